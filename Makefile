@@ -1,0 +1,67 @@
+# make run     build bin/tafe and serve the demo
+# make test    everything that must pass: build, vet, lint, tests, race, short fuzz, bench module
+# make help    the other targets
+
+GO          ?= go
+ARGS        ?=
+# Run by pinned version: a linter is a tool of ours, not a dependency of the server.
+STATICCHECK ?= honnef.co/go/tools/cmd/staticcheck@v0.8.2
+FUZZTIME    ?= 10m
+FUZZSHORT   ?= 3s
+
+.DEFAULT_GOAL := help
+# In the order written, with -j too: the quick ones first, and a failure is the last thing on the screen.
+.NOTPARALLEL:
+.PHONY: help run build test check vet lint unit race fuzz fuzz-short bench-module bench bench-all tidy-check fmt-check clean
+
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
+
+run: build ## build and serve the demo (ARGS="--listen :8080" to change flags)
+	exec bin/tafe serve $(ARGS)
+
+build: ## build bin/tafe
+	$(GO) build ./...
+	$(GO) build -o bin/tafe ./cmd/tafe
+
+test: build vet lint unit race fuzz-short bench-module ## the whole test command; ends at the first failure
+
+check: fmt-check tidy-check test ## make test, and go.mod and formatting are as the tools would leave them
+
+vet: ## go vet
+	$(GO) vet ./...
+
+lint: ## staticcheck, by pinned version
+	$(GO) run $(STATICCHECK) ./...
+
+# Allocation tests are built with !race, so this run is the one that holds them. Wire tests and tests
+# against real servers are ordinary tests: a server that is absent is a skip, and with CI=true a failure.
+unit: ## unit, wire, real-server and allocation tests
+	$(GO) test ./...
+
+race: ## the same under the race detector
+	$(GO) test -race ./...
+
+fuzz-short: ## every fuzz target for FUZZSHORT
+	@GO='$(GO)' .ci/fuzz $(FUZZSHORT)
+
+fuzz: ## every fuzz target for FUZZTIME
+	@GO='$(GO)' .ci/fuzz $(FUZZTIME)
+
+bench-module: ## build, vet and test the nested module of the benchmarks
+	cd bench && $(GO) build ./... && $(GO) vet ./... && $(GO) test ./...
+
+bench: ## tafe beside net/http, some minutes
+	cd bench && $(GO) run ./cmd/bench quick
+
+bench-all: ## every peer and the seed experiment, with plots
+	cd bench && $(GO) run ./cmd/bench all
+
+tidy-check: ## go.mod and go.sum are tidy
+	$(GO) mod tidy -diff
+
+fmt-check: ## gofmt would change nothing
+	@out=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$out" ]; then echo "gofmt would change:"; echo "$$out"; exit 1; fi
+
+clean: ## remove what make built
+	rm -rf bin
