@@ -1,0 +1,270 @@
+package httpparse
+
+// This file owns the chunked coding on its way in (RFC 9112 section 7.1), byte by byte if it must be: how the input is
+// split never changes what comes out. It refuses to buffer data; only the trailer section is kept.
+
+import (
+	"bytes"
+	"math"
+)
+
+// chunkState names what the next byte is.
+type chunkState uint8
+
+const (
+	atSize        chunkState = iota // the first digit of a chunk size
+	inSize                          // a further digit, or what ends the size
+	inPadding                       // whitespace before ';'
+	inExtension                     // after ';'
+	atSizeLF                        // the LF of a chunk-size line
+	inData                          // chunk data
+	atDataCR                        // the CRLF after it
+	atDataLF                        //
+	inTrailer                       // a trailer field or the final empty line
+	chunkedDone                     //
+	chunkedFailed                   //
+)
+
+const (
+	sizeDigitsMax    = 16
+	chunkGrantBytes  = 16 // of a chunk's size line go unquestioned
+	chunkGrantFactor = 2  // and so many bytes more per byte of data
+)
+
+// Chunked decodes one chunked body, in pieces of any size. Reset it before each body. Not safe for concurrent use.
+//
+// Chunk extensions are checked for control bytes and skipped. A chunk-size line may cost 16 bytes and twice its data;
+// what lies above adds up and may not exceed ChunkOverheadMax, so that single-byte chunks pass and endless extensions
+// do not. Trailer fields obey the rules of header fields; one that frames, routes or authenticates (RFC 9110 section
+// 6.5.1) refuses the message, since nobody sends it in good faith.
+type Chunked struct {
+	lim      Limits
+	state    chunkState
+	failure  reason
+	digits   int
+	size     int64 // of the current chunk, later what is left of it
+	total    int64
+	overhead int64
+
+	trailer   []byte // the trailer section as it came
+	lineStart int    // of the last line in it
+	fields    []Header
+}
+
+// Reset prepares for the next body. It copies lim; nil means DefaultLimits. Trailers of the last body become invalid.
+func (d *Chunked) Reset(lim *Limits) {
+	clear(d.fields)
+	*d = Chunked{lim: *lim.orDefault(), trailer: d.trailer[:0], fields: d.fields[:0]}
+}
+
+// Trailers returns the trailer fields once Decode has reported done. They are copies that live until Reset.
+func (d *Chunked) Trailers() []Header { return d.fields }
+
+// Decode decodes the next piece src of the body and appends the data to dst. consumed counts the bytes of src that belong
+// to the body: all of them, unless the body is done. done is true once the final empty line has been seen; what follows
+// in src is the next message. An error is an *Error and final. src and dst must not overlap, except that dst may be
+// src[:0]: the data never outruns the bytes it came from.
+func (d *Chunked) Decode(dst, src []byte) (out []byte, consumed int, done bool, err error) {
+	i := 0
+	for i < len(src) && d.state < chunkedDone {
+		var why reason
+		if d.state == inData {
+			n := int(min(d.size, int64(len(src)-i)))
+			dst = append(dst, src[i:i+n]...)
+			i += n
+			if d.size -= int64(n); d.size == 0 {
+				d.state = atDataCR
+			}
+			continue
+		}
+		if d.state == inTrailer {
+			i, why = d.trailerBytes(src, i)
+		} else {
+			i, why = d.sizeLine(src, i)
+		}
+		if why != accepted {
+			d.state, d.failure = chunkedFailed, why
+		}
+	}
+	return dst, i, d.state == chunkedDone, d.failure.inRequest()
+}
+
+// sizeLine takes bytes of the framing around the data.
+func (d *Chunked) sizeLine(src []byte, i int) (next int, why reason) {
+	c := src[i]
+	switch d.state {
+	case atSize:
+		d.digits, d.size = 0, 0
+		if class[c]&hexByte == 0 {
+			return i, badChunkSize
+		}
+		d.state = inSize
+		return d.sizeDigits(src, i)
+	case inSize:
+		return d.sizeDigits(src, i)
+	case inPadding:
+		return i + 1, d.afterSize(c)
+	case inExtension:
+		end := valueEnd(src, i)
+		if why := d.spend(int64(end - i)); why != accepted || end == len(src) {
+			return end, why
+		}
+		if src[end] != '\r' {
+			return end, lineFault(src, end)
+		}
+		d.state = atSizeLF
+		return end + 1, accepted
+	case atSizeLF:
+		if c != '\n' {
+			return i, bareCR
+		}
+		return i + 1, d.startChunk()
+	case atDataCR:
+		d.state = atDataLF
+		return i + 1, unless(c == '\r', badChunkEnd)
+	default: // atDataLF
+		d.state = atSize
+		return i + 1, unless(c == '\n', badChunkEnd)
+	}
+}
+
+func unless(ok bool, why reason) reason {
+	if ok {
+		return accepted
+	}
+	return why
+}
+
+// sizeDigits takes hexadecimal digits and the byte that ends them.
+func (d *Chunked) sizeDigits(src []byte, i int) (next int, why reason) {
+	for ; i < len(src) && class[src[i]]&hexByte != 0; i++ {
+		if d.digits++; d.digits > sizeDigitsMax {
+			return i, badChunkSize
+		}
+		if d.size > math.MaxInt64>>4 {
+			return i, badChunkSize
+		}
+		d.size = d.size<<4 | int64(hexValue(src[i]))
+	}
+	if i == len(src) {
+		return i, accepted
+	}
+	return i + 1, d.afterSize(src[i])
+}
+
+// afterSize takes a byte after the digits: whitespace only if an extension follows (RFC 9112 section 7.1.1).
+func (d *Chunked) afterSize(c byte) reason {
+	switch {
+	case c == ';':
+		d.state = inExtension
+	case c == ' ' || c == '\t':
+		d.state = inPadding
+	case c == '\r' && d.state == inSize:
+		d.state = atSizeLF
+		return accepted
+	case c == '\n' && d.state == inSize:
+		return bareLF
+	default:
+		return badChunkSize
+	}
+	return d.spend(1)
+}
+
+// spend books n bytes of a chunk-size line that are neither digits nor its CRLF.
+func (d *Chunked) spend(n int64) reason {
+	d.overhead += n
+	return unless(d.overhead <= int64(d.lim.ChunkOverheadMax), chunkOverhead)
+}
+
+// startChunk opens the chunk whose size line has ended; size zero opens the trailer section.
+func (d *Chunked) startChunk() reason {
+	if d.size == 0 {
+		d.state = inTrailer
+		return accepted
+	}
+	if d.size > d.lim.BodyBytesMax-d.total {
+		return bodyTooLarge
+	}
+	d.total += d.size
+	if d.size >= d.overhead { // the product below cannot overflow then
+		d.overhead = 0
+	}
+	d.overhead = max(0, d.overhead-chunkGrantBytes-chunkGrantFactor*min(d.size, d.overhead))
+	d.state = inData
+	return accepted
+}
+
+// trailerBytes collects the trailer section up to its empty line, then reads it.
+func (d *Chunked) trailerBytes(src []byte, i int) (next int, why reason) {
+	end, ended := len(src), false
+	if n := bytes.IndexByte(src[i:], '\n'); n >= 0 {
+		end, ended = i+n+1, true
+	}
+	if len(d.trailer)+end-i > d.lim.TrailerBytesMax+len("\r\n") {
+		return end, trailerTooLarge
+	}
+	d.trailer = append(d.trailer, src[i:end]...)
+	if !ended {
+		return end, accepted
+	}
+	length := len(d.trailer) - d.lineStart
+	if length < 2 || d.trailer[len(d.trailer)-2] != '\r' {
+		return end, bareLF
+	}
+	if length > len("\r\n") {
+		d.lineStart = len(d.trailer)
+		return end, accepted
+	}
+	if why := d.readTrailer(); why != accepted {
+		return end, why
+	}
+	d.state = chunkedDone
+	return end, accepted
+}
+
+func (d *Chunked) readTrailer() reason {
+	for i := 0; i < d.lineStart; {
+		if len(d.fields) == d.lim.HeaderCountMax {
+			return tooManyHeaders
+		}
+		l, why := fieldLine(d.trailer, i)
+		if why != accepted {
+			return why
+		}
+		if forbiddenInTrailer(d.trailer[i:l.nameEnd]) {
+			return forbiddenTrailer
+		}
+		d.fields = keep(d.fields, d.trailer, i, l)
+		i = l.next
+	}
+	return accepted
+}
+
+// forbiddenInTrailer tells whether a field may not be sent after the body, because it frames the message, routes it,
+// modifies the request or authenticates (RFC 9110 section 6.5.1).
+func forbiddenInTrailer(name []byte) bool {
+	for _, forbidden := range trailersForbidden {
+		if equalFold(name, forbidden) {
+			return true
+		}
+	}
+	return false
+}
+
+var trailersForbidden = [...]string{
+	"transfer-encoding", "content-length", "trailer", "connection", "keep-alive", "upgrade", "te", "host",
+	"content-encoding", "content-type", "content-range", "range", "expect", "max-forwards", "cache-control",
+	"authorization", "proxy-authorization", "proxy-authenticate", "www-authenticate", "cookie", "set-cookie",
+	"if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "if-range", "location", "vary",
+	"forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto",
+}
+
+func hexValue(c byte) byte {
+	switch {
+	case c <= '9':
+		return c - '0'
+	case c <= 'F':
+		return c - 'A' + 10
+	}
+	return c - 'a' + 10
+}

@@ -1,0 +1,176 @@
+package httpparse
+
+// This file owns the refusals: each has one place, one status and one slug. It refuses to know where they are detected.
+
+import (
+	"net/http"
+	"strconv"
+)
+
+// Error is a refusal. All of them are package-level values, so that refusing costs no allocation: compare them by
+// pointer or by Reason, and do not write to them.
+type Error struct {
+	Status int    // the status to answer with: 4xx or 5xx; 502 for a response that an upstream sent
+	Reason string // stable slug for logs and metrics, such as "bad-header-name"
+	Detail string // one sentence for a human
+}
+
+func (e *Error) Error() string {
+	return "httpparse: " + strconv.Itoa(e.Status) + " " + e.Reason + ": " + e.Detail
+}
+
+// reason numbers a refusal inside the package; accepted is none.
+type reason uint8
+
+const (
+	accepted reason = iota
+
+	tlsHello
+	badMethod
+	longMethod
+	emptyLines
+	bareCR
+	bareLF
+	controlByte
+	headTooLarge
+	targetTooLong
+	incompleteHead
+	headOverrun
+
+	badTarget
+	nonASCIITarget
+	fragmentTarget
+	formMismatch
+	missingVersion
+	badVersion
+	unsupportedVersion
+	badStatusLine
+
+	badHeaderName
+	emptyHeaderName
+	spaceBeforeColon
+	missingColon
+	obsFold
+	tooManyHeaders
+
+	missingHost
+	duplicateHost
+	badHost
+	unknownExpectation
+
+	badContentLength
+	duplicateContentLength
+	contentLengthOverflow
+	bodyTooLarge
+	badTransferEncoding
+	unknownTransferCoding
+	transferCodingNotFinal
+	transferCodingIn10
+	lengthAndCoding
+	connectBody
+	interimBody
+	badSwitch
+	parserDisagrees
+
+	badChunkSize
+	badChunkEnd
+	chunkOverhead
+	trailerTooLarge
+	forbiddenTrailer
+
+	badEscape
+	escapedNUL
+	aboveRoot
+	unsafeName
+	unsafeValue
+	unsafeMethod
+	unsafeTarget
+
+	reasonCount
+)
+
+var requestErrors = [reasonCount]Error{
+	tlsHello:       {400, "tls-hello", "a TLS handshake arrived where plain HTTP is spoken"},
+	badMethod:      {400, "bad-method", "the method is not a token (RFC 9110 section 9.1)"},
+	longMethod:     {501, "long-method", "the method is longer than any that is implemented (RFC 9112 section 3)"},
+	emptyLines:     {400, "empty-lines", "too many empty lines before the request line (RFC 9112 section 2.2)"},
+	bareCR:         {400, "bare-cr", "a CR without its LF (RFC 9112 section 2.2)"},
+	bareLF:         {400, "bare-lf", "an LF without its CR (RFC 9112 section 2.2)"},
+	controlByte:    {400, "control-byte", "a control byte in the head (RFC 9110 section 5.5)"},
+	headTooLarge:   {431, "head-too-large", "the head exceeds HeadBytesMax"},
+	targetTooLong:  {414, "target-too-long", "the request target exceeds TargetBytesMax"},
+	incompleteHead: {400, "incomplete-head", "the head does not end with an empty line"},
+	headOverrun:    {400, "head-overrun", "bytes follow the empty line that ends the head"},
+
+	badTarget:          {400, "bad-target", "the request target holds a character it may not (RFC 9112 section 3.2)"},
+	nonASCIITarget:     {400, "non-ascii-target", "the request target holds a byte above 0x7f (RFC 3986 section 2)"},
+	fragmentTarget:     {400, "fragment-in-target", "the request target holds a fragment (RFC 9112 section 3.2)"},
+	formMismatch:       {400, "target-form", "the form of the target does not fit the method (RFC 9112 section 3.2)"},
+	missingVersion:     {400, "missing-version", "the request line ends before its HTTP version (RFC 9112 section 3)"},
+	badVersion:         {400, "bad-version", "the HTTP version is malformed (RFC 9112 section 2.3)"},
+	unsupportedVersion: {505, "unsupported-version", "only HTTP/1.x is spoken here (RFC 9110 section 15.6.6)"},
+	badStatusLine:      {400, "bad-status-line", "the status line is malformed (RFC 9112 section 4)"},
+
+	badHeaderName:    {400, "bad-header-name", "a field name is not a token (RFC 9110 section 5.1)"},
+	emptyHeaderName:  {400, "empty-header-name", "a field line starts with its colon (RFC 9110 section 5.1)"},
+	spaceBeforeColon: {400, "space-before-colon", "whitespace between field name and colon (RFC 9112 section 5.1)"},
+	missingColon:     {400, "missing-colon", "a field line without a colon (RFC 9112 section 5)"},
+	obsFold:          {400, "obs-fold", "a field line starts with whitespace (RFC 9112 section 5.2)"},
+	tooManyHeaders:   {431, "too-many-headers", "the number of field lines exceeds HeaderCountMax"},
+
+	missingHost:        {400, "missing-host", "an HTTP/1.1 request without Host (RFC 9112 section 3.2)"},
+	duplicateHost:      {400, "duplicate-host", "more than one Host (RFC 9112 section 3.2)"},
+	badHost:            {400, "bad-host", "the host or its port is malformed (RFC 9110 section 7.2)"},
+	unknownExpectation: {417, "unknown-expectation", "an expectation other than 100-continue (RFC 9110 section 10.1.1)"},
+
+	badContentLength:       {400, "bad-content-length", "Content-Length is not a plain decimal number (RFC 9110 section 8.6)"},
+	duplicateContentLength: {400, "duplicate-content-length", "more than one Content-Length (RFC 9112 section 6.3)"},
+	contentLengthOverflow:  {400, "content-length-overflow", "Content-Length does not fit 63 bits (RFC 9110 section 8.6)"},
+	bodyTooLarge:           {413, "body-too-large", "the body exceeds BodyBytesMax"},
+	badTransferEncoding:    {400, "bad-transfer-encoding", "Transfer-Encoding is malformed or repeats chunked (RFC 9112 section 6.1)"},
+	unknownTransferCoding:  {501, "unknown-transfer-coding", "a transfer coding other than chunked (RFC 9112 section 6.1)"},
+	transferCodingNotFinal: {400, "chunked-not-final", "the last transfer coding is not chunked (RFC 9112 section 6.3)"},
+	transferCodingIn10:     {400, "transfer-encoding-in-1.0", "Transfer-Encoding in an HTTP/1.0 message (RFC 9112 section 6.1)"},
+	lengthAndCoding:        {400, "length-and-coding", "Content-Length beside Transfer-Encoding (RFC 9112 section 6.3)"},
+	connectBody:            {400, "connect-with-body", "a CONNECT request that declares a body (RFC 9110 section 9.3.6)"},
+	interimBody:            {400, "interim-with-body", "an interim response that declares a body (RFC 9110 section 15.2)"},
+	badSwitch:              {400, "bad-switch", "101 without Connection: upgrade and Upgrade (RFC 9110 section 15.2.2)"},
+	parserDisagrees:        {400, "parser-disagrees", "two readings of the head differ"},
+
+	badChunkSize:     {400, "bad-chunk-size", "a chunk-size line is malformed (RFC 9112 section 7.1)"},
+	badChunkEnd:      {400, "bad-chunk-end", "chunk data is not followed by CRLF (RFC 9112 section 7.1)"},
+	chunkOverhead:    {400, "chunk-overhead", "chunk extensions exceed ChunkOverheadMax (RFC 9112 section 7.1.1)"},
+	trailerTooLarge:  {431, "trailer-too-large", "the trailer section exceeds TrailerBytesMax"},
+	forbiddenTrailer: {400, "forbidden-trailer", "a trailer field that frames, routes or authenticates (RFC 9110 section 6.5.1)"},
+
+	badEscape:    {400, "bad-escape", "a percent sign without two hexadecimal digits (RFC 3986 section 2.1)"},
+	escapedNUL:   {400, "escaped-nul", "an escaped NUL in a path"},
+	aboveRoot:    {400, "path-above-root", "dot segments climb above the root (RFC 3986 section 5.2.4)"},
+	unsafeName:   {500, "unsafe-name", "refused to send a field name that is not a token"},
+	unsafeValue:  {500, "unsafe-value", "refused to send a field value with a control byte"},
+	unsafeMethod: {500, "unsafe-method", "refused to send a method that is not a token"},
+	unsafeTarget: {500, "unsafe-target", "refused to send a request target with a space, control or non-ASCII byte"},
+}
+
+// responseErrors are the same refusals when an upstream's response is at fault: the client in front learns 502.
+var responseErrors = func() (errs [reasonCount]Error) {
+	errs = requestErrors
+	for i := range errs {
+		errs[i].Status = http.StatusBadGateway
+	}
+	return errs
+}()
+
+func (r reason) inRequest() error {
+	if r == accepted {
+		return nil
+	}
+	return &requestErrors[r]
+}
+
+func (r reason) inResponse() error {
+	if r == accepted {
+		return nil
+	}
+	return &responseErrors[r]
+}

@@ -1,0 +1,159 @@
+package httpparse
+
+// This file owns the search for the end of a head in bytes that may still be arriving. It refuses to know fields: a
+// complete head is judged by Parse, an incomplete one is refused here only for what no further byte can heal.
+
+import "bytes"
+
+const (
+	emptyLinesMax  = 4  // empty lines tolerated before a request line (RFC 9112 section 2.2)
+	methodBytesMax = 32 // the longest registered method, UPDATEREDIRECTREF, has 17
+)
+
+// FindHead looks for the end of a request head in b, the unread bytes of a connection. A nil lim means DefaultLimits.
+//
+// With end > 0, b[skip:end] is one complete head for Request.Parse; skip counts the empty lines before it, of which a
+// few are tolerated (RFC 9112 section 2.2). With end == 0 and no error more bytes are needed: call again when b has
+// grown, with resume as from, and no byte is searched twice. The first call passes 0.
+//
+// An error is an *Error and final: as soon as b cannot become a valid head it is refused, so that a client that speaks
+// TLS, sends binary, or never ends its head is known early.
+func FindHead(b []byte, from int, lim *Limits) (skip, end, resume int, err error) {
+	lim = lim.orDefault()
+	skip, why := leadingLines(b)
+	if why != accepted || skip == len(b) || b[skip] == '\r' {
+		return 0, 0, 0, why.inRequest()
+	}
+	if class[b[skip]]&tokenByte == 0 {
+		return 0, 0, 0, notAMethod(b[skip:]).inRequest()
+	}
+	window := b[:min(len(b), skip+lim.HeadBytesMax)]
+	end, why = blankLine(window, skip, from)
+	if why != accepted || end > 0 {
+		return skip, end, end, why.inRequest()
+	}
+	if why = hopeless(b, window, skip, from, lim); why != accepted {
+		return 0, 0, 0, why.inRequest()
+	}
+	return 0, 0, len(b), nil
+}
+
+// FindResponseHead is FindHead for a response head: no empty line is tolerated before the status line (skip is always
+// 0), and errors carry status 502.
+func FindResponseHead(b []byte, from int, lim *Limits) (skip, end, resume int, err error) {
+	lim = lim.orDefault()
+	if n := min(len(b), len(http11)-1); string(b[:n]) != http11[:n] {
+		return 0, 0, 0, badStatusLine.inResponse()
+	}
+	window := b[:min(len(b), lim.HeadBytesMax)]
+	end, why := blankLine(window, 0, from)
+	if why != accepted || end > 0 {
+		return 0, end, end, why.inResponse()
+	}
+	if why = strayControl(window, from); why == accepted && len(b) >= lim.HeadBytesMax {
+		why = headTooLarge
+	}
+	if why != accepted {
+		return 0, 0, 0, why.inResponse()
+	}
+	return 0, 0, len(b), nil
+}
+
+// leadingLines returns the length of the empty lines that b starts with. If b[skip] is a CR, its LF has yet to arrive.
+func leadingLines(b []byte) (skip int, why reason) {
+	for skip < len(b) && b[skip] == '\r' && skip+1 < len(b) {
+		if b[skip+1] != '\n' {
+			return 0, bareCR
+		}
+		if skip += 2; skip > 2*emptyLinesMax {
+			return 0, emptyLines
+		}
+	}
+	return skip, accepted
+}
+
+// blankLine returns the end of the CRLF CRLF that ends the head starting at skip, or 0. Each LF ends a search at memory
+// speed; all before from have been seen by an earlier call.
+func blankLine(b []byte, skip, from int) (end int, why reason) {
+	for i := max(from, skip); i < len(b); {
+		n := bytes.IndexByte(b[i:], '\n')
+		if n < 0 {
+			return 0, accepted
+		}
+		i += n
+		if i == skip || b[i-1] != '\r' {
+			return 0, bareLF
+		}
+		if i-skip >= 3 && b[i-2] == '\n' {
+			return i + 1, accepted
+		}
+		i++
+	}
+	return 0, accepted
+}
+
+// hopeless names the reason why b, which holds no complete head within window, can never start with a valid one.
+func hopeless(b, window []byte, skip, from int, lim *Limits) reason {
+	if why := methodPrefix(window[skip:]); why != accepted {
+		return why
+	}
+	if why := strayControl(window, max(from, skip)); why != accepted {
+		return why
+	}
+	head := window[skip:]
+	if len(head) > lim.TargetBytesMax && bytes.IndexByte(head, '\r') < 0 {
+		if sp := bytes.IndexByte(head, ' '); sp >= 0 {
+			target := head[sp+1:]
+			if bytes.IndexByte(target, ' ') < 0 && len(target) > lim.TargetBytesMax {
+				return targetTooLong
+			}
+		}
+	}
+	if len(b)-skip >= lim.HeadBytesMax {
+		return headTooLarge
+	}
+	return accepted
+}
+
+// methodPrefix refuses what cannot become a method and its space.
+func methodPrefix(head []byte) reason {
+	n := classEnd(head[:min(len(head), methodBytesMax+1)], 0, tokenByte)
+	switch {
+	case n > methodBytesMax:
+		return longMethod
+	case n < len(head) && (n == 0 || head[n] != ' '):
+		return notAMethod(head[n:])
+	}
+	return accepted
+}
+
+func notAMethod(b []byte) reason {
+	switch {
+	case b[0] == '\n':
+		return bareLF
+	case b[0] == 0x16 && (len(b) == 1 || b[1] == 3):
+		return tlsHello
+	}
+	return badMethod
+}
+
+// strayControl finds a control byte in the part of b that arrived since from. The last byte may be a CR whose LF is on
+// the way; the first may have to be the LF of a CR seen before. Bare LFs have been refused already.
+func strayControl(b []byte, from int) reason {
+	if from > 0 && from < len(b) && b[from-1] == '\r' && b[from] != '\n' {
+		return bareCR
+	}
+	for i := from; i < len(b); i++ {
+		if i = valueEnd(b, i); i == len(b) {
+			break
+		}
+		switch {
+		case b[i] == '\n':
+		case b[i] != '\r':
+			return controlByte
+		case i+1 < len(b) && b[i+1] != '\n':
+			return bareCR
+		}
+	}
+	return accepted
+}

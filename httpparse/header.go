@@ -1,0 +1,117 @@
+package httpparse
+
+// This file owns the field line: its syntax and the list of fields. It refuses to know what any field means.
+
+import "iter"
+
+// Header is one field line: views into the bytes it was parsed from. Value has no whitespace at its ends.
+type Header struct {
+	Name, Value []byte
+}
+
+// line is one field line by its offsets: name is b[start:nameEnd], value b[valueStart:valueEnd], next follows the CRLF.
+type line struct {
+	nameEnd, valueStart, valueEnd, next int
+}
+
+// fieldLine reads the field line that starts at i (RFC 9112 section 5). The caller has seen that b[i] is not the CR of
+// the empty line.
+func fieldLine(b []byte, i int) (l line, why reason) {
+	l.nameEnd = classEnd(b, i, tokenByte)
+	if l.nameEnd == i || l.nameEnd == len(b) || b[l.nameEnd] != ':' {
+		return l, nameFault(b, i, l.nameEnd)
+	}
+	l.valueStart = trimLeft(b, l.nameEnd+1)
+	end := valueEnd(b, l.valueStart)
+	if end+1 >= len(b) || b[end] != '\r' || b[end+1] != '\n' {
+		return l, lineFault(b, end)
+	}
+	l.valueEnd = trimRight(b, l.valueStart, end)
+	l.next = end + 2
+	return l, accepted
+}
+
+// nameFault names what is wrong with a field name that starts at i and stops being a token at end.
+func nameFault(b []byte, i, end int) reason {
+	if end == len(b) {
+		return incompleteHead
+	}
+	switch c := b[end]; {
+	case end == i && (c == ' ' || c == '\t'):
+		return obsFold
+	case end == i && c == ':':
+		return emptyHeaderName
+	case c == '\r' && end+1 < len(b) && b[end+1] == '\n':
+		return missingColon
+	case c == '\r' || c == '\n':
+		return lineFault(b, end)
+	case c == ' ' || c == '\t':
+		if after := trimLeft(b, end); after < len(b) && b[after] == ':' {
+			return spaceBeforeColon
+		}
+	}
+	return badHeaderName
+}
+
+// lineFault names what is wrong with the byte at i, where only CRLF could stand.
+func lineFault(b []byte, i int) reason {
+	switch {
+	case i == len(b):
+		return incompleteHead
+	case b[i] == '\n':
+		return bareLF
+	case b[i] != '\r':
+		return controlByte
+	case i+1 == len(b):
+		return incompleteHead
+	}
+	return bareCR
+}
+
+func findHeader(headers []Header, name string) []byte {
+	for i := range headers {
+		if sameName(headers[i].Name, name) {
+			return headers[i].Value
+		}
+	}
+	return nil
+}
+
+func eachValue(headers []Header, name string) iter.Seq[[]byte] {
+	return func(yield func([]byte) bool) {
+		for i := range headers {
+			if sameName(headers[i].Name, name) && !yield(headers[i].Value) {
+				return
+			}
+		}
+	}
+}
+
+// sameName compares field names without regard to the case of ASCII letters (RFC 9110 section 5.1).
+func sameName(b []byte, name string) bool {
+	if len(b) != len(name) {
+		return false
+	}
+	for i := range len(name) {
+		if x, y := b[i], name[i]; x != y && lower(x) != lower(y) {
+			return false
+		}
+	}
+	return true
+}
+
+func lower(c byte) byte {
+	if c >= 'A' && c <= 'Z' {
+		return c | 0x20
+	}
+	return c
+}
+
+// keep appends a field of b to headers. The views end where the field ends, so that an append to one cannot reach what
+// follows it; an empty value is empty, not nil.
+func keep(headers []Header, b []byte, start int, l line) []Header {
+	return append(headers, Header{
+		Name:  b[start:l.nameEnd:l.nameEnd],
+		Value: b[l.valueStart:l.valueEnd:l.valueEnd],
+	})
+}

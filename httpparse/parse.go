@@ -1,0 +1,126 @@
+package httpparse
+
+// This file owns the parse of a request head: the order of the steps, and wildcat. It is the only file that calls
+// wildcat, which has no limits, checks little, reads past what it should and keeps state from one head to the next; so it
+// gets a judged head, exactly one, in a parser that has forgotten the last, and its answer is checked against the head.
+
+import "github.com/evanphx/wildcat"
+
+// Parse reads head, which is exactly one request head with its final empty line (see FindHead). It forgets the request
+// parsed before, and allocates only when a head has more fields than any before it. A nil lim means DefaultLimits.
+//
+// The error is an *Error; the request is then empty. A declared body beyond BodyBytesMax is refused here with 413.
+func (r *Request) Parse(head []byte, lim *Limits) error {
+	lim = lim.orDefault()
+	r.Reset()
+	why := r.parse(head[:len(head):len(head)], lim)
+	if why != accepted {
+		r.Reset()
+	}
+	return why.inRequest()
+}
+
+func (r *Request) parse(head []byte, lim *Limits) reason {
+	g := &r.guard
+	if why := g.check(head, lim); why != accepted {
+		return why
+	}
+	if !r.cut(head) {
+		r.cutter = wildcat.HTTPParser{} // whatever is in its slots, nobody shall meet it again
+		return parserDisagrees
+	}
+	r.Minor = g.minor
+	r.Host = g.host
+	if g.minor > 0 && !g.hasHost {
+		return missingHost
+	}
+	query := g.query
+	if query >= 0 {
+		query -= g.methodEnd + 1
+	}
+	if why := r.splitTarget(query); why != accepted {
+		return why
+	}
+	r.KeepAlive = g.keepAlive(g.minor)
+	r.Upgrade = g.upgrade && g.upgrades && g.minor > 0
+	return r.frame(lim)
+}
+
+// frame sets what concerns the body.
+func (r *Request) frame(lim *Limits) reason {
+	g := &r.guard
+	kind := ordinaryRequest
+	if string(r.Method) == "CONNECT" {
+		kind = connectRequest
+	}
+	coding, length := g.settle(g.minor)
+	v := requestFraming[kind][coding][length]
+	switch v.body {
+	case bodyRefused:
+		return v.why
+	case bodyLength:
+		if g.length > lim.BodyBytesMax {
+			return bodyTooLarge
+		}
+		r.ContentLength = g.length
+	case bodyChunked:
+		r.ContentLength = -1
+		r.Chunked = true
+	}
+	r.Expect100 = g.expect100 && g.minor > 0 && r.ContentLength != 0
+	return accepted
+}
+
+// cut lets wildcat cut the judged head and takes its slices, if they tile the head: each field's name starts where the
+// line before it ended, ends at a colon, and its value ends at a CRLF. The guard has seen that no CR, LF or colon can
+// stand inside, so the tiling leaves one reading only.
+func (r *Request) cut(head []byte) bool {
+	g := &r.guard
+	if need := g.fields + 1; need > r.cutter.TotalHeaders { // wildcat wants one slot more than it fills
+		r.cutter = *wildcat.NewSizedHTTPParser(need + need/2)
+	}
+	if n, err := r.cutter.Parse(head); err != nil || n != len(head) {
+		return false
+	}
+	if offset(head, r.cutter.Method) != 0 || len(r.cutter.Method) != g.methodEnd ||
+		offset(head, r.cutter.Path) != g.methodEnd+1 || len(r.cutter.Path) != g.targetEnd-g.methodEnd-1 {
+		return false
+	}
+	r.Method = head[:g.methodEnd:g.methodEnd]
+	r.Target = head[g.methodEnd+1 : g.targetEnd : g.targetEnd]
+	next := g.fieldsAt
+	for i := range g.fields {
+		l, ok := tile(head, next, r.cutter.Headers[i].Name, r.cutter.Headers[i].Value)
+		if !ok {
+			return false
+		}
+		r.Headers = keep(r.Headers, head, next, l)
+		next = l.next
+	}
+	return next+len("\r\n") == len(head) && r.cutter.Headers[g.fields].Name == nil
+}
+
+// tile checks that name and value, as wildcat cut them, are the field line that starts at start, and trims the value:
+// wildcat leaves the whitespace at its end, and makes an empty value "\r".
+func tile(head []byte, start int, name, value []byte) (l line, ok bool) {
+	l.nameEnd = start + len(name)
+	l.valueStart = offset(head, value)
+	if len(name) == 0 || offset(head, name) != start || l.nameEnd >= len(head) || head[l.nameEnd] != ':' ||
+		l.valueStart <= l.nameEnd || trimLeft(head, l.nameEnd+1) != l.valueStart {
+		return l, false
+	}
+	end := l.valueStart + len(value)
+	if len(value) == 1 && value[0] == '\r' {
+		end--
+	}
+	if end+1 >= len(head) || head[end] != '\r' || head[end+1] != '\n' {
+		return l, false
+	}
+	l.valueEnd = trimRight(head, l.valueStart, end)
+	l.next = end + 2
+	return l, true
+}
+
+// offset returns where part starts in whole, of which it is a slice with the same end of capacity; for a slice of
+// anything else the answer is some number that the checks around it refuse, or one at which whole holds what they need.
+func offset(whole, part []byte) int { return cap(whole) - cap(part) }

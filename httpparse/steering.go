@@ -1,0 +1,234 @@
+package httpparse
+
+// This file owns the few fields that steer a message: Host, Content-Length, Transfer-Encoding, Connection, Expect and
+// Upgrade. It refuses to decide anything from two of them together: that is framing.go's table.
+
+import "math"
+
+// codings is what the Transfer-Encoding lines of a message amount to.
+type codings uint8
+
+const (
+	noCoding         codings = iota // no Transfer-Encoding
+	chunkedCoding                   // chunked, alone
+	foreignCoding                   // chunked at the end, something else before it
+	unfinishedCoding                // chunked is not the last one
+	outdatedCoding                  // Transfer-Encoding in an HTTP/1.0 message
+	codingsCount
+)
+
+// lengths is what Content-Length amounts to.
+type lengths uint8
+
+const (
+	noLength lengths = iota
+	zeroLength
+	someLength
+	lengthsCount
+)
+
+// steering is what the steering fields said. The zero value says nothing.
+type steering struct {
+	host    []byte
+	hasHost bool
+
+	hasLength bool
+	length    int64
+	coding    codings
+
+	closes    bool // Connection: close
+	persists  bool // Connection: keep-alive
+	upgrades  bool // Connection: upgrade
+	upgrade   bool // Upgrade, with a value
+	expect100 bool
+}
+
+// steers tells whether a field name of n bytes can be one of the six.
+func steers(n int) bool {
+	const known = 1<<len("host") | 1<<len("expect") | 1<<len("upgrade") | 1<<len("connection") |
+		1<<len("content-length") | 1<<len("transfer-encoding")
+	return n < 32 && known>>n&1 != 0
+}
+
+// note takes one field into account. raw is the value with the whitespace around it.
+func (s *steering) note(name, value, raw []byte) reason {
+	switch len(name) {
+	case len("host"):
+		if equalFold(name, "host") {
+			return s.noteHost(value)
+		}
+	case len("expect"):
+		if equalFold(name, "expect") {
+			return s.noteExpect(value)
+		}
+	case len("upgrade"):
+		if equalFold(name, "upgrade") {
+			s.upgrade = s.upgrade || len(value) > 0
+		}
+	case len("connection"):
+		if equalFold(name, "connection") {
+			s.noteConnection(value)
+		}
+	case len("content-length"):
+		if equalFold(name, "content-length") {
+			return s.noteLength(value, raw)
+		}
+	case len("transfer-encoding"):
+		if equalFold(name, "transfer-encoding") {
+			return s.noteCodings(value, raw)
+		}
+	}
+	return accepted
+}
+
+// noteHost takes Host: once, well formed, possibly empty (RFC 9112 section 3.2). A response's Host is nobody's business
+// and never comes here twice by accident: the same rule holds.
+func (s *steering) noteHost(value []byte) reason {
+	if s.hasHost {
+		return duplicateHost
+	}
+	s.hasHost = true
+	s.host = value
+	if len(value) > 0 && !validHost(value, portOptional) {
+		return badHost
+	}
+	return accepted
+}
+
+// noteExpect takes Expect, a list of which only 100-continue is known (RFC 9110 section 10.1.1).
+func (s *steering) noteExpect(value []byte) reason {
+	for member, rest := nextMember(value); member != nil; member, rest = nextMember(rest) {
+		if !equalFold(member, "100-continue") {
+			return unknownExpectation
+		}
+		s.expect100 = true
+	}
+	return accepted
+}
+
+// noteConnection takes the connection options that concern us; the others are for a proxy (RFC 9110 section 7.6.1).
+func (s *steering) noteConnection(value []byte) {
+	for member, rest := nextMember(value); member != nil; member, rest = nextMember(rest) {
+		switch {
+		case equalFold(member, "close"):
+			s.closes = true
+		case equalFold(member, "keep-alive"):
+			s.persists = true
+		case equalFold(member, "upgrade"):
+			s.upgrades = true
+		}
+	}
+}
+
+// noteLength takes Content-Length: one line of digits (RFC 9110 section 8.6). A second line is refused even if it says
+// the same, a list likewise: who sends two lengths has been through something that disagrees with somebody.
+func (s *steering) noteLength(value, raw []byte) reason {
+	if s.hasLength {
+		return duplicateContentLength
+	}
+	if len(value) == 0 || tabbed(raw) {
+		return badContentLength
+	}
+	var n int64
+	for _, c := range value {
+		if c < '0' || c > '9' {
+			return badContentLength
+		}
+		d := int64(c - '0')
+		if n > (math.MaxInt64-d)/10 {
+			return contentLengthOverflow
+		}
+		n = n*10 + d
+	}
+	s.hasLength = true
+	s.length = n
+	return accepted
+}
+
+// noteCodings takes Transfer-Encoding, over as many lines as there are: their values form one list (RFC 9112 section 6.1).
+// Only the bare name chunked is known; a parameter on it is an error (section 7). An empty member, legal in a list, is
+// refused: it has no use but to slip past another parser.
+func (s *steering) noteCodings(value, raw []byte) reason {
+	if len(value) == 0 || tabbed(raw) {
+		return badTransferEncoding
+	}
+	for start := 0; start <= len(value); {
+		end := start
+		for end < len(value) && value[end] != ',' {
+			end++
+		}
+		from := trimLeft(value[:end], start)
+		member := value[from:trimRight(value, from, end)]
+		if why := s.addCoding(member); why != accepted {
+			return why
+		}
+		start = end + 1
+	}
+	return accepted
+}
+
+func (s *steering) addCoding(member []byte) reason {
+	name := member[:classEnd(member, 0, tokenByte)]
+	isChunked := equalFold(name, "chunked")
+	switch {
+	case len(name) == 0, isChunked && len(member) > len(name):
+		return badTransferEncoding
+	case isChunked && (s.coding == chunkedCoding || s.coding == foreignCoding):
+		return badTransferEncoding
+	case isChunked && s.coding == noCoding:
+		s.coding = chunkedCoding
+	case isChunked:
+		s.coding = foreignCoding
+	default:
+		s.coding = unfinishedCoding
+	}
+	return accepted
+}
+
+// tabbed tells whether a framing field is padded by a tab. HTAB is legal there as whitespace (RFC 9110 section 5.6.3), but
+// no sender uses it and parsers have differed over it, which is all that request smuggling needs.
+func tabbed(raw []byte) bool {
+	for _, c := range raw {
+		if c == '\t' {
+			return true
+		}
+	}
+	return false
+}
+
+// nextMember cuts the first non-empty member off a comma-separated list (RFC 9110 section 5.6.1); nil is the end.
+func nextMember(list []byte) (member, rest []byte) {
+	for len(list) > 0 {
+		end := 0
+		for end < len(list) && list[end] != ',' {
+			end++
+		}
+		start := trimLeft(list[:end], 0)
+		member = list[start:trimRight(list, start, end)]
+		list = list[min(end+1, len(list)):]
+		if len(member) > 0 {
+			return member, list
+		}
+	}
+	return nil, nil
+}
+
+// settle closes the account: what Transfer-Encoding amounts to in a message of this minor version, and Content-Length.
+func (s *steering) settle(minor uint8) (codings, lengths) {
+	coding, length := s.coding, noLength
+	if minor == 0 && coding != noCoding {
+		coding = outdatedCoding
+	}
+	switch {
+	case s.hasLength && s.length == 0:
+		length = zeroLength
+	case s.hasLength:
+		length = someLength
+	}
+	return coding, length
+}
+
+// keepAlive applies the rules of persistence (RFC 9112 section 9.3).
+func (s *steering) keepAlive(minor uint8) bool {
+	return !s.closes && (minor > 0 || s.persists)
+}

@@ -1,0 +1,143 @@
+package httpparse
+
+// This file owns the request target and its four forms (RFC 9112 section 3.2), and the syntax of a host with a port. It
+// refuses to decode anything: Path and Query stay raw.
+
+import "bytes"
+
+type portRule bool
+
+const (
+	portOptional portRule = false
+	portRequired portRule = true
+)
+
+// Shared by every request that names no path; nobody writes to a request's views.
+var (
+	rootPath     = []byte("/")
+	asteriskPath = []byte("*")
+)
+
+// splitTarget sets Path, Query and Host from the target, which the guard has checked byte by byte. query is the offset of
+// '?' in the target, or -1. Host enters as the Host field and is overruled by an authority (RFC 9112 section 3.2.2).
+func (r *Request) splitTarget(query int) reason {
+	target := r.Target
+	switch {
+	case string(r.Method) == "CONNECT":
+		if !validHost(target, portRequired) {
+			return formMismatch
+		}
+		r.Host = target
+		return accepted
+	case target[0] == '/':
+		r.splitQuery(target, query)
+		return accepted
+	case string(target) == "*":
+		if string(r.Method) != "OPTIONS" {
+			return formMismatch
+		}
+		r.Path = target
+		return accepted
+	}
+	return r.splitAbsolute(target, query)
+}
+
+func (r *Request) splitQuery(pathAndQuery []byte, query int) {
+	r.Path = pathAndQuery
+	if query >= 0 {
+		r.HasQuery = true
+		r.Path = pathAndQuery[:query:query]
+		r.Query = pathAndQuery[query+1:]
+	}
+}
+
+// splitAbsolute takes "http://host[:port][/path][?query]". User information is an error (RFC 9110 section 4.2.4), so is an
+// empty host (section 4.2.1). An empty path means "/", or "*" for OPTIONS (RFC 9112 section 3.2.4).
+func (r *Request) splitAbsolute(target []byte, query int) reason {
+	scheme := classEnd(target, 0, schemeByte)
+	if !bytes.HasPrefix(target[scheme:], []byte("://")) ||
+		!equalFold(target[:scheme], "http") && !equalFold(target[:scheme], "https") {
+		return formMismatch
+	}
+	start := scheme + len("://")
+	end := len(target)
+	if query >= 0 {
+		end = query
+	}
+	if slash := bytes.IndexByte(target[start:end], '/'); slash >= 0 {
+		end = start + slash
+	}
+	authority := target[start:end:end]
+	if !validHost(authority, portOptional) {
+		return badHost
+	}
+	r.Host = authority
+	if query >= 0 {
+		query -= end
+	}
+	r.splitQuery(target[end:], query)
+	if len(r.Path) == 0 {
+		r.Path = rootPath
+		if !r.HasQuery && string(r.Method) == "OPTIONS" {
+			r.Path = asteriskPath
+		}
+	}
+	return accepted
+}
+
+// validHost tells whether b is uri-host [ ":" port ] with a host that is not empty (RFC 3986 section 3.2.2). An IPv6
+// address is checked for its characters, not for its groups: nobody dials it. A port may be empty unless it is required.
+func validHost(b []byte, rule portRule) bool {
+	i := 0
+	if len(b) > 0 && b[0] == '[' {
+		if i = literalEnd(b); i == 0 {
+			return false
+		}
+	} else if i = regNameEnd(b); i == 0 {
+		return false
+	}
+	if i == len(b) {
+		return rule == portOptional
+	}
+	return b[i] == ':' && validPort(b[i+1:], rule)
+}
+
+// literalEnd returns the offset after an IP-literal, or 0.
+func literalEnd(b []byte) int {
+	i, colons := 1, 0
+	for i < len(b) && (class[b[i]]&hexByte != 0 || b[i] == ':' || b[i] == '.') {
+		if b[i] == ':' {
+			colons++
+		}
+		i++
+	}
+	if i == len(b) || b[i] != ']' || colons < 2 {
+		return 0
+	}
+	return i + 1
+}
+
+// regNameEnd returns the offset after the longest reg-name (IPv4 addresses are reg-names too).
+func regNameEnd(b []byte) int {
+	i := classEnd(b, 0, hostByte)
+	for i+2 < len(b) && b[i] == '%' && class[b[i+1]]&class[b[i+2]]&hexByte != 0 {
+		i = classEnd(b, i+3, hostByte)
+	}
+	return i
+}
+
+func validPort(digits []byte, rule portRule) bool {
+	if len(digits) == 0 {
+		return rule == portOptional
+	}
+	port := 0
+	for _, c := range digits {
+		if class[c]&digitByte == 0 {
+			return false
+		}
+		if port = port*10 + int(c-'0'); port > 65535 {
+			return false
+		}
+	}
+	return rule == portOptional || port > 0
+}
