@@ -1,0 +1,54 @@
+// address.go owns addresses as an operator writes them: their form, and what is said when one cannot be listened on.
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"syscall"
+)
+
+// splitAddresses takes apart a list of addresses, separated by commas. An empty list is an error.
+func splitAddresses(list string) ([]string, error) {
+	var addresses []string
+	for address := range strings.SplitSeq(list, ",") {
+		address = strings.TrimSpace(address)
+		if err := checkAddress(address); err != nil {
+			return nil, err
+		}
+		addresses = append(addresses, address)
+	}
+	return addresses, nil
+}
+
+// checkAddress tells whether address has the form HOST:PORT, so that a slip is a usage error and not one of the network.
+func checkAddress(address string) error {
+	_, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return fmt.Errorf("%q is not HOST:PORT", address)
+	}
+	if _, err := net.LookupPort("tcp", port); err != nil || port == "" {
+		return fmt.Errorf("%q has no such port", address)
+	}
+	return nil
+}
+
+// listenError says in one line why a listener could not be had. Address is used where err does not name one itself.
+func listenError(address string, err error) error {
+	var op *net.OpError
+	if errors.As(err, &op) && op.Addr != nil {
+		address = op.Addr.String()
+	}
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return fmt.Errorf("%s is taken: another process listens there", address)
+	case errors.Is(err, syscall.EACCES):
+		return fmt.Errorf("no permission to listen on %s: ports below 1024 need CAP_NET_BIND_SERVICE", address)
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return fmt.Errorf("cannot listen on %s: no interface of this machine has that address", address)
+	default:
+		return fmt.Errorf("cannot listen on %s: %w", address, err)
+	}
+}

@@ -1,0 +1,253 @@
+// The layout test keeps the shape of the repository: which folder may import which, what stands at the top
+// level, and how long a file may grow. It knows nothing of what the code does.
+
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+const (
+	module       = "tafe"
+	fileLinesMax = 500
+)
+
+// folder is what one folder, with all below it that has no entry of its own, may import besides the standard library.
+type folder struct {
+	path     string
+	may      []string // packages of the module; a trailing /... takes in what lies below
+	external []string // module paths of others; prefix match
+	not      []string // packages of the standard library that are out of bounds
+	why      string
+}
+
+// The longest matching path wins. Everybody may import packages below its own folder, unless those have an entry.
+var folders = []folder{
+	{path: "loop", external: []string{"github.com/panjf2000/gnet/v2", "golang.org/x/sys"}, not: []string{"net/http", "flag"},
+		why: "bytes, time, tasks: no HTTP, no flags, and the only folder that sees gnet"},
+	{path: "loop/looptest", may: []string{"loop", "loop/watchdog"}, not: []string{"net/http", "flag"},
+		why: "drives a loop without sockets, and fails a test that blocks it"},
+	{path: "loop/watchdog", may: []string{"loop"}, external: []string{"golang.org/x/sys"}, not: []string{"net/http", "flag"},
+		why: "reads what loops publish; loops do not know it"},
+	{path: "httpparse", external: []string{"github.com/evanphx/wildcat"}, not: []string{"net", "net/http", "os", "flag"},
+		why: "bytes to messages: no sockets, and the only folder that sees wildcat"},
+	{path: "app", may: []string{"loop", "httpparse"}, not: []string{"flag"},
+		why: "meaning, above both; siblings below it never import each other"},
+	{path: "app/middleware", may: []string{"app", "loop", "httpparse"}, not: []string{"flag"}, why: "no sibling"},
+	{path: "app/proxy", may: []string{"app", "loop", "httpparse"}, not: []string{"flag"}, why: "no sibling"},
+	{path: "app/static", may: []string{"app", "loop", "httpparse"}, not: []string{"flag"}, why: "no sibling"},
+	{path: "app/admin", may: []string{"app", "loop", "loop/watchdog", "httpparse"}, not: []string{"flag"},
+		why: "shows what the watchdog knows"},
+	{path: "cmd/tafe", may: []string{"app/...", "loop/...", "httpparse"}, external: tomlParsers,
+		why: "the top: wires everything, alone reads flags, files and environment"},
+	{path: "cmd/tafe/internal/backend", why: "stand-ins for foreign systems: nothing of ours, as a foreign system would have it"},
+}
+
+// tomlParsers may be imported by the command that reads the configuration file, and nowhere else.
+var tomlParsers = []string{"github.com/BurntSushi/toml", "github.com/pelletier/go-toml/v2"}
+
+// Tests may use these besides; none of them is linked into the binary.
+var testExternal = []string{"github.com/stretchr/testify", "go.uber.org/goleak", "golang.org/x/sys"}
+var testMay = []string{"loop/looptest"}
+
+// topLevel is what may stand at the root of the repository.
+var topLevel = regexp.MustCompile(`^(loop|httpparse|app|cmd|bench|docs|go\.mod|go\.sum|Makefile|README\.md|LICENSE|CHANGELOG\.md|` +
+	`CONTRIBUTING\.md|SECURITY\.md|\.ci|\.gitignore|\.gitattributes|\.golangci\.ya?ml|\.editorconfig|\.dockerignore|Dockerfile)$`)
+
+func TestImportsFollowTheArrows(t *testing.T) {
+	for _, p := range listPackages(t) {
+		rel := strings.TrimPrefix(p.ImportPath, module+"/")
+		f := folderOf(rel)
+		if f == nil {
+			t.Errorf("%s stands in no folder of the layout", p.ImportPath)
+			continue
+		}
+		for _, imported := range p.Imports {
+			if !f.allows(rel, imported, false) {
+				t.Errorf("%s imports %s, which %s may not (%s)", rel, imported, f.path, f.why)
+			}
+		}
+		for _, imported := range append(p.TestImports, p.XTestImports...) {
+			if !f.allows(rel, imported, true) {
+				t.Errorf("a test in %s imports %s, which %s may not (%s)", rel, imported, f.path, f.why)
+			}
+		}
+	}
+}
+
+func TestLayoutRules(t *testing.T) {
+	for _, c := range []struct {
+		importer, imported string
+		test, want         bool
+		why                string
+	}{
+		{"loop", "github.com/panjf2000/gnet/v2", false, true, "loop owns gnet"},
+		{"loop", "github.com/panjf2000/gnet/v2/pkg/logging", false, true, "and its packages"},
+		{"app", "github.com/panjf2000/gnet/v2", false, false, "gnet never leaves loop"},
+		{"cmd/tafe", "github.com/panjf2000/gnet/v2", false, false, "not even at the top"},
+		{"app", "github.com/evanphx/wildcat", true, false, "nor does wildcat, in tests either"},
+		{"loop", "tafe/httpparse", false, false, "loop knows no HTTP"},
+		{"httpparse", "tafe/loop", true, false, "and the parser no loop"},
+		{"loop", "tafe/loop/watchdog", false, false, "the watchdog reads loop, not the reverse"},
+		{"loop", "tafe/loop/looptest", true, true, "an external test of loop drives it without sockets"},
+		{"loop/watchdog", "tafe/loop", false, true, "the arrow itself"},
+		{"app/admin", "tafe/loop/watchdog", false, true, "the admin page shows it"},
+		{"app/proxy", "tafe/loop/watchdog", false, false, "a proxy does not"},
+		{"app/proxy", "tafe/app/static", false, false, "siblings are strangers"},
+		{"app", "tafe/app/middleware", false, false, "app does not look below"},
+		{"app/admin/page", "tafe/app/admin", false, true, "a package below its folder shares the folder's rules"},
+		{"app/admin", "tafe/app/admin/page", false, true, "and is open to it"},
+		{"cmd/tafe", "tafe/app/proxy", false, true, "the top wires everything"},
+		{"cmd/tafe", "tafe/cmd/tafe/internal/backend", false, true, "its own internals"},
+		{"cmd/tafe/internal/backend", "tafe/app", false, false, "a foreign system knows nothing of ours"},
+		{"httpparse", "net/http", false, false, "no sockets in the parser"},
+		{"httpparse", "net/http", true, true, "except to compare with it in a test"},
+		{"httpparse", "net/netip", false, true, "an address is not a socket"},
+		{"app/static", "flag", false, false, "only cmd reads flags"},
+		{"app", "github.com/stretchr/testify/require", true, true, "tests assert with testify"},
+		{"app", "github.com/stretchr/testify/require", false, false, "the server does not"},
+		{"app", "github.com/valyala/fasthttp", true, false, "peers live in bench"},
+	} {
+		f := folderOf(c.importer)
+		require.NotNil(t, f, c.importer)
+		require.Equal(t, c.want, f.allows(c.importer, c.imported, c.test), "%s imports %s: %s", c.importer, c.imported, c.why)
+	}
+	require.Nil(t, folderOf("internal/common"), "a folder outside the layout is named")
+}
+
+func TestTopLevelEntries(t *testing.T) {
+	for _, name := range trackedFiles(t) {
+		top, _, _ := strings.Cut(name, "/")
+		if !topLevel.MatchString(top) {
+			t.Errorf("%s stands at the top level, outside the layout", top)
+		}
+	}
+}
+
+func TestFilesStayShort(t *testing.T) {
+	root := moduleRoot(t)
+	for _, name := range trackedFiles(t) {
+		if path.Ext(name) != ".go" || strings.HasSuffix(name, "_test.go") {
+			continue
+		}
+		content, err := os.ReadFile(filepath.Join(root, name))
+		if errors.Is(err, os.ErrNotExist) {
+			continue // deleted, and not yet committed
+		}
+		require.NoError(t, err)
+		if lines := bytes.Count(content, []byte("\n")); lines > fileLinesMax {
+			t.Errorf("%s has %d lines, over %d: it owns more than one thing", name, lines, fileLinesMax)
+		}
+	}
+}
+
+func folderOf(rel string) *folder {
+	var found *folder
+	for i := range folders {
+		f := &folders[i]
+		if within(rel, f.path) && (found == nil || len(f.path) > len(found.path)) {
+			found = f
+		}
+	}
+	return found
+}
+
+// allows tells whether the package rel, which stands in f, may import what imported names.
+func (f *folder) allows(rel, imported string, test bool) bool {
+	if own, ok := strings.CutPrefix(imported, module+"/"); ok {
+		return folderOf(own) == f || own == rel || matchAny(own, f.may) || test && matchAny(own, testMay) ||
+			strings.HasPrefix(own, f.path+"/internal/")
+	}
+	if first, _, _ := strings.Cut(imported, "/"); strings.Contains(first, ".") {
+		return prefixAny(imported, f.external) || test && prefixAny(imported, testExternal)
+	}
+	if test {
+		return true
+	}
+	for _, forbidden := range f.not {
+		if imported == forbidden {
+			return false
+		}
+	}
+	return true
+}
+
+func within(rel, parent string) bool { return rel == parent || strings.HasPrefix(rel, parent+"/") }
+
+func matchAny(rel string, patterns []string) bool {
+	for _, pattern := range patterns {
+		if parent, ok := strings.CutSuffix(pattern, "/..."); ok && within(rel, parent) || rel == pattern {
+			return true
+		}
+	}
+	return false
+}
+
+func prefixAny(imported string, modules []string) bool {
+	for _, m := range modules {
+		if within(imported, m) {
+			return true
+		}
+	}
+	return false
+}
+
+type listedPackage struct {
+	ImportPath                         string
+	Imports, TestImports, XTestImports []string
+}
+
+func listPackages(t *testing.T) []listedPackage {
+	t.Helper()
+	cmd := exec.Command("go", "list", "-json=ImportPath,Imports,TestImports,XTestImports", "./...")
+	cmd.Dir = moduleRoot(t)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	require.NoError(t, err, stderr.String())
+	var packages []listedPackage
+	for decoder := json.NewDecoder(bytes.NewReader(out)); ; {
+		var p listedPackage
+		err := decoder.Decode(&p)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		require.NoError(t, err)
+		packages = append(packages, p)
+	}
+	require.NotEmpty(t, packages)
+	return packages
+}
+
+// trackedFiles are the names git knows, from the root: what lies about untracked is nobody's business.
+func trackedFiles(t *testing.T) []string {
+	t.Helper()
+	cmd := exec.Command("git", "ls-files", "-z")
+	cmd.Dir = moduleRoot(t)
+	out, err := cmd.Output()
+	if err != nil && os.Getenv("CI") != "true" {
+		t.Skipf("not a git checkout: %v", err)
+	}
+	require.NoError(t, err)
+	return strings.FieldsFunc(string(out), func(r rune) bool { return r == 0 })
+}
+
+func moduleRoot(t *testing.T) string {
+	t.Helper()
+	root, err := filepath.Abs("../..")
+	require.NoError(t, err)
+	require.FileExists(t, filepath.Join(root, "go.mod"))
+	return root
+}

@@ -1,0 +1,118 @@
+// The command line is tested through run, as a shell sees it: exit code, one line of error, output.
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"net"
+	"os"
+	"runtime/debug"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestCommandLine(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer taken.Close()
+
+	for _, c := range []struct {
+		args           string
+		code           int
+		stdout, stderr string // what they hold; an empty one must be empty
+		why            string
+	}{
+		{"", exitUsage, "", "Usage:", "no command is a question"},
+		{"help", exitOK, "backend", "", "help is an answer"},
+		{"--help", exitOK, "version", "", "in every spelling"},
+		{"version", exitOK, "tafe ", "", "version"},
+		{"--version", exitOK, "tafe ", "", "in every spelling"},
+		{"version now", exitUsage, "", `tafe version: takes no arguments, got "now"`, "version takes nothing"},
+		{"sevre", exitUsage, "", `tafe: no command "sevre"; tafe help lists them`, "a slip"},
+		{"backend -h", exitOK, "-jitter", "", "help of a command goes to stdout"},
+		{"backend --dealy 3ms", exitUsage, "", "tafe backend: flag provided but not defined: -dealy; tafe backend -h lists the flags", "a slip in a flag"},
+		{"backend --delay soon", exitUsage, "", `invalid value "soon" for flag -delay`, "a value that is none"},
+		{"backend --delay -1s", exitUsage, "", "tafe backend: delay -1s is not between 0 and 10s", "a value out of bounds"},
+		{"backend --store 9211", exitUsage, "", `tafe backend: --store: "9211" is not HOST:PORT`, "a port is not an address"},
+		{"backend --bidders 127.0.0.1:1,", exitUsage, "", `tafe backend: --bidders: "" is not HOST:PORT`, "an empty place in a list"},
+		{"backend --store 127.0.0.1:99999", exitUsage, "", `tafe backend: --store: "127.0.0.1:99999" has no such port`, "a port beyond the last"},
+		{"backend now", exitUsage, "", `tafe backend: takes flags only, got "now"`, "a word where none belongs"},
+		{"backend --store " + taken.Addr().String(), exitFailure, "",
+			"tafe backend: " + taken.Addr().String() + " is taken: another process listens there", "a taken port is a failure, not misuse"},
+	} {
+		t.Run(c.args, func(t *testing.T) {
+			var stdout, stderr bytes.Buffer
+			code := run(t.Context(), strings.Fields(c.args), &stdout, &stderr)
+			require.Equal(t, c.code, code, "%s: %s", c.why, stderr.String())
+			for out, want := range map[*bytes.Buffer]string{&stdout: c.stdout, &stderr: c.stderr} {
+				if want == "" {
+					require.Empty(t, out.String(), c.why)
+				}
+				require.Contains(t, out.String(), want, c.why)
+			}
+			if len(c.args) > 0 && code != exitOK {
+				require.Equal(t, 1, strings.Count(stderr.String(), "\n"), "one line: %q", stderr.String())
+			}
+		})
+	}
+}
+
+func TestBackendCommandNamesItsAddresses(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel() // it starts, sees that it is to stop, and stops
+	var stdout, stderr bytes.Buffer
+	code := run(ctx, []string{"backend", "--store", "127.0.0.1:0", "--bidders", "127.0.0.1:0, 127.0.0.1:0"}, &stdout, &stderr)
+	require.Equal(t, exitOK, code, stderr.String())
+	require.Regexp(t, `^store 127\.0\.0\.1:\d+\nbidder-1 127\.0\.0\.1:\d+\nbidder-2 127\.0\.0\.1:\d+\n$`, stdout.String())
+}
+
+func TestVersionLine(t *testing.T) {
+	gnet := []*debug.Module{{Path: "example.org/x", Version: "v9"}, {Path: "github.com/panjf2000/gnet/v2", Version: "v2.10.0"}}
+	setting := func(kv ...string) (s []debug.BuildSetting) {
+		for i := 0; i < len(kv); i += 2 {
+			s = append(s, debug.BuildSetting{Key: kv[i], Value: kv[i+1]})
+		}
+		return s
+	}
+	const revision = "0123456789abcdef0123456789abcdef01234567"
+	for _, c := range []struct {
+		info debug.BuildInfo
+		want string
+		why  string
+	}{
+		{debug.BuildInfo{GoVersion: "go1.26", Main: debug.Module{Version: "v1.2.3"}, Deps: gnet}, "tafe v1.2.3 go1.26 OS gnet v2.10.0", "a release"},
+		{debug.BuildInfo{GoVersion: "go1.26"}, "tafe (devel) go1.26 OS", "a test binary"},
+		{debug.BuildInfo{GoVersion: "go1.26", Main: debug.Module{Version: "(devel)"}, Settings: setting("vcs.revision", revision, "vcs.modified", "true")},
+			"tafe (devel) " + revision + "+dirty go1.26 OS", "a checkout with changes"},
+		{debug.BuildInfo{GoVersion: "go1.26", Main: debug.Module{Version: "v0.0.0-20260101-0123456789ab"}, Settings: setting("vcs.revision", revision)},
+			"tafe v0.0.0-20260101-0123456789ab go1.26 OS", "the commit is not said twice"},
+	} {
+		require.Regexp(t, "^"+regexpOf(c.want)+"$", versionLine(&c.info), c.why)
+	}
+}
+
+// regexpOf quotes want, but for the word OS, which stands for the platform.
+func regexpOf(want string) string {
+	quoted := strings.NewReplacer("(", `\(`, ")", `\)`, "+", `\+`, ".", `\.`).Replace(want)
+	return strings.Replace(quoted, "OS", `\w+/\w+`, 1)
+}
+
+func TestListenErrorNamesTheCause(t *testing.T) {
+	wrapped := func(errno syscall.Errno) error { return &net.OpError{Op: "listen", Err: os.NewSyscallError("bind", errno)} }
+	for _, c := range []struct {
+		err  error
+		want string
+	}{
+		{wrapped(syscall.EADDRINUSE), "a:1 is taken"},
+		{wrapped(syscall.EACCES), "no permission to listen on a:1"},
+		{wrapped(syscall.EADDRNOTAVAIL), "no interface of this machine has that address"},
+		{wrapped(syscall.EMFILE), "cannot listen on a:1: listen: bind: too many open files"},
+		{syscall.EADDRINUSE, "a:1 is taken"},
+	} {
+		require.ErrorContains(t, listenError("a:1", c.err), c.want)
+	}
+}
