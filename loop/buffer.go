@@ -1,0 +1,66 @@
+package loop
+
+// Buffers for connection input and output, recycled per loop without locks. A
+// buffer has one owner at a time; what is put back must not be viewed any more.
+
+const (
+	bufferMin     = 4 << 10
+	bufferClasses = 5 // 4, 16, 64, 256 KiB, 1 MiB
+	bufferKeepMax = 1 << 20
+)
+
+// bufferPool keeps at most bufferKeepMax bytes of each class.
+type bufferPool struct {
+	free [bufferClasses][][]byte
+}
+
+func classOf(size int) (class, capacity int) {
+	capacity = bufferMin
+	for class < bufferClasses && capacity < size {
+		class++
+		capacity <<= 2
+	}
+	return class, capacity
+}
+
+// get returns an empty buffer with room for at least size bytes.
+func (p *bufferPool) get(size int) []byte {
+	class, capacity := classOf(size)
+	if class >= bufferClasses {
+		return make([]byte, 0, size)
+	}
+	if n := len(p.free[class]); n > 0 {
+		b := p.free[class][n-1]
+		p.free[class][n-1] = nil
+		p.free[class] = p.free[class][:n-1]
+		return b
+	}
+	return make([]byte, 0, capacity)
+}
+
+// put takes back a buffer of get's; others are left to the garbage collector.
+func (p *bufferPool) put(b []byte) {
+	class, capacity := classOf(cap(b))
+	if class >= bufferClasses || capacity != cap(b) {
+		return
+	}
+	if len(p.free[class]) < max(bufferKeepMax/capacity, 2) {
+		p.free[class] = append(p.free[class], b[:0])
+	}
+}
+
+// grow returns b with room for n more bytes, moved to a larger buffer if need
+// be; keep tells that views into the old one are alive, so that it is not
+// recycled.
+func (p *bufferPool) grow(b []byte, n int, keep bool) []byte {
+	if cap(b)-len(b) >= n {
+		return b
+	}
+	// At least doubled, so that growing byte by byte stays linear.
+	g := p.get(max(len(b)+n, 2*cap(b)))
+	g = append(g, b...)
+	if b != nil && !keep {
+		p.put(b)
+	}
+	return g
+}

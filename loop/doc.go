@@ -1,0 +1,27 @@
+// Package loop runs cooperative tasks on event loops. It knows bytes, time and
+// tasks; it knows no HTTP.
+//
+// An [Engine] owns the sockets and runs one [Loop] per reactor on gnet. A Loop
+// owns its connections ([Conn]), its timers and its tasks ([Task]). A task is
+// straight-line code on a pooled coroutine: it runs until it waits, and every
+// wait ([Task.Sleep], a read of a [Dialer]'s connection, [Offload]…) is built
+// on one primitive, [Task.Park], which hands the loop to the next task.
+//
+// # The parts, in reading order
+//
+//	loop.go     Loop: the run queue, one dispatcher, Post
+//	task.go     Task: coroutines, Park, Waker, cancel
+//	wait.go     Sleep, Yield, YieldIfDue
+//	conn.go     Conn: owned input and output, limits, timeouts
+//	timer.go    the timer wheel
+//	slice.go    what is published about the running slice, for a watchdog
+//	engine.go   the gnet adapter; nothing else implements its EventHandler
+//
+// # The thread rule
+//
+// A Loop and all that belongs to it (its Conns, Timers and Tasks) may be
+// touched only by the goroutine that runs the loop and by the task that the
+// loop is running. Everything else talks to a loop through [Loop.Post] and
+// what is built on it ([Waker.Post]). Methods that any goroutine may call say
+// so.
+package loop

@@ -1,0 +1,464 @@
+package loop
+
+// Engine: the gnet adapter, and the only implementation of its EventHandler.
+// It turns reactors into Loops and gnet connections into Conns; gnet's types
+// do not leave this file.
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/panjf2000/gnet/v2"
+	"golang.org/x/sys/unix"
+)
+
+// Config is what an Engine is made of.
+type Config struct {
+	// Addr to listen on: "host:port" or "unix:/path". Port 0 picks a free one.
+	Addr string
+	// Loops is the number of event loops; at least 1.
+	Loops int
+	// Open is called on the loop for each accepted connection and returns its
+	// handler.
+	Open func(c *Conn) Handler
+	// ConnMax bounds connections of all loops together; beyond it a connection is
+	// accepted and closed at once. 0: what the file descriptor limit leaves.
+	ConnMax int
+	// Shared lets other processes listen on the same address (SO_REUSEPORT).
+	Shared bool
+	// LockThreads ties each loop to an OS thread: per-thread CPU clocks for the
+	// watchdog, at the price of slower Posts (6 to 24 us).
+	LockThreads bool
+	Limits      Limits
+	Log         *slog.Logger
+	// Observe, if not nil, returns who is told of a loop's slices.
+	Observe func(l *Loop) Observer
+}
+
+// fdReserve is how many descriptors are kept for upstreams, files and logs.
+func fdReserve(limit int) int { return max(64, min(limit/4, 8192)) }
+
+// Engine runs Loops on gnet's reactors. Its methods may be called by any
+// goroutine.
+type Engine struct {
+	config  Config
+	addr    net.Addr
+	gnet    gnet.Engine
+	loops   []*Loop
+	byEvent sync.Map     // gnet.EventLoop -> *reactor
+	found   atomic.Int32 // reactors in byEvent
+	conns   atomic.Int64
+	refused atomic.Uint64
+	ticked  chan struct{}
+	tick    sync.Once
+	exited  chan struct{}
+	exitErr error
+	base    time.Time
+}
+
+// Start listens and returns once every loop runs.
+func Start(config Config) (*Engine, error) {
+	if config.Loops < 1 {
+		return nil, fmt.Errorf("loop: %d loops, need at least 1", config.Loops)
+	}
+	if config.Log == nil {
+		config.Log = slog.Default()
+	}
+	if config.ConnMax <= 0 {
+		limit := raiseFileLimit()
+		config.ConnMax = limit - fdReserve(limit)
+	}
+	addr, proto, err := claim(config.Addr, config.Shared)
+	if err != nil {
+		return nil, err
+	}
+	e := &Engine{
+		config: config, addr: addr, base: time.Now().Add(-time.Second),
+		ticked: make(chan struct{}), exited: make(chan struct{}),
+	}
+	reuse := addr.Network() != "unix" && (config.Loops > 1 || config.Shared)
+	go func() {
+		defer close(e.exited)
+		e.exitErr = gnet.Run(&events{e}, proto,
+			gnet.WithNumEventLoop(config.Loops),
+			gnet.WithReusePort(reuse),
+			gnet.WithReuseAddr(true),
+			gnet.WithLoadBalancing(gnet.LeastConnections),
+			gnet.WithLockOSThread(config.LockThreads),
+			gnet.WithTCPKeepAlive(time.Minute),
+			gnet.WithTicker(true),
+			gnet.WithLogger(gnetLog{config.Log}))
+	}()
+	select {
+	case <-e.ticked:
+	case <-e.exited:
+		return nil, fmt.Errorf("loop: listen %s: %w", config.Addr, e.exitErr)
+	}
+	if err := e.findLoops(); err != nil {
+		_ = e.Stop(context.Background())
+		return nil, err
+	}
+	return e, nil
+}
+
+// claim finds out early and in plain words whether the address can be had.
+// gnet listens with SO_REUSEPORT, which would silently share a taken port. It
+// also turns port 0 into a number, because every loop has a listener.
+func claim(addr string, shared bool) (net.Addr, string, error) {
+	if path, ok := strings.CutPrefix(addr, "unix:"); ok {
+		if conn, err := net.DialTimeout("unix", path, time.Second); err == nil {
+			_ = conn.Close()
+			return nil, "", fmt.Errorf("listen unix %s: %w", path, syscall.EADDRINUSE)
+		}
+		return &net.UnixAddr{Name: path, Net: "unix"}, "unix://" + path, nil
+	}
+	lc := net.ListenConfig{Control: func(_, _ string, rc syscall.RawConn) error {
+		if !shared {
+			return nil
+		}
+		var err error
+		if ctl := rc.Control(func(fd uintptr) {
+			err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
+		}); ctl != nil {
+			return ctl
+		}
+		return err
+	}}
+	ln, err := lc.Listen(context.Background(), "tcp", addr)
+	if err != nil {
+		return nil, "", err
+	}
+	defer func() { _ = ln.Close() }()
+	return ln.Addr(), "tcp://" + ln.Addr().String(), nil
+}
+
+// raiseFileLimit sets the soft limit of open files to the hard one: an accept
+// that fails for want of a descriptor ends gnet's engine.
+func raiseFileLimit() int {
+	var r unix.Rlimit
+	if unix.Getrlimit(unix.RLIMIT_NOFILE, &r) != nil {
+		return 1024
+	}
+	if r.Cur < r.Max {
+		raised := unix.Rlimit{Cur: r.Max, Max: r.Max}
+		if unix.Setrlimit(unix.RLIMIT_NOFILE, &raised) == nil {
+			r = raised
+		}
+	}
+	return int(min(r.Cur, 1<<20))
+}
+
+// findLoops gives every reactor its Loop and the socket that wakes it. gnet
+// does not list its reactors, so they are found by enrolling until each has
+// one; LeastConnections makes that one round when no client interferes.
+func (e *Engine) findLoops() error {
+	for range 64 * e.config.Loops {
+		if e.countReady() == e.config.Loops {
+			return nil
+		}
+		own, theirs, err := socketPair()
+		if err != nil {
+			return err
+		}
+		bell := &bell{fd: own}
+		ctx := gnet.NewContext(gnet.NewNetConnContext(context.Background(), theirs), bell)
+		answer, err := e.gnet.Register(ctx)
+		if err == nil {
+			err = (<-answer).Err
+		}
+		if err != nil {
+			_ = unix.Close(own)
+			return fmt.Errorf("loop: enroll: %w", err)
+		}
+	}
+	return errors.New("loop: could not reach every reactor")
+}
+
+func (e *Engine) countReady() (n int) {
+	e.loops = e.loops[:0]
+	e.byEvent.Range(func(_, v any) bool {
+		if r := v.(*reactor); r.bell.Load() != nil {
+			n++
+			e.loops = append(e.loops, r.loop)
+		}
+		return true
+	})
+	slices.SortFunc(e.loops, func(a, b *Loop) int { return a.id - b.id })
+	return n
+}
+
+// Addr is the address that is listened on.
+func (e *Engine) Addr() net.Addr { return e.addr }
+
+// Loops are the engine's loops; the slice must not be changed.
+func (e *Engine) Loops() []*Loop { return e.loops }
+
+// Conns is the number of open connections; Refused counts those closed at
+// once because of ConnMax.
+func (e *Engine) Conns() int { return int(e.conns.Load()) }
+
+// Refused counts connections that ConnMax turned away.
+func (e *Engine) Refused() uint64 { return e.refused.Load() }
+
+// ConnMax is the bound in force.
+func (e *Engine) ConnMax() int { return e.config.ConnMax }
+
+// Current returns the task that the calling goroutine is, or nil.
+func (e *Engine) Current() *Task {
+	for _, l := range e.loops {
+		if t := l.Current(); t != nil {
+			return t
+		}
+	}
+	return nil
+}
+
+// Done is closed when the engine has ended, by Stop or by a failure that Err
+// then tells.
+func (e *Engine) Done() <-chan struct{} { return e.exited }
+
+// Err is why the engine ended; nil while it runs and after Stop.
+func (e *Engine) Err() error {
+	select {
+	case <-e.exited:
+		return e.exitErr
+	default:
+		return nil
+	}
+}
+
+// Stop ends every loop: tasks are cancelled with ErrShutdown, then unwound,
+// and connections are closed. To end without breaking requests, drain first.
+func (e *Engine) Stop(ctx context.Context) error {
+	var wg sync.WaitGroup
+	for _, l := range e.loops {
+		wg.Add(1)
+		if !l.Post(func() { l.shutdown(); wg.Done() }) {
+			wg.Done()
+		}
+	}
+	stopped := make(chan struct{})
+	go func() { wg.Wait(); close(stopped) }()
+	select {
+	case <-stopped:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if err := e.gnet.Stop(ctx); err != nil {
+		return err
+	}
+	select {
+	case <-e.exited:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	e.byEvent.Range(func(_, v any) bool {
+		v.(*reactor).release()
+		return true
+	})
+	return nil
+}
+
+// shutdown ends the loop's tasks and takes no more posts.
+func (l *Loop) shutdown() {
+	l.postMu.Lock()
+	l.closed = true
+	l.postMu.Unlock()
+	l.stopTasks()
+}
+
+// reactor drives one Loop by one gnet event loop.
+type reactor struct {
+	engine *Engine
+	event  gnet.EventLoop
+	loop   *Loop
+	bell   atomic.Pointer[bell]
+	alarm  *time.Timer
+}
+
+// bell is a socket pair into a reactor. A byte on it makes the reactor call
+// Turn with the next batch of events; gnet's own Execute would run it before
+// the I/O that is waiting, and starve it when repeated.
+type bell struct {
+	fd   int // our end
+	mu   sync.RWMutex
+	gone bool
+}
+
+var ding = []byte{1}
+
+func (b *bell) ring() {
+	b.mu.RLock()
+	if !b.gone {
+		_, _ = unix.Write(b.fd, ding) // EAGAIN: enough bytes are waiting
+	}
+	b.mu.RUnlock()
+}
+
+func (r *reactor) release() {
+	if r.alarm != nil {
+		r.alarm.Stop()
+	}
+	if b := r.bell.Load(); b != nil {
+		b.mu.Lock()
+		if !b.gone {
+			b.gone = true
+			_ = unix.Close(b.fd)
+		}
+		b.mu.Unlock()
+	}
+}
+
+func (r *reactor) Now() int64 { return int64(time.Since(r.engine.base)) }
+
+func (r *reactor) Wake() {
+	if b := r.bell.Load(); b != nil {
+		b.ring()
+		return
+	}
+	// Only while the engine starts.
+	_ = r.event.Execute(context.Background(), gnet.RunnableFunc(func(context.Context) error {
+		r.loop.Turn()
+		return nil
+	}))
+}
+
+func (r *reactor) WakeAfter(d int64) {
+	if r.alarm == nil {
+		r.alarm = time.AfterFunc(time.Duration(d), r.loop.wakeSelf)
+		return
+	}
+	r.alarm.Reset(time.Duration(d))
+}
+
+func socketPair() (own int, theirs net.Conn, err error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return -1, nil, fmt.Errorf("loop: socketpair: %w", err)
+	}
+	f := os.NewFile(uintptr(fds[1]), "bell")
+	defer func() { _ = f.Close() }()
+	theirs, err = net.FileConn(f)
+	if err != nil {
+		_ = unix.Close(fds[0])
+		return -1, nil, fmt.Errorf("loop: socketpair: %w", err)
+	}
+	return fds[0], theirs, nil
+}
+
+// events is what gnet calls; Engine's own methods stay apart from it.
+type events struct{ *Engine }
+
+func (e *events) OnBoot(eng gnet.Engine) gnet.Action {
+	e.gnet = eng
+	return gnet.None
+}
+
+func (e *events) OnShutdown(gnet.Engine) {}
+
+// OnTick is how gnet tells that its reactors run; nothing else is done by it.
+func (e *events) OnTick() (time.Duration, gnet.Action) {
+	e.tick.Do(func() { close(e.ticked) })
+	return 24 * time.Hour, gnet.None
+}
+
+// reactorOf finds the reactor of an event loop, and makes it at first sight.
+func (e *events) reactorOf(ev gnet.EventLoop) *reactor {
+	if v, ok := e.byEvent.Load(ev); ok {
+		return v.(*reactor)
+	}
+	r := &reactor{engine: e.Engine, event: ev}
+	r.loop = New(int(e.found.Add(1))-1, r, e.config.Limits, e.config.Log)
+	if e.config.Observe != nil {
+		r.loop.SetObserver(e.config.Observe(r.loop))
+	}
+	e.byEvent.Store(ev, r)
+	return r
+}
+
+func (e *events) OnOpen(gc gnet.Conn) ([]byte, gnet.Action) {
+	r := e.reactorOf(gc.EventLoop())
+	switch v := gc.Context().(type) {
+	case *bell:
+		if !r.bell.CompareAndSwap(nil, v) {
+			_ = unix.Close(v.fd) // its other end follows with an EOF
+		}
+		gc.SetContext(r)
+		return nil, gnet.None
+	}
+	if e.conns.Add(1) > int64(e.config.ConnMax) {
+		e.conns.Add(-1)
+		e.refused.Add(1)
+		return nil, gnet.Close
+	}
+	c := r.loop.Open(&socket{gc: gc, reactor: r}, nil)
+	gc.SetContext(c)
+	r.loop.enter()
+	c.handler = e.config.Open(c)
+	r.loop.leave()
+	return nil, gnet.None
+}
+
+func (e *events) OnTraffic(gc gnet.Conn) gnet.Action {
+	switch v := gc.Context().(type) {
+	case *Conn:
+		p, _ := gc.Next(-1)
+		v.Deliver(p)
+	case *reactor:
+		_, _ = gc.Discard(-1)
+		v.loop.Turn()
+	}
+	return gnet.None
+}
+
+func (e *events) OnClose(gc gnet.Conn, err error) gnet.Action {
+	if c, ok := gc.Context().(*Conn); ok {
+		e.conns.Add(-1)
+		c.Hangup(err)
+	}
+	return gnet.None
+}
+
+// socket is the Transport of a gnet connection.
+type socket struct {
+	gc      gnet.Conn
+	reactor *reactor
+}
+
+func (s *socket) Write(p []byte) (int, error) { return s.gc.Write(p) }
+func (s *socket) Unsent() int                 { return s.gc.OutboundBuffered() }
+func (s *socket) CloseWrite() error           { return unix.Shutdown(s.gc.Fd(), unix.SHUT_WR) }
+func (s *socket) Close() error                { return s.reactor.event.Close(s.gc) }
+func (s *socket) RemoteAddr() net.Addr        { return s.gc.RemoteAddr() }
+func (s *socket) LocalAddr() net.Addr         { return s.gc.LocalAddr() }
+func (s *socket) Fd() int                     { return s.gc.Fd() }
+
+// gnetLog passes gnet's own messages on: its errors are ours, its chatter is
+// debugging.
+type gnetLog struct{ log *slog.Logger }
+
+func (g gnetLog) Debugf(format string, args ...any) {
+	g.log.Debug("gnet: " + fmt.Sprintf(format, args...))
+}
+func (g gnetLog) Infof(format string, args ...any) {
+	g.log.Debug("gnet: " + fmt.Sprintf(format, args...))
+}
+func (g gnetLog) Warnf(format string, args ...any) {
+	g.log.Debug("gnet: " + fmt.Sprintf(format, args...))
+}
+func (g gnetLog) Errorf(format string, args ...any) {
+	g.log.Error("gnet: " + fmt.Sprintf(format, args...))
+}
+func (g gnetLog) Fatalf(format string, args ...any) {
+	g.log.Error("gnet: " + fmt.Sprintf(format, args...))
+}

@@ -1,0 +1,149 @@
+package loop
+
+// The slice record: what a loop publishes about the task it is running, so
+// that another thread can tell, without stopping it, since when and what. The
+// loop only stores; whoever watches does the work.
+
+import (
+	"sync/atomic"
+)
+
+// Slice is a loop's record of the slice it is running: one uninterrupted run
+// of one task. Written by the loop, readable by any goroutine at any time.
+// It has its cache lines for itself, so that a reader that polls it costs the
+// loop nothing else.
+type Slice struct {
+	_ [64]byte
+	// since is the loop clock at the slice's start in ns; 0 between slices. Two
+	// slices never start in the same nanosecond, so it also is a sequence.
+	since atomic.Int64
+	task  atomic.Pointer[Task]
+	_     [48]byte
+}
+
+// Load returns the running slice's start (loop clock, ns) and its task. ok is
+// false between slices. The task pointer stays valid; whether it still runs the
+// same slice must be asked again with Load after using it.
+func (s *Slice) Load() (since int64, task *Task, ok bool) {
+	since = s.since.Load()
+	if since == 0 {
+		return 0, nil, false
+	}
+	task = s.task.Load()
+	if task == nil || s.since.Load() != since {
+		return 0, nil, false
+	}
+	return since, task, true
+}
+
+func (s *Slice) begin(t *Task, now int64) {
+	s.task.Store(t)
+	s.since.Store(now)
+}
+
+func (s *Slice) end() { s.since.Store(0) }
+
+// Observer is told of every slice's end, on the loop's goroutine: it must be
+// quick, must not block and must not allocate. It may not touch the task.
+type Observer interface {
+	// SliceEnd reports the slice of t from start to end (loop clock, ns). ready is
+	// when the task became able to run: start-ready is what it waited for the loop.
+	SliceEnd(l *Loop, t *Task, ready, start, end int64)
+}
+
+const labelBytesMax = 256
+
+// label is what a task says about itself to other threads. The bytes are
+// copied into the task, so that a reader that comes at a bad moment reads
+// nonsense, which it notices by asking the slice again, but never freed memory.
+type label struct {
+	route  atomic.Pointer[string]
+	method atomic.Pointer[string]
+	conn   *connLabel
+	ends   [3]uint16 // of path, request id, traceparent in text
+	text   [labelBytesMax]byte
+}
+
+type connLabel struct {
+	id     uint64
+	remote string
+}
+
+// Description tells what a task does, for reports.
+type Description struct {
+	TaskID      uint64
+	Route       string // the pattern it was dispatched by
+	Method      string
+	Path        string // cut to what fits
+	RequestID   string
+	Traceparent string
+	ConnID      uint64
+	Remote      string
+}
+
+func (l *label) clear() {
+	l.route.Store(nil)
+	l.method.Store(nil)
+	l.ends = [3]uint16{}
+}
+
+// Describe records what the task does; see Description. route and method must
+// point to strings that nobody changes. The rest is copied, at most 256 bytes
+// in all: path is cut so that the ids fit. c may be nil. Does not allocate.
+func (t *Task) Describe(route, method *string, path, requestID, traceparent []byte, c *Conn) {
+	l := &t.label
+	l.route.Store(route)
+	l.method.Store(method)
+	l.conn = nil
+	if c != nil {
+		l.conn = &c.label
+	}
+	requestID = requestID[:min(len(requestID), 64)]
+	traceparent = traceparent[:min(len(traceparent), 64)]
+	path = path[:min(len(path), labelBytesMax-len(requestID)-len(traceparent))]
+	n := copy(l.text[:], path)
+	l.ends[0] = uint16(n)
+	n += copy(l.text[n:], requestID)
+	l.ends[1] = uint16(n)
+	n += copy(l.text[n:], traceparent)
+	l.ends[2] = uint16(n)
+}
+
+// Description returns what the task last recorded with Describe. On the loop
+// it is exact. Any other goroutine may call it too while the task runs the
+// slice that the loop's Slice reported, and must ask Slice.Load again
+// afterwards: if the slice has moved on, what was read may be a mixture.
+func (t *Task) Description() (d Description) {
+	if p := t.label.route.Load(); p != nil {
+		d.Route = *p
+	}
+	if p := t.label.method.Load(); p != nil {
+		d.Method = *p
+	}
+	var raw struct {
+		id   uint64
+		conn *connLabel
+		ends [3]uint16
+		text [labelBytesMax]byte
+	}
+	readLabel(t, &raw.id, &raw.conn, &raw.ends, &raw.text)
+	d.TaskID = raw.id
+	if raw.conn != nil {
+		d.ConnID, d.Remote = raw.conn.id, raw.conn.remote
+	}
+	end := [3]int{int(raw.ends[0]), int(raw.ends[1]), int(raw.ends[2])}
+	if end[0] <= end[1] && end[1] <= end[2] && end[2] <= labelBytesMax {
+		d.Path = string(raw.text[:end[0]])
+		d.RequestID = string(raw.text[end[0]:end[1]])
+		d.Traceparent = string(raw.text[end[1]:end[2]])
+	}
+	return d
+}
+
+// readLabel copies words that the loop may be writing: that is the bargain of
+// Description, and the race detector is told so.
+//
+//go:norace
+func readLabel(t *Task, id *uint64, conn **connLabel, ends *[3]uint16, text *[labelBytesMax]byte) {
+	*id, *conn, *ends, *text = t.id, t.label.conn, t.label.ends, t.label.text
+}

@@ -1,0 +1,475 @@
+package loop
+
+// Task: straight-line code on a pooled coroutine. Park is its one suspension
+// point and Waker the one way out of it; cancel, deadlines and all waits are
+// built on these two. Nothing here resumes a coroutine but Loop.resume.
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"runtime"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+	"unsafe"
+)
+
+// ErrGoexit ends a task whose code called runtime.Goexit (as t.FailNow does).
+var ErrGoexit = errors.New("loop: the task called runtime.Goexit")
+
+// PanicError ends a task whose code panicked.
+type PanicError struct {
+	Value any
+	Stack []byte // of the panicking task, its own frames first
+}
+
+func (e *PanicError) Error() string { return fmt.Sprintf("loop: task panicked: %v", e.Value) }
+
+// unwind is what Park panics with after the loop stopped the coroutine: the
+// task's deferred functions run, its code does not go on.
+type unwind struct{}
+
+func (unwind) String() string { return "loop: task unwound because its loop stopped" }
+
+// Runner is the work of a task.
+type Runner interface {
+	// Run is the task's code. It may wait through t, anywhere.
+	Run(t *Task)
+	// Done is called once on the loop, after Run ended: err is nil, a *PanicError,
+	// ErrGoexit or ErrShutdown. t is reused after Done returns: forget it. Done
+	// must not wait.
+	Done(t *Task, err error)
+}
+
+type taskState uint8
+
+const (
+	taskIdle    taskState = iota // in the pool
+	taskReady                    // in the run queue
+	taskRunning                  // in its slice
+	taskParked                   // waiting for its Waker
+)
+
+// Task is one run of a Runner. It is for its own goroutine and its loop's,
+// except where a method says otherwise, and it may be reused once its Runner's
+// Done returned.
+type Task struct {
+	loop   *Loop
+	g      unsafe.Pointer
+	next   func() (struct{}, bool)
+	stop   func()
+	yield  func(struct{}) bool
+	runner Runner
+
+	id       uint64
+	epoch    uint64 // of the current wait; only grows, so old Wakers are void for ever
+	state    taskState
+	signaled bool // the current wait is over
+	broken   bool // the coroutine must not be resumed again
+	stopping bool // the loop stopped the coroutine: unwind
+	ended    error
+	ready    int64 // clock at which the task became able to run
+	started  int64
+	wait     Timer // of the current wait
+	deadline Timer
+	pos      int // in Loop.all
+	label    label
+
+	cause    atomic.Pointer[error]
+	doneMu   sync.Mutex
+	done     chan struct{}
+	retained atomic.Bool // somebody outlives the task and may still ask it: never reuse
+}
+
+type taskList []*Task
+
+// Start begins a task. On the loop outside a slice it runs at once, until its
+// first wait; from inside another task it is queued behind the ready ones. The
+// error is ErrTooManyTasks or ErrClosed; then neither Run nor Done is called.
+func (l *Loop) Start(r Runner) (*Task, error) {
+	l.mustBeOn()
+	t, err := l.take(r)
+	if err != nil {
+		return nil, err
+	}
+	if l.running != nil {
+		l.enqueue(t, l.now)
+		return t, nil
+	}
+	l.enter()
+	t.ready = l.now
+	l.resume(t)
+	l.leave()
+	return t, nil
+}
+
+// take makes a task of an idle coroutine, or of a new one.
+func (l *Loop) take(r Runner) (*Task, error) {
+	if l.closed {
+		return nil, ErrClosed
+	}
+	if l.tasks >= l.limits.TaskMax {
+		return nil, ErrTooManyTasks
+	}
+	var t *Task
+	if n := len(l.idle); n > 0 {
+		t = l.idle[n-1]
+		l.idle[n-1] = nil
+		l.idle = l.idle[:n-1]
+	} else {
+		t = &Task{loop: l}
+		t.next, t.stop = iter.Pull(t.coroutine)
+	}
+	l.taskSeq++
+	t.id = l.taskSeq
+	t.runner = r
+	t.started = l.now
+	t.pos = len(l.all)
+	l.all = append(l.all, t)
+	l.tasks++
+	l.stats.Tasks++
+	return t, nil
+}
+
+// coroutine runs one Runner after the other; between them the task is idle.
+func (t *Task) coroutine(yield func(struct{}) bool) {
+	t.g = getg()
+	t.yield = yield
+	for {
+		t.run()
+		t.releaseThread()
+		if t.broken || !yield(struct{}{}) {
+			return
+		}
+	}
+}
+
+// run runs the Runner and turns every way it can end into a value: a panic
+// that crossed the coroutine would lose the handler's frames, a Goexit would
+// end the loop's goroutine.
+func (t *Task) run() {
+	returned := false
+	defer func() {
+		if returned {
+			return
+		}
+		switch p := recover(); p.(type) {
+		case nil: // Goexit: this goroutine cannot be kept, but the loop can
+			t.ended, t.broken = ErrGoexit, true
+			t.releaseThread()
+			t.state = taskIdle
+			t.yield(struct{}{})
+		case unwind:
+			t.ended, t.broken = ErrShutdown, true
+		default:
+			t.ended = &PanicError{Value: p, Stack: debug.Stack()}
+		}
+	}()
+	t.runner.Run(t)
+	returned = true
+	t.state = taskIdle
+}
+
+// releaseThread undoes what a handler left locked: a coroutine switch on a
+// locked thread is fatal to the process.
+func (t *Task) releaseThread() {
+	for range 1 << 16 {
+		if t.loop.threadLocked || !threadLocked() {
+			return
+		}
+		runtime.UnlockOSThread()
+	}
+}
+
+// enqueue puts t at the end of the run queue; ready is since when it can run.
+func (l *Loop) enqueue(t *Task, ready int64) {
+	t.state = taskReady
+	t.ready = ready
+	l.runq.push(t)
+}
+
+// resume runs t until its next wait or its end: one slice. Never called from
+// inside a coroutine.
+func (l *Loop) resume(t *Task) {
+	start := max(l.now, l.lastStart+1)
+	l.lastStart = start
+	t.state = taskRunning
+	l.running = t
+	l.slice.begin(t, start)
+	t.next()
+	l.slice.end()
+	l.running = nil
+	l.now = l.driver.Now()
+	l.stats.Slices++
+	if l.observer != nil {
+		l.observer.SliceEnd(l, t, t.ready, start, l.now)
+	}
+	if t.state == taskRunning { // it ended by a panic
+		t.state = taskIdle
+	}
+	if t.state == taskIdle {
+		l.finish(t)
+	}
+}
+
+// finish tells the Runner and puts the coroutine back into the pool.
+func (l *Loop) finish(t *Task) {
+	err := t.ended
+	switch err.(type) {
+	case nil:
+	case *PanicError:
+		l.stats.Panics++
+	default:
+		if errors.Is(err, ErrGoexit) {
+			l.stats.Goexits++
+		}
+	}
+	last := len(l.all) - 1
+	l.all[t.pos] = l.all[last]
+	l.all[t.pos].pos = t.pos
+	l.all[last] = nil
+	l.all = l.all[:last]
+	l.tasks--
+	l.wheel.remove(&t.wait)
+	l.wheel.remove(&t.deadline)
+	if t.retained.Load() && t.cause.Load() == nil {
+		t.cause.Store(&context.Canceled)
+	}
+	t.closeDone()
+	r := t.runner
+	r.Done(t, err)
+	t.runner, t.ended = nil, nil
+	t.epoch++
+	t.signaled = false
+	t.label.clear()
+	switch {
+	case t.broken:
+		l.discard(t)
+	case l.closed || len(l.idle) >= l.limits.IdleTaskMax || t.retained.Load():
+		t.stop()
+	default:
+		t.cause.Store(nil)
+		t.done = nil
+		l.idle = append(l.idle, t)
+	}
+}
+
+// discard lets go of a coroutine in mid-Goexit. Its Goexit passes on to
+// whoever stops it, so a goroutine of its own does; on a locked loop no other
+// thread may, and the suspended goroutine (about 3 KB) is left behind.
+func (l *Loop) discard(t *Task) {
+	if !l.threadLocked {
+		go t.stop()
+	}
+}
+
+// Loop is the loop the task runs on. Any goroutine.
+func (t *Task) Loop() *Loop { return t.loop }
+
+// ID is unique among the loop's tasks.
+func (t *Task) ID() uint64 { return t.id }
+
+// Waker ends one wait of one task. It is a value: copy it freely. Used late,
+// twice, or after the task ended it does nothing.
+type Waker struct {
+	task  *Task
+	epoch uint64
+}
+
+// Prepare begins a wait: the Waker it returns ends the next Park, also when it
+// is used before Park is called. Wakers of earlier waits become void.
+func (t *Task) Prepare() Waker {
+	t.epoch++
+	t.signaled = false
+	return Waker{t, t.epoch}
+}
+
+// Park gives the loop back until the wait's Waker is used or the task is
+// cancelled; it then returns nil or the cause. It returns at once when that has
+// happened already. It fails with ErrForeignGoroutine when called by any
+// goroutine but the task's own and with ErrThreadLocked when that goroutine
+// holds its OS thread: nothing was waited for then.
+func (t *Task) Park() error {
+	if err := t.mayPark(); err != nil {
+		return err
+	}
+	for {
+		if t.signaled {
+			t.endWait()
+			return nil
+		}
+		if cause := t.cause.Load(); cause != nil {
+			t.endWait()
+			return *cause
+		}
+		t.state = taskParked
+		t.suspend()
+	}
+}
+
+func (t *Task) endWait() {
+	t.epoch++
+	t.signaled = false
+	t.loop.wheel.remove(&t.wait)
+}
+
+func (t *Task) mayPark() error {
+	if t.g != getg() {
+		return ErrForeignGoroutine
+	}
+	if !t.loop.threadLocked && threadLocked() {
+		return ErrThreadLocked
+	}
+	return nil
+}
+
+// suspend is the coroutine's side of the switch.
+func (t *Task) suspend() {
+	if t.stopping || !t.yield(struct{}{}) {
+		t.stopping = true
+		t.state = taskRunning
+		panic(unwind{})
+	}
+}
+
+// Wake ends the wait: the task runs later in this turn of the loop. On the
+// loop only; panics elsewhere, because it would corrupt the run queue.
+func (w Waker) Wake() {
+	if w.task != nil {
+		w.WakeAt(w.task.loop.now)
+	}
+}
+
+// WakeAt is Wake for an event that was ready at the given loop clock time, so
+// that what the task waited for the loop is known.
+func (w Waker) WakeAt(ready int64) {
+	t := w.task
+	if t == nil {
+		return
+	}
+	t.loop.mustBeOn()
+	if t.epoch != w.epoch || t.signaled {
+		return
+	}
+	t.signaled = true
+	if t.state == taskParked {
+		t.loop.enqueue(t, ready)
+	}
+}
+
+// Post is Wake from any goroutine. It reports false when the loop has stopped.
+func (w Waker) Post() bool {
+	at := w.task.loop.driver.Now()
+	return w.task.loop.Post(func() { w.WakeAt(at) })
+}
+
+// Cancel makes the current wait, and every later one, return cause. The first
+// cause stays. A task that is not waiting notices at its next wait.
+func (t *Task) Cancel(cause error) {
+	if t.cause.Load() != nil || t.runner == nil {
+		return
+	}
+	t.cause.Store(&cause)
+	t.closeDone()
+	if t.state == taskParked {
+		t.loop.enqueue(t, t.loop.now)
+	}
+}
+
+// SetDeadline cancels the task with context.DeadlineExceeded after d; a later
+// call replaces an earlier one. d <= 0 removes the deadline.
+func (t *Task) SetDeadline(d time.Duration) {
+	if d <= 0 {
+		t.loop.StopTimer(&t.deadline)
+		return
+	}
+	t.deadline.Owner = t
+	t.loop.AfterFunc(&t.deadline, d, deadlinePassed)
+}
+
+func deadlinePassed(tm *Timer) { tm.Owner.(*Task).Cancel(context.DeadlineExceeded) }
+
+// Err is the cause the task was cancelled with, or nil. Any goroutine.
+func (t *Task) Err() error {
+	if cause := t.cause.Load(); cause != nil {
+		return *cause
+	}
+	return nil
+}
+
+var closedChan = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
+
+// Done returns a channel that is closed when the task is cancelled or ends. It
+// is made at the first call. Any goroutine.
+func (t *Task) Done() <-chan struct{} {
+	t.doneMu.Lock()
+	defer t.doneMu.Unlock()
+	if t.done == nil {
+		if t.cause.Load() != nil {
+			return closedChan
+		}
+		t.done = make(chan struct{})
+		t.retained.Store(true)
+	}
+	return t.done
+}
+
+func (t *Task) closeDone() {
+	if !t.retained.Load() {
+		return
+	}
+	t.doneMu.Lock()
+	defer t.doneMu.Unlock()
+	if t.done != nil && t.done != closedChan {
+		close(t.done)
+	}
+	t.done = closedChan
+}
+
+// Retain keeps the Task from being reused after its end: for work that goes on
+// without it and may still ask Err or Done. Any goroutine, while the task lives.
+func (t *Task) Retain() { t.retained.Store(true) }
+
+// stopTasks ends what is left when the loop stops: cancelled tasks get one
+// chance to finish, the rest is unwound.
+func (l *Loop) stopTasks() {
+	for _, t := range append(taskList(nil), l.all...) {
+		t.Cancel(ErrShutdown)
+	}
+	for range 16 {
+		for range l.runq.len() {
+			l.resume(l.runq.pop())
+		}
+	}
+	for len(l.all) > 0 {
+		t := l.all[len(l.all)-1]
+		t.stopping, t.ended = true, ErrShutdown
+		l.stopCoroutine(t)
+		t.broken = false // it has ended: nothing left to discard
+		t.state = taskIdle
+		l.finish(t)
+	}
+	for _, t := range l.idle {
+		t.stop()
+	}
+	l.idle = nil
+}
+
+// stopCoroutine unwinds a suspended task. A Goexit in one of its deferred
+// functions passes on to whoever stops it, so that is a goroutine of its own,
+// but on a locked loop, whose coroutines no other thread may resume.
+func (l *Loop) stopCoroutine(t *Task) {
+	if l.threadLocked {
+		t.stop()
+		return
+	}
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		t.stop()
+	}()
+	<-stopped
+}

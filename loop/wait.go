@@ -1,0 +1,62 @@
+package loop
+
+// Waits that need nothing but Park: sleeping, yielding, and yielding only when
+// somebody else is due.
+
+import "time"
+
+// Sleep waits for d, giving the loop back. It returns early with the cause when
+// the task is cancelled. The resolution is 0.26 ms; it is never early.
+func (t *Task) Sleep(d time.Duration) error {
+	if err := t.mayPark(); err != nil {
+		return err
+	}
+	if d <= 0 {
+		return t.Err()
+	}
+	t.Prepare()
+	t.WakeAfter(d)
+	return t.Park()
+}
+
+// WakeAfter ends the current wait (see Prepare) after d: what gives any wait a
+// timeout. Park returns nil then, as for any Waker, and forgets the timeout
+// when the wait ends otherwise.
+func (t *Task) WakeAfter(d time.Duration) {
+	t.wait.Owner = t
+	t.loop.AfterFunc(&t.wait, d, wakeWaiter)
+}
+
+// wakeWaiter ends the wait that armed the timer: Park disarms it at every
+// other end, so the wait it finds is that one.
+func wakeWaiter(tm *Timer) {
+	t := tm.Owner.(*Task)
+	Waker{t, t.epoch}.WakeAt(tm.due)
+}
+
+// Yield gives the loop back and goes on after the tasks that are ready and the
+// I/O that is waiting now.
+func (t *Task) Yield() error {
+	if err := t.mayPark(); err != nil {
+		return err
+	}
+	if err := t.Err(); err != nil {
+		return err
+	}
+	t.epoch++
+	t.signaled = false
+	t.loop.enqueue(t, t.loop.driver.Now())
+	t.suspend()
+	return t.Err()
+}
+
+// YieldIfDue is Yield once the slice has used up its budget, and nothing
+// before: put it into loops that compute. While it is not due it costs one
+// clock reading (BenchmarkYieldIfDue).
+func (t *Task) YieldIfDue() error {
+	l := t.loop
+	if l.driver.Now()-l.lastStart < l.budget {
+		return nil
+	}
+	return t.Yield()
+}
