@@ -102,7 +102,9 @@ func regexpOf(want string) string {
 }
 
 func TestListenErrorNamesTheCause(t *testing.T) {
-	wrapped := func(errno syscall.Errno) error { return &net.OpError{Op: "listen", Err: os.NewSyscallError("bind", errno)} }
+	wrapped := func(errno syscall.Errno) error {
+		return &net.OpError{Op: "listen", Err: os.NewSyscallError("bind", errno)}
+	}
 	for _, c := range []struct {
 		err  error
 		want string
