@@ -86,10 +86,11 @@ type Loop struct {
 	g unsafe.Pointer // the loop's own goroutine
 	// threadLocked: that goroutine holds its OS thread, and so all coroutines do.
 	threadLocked bool
-	now          int64 // clock at the last reading
-	depth        int   // nesting of enter/leave
-	runq         ring[*Task]
-	tasks        int // alive
+	now          int64       // clock at the last reading
+	depth        int         // nesting of enter/leave
+	runq         ring[*Task] // ready to run
+	yielded      ring[*Task] // ready, but behind the I/O that is waiting
+	tasks        int         // alive
 	idle         []*Task
 	all          taskList // alive tasks, for shutdown
 	taskSeq      uint64
@@ -157,7 +158,7 @@ func (l *Loop) SetObserver(o Observer) { l.observer = o }
 func (l *Loop) Stats() Stats {
 	s := l.stats
 	s.TasksAlive, s.CoroutinesIdle, s.Conns = l.tasks, len(l.idle), l.conns
-	s.Timers, s.Queued = l.wheel.count, l.runq.len()
+	s.Timers, s.Queued = l.wheel.count, l.runq.len()+l.yielded.len()
 	return s
 }
 
@@ -190,6 +191,9 @@ func (l *Loop) Turn() {
 	l.woken = false
 	l.posted, l.postRun = l.postRun[:0], l.posted
 	l.postMu.Unlock()
+	for l.yielded.len() > 0 {
+		l.runq.push(l.yielded.pop())
+	}
 	for i := range l.postRun {
 		l.stats.Posts++
 		l.now = max(l.now, l.postRun[i].at)
@@ -224,14 +228,15 @@ func (l *Loop) expire() {
 
 // leave runs the tasks that became ready, writes what they produced and asks
 // to be called again if there is more. Bounded: it resumes only the tasks that
-// are in the queue now; those that yield again wait behind the next I/O.
+// are in the queue now; those they wake, and those that yield, wait behind the
+// next I/O.
 func (l *Loop) leave() {
 	if l.depth == 1 {
 		for range l.runq.len() {
 			l.resume(l.runq.pop())
 		}
 		l.flushDirty()
-		if l.runq.len() > 0 {
+		if l.runq.len()+l.yielded.len() > 0 {
 			l.wakeSelf()
 		}
 		l.arm()

@@ -440,6 +440,9 @@ func (l *Loop) stopTasks() {
 		t.Cancel(ErrShutdown)
 	}
 	for range 16 {
+		for l.yielded.len() > 0 {
+			l.runq.push(l.yielded.pop())
+		}
 		for range l.runq.len() {
 			l.resume(l.runq.pop())
 		}

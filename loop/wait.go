@@ -45,7 +45,9 @@ func (t *Task) Yield() error {
 	}
 	t.epoch++
 	t.signaled = false
-	t.loop.enqueue(t, t.loop.driver.Now())
+	t.state = taskReady
+	t.ready = t.loop.driver.Now()
+	t.loop.yielded.push(t)
 	t.suspend()
 	return t.Err()
 }
