@@ -1,0 +1,223 @@
+package httpparse
+
+import (
+	"bytes"
+	"fmt"
+	"math"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// decodeIn decodes input in pieces of n bytes.
+func decodeIn(n int, input []byte, lim *Limits) (out []byte, consumed int, done bool, err error, trailers []string) {
+	var d Chunked
+	d.Reset(lim)
+	for err == nil && !done && consumed < len(input) {
+		piece := input[consumed:min(len(input), consumed+n)]
+		var ate int
+		out, ate, done, err = d.Decode(out, piece)
+		if consumed += ate; err == nil && !done && ate != len(piece) {
+			panic("bytes left though neither done nor failed")
+		}
+	}
+	for _, h := range d.Trailers() {
+		trailers = append(trailers, string(h.Name)+"="+string(h.Value))
+	}
+	return out, consumed, done, err, trailers
+}
+
+func TestChunkedAccepts(t *testing.T) {
+	tests := []struct {
+		why      string
+		body     string
+		want     string
+		trailers []string
+	}{
+		{"an empty body", "0\r\n\r\n", "", nil},
+		{"a chunk", "5\r\nhello\r\n0\r\n\r\n", "hello", nil},
+		{"two chunks", "5\r\nhello\r\n7\r\n, world\r\n0\r\n\r\n", "hello, world", nil},
+		{"hexadecimal in both cases", "a\r\n0123456789\r\nA\r\n0123456789\r\n0\r\n\r\n", "01234567890123456789", nil},
+		{"leading zeros", "0005\r\nhello\r\n000\r\n\r\n", "hello", nil},
+		{"data that looks like framing", "7\r\n0\r\n\r\n\r\n\r\n0\r\n\r\n", "0\r\n\r\n\r\n", nil},
+		{"an extension", "5;a=b\r\nhello\r\n0;c\r\n\r\n", "hello", nil},
+		{"an extension behind whitespace", "5 \t;a\r\nhello\r\n0\r\n\r\n", "hello", nil},
+		{"an extension in quotes", "5;a=\"b;c d\\\"\"\r\nhello\r\n0\r\n\r\n", "hello", nil},
+		{"a trailer", "0\r\nX-Sum: 1 \r\n\r\n", "", []string{"X-Sum=1"}},
+		{"two trailers", "1\r\nx\r\n0\r\nA: 1\r\nB:\r\n\r\n", "x", []string{"A=1", "B="}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.why, func(t *testing.T) {
+			input := []byte(tt.body + "NEXT")
+			for n := 1; n <= len(input); n++ {
+				out, consumed, done, err, trailers := decodeIn(n, input, nil)
+				require.NoError(t, err)
+				require.True(t, done)
+				require.Equal(t, len(tt.body), consumed, "what follows is the next message")
+				require.Equal(t, tt.want, string(out), "in pieces of %d", n)
+				require.Equal(t, tt.trailers, trailers)
+			}
+			for n := range len(tt.body) {
+				_, _, done, err, _ := decodeIn(n+1, input[:n], nil)
+				require.NoError(t, err)
+				require.False(t, done, "not done after %d bytes", n)
+			}
+		})
+	}
+}
+
+func TestChunkedRefuses(t *testing.T) {
+	tests := []struct {
+		why    string
+		body   string
+		status int
+		slug   string
+	}{
+		{"no size", "\r\n", 400, "bad-chunk-size"},
+		{"an extension without a size", ";a\r\n", 400, "bad-chunk-size"},
+		{"a sign", "+5\r\nhello\r\n", 400, "bad-chunk-size"},
+		{"a negative size", "-5\r\n", 400, "bad-chunk-size"},
+		{"a prefix", "0x5\r\nhello\r\n", 400, "bad-chunk-size"},
+		{"a space before", " 5\r\nhello\r\n", 400, "bad-chunk-size"},
+		{"a space after", "5 \r\nhello\r\n", 400, "bad-chunk-size"},
+		{"a word after", "5 a\r\nhello\r\n", 400, "bad-chunk-size"},
+		{"a comma", "5,5\r\nhello\r\n", 400, "bad-chunk-size"},
+		{"a size in 64 bits", "8000000000000000\r\n", 400, "bad-chunk-size"},
+		{"a size that wraps around to 5", "10000000000000005\r\nhello\r\n", 400, "bad-chunk-size"},
+		{"more digits than a size can have", "00000000000000005\r\nhello\r\n", 400, "bad-chunk-size"},
+		{"LF alone after the size", "5\nhello\r\n", 400, "bare-lf"},
+		{"CR alone after the size", "5\rhello\r\n", 400, "bare-cr"},
+		{"LF in an extension", "5;a\nhello\r\n", 400, "bare-lf"},
+		{"CR in an extension", "5;a\rb\r\nhello\r\n", 400, "bare-cr"},
+		{"NUL in an extension", "5;\x00\r\n", 400, "control-byte"},
+		{"data longer than its size", "4\r\nhello\r\n", 400, "bad-chunk-end"},
+		{"LF alone after the data", "5\r\nhello\n0\r\n\r\n", 400, "bad-chunk-end"},
+		{"CR alone after the data", "5\r\nhello\r0\r\n\r\n", 400, "bad-chunk-end"},
+		{"an extension without end", "5;" + strings.Repeat("a", 17<<10), 400, "chunk-overhead"},
+		{"whitespace without end", "5" + strings.Repeat(" ", 17<<10), 400, "chunk-overhead"},
+		{"extensions that add up", strings.Repeat("1;"+strings.Repeat("a", 1000)+"\r\nx\r\n", 20), 400, "chunk-overhead"},
+		{"a chunk beyond BodyBytesMax", "a00001\r\n", 413, "body-too-large"},
+		{"chunks that add up beyond it", "1\r\nx\r\na00000\r\n", 413, "body-too-large"},
+		{"a size beyond any sum", "1\r\nx\r\n7fffffffffffffff\r\n", 413, "body-too-large"},
+		{"a trailer that is no field", "0\r\nfoo\r\n\r\n", 400, "missing-colon"},
+		{"a folded trailer", "0\r\nA: b\r\n c\r\n\r\n", 400, "obs-fold"},
+		{"NUL in a trailer", "0\r\nA: \x00\r\n\r\n", 400, "control-byte"},
+		{"LF alone after a trailer", "0\r\nA: b\n\r\n", 400, "bare-lf"},
+		{"LF alone at the end", "0\r\n\n", 400, "bare-lf"},
+		{"a trailer section without end", "0\r\nA: " + strings.Repeat("b", 9<<10), 431, "trailer-too-large"},
+		{"many trailers", "0\r\n" + strings.Repeat("A:\r\n", 101) + "\r\n", 431, "too-many-headers"},
+		{"a trailer that frames", "0\r\nContent-Length: 5\r\n\r\n", 400, "forbidden-trailer"},
+		{"a trailer that frames, in any case", "0\r\ntransfer-ENCODING: chunked\r\n\r\n", 400, "forbidden-trailer"},
+		{"a trailer that routes", "0\r\nHost: evil\r\n\r\n", 400, "forbidden-trailer"},
+		{"a trailer that authenticates", "0\r\nA: b\r\nAuthorization: x\r\n\r\n", 400, "forbidden-trailer"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.why, func(t *testing.T) {
+			for _, n := range []int{1, 2, 3, len(tt.body)} {
+				_, _, done, err, trailers := decodeIn(n, []byte(tt.body), nil)
+				requireRefusal(t, err, tt.status, tt.slug)
+				assert.False(t, done)
+				if tt.slug == "forbidden-trailer" && len(trailers) > 0 {
+					assert.Equal(t, []string{"A=b"}, trailers)
+				}
+			}
+		})
+	}
+}
+
+func TestChunkedIsFinal(t *testing.T) {
+	var d Chunked
+	d.Reset(nil)
+	_, _, _, err := d.Decode(nil, []byte("x"))
+	requireRefusal(t, err, 400, "bad-chunk-size")
+	out, consumed, done, err := d.Decode(nil, []byte("0\r\n\r\n"))
+	requireRefusal(t, err, 400, "bad-chunk-size")
+	assert.Empty(t, out)
+	assert.Zero(t, consumed)
+	assert.False(t, done)
+
+	d.Reset(nil)
+	_, _, done, err = d.Decode(nil, []byte("0\r\nA: b\r\n\r\n"))
+	require.NoError(t, err)
+	require.True(t, done)
+	out, consumed, done, err = d.Decode([]byte("kept"), []byte("5\r\nhello"))
+	require.NoError(t, err)
+	assert.Equal(t, "kept", string(out))
+	assert.Zero(t, consumed)
+	assert.True(t, done)
+	assert.Len(t, d.Trailers(), 1)
+
+	d.Reset(nil)
+	assert.Empty(t, d.Trailers(), "of the body before")
+}
+
+func TestChunkedTrailersAreCopies(t *testing.T) {
+	src := []byte("0\r\nA: b\r\n\r\n")
+	var d Chunked
+	d.Reset(nil)
+	_, _, done, err := d.Decode(nil, src)
+	require.NoError(t, err)
+	require.True(t, done)
+	clear(src)
+	assert.Equal(t, []Header{{[]byte("A"), []byte("b")}}, d.Trailers())
+}
+
+func TestChunkedInPlace(t *testing.T) {
+	src := []byte("5\r\nhello\r\n7\r\n, world\r\n0\r\n\r\n")
+	var d Chunked
+	d.Reset(nil)
+	out, _, done, err := d.Decode(src[:0], src)
+	require.NoError(t, err)
+	require.True(t, done)
+	assert.Equal(t, "hello, world", string(out))
+}
+
+func TestChunkedAtTheBounds(t *testing.T) {
+	lim := DefaultLimits()
+	lim.BodyBytesMax = 5
+	lim.TrailerBytesMax = len("A: b\r\n")
+	_, _, done, err, _ := decodeIn(100, []byte("3\r\nabc\r\n2\r\nde\r\n0\r\nA: b\r\n\r\n"), &lim)
+	require.NoError(t, err)
+	assert.True(t, done)
+	_, _, _, err, _ = decodeIn(100, []byte("3\r\nabc\r\n3\r\n"), &lim)
+	requireRefusal(t, err, 413, "body-too-large")
+	_, _, _, err, _ = decodeIn(100, []byte("0\r\nA: bc\r\n\r\n"), &lim)
+	requireRefusal(t, err, 431, "trailer-too-large")
+
+	t.Run("single bytes are no attack", func(t *testing.T) {
+		var body []byte
+		for range 100_000 {
+			body = AppendChunk(body, []byte("x"))
+		}
+		out, _, done, err, _ := decodeIn(4096, AppendLastChunk(body), nil)
+		require.NoError(t, err)
+		assert.True(t, done)
+		assert.Len(t, out, 100_000)
+	})
+	t.Run("an unlimited body overflows no counter", func(t *testing.T) {
+		lim := DefaultLimits()
+		lim.BodyBytesMax = math.MaxInt64
+		var d Chunked
+		d.Reset(&lim)
+		_, _, _, err := d.Decode(nil, []byte("3;aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\r\nabc\r\n7ffffffffffffff0;b\r\nx"))
+		require.NoError(t, err)
+		assert.LessOrEqual(t, d.overhead, int64(40))
+		assert.GreaterOrEqual(t, d.overhead, int64(0))
+	})
+}
+
+func TestAppendChunkRoundTrip(t *testing.T) {
+	for _, size := range []int{1, 15, 16, 255, 256, 4096, 70000} {
+		t.Run(fmt.Sprint(size), func(t *testing.T) {
+			data := bytes.Repeat([]byte{'\r', '\n', '0'}, size/3+1)[:size]
+			body := AppendLastChunk(AppendChunk(AppendChunk(nil, data), nil))
+			out, consumed, done, err, _ := decodeIn(len(body), body, nil)
+			require.NoError(t, err)
+			assert.True(t, done)
+			assert.Equal(t, len(body), consumed)
+			assert.Equal(t, data, out)
+		})
+	}
+}

@@ -1,0 +1,155 @@
+package httpparse
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// The lines that stand for each index of the tables.
+var (
+	codingLines = [codingsCount]string{
+		noCoding:         "",
+		chunkedCoding:    "Transfer-Encoding: chunked\r\n",
+		foreignCoding:    "Transfer-Encoding: gzip, chunked\r\n",
+		unfinishedCoding: "Transfer-Encoding: gzip\r\n",
+		outdatedCoding:   "Transfer-Encoding: chunked\r\n", // in a message of 1.0
+	}
+	lengthLines = [lengthsCount]string{
+		noLength:   "",
+		zeroLength: "Content-Length: 0\r\n",
+		someLength: "Content-Length: 7\r\n",
+	}
+)
+
+func versionOf(coding codings) string {
+	if coding == outdatedCoding {
+		return http10
+	}
+	return http11
+}
+
+// allCells calls do for every pair of indices.
+func allCells(do func(coding codings, length lengths)) {
+	for coding := range codingsCount {
+		for length := range lengthsCount {
+			do(coding, length)
+		}
+	}
+}
+
+// Walks the request table: a message is written for every cell, and what Parse makes of it is what the cell says.
+func TestRequestFramingTable(t *testing.T) {
+	starts := [requestKindsCount]string{ordinaryRequest: "POST / ", connectRequest: "CONNECT a:80 "}
+	for kind := range requestKindsCount {
+		allCells(func(coding codings, length lengths) {
+			t.Run(fmt.Sprint(kind, coding, length), func(t *testing.T) {
+				want := requestFraming[kind][coding][length]
+				head := starts[kind] + versionOf(coding) + "\r\nHost: a\r\n" + codingLines[coding] + lengthLines[length] + "\r\n"
+				var r Request
+				err := r.Parse([]byte(head), nil)
+				require.Equal(t, want.why.inRequest(), err)
+				assert.Equal(t, want.body == bodyRefused, want.why != accepted, "a hole in the table")
+				assert.Equal(t, want.body == bodyChunked, r.Chunked)
+				switch want.body {
+				case bodyLength:
+					assert.EqualValues(t, 7, r.ContentLength)
+				case bodyChunked:
+					assert.EqualValues(t, -1, r.ContentLength)
+				default:
+					assert.Zero(t, r.ContentLength)
+				}
+				assert.NotContains(t, []body{bodyTillEnd, bodyDistrust}, want.body, "no request ends with its connection")
+			})
+		})
+	}
+}
+
+// Walks the response table in the same way.
+func TestResponseFramingTable(t *testing.T) {
+	starts := [responseKindsCount]struct {
+		method string
+		status int
+	}{
+		ordinaryResponse: {"GET", 200},
+		describingOnly:   {"HEAD", 200},
+		noContent:        {"GET", 204},
+		interim:          {"GET", 103},
+		tunnel:           {"CONNECT", 200},
+	}
+	for kind := range responseKindsCount {
+		allCells(func(coding codings, length lengths) {
+			t.Run(fmt.Sprint(kind, coding, length), func(t *testing.T) {
+				want := responseFraming[kind][coding][length]
+				start := starts[kind]
+				head := fmt.Sprintf("%s %d \r\nConnection: keep-alive\r\n%s%s\r\n",
+					versionOf(coding), start.status, codingLines[coding], lengthLines[length])
+				var r Response
+				err := r.Parse([]byte(head), start.method, nil)
+				require.Equal(t, want.why.inResponse(), err)
+				assert.Equal(t, want.body == bodyRefused, want.why != accepted, "a hole in the table")
+				assert.Equal(t, want.body == bodyNone || want.body == bodyDistrust, r.NoBody)
+				assert.Equal(t, want.body == bodyChunked, r.Chunked)
+				assert.Equal(t, want.body == bodyTillEnd, r.UntilClose)
+				if want.body == bodyDistrust || want.body == bodyTillEnd || kind == tunnel {
+					assert.False(t, r.KeepAlive)
+				} else if err == nil {
+					assert.True(t, r.KeepAlive)
+				}
+			})
+		})
+	}
+}
+
+// What no table may say, whatever else is changed in it.
+func TestFramingRules(t *testing.T) {
+	allCells(func(coding codings, length lengths) {
+		request := requestFraming[ordinaryRequest][coding][length]
+		response := responseFraming[ordinaryResponse][coding][length]
+		if coding != noCoding && length != noLength {
+			assert.Equal(t, bodyRefused, request.body, "both fields frame a request: the classic smuggle")
+			assert.Equal(t, bodyRefused, response.body)
+		}
+		if coding != noCoding && coding != chunkedCoding {
+			assert.Equal(t, bodyRefused, request.body, "a coding we cannot undo")
+			assert.Equal(t, bodyRefused, response.body)
+		}
+		if length == someLength {
+			assert.NotEqual(t, bodyNone, request.body, "a declared body must not become the next request")
+			assert.NotEqual(t, bodyNone, responseFraming[noContent][coding][length].body)
+		}
+	})
+}
+
+func TestKindOfResponse(t *testing.T) {
+	tests := []struct {
+		why    string
+		status int
+		method string
+		want   responseKind
+	}{
+		{"an answer", 200, "GET", ordinaryResponse},
+		{"an error", 500, "GET", ordinaryResponse},
+		{"a 205 must be empty, but says so itself", 205, "GET", ordinaryResponse},
+		{"HEAD", 200, "HEAD", describingOnly},
+		{"an error to HEAD", 404, "HEAD", describingOnly},
+		{"methods are case-sensitive", 200, "head", ordinaryResponse},
+		{"304", 304, "GET", describingOnly},
+		{"204", 204, "GET", noContent},
+		{"204 to HEAD", 204, "HEAD", describingOnly},
+		{"100", 100, "GET", interim},
+		{"101", 101, "GET", interim},
+		{"103 to HEAD", 103, "HEAD", interim},
+		{"a tunnel", 200, "CONNECT", tunnel},
+		{"204 opens a tunnel too", 204, "CONNECT", tunnel},
+		{"a tunnel that was refused", 403, "CONNECT", ordinaryResponse},
+		{"an interim answer to CONNECT", 100, "CONNECT", interim},
+	}
+	for _, tt := range tests {
+		t.Run(tt.why, func(t *testing.T) {
+			assert.Equal(t, tt.want, kindOfResponse(tt.status, tt.method))
+		})
+	}
+}
