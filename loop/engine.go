@@ -86,7 +86,7 @@ func Start(config Config) (*Engine, error) {
 		config: config, addr: addr, base: time.Now().Add(-time.Second),
 		ticked: make(chan struct{}), exited: make(chan struct{}),
 	}
-	reuse := addr.Network() != "unix" && (config.Loops > 1 || config.Shared)
+	reuse := addr.Network() != "unix" // see docs/decisions/003
 	go func() {
 		defer close(e.exited)
 		e.exitErr = gnet.Run(&events{e}, proto,
