@@ -46,23 +46,24 @@ var folders = []folder{
 		why: "reads what loops publish; loops do not know it"},
 	{path: "httpparse", external: []string{"github.com/evanphx/wildcat"}, not: []string{"net", "os", "flag"},
 		why: "bytes to messages: no sockets, and the only folder that sees wildcat"},
-	{path: "app", may: []string{"loop", "httpparse"}, not: []string{"flag"},
+	{path: "app", may: []string{"loop", "httpparse", "app/client"}, not: []string{"flag"},
 		why: "meaning, above both; siblings below it never import each other"},
 	{path: "app/middleware", may: []string{"app", "loop", "httpparse"}, not: []string{"flag"}, why: "no sibling"},
-	{path: "app/proxy", may: []string{"app", "loop", "httpparse"}, not: []string{"flag"}, why: "no sibling"},
+	{path: "app/client", may: []string{"loop", "httpparse"}, not: []string{"flag"},
+		why: "asks others; knows nothing of answering"},
+	{path: "app/proxy", may: []string{"app", "app/client", "loop", "httpparse"}, not: []string{"flag"}, why: "no sibling"},
 	{path: "app/static", may: []string{"app", "loop", "httpparse"}, not: []string{"flag"}, why: "no sibling"},
 	{path: "app/admin", may: []string{"app", "loop", "loop/watchdog", "httpparse"}, not: []string{"flag"},
 		why: "shows what the watchdog knows"},
-	{path: "cmd/tafe", may: []string{"app/...", "loop/...", "httpparse"}, external: tomlParsers,
+	{path: "cmd/tafe", may: []string{"app/...", "loop/...", "httpparse"}, external: []string{"golang.org/x/sys"},
 		why: "the top: wires everything, alone reads flags, files and environment"},
 	{path: "cmd/tafe/internal/backend", why: "stand-ins for foreign systems: nothing of ours, as a foreign system would have it"},
 }
 
-// tomlParsers may be imported by the command that reads the configuration file, and nowhere else.
-var tomlParsers = []string{"github.com/BurntSushi/toml", "github.com/pelletier/go-toml/v2"}
-
 // Tests may use these besides; none of them is linked into the binary.
-var testExternal = []string{"github.com/stretchr/testify", "go.uber.org/goleak", "golang.org/x/sys"}
+var testExternal = []string{"github.com/stretchr/testify", "go.uber.org/goleak", "golang.org/x/sys",
+	// Real clients against real servers, to prove that they wait cooperatively.
+	"github.com/bradfitz/gomemcache", "github.com/gomodule/redigo", "github.com/jackc/pgx/v5"}
 var testMay = []string{"loop/looptest"}
 
 // topLevel is what may stand at the root of the repository.
@@ -110,6 +111,8 @@ func TestLayoutRules(t *testing.T) {
 		{"app/proxy", "tafe/loop/watchdog", false, false, "a proxy does not"},
 		{"app/proxy", "tafe/app/static", false, false, "siblings are strangers"},
 		{"app", "tafe/app/middleware", false, false, "app does not look below"},
+		{"app/proxy", "tafe/app/client", false, true, "but has upstreams"},
+		{"app/client", "tafe/app", false, false, "a client does not serve"},
 		{"app/admin/page", "tafe/app/admin", false, true, "a package below its folder shares the folder's rules"},
 		{"app/admin", "tafe/app/admin/page", false, true, "and is open to it"},
 		{"cmd/tafe", "tafe/app/proxy", false, true, "the top wires everything"},
