@@ -32,7 +32,7 @@ func newManual(t *testing.T, limits Limits) (*Loop, *manual) {
 	l := New(0, m, limits, slog.New(slog.NewTextHandler(io.Discard, nil)))
 	l.Turn()
 	t.Cleanup(func() {
-		l.shutdown()
+		l.Shutdown()
 		require.Empty(t, l.all, "tasks left behind")
 		require.Zero(t, l.tasks)
 	})

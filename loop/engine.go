@@ -243,7 +243,7 @@ func (e *Engine) Stop(ctx context.Context) error {
 	var wg sync.WaitGroup
 	for _, l := range e.loops {
 		wg.Add(1)
-		if !l.Post(func() { l.shutdown(); wg.Done() }) {
+		if !l.Post(func() { l.Shutdown(); wg.Done() }) {
 			wg.Done()
 		}
 	}
@@ -269,8 +269,9 @@ func (e *Engine) Stop(ctx context.Context) error {
 	return nil
 }
 
-// shutdown ends the loop's tasks and takes no more posts.
-func (l *Loop) shutdown() {
+// Shutdown cancels the loop's tasks with ErrShutdown, unwinds those that go on, and
+// takes no more posts. Its driver calls it on the loop, last.
+func (l *Loop) Shutdown() {
 	l.postMu.Lock()
 	l.closed = true
 	l.postMu.Unlock()

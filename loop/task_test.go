@@ -264,7 +264,7 @@ func TestShutdownUnwindsTasks(t *testing.T) {
 			t.cause.Store(nil)
 		}
 	})
-	l.shutdown()
+	l.Shutdown()
 	require.Equal(t, 3, cleaned)
 	require.Len(t, ends, 3)
 	require.Empty(t, l.all)
@@ -335,7 +335,7 @@ func BenchmarkYield(b *testing.B) {
 	for b.Loop() {
 		l.Turn()
 	}
-	l.shutdown()
+	l.Shutdown()
 }
 
 func BenchmarkYieldIfDue(b *testing.B) {
