@@ -13,6 +13,7 @@ import (
 func TestNoAllocations(t *testing.T) {
 	lim := DefaultLimits()
 	response := []byte("HTTP/1.1 200 OK\r\nContent-Length: 27\r\nConnection: keep-alive\r\n\r\n")
+	address := []byte("GET / HTTP/1.1\r\nHost: [2001:db8:1234:5678:9abc:def0:1234:5678]:8080\r\n\r\n")
 	query := []byte("a=1&b=2")
 	chunked := []byte("5\r\nhello\r\n0\r\nX-Sum: 1\r\n\r\n")
 	var (
@@ -30,6 +31,7 @@ func TestNoAllocations(t *testing.T) {
 		{"a short head", func() error { return r.Parse(shortHead, &lim) }},
 		{"a browser's head", func() error { return r.Parse(browserHead, &lim) }},
 		{"two kilobytes of cookies", func() error { return r.Parse(cookieHead, &lim) }},
+		{"an address for a host", func() error { return r.Parse(address, &lim) }},
 		{"default limits", func() error { return r.Parse(shortHead, nil) }},
 		{"finding the end", func() error { _, _, _, err := FindHead(browserHead, 0, &lim); return err }},
 		{"needing more", func() error { _, _, _, err := FindHead(browserHead[:300], 100, &lim); return err }},

@@ -151,6 +151,11 @@ var refusedRequests = []struct {
 	{"an address in half a bracket", "GET / HTTP/1.1\r\nHost: [::1\r\n\r\n", 400, "bad-host"},
 	{"brackets around a name", "GET / HTTP/1.1\r\nHost: [abc]\r\n\r\n", 400, "bad-host"},
 	{"a zone in an address", "GET / HTTP/1.1\r\nHost: [fe80::1%25eth0]\r\n\r\n", 400, "bad-host"},
+	{"an IPv4 address in brackets", "GET / HTTP/1.1\r\nHost: [1.2.3.4]\r\n\r\n", 400, "bad-host"},
+	{"an address with a group too long", "GET / HTTP/1.1\r\nHost: [fe080::1]\r\n\r\n", 400, "bad-host"},
+	{"an address with two gaps", "GET / HTTP/1.1\r\nHost: [1::2::3]\r\n\r\n", 400, "bad-host"},
+	{"an empty address", "GET / HTTP/1.1\r\nHost: []\r\n\r\n", 400, "bad-host"},
+	{"a word after an address", "GET / HTTP/1.1\r\nHost: [::1]a\r\n\r\n", 400, "bad-host"},
 	{"a host with half an escape", "GET / HTTP/1.1\r\nHost: a%4\r\n\r\n", 400, "bad-host"},
 
 	// Content-Length, RFC 9112 section 6.3
@@ -309,6 +314,8 @@ var acceptedRequests = []struct {
 		shape{method: "GET", path: "/", host: "a:", minor: 1, keepAlive: true, fields: 1}},
 	{"Host as an address", "GET / HTTP/1.1\r\nHost: [2001:db8::1]:80\r\n\r\n",
 		shape{method: "GET", path: "/", host: "[2001:db8::1]:80", minor: 1, keepAlive: true, fields: 1}},
+	{"Host as an IPv4 address in IPv6", "GET / HTTP/1.1\r\nHost: [::ffff:1.2.3.4]\r\n\r\n",
+		shape{method: "GET", path: "/", host: "[::ffff:1.2.3.4]", minor: 1, keepAlive: true, fields: 1}},
 	{"Host with an escape", "GET / HTTP/1.1\r\nHost: a%2Db%41\r\n\r\n",
 		shape{method: "GET", path: "/", host: "a%2Db%41", minor: 1, keepAlive: true, fields: 1}},
 

@@ -3,7 +3,11 @@ package httpparse
 // This file owns the request target and its four forms (RFC 9112 section 3.2), and the syntax of a host with a port. It
 // refuses to decode anything: Path and Query stay raw.
 
-import "bytes"
+import (
+	"bytes"
+	"net/netip"
+	"unsafe"
+)
 
 type portRule bool
 
@@ -85,8 +89,8 @@ func (r *Request) splitAbsolute(target []byte, query int) reason {
 	return accepted
 }
 
-// validHost tells whether b is uri-host [ ":" port ] with a host that is not empty (RFC 3986 section 3.2.2). An IPv6
-// address is checked for its characters, not for its groups: nobody dials it. A port may be empty unless it is required.
+// validHost tells whether b is uri-host [ ":" port ] with a host that is not empty (RFC 3986 section 3.2.2). A
+// port may be empty unless it is required.
 func validHost(b []byte, rule portRule) bool {
 	i := 0
 	if len(b) > 0 && b[0] == '[' {
@@ -102,19 +106,24 @@ func validHost(b []byte, rule portRule) bool {
 	return b[i] == ':' && validPort(b[i+1:], rule)
 }
 
-// literalEnd returns the offset after an IP-literal, or 0.
+// literalEnd returns the offset after an IPv6 address in brackets, or 0. A zone has no meaning on another machine and is
+// refused; so is IPvFuture, until there is one.
 func literalEnd(b []byte) int {
-	i, colons := 1, 0
-	for i < len(b) && (class[b[i]]&hexByte != 0 || b[i] == ':' || b[i] == '.') {
-		if b[i] == ':' {
-			colons++
-		}
-		i++
-	}
-	if i == len(b) || b[i] != ']' || colons < 2 {
+	end := bytes.IndexByte(b, ']')
+	if end < 0 {
 		return 0
 	}
-	return i + 1
+	text := b[1:end]
+	for _, c := range text {
+		if class[c]&hexByte == 0 && c != ':' && c != '.' {
+			return 0
+		}
+	}
+	addr, err := netip.ParseAddr(unsafe.String(unsafe.SliceData(text), len(text))) // nothing keeps the string: no copy
+	if err != nil || !addr.Is6() {
+		return 0
+	}
+	return end + 1
 }
 
 // regNameEnd returns the offset after the longest reg-name (IPv4 addresses are reg-names too).
