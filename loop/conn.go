@@ -128,6 +128,9 @@ func (c *Conn) SetHandler(h Handler) { c.handler = h }
 func (c *Conn) Deliver(p []byte) {
 	l := c.loop
 	l.enter()
+	if l.tracing {
+		l.eventAt = arrivedAt(c.transport.Fd(), l.now)
+	}
 	l.stats.BytesIn += uint64(len(p))
 	switch {
 	case c.closed:
@@ -141,6 +144,7 @@ func (c *Conn) Deliver(p []byte) {
 		c.handler.Data(c)
 		c.release()
 	}
+	l.eventAt = 0
 	l.leave()
 }
 

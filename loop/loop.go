@@ -7,6 +7,7 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unsafe"
 )
@@ -81,13 +82,17 @@ type Loop struct {
 	limits    Limits
 	log       *slog.Logger
 	observer  Observer
-	budget    int64 // default slice budget, ns
+	late      LateObserver // the observer, if it is one
+	budget    int64        // default slice budget, ns
 
 	g unsafe.Pointer // the loop's own goroutine
 	// threadLocked: that goroutine holds its OS thread, and so all coroutines do.
 	threadLocked bool
+	gid          atomic.Uint64
 	now          int64       // clock at the last reading
 	depth        int         // nesting of enter/leave
+	eventAt      int64       // since when the event being handled was waiting; 0: since now
+	tracing      bool        // find out for each read
 	runq         ring[*Task] // ready to run
 	yielded      ring[*Task] // ready, but behind the I/O that is waiting
 	tasks        int         // alive
@@ -152,7 +157,10 @@ func (l *Loop) Limits() Limits { return l.limits }
 func (l *Loop) Log() *slog.Logger { return l.log }
 
 // SetObserver sets who is told of slice ends. Before the loop runs.
-func (l *Loop) SetObserver(o Observer) { l.observer = o }
+func (l *Loop) SetObserver(o Observer) {
+	l.observer = o
+	l.late, _ = o.(LateObserver)
+}
 
 // Stats returns the counters and gauges as they are now.
 func (l *Loop) Stats() Stats {
@@ -197,9 +205,11 @@ func (l *Loop) Turn() {
 	for i := range l.postRun {
 		l.stats.Posts++
 		l.now = max(l.now, l.postRun[i].at)
+		l.eventAt = l.postRun[i].at
 		l.postRun[i].fn()
 		l.postRun[i] = post{}
 	}
+	l.eventAt = 0
 	l.now = l.driver.Now() // what was posted is not charged to the first task
 	l.leave()
 }
@@ -214,8 +224,10 @@ func (l *Loop) enter() {
 	if l.g == nil {
 		l.g = getg()
 		l.threadLocked = threadLocked()
+		l.gid.Store(goroutineID())
 	}
 	l.now = l.driver.Now()
+	l.slice.outside(l.now)
 	if l.now >= l.armed {
 		l.expire()
 	}
@@ -240,6 +252,7 @@ func (l *Loop) leave() {
 			l.wakeSelf()
 		}
 		l.arm()
+		l.slice.idle()
 	}
 	l.depth--
 }

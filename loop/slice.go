@@ -6,6 +6,7 @@ package loop
 
 import (
 	"sync/atomic"
+	"time"
 )
 
 // Slice is a loop's record of the slice it is running: one uninterrupted run
@@ -14,11 +15,13 @@ import (
 // loop nothing else.
 type Slice struct {
 	_ [64]byte
-	// since is the loop clock at the slice's start in ns; 0 between slices. Two
-	// slices never start in the same nanosecond, so it also is a sequence.
+	// since is the loop clock at the slice's start in ns. Two slices never start
+	// in the same nanosecond, so it also is a sequence. Negative: the loop has
+	// been busy outside tasks since then; 0: it waits for events.
 	since atomic.Int64
 	task  atomic.Pointer[Task]
-	_     [48]byte
+	due   atomic.Int64 // since of the slice that should yield, told by a watchdog
+	_     [40]byte
 }
 
 // Load returns the running slice's start (loop clock, ns) and its task. ok is
@@ -26,7 +29,7 @@ type Slice struct {
 // same slice must be asked again with Load after using it.
 func (s *Slice) Load() (since int64, task *Task, ok bool) {
 	since = s.since.Load()
-	if since == 0 {
+	if since <= 0 {
 		return 0, nil, false
 	}
 	task = s.task.Load()
@@ -36,20 +39,99 @@ func (s *Slice) Load() (since int64, task *Task, ok bool) {
 	return since, task, true
 }
 
+// Outside returns since when the loop has been busy outside tasks: in a
+// callback of a Handler or a Timer, in a posted function, or sending. ok is
+// false while it runs a task or waits for events.
+func (s *Slice) Outside() (since int64, ok bool) {
+	since = s.since.Load()
+	return -since, since < 0
+}
+
+// SetDue tells the slice that started at since that it should give the loop
+// back at its next YieldIfDue. For the watchdog of a loop with SetHinted.
+func (s *Slice) SetDue(since int64) { s.due.Store(since) }
+
 func (s *Slice) begin(t *Task, now int64) {
 	s.task.Store(t)
 	s.since.Store(now)
 }
 
-func (s *Slice) end() { s.since.Store(0) }
+// outside: from now on no task, but still busy.
+func (s *Slice) outside(now int64) { s.since.Store(-now) }
+
+func (s *Slice) idle() { s.since.Store(0) }
 
 // Observer is told of every slice's end, on the loop's goroutine: it must be
-// quick, must not block and must not allocate. It may not touch the task.
+// quick, must not block and must not allocate.
 type Observer interface {
 	// SliceEnd reports the slice of t from start to end (loop clock, ns). ready is
 	// when the task became able to run: start-ready is what it waited for the loop.
 	SliceEnd(l *Loop, t *Task, ready, start, end int64)
 }
+
+// LateObserver is an Observer that is also told of the slices that begin late.
+type LateObserver interface {
+	Observer
+	// SliceLate comes before a slice of t that starts LateMin or more after ready.
+	SliceLate(l *Loop, t *Task, ready, start int64)
+}
+
+// LateMin is what a task must have waited for its loop for SliceLate to be
+// called, in ns.
+const LateMin = int64(500 * time.Microsecond)
+
+// TraceArrivals makes the loop ask the kernel, for each connection it reads,
+// since when the bytes have been waiting; tasks that they start or wake are
+// ready since then. It costs 2 us for each read, so it is meant for the turns
+// that follow a long slice. The answer is an estimate (TCP on Linux, half a
+// kernel tick). Loop goroutine.
+func (l *Loop) TraceArrivals(on bool) { l.tracing = on }
+
+// ready is since when the event that is being handled has been waiting.
+func (l *Loop) ready() int64 {
+	switch {
+	case l.running != nil: // caused by the slice, not found after it
+		return l.driver.Now()
+	case l.eventAt != 0:
+		return l.eventAt
+	}
+	return l.now
+}
+
+// SetBudget sets what each slice of this task may take, instead of
+// Limits.SliceBudget; 0 means that again.
+func (t *Task) SetBudget(d time.Duration) { t.label.budget.Store(int64(d)) }
+
+// Budget is what one slice of the task may take. Any goroutine.
+func (t *Task) Budget() time.Duration {
+	if d := t.label.budget.Load(); d > 0 {
+		return time.Duration(d)
+	}
+	return t.loop.limits.SliceBudget
+}
+
+// Delay is what a task has waited for its loop because of others.
+type Delay struct {
+	Total   time.Duration
+	Overrun uint64        // the id of the overrun it waited for the longest
+	Longest time.Duration // of one overrun
+}
+
+// Delayed tells how long overruns of other tasks have kept this one waiting so
+// far. Zero without a watchdog.
+func (t *Task) Delayed() Delay { return t.delay }
+
+// AddDelay charges a wait to an overrun. For the loop's Observer.
+func (t *Task) AddDelay(overrun uint64, d time.Duration) {
+	t.delay.Total += d
+	if d > t.delay.Longest {
+		t.delay.Overrun, t.delay.Longest = overrun, d
+	}
+}
+
+// Asked is how often the task has called YieldIfDue in its life, and the loop
+// clock time, if known, at which it last did. On the loop's goroutine.
+func (t *Task) Asked() uint64 { return t.asked }
 
 const labelBytesMax = 256
 
@@ -59,6 +141,7 @@ const labelBytesMax = 256
 type label struct {
 	route  atomic.Pointer[string]
 	method atomic.Pointer[string]
+	budget atomic.Int64 // ns; 0: the loop's
 	conn   *connLabel
 	ends   [3]uint16 // of path, request id, traceparent in text
 	text   [labelBytesMax]byte
@@ -84,6 +167,9 @@ type Description struct {
 func (l *label) clear() {
 	l.route.Store(nil)
 	l.method.Store(nil)
+	if l.budget.Load() != 0 {
+		l.budget.Store(0)
+	}
 	l.ends = [3]uint16{}
 }
 

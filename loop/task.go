@@ -59,6 +59,7 @@ const (
 type Task struct {
 	loop   *Loop
 	g      unsafe.Pointer
+	gid    uint64
 	next   func() (struct{}, bool)
 	stop   func()
 	yield  func(struct{}) bool
@@ -77,6 +78,8 @@ type Task struct {
 	deadline Timer
 	pos      int // in Loop.all
 	label    label
+	delay    Delay
+	asked    uint64 // calls of YieldIfDue
 
 	cause    atomic.Pointer[error]
 	doneMu   sync.Mutex
@@ -96,11 +99,11 @@ func (l *Loop) Start(r Runner) (*Task, error) {
 		return nil, err
 	}
 	if l.running != nil {
-		l.enqueue(t, l.now)
+		l.enqueue(t, l.ready())
 		return t, nil
 	}
 	l.enter()
-	t.ready = l.now
+	t.ready = l.ready()
 	l.resume(t)
 	l.leave()
 	return t, nil
@@ -137,6 +140,7 @@ func (l *Loop) take(r Runner) (*Task, error) {
 // coroutine runs one Runner after the other; between them the task is idle.
 func (t *Task) coroutine(yield func(struct{}) bool) {
 	t.g = getg()
+	t.gid = goroutineID()
 	t.yield = yield
 	for {
 		t.run()
@@ -197,12 +201,15 @@ func (l *Loop) resume(t *Task) {
 	start := max(l.now, l.lastStart+1)
 	l.lastStart = start
 	t.state = taskRunning
+	if l.late != nil && start-t.ready >= LateMin {
+		l.late.SliceLate(l, t, t.ready, start)
+	}
 	l.running = t
 	l.slice.begin(t, start)
 	t.next()
-	l.slice.end()
-	l.running = nil
 	l.now = l.driver.Now()
+	l.slice.outside(l.now)
+	l.running = nil
 	l.stats.Slices++
 	if l.observer != nil {
 		l.observer.SliceEnd(l, t, t.ready, start, l.now)
@@ -245,6 +252,7 @@ func (l *Loop) finish(t *Task) {
 	t.epoch++
 	t.signaled = false
 	t.label.clear()
+	t.delay, t.asked = Delay{}, 0
 	switch {
 	case t.broken:
 		l.discard(t)
@@ -339,7 +347,7 @@ func (t *Task) suspend() {
 // loop only; panics elsewhere, because it would corrupt the run queue.
 func (w Waker) Wake() {
 	if w.task != nil {
-		w.WakeAt(w.task.loop.now)
+		w.WakeAt(w.task.loop.ready())
 	}
 }
 
@@ -375,7 +383,7 @@ func (t *Task) Cancel(cause error) {
 	t.cause.Store(&cause)
 	t.closeDone()
 	if t.state == taskParked {
-		t.loop.enqueue(t, t.loop.now)
+		t.loop.enqueue(t, t.loop.ready())
 	}
 }
 

@@ -1,0 +1,32 @@
+package loop
+
+import (
+	"io"
+	"log/slog"
+	"testing"
+	"time"
+)
+
+// realTime is a driver that nobody waits for, on the real clock.
+type realTime struct{ base time.Time }
+
+func (r realTime) Now() int64      { return int64(time.Since(r.base)) }
+func (r realTime) Wake()           {}
+func (r realTime) WakeAfter(int64) {}
+
+type nothing struct{}
+
+func (nothing) Run(*Task)         {}
+func (nothing) Done(*Task, error) {}
+
+// BenchmarkSlice is one task from start to end, in a callback of its driver: what every request pays.
+func BenchmarkSlice(b *testing.B) {
+	l := New(0, realTime{time.Now().Add(-time.Second)}, Limits{}, slog.New(slog.NewTextHandler(io.Discard, nil)))
+	b.ReportAllocs()
+	for b.Loop() {
+		l.enter()
+		_, _ = l.Start(nothing{})
+		l.leave()
+	}
+	l.Shutdown()
+}

@@ -1,0 +1,7 @@
+//go:build !linux
+
+package loop
+
+// Elsewhere than on Linux nobody asks for a thread's clock.
+
+func checkThreadWords() bool { return false }
