@@ -12,7 +12,7 @@ import (
 )
 
 // decodeIn decodes input in pieces of n bytes.
-func decodeIn(n int, input []byte, lim *Limits) (out []byte, consumed int, done bool, err error, trailers []string) {
+func decodeIn(n int, input []byte, lim *Limits) (out []byte, consumed int, done bool, trailers []string, err error) {
 	var d Chunked
 	d.Reset(lim)
 	for err == nil && !done && consumed < len(input) {
@@ -26,7 +26,7 @@ func decodeIn(n int, input []byte, lim *Limits) (out []byte, consumed int, done 
 	for _, h := range d.Trailers() {
 		trailers = append(trailers, string(h.Name)+"="+string(h.Value))
 	}
-	return out, consumed, done, err, trailers
+	return out, consumed, done, trailers, err
 }
 
 func TestChunkedAccepts(t *testing.T) {
@@ -52,7 +52,7 @@ func TestChunkedAccepts(t *testing.T) {
 		t.Run(tt.why, func(t *testing.T) {
 			input := []byte(tt.body + "NEXT")
 			for n := 1; n <= len(input); n++ {
-				out, consumed, done, err, trailers := decodeIn(n, input, nil)
+				out, consumed, done, trailers, err := decodeIn(n, input, nil)
 				require.NoError(t, err)
 				require.True(t, done)
 				require.Equal(t, len(tt.body), consumed, "what follows is the next message")
@@ -60,7 +60,7 @@ func TestChunkedAccepts(t *testing.T) {
 				require.Equal(t, tt.trailers, trailers)
 			}
 			for n := range len(tt.body) {
-				_, _, done, err, _ := decodeIn(n+1, input[:n], nil)
+				_, _, done, _, err := decodeIn(n+1, input[:n], nil)
 				require.NoError(t, err)
 				require.False(t, done, "not done after %d bytes", n)
 			}
@@ -116,7 +116,7 @@ func TestChunkedRefuses(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.why, func(t *testing.T) {
 			for _, n := range []int{1, 2, 3, len(tt.body)} {
-				_, _, done, err, trailers := decodeIn(n, []byte(tt.body), nil)
+				_, _, done, trailers, err := decodeIn(n, []byte(tt.body), nil)
 				requireRefusal(t, err, tt.status, tt.slug)
 				assert.False(t, done)
 				if tt.slug == "forbidden-trailer" && len(trailers) > 0 {
@@ -178,12 +178,12 @@ func TestChunkedAtTheBounds(t *testing.T) {
 	lim := DefaultLimits()
 	lim.BodyBytesMax = 5
 	lim.TrailerBytesMax = len("A: b\r\n")
-	_, _, done, err, _ := decodeIn(100, []byte("3\r\nabc\r\n2\r\nde\r\n0\r\nA: b\r\n\r\n"), &lim)
+	_, _, done, _, err := decodeIn(100, []byte("3\r\nabc\r\n2\r\nde\r\n0\r\nA: b\r\n\r\n"), &lim)
 	require.NoError(t, err)
 	assert.True(t, done)
-	_, _, _, err, _ = decodeIn(100, []byte("3\r\nabc\r\n3\r\n"), &lim)
+	_, _, _, _, err = decodeIn(100, []byte("3\r\nabc\r\n3\r\n"), &lim)
 	requireRefusal(t, err, 413, "body-too-large")
-	_, _, _, err, _ = decodeIn(100, []byte("0\r\nA: bc\r\n\r\n"), &lim)
+	_, _, _, _, err = decodeIn(100, []byte("0\r\nA: bc\r\n\r\n"), &lim)
 	requireRefusal(t, err, 431, "trailer-too-large")
 
 	t.Run("single bytes are no attack", func(t *testing.T) {
@@ -191,7 +191,7 @@ func TestChunkedAtTheBounds(t *testing.T) {
 		for range 100_000 {
 			body = AppendChunk(body, []byte("x"))
 		}
-		out, _, done, err, _ := decodeIn(4096, AppendLastChunk(body), nil)
+		out, _, done, _, err := decodeIn(4096, AppendLastChunk(body), nil)
 		require.NoError(t, err)
 		assert.True(t, done)
 		assert.Len(t, out, 100_000)
@@ -213,7 +213,7 @@ func TestAppendChunkRoundTrip(t *testing.T) {
 		t.Run(fmt.Sprint(size), func(t *testing.T) {
 			data := bytes.Repeat([]byte{'\r', '\n', '0'}, size/3+1)[:size]
 			body := AppendLastChunk(AppendChunk(AppendChunk(nil, data), nil))
-			out, consumed, done, err, _ := decodeIn(len(body), body, nil)
+			out, consumed, done, _, err := decodeIn(len(body), body, nil)
 			require.NoError(t, err)
 			assert.True(t, done)
 			assert.Equal(t, len(body), consumed)

@@ -84,6 +84,8 @@ var divergences = []struct {
 		"an absolute target without a path means \"/\", or \"*\" for OPTIONS (RFC 9112 section 3.2.4); net/http leaves it to the handler"},
 	{"reads: host", startLine("GET http://caf%C3%A9/ HTTP/1.1"),
 		"net/url decodes non-ASCII escapes in a host; our Host is raw, as the field would be"},
+	{"reads: added Cache-Control", get("Pragma: no-cache\r\n"),
+		"net/http turns Pragma: no-cache into a Cache-Control field; we hand on what was sent"},
 	{"reads: minor version", startLine("GET / HTTP/1.9"),
 		"we report the minor version whose rules apply, never one above 1 (RFC 9110 section 2.5)"},
 }
@@ -161,6 +163,9 @@ func headersDiffer(r *Request, theirs *http.Request) string {
 		ours[name] = append(ours[name], string(h.Value))
 	}
 	theirs.Header.Del("Trailer")
+	if _, sent := ours["Cache-Control"]; !sent && theirs.Header.Get("Cache-Control") != "" {
+		return "added Cache-Control"
+	}
 	for name, values := range ours {
 		if strings.Join(values, "\n") != strings.Join(theirs.Header[name], "\n") {
 			return "field " + name
@@ -258,7 +263,7 @@ var chunkedDivergences = []struct {
 func chunkedDivergence(b []byte) string {
 	lim := DefaultLimits()
 	lim.ChunkOverheadMax = 2 << 10
-	out, _, done, err, _ := decodeIn(len(b)+1, b, &lim)
+	out, _, done, _, err := decodeIn(len(b)+1, b, &lim)
 	theirs, theirErr := io.ReadAll(httputil.NewChunkedReader(bytes.NewReader(b)))
 	switch {
 	case err != nil && theirErr == nil:

@@ -158,11 +158,11 @@ func FuzzChunked(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte, first, second uint8) {
 		lim := DefaultLimits()
 		lim.BodyBytesMax, lim.ChunkOverheadMax, lim.TrailerBytesMax = 64, 32, 48
-		out, consumed, done, err, trailers := decodeIn(len(b)+1, b, &lim)
+		out, consumed, done, trailers, err := decodeIn(len(b)+1, b, &lim)
 		require.LessOrEqual(t, len(out), int(lim.BodyBytesMax))
 		require.LessOrEqual(t, consumed, len(b))
 		for _, n := range []int{1, int(first)%7 + 1, int(second)%31 + 1} {
-			splitOut, splitConsumed, splitDone, splitErr, splitTrailers := decodeIn(n, b, &lim)
+			splitOut, splitConsumed, splitDone, splitTrailers, splitErr := decodeIn(n, b, &lim)
 			require.Equal(t, done, splitDone)
 			require.Equal(t, err == nil, splitErr == nil, "%v, %v", err, splitErr)
 			require.True(t, bytes.Equal(out, splitOut))
@@ -173,7 +173,7 @@ func FuzzChunked(f *testing.F) {
 		}
 		if done {
 			again := AppendLastChunk(AppendChunk(nil, out))
-			decoded, _, done, err, _ := decodeIn(len(again), again, nil)
+			decoded, _, done, _, err := decodeIn(len(again), again, nil)
 			require.NoError(t, err)
 			require.True(t, done)
 			require.True(t, bytes.Equal(out, decoded))
