@@ -1,0 +1,166 @@
+// Package app is what requests mean: routes, middlewares, handlers and the HTTP/1 connections that carry them.
+//
+// A [Handler] is straight-line code. It runs as a task on the loop of its connection, and every call on its [Context] may
+// wait: the loop serves others meanwhile. What it computes between two waits holds the loop.
+//
+// # The parts, in reading order
+//
+//	app.go       App: options, registration, what listening freezes
+//	route.go     Handler, Middleware, Route, patterns
+//	router.go    from a path to its route
+//	group.go     prefixes and middlewares that routes share
+//	context.go   Context: what a handler sees of its request
+//	body.go      the request body: whole, streamed, or swallowed unread
+//	response.go  what a handler answers, written straight into the connection's output
+//	stream.go    answers in pieces
+//	error.go     HTTPError, and what an error or a panic turns into
+//	http1.go     one connection: the next message, its task, the next message
+//	exchange.go  one request on its way through its task
+//	hub.go       what the connections of one loop share
+//	server.go    Listen, Drain, Stats
+//
+// # The thread rule
+//
+// Registration is for one goroutine and ends with Listen. A Context belongs to its handler's task; nothing of it may be
+// used by other goroutines, except as a context.Context, and nothing at all once the handler has returned.
+package app
+
+import (
+	"log/slog"
+	"sync"
+	"time"
+
+	"tafe/httpparse"
+)
+
+// Options are what an App is made of. Zero fields take the defaults.
+type Options struct {
+	Limits httpparse.Limits // zero fields: those of httpparse.DefaultLimits
+
+	HeadTimeout    time.Duration // from a message's first byte to the end of its head; default 10 s; then 408
+	BodyTimeout    time.Duration // between two pieces of a body that is being read; default 30 s; then 408
+	IdleTimeout    time.Duration // between two messages; default 75 s; then the connection is closed
+	HandlerTimeout time.Duration // from a handler's start to its cancellation; 0: never; then 503
+
+	// TrustRequestID takes X-Request-ID from the client, if it is a token of at most 64 bytes.
+	TrustRequestID bool
+	// RequestIDHeader names the response header that carries the request id; "": none does.
+	RequestIDHeader string
+	// ServerName is the value of Server; "" means "tafe", "-" omits the header.
+	ServerName string
+
+	// AccessLog, if not nil, is told of every answer, on its loop: it must not wait, nor keep the Entry or its strings.
+	AccessLog func(*Entry)
+	Log       *slog.Logger // default slog.Default()
+}
+
+func (o Options) withDefaults() Options {
+	l, d := &o.Limits, httpparse.DefaultLimits()
+	for _, f := range []struct{ limit, value *int }{
+		{&l.HeadBytesMax, &d.HeadBytesMax}, {&l.HeaderCountMax, &d.HeaderCountMax}, {&l.TargetBytesMax, &d.TargetBytesMax},
+		{&l.ChunkOverheadMax, &d.ChunkOverheadMax}, {&l.TrailerBytesMax, &d.TrailerBytesMax},
+	} {
+		if *f.limit <= 0 {
+			*f.limit = *f.value
+		}
+	}
+	if l.BodyBytesMax <= 0 {
+		l.BodyBytesMax = d.BodyBytesMax
+	}
+	for _, f := range []struct {
+		timeout *time.Duration
+		value   time.Duration
+	}{{&o.HeadTimeout, 10 * time.Second}, {&o.BodyTimeout, 30 * time.Second}, {&o.IdleTimeout, 75 * time.Second}} {
+		if *f.timeout <= 0 {
+			*f.timeout = f.value
+		}
+	}
+	switch o.ServerName {
+	case "":
+		o.ServerName = "tafe"
+	case "-":
+		o.ServerName = ""
+	}
+	if o.Log == nil {
+		o.Log = slog.Default()
+	}
+	return o
+}
+
+// App is a set of routes and what surrounds them. Register first, then Listen: nothing may change afterwards. The embedded
+// Group is the root: Handle, Get, Post, Put, Patch, Delete and Group are its methods.
+type App struct {
+	Group
+	options     Options
+	outer       []Middleware
+	unknown     Handler // no route has the path
+	disallowed  Handler // a route has it, for other methods
+	frozen      sync.Once
+	parseLimits httpparse.Limits // with the largest body that any route takes
+
+	// With the middlewares of App.Use around them, from freeze.
+	notFound, methodNotAllowed, options204 Handler
+}
+
+// New makes an App without routes. It panics on a ServerName or RequestIDHeader that no header can hold.
+func New(o Options) *App {
+	if _, err := httpparse.AppendHeader(nil, "Server", o.ServerName); err != nil {
+		panic("app: Options.ServerName: " + err.Error())
+	}
+	if o.RequestIDHeader != "" && !httpparse.ValidToken(o.RequestIDHeader) {
+		panic("app: Options.RequestIDHeader is not a header name")
+	}
+	a := &App{options: o.withDefaults(), unknown: answerNotFound, disallowed: answerMethodNotAllowed}
+	a.Group.router = &router{}
+	return a
+}
+
+// Use adds middlewares around everything, the first outermost: around the groups' own, and around the answers to
+// requests that no route takes.
+func (a *App) Use(middlewares ...Middleware) { a.outer = append(a.outer, middlewares...) }
+
+// NotFound sets the handler for paths that no route has. The default answers 404.
+func (a *App) NotFound(h Handler) { a.unknown = h }
+
+// MethodNotAllowed sets the handler for paths that have routes, but none for the method; the Allow header is set when it
+// is called. The default answers 405. OPTIONS never comes here: where no route takes it, it is answered with 204.
+func (a *App) MethodNotAllowed(h Handler) { a.disallowed = h }
+
+// Routes lists the routes in the order of their registration. The slice must not be changed.
+func (a *App) Routes() []*Route { return a.router.routes }
+
+// freeze ends registration.
+func (a *App) freeze() {
+	a.frozen.Do(func() {
+		a.router.compose(a.outer)
+		a.notFound = chain(a.unknown, a.outer)
+		a.methodNotAllowed = chain(a.disallowed, a.outer)
+		a.options204 = chain(answerOptions, a.outer)
+		a.parseLimits = a.options.Limits
+		for _, r := range a.router.routes {
+			a.parseLimits.BodyBytesMax = max(a.parseLimits.BodyBytesMax, r.BodyMax)
+		}
+	})
+}
+
+func answerNotFound(*Context) error         { return errNotFound }
+func answerMethodNotAllowed(*Context) error { return errMethodNotAllowed }
+func answerOptions(c *Context) error        { return c.NoContent(204) }
+
+// Entry is one line of the access log. Its strings are views: copy what outlives the call.
+type Entry struct {
+	Time      time.Time     // when the request's head was complete
+	Duration  time.Duration // from then to the end of the answer
+	Queued    time.Duration // of which the request waited behind others of its connection
+	Remote    string
+	Method    string // empty, like Target and Minor, where the head was refused
+	Target    string
+	Minor     uint8  // of HTTP/1.x
+	Route     string // the pattern; empty where no route took it
+	Status    int
+	Bytes     int64 // of the body
+	RequestID string
+	UserAgent string
+	Referer   string
+	Reason    string // why the server refused or broke off; empty when it did not
+}

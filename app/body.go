@@ -1,0 +1,233 @@
+// This file owns the request body: there at once, waited for, streamed or dropped. How it is framed was decided by
+// httpparse; what it means is the handler's.
+
+package app
+
+import (
+	"io"
+
+	"tafe/httpparse"
+	"tafe/loop"
+)
+
+const (
+	bodyStep     = 16 << 10 // how much is read, or made room for, at a time
+	bodyKeptMax  = 64 << 10 // of a recycled Context's own body memory
+	swallowMax   = 64 << 10 // bytes of an unread body that are worth a kept connection
+	continueLine = "HTTP/1.1 100 Continue\r\n\r\n"
+)
+
+var errUnread = &httpparse.Error{Status: 413, Reason: "unread-body", Detail: "too much of the body was left unread"}
+
+// body is the request body of one exchange.
+type body struct {
+	whole []byte // what is in memory, in the input or in own
+	read  int    // of whole: by BodyReader
+	own   []byte
+	done  bool // nothing of it is left in the connection
+	err   error
+
+	left      int64 // bytes still to take from the connection, unless it is chunked
+	isChunked bool
+	chunked   httpparse.Chunked
+	swallowed int
+
+	wants100 bool // the client waits for 100 Continue
+	waiting  bool
+	late     bool // BodyTimeout has passed
+	waker    loop.Waker
+}
+
+func (b *body) reset() {
+	own := b.own[:0]
+	if cap(own) > bodyKeptMax {
+		own = nil
+	}
+	if b.isChunked {
+		b.chunked.Reset(nil) // drops the trailers
+	}
+	*b = body{own: own, chunked: b.chunked}
+}
+
+// begin sets a body that arrived together with its head.
+func (b *body) begin(whole []byte) { b.whole, b.done = whole, true }
+
+// expect sets a body that is still arriving.
+func (b *body) expect(c *Context) {
+	b.left, b.isChunked, b.wants100 = c.req.ContentLength, c.req.Chunked, c.req.Expect100
+	if b.isChunked {
+		limits := c.app.options.Limits
+		limits.BodyBytesMax = c.bodyMax
+		b.chunked.Reset(&limits)
+	}
+}
+
+// arrive wakes a handler that waits for the body: there is more input, or none will come.
+func (b *body) arrive() {
+	if b.waiting {
+		b.waker.Wake()
+	}
+}
+
+func (b *body) timeOut() {
+	if b.waiting {
+		b.late = true
+		b.waker.Wake()
+	}
+}
+
+// Body is the whole request body, waiting for it if it has not arrived. It is a view like all others. Errors are those of
+// the body itself, which a handler best returns as they are (413, 400, 408), and those of Err.
+func (c *Context) Body() ([]byte, error) {
+	b := &c.body
+	if b.done && b.err == nil {
+		return b.whole[b.read:], nil
+	}
+	b.own = append(b.own[:0], b.whole[b.read:]...)
+	b.whole, b.read = nil, 0
+	for {
+		if cap(b.own)-len(b.own) < bodyStep {
+			b.own = append(make([]byte, 0, max(2*cap(b.own), bodyStep)), b.own...)
+		}
+		n, err := c.readBody(b.own[len(b.own):cap(b.own)])
+		b.own = b.own[:len(b.own)+n]
+		if err == io.EOF {
+			b.whole = b.own
+			return b.whole, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+}
+
+// BodyReader reads the request body as it arrives; Read waits. Errors are those of Body. What it has returned, Body will not
+// return again.
+func (c *Context) BodyReader() io.Reader { return (*bodyReader)(c) }
+
+type bodyReader Context
+
+func (r *bodyReader) Read(p []byte) (int, error) {
+	c := (*Context)(r)
+	b := &c.body
+	if b.read < len(b.whole) {
+		n := copy(p, b.whole[b.read:])
+		b.read += n
+		return n, nil
+	}
+	return c.readBody(p)
+}
+
+// readBody takes the next bytes of the body from the connection, waiting for some.
+func (c *Context) readBody(p []byte) (int, error) {
+	b := &c.body
+	for {
+		if b.err != nil {
+			return 0, b.err
+		}
+		if b.done {
+			return 0, io.EOF
+		}
+		n, err := c.takeBody(p)
+		if n > 0 || len(p) == 0 {
+			return n, nil // an error is reported by the next call
+		}
+		if err != nil || b.done {
+			continue
+		}
+		if err := c.awaitBody(); err != nil {
+			return 0, err
+		}
+	}
+}
+
+// takeBody takes what is there, without waiting.
+func (c *Context) takeBody(p []byte) (n int, err error) {
+	b, conn := &c.body, c.cycle.conn
+	in := conn.Input()
+	if len(in) == 0 {
+		return 0, nil
+	}
+	b.wants100 = false // it has not waited
+	in = in[:min(len(in), len(p))]
+	if !b.isChunked {
+		n = copy(p, in[:min(int64(len(in)), b.left)])
+		b.left -= int64(n)
+		b.done = b.left == 0
+		conn.Consume(n)
+		return n, nil
+	}
+	out, used, done, err := b.chunked.Decode(p[:0:len(p)], in)
+	conn.Consume(used)
+	b.done = done
+	if err != nil {
+		b.err = err
+	}
+	return len(out), err
+}
+
+// awaitBody waits until there is more input.
+func (c *Context) awaitBody() error {
+	b, conn := &c.body, c.cycle.conn
+	if err := c.task.Err(); err != nil {
+		return err
+	}
+	if len(conn.Input()) > 0 {
+		return nil // of a chunk's framing
+	}
+	if b.wants100 && !c.resp.sent {
+		b.wants100 = false
+		conn.SetOutput(append(conn.Output(len(continueLine)), continueLine...))
+	}
+	b.waker, b.waiting = c.task.Prepare(), true
+	conn.SetTimeout(c.app.options.BodyTimeout)
+	err := c.task.Park()
+	b.waiting = false
+	conn.SetTimeout(0)
+	if b.late {
+		b.err = ErrBodyTimeout
+		return b.err
+	}
+	return err
+}
+
+// discard drops what is there of a body that its handler did not read.
+func (c *Context) discard() error {
+	b, conn := &c.body, c.cycle.conn
+	for !b.done {
+		in := conn.Input()
+		if len(in) == 0 {
+			return nil
+		}
+		used := int(min(int64(len(in)), b.left))
+		if b.isChunked {
+			var err error
+			// In place: what was consumed is nobody's any more.
+			if _, used, b.done, err = b.chunked.Decode(in[:0], in); err != nil {
+				return err
+			}
+		} else {
+			b.left -= int64(used)
+			b.done = b.left == 0
+		}
+		conn.Consume(used)
+		if b.swallowed += used; b.swallowed > swallowMax {
+			return errUnread
+		}
+	}
+	return nil
+}
+
+// worthSwallowing tells whether the connection can be kept although the body has not been read to its end.
+func (c *Context) worthSwallowing() bool {
+	b := &c.body
+	switch {
+	case b.err != nil:
+		return false
+	case b.done:
+		return true
+	case b.wants100 && len(c.cycle.conn.Input()) == 0:
+		return false // whether a body follows after all is the client's choice (RFC 9110 section 10.1.1)
+	}
+	return b.isChunked || b.left <= swallowMax
+}

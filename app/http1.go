@@ -1,0 +1,336 @@
+// This file owns one HTTP/1 connection: it finds the next message in the input, has it answered, and goes on, one
+// message at a time and so in the order of the requests. Timeouts between messages are its own; what happens within
+// one is exchange.go's, body.go's and response.go's.
+//
+// A cycle is in one of these states:
+//
+//	idle        no request, no input       IdleTimeout, then closed without a word
+//	reading     no request, part of a head HeadTimeout, then 408
+//	answering   active, its task runs      no timeout but the handler's; BodyTimeout while it waits for the body
+//	swallowing  active, its task is done   the rest of the body arrives and is dropped; BodyTimeout, then closed
+//	stalled     the client does not read what it was sent: nothing more is answered until it does
+
+package app
+
+import (
+	"errors"
+	"net/http"
+
+	"tafe/httpparse"
+	"tafe/loop"
+)
+
+// messagesPerTurnMax bounds how many pipelined requests one connection may have answered before the loop's other
+// connections get their turn.
+const messagesPerTurnMax = 32
+
+// cycle is the loop.Handler of one connection.
+type cycle struct {
+	hub    *hub
+	conn   *loop.Conn
+	active *Context // the request that is being answered
+	pos    int      // in hub.cycles
+
+	scanned  int   // FindHead's resume
+	arrived  int64 // loop clock of the last input
+	pinned   bool
+	turning  bool // advance runs: nobody else needs to
+	reading  bool
+	swallows bool
+	stalled  bool
+	awaited  bool   // by a drain
+	again    func() // advance, for Post; made when first needed
+}
+
+// Data takes what arrived.
+func (y *cycle) Data(*loop.Conn) {
+	y.arrived = y.hub.loop.Now()
+	switch {
+	case y.active == nil:
+		y.advance()
+	case y.swallows:
+		y.swallow()
+	default:
+		y.active.body.arrive()
+	}
+}
+
+// Timeout acts on the timeout of the state the cycle is in.
+func (y *cycle) Timeout(*loop.Conn) {
+	switch {
+	case y.swallows:
+		y.hub.counts.Reasons["body-timeout"]++
+		y.end(false)
+	case y.active != nil:
+		y.active.body.timeOut()
+	case y.reading:
+		y.refuse(refusedHeadTimeout, nil)
+	case !y.stalled:
+		y.conn.Close()
+	}
+}
+
+// Closed cancels what runs for a client that is gone.
+func (y *cycle) Closed(_ *loop.Conn, err error) {
+	switch {
+	case errors.Is(err, loop.ErrInboundFull):
+		y.hub.counts.Reasons["inbound-full"]++
+	case errors.Is(err, loop.ErrWriteTimeout):
+		y.hub.counts.Reasons["write-timeout"]++
+	}
+	switch {
+	case y.swallows:
+		y.end(false)
+	case y.active != nil:
+		y.active.task.Cancel(ErrClientGone)
+	}
+	y.hub.closed(y)
+}
+
+// advance answers the messages that are there, until one makes it wait or the others' turn has come.
+func (y *cycle) advance() {
+	if y.turning {
+		return
+	}
+	y.turning = true
+	for n := 0; y.active == nil && !y.stalled && !y.conn.Closed(); n++ {
+		if n == messagesPerTurnMax {
+			y.postpone()
+			break
+		}
+		if !y.next() {
+			break
+		}
+	}
+	y.turning = false
+	y.setTimeout()
+}
+
+// postpone has advance called again after the I/O that is waiting.
+func (y *cycle) postpone() {
+	if y.again == nil {
+		y.again = y.advance
+	}
+	if !y.hub.loop.Post(y.again) {
+		y.conn.Abort(loop.ErrClosed)
+	}
+}
+
+// setTimeout arms the timeout of the state in which advance leaves the cycle.
+func (y *cycle) setTimeout() {
+	o := &y.hub.app.options
+	switch {
+	case y.conn.Closed() || y.swallows:
+	case y.active != nil:
+		if !y.active.body.waiting {
+			y.conn.SetTimeout(0)
+		}
+	case y.stalled:
+		y.conn.SetTimeout(0)
+	case len(y.conn.Input()) == 0:
+		if y.reading = false; !y.closeIfIdle() {
+			y.conn.SetTimeout(o.IdleTimeout)
+		}
+	case !y.reading:
+		y.reading = true
+		y.conn.SetTimeout(o.HeadTimeout)
+	}
+}
+
+// closeIfIdle closes a connection without a request while its loop drains.
+func (y *cycle) closeIfIdle() bool {
+	if !y.hub.draining || y.active != nil || y.stalled || len(y.conn.Input()) > 0 {
+		return false
+	}
+	y.conn.Close()
+	return true
+}
+
+// next begins the next message. It reports false if that is not there as a whole, or refused.
+func (y *cycle) next() bool {
+	h := y.hub
+	in := y.conn.Input()
+	if len(in) == 0 {
+		return false
+	}
+	if y.conn.Unsent() >= h.loop.Limits().OutboundMax {
+		y.stall()
+		return false
+	}
+	skip, end, resume, err := httpparse.FindHead(in, y.scanned, &h.app.parseLimits)
+	if err != nil {
+		y.refuse(err, nil)
+		return false
+	}
+	if end == 0 {
+		y.scanned = resume
+		return false
+	}
+	y.scanned, y.reading = 0, false
+	c := h.take()
+	c.cycle, c.arrived, c.started = y, y.arrived, h.loop.Now()
+	if err = y.frame(c, in, skip, end); err == nil {
+		c.resp.begin(&c.req)
+		err = c.dispatch()
+	}
+	if err != nil {
+		y.refuseParsed(c, err)
+		return false
+	}
+	return y.start(c)
+}
+
+// frame parses the head in[skip:end] and decides whose memory the request lives in. With its whole body in the input it
+// stays there, pinned and already consumed. Otherwise the head is copied, so that the input can move on below the body.
+func (y *cycle) frame(c *Context, in []byte, skip, end int) error {
+	limits := &y.hub.app.parseLimits
+	if err := c.req.Parse(in[skip:end], limits); err != nil {
+		return err
+	}
+	length := c.req.ContentLength
+	if length >= 0 && int64(len(in)-end) >= length {
+		last := end + int(length)
+		c.body.begin(in[end:last:last])
+		y.conn.Pin()
+		y.pinned = true
+		y.conn.Consume(last)
+		return nil
+	}
+	c.head = append(c.head[:0], in[skip:end]...)
+	y.conn.Consume(end)
+	return c.req.Parse(c.head, limits)
+}
+
+// start runs the handler.
+func (y *cycle) start(c *Context) bool {
+	c.identify()
+	if !c.body.done {
+		c.body.expect(c)
+	}
+	y.active = c
+	if _, err := y.hub.loop.Start((*exchange)(c)); err != nil {
+		y.active = nil
+		y.refuseParsed(c, refusedOverload)
+		return false
+	}
+	return true
+}
+
+// answered goes on after the answer to c was written as far as it will be. Called on the loop, by Done.
+func (y *cycle) answered(c *Context) {
+	switch {
+	case y.conn.Closed() || !c.resp.keepAlive || c.body.err != nil:
+		y.end(false)
+	case !c.body.done:
+		y.swallows = true
+		y.swallow()
+	default:
+		y.end(true)
+	}
+}
+
+// swallow drops what arrived of a body that its handler did not read.
+func (y *cycle) swallow() {
+	c := y.active
+	switch err := c.discard(); {
+	case err != nil:
+		y.hub.refusal(y.conn.Remote(), refusalOf(err))
+		y.end(false)
+	case c.body.done:
+		y.end(true)
+	default:
+		y.conn.SetTimeout(y.hub.app.options.BodyTimeout)
+	}
+}
+
+// end forgets the request; keep tells whether the connection goes on to the next one.
+func (y *cycle) end(keep bool) {
+	c := y.active
+	y.active, y.swallows = nil, false
+	if !keep {
+		y.conn.Consume(len(y.conn.Input())) // nobody will read it
+	}
+	if y.pinned {
+		y.pinned = false
+		y.conn.Unpin()
+	}
+	y.hub.put(c)
+	if !keep {
+		y.conn.Close()
+	} else {
+		y.advance()
+	}
+	y.hub.checkDrained()
+}
+
+// stall stops answering until the client has read some of its answers.
+func (y *cycle) stall() {
+	y.stalled = true
+	if _, err := y.hub.loop.Start((*drainer)(y)); err != nil {
+		y.refuse(refusedOverload, nil)
+	}
+}
+
+// drainer waits for the client to read.
+type drainer cycle
+
+// Run waits. The yield is what sends the output that has gathered.
+func (d *drainer) Run(t *loop.Task) {
+	if t.Yield() == nil {
+		_ = t.Drain(d.conn) // the connection's state tells
+	}
+}
+
+// Done goes on with the next message.
+func (d *drainer) Done(*loop.Task, error) {
+	y := (*cycle)(d)
+	y.stalled = false
+	y.advance()
+}
+
+// refuse answers what cannot be a request, and ends the connection: where the next message begins is unknown. c is nil
+// unless the head was complete.
+func (y *cycle) refuse(err error, c *Context) {
+	h, e := y.hub, refusalOf(err)
+	h.refusal(y.conn.Remote(), e)
+	h.counts.ByClass[e.Status/100]++
+	if h.app.options.AccessLog != nil {
+		entry := Entry{Time: h.wall(), Remote: y.conn.Remote(), Status: e.Status, Reason: e.Reason}
+		if c != nil {
+			entry.Method, entry.Target, entry.Minor = c.Method(), view(c.req.Target), c.req.Minor
+		}
+		h.app.options.AccessLog(&entry)
+	}
+	text := http.StatusText(e.Status) + ": " + e.Detail + "\n"
+	b := y.conn.Output(256 + len(text))
+	b = httpparse.AppendStatusLine(b, e.Status)
+	b = append(b, h.lines()...)
+	b = append(b, "Content-Type: text/plain; charset=utf-8\r\nConnection: close\r\n"...)
+	b = httpparse.AppendContentLength(b, int64(len(text)))
+	b = httpparse.AppendHeadEnd(b)
+	if c == nil || !c.resp.headless {
+		b = append(b, text...)
+	}
+	y.conn.SetOutput(b)
+	y.reading = false
+	y.conn.Consume(len(y.conn.Input()))
+	y.conn.Close()
+}
+
+// refuseParsed refuses a message that took a Context already.
+func (y *cycle) refuseParsed(c *Context, err error) {
+	y.refuse(err, c)
+	if y.pinned {
+		y.pinned = false
+		y.conn.Unpin()
+	}
+	y.hub.put(c)
+}
+
+func refusalOf(err error) *httpparse.Error {
+	var e *httpparse.Error
+	if errors.As(err, &e) {
+		return e
+	}
+	return &httpparse.Error{Status: http.StatusBadRequest, Reason: "unreadable", Detail: err.Error()}
+}

@@ -1,0 +1,194 @@
+// This file owns what the connections of one loop share: recycled Contexts, the Date line, request ids, counters, and the
+// list of connections that a drain closes. It knows nothing of messages.
+
+package app
+
+import (
+	"crypto/rand"
+	"maps"
+	"time"
+
+	"tafe/httpparse"
+	"tafe/loop"
+)
+
+const (
+	contextsKept      = 1024 // per loop, for reuse
+	refusalLinesMax   = 20   // log lines about refusals, per loop and second; the rest is counted in one line
+	requestIDBytes    = 20   // of a generated one: 8 random ones, '-', 11 that count
+	requestIDBytesMax = 64   // of one that a client may bring
+)
+
+// hub is for its loop's goroutine alone.
+type hub struct {
+	app      *App
+	loop     *loop.Loop
+	wall     func() time.Time
+	free     []*Context
+	cycles   []*cycle // open connections
+	active   int      // requests whose handler has not ended
+	draining bool
+	drained  func() // called once, when a drain has nothing left to wait for
+	waitFor  int    // connections opened before the drain began and still open
+
+	second  int64 // loop clock until which preamble holds
+	dates   httpparse.DateCache
+	stamp   []byte // "Server: …" and "Date: …" lines
+	ids     [requestIDBytes]byte
+	counts  Counters
+	entry   Entry // of the request that is being logged
+	refused int   // lines logged and suppressed in this second
+}
+
+// Counters count what an App's connections did. They only grow, but for the three gauges at the end.
+type Counters struct {
+	Requests  uint64            // that reached a handler
+	ByClass   [6]uint64         // answers by the status's first digit
+	Reasons   map[string]uint64 // refusals, panics and other failures by their reason's slug
+	BytesBody uint64            // of answers
+
+	Conns, Active, Draining int // open connections, requests in their handlers, loops that drain
+}
+
+func (s *Counters) add(o Counters) {
+	s.Requests += o.Requests
+	for i, n := range o.ByClass {
+		s.ByClass[i] += n
+	}
+	for reason, n := range o.Reasons {
+		s.Reasons[reason] += n
+	}
+	s.BytesBody += o.BytesBody
+	s.Conns += o.Conns
+	s.Active += o.Active
+	s.Draining += o.Draining
+}
+
+func newHub(a *App, l *loop.Loop, wall func() time.Time) *hub {
+	h := &hub{app: a, loop: l, wall: wall}
+	h.counts.Reasons = map[string]uint64{}
+	text := rand.Text()
+	copy(h.ids[:], text[:8])
+	h.ids[8] = '-'
+	for i := 9; i < len(h.ids); i++ {
+		h.ids[i] = '0'
+	}
+	return h
+}
+
+// open is called for each new connection.
+func (h *hub) open(conn *loop.Conn) loop.Handler {
+	y := &cycle{hub: h, conn: conn, pos: len(h.cycles)}
+	h.cycles = append(h.cycles, y)
+	conn.SetTimeout(h.app.options.IdleTimeout)
+	return y
+}
+
+// closed is called once for each connection that open was called for.
+func (h *hub) closed(y *cycle) {
+	last := len(h.cycles) - 1
+	h.cycles[y.pos] = h.cycles[last]
+	h.cycles[y.pos].pos = y.pos
+	h.cycles[last] = nil
+	h.cycles = h.cycles[:last]
+	if y.awaited {
+		h.waitFor--
+		h.checkDrained()
+	}
+}
+
+// take returns an empty Context.
+func (h *hub) take() *Context {
+	if n := len(h.free); n > 0 {
+		c := h.free[n-1]
+		h.free[n-1] = nil
+		h.free = h.free[:n-1]
+		return c
+	}
+	return &Context{app: h.app, hub: h}
+}
+
+// put takes back a Context after its request. One that lives on as a context.Context of other goroutines is left to the
+// garbage collector as it is.
+func (h *hub) put(c *Context) {
+	if c.retained.Load() || len(h.free) >= contextsKept {
+		return
+	}
+	c.reset()
+	h.free = append(h.free, c)
+}
+
+// lines returns the Server and Date lines. The clock is read once a second.
+func (h *hub) lines() []byte {
+	if now := h.loop.Now(); now >= h.second || h.stamp == nil {
+		wall := h.wall()
+		h.second = now + int64(time.Second) - int64(wall.Nanosecond())
+		h.stamp = h.stamp[:0]
+		if name := h.app.options.ServerName; name != "" {
+			h.stamp = append(append(append(h.stamp, "Server: "...), name...), "\r\n"...)
+		}
+		h.stamp = httpparse.AppendDate(h.stamp, h.dates.At(wall.Unix()))
+		if h.refused > refusalLinesMax {
+			h.app.options.Log.Warn("refusals not logged", "loop", h.loop.ID(), "count", h.refused-refusalLinesMax)
+		}
+		h.refused = 0
+	}
+	return h.stamp
+}
+
+// nextID counts one up in the digits and letters of ids, as an odometer does.
+func (h *hub) nextID() []byte {
+	for i := len(h.ids) - 1; i > 8; i-- {
+		switch h.ids[i] {
+		case '9':
+			h.ids[i] = 'a'
+			return h.ids[:]
+		case 'z':
+			h.ids[i] = '0'
+		default:
+			h.ids[i]++
+			return h.ids[:]
+		}
+	}
+	return h.ids[:]
+}
+
+// refusal counts a refused message and logs it, unless a flood of them is being logged already.
+func (h *hub) refusal(remote string, e *httpparse.Error) {
+	h.counts.Reasons[e.Reason]++
+	if h.refused++; h.refused <= refusalLinesMax {
+		h.app.options.Log.Info("refused", "reason", e.Reason, "status", e.Status, "detail", e.Detail, "remote", remote)
+	}
+}
+
+// snapshot copies the counters.
+func (h *hub) snapshot() Counters {
+	s := h.counts
+	s.Reasons = maps.Clone(s.Reasons)
+	s.Conns, s.Active = len(h.cycles), h.active
+	if h.draining {
+		s.Draining = 1
+	}
+	return s
+}
+
+// drain closes what is idle and has every answer from now on end its connection. drained is called when the connections
+// that are open now are gone and no handler runs.
+func (h *hub) drain(drained func()) {
+	h.draining, h.drained = true, drained
+	h.waitFor = len(h.cycles)
+	for _, y := range h.cycles {
+		y.awaited = true
+	}
+	for _, y := range h.cycles {
+		y.closeIfIdle()
+	}
+	h.checkDrained()
+}
+
+func (h *hub) checkDrained() {
+	if h.drained != nil && h.waitFor == 0 && h.active == 0 {
+		h.drained()
+		h.drained = nil
+	}
+}

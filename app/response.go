@@ -1,0 +1,421 @@
+// This file owns the answer: its head, and bodies that are known as a whole. They are written straight into the
+// connection's output, in one pass, and sent when the loop's turn ends. Bodies in pieces are stream.go's.
+
+package app
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strings"
+
+	"tafe/httpparse"
+	"tafe/loop"
+)
+
+const (
+	headRoom       = 512 // bytes of a head beside the handler's own fields
+	dateLineBytes  = len("Date: \r\n") + len(http.TimeFormat)
+	scratchKeptMax = 64 << 10
+	textType       = "text/plain; charset=utf-8"
+	jsonType       = "application/json"
+)
+
+// response is the answer of one exchange, so far.
+type response struct {
+	status int
+	fields []field
+	text   []byte // the fields' lines
+	bad    error  // the first header that was refused
+
+	hasType, hasDate, hasServer bool
+	length                      int64 // of a Content-Length that the handler set; -1: none
+
+	keepAlive bool
+	headless  bool // of its body: the request was HEAD
+	sent      bool // the head is in the output
+	framing   framing
+	bytes     int64 // of the body
+}
+
+// framing is how the client will know where the body ends.
+type framing uint8
+
+const (
+	byNothing framing = iota // it has none
+	byLength
+	byChunks
+	byClose
+)
+
+// field is one header line in response.text.
+type field struct {
+	start, end, nameBytes int
+}
+
+func (r *response) reset() {
+	text := r.text[:0]
+	if cap(text) > scratchKeptMax {
+		text = nil
+	}
+	*r = response{fields: r.fields[:0], text: text}
+}
+
+// begin prepares the answer to the parsed request.
+func (r *response) begin(req *httpparse.Request) {
+	r.length = -1
+	r.keepAlive = req.KeepAlive
+	r.headless = string(req.Method) == "HEAD"
+}
+
+// Status sets the status of the answer for a handler that returns without writing one, and for Stream(0, …).
+func (c *Context) Status(code int) { c.resp.status = code }
+
+// StatusCode is the status of the answer; 0 as long as none was set or written.
+func (c *Context) StatusCode() int { return c.resp.status }
+
+// Written tells whether the answer's head is on its way: no header and no status can change any more.
+func (c *Context) Written() bool { return c.resp.sent }
+
+// SetHeader sets a header of the answer in place of any with that name. A name that is no token and a value with control
+// characters, CR and LF first of all, are dropped: the answer then becomes a 500, and the log says why.
+//
+// Content-Type overrules the type that an answering method is given, Content-Length announces the length of a Stream,
+// Connection: close ends the connection after the answer; other values of Connection, and Transfer-Encoding, are the
+// server's own and dropped.
+func (c *Context) SetHeader(name, value string) {
+	c.DelHeader(name)
+	c.AddHeader(name, value)
+}
+
+// AddHeader adds a header of the answer beside those with the same name; otherwise it is like SetHeader.
+func (c *Context) AddHeader(name, value string) {
+	r := &c.resp
+	if r.own(name, value) {
+		return
+	}
+	start := len(r.text)
+	text, err := httpparse.AppendHeader(r.text, name, value)
+	if err != nil {
+		if r.bad == nil {
+			r.bad = fmt.Errorf("app: header %q: %w", name, err)
+		}
+		return
+	}
+	r.text = text
+	r.fields = append(r.fields, field{start, len(text), len(name)})
+}
+
+// DelHeader removes every header of the answer with that name that the handler has set.
+func (c *Context) DelHeader(name string) {
+	r := &c.resp
+	for i := 0; i < len(r.fields); {
+		f := r.fields[i]
+		if f.nameBytes != len(name) || !strings.EqualFold(view(r.text[f.start:f.start+f.nameBytes]), name) {
+			i++
+			continue
+		}
+		cut := f.end - f.start
+		r.text = append(r.text[:f.start], r.text[f.end:]...)
+		r.fields = append(r.fields[:i], r.fields[i+1:]...)
+		for j := i; j < len(r.fields); j++ {
+			r.fields[j].start -= cut
+			r.fields[j].end -= cut
+		}
+	}
+	r.known(name, false)
+}
+
+// ResponseHeader is the first header of the answer with that name that the handler has set, as a view that the next change
+// of headers ends; "" if there is none.
+func (c *Context) ResponseHeader(name string) string {
+	for _, f := range c.resp.fields {
+		if f.nameBytes == len(name) && strings.EqualFold(view(c.resp.text[f.start:f.start+f.nameBytes]), name) {
+			return view(c.resp.text[f.start+f.nameBytes+len(": ") : f.end-len("\r\n")])
+		}
+	}
+	return ""
+}
+
+// own takes headers that are not simply copied. It reports whether the header is dealt with.
+func (r *response) own(name, value string) bool {
+	switch len(name) {
+	case len("Connection"):
+		if strings.EqualFold(name, "Connection") {
+			r.keepAlive = r.keepAlive && !strings.EqualFold(value, "close")
+			return true
+		}
+	case len("Content-Length"):
+		if strings.EqualFold(name, "Content-Length") {
+			if n, ok := parseLength(value); ok {
+				r.length = n
+			} else if r.bad == nil {
+				r.bad = fmt.Errorf("app: header Content-Length: %q is no length", value)
+			}
+			return true
+		}
+	case len("Transfer-Encoding"):
+		if strings.EqualFold(name, "Transfer-Encoding") {
+			return true
+		}
+	}
+	r.known(name, true)
+	return false
+}
+
+// known notes that a header which is otherwise written by the server is set, or no longer.
+func (r *response) known(name string, set bool) {
+	switch {
+	case len(name) == len("Content-Type") && strings.EqualFold(name, "Content-Type"):
+		r.hasType = set
+	case len(name) == len("Date") && strings.EqualFold(name, "Date"):
+		r.hasDate = set
+	case len(name) == len("Server") && strings.EqualFold(name, "Server"):
+		r.hasServer = set
+	case !set && len(name) == len("Content-Length") && strings.EqualFold(name, "Content-Length"):
+		r.length = -1
+	}
+}
+
+func parseLength(s string) (n int64, ok bool) {
+	for i := range len(s) {
+		if s[i] < '0' || s[i] > '9' || n > 1<<53 {
+			return 0, false
+		}
+		n = n*10 + int64(s[i]-'0')
+	}
+	return n, s != ""
+}
+
+// String answers with text.
+func (c *Context) String(status int, s string) error {
+	return answer(c, status, textType, s)
+}
+
+// Bytes answers with a body of the given type; "" names none. b is copied.
+func (c *Context) Bytes(status int, contentType string, b []byte) error {
+	return answer(c, status, contentType, b)
+}
+
+// JSON answers with v as JSON. Where v cannot be encoded nothing is written, and the error is the encoder's.
+func (c *Context) JSON(status int, v any) error {
+	c.scratch.Reset()
+	if err := json.NewEncoder(&c.scratch).Encode(v); err != nil {
+		return fmt.Errorf("app: JSON: %w", err)
+	}
+	b := c.scratch.Bytes()
+	return answer(c, status, jsonType, b[:len(b)-1]) // without Encode's newline
+}
+
+// NoContent answers without a body.
+func (c *Context) NoContent(status int) error { return answer(c, status, "", "") }
+
+// Redirect answers with a Location: 301, 302, 303, 307 or 308. The URL is sent as it is.
+func (c *Context) Redirect(status int, url string) error {
+	if status < 300 || status > 399 {
+		return fmt.Errorf("app: redirect with status %d", status)
+	}
+	c.SetHeader("Location", url)
+	return c.NoContent(status)
+}
+
+// answer writes a whole answer.
+func answer[T string | []byte](c *Context, status int, contentType string, body T) error {
+	r := &c.resp
+	if err := c.mayWrite(status); err != nil {
+		return err
+	}
+	length := int64(len(body))
+	if r.headless && r.length >= 0 { // a HEAD may know what it does not make
+		length = r.length
+	}
+	out := c.cycle.conn.Output(headRoom + len(r.text) + len(body))
+	out = c.appendHead(out, status, contentType, length)
+	if r.framing == byLength && !r.headless {
+		out = append(out, body...)
+		r.bytes = int64(len(body))
+	}
+	c.cycle.conn.SetOutput(out)
+	return nil
+}
+
+// mayWrite tells whether an answer can be begun.
+func (c *Context) mayWrite(status int) error {
+	switch r := &c.resp; {
+	case r.sent:
+		return ErrWritten
+	case r.bad != nil:
+		return r.bad
+	case status < 200 || status > 999:
+		return fmt.Errorf("app: %d is not the status of an answer", status)
+	}
+	return nil
+}
+
+// appendHead appends the answer's head: from here on it is written. length is that of the body, -1 if unknown.
+func (c *Context) appendHead(b []byte, status int, contentType string, length int64) []byte {
+	r := &c.resp
+	r.status, r.sent = status, true
+	c.hub.counts.ByClass[status/100%len(c.hub.counts.ByClass)]++
+	r.keepAlive = r.keepAlive && !c.hub.draining && c.worthSwallowing()
+	b = httpparse.AppendStatusLine(b, status)
+	b = c.appendOwn(b)
+	if contentType != "" && !r.hasType {
+		b = append(append(append(b, "Content-Type: "...), contentType...), "\r\n"...)
+	}
+	switch {
+	case !httpparse.BodyAllowed(status):
+		r.framing = byNothing
+	case length >= 0:
+		r.framing = byLength
+		b = httpparse.AppendContentLength(b, length)
+	case c.req.Minor > 0:
+		r.framing = byChunks
+		b = append(b, "Transfer-Encoding: chunked\r\n"...)
+	default: // HTTP/1.0 knows no chunks
+		r.framing, r.keepAlive = byClose, false
+	}
+	b = append(b, r.text...)
+	switch {
+	case !r.keepAlive:
+		b = append(b, "Connection: close\r\n"...)
+	case c.req.Minor == 0:
+		b = append(b, "Connection: keep-alive\r\n"...)
+	}
+	return httpparse.AppendHeadEnd(b)
+}
+
+// appendOwn appends what the server adds to every answer.
+func (c *Context) appendOwn(b []byte) []byte {
+	r := &c.resp
+	lines := c.hub.lines()
+	switch dateAt := len(lines) - dateLineBytes; {
+	case !r.hasDate && !r.hasServer:
+		b = append(b, lines...)
+	case !r.hasServer:
+		b = append(b, lines[:dateAt]...)
+	case !r.hasDate:
+		b = append(b, lines[dateAt:]...)
+	}
+	if name := c.app.options.RequestIDHeader; name != "" {
+		b = append(append(append(append(b, name...), ": "...), c.id[:c.idBytes]...), "\r\n"...)
+	}
+	return b
+}
+
+// conclude brings the answer to an end after the handler: on the loop, where nothing may wait.
+func (c *Context) conclude(err error) {
+	r := &c.resp
+	if c.cycle.conn.Closed() {
+		c.concludeGone(err)
+		return
+	}
+	if err == nil && !r.sent {
+		switch {
+		case r.bad != nil:
+			err = r.bad
+		case c.timedOut:
+			err = errHandlerTimeout
+		default:
+			err = c.concludeEmpty()
+		}
+	}
+	if err == nil {
+		err = c.stream.finish(c)
+	}
+	if err == nil {
+		return
+	}
+	if !r.sent {
+		c.answerError(err)
+		return
+	}
+	_, reason := c.reply(err)
+	c.fail(err, reason)
+	if c.stream.begun && r.framing != byNothing && !r.headless {
+		c.cycle.conn.Abort(err) // so that the client sees that the body is not complete
+	}
+}
+
+// concludeGone ends a request whose connection is closed: nobody reads an answer, but a panic stays one.
+func (c *Context) concludeGone(err error) {
+	switch e, reason := c.reply(err); {
+	case err == nil || e != errInternal || reason == "handler-error":
+		c.reason = "client-gone"
+		c.hub.counts.Reasons[c.reason]++
+	default:
+		c.fail(err, reason)
+	}
+}
+
+func (c *Context) concludeEmpty() error {
+	status := c.resp.status
+	if status == 0 {
+		status = http.StatusOK
+	}
+	if c.stream.open {
+		return nil
+	}
+	return c.NoContent(status)
+}
+
+// bodyHeaders describe a body that an error replaces.
+var bodyHeaders = [...]string{"Content-Type", "Content-Length", "Content-Encoding", "ETag", "Last-Modified", "Cache-Control"}
+
+// answerError answers with what err turns into. Headers of the handler are kept: they may be a CORS middleware's.
+func (c *Context) answerError(err error) {
+	r := &c.resp
+	e, reason := c.reply(err)
+	c.fail(err, reason)
+	r.bad = nil
+	c.stream = Stream{}
+	for _, name := range bodyHeaders {
+		c.DelHeader(name)
+	}
+	if c.body.err != nil || errors.Is(err, loop.ErrShutdown) {
+		r.keepAlive = false
+	}
+	if c.wantsJSON() {
+		_ = c.JSON(e.Status, map[string]any{"error": e.text(), "status": e.Status, "request_id": c.RequestID()})
+		return
+	}
+	text := e.text() + "\n"
+	if e.Status >= 500 {
+		text = e.text() + " (request " + c.RequestID() + ")\n"
+	}
+	_ = c.String(e.Status, text)
+}
+
+// fail counts a failure and logs what is the server's own.
+func (c *Context) fail(err error, reason string) {
+	if err == nil {
+		return
+	}
+	if c.reason = reason; reason != "" {
+		c.hub.counts.Reasons[reason]++
+	}
+	level := slog.LevelDebug
+	switch reason {
+	case "panic", "goexit", "handler-error":
+		level = slog.LevelError
+	case "handler-timeout":
+		level = slog.LevelWarn
+	}
+	log := c.app.options.Log
+	ctx := context.Background() // the Context will not outlive this, a log record may
+	if !log.Enabled(ctx, level) {
+		return
+	}
+	attrs := []any{
+		"reason", reason, "error", err.Error(), "method", strings.Clone(c.Method()), "path", strings.Clone(c.Path()),
+		"route", c.Route(), "request_id", strings.Clone(c.RequestID()), "remote", c.RemoteAddr(),
+	}
+	var fault *loop.PanicError
+	if errors.As(err, &fault) {
+		attrs = append(attrs, "stack", string(fault.Stack))
+	}
+	log.Log(ctx, level, "request failed", attrs...)
+}

@@ -1,0 +1,157 @@
+// This file owns the life of a listening App: from Listen over Drain to the end. Sockets are loop's, messages http1.go's.
+
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"tafe/loop"
+)
+
+// stopGrace is what the loops get to end what runs, once nothing more is waited for.
+const stopGrace = 5 * time.Second
+
+// ServerConfig is where an App listens, and on what; see loop.Config for the fields.
+type ServerConfig struct {
+	Addr        string
+	Loops       int // at least 1
+	ConnMax     int
+	Shared      bool
+	LockThreads bool
+	Limits      loop.Limits
+	Observe     func(l *loop.Loop) loop.Observer
+}
+
+// Server is a listening App. Its methods may be called by any goroutine.
+type Server struct {
+	app      *App
+	engine   *loop.Engine
+	hubs     []*hub // each belongs to the loop with its index
+	draining atomic.Bool
+
+	mu   sync.Mutex
+	last []Counters // of each loop, as it last told
+}
+
+// Listen serves a until Drain or Stop. It returns once the address is listened on.
+func Listen(a *App, config ServerConfig) (*Server, error) {
+	a.freeze()
+	s := &Server{app: a, hubs: make([]*hub, max(config.Loops, 0)), last: make([]Counters, max(config.Loops, 0))}
+	engine, err := loop.Start(loop.Config{
+		Addr: config.Addr, Loops: config.Loops, ConnMax: config.ConnMax, Shared: config.Shared,
+		LockThreads: config.LockThreads, Limits: config.Limits, Log: a.options.Log, Observe: config.Observe,
+		Open: func(c *loop.Conn) loop.Handler { return s.hub(c.Loop()).open(c) },
+	})
+	if err != nil {
+		return nil, fmt.Errorf("app: %w", err)
+	}
+	s.engine = engine
+	return s, nil
+}
+
+// hub returns the loop's hub, made when first needed. On the loop only.
+func (s *Server) hub(l *loop.Loop) *hub {
+	if s.hubs[l.ID()] == nil {
+		s.hubs[l.ID()] = newHub(s.app, l, time.Now)
+	}
+	return s.hubs[l.ID()]
+}
+
+// App is what is served.
+func (s *Server) App() *App { return s.app }
+
+// Addr is the address that is listened on.
+func (s *Server) Addr() net.Addr { return s.engine.Addr() }
+
+// Engine is what the server runs on.
+func (s *Server) Engine() *loop.Engine { return s.engine }
+
+// Done is closed when the server has ended, by Drain, by Stop or by a failure.
+func (s *Server) Done() <-chan struct{} { return s.engine.Done() }
+
+// Draining tells whether Drain was called: whoever balances load should send no more.
+func (s *Server) Draining() bool { return s.draining.Load() }
+
+// Drain ends the server without breaking what it has begun: every answer from now on ends its connection, idle connections
+// are closed at once, and when all that were open are gone and no handler runs, or ctx is done, the loops stop.
+// Connections that still come in are served until then. The error is that of ctx if requests had to be cut off, or that
+// of stopping.
+func (s *Server) Drain(ctx context.Context) error {
+	if !s.draining.CompareAndSwap(false, true) {
+		return errors.New("app: the server is draining already")
+	}
+	loops := s.engine.Loops()
+	drained := make(chan struct{}, len(loops))
+	for _, l := range loops {
+		if !l.Post(func() { s.hub(l).drain(func() { drained <- struct{}{} }) }) {
+			drained <- struct{}{} // it has ended
+		}
+	}
+	var cut error
+	for range loops {
+		select {
+		case <-drained:
+		case <-ctx.Done():
+			cut = fmt.Errorf("app: requests were cut off: %w", context.Cause(ctx))
+		case <-s.engine.Done():
+		}
+	}
+	stop, cancel := context.WithTimeout(context.Background(), stopGrace)
+	defer cancel()
+	return errors.Join(cut, s.engine.Stop(stop))
+}
+
+// Stop ends the server at once: handlers are cancelled with loop.ErrShutdown, connections closed.
+func (s *Server) Stop(ctx context.Context) error { return s.engine.Stop(ctx) }
+
+// Stats are what a server and its loops count.
+type Stats struct {
+	Counters
+	Refused uint64 // connections beyond ConnMax
+	ConnMax int
+	Silent  []int // loops that did not answer in time: their part is what they last told
+}
+
+// Stats gathers the counters of all loops. A loop that is held by a handler does not answer: it is not waited for longer
+// than ctx allows.
+func (s *Server) Stats(ctx context.Context) Stats {
+	loops := s.engine.Loops()
+	told := make(chan int, len(loops))
+	for i, l := range loops {
+		l.Post(func() {
+			counters := s.hub(l).snapshot()
+			s.mu.Lock()
+			s.last[i] = counters
+			s.mu.Unlock()
+			told <- i
+		})
+	}
+	answered := make([]bool, len(loops))
+	for range loops {
+		select {
+		case i := <-told:
+			answered[i] = true
+			continue
+		case <-ctx.Done():
+		case <-s.engine.Done():
+		}
+		break
+	}
+	stats := Stats{Refused: s.engine.Refused(), ConnMax: s.engine.ConnMax()}
+	stats.Reasons = map[string]uint64{}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i := range loops {
+		stats.add(s.last[i])
+		if !answered[i] {
+			stats.Silent = append(stats.Silent, i)
+		}
+	}
+	return stats
+}

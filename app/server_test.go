@@ -1,0 +1,146 @@
+package app
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// patience bounds what a test waits for before it fails: long, because a slow machine is no fault.
+const patience = 20 * time.Second
+
+var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
+
+// serve starts a server for a test and ends it with it.
+func serve(t *testing.T, a *App, loops int) *Server {
+	t.Helper()
+	s, err := Listen(a, ServerConfig{Addr: "127.0.0.1:0", Loops: loops})
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		if !s.Draining() {
+			require.NoError(t, s.Stop(ctx))
+		}
+	})
+	return s
+}
+
+// demo is an App with a route of each kind.
+func demo(o Options) *App {
+	if o.Log == nil {
+		o.Log = quiet
+	}
+	a := New(o)
+	a.Get("/plaintext", func(c *Context) error { return c.String(200, "Hello, World!") })
+	a.Get("/json", func(c *Context) error { return c.JSON(200, map[string]string{"message": "Hello, World!"}) })
+	a.Post("/echo", func(c *Context) error {
+		body, err := c.Body()
+		if err != nil {
+			return err
+		}
+		return c.Bytes(200, c.Header("Content-Type"), body)
+	})
+	a.Post("/unread", func(c *Context) error { return c.String(200, "not read") })
+	a.Get("/sleep", func(c *Context) error {
+		ms, _ := strconv.Atoi(c.Query("ms"))
+		if err := c.Sleep(time.Duration(ms) * time.Millisecond); err != nil {
+			return err
+		}
+		return c.String(200, "slept "+c.Query("ms"))
+	})
+	a.Get("/users/{id}", func(c *Context) error { return c.String(200, "user "+c.Param("id")) })
+	a.Get("/panic", func(*Context) error { panic("boom") })
+	return a
+}
+
+func dial(t *testing.T, s *Server) net.Conn {
+	t.Helper()
+	conn, err := net.DialTimeout("tcp", s.Addr().String(), patience)
+	require.NoError(t, err)
+	require.NoError(t, conn.SetDeadline(time.Now().Add(patience)))
+	t.Cleanup(func() { _ = conn.Close() })
+	return conn
+}
+
+func TestServerAnswersGoClient(t *testing.T) {
+	s := serve(t, demo(Options{}), 2)
+	base := "http://" + s.Addr().String()
+	client := &http.Client{Timeout: patience, Transport: &http.Transport{}}
+	defer client.CloseIdleConnections()
+	large := strings.Repeat("0123456789abcdef", 5<<20/16)
+	for _, c := range []struct {
+		why, method, target, body string
+		chunked                   bool
+		status                    int
+		want                      string
+	}{
+		{why: "plain", method: "GET", target: "/plaintext", status: 200, want: "Hello, World!"},
+		{why: "JSON", method: "GET", target: "/json", status: 200, want: `{"message":"Hello, World!"}`},
+		{why: "a wait", method: "GET", target: "/sleep?ms=3", status: 200, want: "slept 3"},
+		{why: "a parameter, decoded", method: "GET", target: "/users/a%20b", status: 200, want: "user a b"},
+		{why: "a small body", method: "POST", target: "/echo", body: "abc", status: 200, want: "abc"},
+		{why: "a body that takes many reads", method: "POST", target: "/echo", body: large, status: 200, want: large},
+		{why: "a chunked body", method: "POST", target: "/echo", body: large[:100000], chunked: true, status: 200, want: large[:100000]},
+		{why: "an empty body", method: "POST", target: "/echo", status: 200},
+		{why: "a body that nobody reads", method: "POST", target: "/unread", body: large[:40000], status: 200, want: "not read"},
+		{why: "no such path", method: "GET", target: "/nowhere", status: 404, want: "Not Found\n"},
+		{why: "no such method", method: "DELETE", target: "/plaintext", status: 405, want: "Method Not Allowed\n"},
+		{why: "HEAD by GET", method: "HEAD", target: "/plaintext", status: 200},
+		{why: "OPTIONS by itself", method: "OPTIONS", target: "/plaintext", status: 204},
+	} {
+		var body io.Reader
+		if c.body != "" {
+			body = strings.NewReader(c.body)
+			if c.chunked {
+				body = struct{ io.Reader }{body}
+			}
+		}
+		req, err := http.NewRequest(c.method, base+c.target, body)
+		require.NoError(t, err, c.why)
+		resp, err := client.Do(req)
+		require.NoError(t, err, c.why)
+		got, err := io.ReadAll(resp.Body)
+		require.NoError(t, err, c.why)
+		require.NoError(t, resp.Body.Close())
+		require.Equal(t, c.status, resp.StatusCode, c.why)
+		require.True(t, c.want == string(got), "%s: %.80q", c.why, got)
+	}
+}
+
+func TestServerPipelines(t *testing.T) {
+	s := serve(t, demo(Options{}), 1)
+	conn := dial(t, s)
+	const n = 500 // many turns' worth
+	var out bytes.Buffer
+	for i := range n {
+		if i%7 == 0 {
+			out.WriteString("GET /sleep?ms=" + strconv.Itoa(i%2) + " HTTP/1.1\r\nHost: a\r\n\r\n")
+		} else {
+			out.WriteString("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n" + strconv.Itoa(1000+i))
+		}
+	}
+	go func() { _, _ = conn.Write(out.Bytes()) }()
+	r := bufio.NewReader(conn)
+	for i := range n {
+		resp, err := http.ReadResponse(r, nil)
+		require.NoError(t, err)
+		body, err := io.ReadAll(resp.Body)
+		require.NoError(t, err)
+		want := strconv.Itoa(1000 + i)
+		if i%7 == 0 {
+			want = "slept " + strconv.Itoa(i%2)
+		}
+		require.Equal(t, want, string(body), "answers come in the order of their requests")
+	}
+}

@@ -1,0 +1,127 @@
+// This file owns answers in pieces: the body leaves as it is made, no faster than the client reads. Its framing was
+// chosen with the head, in response.go.
+
+package app
+
+import "tafe/httpparse"
+
+const streamStep = 64 << 10 // a larger Write is cut into such pieces, so that the output stays bounded
+
+// Stream writes an answer's body in pieces. It is its handler's alone, like the Context it came from.
+type Stream struct {
+	c           *Context
+	open        bool // until the handler has ended
+	begun       bool // the head is written
+	status      int
+	contentType string
+}
+
+// Stream begins an answer whose body is written in pieces. The head leaves with the first piece or Flush: until then headers
+// may be set, and an error that the handler returns is answered as usual; after that it breaks the connection off.
+//
+// The body is framed by the Content-Length header if the handler has set it, else in chunks, else, for an HTTP/1.0 client,
+// by the connection's end. Status 0 means that of Status, or 200.
+func (c *Context) Stream(status int, contentType string) *Stream {
+	if status == 0 {
+		status = c.resp.status
+	}
+	if status == 0 {
+		status = 200
+	}
+	c.stream = Stream{c: c, open: true, status: status, contentType: contentType}
+	return &c.stream
+}
+
+// begin writes the head unless it is written.
+func (s *Stream) begin() error {
+	c := s.c
+	if s.begun {
+		return nil
+	}
+	if err := c.mayWrite(s.status); err != nil {
+		return err
+	}
+	s.begun = true
+	conn := c.cycle.conn
+	conn.SetOutput(c.appendHead(conn.Output(headRoom+len(c.resp.text)), s.status, s.contentType, c.resp.length))
+	return nil
+}
+
+// Write appends p to the body, as one chunk or more where it is chunked: wrap it in a bufio.Writer for small pieces. It
+// waits while the client has loop.Limits.OutboundMax bytes to read. The error is ErrContentLength, or that of Err.
+// To a HEAD request nothing is sent, and nothing where the status allows no body.
+func (s *Stream) Write(p []byte) (int, error) {
+	if err := s.begin(); err != nil {
+		return 0, err
+	}
+	r := &s.c.resp
+	if r.framing == byNothing || r.headless {
+		return len(p), nil
+	}
+	written := 0
+	for len(p) > 0 {
+		piece := p[:min(len(p), streamStep)]
+		if r.framing == byLength && r.bytes+int64(len(piece)) > r.length {
+			return written, ErrContentLength
+		}
+		if err := s.room(); err != nil {
+			return written, err
+		}
+		conn := s.c.cycle.conn
+		out := conn.Output(len(piece) + 32)
+		if r.framing == byChunks {
+			out = httpparse.AppendChunk(out, piece)
+		} else {
+			out = append(out, piece...)
+		}
+		conn.SetOutput(out)
+		r.bytes += int64(len(piece))
+		written += len(piece)
+		p = p[len(piece):]
+	}
+	return written, nil
+}
+
+// room waits until the client has read enough.
+func (s *Stream) room() error {
+	task, conn := s.c.task, s.c.cycle.conn
+	if conn.Closed() {
+		return ErrClientGone
+	}
+	if conn.Unsent() < s.c.hub.loop.Limits().OutboundMax {
+		return task.Err()
+	}
+	if err := task.Yield(); err != nil { // the end of a turn sends what has gathered
+		return err
+	}
+	return task.Drain(conn)
+}
+
+// Flush sends what was written: it gives the loop back once.
+func (s *Stream) Flush() error {
+	if err := s.begin(); err != nil {
+		return err
+	}
+	return s.c.task.Yield()
+}
+
+// finish ends the body after the handler.
+func (s *Stream) finish(c *Context) error {
+	if !s.open {
+		return nil
+	}
+	if err := s.begin(); err != nil {
+		return err
+	}
+	r := &c.resp
+	switch {
+	case r.headless || r.framing == byNothing:
+	case r.framing == byLength && r.bytes < r.length:
+		return ErrContentLength
+	case r.framing == byChunks:
+		conn := c.cycle.conn
+		conn.SetOutput(httpparse.AppendLastChunk(conn.Output(8)))
+	}
+	s.open = false
+	return nil
+}
