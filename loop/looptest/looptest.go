@@ -78,13 +78,17 @@ func New(t testing.TB, o Options) *Loop {
 	}
 	l.SetObserver(l)
 	l.Turn()
-	t.Cleanup(func() {
-		l.Shutdown()
-		for _, p := range l.peers {
-			p.hangup(nil)
-		}
-	})
+	t.Cleanup(l.Close)
 	return l
+}
+
+// Close shuts the loop down: its tasks end with loop.ErrShutdown, its
+// connections are dropped. Tests need not call it.
+func (l *Loop) Close() {
+	l.Shutdown()
+	for _, p := range l.peers {
+		p.hangup(nil)
+	}
 }
 
 // Run is one task that a test started.
