@@ -128,7 +128,7 @@ func (c *Conn) SetHandler(h Handler) { c.handler = h }
 func (c *Conn) Deliver(p []byte) {
 	l := c.loop
 	l.enter()
-	if l.tracing {
+	if l.tracing.Load() {
 		l.eventAt = arrivedAt(c.transport.Fd(), l.now)
 	}
 	l.stats.BytesIn += uint64(len(p))

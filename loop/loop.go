@@ -92,7 +92,7 @@ type Loop struct {
 	now          int64       // clock at the last reading
 	depth        int         // nesting of enter/leave
 	eventAt      int64       // since when the event being handled was waiting; 0: since now
-	tracing      bool        // find out for each read
+	tracing      atomic.Bool // find that out for each read
 	runq         ring[*Task] // ready to run
 	yielded      ring[*Task] // ready, but behind the I/O that is waiting
 	tasks        int         // alive
@@ -131,7 +131,6 @@ type Stats struct {
 // New makes a loop for a driver. id is for logs and metrics.
 func New(id int, d Driver, limits Limits, log *slog.Logger) *Loop {
 	l := &Loop{id: id, driver: d, limits: limits.withDefaults(), log: log, armed: never}
-	l.budget = int64(l.limits.SliceBudget)
 	l.now = d.Now()
 	l.wheel.init(l.now)
 	return l
@@ -224,6 +223,7 @@ func (l *Loop) enter() {
 	if l.g == nil {
 		l.g = getg()
 		l.threadLocked = threadLocked()
+		labelGoroutine(l.id)
 		l.gid.Store(goroutineID())
 	}
 	l.now = l.driver.Now()
@@ -246,6 +246,7 @@ func (l *Loop) leave() {
 	if l.depth == 1 {
 		for range l.runq.len() {
 			l.resume(l.runq.pop())
+			l.flushDirty() // what this task answered does not wait for the next one
 		}
 		l.flushDirty()
 		if l.runq.len()+l.yielded.len() > 0 {

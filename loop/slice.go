@@ -48,7 +48,7 @@ func (s *Slice) Outside() (since int64, ok bool) {
 }
 
 // SetDue tells the slice that started at since that it should give the loop
-// back at its next YieldIfDue. For the watchdog of a loop with SetHinted.
+// back at its next YieldIfDue. For the loop's LateObserver.
 func (s *Slice) SetDue(since int64) { s.due.Store(since) }
 
 func (s *Slice) begin(t *Task, now int64) {
@@ -70,6 +70,7 @@ type Observer interface {
 }
 
 // LateObserver is an Observer that is also told of the slices that begin late.
+// In return it promises to call Slice.SetDue at half of a slice's budget.
 type LateObserver interface {
 	Observer
 	// SliceLate comes before a slice of t that starts LateMin or more after ready.
@@ -84,8 +85,8 @@ const LateMin = int64(500 * time.Microsecond)
 // since when the bytes have been waiting; tasks that they start or wake are
 // ready since then. It costs 2 us for each read, so it is meant for the turns
 // that follow a long slice. The answer is an estimate (TCP on Linux, half a
-// kernel tick). Loop goroutine.
-func (l *Loop) TraceArrivals(on bool) { l.tracing = on }
+// kernel tick). Any goroutine.
+func (l *Loop) TraceArrivals(on bool) { l.tracing.Store(on) }
 
 // ready is since when the event that is being handled has been waiting.
 func (l *Loop) ready() int64 {
@@ -129,8 +130,7 @@ func (t *Task) AddDelay(overrun uint64, d time.Duration) {
 	}
 }
 
-// Asked is how often the task has called YieldIfDue in its life, and the loop
-// clock time, if known, at which it last did. On the loop's goroutine.
+// Asked is how often the task has called YieldIfDue so far.
 func (t *Task) Asked() uint64 { return t.asked }
 
 const labelBytesMax = 256

@@ -6,7 +6,9 @@ package loop
 
 import (
 	"bytes"
+	"context"
 	"runtime"
+	"runtime/pprof"
 	"strconv"
 	"unsafe"
 )
@@ -43,6 +45,18 @@ func (t *Task) Thread() int {
 	return threadOf(t.g)
 }
 
+// Thread is the id of the OS thread that the loop, or the task that it runs,
+// is on at this moment, or 0; see Task.Thread. Any goroutine.
+func (l *Loop) Thread() int {
+	if !threadWords || l.gid.Load() == 0 {
+		return 0
+	}
+	if _, t, ok := l.slice.Load(); ok {
+		return threadOf(t.g)
+	}
+	return threadOf(l.g)
+}
+
 // ThreadsKnown tells whether Thread works with this Go release.
 func ThreadsKnown() bool { return threadWords }
 
@@ -53,6 +67,15 @@ func (t *Task) GoroutineID() uint64 { return t.gid }
 // GoroutineID is the number of the loop's own goroutine in stack dumps, 0
 // before its first turn. Any goroutine.
 func (l *Loop) GoroutineID() uint64 { return l.gid.Load() }
+
+// LoopLabel is the pprof label whose value is the loop's id: the goroutines of
+// a loop and of its tasks carry it, and what they start inherits it.
+const LoopLabel = "tafe.loop"
+
+func labelGoroutine(id int) {
+	labels := pprof.Labels(LoopLabel, strconv.Itoa(id))
+	pprof.SetGoroutineLabels(pprof.WithLabels(context.Background(), labels))
+}
 
 // goroutineID reads the calling goroutine's number off its stack dump: 1 us,
 // once per coroutine.
