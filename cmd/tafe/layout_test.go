@@ -53,17 +53,21 @@ var folders = []folder{
 		why: "asks others; knows nothing of answering"},
 	{path: "app/proxy", may: []string{"app", "app/client", "loop", "httpparse"}, not: []string{"flag"}, why: "no sibling"},
 	{path: "app/static", may: []string{"app", "loop", "httpparse"}, not: []string{"flag"}, why: "no sibling"},
-	{path: "app/admin", may: []string{"app", "loop", "loop/watchdog", "httpparse"}, not: []string{"flag"},
-		why: "shows what the watchdog knows"},
+	{path: "app/admin", may: []string{"app", "loop", "loop/watchdog", "httpparse"}, external: []string{"github.com/prometheus"},
+		not: []string{"flag"}, why: "shows what the watchdog knows"},
 	{path: "cmd/tafe", may: []string{"app/...", "loop/...", "httpparse"}, external: []string{"golang.org/x/sys"},
 		why: "the top: wires everything, alone reads flags, files and environment"},
+	{path: "cmd/tafe/internal/config", may: []string{"app/...", "loop/...", "httpparse"},
+		external: []string{"github.com/pelletier/go-toml/v2", "github.com/BurntSushi/toml"}, why: "the only place that reads TOML"},
 	{path: "cmd/tafe/internal/backend", why: "stand-ins for foreign systems: nothing of ours, as a foreign system would have it"},
 }
 
 // Tests may use these besides; none of them is linked into the binary.
 var testExternal = []string{"github.com/stretchr/testify", "go.uber.org/goleak", "golang.org/x/sys",
 	// Real clients against real servers, to prove that they wait cooperatively.
-	"github.com/bradfitz/gomemcache", "github.com/gomodule/redigo", "github.com/jackc/pgx/v5"}
+	"github.com/bradfitz/gomemcache", "github.com/gomodule/redigo", "github.com/jackc/pgx/v5",
+	// The admin page in a real browser.
+	"github.com/chromedp"}
 var testMay = []string{"loop/looptest"}
 
 // topLevel is what may stand at the root of the repository.

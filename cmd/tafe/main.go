@@ -31,6 +31,7 @@ type command struct {
 
 func commands() []command {
 	return []command{
+		{"serve", "run the server with its embedded demo", serve},
 		{"backend", "run the demo's backends alone: a memcached-protocol store and HTTP bidders", runBackend},
 		{"version", "print the version", printVersion},
 	}

@@ -1,0 +1,92 @@
+// hog.go owns the wrong ways to wait: each holds the goroutine it is called on, and with it the loop. They exist so that the
+// watchdog can be tried, and each is what people write by mistake.
+
+package main
+
+import (
+	"errors"
+	"os"
+	"runtime"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// holds are the ways of /hog by name.
+func holds() map[string]func(time.Duration) error {
+	return map[string]func(time.Duration) error{
+		"spin":    holdSpin,
+		"sleep":   holdSleep,
+		"mutex":   holdMutex,
+		"channel": holdChannel,
+		"syscall": holdSyscall,
+		"read":    holdRead,
+	}
+}
+
+// holdSpin computes.
+func holdSpin(d time.Duration) error {
+	number := uint64(1)
+	for end := time.Now().Add(d); time.Now().Before(end); {
+		for range 1000 {
+			number = number*6364136223846793005 + 1442695040888963407
+		}
+	}
+	runtime.KeepAlive(number)
+	return nil
+}
+
+// holdSleep sleeps without telling the loop.
+func holdSleep(d time.Duration) error {
+	time.Sleep(d)
+	return nil
+}
+
+// holdMutex waits for a mutex that another goroutine holds.
+func holdMutex(d time.Duration) error {
+	var mu sync.Mutex
+	mu.Lock()
+	time.AfterFunc(d, mu.Unlock)
+	mu.Lock()
+	defer mu.Unlock()
+	return nil
+}
+
+// holdChannel waits for another goroutine's message.
+func holdChannel(d time.Duration) error {
+	message := make(chan struct{})
+	time.AfterFunc(d, func() { close(message) })
+	<-message
+	return nil
+}
+
+// holdSyscall waits in the kernel, thread and all.
+func holdSyscall(d time.Duration) error {
+	for end := time.Now().Add(d); ; {
+		rest := time.Until(end)
+		if rest <= 0 {
+			return nil
+		}
+		// Rounded up, so that the last millisecond is waited for and not spun for.
+		_, err := unix.Poll(nil, int((rest + time.Millisecond - 1).Milliseconds()))
+		if err != nil && !errors.Is(err, unix.EINTR) {
+			return err
+		}
+	}
+}
+
+// holdRead reads from a peer that takes its time.
+func holdRead(d time.Duration) error {
+	r, w, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	time.AfterFunc(d, func() {
+		_, _ = w.Write([]byte{1})
+		_ = w.Close()
+	})
+	_, err = r.Read(make([]byte, 1))
+	return err
+}

@@ -1,0 +1,201 @@
+// process_test.go owns the binary under test: it is built once, and each test starts it on ports of its own, talks to it over
+// real sockets, and leaves no process behind.
+
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// processTimeMax bounds the life of a process under test, whatever becomes of the test.
+const processTimeMax = 2 * time.Minute
+
+var binary string // built by TestMain
+
+func TestMain(m *testing.M) {
+	os.Exit(buildAndRun(m))
+}
+
+func buildAndRun(m *testing.M) int {
+	directory, err := os.MkdirTemp("", "tafe-e2e")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(directory)
+	binary = filepath.Join(directory, "tafe")
+	if out, err := exec.Command("go", "build", raceFlag, "-o", binary, ".").CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "go build: %v\n%s", err, out)
+		return 1
+	}
+	return m.Run()
+}
+
+// process is a running tafe.
+type process struct {
+	t      *testing.T
+	cmd    *exec.Cmd
+	stdout *bufio.Reader
+	stderr *lockedBuffer
+	exited chan error
+}
+
+// start runs tafe with args. The process ends with the test at the latest.
+func start(t *testing.T, args ...string) *process {
+	t.Helper()
+	return startCommand(t, binary, args...)
+}
+
+// startCommand is start for any command.
+func startCommand(t *testing.T, name string, args ...string) *process {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), processTimeMax)
+	p := &process{t: t, cmd: exec.CommandContext(ctx, name, args...), stderr: &lockedBuffer{}, exited: make(chan error, 1)}
+	out, err := p.cmd.StdoutPipe()
+	require.NoError(t, err)
+	p.stdout = bufio.NewReader(out)
+	p.cmd.Stderr = p.stderr
+	require.NoError(t, p.cmd.Start())
+	t.Cleanup(func() {
+		cancel()
+		if p.cmd.ProcessState == nil {
+			_, _ = p.wait()
+		}
+		if t.Failed() {
+			t.Logf("stderr of %s %s:\n%s", name, strings.Join(args, " "), p.stderr)
+		}
+	})
+	return p
+}
+
+// line is the next line of stdout.
+func (p *process) line() string {
+	p.t.Helper()
+	text, err := p.stdout.ReadString('\n')
+	require.NoError(p.t, err, "stdout ended; stderr: %s", p.stderr)
+	return strings.TrimSuffix(text, "\n")
+}
+
+// wait returns the exit code and what was left on stdout once the process has ended.
+func (p *process) wait() (code int, rest string) {
+	p.t.Helper()
+	left, _ := io.ReadAll(p.stdout)
+	_ = p.cmd.Wait()
+	return p.cmd.ProcessState.ExitCode(), string(left)
+}
+
+func (p *process) signal(s os.Signal) {
+	p.t.Helper()
+	require.NoError(p.t, p.cmd.Process.Signal(s))
+}
+
+// edgeProcess is a running `tafe serve`.
+type edgeProcess struct {
+	*process
+	addr, admin string
+}
+
+// startServe runs `tafe serve` on free ports and returns when it serves.
+func startServe(t *testing.T, args ...string) *edgeProcess {
+	t.Helper()
+	return serveOn(start(t, append([]string{"serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"}, args...)...))
+}
+
+// serveOn waits until p, a `tafe serve`, says where it serves.
+func serveOn(p *process) *edgeProcess {
+	p.t.Helper()
+	e := &edgeProcess{process: p}
+	line := p.line()
+	_, err := fmt.Sscanf(strings.NewReplacer("http://", "", "/", "", ",", " ").Replace(line), "serving %s admin %s", &e.addr, &e.admin)
+	require.NoError(p.t, err, line)
+	return e
+}
+
+// get asks the server or the admin listener and returns status and body.
+func get(t *testing.T, addr, target string) (int, string) {
+	t.Helper()
+	status, _, body := do(t, "GET", addr, target, "", "")
+	return status, body
+}
+
+// do makes one request on a connection of its own.
+func do(t *testing.T, method, addr, target, contentType, body string) (int, http.Header, string) {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), method, "http://"+addr+target, strings.NewReader(body))
+	require.NoError(t, err)
+	if contentType != "" {
+		request.Header.Set("Content-Type", contentType)
+	}
+	request.Close = true
+	response, err := http.DefaultTransport.RoundTrip(request)
+	require.NoError(t, err)
+	defer response.Body.Close()
+	answer, err := io.ReadAll(response.Body)
+	require.NoError(t, err)
+	return response.StatusCode, response.Header, string(answer)
+}
+
+// rawConn is a connection on which a test writes the bytes itself.
+type rawConn struct {
+	net.Conn
+	t *testing.T
+	r *bufio.Reader
+}
+
+func dialRaw(t *testing.T, addr string) *rawConn {
+	t.Helper()
+	conn, err := net.Dial("tcp", addr)
+	require.NoError(t, err)
+	require.NoError(t, conn.SetDeadline(time.Now().Add(processTimeMax)))
+	t.Cleanup(func() { _ = conn.Close() })
+	return &rawConn{conn, t, bufio.NewReader(conn)}
+}
+
+func (c *rawConn) send(text string) {
+	c.t.Helper()
+	_, err := io.WriteString(c, text)
+	require.NoError(c.t, err)
+}
+
+// receive reads one response, body and all.
+func (c *rawConn) receive() (*http.Response, string) {
+	c.t.Helper()
+	response, err := http.ReadResponse(c.r, nil)
+	require.NoError(c.t, err)
+	body, err := io.ReadAll(response.Body)
+	require.NoError(c.t, err)
+	return response, string(body)
+}
+
+// lockedBuffer takes a process's stderr while a test reads it.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
