@@ -87,10 +87,9 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// App is a set of routes and what surrounds them. Register first, then Listen: nothing may change afterwards. The embedded
-// Group is the root: Handle, Get, Post, Put, Patch, Delete and Group are its methods.
+// App is a set of routes and what surrounds them. Register first, then Listen: nothing may change afterwards.
 type App struct {
-	Group
+	registry
 	options     Options
 	outer       []Middleware
 	unknown     Handler // no route has the path
@@ -111,7 +110,7 @@ func New(o Options) *App {
 		panic("app: Options.RequestIDHeader is not a header name")
 	}
 	a := &App{options: o.withDefaults(), unknown: answerNotFound, disallowed: answerMethodNotAllowed}
-	a.Group.router = &router{}
+	a.router = &router{}
 	return a
 }
 
