@@ -1,0 +1,62 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+// findRoot walks up from the working directory to the bench folder: the one whose go.mod names this module.
+func findRoot() (string, error) {
+	dir, err := os.Getwd()
+	if err != nil {
+		return "", err
+	}
+	for ; ; dir = filepath.Dir(dir) {
+		b, err := os.ReadFile(filepath.Join(dir, "go.mod"))
+		if err == nil && strings.HasPrefix(string(b), "module tafe/bench\n") {
+			return dir, nil
+		}
+		if dir == filepath.Dir(dir) {
+			return "", errors.New("run this in the bench folder of the project")
+		}
+	}
+}
+
+// build compiles the programs that the named peers need. What cannot be built is left out; Peer.Missing then names it.
+func build(root string, peers []string) error {
+	if err := os.MkdirAll(filepath.Join(root, "bin"), 0o755); err != nil {
+		return err
+	}
+	if err := compile(root, "go", "build", "-o", "bin/peer", "./peers"); err != nil {
+		return err
+	}
+	for _, name := range peers {
+		switch name {
+		case "climit":
+			if _, err := exec.LookPath("cc"); err != nil {
+				continue
+			}
+			if err := compile(root, "cc", "-O2", "-o", "bin/climit", "peers/climit/climit.c"); err != nil {
+				return err
+			}
+		case "tafe":
+			if err := compile(filepath.Dir(root), "go", "build", "-o", "bench/bin/tafe", "./cmd/tafe"); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func compile(dir string, argv ...string) error {
+	cmd := exec.Command(argv[0], argv[1:]...)
+	cmd.Dir = dir
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("%s: %w\n%s", strings.Join(argv, " "), err, out)
+	}
+	return nil
+}

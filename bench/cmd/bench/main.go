@@ -1,0 +1,35 @@
+// Command bench measures tafe beside other servers on this machine.
+//
+//	bench run --scenario plaintext --peers tafe,gnet,fasthttp,nethttp,climit --rounds 5 --seconds 3
+//
+// Run it in the bench folder. It builds what it needs into bin/, starts every server afresh for each round, bound to one
+// core with the generator on the other, and takes the peers in turn.
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+)
+
+var commands = map[string]func(args []string) error{
+	"run": runScenarios,
+}
+
+// errUsage is a mistake on the command line, already explained.
+var errUsage = errors.New("usage")
+
+func main() {
+	if len(os.Args) < 2 || commands[os.Args[1]] == nil {
+		fmt.Fprintln(os.Stderr, "usage: bench run [flags]; bench run --help lists them")
+		os.Exit(2)
+	}
+	err := commands[os.Args[1]](os.Args[2:])
+	switch {
+	case errors.Is(err, errUsage):
+		os.Exit(2)
+	case err != nil:
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}

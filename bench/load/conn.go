@@ -1,0 +1,194 @@
+package load
+
+import (
+	"errors"
+	"net/netip"
+
+	"golang.org/x/sys/unix"
+
+	"tafe/bench/epoll"
+)
+
+// flight is one request that was sent, or waits to be, and has no answer yet.
+type flight struct {
+	due   int64 // loop time, ns: what its latency counts from
+	class int32
+}
+
+// conn is one connection with the requests in flight on it, oldest first.
+type conn struct {
+	fd      int
+	index   int32
+	source  netip.Addr
+	open    bool // connected
+	queued  bool // in loop.free
+	writing bool // registered for Out: it connects, or a write was cut short
+	out     []byte
+	flights []flight
+	head    int // flights[head:] are not answered yet
+	scan    scanner
+}
+
+func (c *conn) inFlight() int { return len(c.flights) - c.head }
+
+// push notes a request; its bytes are the caller's to send.
+func (c *conn) push(f flight) {
+	if c.head == len(c.flights) {
+		c.flights, c.head = c.flights[:0], 0
+	}
+	c.flights = append(c.flights, f)
+}
+
+// dial opens the socket; the connection is usable once it becomes writable.
+func (l *loop) dial(c *conn) {
+	c.open, c.writing, c.out = false, true, nil
+	c.scan.reset()
+	fd, err := epoll.Connect(c.source, l.plan.Addr)
+	if err == nil {
+		c.fd = fd
+		err = l.poller.Add(fd, c.index, epoll.In|epoll.Out)
+	}
+	if err != nil {
+		l.fail(c, ErrorConnect, l.now())
+	}
+}
+
+// connected takes the first writable event.
+func (l *loop) connected(c *conn) {
+	if err := epoll.ConnectError(c.fd); err != nil {
+		l.fail(c, ErrorConnect, l.now())
+		return
+	}
+	c.open = true
+	l.refused = 0
+	if len(c.out) > 0 { // a request that waited for the connect
+		l.write(c)
+		return
+	}
+	c.writing = false
+	_ = l.poller.Change(c.fd, c.index, epoll.In)
+	l.idle(c)
+}
+
+// write sends what it can and asks for Out when the socket is full.
+func (l *loop) write(c *conn) {
+	for len(c.out) > 0 {
+		n, errno := epoll.Write(c.fd, c.out)
+		if errno == unix.EAGAIN {
+			if !c.writing {
+				c.writing = true
+				_ = l.poller.Change(c.fd, c.index, epoll.In|epoll.Out)
+			}
+			return
+		}
+		if errno != 0 {
+			l.fail(c, ErrorClosed, l.now())
+			return
+		}
+		c.out = c.out[n:]
+	}
+	if c.writing {
+		c.writing = false
+		_ = l.poller.Change(c.fd, c.index, epoll.In)
+	}
+}
+
+// read takes what has come and answers the flights it completes. One time stamp serves all answers of one read.
+func (l *loop) read(c *conn) {
+	n, errno := epoll.Read(c.fd, l.buf)
+	switch {
+	case errno == unix.EAGAIN:
+		return
+	case errno != 0:
+		l.fail(c, ErrorClosed, l.now())
+		return
+	case n == 0:
+		l.ended(c)
+		return
+	}
+	now := l.now()
+	l.bytes += int64(n)
+	b := l.buf[:n]
+	for len(b) > 0 {
+		eaten, done, err := c.scan.next(b)
+		b = b[eaten:]
+		if err == nil && done && c.inFlight() == 0 {
+			err = errMalformed // an answer that nobody asked for
+		}
+		if err != nil {
+			l.fail(c, ErrorMalformed, now)
+			return
+		}
+		if done {
+			l.answered(c, now)
+		}
+	}
+	if c.inFlight() > 0 {
+		return
+	}
+	if c.scan.close || l.plan.Reconnect {
+		l.redial(c)
+		return
+	}
+	l.idle(c)
+}
+
+// ended is the server's end of stream: the end of an answer, or of the connection.
+func (l *loop) ended(c *conn) {
+	if c.scan.eof() && c.inFlight() == 1 {
+		l.answered(c, l.now())
+		l.redial(c)
+		return
+	}
+	l.fail(c, ErrorClosed, l.now())
+}
+
+func (l *loop) redial(c *conn) {
+	_ = unix.Close(c.fd)
+	c.fd = -1
+	if l.stopping {
+		c.open = false
+		return
+	}
+	l.dial(c)
+	l.first(c)
+}
+
+// first puts the request that a plan with Reconnect sends on each new connection.
+func (l *loop) first(c *conn) {
+	if l.plan.Reconnect && c.fd >= 0 && c.inFlight() == 0 {
+		l.send(c, l.now(), l.pick())
+	}
+}
+
+// errRefused ends a run whose server does not take connections any more.
+var errRefused = errors.New("load: the server refuses connections")
+
+// refusedMax is how many connects in a row may fail before the run ends.
+const refusedMax = 1000
+
+// fail counts what was in flight under class, and starts the connection anew.
+func (l *loop) fail(c *conn, class string, now int64) {
+	if class == ErrorConnect {
+		l.errors[class]++
+		l.refused++
+	}
+	for _, f := range c.flights[c.head:] {
+		if class != ErrorConnect {
+			l.errors[class]++
+		}
+		if class == ErrorTimeout && l.plan.Rate > 0 {
+			l.record(f, now)
+		}
+	}
+	c.flights, c.head = c.flights[:0], 0
+	if c.fd >= 0 {
+		_ = unix.Close(c.fd)
+		c.fd = -1
+	}
+	c.open = false
+	if l.stopping || l.refused > refusedMax {
+		return
+	}
+	l.again = append(l.again, c)
+}

@@ -1,0 +1,405 @@
+package load
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"net/netip"
+	"runtime"
+	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
+	"golang.org/x/sys/unix"
+
+	"tafe/bench/epoll"
+)
+
+// loop is one run of a plan. Times are nanoseconds since base.
+type loop struct {
+	plan   *Plan
+	poller *epoll.Poller
+	conns  []conn
+	free   fifo[*conn]  // open loop: connections without a request
+	due    fifo[flight] // open loop: requests without a connection
+	again  []*conn      // to be dialled anew at the end of the turn
+	buf    []byte
+	batch  []byte // Depth copies of the request, for pipelining
+	mix    *rand.Rand
+
+	base       time.Time
+	next       int64 // open loop: when the next request is due
+	start, end int64 // the window
+	measuring  bool
+	stopping   bool
+	refused    int
+
+	latency  []*hdrhistogram.Histogram
+	late     *hdrhistogram.Histogram
+	errors   map[string]int64
+	answers  int64 // whole and right, in the window
+	bytes    int64
+	cpuStart time.Duration
+	res      Result
+}
+
+// Run carries out a plan on the calling goroutine, which it locks to its thread and, if the plan says so, to a core
+// meanwhile. It returns after warm-up and window, plus, in an open loop, the time that the requests in flight still
+// take, at most the plan's Timeout. An error means that there is no result: a bad plan, or a server that does not
+// take connections; errors of single requests are in the result.
+func Run(plan Plan) (*Result, error) {
+	if plan.Depth == 0 {
+		plan.Depth = 1
+	}
+	if plan.Timeout == 0 {
+		plan.Timeout = 10 * time.Second
+	}
+	if err := plan.check(); err != nil {
+		return nil, err
+	}
+	restore, err := bind(plan.CPU)
+	if err != nil {
+		return nil, err
+	}
+	defer restore()
+	l, err := newLoop(&plan)
+	if err != nil {
+		return nil, err
+	}
+	defer l.closeAll()
+	if err := l.run(); err != nil {
+		return nil, err
+	}
+	return &l.res, nil
+}
+
+// bind locks the goroutine to its thread and the thread to a core. Timer slack goes to 1 ns: the default of 50 us
+// would be the schedule's resolution.
+func bind(cpu int) (restore func(), err error) {
+	runtime.LockOSThread()
+	var old unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &old); err != nil {
+		runtime.UnlockOSThread()
+		return nil, fmt.Errorf("load: sched_getaffinity: %w", err)
+	}
+	_ = unix.Prctl(unix.PR_SET_TIMERSLACK, 1, 0, 0, 0)
+	if cpu >= 0 {
+		var set unix.CPUSet
+		set.Set(cpu)
+		if err := unix.SchedSetaffinity(0, &set); err != nil {
+			runtime.UnlockOSThread()
+			return nil, fmt.Errorf("load: bind to core %d: %w", cpu, err)
+		}
+	}
+	return func() {
+		_ = unix.SchedSetaffinity(0, &old)
+		_ = unix.Prctl(unix.PR_SET_TIMERSLACK, 0, 0, 0, 0)
+		runtime.UnlockOSThread()
+	}, nil
+}
+
+func newLoop(plan *Plan) (*loop, error) {
+	poller, err := epoll.New(1024)
+	if err != nil {
+		return nil, err
+	}
+	l := &loop{
+		plan: plan, poller: poller, conns: make([]conn, plan.Conns), buf: make([]byte, 256<<10),
+		mix: rand.New(rand.NewPCG(plan.Seed, 0x7461_6665)), base: time.Now(),
+		late: newHistogram(), errors: map[string]int64{},
+	}
+	for range plan.Requests {
+		l.latency = append(l.latency, newHistogram())
+	}
+	for range plan.Depth {
+		l.batch = append(l.batch, plan.Requests[0].Raw...)
+	}
+	for i := range l.conns {
+		c := &l.conns[i]
+		c.fd, c.index = -1, int32(i)
+		c.source = netip.AddrFrom4([4]byte{127, 0, 0, byte(2 + i%sourceCount)})
+		c.flights = make([]flight, 0, plan.Depth)
+	}
+	return l, nil
+}
+
+func (l *loop) now() int64 { return int64(time.Since(l.base)) }
+
+// turnMax bounds one wait, so that lost requests are found.
+const turnMax = 50 * time.Millisecond
+
+func (l *loop) run() error {
+	for i := range l.conns {
+		l.dial(&l.conns[i])
+		l.first(&l.conns[i])
+	}
+	l.start = l.now() + int64(l.plan.Warmup)
+	l.end = l.start + int64(l.plan.Window)
+	l.next = l.now()
+	lastSweep := l.now()
+	for {
+		now := l.now()
+		l.edges(now)
+		if l.stopping && l.settled(now) {
+			l.finish(now)
+			return nil
+		}
+		if l.refused > refusedMax {
+			return errRefused
+		}
+		if now-lastSweep > int64(turnMax) {
+			l.sweep(now)
+			lastSweep = now
+		}
+		l.issue(now)
+		events, err := l.poller.Wait(l.timeout(now))
+		if err != nil {
+			return err
+		}
+		for _, e := range events {
+			l.serve(&l.conns[e.Token], e.Bits)
+		}
+		l.redialFailed()
+	}
+}
+
+// serve takes one readiness report.
+func (l *loop) serve(c *conn, bits uint32) {
+	if c.fd < 0 {
+		return
+	}
+	if !c.open {
+		if bits&(epoll.Out|epoll.Hangup) != 0 {
+			l.connected(c)
+		}
+		return
+	}
+	if bits&epoll.Out != 0 && len(c.out) > 0 {
+		l.write(c)
+	}
+	if c.fd >= 0 && bits&(epoll.In|epoll.Hangup) != 0 {
+		l.read(c)
+	}
+}
+
+// edges opens and closes the window. An open loop that has closed its window still waits for what is in flight.
+func (l *loop) edges(now int64) {
+	if !l.measuring && !l.stopping && now >= l.start {
+		l.measuring = true
+		l.answers, l.bytes = 0, 0
+		l.start = now
+		l.end = now + int64(l.plan.Window)
+		l.cpuStart = threadCPU()
+		if l.plan.AtStart != nil {
+			l.plan.AtStart()
+		}
+	}
+	if l.measuring && now >= l.end {
+		if l.plan.AtEnd != nil {
+			l.plan.AtEnd()
+		}
+		l.measuring, l.stopping = false, true
+		l.end = now
+		l.res = Result{Window: time.Duration(now - l.start), Answered: l.answers, BytesRead: l.bytes, CPU: threadCPU() - l.cpuStart}
+	}
+}
+
+// settled tells that nothing of an open loop's window is in flight any more. A closed loop measures what was answered in
+// its window and is settled at once.
+func (l *loop) settled(now int64) bool {
+	if l.plan.Rate == 0 || now > l.end+int64(l.plan.Timeout) {
+		return true
+	}
+	if l.due.len() > 0 {
+		return false
+	}
+	for i := range l.conns {
+		if l.conns[i].inFlight() > 0 {
+			return false
+		}
+	}
+	return true
+}
+
+func (l *loop) finish(now int64) {
+	if l.plan.Rate > 0 {
+		l.errors[ErrorUnsent] += int64(l.due.len())
+		for l.due.len() > 0 {
+			l.record(l.due.pop(), now)
+		}
+		for i := range l.conns {
+			c := &l.conns[i]
+			l.errors[ErrorTimeout] += int64(c.inFlight())
+			for _, f := range c.flights[c.head:] {
+				l.record(f, now)
+			}
+		}
+	}
+	for class, n := range l.errors {
+		if n == 0 {
+			delete(l.errors, class)
+		}
+	}
+	l.res.Errors, l.res.Late = l.errors, l.late
+	for i, r := range l.plan.Requests {
+		l.res.Classes = append(l.res.Classes, Class{Name: r.Name, Latency: l.latency[i]})
+	}
+}
+
+// issue sends what is due, or queues it while every connection has a request in flight.
+func (l *loop) issue(now int64) {
+	if l.plan.Rate == 0 || l.stopping {
+		return
+	}
+	for l.next <= now {
+		f := flight{due: l.next, class: l.pick()}
+		l.next += l.gap()
+		c := l.take()
+		if c == nil {
+			l.due.push(f)
+			continue
+		}
+		if l.inWindow(f.due) {
+			_ = l.late.RecordValue(max(now-f.due, latencyMin))
+		}
+		l.send(c, f.due, f.class)
+	}
+}
+
+// take gives the connection that has been free longest, nil when there is none. One that the server closed while it
+// was free is still in the queue and left out here.
+func (l *loop) take() *conn {
+	for l.free.len() > 0 {
+		c := l.free.pop()
+		c.queued = false
+		if c.open && c.inFlight() == 0 {
+			return c
+		}
+	}
+	return nil
+}
+
+func (l *loop) gap() int64 {
+	mean := 1e9 / l.plan.Rate
+	if l.plan.Even {
+		return int64(mean)
+	}
+	return int64(math.Round(l.mix.ExpFloat64() * mean))
+}
+
+// pick draws the kind of the next request.
+func (l *loop) pick() int32 {
+	if len(l.plan.Requests) == 1 {
+		return 0
+	}
+	x := l.mix.Float64()
+	for i, r := range l.plan.Requests[1:] {
+		if x < r.Share {
+			return int32(i + 1)
+		}
+		x -= r.Share
+	}
+	return 0
+}
+
+// idle gives a connection that has no request its next one.
+func (l *loop) idle(c *conn) {
+	switch {
+	case l.plan.Rate == 0 && !l.stopping:
+		l.send(c, l.now(), l.pick())
+	case l.due.len() > 0:
+		f := l.due.pop()
+		l.send(c, f.due, f.class)
+	case !c.queued:
+		c.queued = true
+		l.free.push(c)
+	}
+}
+
+// send starts one request, or in a pipelined loop a batch, on a connection that has none in flight.
+func (l *loop) send(c *conn, due int64, class int32) {
+	for range l.plan.Depth {
+		c.push(flight{due: due, class: class})
+	}
+	c.out = l.plan.Requests[class].Raw
+	if l.plan.Depth > 1 {
+		c.out = l.batch
+	}
+	if c.open {
+		l.write(c)
+	}
+}
+
+// answered checks and records one answer.
+func (l *loop) answered(c *conn, now int64) {
+	f := c.flights[c.head]
+	c.head++
+	want := &l.plan.Requests[f.class]
+	switch {
+	case c.scan.status != want.Status:
+		l.errors[ErrorStatus]++
+	case want.BodyBytes >= 0 && c.scan.bodyBytes != want.BodyBytes:
+		l.errors[ErrorLength]++
+	default:
+		l.answers++
+		l.record(f, now)
+	}
+}
+
+func (l *loop) inWindow(t int64) bool { return t >= l.start && t < l.end }
+
+// record enters a latency. A closed loop enters what is answered in the window, an open loop what was due in it.
+func (l *loop) record(f flight, now int64) {
+	if l.plan.Rate == 0 && l.measuring || l.plan.Rate > 0 && l.inWindow(f.due) {
+		_ = l.latency[f.class].RecordValue(min(max(now-f.due, latencyMin), latencyMax))
+	}
+}
+
+// timeout is how long the loop may wait: until the next request is due, and never longer than a turn.
+func (l *loop) timeout(now int64) time.Duration {
+	t := now + int64(turnMax)
+	if !l.stopping {
+		t = min(t, l.end)
+		if !l.measuring {
+			t = min(t, l.start)
+		}
+		if l.plan.Rate > 0 {
+			t = min(t, l.next)
+		}
+	}
+	return time.Duration(max(0, t-l.now()))
+}
+
+// sweep fails connections whose oldest request is too old.
+func (l *loop) sweep(now int64) {
+	for i := range l.conns {
+		c := &l.conns[i]
+		if c.inFlight() > 0 && now-c.flights[c.head].due > int64(l.plan.Timeout) {
+			l.fail(c, ErrorTimeout, now)
+		}
+	}
+}
+
+func (l *loop) redialFailed() {
+	for len(l.again) > 0 && l.refused <= refusedMax {
+		c := l.again[len(l.again)-1]
+		l.again = l.again[:len(l.again)-1]
+		l.dial(c)
+		l.first(c)
+	}
+}
+
+func (l *loop) closeAll() {
+	for i := range l.conns {
+		if l.conns[i].fd >= 0 {
+			_ = unix.Close(l.conns[i].fd)
+		}
+	}
+	_ = l.poller.Close()
+}
+
+// threadCPU is the time that the calling thread has run.
+func threadCPU() time.Duration {
+	var ts unix.Timespec
+	_ = unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &ts)
+	return time.Duration(ts.Nano())
+}

@@ -1,0 +1,93 @@
+// Package load is the benchmark's load generator: one epoll loop on one locked thread that sends preformatted requests
+// and times the answers, closed loop or on a schedule.
+//
+// It owns connections, schedule, latency and the classes of error. It refuses to know which server it talks to, how
+// that server was started and what a good figure would be.
+package load
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+)
+
+// Request is one preformatted request and what its answer must be.
+type Request struct {
+	// Name is the class under which its latencies are kept.
+	Name string
+	// Raw holds the bytes to send, head and body.
+	Raw []byte
+	// Share is the part of all requests, 0 to 1, that this one makes up. The first request of a plan takes what the
+	// others leave, and its own Share is not read.
+	Share float64
+	// Status is the status that the answer must have.
+	Status int
+	// BodyBytes is the length that the answer's body must have; -1 accepts any.
+	BodyBytes int64
+}
+
+// Plan says what to send, to whom, how fast and for how long.
+type Plan struct {
+	// Addr is the server: an IPv4 loopback address.
+	Addr netip.AddrPort
+	// Conns is the number of connections, and with Depth the bound on requests in flight.
+	Conns int
+	// Depth is how many requests a connection sends at once in a closed loop, in one write; the next batch goes when
+	// the last answer has come. 0 means 1. An open loop has depth 1.
+	Depth int
+	// Rate, in requests per second, makes the loop open: requests are due on a schedule, whether or not the server
+	// keeps up, and a latency counts from when the request was due. 0 is a closed loop.
+	Rate float64
+	// Even spaces the schedule evenly; otherwise the gaps are exponential, as independent users make them.
+	Even bool
+	// Seed makes schedule and mix repeatable.
+	Seed uint64
+	// Warmup runs before the measured window of length Window.
+	Warmup, Window time.Duration
+	// Timeout is the age at which a request counts as lost and its connection is closed; 0 means 10 s.
+	Timeout time.Duration
+	// Reconnect opens a new connection for each request; latency includes the connect.
+	Reconnect bool
+	// Requests is the mix. The first is what is left when the shares of the others are taken.
+	Requests []Request
+	// CPU is the core that the loop's thread is bound to; negative leaves it alone.
+	CPU int
+	// AtStart and AtEnd, when set, run on the loop's thread at the window's edges, so that the caller reads the
+	// server's clocks at the same moment.
+	AtStart, AtEnd func()
+}
+
+// sourceCount is how many loopback source addresses the connections are spread over, 127.0.0.2 and up: each brings its
+// own ephemeral ports, so that neither TIME_WAIT nor many idle connections runs out of them.
+const sourceCount = 16
+
+func (p *Plan) check() error {
+	switch {
+	case !p.Addr.Addr().Is4() || !p.Addr.Addr().IsLoopback():
+		return fmt.Errorf("load: %s is not an IPv4 loopback address", p.Addr)
+	case p.Conns < 1:
+		return errors.New("load: a plan needs at least one connection")
+	case len(p.Requests) == 0:
+		return errors.New("load: a plan needs a request")
+	case p.Window <= 0:
+		return errors.New("load: a plan needs a window")
+	case p.Rate > 0 && p.Reconnect:
+		return errors.New("load: a new connection for each request is for closed loops")
+	case p.Depth > 1 && (p.Rate > 0 || p.Reconnect || len(p.Requests) > 1):
+		return errors.New("load: pipelining is for closed loops of one kind of request on kept connections")
+	}
+	var share float64
+	for i, r := range p.Requests {
+		if len(r.Raw) == 0 {
+			return fmt.Errorf("load: request %q is empty", r.Name)
+		}
+		if i > 0 {
+			share += r.Share
+		}
+	}
+	if share >= 1 {
+		return fmt.Errorf("load: the shares add up to %.2f and leave nothing for the first request", share)
+	}
+	return nil
+}

@@ -1,0 +1,67 @@
+package main
+
+import (
+	"encoding/json"
+
+	"github.com/valyala/fasthttp"
+
+	"tafe/bench/peers/work"
+)
+
+func serveFastHTTP(o options) error {
+	client := &fasthttp.HostClient{Addr: o.Backend, MaxConns: 4096}
+	url := "http://" + o.Backend + "/delay"
+	plaintext := []byte(work.Plaintext)
+	server := &fasthttp.Server{
+		Name:               "fasthttp",
+		MaxRequestBodySize: 8 << 20,
+		Handler: func(ctx *fasthttp.RequestCtx) {
+			switch string(ctx.Path()) {
+			case "/plaintext":
+				ctx.SetContentType("text/plain")
+				ctx.SetBody(plaintext)
+			case "/json":
+				ctx.SetContentType("application/json")
+				b, err := json.Marshal(work.Message{Message: work.Plaintext})
+				if err != nil {
+					ctx.Error(err.Error(), fasthttp.StatusInternalServerError)
+					return
+				}
+				ctx.Response.SetBodyRaw(b)
+			case "/echo":
+				ctx.SetContentTypeBytes(ctx.Request.Header.ContentType())
+				ctx.SetBody(ctx.PostBody())
+			case "/work":
+				for range work.Calls {
+					if err := fetchFast(client, url); err != nil {
+						ctx.Error(err.Error(), fasthttp.StatusBadGateway)
+						return
+					}
+				}
+				finishFast(ctx, o.Rounds)
+			case "/hold":
+				finishFast(ctx, work.HoldMillis*o.Rounds)
+			default:
+				ctx.Error("not found", fasthttp.StatusNotFound)
+			}
+		},
+	}
+	return server.ListenAndServe(o.Listen)
+}
+
+func fetchFast(client *fasthttp.HostClient, url string) error {
+	req, resp := fasthttp.AcquireRequest(), fasthttp.AcquireResponse()
+	defer fasthttp.ReleaseRequest(req)
+	defer fasthttp.ReleaseResponse(resp)
+	req.SetRequestURI(url)
+	return client.Do(req, resp)
+}
+
+func finishFast(ctx *fasthttp.RequestCtx, rounds int) {
+	if work.Burn(rounds) == 0 {
+		ctx.Error("zero", fasthttp.StatusInternalServerError)
+		return
+	}
+	ctx.SetContentType("text/plain")
+	ctx.SetBodyString(work.Done)
+}

@@ -1,0 +1,56 @@
+// Command peer runs one of the Go servers that tafe is compared with, each set up as its own experts would: the
+// defaults and documented fast paths of its project, no timeouts, no logs, no prefork.
+//
+//	peer nethttp|fasthttp|gnet|hertz|nbio --listen 127.0.0.1:8080 [--backend 127.0.0.1:9000] [--rounds N]
+//	peer delay --listen 127.0.0.1:9000 --ms 5
+//
+// Every server answers GET /plaintext, GET /json, POST /echo, GET /work (three backend calls in turn, each by the
+// server's own idiomatic client, and a millisecond of computation) and GET /hold (twenty milliseconds of computation).
+// The process ends with SIGTERM, at once.
+package main
+
+import (
+	"flag"
+	"fmt"
+	"os"
+
+	"tafe/bench/peers/work"
+)
+
+// options are what each server is started with.
+type options struct {
+	Listen  string // host:port
+	Backend string // host:port of the delay backend, for /work
+	Rounds  int    // rounds of work.Burn that make a millisecond
+	Millis  int    // delay: how long an answer waits
+}
+
+var servers = map[string]func(options) error{
+	"nethttp":  serveNetHTTP,
+	"fasthttp": serveFastHTTP,
+	"gnet":     serveGnet,
+	"hertz":    serveHertz,
+	"nbio":     serveNbio,
+	"delay":    serveDelay,
+}
+
+func main() {
+	if len(os.Args) < 2 || servers[os.Args[1]] == nil {
+		fmt.Fprintln(os.Stderr, "usage: peer nethttp|fasthttp|gnet|hertz|nbio|delay --listen ADDR ...")
+		os.Exit(2)
+	}
+	var o options
+	flags := flag.NewFlagSet("peer "+os.Args[1], flag.ExitOnError)
+	flags.StringVar(&o.Listen, "listen", "127.0.0.1:8080", "address to serve")
+	flags.StringVar(&o.Backend, "backend", "127.0.0.1:9000", "address of the delay backend, for /work")
+	flags.IntVar(&o.Rounds, "rounds", 0, "rounds of computation that make a millisecond; 0 measures")
+	flags.IntVar(&o.Millis, "ms", 5, "delay: milliseconds before an answer")
+	_ = flags.Parse(os.Args[2:])
+	if o.Rounds == 0 {
+		o.Rounds = work.RoundsPerMilli()
+	}
+	if err := servers[os.Args[1]](o); err != nil {
+		fmt.Fprintf(os.Stderr, "peer %s: %v\n", os.Args[1], err)
+		os.Exit(1)
+	}
+}

@@ -1,0 +1,81 @@
+package main
+
+import (
+	"encoding/json"
+	"io"
+	"net/http"
+	"strconv"
+
+	"tafe/bench/peers/work"
+)
+
+// routes is the handler of net/http and of nbio, which takes the same interface. sized sets Content-Length by hand:
+// net/http finds it out for short bodies, nbio would send them chunked.
+func routes(o options, sized bool) http.Handler {
+	client := &http.Client{Transport: &http.Transport{MaxIdleConns: 0, MaxIdleConnsPerHost: 4096, DisableCompression: true}}
+	url := "http://" + o.Backend + "/delay"
+	plaintext := []byte(work.Plaintext)
+	mux := http.NewServeMux()
+	mux.HandleFunc("/plaintext", func(w http.ResponseWriter, _ *http.Request) {
+		send(w, sized, "text/plain", plaintext)
+	})
+	mux.HandleFunc("/json", func(w http.ResponseWriter, _ *http.Request) {
+		b, err := json.Marshal(work.Message{Message: work.Plaintext})
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		send(w, sized, "application/json", b)
+	})
+	mux.HandleFunc("/echo", func(w http.ResponseWriter, r *http.Request) {
+		w.Header()["Content-Type"] = r.Header["Content-Type"]
+		if r.ContentLength >= 0 {
+			w.Header()["Content-Length"] = []string{strconv.FormatInt(r.ContentLength, 10)}
+		}
+		w.WriteHeader(http.StatusOK) // nbio's copy would send status 0
+		_, _ = io.Copy(w, r.Body)
+	})
+	mux.HandleFunc("/work", func(w http.ResponseWriter, _ *http.Request) {
+		for range work.Calls {
+			if err := fetch(client, url); err != nil {
+				http.Error(w, err.Error(), http.StatusBadGateway)
+				return
+			}
+		}
+		finish(w, sized, o.Rounds)
+	})
+	mux.HandleFunc("/hold", func(w http.ResponseWriter, _ *http.Request) { finish(w, sized, work.HoldMillis*o.Rounds) })
+	return mux
+}
+
+// fetch makes one backend call and reads its answer to the end, so that the connection is used again.
+func fetch(client *http.Client, url string) error {
+	resp, err := client.Get(url)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	_, err = io.Copy(io.Discard, resp.Body)
+	return err
+}
+
+// finish computes and answers; the result of the computation decides the status, so that no compiler leaves it out.
+func finish(w http.ResponseWriter, sized bool, rounds int) {
+	if work.Burn(rounds) == 0 {
+		http.Error(w, "zero", http.StatusInternalServerError)
+		return
+	}
+	send(w, sized, "text/plain", []byte(work.Done))
+}
+
+func send(w http.ResponseWriter, sized bool, contentType string, body []byte) {
+	w.Header()["Content-Type"] = []string{contentType}
+	if sized {
+		w.Header()["Content-Length"] = []string{strconv.Itoa(len(body))}
+	}
+	_, _ = w.Write(body)
+}
+
+func serveNetHTTP(o options) error {
+	return (&http.Server{Addr: o.Listen, Handler: routes(o, false)}).ListenAndServe()
+}

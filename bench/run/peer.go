@@ -1,0 +1,105 @@
+package run
+
+import (
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// Setting is what a server is started with.
+type Setting struct {
+	Root    string         // the bench folder
+	Dir     string         // a folder for the server's own files, empty at start
+	Listen  netip.AddrPort // where it serves
+	Admin   netip.AddrPort // tafe: its admin listener
+	Backend netip.AddrPort // the delay backend
+	Rounds  int            // rounds of computation that make a millisecond
+	Extra   []string       // further arguments that a case asks for
+}
+
+// Bin names a built program.
+func (s Setting) Bin(name string) string { return filepath.Join(s.Root, "bin", name) }
+
+// Peer is one server that takes part.
+type Peer struct {
+	Name string
+	// About is one line on how it is set up.
+	About string
+	// Command gives the arguments and additional environment to start it; it may write files to Setting.Dir.
+	Command func(Setting) (argv, env []string, err error)
+	// Program is what must be installed or built for it; a name without a slash is looked for in PATH, one that starts
+	// with bin/ below the bench folder, and another in the file system.
+	Program string
+	// Install is the line that installs the program.
+	Install string
+	// Version prints the version: a command, of which the first line counts. Empty means the module version that the
+	// peer binary was built with, under Module.
+	Version []string
+	Module  string
+}
+
+// Missing tells why the peer cannot take part: the line that installs it, or "" when it is there.
+func (p Peer) Missing(root string) string {
+	if strings.HasPrefix(p.Program, "bin/") {
+		if _, err := os.Stat(filepath.Join(root, p.Program)); err != nil {
+			return p.Install
+		}
+		return ""
+	}
+	if strings.HasPrefix(p.Program, "/") {
+		if _, err := os.Stat(p.Program); err != nil {
+			return p.Install
+		}
+		return ""
+	}
+	if _, err := exec.LookPath(p.Program); err != nil {
+		return p.Install
+	}
+	return ""
+}
+
+func goPeer(name, module, about string) Peer {
+	return Peer{
+		Name: name, About: about, Program: "bin/peer", Install: "go build -o bin/peer ./peers", Module: module,
+		Command: func(s Setting) ([]string, []string, error) {
+			return []string{s.Bin("peer"), name, "--listen", s.Listen.String(), "--backend", s.Backend.String(),
+				"--rounds", strconv.Itoa(s.Rounds)}, nil, nil
+		},
+	}
+}
+
+// Peers are all servers, in the order in which reports show them.
+var Peers = []Peer{
+	{
+		Name: "tafe", About: "the binary, one loop", Program: "bin/tafe", Install: "make build", Version: []string{"bin/tafe", "version"},
+		Command: func(s Setting) ([]string, []string, error) {
+			return append([]string{s.Bin("tafe"), "serve", "--listen", s.Listen.String(), "--admin", s.Admin.String(), "--loops", "1"},
+				s.Extra...), nil, nil
+		},
+	},
+	{
+		Name: "climit", About: "the physical limit: epoll, read, count empty lines, write a fixed answer", Program: "bin/climit",
+		Install: "apt-get install gcc libc6-dev",
+		Command: func(s Setting) ([]string, []string, error) {
+			return []string{s.Bin("climit"), strconv.Itoa(int(s.Listen.Port()))}, nil, nil
+		},
+	},
+	goPeer("gnet", "github.com/panjf2000/gnet/v2", "bare gnet and wildcat, one event loop: the floor of tafe's loop"),
+	goPeer("fasthttp", "github.com/valyala/fasthttp", "fasthttp.Server, one process"),
+	goPeer("nethttp", "", "http.Server and ServeMux, no timeouts"),
+	goPeer("hertz", "github.com/cloudwego/hertz", "server.New on netpoll"),
+	goPeer("nbio", "github.com/lesismal/nbio", "nbhttp.Engine, one poller, default pool"),
+}
+
+// Find gives the peer of that name.
+func Find(name string) (Peer, bool) {
+	for _, p := range Peers {
+		if p.Name == name {
+			return p, true
+		}
+	}
+	return Peer{}, false
+}

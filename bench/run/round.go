@@ -1,0 +1,88 @@
+package run
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"time"
+
+	"tafe/bench/load"
+)
+
+// Cores says which core runs what. The delay backend shares the generator's.
+type Cores struct{ Server, Load int }
+
+// Bench is the state that the rounds of one benchmark share.
+type Bench struct {
+	Root   string
+	Cores  Cores
+	Rounds int // rounds of computation that make a millisecond
+	Warmup time.Duration
+	Window time.Duration
+}
+
+// Case is one load that peers are measured under.
+type Case struct {
+	Scenario string
+	Name     string
+	Plan     load.Plan // without Addr, Warmup, Window and CPU, which the bench sets
+	Backend  bool      // starts the delay backend
+	Extra    map[string][]string
+}
+
+// Play runs one round of a case against a fresh process of a peer.
+func (b *Bench) Play(c Case, p Peer, round int) (Sample, error) {
+	dir, err := os.MkdirTemp("", "tafe-bench-")
+	if err != nil {
+		return Sample{}, err
+	}
+	defer os.RemoveAll(dir)
+	set := Setting{Root: b.Root, Dir: dir, Rounds: b.Rounds, Extra: c.Extra[p.Name]}
+	for _, addr := range []*netip.AddrPort{&set.Listen, &set.Admin, &set.Backend} {
+		if *addr, err = FreeAddr(); err != nil {
+			return Sample{}, err
+		}
+	}
+	if c.Backend {
+		backend, err := Start([]string{set.Bin("peer"), "delay", "--listen", set.Backend.String(), "--ms", "5"}, nil, b.Cores.Load, set.Backend)
+		if err != nil {
+			return Sample{}, err
+		}
+		defer backend.Stop()
+	}
+	argv, env, err := p.Command(set)
+	if err != nil {
+		return Sample{}, err
+	}
+	server, err := Start(argv, env, b.Cores.Server, set.Listen)
+	if err != nil {
+		return Sample{}, err
+	}
+	defer server.Stop()
+	s, err := b.measure(c, server, set.Listen)
+	if err != nil {
+		return Sample{}, fmt.Errorf("%s, %s, %s: %w (server said: %s)", c.Scenario, c.Name, p.Name, err, server.output)
+	}
+	s.Scenario, s.Case, s.Peer, s.Round = c.Scenario, c.Name, p.Name, round
+	return s, nil
+}
+
+// measure reads the server's clock at the edges of the generator's window.
+func (b *Bench) measure(c Case, server *Server, addr netip.AddrPort) (Sample, error) {
+	plan := c.Plan
+	plan.Addr, plan.Warmup, plan.Window, plan.CPU = addr, b.Warmup, b.Window, b.Cores.Load
+	var start, end time.Duration
+	var startErr, endErr error
+	plan.AtStart = func() { start, startErr = server.CPU() }
+	plan.AtEnd = func() { end, endErr = server.CPU() }
+	res, err := load.Run(plan)
+	if err != nil {
+		return Sample{}, err
+	}
+	if startErr != nil || endErr != nil {
+		return Sample{}, fmt.Errorf("read the server's CPU time: %v, %v", startErr, endErr)
+	}
+	s := newSample(res, plan.Rate, end-start)
+	s.RSS, err = server.RSS()
+	return s, err
+}

@@ -1,0 +1,86 @@
+package run
+
+import (
+	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
+
+	"tafe/bench/load"
+)
+
+// Sample is one round of one case against one peer: the raw data that tables and plots are drawn from.
+type Sample struct {
+	Scenario string  `json:"scenario"`
+	Case     string  `json:"case"`
+	Peer     string  `json:"peer"`
+	Round    int     `json:"round"`
+	Rate     float64 `json:"rate_per_second,omitempty"` // open loop: what was asked for
+	Window   float64 `json:"window_seconds"`
+	Answered int64   `json:"answered"`
+	// PerSecond is the rate of right answers.
+	PerSecond float64 `json:"answered_per_second"`
+	// CPUMicros is the server's CPU time, user and system, of all its processes, per right answer.
+	CPUMicros float64 `json:"server_cpu_micros_per_request"`
+	// ServerBusy and LoadBusy are shares of one core. A closed loop whose LoadBusy is near 1 measured the generator.
+	ServerBusy float64          `json:"server_busy"`
+	LoadBusy   float64          `json:"load_busy"`
+	RSS        int64            `json:"server_rss_bytes"`
+	Errors     map[string]int64 `json:"errors,omitempty"`
+	// LateP99 is the generator's own lateness in an open loop, in microseconds.
+	LateP99 float64 `json:"load_late_p99_micros,omitempty"`
+	Classes []Class `json:"classes"`
+}
+
+// Class is the latencies of one kind of request, in microseconds.
+type Class struct {
+	Name  string  `json:"name"`
+	Count int64   `json:"count"`
+	P50   float64 `json:"p50_micros"`
+	P90   float64 `json:"p90_micros"`
+	P99   float64 `json:"p99_micros"`
+	P999  float64 `json:"p999_micros"`
+	Max   float64 `json:"max_micros"`
+	// Histogram holds all latencies as pairs of nanoseconds and count, at three significant digits.
+	Histogram [][2]int64 `json:"histogram"`
+}
+
+// loadBound is the share of its core above which the generator, and not the server, set the throughput.
+const loadBound = 0.95
+
+// LoadBound tells that the generator was the bottleneck of a closed loop: throughput and latency are then its own, and
+// only the CPU time per request speaks of the server.
+func (s *Sample) LoadBound() bool {
+	return s.Rate == 0 && s.LoadBusy > loadBound && s.LoadBusy > s.ServerBusy
+}
+
+func micros(ns int64) float64 { return float64(ns) / float64(time.Microsecond) }
+
+func newClass(name string, h *hdrhistogram.Histogram) Class {
+	c := Class{
+		Name: name, Count: h.TotalCount(), P50: micros(h.ValueAtQuantile(50)), P90: micros(h.ValueAtQuantile(90)),
+		P99: micros(h.ValueAtQuantile(99)), P999: micros(h.ValueAtQuantile(99.9)), Max: micros(h.Max()),
+	}
+	for _, bar := range h.Distribution() {
+		if bar.Count > 0 {
+			c.Histogram = append(c.Histogram, [2]int64{bar.To, bar.Count})
+		}
+	}
+	return c
+}
+
+func newSample(res *load.Result, rate float64, cpu time.Duration) Sample {
+	s := Sample{
+		Rate: rate, Window: res.Window.Seconds(), Answered: res.Answered, PerSecond: res.Throughput(),
+		ServerBusy: float64(cpu) / float64(res.Window), LoadBusy: res.Busy(), Errors: res.Errors,
+	}
+	if res.Answered > 0 {
+		s.CPUMicros = micros(int64(cpu)) / float64(res.Answered)
+	}
+	if rate > 0 {
+		s.LateP99 = micros(res.Late.ValueAtQuantile(99))
+	}
+	for _, c := range res.Classes {
+		s.Classes = append(s.Classes, newClass(c.Name, c.Latency))
+	}
+	return s
+}

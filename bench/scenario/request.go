@@ -1,0 +1,58 @@
+// Package scenario holds what is asked of the servers: the requests, byte by byte, and the cases of each scenario as
+// data.
+//
+// It refuses to know how servers are started and how load is made.
+package scenario
+
+import (
+	_ "embed"
+	"fmt"
+	"strings"
+
+	"tafe/bench/load"
+)
+
+// BrowserHead is the head of a GET /plaintext as Chrome sends it, 412 bytes.
+//
+//go:embed testdata/browser-412.http
+var BrowserHead []byte
+
+const (
+	plaintextBytes = 13
+	jsonBytes      = 27
+	doneBytes      = 4
+)
+
+// get is a request with the shortest head that HTTP/1.1 allows in practice.
+func get(name, path string, body int64) load.Request {
+	raw := fmt.Sprintf("GET %s HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n", path)
+	return load.Request{Name: name, Raw: []byte(raw), Status: 200, BodyBytes: body}
+}
+
+func browser() load.Request {
+	return load.Request{Name: "browser head", Raw: BrowserHead, Status: 200, BodyBytes: plaintextBytes}
+}
+
+// cookies is the browser's head with 2 KB of cookies in place of its one.
+func cookies() load.Request {
+	head, _, _ := strings.Cut(string(BrowserHead), "Cookie: ")
+	var b strings.Builder
+	b.WriteString(head + "Cookie: ")
+	for i := 0; b.Len() < len(head)+8+2048; i++ {
+		fmt.Fprintf(&b, "pref%02d=%016x%016x; ", i, uint64(i)*0x9E3779B97F4A7C15, uint64(i)*0xC2B2AE3D27D4EB4F)
+	}
+	raw := strings.TrimRight(b.String(), "; ") + "\r\n\r\n"
+	return load.Request{Name: "2 KB of cookies", Raw: []byte(raw), Status: 200, BodyBytes: plaintextBytes}
+}
+
+// closing asks the server to close the connection after its answer.
+func closing() load.Request {
+	raw := "GET /plaintext HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
+	return load.Request{Name: "new connection", Raw: []byte(raw), Status: 200, BodyBytes: plaintextBytes}
+}
+
+func echo(bodyBytes int) load.Request {
+	raw := fmt.Sprintf("POST /echo HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/octet-stream\r\nContent-Length: %d\r\n\r\n%s",
+		bodyBytes, strings.Repeat("0123456789abcdef", (bodyBytes+15)/16)[:bodyBytes])
+	return load.Request{Name: "echo", Raw: []byte(raw), Status: 200, BodyBytes: int64(bodyBytes)}
+}

@@ -1,0 +1,86 @@
+package scenario
+
+import (
+	"tafe/bench/load"
+	"tafe/bench/run"
+)
+
+// Scenario is one question, with the cases that answer it.
+type Scenario struct {
+	Number   int
+	Name     string // as the command line takes it
+	Title    string
+	Question string
+	Peers    []string // all that can take part
+	Cases    []run.Case
+	// OfCapacity, when set, plays each case open loop at these shares of what the same peer answers closed loop.
+	OfCapacity []float64
+}
+
+var allGo = []string{"tafe", "climit", "gnet", "fasthttp", "nethttp", "hertz", "nbio"}
+
+// speaking are the peers that read requests: all but the C limit.
+var speaking = []string{"tafe", "gnet", "fasthttp", "nethttp", "hertz", "nbio"}
+
+const seed = 2011
+
+func plain(name string, conns, depth int, r load.Request) run.Case {
+	return run.Case{Name: name, Plan: load.Plan{Conns: conns, Depth: depth, Seed: seed, Requests: []load.Request{r}}}
+}
+
+// All are the scenarios in their order.
+var All = number([]Scenario{
+	{
+		Number: 1, Name: "plaintext", Title: "Plaintext, keep-alive",
+		Question: "What does the shortest request cost, and what do long heads add?", Peers: allGo,
+		Cases: []run.Case{
+			plain("short head", 64, 1, get("plaintext", "/plaintext", plaintextBytes)),
+			plain("412-byte browser head", 64, 1, browser()),
+			plain("2 KB of cookies", 64, 1, cookies()),
+		},
+	},
+	{
+		Number: 2, Name: "pipelined", Title: "Plaintext, pipelined 16 deep",
+		Question: "What does a request cost when the system calls are shared by sixteen?", Peers: allGo,
+		Cases: []run.Case{
+			plain("short head", 64, 16, get("plaintext", "/plaintext", plaintextBytes)),
+			plain("412-byte browser head", 64, 16, browser()),
+			plain("2 KB of cookies", 64, 16, cookies()),
+		},
+	},
+	{
+		Number: 3, Name: "bodies", Title: "JSON and echo",
+		Question: "What do bodies cost, and do large ones disturb?", Peers: speaking,
+		Cases: []run.Case{
+			plain("json", 64, 1, get("json", "/json", jsonBytes)),
+			plain("echo 1 KB", 64, 1, echo(1<<10)),
+			plain("echo 64 KB", 64, 1, echo(64<<10)),
+			plain("echo 1 MB", 16, 1, echo(1<<20)),
+		},
+	},
+	{
+		Number: 4, Name: "connect", Title: "A new connection for each request",
+		Question: "What does a connection cost?", Peers: speaking,
+		Cases: []run.Case{{Name: "connect, ask, close", Plan: load.Plan{Conns: 64, Reconnect: true, Seed: seed, Requests: []load.Request{closing()}}}},
+	},
+})
+
+// number writes each scenario's name into its cases.
+func number(all []Scenario) []Scenario {
+	for i := range all {
+		for j := range all[i].Cases {
+			all[i].Cases[j].Scenario = all[i].Name
+		}
+	}
+	return all
+}
+
+// Find gives the scenario of that name.
+func Find(name string) (Scenario, bool) {
+	for _, s := range All {
+		if s.Name == name {
+			return s, true
+		}
+	}
+	return Scenario{}, false
+}
