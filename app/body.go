@@ -27,9 +27,11 @@ type body struct {
 	done  bool // nothing of it is left in the connection
 	err   error
 
+	arrives   bool  // it was not there with its head: all below is in use
 	left      int64 // bytes still to take from the connection, unless it is chunked
 	isChunked bool
 	chunked   httpparse.Chunked
+	decoded   int64 // of a chunked body
 	swallowed int
 
 	wants100 bool // the client waits for 100 Continue
@@ -38,15 +40,17 @@ type body struct {
 	waker    loop.Waker
 }
 
+// reset is the request's end. Most had no body, or one that came with the head.
 func (b *body) reset() {
-	own := b.own[:0]
-	if cap(own) > bodyKeptMax {
-		own = nil
+	b.whole, b.read, b.done, b.err = nil, 0, false, nil
+	if !b.arrives {
+		return
 	}
-	if b.isChunked {
-		b.chunked.Reset(nil) // drops the trailers
+	b.chunked.Reset(nil) // drops the trailers
+	*b = body{own: b.own[:0], chunked: b.chunked}
+	if cap(b.own) > bodyKeptMax {
+		b.own = nil
 	}
-	*b = body{own: own, chunked: b.chunked}
 }
 
 // begin sets a body that arrived together with its head.
@@ -54,11 +58,10 @@ func (b *body) begin(whole []byte) { b.whole, b.done = whole, true }
 
 // expect sets a body that is still arriving.
 func (b *body) expect(c *Context) {
+	b.arrives = true
 	b.left, b.isChunked, b.wants100 = c.req.ContentLength, c.req.Chunked, c.req.Expect100
 	if b.isChunked {
-		limits := c.app.options.Limits
-		limits.BodyBytesMax = c.bodyMax
-		b.chunked.Reset(&limits)
+		b.chunked.Reset(&c.app.parseLimits)
 	}
 }
 
@@ -160,8 +163,12 @@ func (c *Context) takeBody(p []byte) (n int, err error) {
 	out, used, done, err := b.chunked.Decode(p[:0:len(p)], in)
 	conn.Consume(used)
 	b.done = done
+	b.decoded += int64(len(out))
+	if err == nil && b.decoded > c.bodyMax {
+		err = refusedBody
+	}
 	if err != nil {
-		b.err = err
+		b.err, out = err, nil
 	}
 	return len(out), err
 }

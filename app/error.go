@@ -95,7 +95,9 @@ func (c *Context) reply(err error) (e *HTTPError, reason string) {
 			return errInternal, "handler-error"
 		}
 		return http, httpReason(http)
-	case errors.As(err, &parse):
+	case errors.As(err, &parse) && parse.Status >= 500: // ours or an upstream's: the client learns no details
+		return &HTTPError{Status: parse.Status}, parse.Reason
+	case parse != nil:
 		return &HTTPError{Status: parse.Status, Message: parse.Detail}, parse.Reason
 	case errors.Is(err, loop.ErrShutdown):
 		return errShuttingDown, "shutdown"

@@ -333,8 +333,8 @@ func (c *Context) conclude(err error) {
 		c.answerError(err)
 		return
 	}
-	_, reason := c.reply(err)
-	c.fail(err, reason)
+	e, reason := c.reply(err)
+	c.fail(err, e, reason)
 	if c.stream.begun && r.framing != byNothing && !r.headless {
 		c.cycle.conn.Abort(err) // so that the client sees that the body is not complete
 	}
@@ -347,7 +347,7 @@ func (c *Context) concludeGone(err error) {
 		c.reason = "client-gone"
 		c.hub.counts.Reasons[c.reason]++
 	default:
-		c.fail(err, reason)
+		c.fail(err, e, reason)
 	}
 }
 
@@ -369,7 +369,7 @@ var bodyHeaders = [...]string{"Content-Type", "Content-Length", "Content-Encodin
 func (c *Context) answerError(err error) {
 	r := &c.resp
 	e, reason := c.reply(err)
-	c.fail(err, reason)
+	c.fail(err, e, reason)
 	r.bad = nil
 	c.stream = Stream{}
 	for _, name := range bodyHeaders {
@@ -389,19 +389,16 @@ func (c *Context) answerError(err error) {
 	_ = c.String(e.Status, text)
 }
 
-// fail counts a failure and logs what is the server's own.
-func (c *Context) fail(err error, reason string) {
-	if err == nil {
-		return
-	}
+// fail counts a failure and logs it: 500 is a fault of ours, other statuses from there on may be, the rest is the client's.
+func (c *Context) fail(err error, e *HTTPError, reason string) {
 	if c.reason = reason; reason != "" {
 		c.hub.counts.Reasons[reason]++
 	}
 	level := slog.LevelDebug
-	switch reason {
-	case "panic", "goexit", "handler-error":
+	switch {
+	case e.Status == http.StatusInternalServerError:
 		level = slog.LevelError
-	case "handler-timeout":
+	case e.Status > http.StatusInternalServerError:
 		level = slog.LevelWarn
 	}
 	log := c.app.options.Log

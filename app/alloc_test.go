@@ -1,0 +1,81 @@
+//go:build !race
+
+package app
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"tafe/loop"
+)
+
+// A plain request costs no allocation, from the bytes that arrive to those that leave; nor do its relatives.
+func TestNoAllocations(t *testing.T) {
+	a := demo(Options{AccessLog: func(*Entry) {}, RequestIDHeader: "X-Request-ID"})
+	a.Get("/query", func(c *Context) error { return c.String(200, c.Query("q")) })
+	a.Get("/headers", func(c *Context) error {
+		c.SetHeader("Cache-Control", "no-store")
+		c.AddHeader("Vary", "Accept")
+		c.Set(formKey{}, nil)
+		return c.NoContent(204)
+	})
+	a.Get("/stream", func(c *Context) error {
+		s := c.Stream(200, "text/plain")
+		_, _ = s.Write([]byte("one"))
+		_, err := s.Write([]byte("two"))
+		return err
+	})
+	for _, c := range []struct{ why, request string }{
+		{"the plain path", "GET /plaintext HTTP/1.1\r\nHost: a\r\n\r\n"},
+		{"HEAD", "HEAD /plaintext HTTP/1.1\r\nHost: a\r\n\r\n"},
+		{"a parameter that is decoded", "GET /users/a%20b HTTP/1.1\r\nHost: a\r\n\r\n"},
+		{"a query", "GET /query?a=1&q=x HTTP/1.1\r\nHost: a\r\n\r\n"},
+		{"headers and values", "GET /headers HTTP/1.1\r\nHost: a\r\n\r\n"},
+		{"a stream", "GET /stream HTTP/1.1\r\nHost: a\r\n\r\n"},
+		{"a body that came with its head", "POST /unread HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc"},
+		{"a body, chunked, that nobody reads", "POST /unread HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"},
+		{"no keep-alive by default", "GET /plaintext HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"},
+		{"two at once", "GET /plaintext HTTP/1.1\r\nHost: a\r\n\r\nGET /plaintext HTTP/1.1\r\nHost: a\r\n\r\n"},
+	} {
+		r := newRig(t, a, loop.Limits{})
+		p := r.dial()
+		p.got = make([]byte, 0, 1<<20)
+		request := []byte(c.request)
+		got := testing.AllocsPerRun(100, func() {
+			p.got = p.got[:0]
+			p.conn.Deliver(request)
+			if len(p.got) < 12 {
+				t.Fatal("no answer")
+			}
+		})
+		require.Zero(t, got, "%s: %s", c.why, p.got)
+		require.False(t, p.eof, c.why)
+	}
+}
+
+func BenchmarkPlaintext(b *testing.B) {
+	r := newRig(b, demo(Options{}), loop.Limits{})
+	p := r.dial()
+	request := []byte("GET /plaintext HTTP/1.1\r\nHost: 127.0.0.1:8080\r\n\r\n")
+	b.ReportAllocs()
+	for b.Loop() {
+		p.got = p.got[:0]
+		p.conn.Deliver(request)
+	}
+}
+
+func BenchmarkPlaintextPipelined(b *testing.B) {
+	r := newRig(b, demo(Options{}), loop.Limits{})
+	p := r.dial()
+	var request []byte
+	for range 16 {
+		request = append(request, "GET /plaintext HTTP/1.1\r\nHost: 127.0.0.1:8080\r\n\r\n"...)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		p.got = p.got[:0]
+		p.conn.Deliver(request)
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/16, "ns/request")
+}
