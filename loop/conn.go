@@ -75,7 +75,14 @@ type Conn struct {
 	unsent   int   // at the last look that saw writeStep of progress
 	since    int64 // of that look
 	check    time.Duration
-	drained  []Waker // waiting for unsent to fall
+	drained  []drainWait
+	abrupt   bool // close without lingering
+}
+
+// drainWait is somebody who waits for the unsent bytes to fall to a bound.
+type drainWait struct {
+	below int
+	wake  func()
 }
 
 // Open makes a Conn for a new stream. handler is told what happens on it.
@@ -243,6 +250,9 @@ func (c *Conn) flush() {
 		}
 		c.loop.bufs.put(out)
 	}
+	if len(c.drained) > 0 && !c.closed {
+		c.wakeDrained(c.transport.Unsent())
+	}
 	switch {
 	case c.closed:
 	case c.transport.Unsent() > 0:
@@ -281,14 +291,12 @@ func checkSending(t *Timer) {
 	if unsent == 0 || c.unsent-unsent >= writeStep || unsent > c.unsent {
 		c.unsent, c.since = unsent, c.loop.now
 	}
-	switch {
-	case unsent > 0 && c.loop.now-c.since >= int64(c.loop.limits.WriteTimeout):
+	if unsent > 0 && c.loop.now-c.since >= int64(c.loop.limits.WriteTimeout) {
 		c.loop.stats.ClosedWrite++
 		c.drop(ErrWriteTimeout)
 		return
-	case unsent <= c.loop.limits.OutboundMax/2:
-		c.wakeDrained()
 	}
+	c.wakeDrained(unsent)
 	switch {
 	case unsent > 0:
 		c.armCheck()
@@ -300,12 +308,28 @@ func checkSending(t *Timer) {
 	}
 }
 
-func (c *Conn) wakeDrained() {
-	for i, w := range c.drained {
-		w.WakeAt(c.loop.now)
-		c.drained[i] = Waker{}
+// wakeDrained wakes those whose bound is reached.
+func (c *Conn) wakeDrained(unsent int) {
+	waiting := c.drained[:0]
+	for _, d := range c.drained {
+		if unsent > d.below {
+			waiting = append(waiting, d)
+			continue
+		}
+		d.wake()
 	}
-	c.drained = c.drained[:0]
+	clear(c.drained[len(waiting):])
+	c.drained = waiting
+}
+
+// whenDrained calls wake on the loop once at most below bytes are unsent or the
+// connection is gone.
+func (c *Conn) whenDrained(below int, wake func()) {
+	c.drained = append(c.drained, drainWait{below, wake})
+	if c.sendTime.Armed() && c.check > 64*drainCheck {
+		c.loop.StopTimer(&c.sendTime)
+		c.armCheck()
+	}
 }
 
 // Drain waits until the connection can take more output: at once below
@@ -320,12 +344,7 @@ func (t *Task) Drain(c *Conn) error {
 		if c.Unsent() < c.loop.limits.OutboundMax {
 			return t.Err()
 		}
-		w := t.Prepare()
-		c.drained = append(c.drained, w)
-		if c.sendTime.Armed() && c.check > 64*drainCheck {
-			c.loop.StopTimer(&c.sendTime)
-			c.armCheck()
-		}
+		c.whenDrained(c.loop.limits.OutboundMax/2, t.Prepare().Wake)
 		if err := t.Park(); err != nil {
 			return err
 		}
@@ -372,6 +391,10 @@ func (c *Conn) Close() {
 
 // shut ends the stream's write side after the last byte, and lingers.
 func (c *Conn) shut() {
+	if c.abrupt {
+		c.drop(nil)
+		return
+	}
 	c.linger = lingerBytes
 	if err := c.transport.CloseWrite(); err != nil {
 		c.drop(nil)
@@ -428,7 +451,7 @@ func (c *Conn) Hangup(err error) {
 	l.conns--
 	l.wheel.remove(&c.timeout)
 	l.wheel.remove(&c.sendTime)
-	c.wakeDrained()
+	c.wakeDrained(0)
 	c.handler.Closed(c, err)
 	c.pinned = c.pinned && len(c.in) > 0
 	if !c.dirty && c.out != nil {

@@ -337,3 +337,21 @@ func TestUnixSocket(t *testing.T) {
 	_ = c.Close()
 	require.NoError(t, e.Stop(context.Background()))
 }
+
+// A reader that takes all of a large output at once leaves nothing to watch:
+// whoever waits in Drain must be woken by the flush itself.
+func TestDrainWhenTheTransportTakesAll(t *testing.T) {
+	l, m := newManual(t, Limits{OutboundMax: 1000})
+	c, s := openMemory(l, &spy{})
+	ended := start(t, l, func(t *Task) {
+		for range 5 {
+			c.Write(make([]byte, 3000))
+			if err := t.Drain(c); err != nil {
+				panic(err)
+			}
+		}
+	})
+	m.settle(l)
+	require.NoError(t, *ended)
+	require.Len(t, s.sent, 15000)
+}
