@@ -138,25 +138,131 @@ func TestLayoutRules(t *testing.T) {
 	require.Nil(t, folderOf("internal/common"), "a folder outside the layout is named")
 }
 
-// The parser may take the names that HTTP has in the standard library, but none of its machinery.
-func TestParserTakesOnlyNamesFromNetHTTP(t *testing.T) {
-	names := regexp.MustCompile(`^(Status[A-Z]\w*|Method[A-Z]\w*|TimeFormat)$`)
-	files, err := filepath.Glob(filepath.Join(moduleRoot(t), "httpparse", "*.go"))
+// What a folder owns it keeps: no exported declaration of it names a type of the library.
+func TestLibrariesStayBehindTheirAdapters(t *testing.T) {
+	for _, c := range []struct{ folder, library string }{{"loop", "gnet"}, {"httpparse", "wildcat"}} {
+		for _, file := range parseFolder(t, c.folder) {
+			for _, decl := range file.Decls {
+				for _, surface := range exportedSurface(decl) {
+					eachSelector(surface, func(x, name string) {
+						if x == c.library {
+							t.Errorf("%s exports %s.%s", c.folder, x, name)
+						}
+					})
+				}
+			}
+		}
+	}
+}
+
+func TestExportedSurface(t *testing.T) {
+	for _, c := range []struct {
+		source string
+		leaks  bool
+		why    string
+	}{
+		{"func F(c gnet.Conn) {}", true, "a parameter"},
+		{"func (e *E) F() (gnet.Conn, error) { return nil, nil }", true, "a result of an exported type's method"},
+		{"func (e *e) F(c gnet.Conn) {}", false, "others cannot name the receiver"},
+		{"func f(c gnet.Conn) {}", false, "nor the function"},
+		{"func F() { var c gnet.Conn }", false, "a body is not seen"},
+		{"type T struct { C []gnet.Conn }", true, "a field"},
+		{"type T struct { gnet.Conn }", true, "an embedded type"},
+		{"type T struct { c gnet.Conn }", false, "a private field"},
+		{"type T interface { F(gnet.Conn) }", true, "a method"},
+		{"type T = gnet.Conn", true, "another name for it"},
+		{"type t struct { C gnet.Conn }", false, "a private type"},
+		{"var V gnet.Conn", true, "a variable"},
+	} {
+		file, err := parser.ParseFile(token.NewFileSet(), "", "package p\n"+c.source, parser.SkipObjectResolution)
+		require.NoError(t, err)
+		leaks := false
+		for _, surface := range exportedSurface(file.Decls[0]) {
+			eachSelector(surface, func(x, _ string) { leaks = leaks || x == "gnet" })
+		}
+		require.Equal(t, c.leaks, leaks, "%s: %s", c.why, c.source)
+	}
+}
+
+// exportedSurface is what others can see of a declaration: signatures, exported fields, types of variables.
+func exportedSurface(decl ast.Decl) (surface []ast.Node) {
+	if f, ok := decl.(*ast.FuncDecl); ok {
+		if f.Name.IsExported() && (f.Recv == nil || receiverExported(f.Recv.List[0].Type)) {
+			surface = append(surface, f.Type)
+		}
+		return surface
+	}
+	for _, spec := range decl.(*ast.GenDecl).Specs {
+		switch spec := spec.(type) {
+		case *ast.ValueSpec:
+			if spec.Names[0].IsExported() {
+				surface = append(surface, spec)
+			}
+		case *ast.TypeSpec:
+			if !spec.Name.IsExported() {
+				continue
+			}
+			fields, ok := spec.Type.(*ast.StructType)
+			if !ok {
+				surface = append(surface, spec.Type)
+				continue
+			}
+			for _, field := range fields.Fields.List {
+				if len(field.Names) == 0 || field.Names[0].IsExported() {
+					surface = append(surface, field.Type)
+				}
+			}
+		}
+	}
+	return surface
+}
+
+func receiverExported(receiver ast.Expr) (exported bool) {
+	ast.Inspect(receiver, func(n ast.Node) bool {
+		name, ok := n.(*ast.Ident)
+		exported = exported || ok && name.IsExported()
+		return !ok
+	})
+	return exported
+}
+
+// eachSelector calls see for every x.Name below n.
+func eachSelector(n ast.Node, see func(x, name string)) {
+	ast.Inspect(n, func(n ast.Node) bool {
+		if selector, ok := n.(*ast.SelectorExpr); ok {
+			if x, ok := selector.X.(*ast.Ident); ok {
+				see(x.Name, selector.Sel.Name)
+			}
+		}
+		return true
+	})
+}
+
+// parseFolder parses the files of a folder that are no tests.
+func parseFolder(t *testing.T, folder string) (files []*ast.File) {
+	t.Helper()
+	names, err := filepath.Glob(filepath.Join(moduleRoot(t), folder, "*.go"))
 	require.NoError(t, err)
-	require.NotEmpty(t, files)
-	for _, name := range files {
+	require.NotEmpty(t, names)
+	for _, name := range names {
 		if strings.HasSuffix(name, "_test.go") {
 			continue
 		}
 		file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.SkipObjectResolution)
 		require.NoError(t, err)
-		ast.Inspect(file, func(n ast.Node) bool {
-			if selector, ok := n.(*ast.SelectorExpr); ok {
-				if x, ok := selector.X.(*ast.Ident); ok && x.Name == "http" && !names.MatchString(selector.Sel.Name) {
-					t.Errorf("%s uses http.%s", filepath.Base(name), selector.Sel.Name)
-				}
+		files = append(files, file)
+	}
+	return files
+}
+
+// The parser may take the names that HTTP has in the standard library, but none of its machinery.
+func TestParserTakesOnlyNamesFromNetHTTP(t *testing.T) {
+	names := regexp.MustCompile(`^(Status[A-Z]\w*|Method[A-Z]\w*|TimeFormat)$`)
+	for _, file := range parseFolder(t, "httpparse") {
+		eachSelector(file, func(x, name string) {
+			if x == "http" && !names.MatchString(name) {
+				t.Errorf("httpparse uses http.%s", name)
 			}
-			return true
 		})
 	}
 }
