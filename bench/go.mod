@@ -7,6 +7,7 @@ replace tafe => ../
 require (
 	github.com/HdrHistogram/hdrhistogram-go v1.4.0
 	github.com/valyala/fasthttp v1.78.0
+	go.uber.org/goleak v1.3.0
 	golang.org/x/sys v0.49.0
 )
 
@@ -42,7 +43,7 @@ require (
 	github.com/lesismal/nbio v1.6.8
 	github.com/molecule-man/go-brrr v1.3.1 // indirect
 	github.com/panjf2000/gnet/v2 v2.10.0
-	github.com/stretchr/testify v1.12.1 // indirect
+	github.com/stretchr/testify v1.12.1
 	github.com/valyala/bytebufferpool v1.0.0 // indirect
 	github.com/vektra/errors v0.0.0-20140903201135-c64d83aba85a // indirect
 )

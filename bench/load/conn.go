@@ -113,7 +113,7 @@ func (l *loop) read(c *conn) {
 		eaten, done, err := c.scan.next(b)
 		b = b[eaten:]
 		if err == nil && done && c.inFlight() == 0 {
-			err = errMalformed // an answer that nobody asked for
+			err = errMalformed
 		}
 		if err != nil {
 			l.fail(c, ErrorMalformed, now)
@@ -172,6 +172,9 @@ func (l *loop) fail(c *conn, class string, now int64) {
 	if class == ErrorConnect {
 		l.errors[class]++
 		l.refused++
+	}
+	if class == ErrorMalformed && c.inFlight() == 0 { // an answer that nobody asked for
+		l.errors[class]++
 	}
 	for _, f := range c.flights[c.head:] {
 		if class != ErrorConnect {

@@ -1,0 +1,207 @@
+package load
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func get(path string, status int, body int64) Request {
+	return Request{Name: path, Raw: []byte("GET " + path + " HTTP/1.1\r\nHost: a\r\n\r\n"), Status: status, BodyBytes: body}
+}
+
+// serve starts a net/http server and gives its address.
+func serve(t *testing.T, h http.HandlerFunc) netip.AddrPort {
+	s := httptest.NewServer(h)
+	t.Cleanup(s.Close)
+	return netip.MustParseAddrPort(s.Listener.Addr().String())
+}
+
+func plan(addr netip.AddrPort, requests ...Request) Plan {
+	return Plan{Addr: addr, Conns: 4, Warmup: 10 * time.Millisecond, Window: 100 * time.Millisecond, CPU: -1, Requests: requests, Seed: 1}
+}
+
+func hello(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "hello") }
+
+func TestClosedLoop(t *testing.T) {
+	for _, tc := range []struct {
+		why    string
+		change func(*Plan)
+	}{
+		{"one at a time", func(*Plan) {}},
+		{"pipelined", func(p *Plan) { p.Depth = 16 }},
+		{"a connection for each request", func(p *Plan) { p.Reconnect = true }},
+		{"a body larger than the socket takes at once", func(p *Plan) {
+			body := make([]byte, 4<<20)
+			head := fmt.Sprintf("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n", len(body))
+			p.Requests[0].Raw = append([]byte(head), body...)
+		}},
+	} {
+		t.Run(tc.why, func(t *testing.T) {
+			var served atomic.Int64
+			p := plan(serve(t, func(w http.ResponseWriter, r *http.Request) {
+				_, _ = io.Copy(io.Discard, r.Body)
+				served.Add(1)
+				hello(w, r)
+			}), get("/", 200, 5))
+			tc.change(&p)
+			res, err := Run(p)
+			require.NoError(t, err)
+			require.Empty(t, res.Errors)
+			require.Positive(t, res.Answered)
+			require.Equal(t, res.Answered, res.Classes[0].Latency.TotalCount(), "each answer of the window has its latency")
+			require.LessOrEqual(t, res.Answered, served.Load())
+			require.Positive(t, res.CPU)
+		})
+	}
+}
+
+func TestErrorsHaveTheirClass(t *testing.T) {
+	raw := func(answer string) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) {
+			conn, _, err := w.(http.Hijacker).Hijack()
+			if err != nil {
+				return
+			}
+			_, _ = io.WriteString(conn, answer)
+			_ = conn.Close()
+		}
+	}
+	for _, tc := range []struct {
+		why, class string
+		handler    http.HandlerFunc
+	}{
+		{"another status", ErrorStatus, http.NotFound},
+		{"another length", ErrorLength, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "hell") }},
+		{"closed in the middle of a body", ErrorClosed, raw("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhe")},
+		{"closed without a word", ErrorClosed, raw("")},
+		{"no HTTP", ErrorMalformed, raw("220 smtp.example ESMTP\r\n\r\n")},
+		{"an answer too many", ErrorMalformed, raw("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")},
+	} {
+		t.Run(tc.why, func(t *testing.T) {
+			res, err := Run(plan(serve(t, tc.handler), get("/", 200, 5)))
+			require.NoError(t, err)
+			require.Zero(t, res.Answered, "a wrong answer is none")
+			require.Positive(t, res.Errors[tc.class], "%v", res.Errors)
+		})
+	}
+}
+
+func TestRefusedConnectionsEndTheRun(t *testing.T) {
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	require.NoError(t, err)
+	addr := netip.MustParseAddrPort(l.Addr().String())
+	require.NoError(t, l.Close())
+	_, err = Run(plan(addr, get("/", 200, 5)))
+	require.ErrorIs(t, err, errRefused)
+}
+
+// A server that never answers must not make the requests disappear that were due while it was silent: that omission is
+// what an open loop is for.
+func TestOpenLoopCountsWhatASilentServerDelays(t *testing.T) {
+	release := make(chan struct{})
+	addr := serve(t, func(http.ResponseWriter, *http.Request) { <-release })
+	defer close(release)
+	p := plan(addr, get("/", 200, 5))
+	p.Rate, p.Even, p.Timeout = 1000, true, 50*time.Millisecond
+	res, err := Run(p)
+	require.NoError(t, err)
+	require.Zero(t, res.Answered)
+	due := res.Classes[0].Latency.TotalCount()
+	require.InDelta(t, float64(p.Window)/1e6, float64(due), 3, "one a millisecond was due in the window")
+	require.GreaterOrEqual(t, res.Errors[ErrorTimeout]+res.Errors[ErrorUnsent], due, "%v", res.Errors)
+}
+
+func TestOpenLoopAnswersAllThatWasDue(t *testing.T) {
+	p := plan(serve(t, hello), get("/", 200, 5), get("/other", 200, 5))
+	p.Rate, p.Requests[1].Share = 2000, 0.25
+	res, err := Run(p)
+	require.NoError(t, err)
+	require.Empty(t, res.Errors)
+	first, second := res.Classes[0].Latency.TotalCount(), res.Classes[1].Latency.TotalCount()
+	require.InDelta(t, 200, float64(first+second), 80, "exponential gaps: the mean, and four deviations and more around it")
+	require.Greater(t, first, second, "three of four are of the first kind")
+	require.Positive(t, second)
+}
+
+// A server may close idle connections whenever it likes: that loses no request of an open loop that was not sent.
+func TestOpenLoopSurvivesIdleCloses(t *testing.T) {
+	var once sync.Map
+	addr := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		if _, seen := once.LoadOrStore(r.RemoteAddr, true); seen {
+			w.Header().Set("Connection", "close")
+		}
+		hello(w, r)
+	})
+	p := plan(addr, get("/", 200, 5))
+	p.Rate = 1000
+	res, err := Run(p)
+	require.NoError(t, err)
+	require.Empty(t, res.Errors)
+	require.Positive(t, res.Answered)
+}
+
+func TestEdgesSeeTheWindow(t *testing.T) {
+	var served, atStart, atEnd atomic.Int64
+	p := plan(serve(t, func(w http.ResponseWriter, r *http.Request) { served.Add(1); hello(w, r) }), get("/", 200, 5))
+	p.AtStart = func() { atStart.Store(served.Load()) }
+	p.AtEnd = func() { atEnd.Store(served.Load()) }
+	res, err := Run(p)
+	require.NoError(t, err)
+	require.InDelta(t, float64(atEnd.Load()-atStart.Load()), float64(res.Answered), float64(2*p.Conns), "answers and requests differ by what is in flight")
+}
+
+func TestPlansThatMakeNoSense(t *testing.T) {
+	addr := netip.MustParseAddrPort("127.0.0.1:1")
+	for _, tc := range []struct {
+		why    string
+		change func(*Plan)
+	}{
+		{"load goes to this machine only", func(p *Plan) { p.Addr = netip.MustParseAddrPort("192.0.2.1:80") }},
+		{"no connection", func(p *Plan) { p.Conns = 0 }},
+		{"nothing to send", func(p *Plan) { p.Requests = nil }},
+		{"an empty request", func(p *Plan) { p.Requests[0].Raw = nil }},
+		{"no time", func(p *Plan) { p.Window = 0 }},
+		{"pipelining on a schedule", func(p *Plan) { p.Depth, p.Rate = 2, 10 }},
+		{"a new connection each time on a schedule", func(p *Plan) { p.Reconnect, p.Rate = true, 10 }},
+		{"shares leave nothing for the first", func(p *Plan) {
+			p.Requests = append(p.Requests, Request{Name: "b", Raw: []byte("x"), Share: 1})
+		}},
+	} {
+		t.Run(tc.why, func(t *testing.T) {
+			p := plan(addr, get("/", 200, 5))
+			tc.change(&p)
+			_, err := Run(p)
+			require.Error(t, err)
+		})
+	}
+}
+
+func TestFifoKeepsOrderWhileItGrows(t *testing.T) {
+	var q fifo[int]
+	next := 0
+	for i := range 1000 {
+		q.push(i)
+		if i%3 == 2 {
+			require.Equal(t, next, q.pop())
+			next++
+		}
+	}
+	for q.len() > 0 {
+		require.Equal(t, next, q.pop())
+		next++
+	}
+	require.Equal(t, 1000, next)
+}
