@@ -3,7 +3,12 @@
 
 package app
 
-import "tafe/httpparse"
+import (
+	"errors"
+
+	"tafe/httpparse"
+	"tafe/loop"
+)
 
 const streamStep = 64 << 10 // a larger Write is cut into such pieces, so that the output stays bounded
 
@@ -94,7 +99,11 @@ func (s *Stream) room() error {
 	if err := task.Yield(); err != nil { // the end of a turn sends what has gathered
 		return err
 	}
-	return task.Drain(conn)
+	err := task.Drain(conn)
+	if errors.Is(err, loop.ErrClosed) {
+		return ErrClientGone
+	}
+	return err
 }
 
 // Flush sends what was written: it gives the loop back once.
