@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"tafe/loop"
 )
 
 // patience bounds what a test waits for before it fails: long, because a slow machine is no fault.
@@ -143,4 +145,90 @@ func TestServerPipelines(t *testing.T) {
 		}
 		require.Equal(t, want, string(body), "answers come in the order of their requests")
 	}
+}
+
+func TestServerDrains(t *testing.T) {
+	started := make(chan struct{}, 1)
+	a := demo(Options{})
+	a.Get("/busy", func(c *Context) error {
+		started <- struct{}{}
+		if err := c.Sleep(20 * time.Millisecond); err != nil {
+			return err
+		}
+		return c.String(200, "done")
+	})
+	s := serve(t, a, 2)
+	idle, busy := dial(t, s), dial(t, s)
+	_, err := io.WriteString(busy, "GET /busy HTTP/1.1\r\nHost: a\r\n\r\n")
+	require.NoError(t, err)
+	<-started
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	drained := make(chan error, 1)
+	go func() { drained <- s.Drain(ctx) }()
+	_, err = idle.Read(make([]byte, 1))
+	require.ErrorIs(t, err, io.EOF, "an idle connection is closed without a word")
+	_ = idle.Close()
+	resp, err := http.ReadResponse(bufio.NewReader(busy), nil)
+	require.NoError(t, err)
+	body, err := io.ReadAll(resp.Body)
+	require.NoError(t, err)
+	require.Equal(t, "done", string(body))
+	require.True(t, resp.Close)
+	_ = busy.Close()
+	require.NoError(t, <-drained)
+	require.True(t, s.Draining())
+	<-s.Done()
+	require.Error(t, s.Drain(ctx), "once")
+}
+
+func TestServerDrainHasAnEnd(t *testing.T) {
+	started := make(chan struct{})
+	ended := make(chan error, 1)
+	a := New(Options{Log: quiet})
+	a.Get("/busy", func(c *Context) error {
+		close(started)
+		err := c.Sleep(time.Hour)
+		ended <- err
+		return err
+	})
+	s := serve(t, a, 1)
+	busy := dial(t, s)
+	_, err := io.WriteString(busy, "GET /busy HTTP/1.1\r\nHost: a\r\n\r\n")
+	require.NoError(t, err)
+	<-started
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	require.ErrorIs(t, s.Drain(ctx), context.Canceled)
+	require.ErrorIs(t, <-ended, loop.ErrShutdown, "the handler was told")
+}
+
+func TestServerStats(t *testing.T) {
+	s := serve(t, demo(Options{}), 2)
+	conn := dial(t, s)
+	for _, path := range []string{"/plaintext", "/nowhere", "/panic"} {
+		_, err := io.WriteString(conn, "GET "+path+" HTTP/1.1\r\nHost: a\r\n\r\n")
+		require.NoError(t, err)
+		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		require.NoError(t, err)
+		_, err = io.Copy(io.Discard, resp.Body)
+		require.NoError(t, err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	got := s.Stats(ctx)
+	require.Empty(t, got.Silent)
+	require.EqualValues(t, 3, got.Requests)
+	require.Equal(t, [6]uint64{2: 1, 4: 1, 5: 1}, got.ByClass)
+	require.Equal(t, map[string]uint64{"panic": 1}, got.Reasons)
+	require.Equal(t, 1, got.Conns)
+	require.Zero(t, got.Active)
+}
+
+func TestListenTellsWhyItCannot(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer func() { _ = taken.Close() }()
+	_, err = Listen(New(Options{Log: quiet}), ServerConfig{Addr: taken.Addr().String(), Loops: 1})
+	require.ErrorContains(t, err, "address already in use")
 }
