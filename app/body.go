@@ -5,6 +5,7 @@ package app
 
 import (
 	"io"
+	"slices"
 
 	"tafe/httpparse"
 	"tafe/loop"
@@ -14,6 +15,7 @@ const (
 	bodyStep     = 16 << 10 // how much is read, or made room for, at a time
 	bodyKeptMax  = 64 << 10 // of a recycled Context's own body memory
 	swallowMax   = 64 << 10 // bytes of an unread body that are worth a kept connection
+	gatheredMax  = 64 << 20 // bytes of bodies that a loop gathers for handlers that are busy otherwise
 	continueLine = "HTTP/1.1 100 Continue\r\n\r\n"
 )
 
@@ -32,6 +34,7 @@ type body struct {
 	isChunked bool
 	chunked   httpparse.Chunked
 	decoded   int64 // of a chunked body
+	gathered  int
 	swallowed int
 
 	wants100 bool // the client waits for 100 Continue
@@ -65,11 +68,29 @@ func (b *body) expect(c *Context) {
 	}
 }
 
-// arrive wakes a handler that waits for the body: there is more input, or none will come.
-func (b *body) arrive() {
-	if b.waiting {
+// bodyArrived is told of input while the handler runs: it wakes one that waits for it. Where the handler waits for something
+// else, the input is left where it is as long as the connection may hold it, and then gathered: a client
+// cannot be told to send more slowly, and must not be cut off for it.
+func (c *Context) bodyArrived() {
+	b, conn := &c.body, c.cycle.conn
+	switch {
+	case b.waiting:
 		b.waker.Wake()
+		return
+	case !b.arrives || len(conn.Input()) < c.hub.loop.Limits().InboundMax/2:
+		return
 	}
+	if b.read == len(b.whole) {
+		b.own, b.read = b.own[:0], 0
+	}
+	for !b.done && b.err == nil && len(conn.Input()) > 0 && c.hub.gathered < gatheredMax {
+		b.own = slices.Grow(b.own, bodyStep)
+		n, _ := c.takeBody(b.own[len(b.own):cap(b.own)])
+		b.own = b.own[:len(b.own)+n]
+		b.gathered += n
+		c.hub.gathered += n
+	}
+	b.whole = b.own
 }
 
 func (b *body) timeOut() {
@@ -89,9 +110,7 @@ func (c *Context) Body() ([]byte, error) {
 	b.own = append(b.own[:0], b.whole[b.read:]...)
 	b.whole, b.read = nil, 0
 	for {
-		if cap(b.own)-len(b.own) < bodyStep {
-			b.own = append(make([]byte, 0, max(2*cap(b.own), bodyStep)), b.own...)
-		}
+		b.own = slices.Grow(b.own, bodyStep)
 		n, err := c.readBody(b.own[len(b.own):cap(b.own)])
 		b.own = b.own[:len(b.own)+n]
 		if err == io.EOF {

@@ -51,7 +51,7 @@ func (y *cycle) Data(*loop.Conn) {
 	case y.swallows:
 		y.swallow()
 	default:
-		y.active.body.arrive()
+		y.active.bodyArrived()
 	}
 }
 

@@ -27,6 +27,7 @@ type hub struct {
 	free     []*Context
 	cycles   []*cycle // open connections
 	active   int      // requests whose handler has not ended
+	gathered int      // bytes of bodies whose handlers are busy otherwise
 	draining bool
 	drained  func() // called once, when a drain has nothing left to wait for
 	waitFor  int    // connections opened before the drain began and still open
@@ -111,6 +112,7 @@ func (h *hub) take() *Context {
 // put takes back a Context after its request. One that lives on as a context.Context of other goroutines is left to the
 // garbage collector as it is.
 func (h *hub) put(c *Context) {
+	h.gathered -= c.body.gathered
 	if c.retained.Load() || len(h.free) >= contextsKept {
 		return
 	}
@@ -155,6 +157,7 @@ func (h *hub) nextID() []byte {
 
 // refusal counts a refused message and logs it, unless a flood of them is being logged already.
 func (h *hub) refusal(remote string, e *httpparse.Error) {
+	h.lines() // a new second may have begun
 	h.counts.Reasons[e.Reason]++
 	if h.refused++; h.refused <= refusalLinesMax {
 		h.app.options.Log.Info("refused", "reason", e.Reason, "status", e.Status, "detail", e.Detail, "remote", remote)

@@ -1,0 +1,209 @@
+package app
+
+import (
+	"bytes"
+	"errors"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"tafe/loop"
+)
+
+// An upload goes on while its handler is busy with something else, up to what a loop may gather.
+func TestUploadWhileHandlerWaits(t *testing.T) {
+	piece := strings.Repeat("0123456789abcdef", 4<<10) // 64 KiB
+	const pieces = 50
+	for _, c := range []struct {
+		why      string
+		chunked  bool
+		gathered int // by others already
+		cut      bool
+	}{
+		{"with a length", false, 0, false},
+		{"chunked", true, 0, false},
+		{"the loop has gathered enough: this connection is closed", false, gatheredMax, true},
+	} {
+		var got []byte
+		var failed error
+		a := New(Options{Log: quiet})
+		a.Post("/", func(x *Context) error {
+			if failed = x.Sleep(time.Second); failed != nil {
+				return failed
+			}
+			first := make([]byte, 100)
+			n, err := x.BodyReader().Read(first)
+			require.NoError(t, err)
+			rest, err := x.Body()
+			got = append(append(got, first[:n]...), rest...)
+			return errors.Join(err, x.NoContent(204))
+		})
+		r := newRig(t, a, loop.Limits{})
+		r.hub.gathered = c.gathered
+		p := r.dial()
+		if c.chunked {
+			p.send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+		} else {
+			p.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: " + itoa(pieces*len(piece)) + "\r\n\r\n")
+		}
+		for range pieces {
+			if c.chunked {
+				p.send("10000\r\n" + piece + "\r\n")
+			} else {
+				p.send(piece)
+			}
+		}
+		if c.chunked {
+			p.send("0\r\n\r\n")
+		}
+		p.send("GET /next" + get)
+		r.advance(2 * time.Second)
+		require.Equal(t, c.gathered, r.hub.gathered, c.why)
+		if c.cut {
+			require.True(t, p.closed, c.why)
+			require.ErrorIs(t, failed, ErrClientGone, c.why)
+			require.EqualValues(t, 1, r.hub.counts.Reasons["inbound-full"], c.why)
+			continue
+		}
+		require.True(t, strings.Repeat(piece, pieces) == string(got), "%s: %d bytes", c.why, len(got))
+		require.Contains(t, p.taken(), "404 Not Found", "%s: the next request is found behind it", c.why)
+	}
+}
+
+func TestRequestIDs(t *testing.T) {
+	for _, c := range []struct {
+		why, sent string
+		trust     bool
+		want      string // "": generated
+	}{
+		{"none was sent", "", true, ""},
+		{"one was sent", "X-Request-ID: abc-1\r\n", true, "abc-1"},
+		{"but is not trusted", "X-Request-ID: abc-1\r\n", false, ""},
+		{"but is too long", "X-Request-ID: " + strings.Repeat("a", 65) + "\r\n", true, ""},
+		{"as long as it may be", "X-Request-ID: " + strings.Repeat("a", 64) + "\r\n", true, strings.Repeat("a", 64)},
+		{"but is no token", "X-Request-ID: a b\r\n", true, ""},
+		{"but is empty", "X-Request-ID:\r\n", true, ""},
+	} {
+		a := New(Options{Log: quiet, TrustRequestID: c.trust, RequestIDHeader: "X-Request-ID"})
+		var seen []string
+		a.Get("/", func(x *Context) error {
+			seen = append(seen, strings.Clone(x.RequestID()))
+			return x.NoContent(204)
+		})
+		r := newRig(t, a, loop.Limits{})
+		p := r.dial()
+		p.send("GET / HTTP/1.1\r\nHost: a\r\n" + c.sent + "\r\n")
+		p.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+		require.Len(t, seen, 2)
+		if c.want != "" {
+			require.Equal(t, c.want, seen[0], c.why)
+		} else {
+			require.Len(t, seen[0], requestIDBytes, c.why)
+			require.Equal(t, seen[0][:9], seen[1][:9], "%s: the loop's own prefix", c.why)
+		}
+		require.NotEqual(t, seen[0], seen[1], c.why)
+		require.Contains(t, p.taken(), "X-Request-ID: "+seen[0]+"\r\n", c.why)
+	}
+}
+
+func TestGeneratedIDsDoNotRepeat(t *testing.T) {
+	h := newHub(New(Options{}), nil, time.Now)
+	seen := map[string]bool{}
+	for range 100_000 {
+		id := string(h.nextID())
+		require.False(t, seen[id])
+		seen[id] = true
+	}
+	copy(h.ids[9:], "zzzzzzzzzzz")
+	require.Equal(t, "00000000000", string(h.nextID()[9:]), "it wraps after 36^11")
+}
+
+func TestAccessLog(t *testing.T) {
+	var entries []Entry
+	a := New(Options{Log: quiet, TrustRequestID: true, AccessLog: func(e *Entry) {
+		kept := *e
+		for _, s := range []*string{&kept.Method, &kept.Target, &kept.RequestID, &kept.UserAgent, &kept.Referer} {
+			*s = strings.Clone(*s)
+		}
+		entries = append(entries, kept)
+	}})
+	a.Get("/wait/{what}", func(c *Context) error {
+		if err := c.Sleep(time.Second); err != nil {
+			return err
+		}
+		return c.String(200, hello)
+	})
+	a.Get("/panic", func(*Context) error { panic("boom") })
+	r := newRig(t, a, loop.Limits{})
+	p := r.dial()
+	p.send("GET /wait/a?b=c HTTP/1.1\r\nHost: a\r\nUser-Agent: test\r\nReferer: http://r\r\nX-Request-ID: r1\r\n\r\n" +
+		"GET /wait/b HTTP/1.0\r\nX-Request-ID: r2\r\nConnection: keep-alive\r\n\r\n" +
+		"HEAD /panic HTTP/1.1\r\nHost: a\r\nX-Request-ID: r3\r\n\r\nGET /%zz HTTP/1.1\r\nHost: a\r\n\r\n")
+	r.advance(3 * time.Second)
+	q := r.dial()
+	q.send("GET /wait/a" + get)
+	q.hangUp()
+	q = r.dial()
+	q.send("\x16\x03\x01")
+	require.Len(t, entries, 6)
+	for i := range entries {
+		e := &entries[i]
+		require.False(t, e.Time.IsZero())
+		require.Equal(t, "192.0.2.1:1234", e.Remote)
+		if i < 2 {
+			require.InDelta(t, time.Second, e.Duration-e.Queued, float64(time.Millisecond), "of the rig's clock")
+			require.InDelta(t, time.Duration(i)*time.Second, e.Queued, float64(time.Millisecond))
+		}
+		e.Time, e.Duration, e.Queued, e.Remote = time.Time{}, 0, 0, ""
+	}
+	entries[4].RequestID = "generated"
+	require.Equal(t, []Entry{
+		{Method: "GET", Target: "/wait/a?b=c", Minor: 1, Route: "/wait/{what}", Status: 200, Bytes: 13, RequestID: "r1", UserAgent: "test", Referer: "http://r"},
+		{Method: "GET", Target: "/wait/b", Minor: 0, Route: "/wait/{what}", Status: 200, Bytes: 13, RequestID: "r2"},
+		{Method: "HEAD", Target: "/panic", Minor: 1, Route: "/panic", Status: 500, RequestID: "r3", Reason: "panic"},
+		{Method: "GET", Target: "/%zz", Minor: 1, Status: 400, Reason: "bad-escape"},
+		{Method: "GET", Target: "/wait/a", Minor: 1, Route: "/wait/{what}", RequestID: "generated", Reason: "client-gone"},
+		{Status: 400, Reason: "tls-hello"},
+	}, entries)
+}
+
+// What goes wrong on the server's side is logged with what it takes to find it; what clients do wrong does not flood the log.
+func TestFailuresAreLogged(t *testing.T) {
+	var out bytes.Buffer
+	a := New(Options{Log: slog.New(slog.NewTextHandler(&out, nil)), TrustRequestID: true})
+	a.Get("/panic", func(*Context) error { panic("boom") })
+	a.Get("/secret", func(*Context) error { return errors.New("password is hunter2") })
+	a.Get("/teapot", func(*Context) error { return Error(418, "") })
+	a.Get("/busy", func(*Context) error { return &HTTPError{Status: 503, Err: errors.New("no backend")} })
+	r := newRig(t, a, loop.Limits{})
+	for _, c := range []struct {
+		why, path string
+		want      []string
+	}{
+		{"a panic, with its stack", "/panic", []string{"level=ERROR", "boom", "reason=panic", "request_id=r1", "route=/panic", "TestFailuresAreLogged"}},
+		{"an error that the client is not told", "/secret", []string{"level=ERROR", "hunter2", "request_id=r1"}},
+		{"a failure that was foreseen", "/busy", []string{"level=WARN", "no backend"}},
+		{"a client's mistake", "/teapot", nil},
+	} {
+		out.Reset()
+		r.dial().send("GET " + c.path + " HTTP/1.1\r\nHost: a\r\nX-Request-ID: r1\r\n\r\n")
+		if c.want == nil {
+			require.Empty(t, out.String(), c.why)
+		}
+		for _, want := range c.want {
+			require.Contains(t, out.String(), want, c.why)
+		}
+	}
+	out.Reset()
+	for range 10 * refusalLinesMax {
+		r.dial().send("\x16")
+	}
+	require.Equal(t, refusalLinesMax, strings.Count(out.String(), "reason=tls-hello"))
+	require.EqualValues(t, 10*refusalLinesMax, r.hub.counts.Reasons["tls-hello"], "all are counted")
+	r.advance(2 * time.Second)
+	r.dial().send("\x16")
+	require.Contains(t, out.String(), "count="+itoa(9*refusalLinesMax), "what was left out is told")
+}
