@@ -1,0 +1,213 @@
+// This file owns the way of access log entries from the loops to a writer. How a line looks is accesslogformat.go's; opening, naming and
+// rotating files is the caller's.
+
+package middleware
+
+import (
+	"encoding/binary"
+	"io"
+	"log/slog"
+	"sync"
+	"time"
+	"unsafe"
+
+	"tafe/app"
+)
+
+// AccessLogOptions describe an access log. Zero fields take the defaults.
+type AccessLogOptions struct {
+	Format AccessLogFormat // default JSON
+	// BufferBytes bounds the entries that wait for the writer; default 4 MiB, some 20,000 entries. Beyond it they are dropped
+	// and counted. The log holds up to twice as much memory.
+	BufferBytes int
+	// FlushEvery is how long an entry waits at most, half a buffer permitting; default 500 ms.
+	FlushEvery time.Duration
+	// Log is told of drops and of a failing writer, once per spell; default slog.Default().
+	Log *slog.Logger
+}
+
+// AccessLog writes a line for each answer. Loops only copy the entry, under a lock that is held for nothing else;
+// formatting and writing happen on the log's own goroutine. A writer that is too slow costs entries, never time.
+//
+//	log := middleware.NewAccessLog(file, middleware.AccessLogOptions{})
+//	defer log.Close()
+//	a := app.New(app.Options{AccessLog: log.Record})
+type AccessLog struct {
+	options AccessLogOptions
+	w       io.Writer
+	wake    chan struct{} // half a buffer is full
+	closing chan struct{}
+	ended   chan struct{}
+	err     error // of the last write; read it after ended
+
+	mu      sync.Mutex
+	pending []byte // encoded entries
+	dropped uint64
+	closed  bool
+}
+
+// NewAccessLog starts a log that writes whole lines to w, from its own goroutine. The log does not close w.
+func NewAccessLog(w io.Writer, o AccessLogOptions) *AccessLog {
+	if o.BufferBytes <= 0 {
+		o.BufferBytes = 4 << 20
+	}
+	if o.FlushEvery <= 0 {
+		o.FlushEvery = 500 * time.Millisecond
+	}
+	if o.Log == nil {
+		o.Log = slog.Default()
+	}
+	l := &AccessLog{
+		options: o, w: w,
+		wake: make(chan struct{}, 1), closing: make(chan struct{}), ended: make(chan struct{}),
+	}
+	go l.run()
+	return l
+}
+
+// Record takes a copy of the entry: it is meant for app.Options.AccessLog. Any goroutine; it never waits for the writer. After
+// Close entries are dropped.
+func (l *AccessLog) Record(e *app.Entry) {
+	l.mu.Lock()
+	before := len(l.pending)
+	if l.closed || before+encodedBytes(e) > l.options.BufferBytes {
+		l.dropped++
+		l.mu.Unlock()
+		return
+	}
+	l.pending = appendEntry(l.pending, e)
+	after, half := len(l.pending), l.options.BufferBytes/2
+	l.mu.Unlock()
+	if before < half && after >= half {
+		select {
+		case l.wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// Dropped counts the entries that were not written: no room, or the writer failed. Any goroutine.
+func (l *AccessLog) Dropped() uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.dropped
+}
+
+// Close writes what is waiting and ends the log. The error is that of the last write. Any goroutine, more than once.
+func (l *AccessLog) Close() error {
+	l.mu.Lock()
+	if !l.closed {
+		l.closed = true
+		close(l.closing)
+	}
+	l.mu.Unlock()
+	<-l.ended
+	return l.err
+}
+
+// run is the log's goroutine. Two buffers take turns: the loops fill one while the other is written.
+func (l *AccessLog) run() {
+	defer close(l.ended)
+	ticker := time.NewTicker(l.options.FlushEvery)
+	defer ticker.Stop()
+	var batch, lines []byte
+	var reported uint64
+	for last := false; !last; {
+		select {
+		case <-l.wake:
+		case <-ticker.C:
+		case <-l.closing:
+			last = true
+		}
+		l.mu.Lock()
+		batch, l.pending = l.pending, batch[:0]
+		dropped := l.dropped
+		l.mu.Unlock()
+		lines = l.write(lines[:0], batch)
+		if dropped > reported {
+			l.options.Log.Warn("access log entries dropped", "count", dropped-reported)
+			reported = dropped
+		}
+	}
+}
+
+// write formats a batch and writes it in pieces of a size that pipes and disks like.
+func (l *AccessLog) write(lines, batch []byte) []byte {
+	const piece = 64 << 10
+	format := l.options.Format.append()
+	entries := 0
+	var e app.Entry
+	for len(batch) > 0 {
+		batch = decodeEntry(batch, &e)
+		lines = append(format(lines, &e), '\n')
+		if entries++; len(lines) >= piece || len(batch) == 0 {
+			l.output(lines, entries)
+			lines, entries = lines[:0], 0
+		}
+	}
+	return lines
+}
+
+// output writes lines. Where the writer fails, they are lost, and the failure is logged when it begins.
+func (l *AccessLog) output(lines []byte, entries int) {
+	n, err := l.w.Write(lines)
+	if err == nil && n < len(lines) {
+		err = io.ErrShortWrite
+	}
+	if err != nil {
+		l.mu.Lock()
+		l.dropped += uint64(entries)
+		l.mu.Unlock()
+		if l.err == nil {
+			l.options.Log.Error("access log cannot be written", "error", err)
+		}
+	}
+	l.err = err
+}
+
+// An encoded entry is its numbers, each 8 bytes, and its texts, each behind its length.
+const entryNumbers = 6
+
+func entryTexts(e *app.Entry) [8]*string {
+	return [...]*string{&e.Remote, &e.Method, &e.Target, &e.Route, &e.RequestID, &e.UserAgent, &e.Referer, &e.Reason}
+}
+
+// encodedBytes is at least what appendEntry appends.
+func encodedBytes(e *app.Entry) int {
+	n := 8 * entryNumbers
+	for _, text := range entryTexts(e) {
+		n += binary.MaxVarintLen32 + len(*text)
+	}
+	return n
+}
+
+func appendEntry(b []byte, e *app.Entry) []byte {
+	for _, number := range [entryNumbers]int64{
+		e.Time.UnixNano(), int64(e.Duration), int64(e.Queued), int64(e.Status), e.Bytes, int64(e.Minor),
+	} {
+		b = binary.LittleEndian.AppendUint64(b, uint64(number))
+	}
+	for _, text := range entryTexts(e) {
+		b = append(binary.AppendUvarint(b, uint64(len(*text))), *text...)
+	}
+	return b
+}
+
+// decodeEntry reads the first entry of b, which appendEntry made, and returns what follows. The texts are views into b.
+func decodeEntry(b []byte, e *app.Entry) []byte {
+	var numbers [entryNumbers]int64
+	for i := range numbers {
+		numbers[i] = int64(binary.LittleEndian.Uint64(b[8*i:]))
+	}
+	e.Time = time.Unix(0, numbers[0])
+	e.Duration, e.Queued = time.Duration(numbers[1]), time.Duration(numbers[2])
+	e.Status, e.Bytes, e.Minor = int(numbers[3]), numbers[4], uint8(numbers[5])
+	b = b[8*entryNumbers:]
+	for _, text := range entryTexts(e) {
+		n, used := binary.Uvarint(b)
+		end := used + int(n)
+		*text = unsafe.String(unsafe.SliceData(b[used:end]), n)
+		b = b[end:]
+	}
+	return b
+}

@@ -1,0 +1,161 @@
+// This file owns how a line of the access log looks. A client chooses most of what stands in it: nothing of that can
+// end a line, forge a field, or reach a terminal as a control character.
+
+package middleware
+
+import (
+	"net"
+	"strconv"
+	"time"
+	"unicode/utf8"
+
+	"tafe/app"
+)
+
+// AccessLogFormat is the shape of a line.
+type AccessLogFormat uint8
+
+const (
+	// AccessLogJSON is an object per line. Times are RFC 3339 in UTC, durations in milliseconds; texts that are empty are left out.
+	AccessLogJSON AccessLogFormat = iota
+	// AccessLogCombined is the format that Apache and nginx call combined, with times in UTC. It has neither durations nor ids.
+	AccessLogCombined
+)
+
+func (f AccessLogFormat) append() func(b []byte, e *app.Entry) []byte {
+	if f == AccessLogCombined {
+		return appendCombined
+	}
+	return appendJSON
+}
+
+func appendJSON(b []byte, e *app.Entry) []byte {
+	b = append(b, `{"time":"`...)
+	b = e.Time.UTC().AppendFormat(b, "2006-01-02T15:04:05.000000Z")
+	b = append(b, `","status":`...)
+	b = strconv.AppendInt(b, int64(e.Status), 10)
+	b = append(b, `,"bytes":`...)
+	b = strconv.AppendInt(b, e.Bytes, 10)
+	b = appendMillis(append(b, `,"ms":`...), e.Duration)
+	if e.Queued > 0 {
+		b = appendMillis(append(b, `,"queued_ms":`...), e.Queued)
+	}
+	b = appendJSONText(b, "method", e.Method)
+	b = appendJSONText(b, "target", e.Target)
+	if e.Method != "" {
+		b = append(append(b, `,"protocol":"HTTP/1.`...), '0'+e.Minor, '"')
+	}
+	b = appendJSONText(b, "route", e.Route)
+	b = appendJSONText(b, "remote", e.Remote)
+	b = appendJSONText(b, "request_id", e.RequestID)
+	b = appendJSONText(b, "user_agent", e.UserAgent)
+	b = appendJSONText(b, "referer", e.Referer)
+	b = appendJSONText(b, "reason", e.Reason)
+	return append(b, '}')
+}
+
+// appendMillis appends d in milliseconds, to the microsecond.
+func appendMillis(b []byte, d time.Duration) []byte {
+	micros := max(0, d.Microseconds())
+	b = strconv.AppendInt(b, micros/1000, 10)
+	if micros %= 1000; micros > 0 {
+		b = append(b, '.', byte('0'+micros/100), byte('0'+micros/10%10), byte('0'+micros%10))
+	}
+	return b
+}
+
+const hexDigits = "0123456789abcdef"
+
+// appendJSONText appends a field (RFC 8259 section 7), unless it is empty. Bytes that are no UTF-8 become U+FFFD, and so do
+// DEL and the control characters above it, which JSON would let through to a terminal.
+func appendJSONText(b []byte, name, s string) []byte {
+	if s == "" {
+		return b
+	}
+	b = append(append(append(b, `,"`...), name...), `":"`...)
+	for s != "" {
+		n := plainBytes(s)
+		b = append(b, s[:n]...)
+		if s = s[n:]; s == "" {
+			break
+		}
+		n = 1
+		switch c := s[0]; {
+		case c == '"' || c == '\\':
+			b = append(b, '\\', c)
+		case c < ' ':
+			b = append(b, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&15])
+		default:
+			var r rune
+			if r, n = utf8.DecodeRuneInString(s); r < 0xa0 {
+				r = utf8.RuneError
+			}
+			b = utf8.AppendRune(b, r)
+		}
+		s = s[n:]
+	}
+	return append(b, '"')
+}
+
+// plainBytes counts the leading bytes of s that stand for themselves in both formats.
+func plainBytes(s string) int {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c >= 0x7f || c == '"' || c == '\\' {
+			return i
+		}
+	}
+	return len(s)
+}
+
+func appendCombined(b []byte, e *app.Entry) []byte {
+	host, _, err := net.SplitHostPort(e.Remote)
+	if err != nil {
+		host = e.Remote
+	}
+	b = appendCombinedText(b, host)
+	b = append(b, " - - ["...)
+	b = e.Time.UTC().AppendFormat(b, "02/Jan/2006:15:04:05 +0000")
+	b = append(b, `] "`...)
+	if e.Method == "" {
+		b = append(b, '-')
+	} else {
+		b = append(appendEscaped(b, e.Method), ' ')
+		b = append(appendEscaped(b, e.Target), " HTTP/1."...)
+		b = append(b, '0'+e.Minor)
+	}
+	b = append(b, `" `...)
+	b = strconv.AppendInt(b, int64(e.Status), 10)
+	b = append(b, ' ')
+	if e.Bytes == 0 {
+		b = append(b, '-')
+	} else {
+		b = strconv.AppendInt(b, e.Bytes, 10)
+	}
+	b = append(appendCombinedText(append(b, ` "`...), e.Referer), `" "`...)
+	return append(appendCombinedText(b, e.UserAgent), '"')
+}
+
+func appendCombinedText(b []byte, s string) []byte {
+	if s == "" {
+		return append(b, '-')
+	}
+	return appendEscaped(b, s)
+}
+
+// appendEscaped escapes as Apache does: quotes and backslashes by a backslash, all but visible ASCII as \xHH.
+func appendEscaped(b []byte, s string) []byte {
+	for s != "" {
+		n := plainBytes(s)
+		b = append(b, s[:n]...)
+		if s = s[n:]; s == "" {
+			break
+		}
+		if c := s[0]; c == '"' || c == '\\' {
+			b = append(b, '\\', c)
+		} else {
+			b = append(b, '\\', 'x', hexDigits[c>>4], hexDigits[c&15])
+		}
+		s = s[1:]
+	}
+	return b
+}
