@@ -136,7 +136,7 @@ func (c *Conn) Deliver(p []byte) {
 	l := c.loop
 	l.enter()
 	if l.tracing.Load() {
-		l.eventAt = arrivedAt(c.transport.Fd(), l.now)
+		l.eventAt, l.estimated = arrivedAt(c.transport.Fd(), l.now), true
 	}
 	l.stats.BytesIn += uint64(len(p))
 	switch {
@@ -151,7 +151,7 @@ func (c *Conn) Deliver(p []byte) {
 		c.handler.Data(c)
 		c.release()
 	}
-	l.eventAt = 0
+	l.eventAt, l.estimated = 0, false
 	l.leave()
 }
 

@@ -92,6 +92,7 @@ type Loop struct {
 	now          int64       // clock at the last reading
 	depth        int         // nesting of enter/leave
 	eventAt      int64       // since when the event being handled was waiting; 0: since now
+	estimated    bool        // eventAt is
 	tracing      atomic.Bool // find that out for each read
 	runq         ring[*Task] // ready to run
 	yielded      ring[*Task] // ready, but behind the I/O that is waiting

@@ -111,6 +111,13 @@ func (t *Task) Budget() time.Duration {
 	return t.loop.limits.SliceBudget
 }
 
+// RoutePattern is the route given to Describe, or nil. Any goroutine.
+func (t *Task) RoutePattern() *string { return t.label.route.Load() }
+
+// ReadyEstimated tells whether the time since which the task could run this
+// slice is an estimate (see Loop.TraceArrivals). On the loop's goroutine.
+func (t *Task) ReadyEstimated() bool { return t.estimated }
+
 // Delay is what a task has waited for its loop because of others.
 type Delay struct {
 	Total   time.Duration

@@ -81,6 +81,8 @@ type Task struct {
 	delay    Delay
 	asked    uint64 // calls of YieldIfDue
 
+	estimated bool // ready is
+
 	cause    atomic.Pointer[error]
 	doneMu   sync.Mutex
 	done     chan struct{}
@@ -103,7 +105,7 @@ func (l *Loop) Start(r Runner) (*Task, error) {
 		return t, nil
 	}
 	l.enter()
-	t.ready = l.ready()
+	t.ready, t.estimated = l.ready(), l.estimated
 	l.resume(t)
 	l.leave()
 	return t, nil
@@ -191,7 +193,7 @@ func (t *Task) releaseThread() {
 // enqueue puts t at the end of the run queue; ready is since when it can run.
 func (l *Loop) enqueue(t *Task, ready int64) {
 	t.state = taskReady
-	t.ready = ready
+	t.ready, t.estimated = ready, l.estimated
 	l.runq.push(t)
 }
 

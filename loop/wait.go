@@ -46,7 +46,7 @@ func (t *Task) Yield() error {
 	t.epoch++
 	t.signaled = false
 	t.state = taskReady
-	t.ready = t.loop.driver.Now()
+	t.ready, t.estimated = t.loop.driver.Now(), false
 	t.loop.yielded.push(t)
 	t.suspend()
 	return t.Err()
