@@ -1,0 +1,120 @@
+package client
+
+// This file owns one connection: how it is made, and whether it is still as
+// clean as it was left. It refuses to know whose turn it is.
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+	"syscall"
+	"time"
+	"unsafe"
+)
+
+// conn is a connection to a host. It belongs to one exchange, or to the pool
+// while it is idle.
+type conn struct {
+	net.Conn          // TLS, or raw itself
+	raw      net.Conn // what Close closes: without a farewell, which could block
+	host     *host
+
+	control   syscall.RawConn // of raw; nil if it has none
+	look      func(fd uintptr)
+	seen      bool // by look: something has arrived
+	buffered  interface{ Buffered() int }
+	isTLS     bool
+	idleSince int64 // pool clock, ns
+	older     *conn // in the pool's list of idle connections
+	newer     *conn
+}
+
+func newConn(raw net.Conn, h *host) *conn {
+	c := &conn{Conn: raw, raw: raw, host: h}
+	if sc, ok := raw.(syscall.Conn); ok {
+		c.control, _ = sc.SyscallConn()
+	}
+	c.buffered, _ = raw.(interface{ Buffered() int })
+	c.look = c.peek
+	return c
+}
+
+// Close ends the connection at once. Any goroutine, any number of times.
+func (c *conn) Close() error { return c.raw.Close() }
+
+// inspectable tells whether arrived can tell. A connection that cannot be
+// looked at carries one request only.
+func (c *conn) inspectable() bool { return c.control != nil }
+
+// arrived tells whether the peer has sent anything that was not read, an end of
+// the stream included. On a connection between two requests there is nothing
+// that it may have sent, TLS records included: whatever it is, what comes after
+// it cannot be taken for the answer to the next request. Costs one system call
+// (BenchmarkArrived).
+func (c *conn) arrived() bool {
+	if c.buffered != nil && c.buffered.Buffered() > 0 {
+		return true
+	}
+	if c.control == nil {
+		return false
+	}
+	c.seen = true
+	if err := c.control.Control(c.look); err != nil {
+		return true
+	}
+	return c.seen
+}
+
+// peek looks at the socket without taking anything out. The call cannot block,
+// so the scheduler need not know of it.
+func (c *conn) peek(fd uintptr) {
+	var b [1]byte
+	_, _, errno := syscall.RawSyscall6(syscall.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(&b)), 1,
+		syscall.MSG_PEEK|syscall.MSG_DONTWAIT, 0, 0)
+	c.seen = errno != syscall.EAGAIN
+}
+
+// dial makes the connection that x has a slot for.
+func (x *exchange) dial() error {
+	h := x.host
+	deadline := time.Now().Add(x.options().DialTimeout)
+	if !x.deadline.IsZero() && x.deadline.Before(deadline) {
+		deadline = x.deadline
+	}
+	ctx, cancel := context.WithDeadline(context.Background(), deadline)
+	defer cancel()
+	if !x.onInterrupt(cancel) {
+		return x.fault(StageDial, ErrClosed)
+	}
+	x.pool.count.dials.Add(1)
+	raw, err := x.pool.dial(ctx, h.network, h.addr)
+	if err != nil {
+		return x.dialFault(StageDial, ctx, err)
+	}
+	c := newConn(raw, h)
+	if !x.own(c) {
+		_ = c.Close()
+		return x.fault(StageDial, ErrClosed)
+	}
+	if h.tls == nil {
+		return nil
+	}
+	_ = raw.SetDeadline(deadline)
+	secure := tls.Client(raw, h.tls)
+	if err := secure.Handshake(); err != nil {
+		return x.dialFault(StageTLS, ctx, err)
+	}
+	c.Conn, c.isTLS = secure, true
+	return nil
+}
+
+func (x *exchange) dialFault(stage Stage, ctx context.Context, err error) error {
+	fault := x.fault(stage, err).(*Error)
+	if fault.Kind == KindLost {
+		fault.Kind = KindDial
+		if ctx.Err() != nil {
+			fault.Kind = KindTimeout
+		}
+	}
+	return fault
+}

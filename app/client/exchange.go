@@ -1,0 +1,387 @@
+package client
+
+// This file owns one request on its way from the pool to the end of its
+// response: its tries and its connection. It refuses to know syntax.
+
+import (
+	"context"
+	"io"
+	"sync"
+	"time"
+
+	"tafe/httpparse"
+	"tafe/loop"
+)
+
+const (
+	headBufferBytes = 4 << 10  // for a response head and, mostly, its body
+	windowBytes     = 32 << 10 // for bodies that are larger
+	inlineBodyMax   = 32 << 10 // a request body up to this goes out with its head, in one write
+	keepBufferMax   = 64 << 10 // larger buffers are not kept for reuse
+	spareMax        = 256      // exchanges kept for reuse, per pool
+)
+
+// exchange is one request and its response. It belongs to the task or goroutine
+// that called Do, except for what mu guards. Reused.
+type exchange struct {
+	pool *pool
+	host *host
+	task *loop.Task // nil on a plain goroutine
+	conn *conn      // nil when there is none, or no more
+
+	// The request.
+	out        []byte // head and small body, ready to be written, once or again
+	scratch    []byte // a target, or a piece of a stream
+	method     string // "HEAD" or "GET": what framing needs to know
+	rest       []byte // of a body too large for out
+	stream     io.Reader
+	streamLeft int64
+	streamed   bool // something was read from stream
+	expected   bool // 101 was asked for
+	replayable bool // idempotent, and every byte is still there
+	timeout    time.Duration
+	retries    int
+	fresh      bool
+	tries      int
+	hedged     bool
+
+	// The try.
+	deadline time.Time // zero: none
+	begun    time.Time
+	reused   bool // its connection had carried another request
+	cut      bool // the request was not written to its end
+	head     httpparse.Response
+	in       []byte // what was received up to the end of the head, and a bit
+	resume   int    // where the search for the head's end goes on
+	interim  int
+	gotHead  bool
+	gotBytes bool
+
+	// The body; see receive.go.
+	body    framing
+	buf     []byte // in or window
+	window  []byte
+	r, d, w int   // of buf: decoded and unread from r, raw from d, free from w
+	left    int64 // of a body with a length: not received yet
+	seen    int64 // of a body that ends with its connection
+	chunked httpparse.Chunked
+	end     error // after the last byte in buf: io.EOF or what went wrong
+
+	// The pool's, while queued.
+	queued      bool
+	granted     *conn
+	grantedSlot bool
+
+	mu         sync.Mutex
+	gen        uint64 // of uses; what came for an earlier one is void
+	cause      error  // why it was interrupted
+	cancelDial func()
+	breakable  *conn
+	waker      loop.Waker
+	signal     chan struct{} // cap 1: the waker of a plain goroutine
+	unfollow   func() bool
+	ctx        context.Context
+}
+
+func (x *exchange) options() *Options { return &x.pool.client.options }
+
+func (p *pool) newExchange(t *loop.Task) *exchange {
+	p.lock()
+	var x *exchange
+	if n := len(p.spare); n > 0 {
+		x = p.spare[n-1]
+		p.spare[n-1] = nil
+		p.spare = p.spare[:n-1]
+	}
+	p.unlock()
+	if x == nil {
+		x = &exchange{pool: p, in: make([]byte, headBufferBytes)}
+		if p.loop == nil {
+			x.signal = make(chan struct{}, 1)
+		}
+	}
+	x.task = t
+	return x
+}
+
+// prepare checks the request and puts its bytes together.
+func (x *exchange) prepare(req *Request) error {
+	x.pool.count.requests.Add(1)
+	refuse := func(err error) error {
+		addr := req.Addr
+		if x.host != nil {
+			addr = x.host.addr
+		}
+		return &Error{Kind: KindRequest, Stage: StagePrepare, Addr: addr, Err: err}
+	}
+	d, scratch, ok := req.destination(x.scratch)
+	x.scratch = scratch
+	if !ok {
+		return refuse(ErrURL)
+	}
+	if req.Method == "CONNECT" {
+		return refuse(ErrMethod)
+	}
+	if req.Stream != nil && len(req.Body) > 0 {
+		return refuse(ErrBody)
+	}
+	var err error
+	length := req.bodyLength()
+	if x.out, err = req.appendHead(x.out[:0], d, length); err != nil {
+		return refuse(err)
+	}
+	if x.host, err = x.pool.hostFor(d.key); err != nil {
+		return refuse(err)
+	}
+	if len(req.Body) <= inlineBodyMax {
+		x.out = append(x.out, req.Body...)
+	} else {
+		x.rest = req.Body
+	}
+	x.stream, x.streamLeft = req.Stream, length
+	x.method = "GET"
+	if req.Method == "HEAD" {
+		x.method = "HEAD"
+	}
+	x.replayable = req.Stream == nil && req.idempotent()
+	x.expected = req.Upgrade != ""
+	x.timeout, x.retries, x.fresh = req.Timeout, req.Retries, req.Fresh
+	return nil
+}
+
+// run tries until there is a response, or no reason to try again.
+func (x *exchange) run() error {
+	fresh := x.fresh
+	for {
+		x.tries++
+		err := x.try(fresh)
+		if err == nil {
+			return nil
+		}
+		kind := kindOf(err)
+		stale := kind == KindLost && x.reused && !x.gotBytes
+		x.drop()
+		switch {
+		case !x.replayable:
+			return err
+		case stale && !fresh:
+			x.pool.count.stale.Add(1)
+			fresh = true // other idle ones may have died of the same cause
+		case x.retries > 0 && (kind == KindLost || kind == KindDial || kind == KindTimeout):
+			x.retries--
+			x.pool.count.retries.Add(1)
+		default:
+			return err
+		}
+	}
+}
+
+// try sends the request once and reads the head of the answer.
+func (x *exchange) try(fresh bool) error {
+	x.reused, x.cut, x.gotHead, x.gotBytes, x.interim, x.resume = false, false, false, false, 0, 0
+	x.buf, x.r, x.d, x.w, x.end = x.in, 0, 0, 0, nil
+	now := time.Now()
+	x.begun = now
+	x.deadline = time.Time{}
+	if x.timeout > 0 {
+		x.deadline = now.Add(x.timeout)
+	}
+	dialled, err := x.connect(fresh)
+	if err != nil {
+		return err
+	}
+	if dialled {
+		now = time.Now()
+	}
+	if err := x.conn.SetDeadline(x.before(now.Add(x.options().HeadTimeout))); err != nil {
+		return x.fault(StageWrite, err)
+	}
+	if err := x.send(); err != nil {
+		return err
+	}
+	if err := x.receiveHead(); err != nil {
+		return err
+	}
+	x.observe()
+	return x.startBody()
+}
+
+// before is t, or the try's deadline if that is earlier.
+func (x *exchange) before(t time.Time) time.Time {
+	if !x.deadline.IsZero() && x.deadline.Before(t) {
+		return x.deadline
+	}
+	return t
+}
+
+// connect gives x a connection: an idle one that is clean, or a new one.
+func (x *exchange) connect(fresh bool) (dialled bool, err error) {
+	p := x.pool
+	for {
+		c, slot, err := p.take(x, fresh)
+		if err != nil {
+			kind := KindBusy
+			if err == ErrClosed {
+				kind = KindCancelled
+			}
+			return false, &Error{Kind: kind, Stage: StagePool, Addr: x.host.addr, Err: err}
+		}
+		if c == nil && !slot {
+			if c, slot, err = x.awaitConn(); err != nil {
+				return false, err
+			}
+		}
+		switch {
+		case slot:
+			return true, x.dialInSlot()
+		case fresh:
+			_ = c.Close()
+			return true, x.dialInSlot()
+		case c.arrived():
+			p.count.poisoned.Add(1)
+			p.retire(c)
+		case !x.own(c):
+			p.put(c)
+			return false, x.fault(StagePool, ErrClosed)
+		default:
+			x.reused = true
+			p.count.reuses.Add(1)
+			return false, nil
+		}
+	}
+}
+
+func (x *exchange) dialInSlot() error {
+	done := false
+	defer func() { // also when a task is unwound in the middle of it
+		x.onInterrupt(nil)
+		if !done && x.conn == nil {
+			x.pool.freeSlot(x.host)
+		}
+	}()
+	err := x.dial()
+	done = err == nil
+	return err
+}
+
+// awaitConn waits in the queue that take put x into.
+func (x *exchange) awaitConn() (c *conn, slot bool, err error) {
+	p := x.pool
+	p.count.waits.Add(1)
+	until := x.before(time.Now().Add(x.options().WaitTimeout))
+	settled := false
+	defer func() {
+		if !settled { // unwound
+			x.leaveQueue()
+		}
+	}()
+	for {
+		late, err := x.sleep(until)
+		p.lock()
+		c, slot := x.granted, x.grantedSlot
+		p.unlock()
+		switch {
+		case err != nil:
+			return nil, false, x.fault(StagePool, err)
+		case c != nil || slot:
+			settled = true
+			return c, slot, nil
+		case late:
+			return nil, false, &Error{Kind: KindTimeout, Stage: StagePool, Addr: x.host.addr, Err: context.DeadlineExceeded}
+		}
+	}
+}
+
+// leaveQueue gives up the place in the queue, or what was granted meanwhile.
+func (x *exchange) leaveQueue() {
+	p := x.pool
+	p.lock()
+	if x.queued {
+		p.unqueue(x)
+	}
+	c, slot := x.granted, x.grantedSlot
+	x.granted, x.grantedSlot = nil, false
+	p.unlock()
+	switch {
+	case c != nil:
+		p.put(c)
+	case slot:
+		p.freeSlot(x.host)
+	}
+}
+
+// drop closes the connection, if there still is one.
+func (x *exchange) drop() {
+	if x.conn != nil {
+		c, _ := x.disown()
+		x.pool.retire(c)
+	}
+}
+
+// release gives the connection back to the pool: the response is complete, and
+// clean says that nothing followed it.
+func (x *exchange) release(clean bool) {
+	c, intact := x.disown()
+	if !clean || !intact || x.cut || !x.head.KeepAlive || !c.inspectable() {
+		x.pool.retire(c)
+		return
+	}
+	x.pool.put(c)
+}
+
+// discard ends this use of x and makes it ready for the next one.
+func (x *exchange) discard() {
+	if x.unfollow != nil {
+		x.unfollow()
+	}
+	x.drop()
+	x.mu.Lock()
+	x.gen++
+	x.cause, x.cancelDial, x.unfollow, x.ctx, x.waker = nil, nil, nil, nil, loop.Waker{}
+	x.mu.Unlock()
+	p := x.pool
+	h := x.host
+	x.host, x.task, x.rest, x.stream, x.tries, x.hedged = nil, nil, nil, nil, 0, false
+	x.head.Reset()
+	if len(x.in) > keepBufferMax {
+		x.in = make([]byte, headBufferBytes)
+	}
+	if cap(x.out) > keepBufferMax {
+		x.out = nil
+	}
+	x.buf = nil
+	p.lock()
+	defer p.unlock()
+	if h != nil {
+		h.users--
+	}
+	if len(p.spare) < spareMax {
+		p.spare = append(p.spare, x)
+	}
+}
+
+// fault makes an Error of what went wrong at a stage.
+func (x *exchange) fault(stage Stage, err error) error {
+	if f, ok := err.(*Error); ok {
+		return f
+	}
+	x.mu.Lock()
+	cause := x.cause
+	x.mu.Unlock()
+	if cause == nil && x.task != nil {
+		cause = x.task.Err()
+	}
+	f := &Error{Kind: KindLost, Stage: stage, Addr: x.host.addr, Reused: x.reused, Err: err}
+	switch err.(type) {
+	case *httpparse.Error:
+		f.Kind = KindProtocol
+	default:
+		if isTimeout(err) {
+			f.Kind = KindTimeout
+		}
+	}
+	if cause != nil {
+		f.Kind, f.Err = KindCancelled, cause
+	}
+	return f
+}

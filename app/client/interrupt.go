@@ -1,0 +1,128 @@
+package client
+
+// This file owns how an exchange waits, and what can end that from outside: the
+// caller's context, a faster try, the pool. It refuses to know what is waited
+// for.
+
+import (
+	"context"
+	"time"
+
+	"tafe/loop"
+)
+
+// sleep waits for wake, an interruption, or the time until. It may return early
+// for no reason.
+func (x *exchange) sleep(until time.Time) (late bool, err error) {
+	d := time.Until(until)
+	if d <= 0 {
+		return true, nil
+	}
+	if x.task != nil {
+		w := x.task.Prepare()
+		x.mu.Lock()
+		x.waker = w
+		cause := x.cause
+		x.mu.Unlock()
+		if cause != nil {
+			return false, cause
+		}
+		x.task.WakeAfter(d)
+		err = x.task.Park()
+	} else {
+		timer := time.NewTimer(d)
+		select {
+		case <-x.signal:
+		case <-timer.C:
+		}
+		timer.Stop()
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.cause != nil {
+		err = x.cause
+	}
+	return !time.Now().Before(until), err
+}
+
+// wake ends a sleep. onLoop says that the caller runs where x does.
+func (x *exchange) wake(onLoop bool) {
+	if x.signal != nil {
+		select {
+		case x.signal <- struct{}{}:
+		default:
+		}
+		return
+	}
+	x.mu.Lock()
+	w := x.waker
+	x.mu.Unlock()
+	switch {
+	case onLoop:
+		w.Wake()
+	case w != (loop.Waker{}):
+		w.Post()
+	}
+}
+
+// follow has ctx interrupt the exchange.
+func (x *exchange) follow(ctx context.Context) error {
+	if ctx.Done() == nil {
+		return nil
+	}
+	if ctx.Err() != nil {
+		return &Error{Kind: KindCancelled, Stage: StagePrepare, Addr: x.host.addr, Err: context.Cause(ctx)}
+	}
+	gen := x.gen
+	x.ctx = ctx
+	x.unfollow = context.AfterFunc(ctx, func() { x.interrupt(gen, context.Cause(ctx)) })
+	return nil
+}
+
+// interrupt ends use gen of x with cause, wherever it is: its connection is
+// closed, its dialling cancelled, its sleep ended. Nothing happens when that use
+// is over. Any goroutine.
+func (x *exchange) interrupt(gen uint64, cause error) {
+	x.mu.Lock()
+	if x.gen != gen || x.cause != nil {
+		x.mu.Unlock()
+		return
+	}
+	x.cause = cause
+	if x.cancelDial != nil {
+		x.cancelDial()
+	}
+	if x.breakable != nil {
+		_ = x.breakable.Close() // under mu, so that it cannot be another's by now
+	}
+	x.mu.Unlock()
+	x.wake(false)
+}
+
+// onInterrupt sets what else an interruption calls; false: it has come already.
+func (x *exchange) onInterrupt(cancel func()) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.cancelDial = cancel
+	return x.cause == nil
+}
+
+// own makes c the connection of x; false if x was interrupted.
+func (x *exchange) own(c *conn) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.cause != nil {
+		return false
+	}
+	x.conn, x.breakable = c, c
+	return true
+}
+
+// disown ends that. clean is false if x was interrupted, and c may be closed.
+func (x *exchange) disown() (c *conn, clean bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	c = x.conn
+	x.conn, x.breakable = nil, nil
+	return c, x.cause == nil
+}

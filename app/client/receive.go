@@ -1,0 +1,269 @@
+package client
+
+// This file owns what comes back: the head, and the body to its last byte. It
+// refuses to know what either means to the caller.
+
+import (
+	"io"
+	"time"
+
+	"tafe/httpparse"
+)
+
+const (
+	interimMax     = 16  // interim responses before the final one
+	directBytesMin = 512 // a read at least this large goes past the buffers
+)
+
+// framing is how the rest of a body is delimited.
+type framing uint8
+
+const (
+	byNothing framing = iota // there is none
+	byLength
+	byChunks
+	byEnd // of the connection
+)
+
+// receiveHead reads until the final response's head is there. It stands at
+// in[:x.r] then, and x.head has views into it.
+func (x *exchange) receiveHead() error {
+	if x.gotHead {
+		return nil // it came while the request was being written
+	}
+	if x.rest != nil || x.stream != nil { // write has moved the deadline
+		limit := time.Now().Add(x.options().HeadTimeout)
+		if err := x.conn.SetReadDeadline(x.before(limit)); err != nil {
+			return x.fault(StageHead, err)
+		}
+	}
+	for {
+		if err := x.fillHead(); err != nil {
+			return x.fault(StageHead, err)
+		}
+		if err := x.parseHead(); err != nil {
+			return x.fault(StageHead, err)
+		}
+		if x.gotHead {
+			return nil
+		}
+	}
+}
+
+// fillHead reads once.
+func (x *exchange) fillHead() error {
+	if x.w == len(x.in) {
+		if x.r > 0 { // interim heads: nobody has views into them
+			x.w = copy(x.in, x.in[x.r:x.w])
+			x.r = 0
+		} else {
+			grown := make([]byte, 2*len(x.in)) // FindResponseHead bounds this
+			copy(grown, x.in)
+			x.in = grown
+		}
+		x.buf = x.in
+	}
+	n, err := x.conn.Read(x.in[x.w:])
+	if n > 0 {
+		x.gotBytes = true
+		x.w += n
+		return nil // an error comes again
+	}
+	return err
+}
+
+// parseHead looks for the final head in what has arrived.
+func (x *exchange) parseHead() error {
+	limits := &x.options().Limits
+	for x.r < x.w {
+		_, end, resume, err := httpparse.FindResponseHead(x.in[x.r:x.w], x.resume, limits)
+		if err != nil {
+			return err
+		}
+		if x.resume = resume; end == 0 {
+			return nil
+		}
+		if err := x.head.Parse(x.in[x.r:x.r+end], x.method, limits); err != nil {
+			return err
+		}
+		x.r += end
+		x.resume = 0
+		if s := x.head.Status; s >= 200 || s == 101 {
+			x.gotHead = true
+			return nil
+		}
+		if x.interim++; x.interim > interimMax {
+			return x.protocol(StageHead, ErrInterim)
+		}
+	}
+	return nil
+}
+
+func (x *exchange) protocol(stage Stage, err error) error {
+	f := x.fault(stage, err).(*Error)
+	f.Kind = KindProtocol
+	return f
+}
+
+// startBody finds out how the body is framed and takes from the buffer what is
+// there of it: a response that has arrived as a whole sets its connection free
+// before the caller reads a byte.
+func (x *exchange) startBody() error {
+	x.d = x.r
+	switch h := &x.head; {
+	case h.Upgrade:
+		if !x.expected {
+			return x.protocol(StageHead, ErrSwitch)
+		}
+		x.body, x.end = byNothing, io.EOF
+		return nil // the connection is kept for Upgrade
+	case h.NoBody:
+		x.body = byNothing
+		x.complete(x.r == x.w)
+	case h.Chunked:
+		x.body = byChunks
+		x.chunked.Reset(&x.options().Limits)
+		x.account()
+	case h.UntilClose:
+		x.body, x.seen = byEnd, 0
+		x.account()
+	default:
+		x.body, x.left = byLength, h.ContentLength
+		x.account()
+	}
+	return nil
+}
+
+// account takes the bytes raw in buf[d:w] for what they are.
+func (x *exchange) account() {
+	raw := x.buf[x.d:x.w]
+	switch x.body {
+	case byLength:
+		n := int(min(int64(len(raw)), x.left))
+		x.d += n
+		if x.left -= int64(n); x.left == 0 {
+			x.complete(n == len(raw))
+		}
+	case byEnd:
+		x.d = x.w
+		if x.seen += int64(len(raw)); x.seen > x.options().Limits.BodyBytesMax {
+			x.fail(x.protocol(StageBody, ErrBodyTooLarge))
+		}
+	case byChunks:
+		out, n, done, err := x.chunked.Decode(raw[:0], raw)
+		x.d += len(out)
+		switch {
+		case err != nil:
+			x.fail(x.fault(StageBody, err))
+		case done:
+			x.complete(n == len(raw))
+		}
+	}
+}
+
+// complete: the last byte of the body is here. clean: and not one more.
+func (x *exchange) complete(clean bool) {
+	x.end = io.EOF
+	x.release(clean)
+}
+
+// fail: the body ends with err, and the connection with it.
+func (x *exchange) fail(err error) {
+	x.end = err
+	x.drop()
+}
+
+// fillBody reads once, into the window.
+func (x *exchange) fillBody() {
+	if x.window == nil {
+		x.window = make([]byte, windowBytes)
+	}
+	x.buf, x.r, x.d = x.window, 0, 0
+	x.w = x.receive(x.window)
+	if x.end == nil {
+		x.account()
+	}
+}
+
+// receive reads body bytes from the connection, never beyond the body where
+// its length is known. When it cannot, x.end says why.
+func (x *exchange) receive(p []byte) int {
+	if x.body == byLength && int64(len(p)) > x.left {
+		p = p[:x.left]
+	}
+	err := x.conn.SetReadDeadline(x.before(time.Now().Add(x.options().BodyTimeout)))
+	n := 0
+	if err == nil {
+		n, err = x.conn.Read(p)
+	}
+	switch {
+	case n > 0 || err == nil:
+		return n // an error comes again
+	case err == io.EOF && x.body == byEnd:
+		x.complete(false)
+	case err == io.EOF:
+		x.fail(x.fault(StageBody, io.ErrUnexpectedEOF))
+	default:
+		x.fail(x.fault(StageBody, err))
+	}
+	return 0
+}
+
+// read is the body as an io.Reader.
+func (x *exchange) read(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	for {
+		if x.r < x.d {
+			n := copy(p, x.buf[x.r:x.d])
+			x.r += n
+			return n, nil
+		}
+		if x.end != nil {
+			return 0, x.end
+		}
+		if x.body == byChunks || len(p) < directBytesMin {
+			x.fillBody()
+			continue
+		}
+		n := x.receive(p)
+		if n == 0 {
+			continue
+		}
+		// The bytes are the caller's already: account for them as a window of no bytes.
+		if x.body == byLength {
+			if x.left -= int64(n); x.left == 0 {
+				x.complete(true)
+			}
+			return n, nil
+		}
+		if x.seen += int64(n); x.seen > x.options().Limits.BodyBytesMax {
+			x.fail(x.protocol(StageBody, ErrBodyTooLarge))
+			return 0, x.end
+		}
+		return n, nil
+	}
+}
+
+// writeTo is the body as an io.WriterTo: whole buffers, at the writer's pace.
+func (x *exchange) writeTo(w io.Writer) (total int64, err error) {
+	for {
+		if x.r < x.d {
+			n, err := w.Write(x.buf[x.r:x.d])
+			x.r += n
+			total += int64(n)
+			if err != nil {
+				return total, err
+			}
+			continue
+		}
+		if x.end == io.EOF {
+			return total, nil
+		}
+		if x.end != nil {
+			return total, x.end
+		}
+		x.fillBody()
+	}
+}
