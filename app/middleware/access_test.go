@@ -12,6 +12,7 @@ import (
 )
 
 func TestAllowIP(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		networks string
 		remote   string
@@ -55,6 +56,7 @@ func basic(credentials string) string {
 }
 
 func TestBasicAuth(t *testing.T) {
+	t.Parallel()
 	a := app.New(app.Options{Log: quiet})
 	g := a.Group("", BasicAuth(`the "realm"`, map[string]string{"ann": "secret", "bob": "p:w:", "eve": "", "jörg": "straße"}))
 	g.Get("/", func(c *app.Context) error { return c.String(200, "hello "+User(c)) })

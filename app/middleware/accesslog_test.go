@@ -210,6 +210,7 @@ func TestAccessLogTakesAShortWriteForAFailure(t *testing.T) {
 }
 
 func TestAccessLogOfAServer(t *testing.T) {
+	t.Parallel()
 	var file bytes.Buffer
 	l := NewAccessLog(&file, AccessLogOptions{Log: quiet})
 	a := app.New(app.Options{Log: quiet, AccessLog: l.Record})

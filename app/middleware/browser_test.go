@@ -26,6 +26,7 @@ func corsHeaders(h http.Header) string {
 }
 
 func TestCORS(t *testing.T) {
+	t.Parallel()
 	anyone := serve(t, quietApp(CORS(CORSOptions{Origins: []string{"*"}, Expose: []string{"X-Total"}, MaxAge: time.Hour})))
 	two := serve(t, quietApp(CORS(CORSOptions{
 		Origins: []string{"https://a.example", "http://localhost:3000"}, Methods: []string{"DELETE"},
@@ -97,6 +98,7 @@ func TestCORSRefuses(t *testing.T) {
 }
 
 func TestSecure(t *testing.T) {
+	t.Parallel()
 	names := []string{"X-Content-Type-Options", "X-Frame-Options", "Referrer-Policy", "Cross-Origin-Opener-Policy",
 		"Content-Security-Policy", "Permissions-Policy", "Strict-Transport-Security"}
 	table := []struct {
@@ -128,6 +130,7 @@ func TestSecure(t *testing.T) {
 }
 
 func TestSecureSurroundsEverything(t *testing.T) {
+	t.Parallel()
 	a := app.New(app.Options{Log: quiet})
 	a.Use(Secure(SecureOptions{}))
 	a.Get("/framed", func(c *app.Context) error {

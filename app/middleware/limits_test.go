@@ -12,6 +12,7 @@ import (
 )
 
 func TestRequestID(t *testing.T) {
+	t.Parallel()
 	a := app.New(app.Options{Log: quiet, TrustRequestID: true})
 	a.Group("/with", RequestID()).Get("", func(c *app.Context) error { return c.String(200, c.RequestID()) })
 	a.Group("/failing", RequestID()).Get("", func(*app.Context) error { return app.Error(400, "no") })
@@ -31,6 +32,7 @@ func TestRequestID(t *testing.T) {
 }
 
 func TestTimeout(t *testing.T) {
+	t.Parallel()
 	errs := make(chan error, 1)
 	sleep := func(c *app.Context) error {
 		err := c.Sleep(time.Hour)
@@ -75,6 +77,7 @@ func TestTimeout(t *testing.T) {
 }
 
 func TestBodyLimit(t *testing.T) {
+	t.Parallel()
 	read := func(c *app.Context) error {
 		body, err := c.Body()
 		if err != nil {
@@ -114,6 +117,7 @@ func TestBodyLimit(t *testing.T) {
 }
 
 func TestConcurrency(t *testing.T) {
+	t.Parallel()
 	inside := make(chan loop.Waker, 2)
 	a := app.New(app.Options{Log: quiet})
 	g := a.Group("", Concurrency(2))

@@ -153,6 +153,7 @@ func TestAppendAddress(t *testing.T) {
 }
 
 func TestRateLimit(t *testing.T) {
+	t.Parallel()
 	byUser := RateOptions{Rate: 0.001, Burst: 2, Key: func(c *app.Context) string { return c.Header("X-User") }}
 	addr := serve(t, quietApp(RateLimit(byUser)))
 	long := strings.Repeat("x", rateKeyBytesMax)
