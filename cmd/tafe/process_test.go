@@ -150,6 +150,14 @@ func do(t *testing.T, method, addr, target, contentType, body string) (int, http
 	return response.StatusCode, response.Header, string(answer)
 }
 
+// await returns when met does, and fails the test when that takes as long as a process may live.
+func await(t *testing.T, what string, met func() bool) {
+	t.Helper()
+	for end := time.Now().Add(processTimeMax); !met(); time.Sleep(time.Millisecond) {
+		require.True(t, time.Now().Before(end), "waited in vain for: %s", what)
+	}
+}
+
 // rawConn is a connection on which a test writes the bytes itself.
 type rawConn struct {
 	net.Conn

@@ -3,13 +3,15 @@
 package main
 
 import (
+	"encoding/json"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -104,16 +106,17 @@ func inFlight(t *testing.T, e *edgeProcess) *rawConn {
 // awaitNotReady returns when the server says that it drains.
 func awaitNotReady(t *testing.T, e *edgeProcess) {
 	t.Helper()
-	require.Eventually(t, func() bool {
+	await(t, "readyz answers 503", func() bool {
 		status, _ := get(t, e.admin, "/readyz")
 		return status == http.StatusServiceUnavailable
-	}, processTimeMax, time.Millisecond)
+	})
 }
 
 func TestDrainLetsRequestsFinish(t *testing.T) {
 	for _, signal := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
 		t.Run(signal.String(), func(t *testing.T) {
-			e := startServe(t)
+			// One loop: once it has closed the idle connection, it knows of the drain for the busy one too.
+			e := startServe(t, "--loops", "1")
 			idle := dialRaw(t, e.addr)
 			idle.send("GET /plaintext HTTP/1.1\r\nHost: a\r\n\r\n")
 			response, _ := idle.receive()
@@ -127,10 +130,13 @@ func TestDrainLetsRequestsFinish(t *testing.T) {
 			status, _ := get(t, e.admin, "/healthz")
 			require.Equal(t, 200, status, "draining is not ill")
 
+			// A server lingers over a connection that its client keeps open.
+			require.NoError(t, idle.Close())
 			busy.send("llo")
 			response, body := busy.receive()
 			require.Equal(t, "hello", body)
 			require.True(t, response.Close, "the answer says that the connection ends")
+			require.NoError(t, busy.Close())
 
 			code, _ := e.wait()
 			require.Equal(t, exitOK, code, e.stderr)
@@ -162,12 +168,51 @@ func TestDrainIsCutShort(t *testing.T) {
 	}
 }
 
+// awaitLog returns when the log on stderr holds text.
+func awaitLog(t *testing.T, e *edgeProcess, text string) {
+	t.Helper()
+	await(t, text, func() bool { return strings.Contains(e.stderr.String(), text) })
+}
+
 func TestHangupGoesOn(t *testing.T) {
 	e := startServe(t)
 	e.signal(syscall.SIGHUP)
-	require.Eventually(t, func() bool { return strings.Contains(e.stderr.String(), "SIGHUP") }, processTimeMax, time.Millisecond)
+	awaitLog(t, e, "SIGHUP: no file to open anew")
 	status, _ := get(t, e.addr, "/plaintext")
 	require.Equal(t, 200, status)
+}
+
+func TestAccessLogGoesToAFileThatMayMove(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "access.log")
+	e := startServe(t, "--access-log", path)
+	get(t, e.addr, "/plaintext")
+	await(t, "the first line", func() bool { return strings.Contains(readFile(t, path), `"/plaintext"`) })
+	require.NoError(t, os.Rename(path, path+".1"))
+	e.signal(syscall.SIGHUP)
+	awaitLog(t, e, "access log opened anew")
+	get(t, e.addr, "/json")
+	e.signal(syscall.SIGTERM)
+	code, _ := e.wait()
+	require.Equal(t, exitOK, code)
+	lines := strings.Split(strings.TrimSpace(readFile(t, path)), "\n")
+	require.Len(t, lines, 1, "what was waiting is written at the end")
+	var entry map[string]any
+	require.NoError(t, json.Unmarshal([]byte(lines[0]), &entry), lines[0])
+	require.Contains(t, lines[0], `"/json"`)
+	require.NotContains(t, readFile(t, path+".1"), `"/json"`)
+}
+
+func TestAccessLogGoesToStdout(t *testing.T) {
+	e := startServe(t, "--access-log", "-")
+	get(t, e.addr, "/plaintext")
+	require.Contains(t, e.line(), `"/plaintext"`)
+}
+
+func readFile(t *testing.T, path string) string {
+	t.Helper()
+	content, err := os.ReadFile(path)
+	require.NoError(t, err)
+	return string(content)
 }
 
 func TestServeSaysInOneLineWhatIsWrong(t *testing.T) {
@@ -185,6 +230,7 @@ func TestServeSaysInOneLineWhatIsWrong(t *testing.T) {
 		{"--listen 127.0.0.1:0 --admin 127.0.0.1:" + strconv.Itoa(port), exitFailure, "is taken", "a taken admin port"},
 		{"--listen 192.0.2.1:0", exitFailure, "no interface of this machine has that address", "somebody else's address"},
 		{"--listen 8080", exitUsage, `--listen: "8080" is not HOST:PORT`, "a port alone"},
+		{"--access-log /no/such/directory/a.log", exitFailure, "open /no/such/directory/a.log: no such file or directory", "a log that cannot be"},
 		{"--loops 0", exitUsage, "--loops 0 is not between 1 and 1024", "no loop"},
 		{"--loops many", exitUsage, `invalid value "many"`, "no number"},
 		{"--log-format xml", exitUsage, `--log-format "xml" is neither text nor json`, "an unknown format"},

@@ -1,0 +1,115 @@
+// edge.go owns what runs behind the serve command: the access log, the admin listener, the server. Started in that order, ended in
+// the reverse, and never by halves. It knows no flag and no signal.
+
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"time"
+
+	"tafe/app"
+	"tafe/app/middleware"
+)
+
+// stopTimeout is for loops to end what runs, once nothing is waited for any more.
+const stopTimeout = 10 * time.Second
+
+// edge is everything that serve runs. A nil field was not started.
+type edge struct {
+	config     serveConfig
+	log        *slog.Logger
+	accessFile *logFile
+	accessLog  *middleware.AccessLog
+	admin      *adminListener
+	server     *app.Server
+}
+
+// startEdge starts everything or nothing. Stdout takes the access log if the config says so.
+func startEdge(config serveConfig, log *slog.Logger, stdout io.Writer) (e *edge, err error) {
+	e = &edge{config: config, log: log}
+	defer func() {
+		if err != nil {
+			_ = e.close()
+		}
+	}()
+	options := app.Options{Log: log}
+	if err := e.startAccessLog(stdout); err != nil {
+		return e, err
+	}
+	if e.accessLog != nil {
+		options.AccessLog = e.accessLog.Record
+	}
+	// The pages of the demo name the admin address: it has to be known, port 0 and all, before they are made.
+	e.admin, err = listenAdmin(config.admin)
+	if err != nil {
+		return e, listenError(config.admin, err)
+	}
+	a := demoApp(options, e.admin.addr())
+	e.server, err = app.Listen(a, app.ServerConfig{Addr: config.listen, Loops: config.loops})
+	if err != nil {
+		return e, listenError(config.listen, err)
+	}
+	e.admin.serve(e.server, log)
+	return e, nil
+}
+
+func (e *edge) startAccessLog(stdout io.Writer) (err error) {
+	w := stdout
+	switch e.config.accessLog {
+	case "off":
+		return nil
+	case "-":
+	default:
+		if e.accessFile, err = openLogFile(e.config.accessLog); err != nil {
+			return err
+		}
+		w = e.accessFile
+	}
+	e.accessLog = middleware.NewAccessLog(w, middleware.AccessLogOptions{Log: e.log})
+	return nil
+}
+
+// hangup opens anew what may have been moved away.
+func (e *edge) hangup() {
+	if e.accessFile == nil {
+		e.log.Info("SIGHUP: no file to open anew")
+		return
+	}
+	if err := e.accessFile.reopen(); err != nil {
+		e.log.Error("SIGHUP: the access log goes on with the old file", "error", err)
+		return
+	}
+	e.log.Info("SIGHUP: access log opened anew", "file", e.config.accessLog)
+}
+
+// close ends what runs, the server at once unless a drain has ended it.
+func (e *edge) close() error {
+	var errs []error
+	if e.server != nil {
+		errs = append(errs, e.stopServer())
+	}
+	if e.admin != nil {
+		errs = append(errs, e.admin.close())
+	}
+	if e.accessLog != nil {
+		errs = append(errs, e.accessLog.Close())
+	}
+	if e.accessFile != nil {
+		errs = append(errs, e.accessFile.Close())
+	}
+	return errors.Join(errs...)
+}
+
+func (e *edge) stopServer() error {
+	select {
+	case <-e.server.Done():
+		return nil
+	default:
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
+	defer cancel()
+	return e.server.Stop(ctx)
+}
