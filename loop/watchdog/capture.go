@@ -1,0 +1,326 @@
+package watchdog
+
+// The stack of one goroutine that is not ours. Go only gives out the stacks of
+// all goroutines at once, stopping them meanwhile, so this file also keeps the
+// account of what that cost, and refuses when it would be too much. It knows
+// nothing of slices: its caller asks before and after whether the goroutine is
+// still at the same thing.
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"runtime"
+	"runtime/pprof"
+	"strconv"
+	"strings"
+	"time"
+
+	"tafe/loop"
+)
+
+const (
+	// dumpGoroutinesMax is up to how many goroutines runtime.Stack is the cheaper
+	// way: 9 ms at 1,000, and all of it stops the loops. It also tells what a
+	// goroutine waits for, which a profile only implies.
+	dumpGoroutinesMax = 2000
+	dumpBytesMax      = 16 << 20
+	// Captures may stop the process for 1% of the time, after a first allowance.
+	captureShare     = 100
+	captureAllowance = int64(50 * time.Millisecond)
+)
+
+var (
+	errNoStack  = errors.New("watchdog: the goroutine is not in the dump")
+	errTooDear  = errors.New("watchdog: captures have used up their share of the time")
+	coroutineOf = []byte("created by iter.Pull")
+)
+
+// shot is one captured stack.
+type shot struct {
+	state  string // the goroutine's state, as in a dump: "running", "sleep", "chan receive"…
+	frames []Frame
+	inner  bool  // it is a coroutine that the goroutine drives
+	cost   int64 // ns
+}
+
+// camera takes stacks. For the sampler's thread alone.
+type camera struct {
+	buf    []byte
+	credit int64 // ns that captures may still cost
+	at     int64 // clock of the last change of credit
+}
+
+// allow adds what passed since the last time to the credit and tells whether
+// a capture may be taken now.
+func (c *camera) allow(now int64) bool {
+	if c.at == 0 {
+		c.credit = captureAllowance
+	} else {
+		c.credit = min(c.credit+(now-c.at)/captureShare, captureAllowance)
+	}
+	c.at = now
+	return c.credit > 0
+}
+
+// take finds the stack of the goroutine gid, or of the coroutine that it
+// drives. loopID narrows the search where dumps do not name goroutines.
+func (c *camera) take(gid uint64, loopID int) (shot, error) {
+	if !c.allow(int64(time.Since(processStart))) {
+		return shot{}, errTooDear
+	}
+	began := time.Now()
+	var s shot
+	var err error
+	n := runtime.NumGoroutine()
+	if n <= dumpGoroutinesMax {
+		s, err = parseDump(c.dump(n), gid)
+		s.cost = int64(time.Since(began))
+		c.credit -= s.cost
+		return s, err
+	}
+	var profile bytes.Buffer
+	if err = pprof.Lookup("goroutine").WriteTo(&profile, 1); err == nil {
+		s, err = parseProfile(profile.Bytes(), loopID)
+	}
+	s.cost = int64(time.Since(began))
+	c.credit -= s.cost / 4 // it stops the process for the lesser part of that
+	return s, err
+}
+
+var processStart = time.Now().Add(-time.Second)
+
+// dump writes all stacks, into a buffer that has room for n of usual size and
+// grows when it did not.
+func (c *camera) dump(n int) []byte {
+	if want := 64<<10 + n*2048; len(c.buf) < want {
+		c.buf = make([]byte, want)
+	}
+	for {
+		written := runtime.Stack(c.buf, true)
+		if written < len(c.buf) || len(c.buf) >= dumpBytesMax {
+			return c.buf[:written]
+		}
+		c.buf = make([]byte, 2*len(c.buf))
+	}
+}
+
+// parseDump finds a goroutine in the text of runtime.Stack. If it waits in a
+// coroutine switch, somewhere below it runs a coroutine of its own (iter.Pull):
+// then that one's stack comes first and its own follows.
+func parseDump(dump []byte, gid uint64) (shot, error) {
+	section := findSection(dump, gid)
+	if section == nil {
+		return shot{}, errNoStack
+	}
+	s := parseSection(section)
+	if s.state != "coroutine" {
+		return s, nil
+	}
+	if inner := runningCoroutine(dump, gid, 0); inner != nil {
+		own := s.frames
+		s = parseSection(inner)
+		s.inner = true
+		s.frames = append(s.frames, own...)
+	}
+	return s, nil
+}
+
+func findSection(dump []byte, gid uint64) []byte {
+	head := []byte("goroutine " + strconv.FormatUint(gid, 10) + " [")
+	at := 0
+	if !bytes.HasPrefix(dump, head) {
+		at = bytes.Index(dump, append([]byte("\n\n"), head...))
+		if at < 0 {
+			return nil
+		}
+		at += 2
+	}
+	section, _, _ := bytes.Cut(dump[at:], []byte("\n\n"))
+	return section
+}
+
+// runningCoroutine finds, among the coroutines that the goroutine gid created
+// and those that they created, the one that is not suspended. At most one is.
+func runningCoroutine(dump []byte, gid uint64, depth int) []byte {
+	if depth > 8 {
+		return nil
+	}
+	suffix := []byte(" in goroutine " + strconv.FormatUint(gid, 10) + "\n")
+	for rest := dump; ; {
+		i := bytes.Index(rest, coroutineOf)
+		if i < 0 {
+			return nil
+		}
+		line, _, _ := bytes.Cut(rest[i:], []byte("\n"))
+		if bytes.HasSuffix(append(line[:len(line):len(line)], '\n'), suffix) {
+			from := max(bytes.LastIndex(rest[:i], []byte("\n\n"))+2, 0)
+			section, _, _ := bytes.Cut(rest[from:], []byte("\n\n"))
+			if !bytes.Contains(section[:bytes.IndexByte(section, '\n')], []byte("[coroutine")) {
+				return section
+			}
+			var id uint64
+			if _, err := fmt.Sscanf(string(section[:min(len(section), 40)]), "goroutine %d ", &id); err == nil {
+				if inner := runningCoroutine(dump, id, depth+1); inner != nil {
+					return inner
+				}
+			}
+		}
+		rest = rest[i+len(coroutineOf):]
+	}
+}
+
+// parseSection reads one goroutine of a dump: its state from the first line,
+// then pairs of lines, function and place, innermost first.
+func parseSection(section []byte) (s shot) {
+	lines := strings.Split(string(section), "\n")
+	if _, state, ok := strings.Cut(lines[0], "["); ok {
+		state, _, _ = strings.Cut(state, "]")
+		state, _, _ = strings.Cut(state, ",") // ", 2 minutes", ", locked to thread"
+		s.state = strings.TrimSuffix(state, " (scan)")
+	}
+	for i := 1; i+1 < len(lines); i += 2 {
+		name := lines[i]
+		if strings.HasPrefix(name, "created by ") || strings.HasPrefix(name, "...") {
+			break
+		}
+		if strings.HasSuffix(name, ")") {
+			name = name[:openingBracket(name)]
+		}
+		place, _, _ := strings.Cut(strings.TrimSpace(lines[i+1]), " +0x")
+		colon := strings.LastIndexByte(place, ':')
+		if colon < 0 {
+			break
+		}
+		line, _ := strconv.Atoi(place[colon+1:])
+		s.frames = append(s.frames, Frame{Func: name, File: place[:colon], Line: line})
+	}
+	return s
+}
+
+// openingBracket is where the arguments begin that end a function's line.
+func openingBracket(name string) int {
+	depth := 0
+	for i := len(name) - 1; i >= 0; i-- {
+		switch name[i] {
+		case ')':
+			depth++
+		case '(':
+			if depth--; depth == 0 {
+				return i
+			}
+		}
+	}
+	return len(name)
+}
+
+// parseProfile finds, in the text of a goroutine profile with labels, the task
+// of a loop that is not suspended. Such a profile names no goroutines.
+func parseProfile(profile []byte, loopID int) (shot, error) {
+	label := strconv.Quote(loop.LoopLabel) + ":" + strconv.Quote(strconv.Itoa(loopID))
+	for record := range strings.SplitSeq(string(profile), "\n\n") {
+		if !strings.Contains(record, label) {
+			continue
+		}
+		_, at, ok := strings.Cut(record, " @ ")
+		if !ok {
+			continue
+		}
+		at, _, _ = strings.Cut(at, "\n")
+		frames := resolve(at)
+		if !carriesTask(frames) {
+			continue
+		}
+		state, frames := stateOf(frames)
+		if state == "coroutine" {
+			continue
+		}
+		return shot{state: state, frames: frames}, nil
+	}
+	return shot{}, errNoStack
+}
+
+func resolve(addresses string) (frames []Frame) {
+	var pcs []uintptr
+	for field := range strings.FieldsSeq(addresses) {
+		pc, err := strconv.ParseUint(strings.TrimPrefix(field, "0x"), 16, 64)
+		if err != nil {
+			break
+		}
+		pcs = append(pcs, uintptr(pc))
+	}
+	if len(pcs) == 0 {
+		return nil
+	}
+	for it := runtime.CallersFrames(pcs); ; {
+		f, more := it.Next()
+		if f.Function != "" {
+			frames = append(frames, Frame{Func: f.Function, File: f.File, Line: f.Line})
+		}
+		if !more {
+			return frames
+		}
+	}
+}
+
+// carriesTask: the stack is a task's, or that of a coroutine in a task.
+func carriesTask(frames []Frame) bool {
+	for _, f := range frames {
+		if f.Func == "tafe/loop.(*Task).coroutine" || f.Func == "runtime.corostart" {
+			return true
+		}
+	}
+	return false
+}
+
+// waits are the functions in which a goroutine gives up its thread, with what a
+// dump calls that.
+var waits = []struct{ prefix, state string }{
+	{"runtime.coroswitch", "coroutine"},
+	{"time.Sleep", "sleep"},
+	{"runtime.timeSleep", "sleep"},
+	{"sync.runtime_SemacquireMutex", "sync.Mutex.Lock"},
+	{"internal/sync.runtime_SemacquireMutex", "sync.Mutex.Lock"},
+	{"sync.runtime_SemacquireRWMutex", "sync.RWMutex.Lock"},
+	{"sync.runtime_SemacquireWaitGroup", "sync.WaitGroup.Wait"},
+	{"sync.runtime_notifyListWait", "sync.Cond.Wait"},
+	{"sync.runtime_Semacquire", "semacquire"},
+	{"runtime.gcParkAssist", "GC assist wait"},
+	{"runtime.gcAssistAlloc", "GC assist marking"},
+	{"runtime.semacquire", "semacquire"},
+	{"runtime.chanrecv", "chan receive"},
+	{"runtime.chansend", "chan send"},
+	{"runtime.selectgo", "select"},
+	{"runtime.block", "select (no cases)"},
+	{"internal/poll.runtime_pollWait", "IO wait"},
+	{"runtime.netpollblock", "IO wait"},
+	{"runtime.cgocall", "syscall"},
+	{"syscall.", "syscall"},
+	{"internal/runtime/syscall.", "syscall"},
+}
+
+// stateOf reads a goroutine's state off its innermost frames, and takes the
+// runtime's frames away from above the first one of other code.
+func stateOf(frames []Frame) (string, []Frame) {
+	state := "running"
+	for i, f := range frames {
+		for _, w := range waits {
+			if strings.HasPrefix(f.Func, w.prefix) {
+				return w.state, frames[min(leafAt(frames), i):]
+			}
+		}
+		if ownerOf(f) != ownerRuntime {
+			break
+		}
+	}
+	return state, frames[leafAt(frames):]
+}
+
+func leafAt(frames []Frame) int {
+	for i, f := range frames {
+		if ownerOf(f) != ownerRuntime {
+			return i
+		}
+	}
+	return 0
+}

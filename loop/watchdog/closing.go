@@ -1,0 +1,115 @@
+package watchdog
+
+// The end of a pursuit: the slice is over, its last evidence has come from the
+// loop, and the record waits for its victims before it is closed.
+
+import "tafe/loop"
+
+// closing is a record that waits for its ledger entry to settle.
+type closing struct {
+	overrun Overrun
+	entry   *entry
+	known   bool // it has been reported live
+}
+
+// lost: the slice that was followed is over. What the loop says of it is in
+// ended, if it was an overrun; a callback's end nobody tells.
+func (ln *lane) lost() {
+	p := &ln.hunt
+	if p.outside && p.reported != nil && ln.heldOutside.CompareAndSwap(p.since, 0) {
+		ln.mu.Lock()
+		ln.endOutside(p.since, ln.loop.Clock())
+		ln.mu.Unlock()
+	}
+	ln.past = *p
+	ln.hunt = pursuit{}
+}
+
+// close takes what the loop has told of ended overruns, and closes the records
+// whose victims are known.
+func (ln *lane) close(w *Watchdog) {
+	ln.mu.Lock()
+	news := ln.ended
+	ln.ended = nil
+	ln.mu.Unlock()
+	for _, e := range news {
+		ln.conclude(e)
+	}
+	if len(ln.closing) == 0 {
+		return
+	}
+	now := ln.loop.Clock()
+	kept := ln.closing[:0]
+	for _, c := range ln.closing {
+		ln.mu.Lock()
+		done := c.entry.settled || now-c.entry.end > settleMax
+		if done {
+			c.overrun.Victims = c.entry.snapshot()
+		}
+		ln.mu.Unlock()
+		if done {
+			w.desk.close(c.overrun, c.known)
+		} else {
+			kept = append(kept, c)
+		}
+	}
+	ln.closing = kept
+}
+
+// conclude makes the final record of one ended overrun from what was seen of
+// it. If it was never seen, because it was short or the watchdog late, its
+// evidence is what the clocks say between the last look before and the end.
+func (ln *lane) conclude(e ended) {
+	var p *pursuit
+	switch e.entry.start {
+	case ln.hunt.since:
+		p = &ln.hunt
+	case ln.past.since:
+		p = &ln.past
+	default:
+		p = &pursuit{since: e.entry.start, outside: e.outside}
+		if ln.base.now <= e.entry.start && !e.outside {
+			p.ev.begin(p.since, ln.base, e.last)
+		}
+	}
+	p.budget, p.outside = e.budget, e.outside
+	if p.ev.last.now > 0 && !e.outside && p.ev.last.now < e.last.now {
+		p.ev.look(e.last)
+	}
+	p.ev.seen(p.verdict())
+	if !e.outside {
+		p.description = e.description
+	}
+	o := ln.record(p, e.entry.end-e.entry.start, true)
+	known := p.reported != nil
+	gcs, samples := p.ev.gcs, p.samples
+	if p == &ln.hunt {
+		ln.hunt = pursuit{}
+	}
+	o.Asked = e.asked
+	if o.Blamed && gcs && samples < nobodySamples && o.Verdict == Spin {
+		// Nobody saw whose work it was: the collector's, as far as anyone can prove.
+		o.Verdict, o.Blamed = GC, false
+	}
+	if o.Blamed {
+		o.Advice = o.Verdict.advice(e.asked)
+	}
+	ln.closing = append(ln.closing, closing{overrun: o, entry: e.entry, known: known})
+}
+
+// finish closes what is open when the watchdog stops.
+func (ln *lane) finish(w *Watchdog) {
+	if since, _, ok := ln.loop.Slice().Load(); !ok || since != ln.hunt.since {
+		ln.lost()
+	}
+	ln.close(w)
+	for _, c := range ln.closing {
+		ln.mu.Lock()
+		c.overrun.Victims = c.entry.snapshot()
+		ln.mu.Unlock()
+		w.desk.close(c.overrun, c.known)
+	}
+	ln.closing = nil
+}
+
+var _ loop.LateObserver = (*lane)(nil)

@@ -1,0 +1,34 @@
+// Package watchdog tells who holds an event loop, while it is held, where in
+// the code, why, and who had to wait for it.
+//
+// A loop publishes what it runs (see [loop.Slice]); the watchdog reads that
+// from a thread of its own. A slice longer than its budget is an overrun. It is
+// judged by evidence: the clocks of the thread that carries it, what the Go
+// runtime paused, what the kernel kept waiting, and stacks. Only time that the
+// code itself used up, computing or waiting, is ever blamed on a route; for the
+// rest there are the verdicts gc, cpu-starved and watchdog-late, which are
+// counted and not reported.
+//
+// # The parts, in reading order
+//
+//	watchdog.go     Watchdog: configuration, start and stop
+//	sampler.go      the thread that looks at every loop, and how late it is
+//	evidence.go     what a slice's time went into, look by look
+//	verdict.go      why: one word from evidence and stacks
+//	lane.go         a loop's side: slice ends, late starts, counters
+//	ledger.go       whom: the wait of each victim, charged to overruns
+//	overrun.go      the record of one overrun
+//	pursuit.go      following one slice from first sight to its end
+//	report.go       what is logged, and what is kept quiet
+//	capture.go      the stack of the goroutine that holds a loop
+//	stack.go        frames: whose code they are, and merged trees of them
+//	recorder.go     the last slices of each loop, and their Chrome trace (trace.go)
+//	histogram.go    distributions of slices and waits
+//	escalate.go     what happens to a route or a process that does not improve
+//
+// # Threads
+//
+// A lane's counters and rings belong to its loop's goroutine and are read from
+// elsewhere word by word: a reader may see a moment that never was, but no
+// torn word. Everything that is not on the path of every slice is under locks.
+package watchdog

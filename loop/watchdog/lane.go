@@ -1,0 +1,184 @@
+package watchdog
+
+// A lane is a loop's side of the watchdog: it is told of every slice, counts
+// it, keeps it in the flight recorder, and takes notice of the long ones.
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+	"unsafe"
+
+	"tafe/loop"
+)
+
+const (
+	routesMax = 512 // of a loop; what comes later counts as one
+	endedMax  = 256 // overruns that wait for the sampler
+)
+
+// lane implements loop.LateObserver.
+type lane struct {
+	loop *loop.Loop
+	dog  *Watchdog
+
+	// The loop's own, read by others word by word.
+	runs    *recorder
+	routes  [2 * routesMax]atomic.Pointer[routeStats]
+	nroutes int
+	other   *routeStats
+	// lastEnd is the end of the last overrun: who was ready later is no victim.
+	lastEnd atomic.Int64
+	// heldOutside is the start of a callback that was reported to hold the loop
+	// and is not known to have ended; 0: none.
+	heldOutside atomic.Int64
+	own         instruments // for the loop's goroutine
+
+	// The sampler's own.
+	hunt    pursuit
+	past    pursuit // the one before
+	base    reading // the last
+	closing []closing
+
+	mu      sync.Mutex
+	ledger  ledger
+	ids     [8]started // overruns that have an id and have not ended
+	idAt    int
+	ended   []ended
+	dropped uint64
+}
+
+// started joins the two sides of an overrun: who sees it first numbers it.
+type started struct {
+	since int64
+	id    uint64
+}
+
+// ended is what the loop tells of an overrun that is over.
+type ended struct {
+	entry       *entry
+	description loop.Description
+	budget      int64
+	asked       uint64
+	outside     bool
+	last        reading
+}
+
+type routeStats struct {
+	route  *string
+	slices Histogram // lengths
+	waits  Histogram // for the loop, before each slice
+}
+
+func newLane(w *Watchdog, l *loop.Loop) *lane {
+	return &lane{loop: l, dog: w, runs: newRecorder(w.config.RecorderRuns), other: &routeStats{}, own: newInstruments()}
+}
+
+// SliceEnd is on the path of every slice (BenchmarkSliceEnd).
+func (ln *lane) SliceEnd(_ *loop.Loop, t *loop.Task, ready, start, end int64) {
+	route := t.RoutePattern()
+	s := ln.stats(route)
+	s.slices.add(end - start)
+	s.waits.add(start - ready)
+	ln.runs.add(start, end, ready, t.ID(), route)
+	if end-start >= int64(t.Budget()) {
+		ln.overran(t, start, end)
+	}
+	if len(ln.ledger.fresh) > 0 { // only the loop's goroutine changes it
+		ln.mu.Lock()
+		ln.ledger.name(t)
+		ln.mu.Unlock()
+	}
+}
+
+// stats finds the counters of a route: a table probed from where the pattern's
+// address hashes to.
+func (ln *lane) stats(route *string) *routeStats {
+	for i := addressHash(route); ; i++ {
+		slot := &ln.routes[i%uint64(len(ln.routes))]
+		s := slot.Load()
+		if s == nil {
+			return ln.addRoute(slot, route)
+		}
+		if s.route == route {
+			return s
+		}
+	}
+}
+
+func (ln *lane) addRoute(slot *atomic.Pointer[routeStats], route *string) *routeStats {
+	if ln.nroutes >= routesMax {
+		return ln.other
+	}
+	ln.nroutes++
+	s := &routeStats{route: route}
+	slot.Store(s)
+	return s
+}
+
+// SliceLate charges what a task waited for the loop.
+func (ln *lane) SliceLate(_ *loop.Loop, t *loop.Task, ready, start int64) {
+	held := ln.heldOutside.Load()
+	if ready >= ln.lastEnd.Load() && held == 0 {
+		return
+	}
+	ln.mu.Lock()
+	defer ln.mu.Unlock()
+	if held != 0 && ln.heldOutside.CompareAndSwap(held, 0) {
+		ln.endOutside(held, start)
+	}
+	ln.ledger.charge(t, ready, start, t.ReadyEstimated())
+}
+
+// overran takes notice of a slice beyond its budget, at its end, on the loop.
+func (ln *lane) overran(t *loop.Task, start, end int64) {
+	e := ended{description: t.Description(), budget: int64(t.Budget()), asked: t.Asked(), last: ln.readHere(end)}
+	ln.mu.Lock()
+	defer ln.mu.Unlock()
+	e.entry = ln.ledger.open(ln.idFor(start), t.ID(), start, end)
+	ln.lastEnd.Store(end)
+	ln.handOver(e)
+	ln.trace()
+}
+
+// endOutside closes a held callback at the start of what came after it.
+func (ln *lane) endOutside(since, end int64) {
+	e := ended{budget: int64(ln.loop.Limits().SliceBudget), outside: true}
+	e.entry = ln.ledger.open(ln.idFor(since), 0, since, end)
+	ln.lastEnd.Store(end)
+	ln.handOver(e)
+	ln.trace()
+}
+
+// readHere takes the loop's own readings, on the loop.
+func (ln *lane) readHere(now int64) reading {
+	return ln.own.read(now, threadID(), true, ln.dog.stalled())
+}
+
+func (ln *lane) handOver(e ended) {
+	if len(ln.ended) >= endedMax {
+		ln.dropped++
+		return
+	}
+	ln.ended = append(ln.ended, e)
+}
+
+// idFor numbers the slice that started at since, the same for both sides.
+func (ln *lane) idFor(since int64) uint64 {
+	for _, s := range ln.ids {
+		if s.since == since {
+			return s.id
+		}
+	}
+	id := ln.dog.lastID.Add(1)
+	ln.ids[ln.idAt] = started{since, id}
+	ln.idAt = (ln.idAt + 1) % len(ln.ids)
+	return id
+}
+
+func durationOf(ns int64) time.Duration { return time.Duration(ns) }
+
+// addressHash spreads the addresses of patterns over a table.
+func addressHash(route *string) uint64 {
+	return uint64(uintptr(unsafe.Pointer(route))) * 0x9e3779b97f4a7c15 >> 48
+}

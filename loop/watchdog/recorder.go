@@ -1,0 +1,75 @@
+package watchdog
+
+// The flight recorder: the last slices of one loop, in a ring of fixed size.
+// The loop writes, anybody reads at any time, also while the loop is stuck.
+
+import (
+	"sync/atomic"
+)
+
+// Run is one slice as the recorder keeps it. Times are loop clock, ns.
+type Run struct {
+	Start, End int64
+	Ready      int64 // since when the task could have run
+	Task       uint64
+	Route      *string
+}
+
+// recorder keeps the last runs. Very short ones that follow each other on a
+// busy loop push out what is older: how long it reaches back depends on the
+// load.
+type recorder struct {
+	runs []Run // power of two
+	_    [64]byte
+	head atomic.Uint64 // runs written so far
+}
+
+func newRecorder(size int) *recorder {
+	n := 1024
+	for n < size {
+		n *= 2
+	}
+	return &recorder{runs: make([]Run, n)}
+}
+
+// add is for the loop's goroutine. It does not allocate.
+//
+//go:norace
+func (r *recorder) add(start, end, ready int64, task uint64, route *string) {
+	i := r.head.Load()
+	run := &r.runs[i&uint64(len(r.runs)-1)]
+	run.Start, run.End, run.Ready, run.Task, run.Route = start, end, ready, task, route
+	r.head.Store(i + 1)
+}
+
+// since returns the runs that ended at or after a time, oldest first. What the
+// loop overwrote meanwhile is left out.
+func (r *recorder) since(from int64) []Run {
+	head := r.head.Load()
+	size := uint64(len(r.runs))
+	first := uint64(0)
+	if head > size {
+		first = head - size
+	}
+	runs := r.copyRuns(first, head)
+	// An atomic that writes: the copies above are not done later than this.
+	var fence atomic.Uint64
+	fence.Add(1)
+	if overwritten := r.head.Load() + 1; overwritten > size+first {
+		runs = runs[min(overwritten-size-first, uint64(len(runs))):]
+	}
+	for len(runs) > 0 && runs[0].End < from {
+		runs = runs[1:]
+	}
+	return runs
+}
+
+//go:norace
+func (r *recorder) copyRuns(first, head uint64) []Run {
+	runs := make([]Run, 0, head-first)
+	for i := first; i < head; i++ {
+		run := &r.runs[i&uint64(len(r.runs)-1)]
+		runs = append(runs, Run{run.Start, run.End, run.Ready, run.Task, run.Route})
+	}
+	return runs
+}

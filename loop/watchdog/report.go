@@ -1,0 +1,368 @@
+package watchdog
+
+// The desk: what is reported and what is kept quiet. The same stack is logged
+// once, then at doubling intervals with what was left out in between; all
+// stacks together have a cap a minute; what the code is not to blame for is
+// counted only. Every closed overrun is kept for Recent and the sink.
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+)
+
+const (
+	stacksMax = 512                 // that the desk remembers
+	alwaysAt  = Millis(time.Second) // an overrun this long is reported, however often its stack was
+)
+
+type desk struct {
+	config Config
+	mu     sync.Mutex
+	live   map[uint64]*Overrun
+	loud   map[uint64]bool // reported while live
+	closed []Overrun       // ring
+	at     int
+	stacks map[string]*Stack
+	counts map[Verdict]*Count
+	minute time.Time
+	lines  int // in this minute
+	unsaid int // for want of lines, in this minute
+	second time.Time
+	sunk   int    // in this second
+	lost   uint64 // records that the sink did not get
+	watch  []chan Overrun
+}
+
+// Stack is what the desk knows of one place in the code.
+type Stack struct {
+	Key      string    `json:"key"`
+	Verdict  Verdict   `json:"verdict"`
+	Route    string    `json:"route"`
+	Culprit  Frame     `json:"culprit"`
+	Frames   []Frame   `json:"stack"`
+	Advice   string    `json:"advice,omitempty"`
+	Count    int       `json:"count"`
+	Held     Millis    `json:"held_ms"`
+	Longest  Millis    `json:"longest_ms"`
+	Victims  int       `json:"victims"`
+	Cost     Millis    `json:"victim_ms"` // what others waited for it
+	Last     time.Time `json:"last"`
+	interval time.Duration
+	next     time.Time // not reported again before
+	hushed   Suppressed
+}
+
+// Count is of the overruns of one verdict.
+type Count struct {
+	Overruns uint64 `json:"overruns"`
+	Held     Millis `json:"held_ms"`
+	Victims  uint64 `json:"victims"`
+	Cost     Millis `json:"victim_ms"`
+}
+
+func newDesk(c Config) *desk {
+	d := &desk{config: c, live: map[uint64]*Overrun{}, loud: map[uint64]bool{}, stacks: map[string]*Stack{}, counts: map[Verdict]*Count{}}
+	for _, v := range Verdicts {
+		d.counts[v] = &Count{}
+	}
+	return d
+}
+
+// open takes the first report of an overrun that is going on.
+func (d *desk) open(o Overrun) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.live[o.ID] = &o
+	if s := d.admit(&o, time.Now()); s != nil {
+		d.loud[o.ID] = true
+		d.say(slog.LevelWarn, "a loop is held", &o)
+	}
+	d.publish(o)
+}
+
+// update takes later reports of it.
+func (d *desk) update(o Overrun) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.live[o.ID] = &o
+	if d.loud[o.ID] || o.Held >= alwaysAt {
+		d.loud[o.ID] = true
+		d.say(slog.LevelWarn, "a loop is still held", &o)
+	}
+	d.publish(o)
+}
+
+// close takes the final record.
+func (d *desk) close(o Overrun, known bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	now := time.Now()
+	loud := d.loud[o.ID]
+	delete(d.live, o.ID)
+	delete(d.loud, o.ID)
+	d.count(&o)
+	if o.Blamed {
+		s := d.stack(&o)
+		switch {
+		case loud:
+		case !known && d.admit(&o, now) != nil:
+			loud = true
+		default:
+			s.hushed.Count++
+			s.hushed.Held += o.Held
+			s.hushed.Victims += o.Victims.Total
+		}
+		s.add(&o, now)
+	}
+	switch {
+	case loud:
+		d.say(slog.LevelWarn, "a loop was held", &o)
+	case !o.Blamed:
+		d.config.Log.Debug("a loop was held, by no fault of its code", "verdict", string(o.Verdict), "loop", o.Loop, "held", o.Held.String())
+	}
+	if len(d.closed) < d.config.RecentMax {
+		d.closed = append(d.closed, o)
+	} else {
+		d.closed[d.at] = o
+		d.at = (d.at + 1) % len(d.closed)
+	}
+	d.sink(&o, now)
+	d.publish(o)
+}
+
+func (d *desk) count(o *Overrun) {
+	c := d.counts[o.Verdict]
+	c.Overruns++
+	c.Held += o.Held
+	c.Victims += uint64(o.Victims.Count)
+	c.Cost += o.Victims.Total
+}
+
+// stack finds or makes the entry of an overrun's stack; when there are too many
+// the one that cost others the least goes.
+func (d *desk) stack(o *Overrun) *Stack {
+	if s := d.stacks[o.Key]; s != nil {
+		return s
+	}
+	if len(d.stacks) >= stacksMax {
+		var least *Stack
+		for _, s := range d.stacks {
+			if least == nil || s.Cost < least.Cost {
+				least = s
+			}
+		}
+		delete(d.stacks, least.Key)
+	}
+	s := &Stack{Key: o.Key, Verdict: o.Verdict, Route: o.Route, Culprit: o.Culprit, Frames: o.Stack}
+	d.stacks[o.Key] = s
+	return s
+}
+
+func (s *Stack) add(o *Overrun, now time.Time) {
+	s.Count++
+	s.Held += o.Held
+	s.Longest = max(s.Longest, o.Held)
+	s.Victims += o.Victims.Count
+	s.Cost += o.Victims.Total
+	s.Last = now
+	s.Advice = o.Advice
+}
+
+// admit decides whether a stack may be reported now; it then carries what was
+// suppressed before.
+func (d *desk) admit(o *Overrun, now time.Time) *Stack {
+	s := d.stack(o)
+	if now.Before(s.next) {
+		return nil
+	}
+	d.extend(s, now)
+	if s.hushed.Count > 0 {
+		hushed := s.hushed
+		o.Suppressed = &hushed
+		s.hushed = Suppressed{}
+	}
+	return s
+}
+
+// extend doubles a stack's quiet time, or begins anew after a long silence.
+func (d *desk) extend(s *Stack, now time.Time) {
+	if s.interval == 0 || now.Sub(s.next) > s.interval {
+		s.interval = d.config.QuietMin
+	} else {
+		s.interval = min(2*s.interval, d.config.QuietMax)
+	}
+	s.next = now.Add(s.interval)
+}
+
+// say logs unless the minute's lines are used up.
+func (d *desk) say(level slog.Level, what string, o *Overrun) {
+	if d.spend() {
+		d.config.Log.LogAttrs(context.Background(), level, what, o.attrs()...)
+	}
+}
+
+func (d *desk) spend() bool {
+	if d.lines >= d.config.ReportsMax {
+		d.unsaid++
+		return false
+	}
+	d.lines++
+	return true
+}
+
+// chores ends the minute, and tells of stacks whose quiet time is over what was
+// suppressed in it.
+func (d *desk) chores(now time.Time) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if now.Sub(d.minute) >= time.Minute {
+		if d.unsaid > 0 {
+			d.config.Log.Warn("more overruns than may be reported in a minute", "reports_dropped", d.unsaid)
+		}
+		d.minute, d.lines, d.unsaid = now, 0, 0
+	}
+	for _, s := range d.stacks {
+		if s.hushed.Count > 0 && !now.Before(s.next) {
+			d.tell(s)
+			d.extend(s, now)
+		}
+	}
+}
+
+func (d *desk) tell(s *Stack) {
+	if !d.spend() {
+		return
+	}
+	d.config.Log.Warn("loops were held at the same place again", "count", s.hushed.Count, "held", s.hushed.Held.String(),
+		"victim_time", s.hushed.Victims.String(), "route", s.Route, "verdict", string(s.Verdict), "at", s.Culprit.String(), "stack_key", s.Key)
+	s.hushed = Suppressed{}
+}
+
+// flush says everything that is still held back.
+func (d *desk) flush() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, s := range d.stacks {
+		if s.hushed.Count > 0 {
+			d.tell(s)
+		}
+	}
+}
+
+func (d *desk) sink(o *Overrun, now time.Time) {
+	if d.config.Sink == nil {
+		return
+	}
+	if now.Sub(d.second) >= time.Second {
+		d.second, d.sunk = now, 0
+	}
+	if d.sunk >= d.config.SinkMax {
+		d.lost++
+		return
+	}
+	d.sunk++
+	line, err := json.Marshal(o)
+	if err == nil {
+		_, err = d.config.Sink.Write(append(line, '\n'))
+	}
+	if err != nil {
+		d.lost++
+	}
+}
+
+func (d *desk) recent() []Overrun {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	all := make([]Overrun, 0, len(d.closed)+len(d.live))
+	for _, o := range d.live {
+		all = append(all, *o)
+	}
+	slices.SortFunc(all, func(a, b Overrun) int { return int(b.ID) - int(a.ID) })
+	for i := range d.closed {
+		all = append(all, d.closed[(d.at+len(d.closed)-1-i)%len(d.closed)])
+	}
+	return all
+}
+
+// publish hands a record to the subscribers that keep up.
+func (d *desk) publish(o Overrun) {
+	for _, c := range d.watch {
+		select {
+		case c <- o:
+		default:
+		}
+	}
+}
+
+// attrs is the record for a log.
+func (o *Overrun) attrs() []slog.Attr {
+	attrs := []slog.Attr{
+		slog.Uint64("overrun", o.ID), slog.Int("loop", o.Loop), slog.String("verdict", string(o.Verdict)),
+		slog.String("held", o.Held.String()), slog.String("budget", o.Budget.String()),
+	}
+	add := func(key, value string) {
+		if value != "" {
+			attrs = append(attrs, slog.String(key, value))
+		}
+	}
+	add("route", o.Route)
+	add("method", o.Method)
+	add("path", o.Path)
+	add("request_id", o.RequestID)
+	add("traceparent", o.Traceparent)
+	add("remote", o.Remote)
+	if o.Outside {
+		attrs = append(attrs, slog.Bool("outside_tasks", true))
+	} else {
+		attrs = append(attrs, slog.Uint64("task", o.Task), slog.Uint64("conn", o.Conn))
+	}
+	if o.Culprit.Func != "" {
+		add("at", o.Culprit.String())
+		add("stack", o.stackLine())
+	}
+	if o.Samples > 1 {
+		add("samples", (&Tree{Children: o.Tree}).String())
+	}
+	add("advice", o.Advice)
+	if v := o.Victims; v.Count > 0 {
+		attrs = append(attrs, slog.Int("victims", v.Count), slog.String("victim_time", v.Total.String()), slog.Int("victims_estimated", v.Estimated))
+		if len(v.Worst) > 0 {
+			add("worst", v.Worst[0].String())
+		}
+	}
+	if s := o.Suppressed; s != nil {
+		attrs = append(attrs, slog.Int("suppressed", s.Count), slog.String("suppressed_held", s.Held.String()),
+			slog.String("suppressed_victim_time", s.Victims.String()))
+	}
+	if o.Lateness > Millis(time.Millisecond) {
+		add("watchdog_late", o.Lateness.String())
+	}
+	return attrs
+}
+
+// stackLine is the innermost frames in one line.
+func (o *Overrun) stackLine() string {
+	line := ""
+	for i, f := range o.Stack {
+		if i == 16 {
+			return line + " < ..."
+		}
+		if i > 0 {
+			line += " < "
+		}
+		line += f.String()
+	}
+	return line
+}
+
+func (v Victim) String() string {
+	who := v.Route
+	if v.RequestID != "" {
+		who += " " + v.RequestID
+	}
+	return who + " +" + v.Delay.String()
+}

@@ -1,0 +1,155 @@
+package watchdog
+
+// The stage of the scenario tests: an engine with real sockets whose
+// connections send one word, the name of a route, and get its answer.
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"tafe/loop"
+)
+
+const testBudget = 10 * time.Millisecond
+
+// stage is a running engine with a watchdog.
+type stage struct {
+	t      testing.TB
+	engine *loop.Engine
+	dog    *Watchdog
+	log    *safeBuffer
+	addr   string
+	routes map[string]func(*loop.Task)
+	names  map[string]*string
+}
+
+type safeBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (s *safeBuffer) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(p)
+}
+
+func (s *safeBuffer) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
+}
+
+func newStage(t testing.TB, loops int, config Config, routes map[string]func(*loop.Task)) *stage {
+	t.Helper()
+	if procs := runtime.GOMAXPROCS(0); procs < loops+1 {
+		runtime.GOMAXPROCS(loops + 1)
+		t.Cleanup(func() { runtime.GOMAXPROCS(procs) })
+	}
+	s := &stage{t: t, log: &safeBuffer{}, routes: routes, names: map[string]*string{}}
+	for name := range routes {
+		s.names[name] = &name
+	}
+	config.Log = slog.New(slog.NewTextHandler(s.log, nil))
+	s.dog = New(config)
+	var err error
+	s.engine, err = loop.Start(loop.Config{
+		Addr: "127.0.0.1:0", Loops: loops, Log: config.Log, Observe: s.dog.Observe,
+		Limits: loop.Limits{SliceBudget: testBudget},
+		Open:   func(*loop.Conn) loop.Handler { return &line{stage: s} },
+	})
+	require.NoError(t, err)
+	s.addr = s.engine.Addr().String()
+	s.dog.Start()
+	t.Cleanup(s.stop)
+	return s
+}
+
+func (s *stage) stop() {
+	s.dog.Stop()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	require.NoError(s.t, s.engine.Stop(ctx))
+}
+
+// line is one connection; a request is "route id\n".
+type line struct {
+	stage *stage
+	c     *loop.Conn
+	route string
+	id    string
+}
+
+func (h *line) Data(c *loop.Conn) {
+	in := c.Input()
+	end := bytes.IndexByte(in, '\n')
+	if end < 0 {
+		return
+	}
+	route, id, _ := strings.Cut(string(in[:end]), " ")
+	c.Consume(end + 1)
+	if _, err := c.Loop().Start(&line{stage: h.stage, c: c, route: route, id: id}); err != nil {
+		c.Close()
+	}
+}
+func (h *line) Timeout(c *loop.Conn)     { c.Close() }
+func (h *line) Closed(*loop.Conn, error) {}
+
+var getMethod = "GET"
+
+func (h *line) Run(t *loop.Task) {
+	t.Describe(h.stage.names[h.route], &getMethod, []byte("/"+h.route), []byte(h.id), nil, h.c)
+	if run := h.stage.routes[h.route]; run != nil {
+		run(t)
+	}
+	d := t.Delayed()
+	h.c.Write(fmt.Appendf(nil, "%s %d %d\n", h.id, d.Total, d.Overrun))
+}
+
+func (h *line) Done(*loop.Task, error) {}
+
+// call makes one request on a connection of its own and waits for the answer.
+func (s *stage) call(route, id string) string {
+	conn, err := net.Dial("tcp", s.addr)
+	require.NoError(s.t, err)
+	defer func() { _ = conn.Close() }()
+	_, err = io.WriteString(conn, route+" "+id+"\n")
+	require.NoError(s.t, err)
+	_ = conn.SetReadDeadline(time.Now().Add(30 * time.Second))
+	answer, err := bufio.NewReader(conn).ReadString('\n')
+	require.NoError(s.t, err)
+	return strings.TrimSpace(answer)
+}
+
+// settled waits until the overruns that have ended are closed records.
+func (s *stage) settled() []Overrun {
+	s.t.Helper()
+	require.Eventually(s.t, func() bool {
+		for _, ln := range s.dog.lanes() {
+			ln.mu.Lock()
+			open := len(ln.ended) > 0
+			for _, e := range ln.ledger.entries {
+				open = open || !e.settled
+			}
+			ln.mu.Unlock()
+			if open {
+				return false
+			}
+		}
+		return true
+	}, 10*time.Second, time.Millisecond)
+	s.dog.Stop()
+	return s.dog.Recent()
+}

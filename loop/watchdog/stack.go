@@ -1,0 +1,206 @@
+package watchdog
+
+// Frames of a stack: whose code each one is, which of them answers for the
+// time, and how several stacks of one overrun merge into a tree. It does not
+// know how stacks are taken.
+
+import (
+	"fmt"
+	"hash/fnv"
+	"path/filepath"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"sync"
+)
+
+// Frame is one function call of a stack.
+type Frame struct {
+	Func string `json:"func"` // with its package path
+	File string `json:"file"`
+	Line int    `json:"line"`
+}
+
+// String is "pkg.Func (file.go:12)".
+func (f Frame) String() string {
+	return shortFunc(f.Func) + " (" + filepath.Base(f.File) + ":" + strconv.Itoa(f.Line) + ")"
+}
+
+// shortFunc cuts the directories off a function's package path.
+func shortFunc(name string) string {
+	cut := strings.IndexByte(name, '[') // type arguments have slashes too
+	if cut < 0 {
+		cut = len(name)
+	}
+	return name[strings.LastIndexByte(name[:cut], '/')+1:]
+}
+
+// packageOf is the import path of a function.
+func packageOf(name string) string {
+	dir := strings.LastIndexByte(strings.SplitN(name, "[", 2)[0], '/')
+	if dot := strings.IndexByte(name[dir+1:], '.'); dot >= 0 {
+		return name[:dir+1+dot]
+	}
+	return name
+}
+
+type owner uint8
+
+const (
+	ownerRuntime   owner = iota // the Go runtime and its kin
+	ownerLibrary                // the standard library
+	ownerFramework              // tafe itself
+	ownerHandler                // everything else: what a route runs
+)
+
+// framework lists the packages whose frames stand between the loop and the
+// handler, or between the handler and its wait.
+var framework = map[string]bool{
+	"tafe/loop": true, "tafe/httpparse": true, "tafe/app": true, "tafe/app/middleware": true,
+}
+
+// modulePaths are the modules of this binary: what is in one of them is not
+// the standard library, whatever its name looks like.
+var modulePaths = sync.OnceValue(func() []string {
+	paths := []string{"tafe"}
+	if info, ok := debug.ReadBuildInfo(); ok {
+		paths = append(paths, info.Main.Path)
+		for _, d := range info.Deps {
+			paths = append(paths, d.Path)
+		}
+	}
+	return paths
+})
+
+func ownerOf(f Frame) owner {
+	pkg := packageOf(f.Func)
+	switch {
+	case framework[pkg]:
+		return ownerFramework
+	case pkg == "main":
+		return ownerHandler
+	case pkg == "runtime", pkg == "iter", strings.HasPrefix(pkg, "runtime/"), strings.HasPrefix(pkg, "internal/runtime/"):
+		return ownerRuntime
+	}
+	first, _, _ := strings.Cut(pkg, "/")
+	if strings.Contains(first, ".") {
+		return ownerHandler
+	}
+	for _, m := range modulePaths() {
+		if m != "" && (pkg == m || strings.HasPrefix(pkg, m+"/")) {
+			return ownerHandler
+		}
+	}
+	return ownerLibrary
+}
+
+// trim drops what every task has in common from the root of a stack: the
+// frames of the loop below the handler's first one.
+func trim(frames []Frame) []Frame {
+	end := len(frames)
+	for end > 0 && ownerOf(frames[end-1]) != ownerHandler && ownerOf(frames[end-1]) != ownerLibrary {
+		end--
+	}
+	if end == 0 {
+		return frames
+	}
+	return frames[:end]
+}
+
+// culprit is the frame that answers for the time: the innermost call in a
+// handler's own code, or the innermost that is not the runtime's.
+func culprit(frames []Frame) Frame {
+	for _, want := range []owner{ownerHandler, ownerLibrary, ownerFramework, ownerRuntime} {
+		for _, f := range frames {
+			if ownerOf(f) == want {
+				return f
+			}
+		}
+	}
+	return Frame{}
+}
+
+// stackKey identifies the place in the code, however the leaf below it moves:
+// the chain of the handler's functions, the line of the innermost one, and why.
+func stackKey(v Verdict, frames []Frame) string {
+	h := fnv.New64a()
+	found := false
+	for _, f := range frames {
+		if ownerOf(f) != ownerHandler {
+			continue
+		}
+		if !found {
+			fmt.Fprintln(h, f.Line)
+		}
+		found = true
+		fmt.Fprintln(h, f.Func)
+	}
+	if !found {
+		for _, f := range frames {
+			fmt.Fprintln(h, f.Func)
+		}
+	}
+	fmt.Fprintln(h, v)
+	return strconv.FormatUint(h.Sum64(), 16)
+}
+
+// Folded is the stack as flame graph tools take it: root first, joined by
+// semicolons.
+func Folded(frames []Frame) string {
+	var b strings.Builder
+	for i := len(frames) - 1; i >= 0; i-- {
+		b.WriteString(strings.ReplaceAll(shortFunc(frames[i].Func), ";", ":"))
+		if i > 0 {
+			b.WriteByte(';')
+		}
+	}
+	return b.String()
+}
+
+// Tree is several stacks merged from the root.
+type Tree struct {
+	Frame    Frame   `json:"frame"`
+	Samples  int     `json:"samples"`
+	Children []*Tree `json:"children,omitempty"`
+}
+
+// add merges one stack, leaf first, into the tree below t.
+func (t *Tree) add(frames []Frame) {
+	t.Samples++
+	for i := len(frames) - 1; i >= 0; i-- {
+		t = t.child(frames[i])
+		t.Samples++
+	}
+}
+
+func (t *Tree) child(f Frame) *Tree {
+	for _, c := range t.Children {
+		if c.Frame.Func == f.Func && c.Frame.Line == f.Line {
+			return c
+		}
+	}
+	c := &Tree{Frame: f}
+	t.Children = append(t.Children, c)
+	return c
+}
+
+// String draws the tree; calls that never branch share a line.
+func (t *Tree) String() string {
+	var b strings.Builder
+	for _, c := range t.Children {
+		c.draw(&b, 0)
+	}
+	return b.String()
+}
+
+func (t *Tree) draw(b *strings.Builder, depth int) {
+	fmt.Fprintf(b, "%s%d %s", strings.Repeat("  ", depth), t.Samples, t.Frame)
+	for len(t.Children) == 1 && t.Children[0].Samples == t.Samples {
+		t = t.Children[0]
+		fmt.Fprintf(b, " > %s", t.Frame)
+	}
+	b.WriteByte('\n')
+	for _, c := range t.Children {
+		c.draw(b, depth+1)
+	}
+}

@@ -1,0 +1,230 @@
+package watchdog
+
+// Why a slice took so long: one word, from a goroutine's state and its stack.
+// How much of the time is the code's own is evidence.go's question.
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+)
+
+// Verdict is why a slice overran.
+type Verdict string
+
+// The verdicts. The last three lie outside the code that ran: they are counted
+// and never blamed on a route.
+const (
+	Spin         Verdict = "spin"          // it computed
+	Sleep        Verdict = "sleep"         // time.Sleep and its like
+	Lock         Verdict = "lock"          // a mutex, a condition, a wait group
+	Channel      Verdict = "channel"       // a channel operation or a select
+	Network      Verdict = "network"       // a socket, name resolution
+	File         Verdict = "file"          // a file or a pipe
+	Syscall      Verdict = "syscall"       // another system call; a child process
+	Cgo          Verdict = "cgo"           // C code
+	Unknown      Verdict = "unknown"       // it was over before it could be looked at
+	GC           Verdict = "gc"            // the garbage collector
+	Starved      Verdict = "cpu-starved"   // the kernel or the scheduler did not let it run
+	WatchdogLate Verdict = "watchdog-late" // the watchdog did not run either: the process was stopped
+)
+
+// Verdicts lists them all, for counters.
+var Verdicts = []Verdict{Spin, Sleep, Lock, Channel, Network, File, Syscall, Cgo, Unknown, GC, Starved, WatchdogLate}
+
+// Blames tells whether a verdict is a route's fault.
+func (v Verdict) Blames() bool { return v != GC && v != Starved && v != WatchdogLate }
+
+// advice is what the verdict suggests to who wrote the code.
+func (v Verdict) advice(asked uint64) string {
+	switch v {
+	case Spin:
+		if asked == 0 {
+			return "computes and never offers the loop: call YieldIfDue inside its loops, or Offload"
+		}
+		return fmt.Sprintf("asked YieldIfDue %d times, and then computed past the budget: ask more often", asked)
+	case Sleep:
+		return "sleeps the thread: Task.Sleep gives the loop back"
+	case Lock:
+		return "waits for a lock that another goroutine holds: shorten what is done under it, or Offload"
+	case Channel:
+		return "waits for a channel on the loop: use Park with Waker.Post, or Offload"
+	case Network:
+		return "waits for a socket on the loop: dial with the loop's Dialer, or Offload"
+	case File:
+		return "reads or writes a file on the loop: Offload"
+	case Syscall:
+		return "blocks in a system call: Offload"
+	case Cgo:
+		return "runs C code on the loop: Offload"
+	}
+	return ""
+}
+
+// judge reads one look's stack. onThread: an OS thread was running the
+// goroutine just before. tid is that thread, or 0.
+func judge(s shot, onThread bool, tid int) Verdict {
+	switch s.state {
+	case "running", "runnable", "preempted", "copystack":
+		if !onThread {
+			return Starved
+		}
+		if garbage(s.frames) {
+			return GC
+		}
+		if has(s.frames, "runtime.cgocall") {
+			return Cgo
+		}
+		return Spin
+	case "syscall":
+		return judgeSyscall(s.frames, tid)
+	case "sleep":
+		return Sleep
+	}
+	switch {
+	case strings.HasPrefix(s.state, "GC "), strings.HasPrefix(s.state, "garbage"),
+		s.state == "wait for GC cycle", garbage(s.frames):
+		return GC
+	case s.state == "IO wait":
+		return judgeIO(s.frames)
+	}
+	if v := judgeLibrary(s.frames); v != "" {
+		return v
+	}
+	switch {
+	case strings.HasPrefix(s.state, "chan"), strings.HasPrefix(s.state, "select"):
+		return Channel
+	case strings.HasPrefix(s.state, "sync."), strings.HasPrefix(s.state, "sema"):
+		return Lock
+	}
+	return Syscall
+}
+
+// garbage: the innermost frames belong to the collector.
+func garbage(frames []Frame) bool {
+	for _, f := range frames {
+		if ownerOf(f) != ownerRuntime {
+			return false
+		}
+		name := strings.TrimPrefix(f.Func, "runtime.")
+		for _, prefix := range []string{"gc", "(*gcWork)", "sweep", "(*mheap).reclaim", "deductSweepCredit", "bgscavenge", "GC"} {
+			if strings.HasPrefix(name, prefix) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func has(frames []Frame, prefix string) bool {
+	for _, f := range frames {
+		if strings.HasPrefix(f.Func, prefix) {
+			return true
+		}
+	}
+	return false
+}
+
+// judgeLibrary sees through the standard library: who waits for a name or an
+// answer there waits on a channel inside, and means the network.
+func judgeLibrary(frames []Frame) Verdict {
+	for _, f := range frames {
+		switch o := ownerOf(f); {
+		case o == ownerHandler || o == ownerFramework:
+			return ""
+		case o == ownerRuntime:
+			continue
+		}
+		pkg := packageOf(f.Func)
+		switch {
+		case pkg == "net" || strings.HasPrefix(pkg, "net/http") || strings.HasPrefix(pkg, "crypto/tls"):
+			return Network
+		case pkg == "os/exec" || strings.HasPrefix(f.Func, "os.(*Process)"):
+			return Syscall
+		case strings.HasPrefix(f.Func, "os.(*File)") || strings.HasPrefix(pkg, "io/fs"):
+			return File
+		}
+	}
+	return ""
+}
+
+func judgeIO(frames []Frame) Verdict {
+	if v := judgeLibrary(frames); v != "" {
+		return v
+	}
+	return Network
+}
+
+// judgeSyscall tells apart what the thread is inside the kernel for: by the
+// library above it, or else by the descriptor it was given.
+func judgeSyscall(frames []Frame, tid int) Verdict {
+	for _, f := range frames {
+		if strings.HasPrefix(f.Func, "runtime.cgocall") || strings.Contains(f.Func, "._Cfunc_") {
+			return Cgo
+		}
+		if f.Func == "syscall.Nanosleep" || strings.HasSuffix(f.Func, "/unix.Nanosleep") || strings.HasSuffix(f.Func, "/unix.ClockNanosleep") {
+			return Sleep
+		}
+	}
+	if v := judgeLibrary(frames); v != "" {
+		return v
+	}
+	for _, f := range frames {
+		if o := ownerOf(f); o == ownerHandler && packageOf(f.Func) != "golang.org/x/sys/unix" {
+			break
+		}
+		if fileCall(f.Func) {
+			return File
+		}
+	}
+	return judgeDescriptor(tid)
+}
+
+// fileCall: a function of package syscall or unix that only files have, or one
+// of package os.
+func fileCall(name string) bool {
+	if strings.HasPrefix(name, "os.") {
+		return true
+	}
+	pkg, call, ok := strings.Cut(shortFunc(name), ".")
+	if !ok || pkg != "syscall" && pkg != "unix" {
+		return false
+	}
+	switch call {
+	case "Open", "Openat", "Fsync", "Fdatasync", "Sync", "Syncfs", "Pread", "Pwrite", "Stat", "Lstat", "Fstat", "Fstatat", "Getdents",
+		"ReadDirent", "Rename", "Renameat", "Unlink", "Unlinkat", "Mkdir", "Truncate", "Ftruncate", "Fallocate", "Flock", "Statfs", "Readlink":
+		return true
+	}
+	return false
+}
+
+// judgeDescriptor asks the kernel which call the thread is in and what its
+// first argument, as a descriptor, is.
+func judgeDescriptor(tid int) Verdict {
+	if tid == 0 {
+		return Syscall
+	}
+	call, err := os.ReadFile("/proc/self/task/" + strconv.Itoa(tid) + "/syscall")
+	if err != nil {
+		return Syscall
+	}
+	fields := strings.Fields(string(call))
+	if len(fields) < 2 || !descriptorCalls[fields[0]] {
+		return Syscall
+	}
+	fd, err := strconv.ParseUint(strings.TrimPrefix(fields[1], "0x"), 16, 31)
+	if err != nil {
+		return Syscall
+	}
+	target, err := os.Readlink("/proc/self/fd/" + strconv.FormatUint(fd, 10))
+	switch {
+	case err != nil:
+		return Syscall
+	case strings.HasPrefix(target, "socket:"):
+		return Network
+	case strings.HasPrefix(target, "pipe:"), strings.HasPrefix(target, "/"):
+		return File
+	}
+	return Syscall
+}

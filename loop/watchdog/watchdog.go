@@ -1,0 +1,141 @@
+package watchdog
+
+// Watchdog: configuration, start and stop, and what others may ask it.
+
+import (
+	"io"
+	"log/slog"
+	"math"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"tafe/loop"
+)
+
+// Config is what a Watchdog is made of. The zero value works: overruns go to
+// slog.Default.
+type Config struct {
+	Log *slog.Logger
+	// Sink, if not nil, gets every closed overrun as a line of JSON, at most
+	// SinkMax a second (default 50), from the watchdog's own goroutine.
+	Sink    io.Writer
+	SinkMax int
+	// ReportsMax bounds log records a minute; default 30. What is beyond it is
+	// counted and summed up.
+	ReportsMax int
+	// QuietMin is for how long the same stack is not reported again; it doubles
+	// with each report up to QuietMax. Defaults 10 s, 10 min.
+	QuietMin, QuietMax time.Duration
+	// RecentMax is how many closed overruns are kept for Recent; default 256.
+	RecentMax int
+	// RecorderRuns is how many slices the flight recorder keeps for each loop;
+	// default 32768, 40 bytes each.
+	RecorderRuns int
+}
+
+func (c Config) withDefaults() Config {
+	orInt := func(p *int, v int) {
+		if *p <= 0 {
+			*p = v
+		}
+	}
+	orInt(&c.SinkMax, 50)
+	orInt(&c.ReportsMax, 30)
+	orInt(&c.RecentMax, 256)
+	orInt(&c.RecorderRuns, 32768)
+	if c.QuietMin <= 0 {
+		c.QuietMin = 10 * time.Second
+	}
+	if c.QuietMax <= 0 {
+		c.QuietMax = 10 * time.Minute
+	}
+	if c.Log == nil {
+		c.Log = slog.Default()
+	}
+	return c
+}
+
+// Watchdog watches the loops that were given to Observe. Its methods may be
+// called by any goroutine.
+type Watchdog struct {
+	config Config
+	desk   *desk
+
+	mu     sync.Mutex
+	watch  []*lane
+	begun  bool
+	lastID atomic.Uint64
+
+	// Of the sampler's thread.
+	instruments instruments
+	camera      camera
+	latest      Histogram    // its lateness
+	tick        atomic.Int64 // its period, ns
+	due         atomic.Int64 // when it wants to wake; MaxInt64 while it is awake
+	stall       atomic.Int64 // lateness in all, ns
+	lateness    atomic.Int64 // of the last wake, ns
+	missed      atomic.Uint64
+	stopping    atomic.Bool
+	stopped     chan struct{}
+}
+
+// New makes a watchdog that does nothing until Start.
+func New(config Config) *Watchdog {
+	w := &Watchdog{config: config.withDefaults(), instruments: newInstruments(), stopped: make(chan struct{})}
+	w.desk = newDesk(w.config)
+	w.due.Store(math.MaxInt64)
+	w.tick.Store(int64(5 * time.Millisecond))
+	return w
+}
+
+// Observe attaches the watchdog to a loop and returns what the loop shall
+// report to. It has the shape of loop.Config.Observe.
+func (w *Watchdog) Observe(l *loop.Loop) loop.Observer {
+	ln := newLane(w, l)
+	w.heed(l.Limits().SliceBudget)
+	w.mu.Lock()
+	w.watch = append(slices.Clone(w.watch), ln)
+	w.mu.Unlock()
+	return ln
+}
+
+func (w *Watchdog) lanes() []*lane {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.watch
+}
+
+// Start begins to watch. It wants one P more than there are loops
+// (GOMAXPROCS), or it wakes late when all of them are busy.
+func (w *Watchdog) Start() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.begun {
+		w.begun = true
+		go w.sample()
+	}
+}
+
+// Stop ends watching and closes the records that are open. The loops may run
+// on or have stopped.
+func (w *Watchdog) Stop() {
+	w.mu.Lock()
+	begun := w.begun
+	w.begun = true // and never again
+	w.mu.Unlock()
+	if begun {
+		w.stopping.Store(true)
+		<-w.stopped
+	}
+}
+
+// Recent returns the overruns that were closed last, newest first, with those
+// that are going on before them.
+func (w *Watchdog) Recent() []Overrun { return w.desk.recent() }
+
+// chores is what the sampler does once a second.
+func (w *Watchdog) chores() {
+	w.desk.chores(time.Now())
+}
