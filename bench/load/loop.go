@@ -188,18 +188,19 @@ func (l *loop) edges(now int64) {
 		l.answers, l.bytes = 0, 0
 		l.start = now
 		l.end = now + int64(l.plan.Window)
-		l.cpuStart = threadCPU()
 		if l.plan.AtStart != nil {
 			l.plan.AtStart()
 		}
+		l.cpuStart = threadCPU()
 	}
 	if l.measuring && now >= l.end {
+		cpu := threadCPU() - l.cpuStart
 		if l.plan.AtEnd != nil {
 			l.plan.AtEnd()
 		}
 		l.measuring, l.stopping = false, true
 		l.end = now
-		l.res = Result{Window: time.Duration(now - l.start), Answered: l.answers, BytesRead: l.bytes, CPU: threadCPU() - l.cpuStart}
+		l.res = Result{Window: time.Duration(now - l.start), Answered: l.answers, BytesRead: l.bytes, CPU: cpu}
 	}
 }
 

@@ -11,13 +11,15 @@ import (
 
 // Setting is what a server is started with.
 type Setting struct {
-	Root    string         // the bench folder
-	Dir     string         // a folder for the server's own files, empty at start
-	Listen  netip.AddrPort // where it serves
-	Admin   netip.AddrPort // tafe: its admin listener
-	Backend netip.AddrPort // the delay backend
-	Rounds  int            // rounds of computation that make a millisecond
-	Extra   []string       // further arguments that a case asks for
+	Root         string         // the bench folder
+	Dir          string         // a folder for the server's own files, empty at start
+	Listen       netip.AddrPort // where it serves
+	Admin        netip.AddrPort // tafe: its admin listener
+	Backend      netip.AddrPort // the delay backend
+	Rounds       int            // rounds of computation that make a millisecond
+	PythonRounds int            // the same for the Python peers
+	Extra        []string       // further arguments that a case asks for
+	Work         bool           // the case asks for /work and /hold
 }
 
 // Bin names a built program.
@@ -71,15 +73,36 @@ func goPeer(name, module, about string) Peer {
 	}
 }
 
+// tafeServe is the binary as its users run it.
+var tafeServe = Peer{
+	Name: "tafe", About: "the binary, one loop, watchdog on", Program: "bin/tafe", Install: "make build", Version: []string{"bin/tafe", "version"},
+	Command: func(s Setting) ([]string, []string, error) {
+		if s.Work {
+			return tafeWork(s, "inline"), nil, nil
+		}
+		return append([]string{s.Bin("tafe"), "serve", "--listen", s.Listen.String(), "--admin", s.Admin.String(), "--loops", "1"},
+			s.Extra...), nil, nil
+	},
+}
+
+// tafeWork starts the handlers /work and /hold, which the binary does not have, on the same packages.
+func tafeWork(s Setting, hold string) []string {
+	return append([]string{s.Bin("peer-tafe"), "--listen", s.Listen.String(), "--backend", s.Backend.String(),
+		"--rounds", strconv.Itoa(s.Rounds), "--hold", hold}, s.Extra...)
+}
+
+func tafePeer(name, about, hold string) Peer {
+	return Peer{
+		Name: name, About: about, Program: "bin/peer-tafe", Install: "make build", Version: tafeServe.Version,
+		Command: func(s Setting) ([]string, []string, error) { return tafeWork(s, hold), nil, nil },
+	}
+}
+
 // Peers are all servers, in the order in which reports show them.
 var Peers = []Peer{
-	{
-		Name: "tafe", About: "the binary, one loop", Program: "bin/tafe", Install: "make build", Version: []string{"bin/tafe", "version"},
-		Command: func(s Setting) ([]string, []string, error) {
-			return append([]string{s.Bin("tafe"), "serve", "--listen", s.Listen.String(), "--admin", s.Admin.String(), "--loops", "1"},
-				s.Extra...), nil, nil
-		},
-	},
+	tafeServe,
+	tafePeer("tafe-yield", "as tafe, the computation calls YieldIfDue every millisecond", "yield"),
+	tafePeer("tafe-offload", "as tafe, the computation runs on the offload pool", "offload"),
 	{
 		Name: "climit", About: "the physical limit: epoll, read, count empty lines, write a fixed answer", Program: "bin/climit",
 		Install: "apt-get install gcc libc6-dev",
@@ -92,6 +115,8 @@ var Peers = []Peer{
 	goPeer("nethttp", "", "http.Server and ServeMux, no timeouts"),
 	goPeer("hertz", "github.com/cloudwego/hertz", "server.New on netpoll"),
 	goPeer("nbio", "github.com/lesismal/nbio", "nbhttp.Engine, one poller, default pool"),
+	gevent,
+	apache,
 }
 
 // Find gives the peer of that name.

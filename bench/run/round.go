@@ -14,11 +14,12 @@ type Cores struct{ Server, Load int }
 
 // Bench is the state that the rounds of one benchmark share.
 type Bench struct {
-	Root   string
-	Cores  Cores
-	Rounds int // rounds of computation that make a millisecond
-	Warmup time.Duration
-	Window time.Duration
+	Root         string
+	Cores        Cores
+	Rounds       int // rounds of computation that make a millisecond, in Go
+	PythonRounds int // and in Python
+	Warmup       time.Duration
+	Window       time.Duration
 }
 
 // Case is one load that peers are measured under.
@@ -37,7 +38,7 @@ func (b *Bench) Play(c Case, p Peer, round int) (Sample, error) {
 		return Sample{}, err
 	}
 	defer os.RemoveAll(dir)
-	set := Setting{Root: b.Root, Dir: dir, Rounds: b.Rounds, Extra: c.Extra[p.Name]}
+	set := Setting{Root: b.Root, Dir: dir, Rounds: b.Rounds, PythonRounds: b.PythonRounds, Work: c.Backend, Extra: c.Extra[p.Name]}
 	for _, addr := range []*netip.AddrPort{&set.Listen, &set.Admin, &set.Backend} {
 		if *addr, err = FreeAddr(); err != nil {
 			return Sample{}, err

@@ -143,20 +143,18 @@ func (s *Server) RSS() (int64, error) {
 	return sum, nil
 }
 
-// tree lists a process and all its descendants.
+// tree lists a process and the descendants that main threads have forked: those of Apache, nginx and HAProxy. It is
+// asked in the middle of a run, and to look at all threads of all processes would take longer than a request may.
 func tree(root int) []int {
 	pids := []int{root}
 	for i := 0; i < len(pids); i++ {
-		lists, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pids[i]))
-		for _, list := range lists {
-			b, err := os.ReadFile(list)
-			if err != nil {
-				continue
-			}
-			for _, field := range strings.Fields(string(b)) {
-				if pid, err := strconv.Atoi(field); err == nil {
-					pids = append(pids, pid)
-				}
+		b, err := os.ReadFile(fmt.Sprintf("/proc/%[1]d/task/%[1]d/children", pids[i]))
+		if err != nil {
+			continue // it ended meanwhile
+		}
+		for field := range strings.FieldsSeq(string(b)) {
+			if pid, err := strconv.Atoi(field); err == nil {
+				pids = append(pids, pid)
 			}
 		}
 	}

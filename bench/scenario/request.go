@@ -56,3 +56,10 @@ func echo(bodyBytes int) load.Request {
 		bodyBytes, strings.Repeat("0123456789abcdef", (bodyBytes+15)/16)[:bodyBytes])
 	return load.Request{Name: "echo", Raw: []byte(raw), Status: 200, BodyBytes: int64(bodyBytes)}
 }
+
+// holder is the one request in a hundred that computes for 20 ms.
+func holder() load.Request {
+	r := get("hold", "/hold", doneBytes)
+	r.Share = 0.01
+	return r
+}

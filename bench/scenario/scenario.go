@@ -63,7 +63,31 @@ var All = number([]Scenario{
 		Question: "What does a connection cost?", Peers: speaking,
 		Cases: []run.Case{{Name: "connect, ask, close", Plan: load.Plan{Conns: 64, Reconnect: true, Seed: seed, Requests: []load.Request{closing()}}}},
 	},
+	{
+		Number: 5, Name: "seed", Title: "The seed experiment: three backend calls of 5 ms and 1 ms of work",
+		Question: "How does each server hold up, at the median and in the tail, when many requests wait for backends?",
+		Peers:    seedPeers, OfCapacity: []float64{0.3, 0.6, 0.9},
+		Cases: []run.Case{
+			waiting("16 concurrent", 16, get("work", "/work", doneBytes)),
+			waiting("64 concurrent", 64, get("work", "/work", doneBytes)),
+			waiting("256 concurrent", 256, get("work", "/work", doneBytes)),
+			waiting("512 concurrent", 512, get("work", "/work", doneBytes)),
+		},
+	},
+	{
+		Number: 6, Name: "holders", Title: "The same, and one request in a hundred holds the CPU for 20 ms",
+		Question: "What do the other ninety-nine pay?",
+		Peers:    []string{"tafe", "tafe-yield", "tafe-offload", "nethttp", "fasthttp", "gevent", "apache"}, OfCapacity: []float64{0.3, 0.6},
+		Cases: []run.Case{waiting("64 concurrent", 64, get("work", "/work", doneBytes), holder())},
+	},
 })
+
+// seedPeers are those of the seed experiment: the successor, Go's own servers, and the two that the original compared.
+var seedPeers = []string{"tafe", "nethttp", "fasthttp", "gevent", "apache"}
+
+func waiting(name string, conns int, requests ...load.Request) run.Case {
+	return run.Case{Name: name, Backend: true, Plan: load.Plan{Conns: conns, Seed: seed, Requests: requests}}
+}
 
 // number writes each scenario's name into its cases.
 func number(all []Scenario) []Scenario {

@@ -6,7 +6,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
+
+	"tafe/bench/run"
 )
 
 // findRoot walks up from the working directory to the bench folder: the one whose go.mod names this module.
@@ -27,29 +30,28 @@ func findRoot() (string, error) {
 }
 
 // build compiles the programs that the named peers need. What cannot be built is left out; Peer.Missing then names it.
-func build(root string, peers []string) error {
+func build(root string, peers []string, cases []run.Case) error {
 	if err := os.MkdirAll(filepath.Join(root, "bin"), 0o755); err != nil {
 		return err
 	}
 	if err := compile(root, "go", "build", "-o", "bin/peer", "./peers"); err != nil {
 		return err
 	}
-	for _, name := range peers {
-		switch name {
-		case "climit":
-			if _, err := exec.LookPath("cc"); err != nil {
-				continue
-			}
+	if slices.Contains(peers, "climit") {
+		if _, err := exec.LookPath("cc"); err == nil {
 			if err := compile(root, "cc", "-O2", "-o", "bin/climit", "peers/climit/climit.c"); err != nil {
-				return err
-			}
-		case "tafe":
-			if err := compile(filepath.Dir(root), "go", "build", "-o", "bench/bin/tafe", "./cmd/tafe"); err != nil {
 				return err
 			}
 		}
 	}
-	return nil
+	ofTafe := func(name string) bool { return strings.HasPrefix(name, "tafe") }
+	if !slices.ContainsFunc(peers, ofTafe) {
+		return nil
+	}
+	if slices.ContainsFunc(cases, func(c run.Case) bool { return c.Backend }) {
+		return compile(root, "go", "build", "-o", "bin/peer-tafe", "./peers/tafe")
+	}
+	return compile(filepath.Dir(root), "go", "build", "-o", "bench/bin/tafe", "./cmd/tafe")
 }
 
 func compile(dir string, argv ...string) error {

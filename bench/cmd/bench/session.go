@@ -1,0 +1,136 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+
+	"tafe/bench/peers/work"
+	"tafe/bench/report"
+	"tafe/bench/run"
+	"tafe/bench/scenario"
+)
+
+// session is one run of the program: what is played, and what came of it.
+type session struct {
+	bench     run.Bench
+	set       settings
+	scenarios []scenario.Scenario
+	peers     map[string][]run.Peer // by scenario
+	bar       progress
+	samples   []run.Sample
+	failures  []string
+	absent    []string // peers that are left out, with the line that installs them
+}
+
+// newSession builds what is needed and finds out who takes part.
+func newSession(set settings) (*session, error) {
+	if runtime.NumCPU() < 2 {
+		fmt.Fprintln(os.Stderr, "bench: only one core: server and generator share it, and the figures are of little worth")
+		set.serverCore, set.loadCore = 0, 0
+	}
+	root, err := findRoot()
+	if err != nil {
+		return nil, err
+	}
+	s := &session{set: set, peers: map[string][]run.Peer{}, bench: run.Bench{
+		Root: root, Cores: run.Cores{Server: set.serverCore, Load: set.loadCore},
+		Rounds: work.RoundsPerMilli(), PythonRounds: run.PythonRounds(root), Warmup: seconds(set.warmup), Window: seconds(set.seconds),
+	}}
+	for name := range strings.SplitSeq(set.scenarios, ",") {
+		sc, ok := scenario.Find(name)
+		if !ok {
+			return nil, fmt.Errorf("no scenario %q; there are %s", name, strings.Join(names(), ", "))
+		}
+		sc.Cases = slices.DeleteFunc(slices.Clone(sc.Cases), func(c run.Case) bool { return !strings.Contains(c.Name, set.cases) })
+		chosen := sc.Peers
+		if set.peers != "" {
+			chosen = strings.Split(set.peers, ",")
+		}
+		if err := s.take(sc, chosen); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
+
+// take adds a scenario with those of the chosen peers that are there, and notes how to install the others.
+func (s *session) take(sc scenario.Scenario, chosen []string) error {
+	if err := build(s.bench.Root, chosen, sc.Cases); err != nil {
+		return err
+	}
+	for _, name := range chosen {
+		p, ok := run.Find(name)
+		if !ok {
+			return fmt.Errorf("no peer %q", name)
+		}
+		if !slices.Contains(sc.Peers, name) {
+			fmt.Fprintf(os.Stderr, "%s takes no part in %s\n", name, sc.Name)
+			continue
+		}
+		if line := p.Missing(s.bench.Root); line != "" {
+			note := fmt.Sprintf("%s: not installed; %s", name, line)
+			if !slices.Contains(s.absent, note) {
+				s.absent = append(s.absent, note)
+				fmt.Fprintln(os.Stderr, note)
+			}
+			continue
+		}
+		s.peers[sc.Name] = append(s.peers[sc.Name], p)
+	}
+	s.scenarios = append(s.scenarios, sc)
+	s.bar.total += len(sc.Cases) * len(s.peers[sc.Name]) * s.set.rounds * (1 + len(sc.OfCapacity))
+	return nil
+}
+
+// play carries out everything. A peer that fails a round is noted and the others go on.
+func (s *session) play() {
+	for _, sc := range s.scenarios {
+		for _, c := range sc.Cases {
+			capacity := s.rounds(sc, c, nil)
+			for _, share := range sc.OfCapacity {
+				part := c
+				part.Name = fmt.Sprintf("%s, at %.0f%% of capacity", c.Name, 100*share)
+				rate := map[string]float64{}
+				for peer, most := range capacity {
+					rate[peer] = most * share
+				}
+				s.rounds(sc, part, rate)
+			}
+		}
+	}
+	s.bar.done()
+}
+
+// rounds plays one case, the peers in turn in each round, so that what drifts on the machine reaches all alike. It
+// gives the median rate of each. With rates the loop is open.
+func (s *session) rounds(sc scenario.Scenario, c run.Case, rate map[string]float64) map[string]float64 {
+	var samples []run.Sample
+	for round := range s.set.rounds {
+		for _, p := range s.peers[sc.Name] {
+			s.bar.show(fmt.Sprintf("%s, %s: %s, round %d", sc.Name, c.Name, p.Name, round+1))
+			if rate != nil {
+				if c.Plan.Rate = rate[p.Name]; c.Plan.Rate == 0 {
+					continue // its capacity is not known: it failed
+				}
+			}
+			sample, err := s.bench.Play(c, p, round)
+			if err != nil {
+				s.failures = append(s.failures, err.Error())
+				continue
+			}
+			samples = append(samples, sample)
+		}
+	}
+	s.samples = append(s.samples, samples...)
+	median := map[string]float64{}
+	for _, g := range report.Groups(samples) {
+		median[g.Peer] = g.Of(func(s run.Sample) float64 { return s.PerSecond }).Median
+	}
+	return median
+}
