@@ -77,6 +77,7 @@ type Conn struct {
 	check    time.Duration
 	drained  []drainWait
 	abrupt   bool // close without lingering
+	detached bool // the stream is off the loop; see Task.Detach
 }
 
 // drainWait is somebody who waits for the unsent bytes to fall to a bound.
@@ -240,6 +241,12 @@ func (l *Loop) flushDirty() {
 }
 
 func (c *Conn) flush() {
+	if c.detached {
+		if c.closing {
+			c.drop(nil)
+		}
+		return // what was written waits for Attach
+	}
 	out := c.out
 	if len(out) > 0 {
 		c.out = nil

@@ -2,7 +2,7 @@ package loop
 
 // Engine: the gnet adapter, and the only implementation of its EventHandler.
 // It turns reactors into Loops and gnet connections into Conns; gnet's types
-// do not leave this file.
+// leave neither this file nor enroll.go.
 
 import (
 	"context"
@@ -34,6 +34,9 @@ type Config struct {
 	// ConnMax bounds connections of all loops together; beyond it a connection is
 	// accepted and closed at once. 0: what the file descriptor limit leaves.
 	ConnMax int
+	// DialMax bounds the outbound connections of all loops together; beyond it a
+	// Dialer fails. 0: half of the file descriptors that ConnMax leaves.
+	DialMax int
 	// Shared lets other processes listen on the same address (SO_REUSEPORT).
 	Shared bool
 	// LockThreads ties each loop to an OS thread: per-thread CPU clocks for the
@@ -57,7 +60,9 @@ type Engine struct {
 	loops   []*Loop
 	byEvent sync.Map     // gnet.EventLoop -> *reactor
 	found   atomic.Int32 // reactors in byEvent
-	conns   atomic.Int64
+	conns   atomic.Int64  // accepted
+	dialed  atomic.Int64  // outbound, also those in the making
+	turn    atomic.Uint32 // whose loop the next dial of no task goes to
 	refused atomic.Uint64
 	ticked  chan struct{}
 	tick    sync.Once
@@ -74,9 +79,14 @@ func Start(config Config) (*Engine, error) {
 	if config.Log == nil {
 		config.Log = slog.Default()
 	}
-	if config.ConnMax <= 0 {
+	if config.ConnMax <= 0 || config.DialMax <= 0 {
 		limit := raiseFileLimit()
-		config.ConnMax = limit - fdReserve(limit)
+		if config.ConnMax <= 0 {
+			config.ConnMax = limit - fdReserve(limit)
+		}
+		if config.DialMax <= 0 {
+			config.DialMax = fdReserve(limit) / 2
+		}
 	}
 	addr, proto, err := claim(config.Addr, config.Shared)
 	if err != nil {
@@ -203,8 +213,7 @@ func (e *Engine) Addr() net.Addr { return e.addr }
 // Loops are the engine's loops; the slice must not be changed.
 func (e *Engine) Loops() []*Loop { return e.loops }
 
-// Conns is the number of open connections; Refused counts those closed at
-// once because of ConnMax.
+// Conns is the number of accepted connections that are open.
 func (e *Engine) Conns() int { return int(e.conns.Load()) }
 
 // Refused counts connections that ConnMax turned away.
@@ -276,6 +285,9 @@ func (l *Loop) Shutdown() {
 	l.closed = true
 	l.postMu.Unlock()
 	l.stopTasks()
+	for b := range l.detached {
+		b.conn.drop(ErrShutdown)
+	}
 }
 
 // reactor drives one Loop by one gnet event loop.
@@ -396,13 +408,15 @@ func (e *events) OnOpen(gc gnet.Conn) ([]byte, gnet.Action) {
 		}
 		gc.SetContext(r)
 		return nil, gnet.None
+	case *enrollment:
+		return nil, v.open(r, gc)
 	}
 	if e.conns.Add(1) > int64(e.config.ConnMax) {
 		e.conns.Add(-1)
 		e.refused.Add(1)
 		return nil, gnet.Close
 	}
-	c := r.loop.Open(&socket{gc: gc, reactor: r}, nil)
+	c := r.loop.Open(&socket{gc: gc, reactor: r, count: &e.conns}, nil)
 	gc.SetContext(c)
 	r.loop.enter()
 	c.handler = e.config.Open(c)
@@ -424,25 +438,11 @@ func (e *events) OnTraffic(gc gnet.Conn) gnet.Action {
 
 func (e *events) OnClose(gc gnet.Conn, err error) gnet.Action {
 	if c, ok := gc.Context().(*Conn); ok {
-		e.conns.Add(-1)
+		c.transport.(*socket).count.Add(-1)
 		c.Hangup(err)
 	}
 	return gnet.None
 }
-
-// socket is the Transport of a gnet connection.
-type socket struct {
-	gc      gnet.Conn
-	reactor *reactor
-}
-
-func (s *socket) Write(p []byte) (int, error) { return s.gc.Write(p) }
-func (s *socket) Unsent() int                 { return s.gc.OutboundBuffered() }
-func (s *socket) CloseWrite() error           { return unix.Shutdown(s.gc.Fd(), unix.SHUT_WR) }
-func (s *socket) Close() error                { return s.reactor.event.Close(s.gc) }
-func (s *socket) RemoteAddr() net.Addr        { return s.gc.RemoteAddr() }
-func (s *socket) LocalAddr() net.Addr         { return s.gc.LocalAddr() }
-func (s *socket) Fd() int                     { return s.gc.Fd() }
 
 // gnetLog passes gnet's own messages on: its errors are ours, its chatter is
 // debugging.

@@ -105,6 +105,7 @@ type Loop struct {
 	wheel        wheel
 	armed        int64 // clock time of the pending WakeAfter; never when none
 	conns        int
+	detached     map[*Bulk]struct{} // connections whose stream is off the loop
 	bufs         bufferPool
 	closed       bool
 	stats        Stats
@@ -310,7 +311,7 @@ func (l *Loop) mustBeOn() {
 // Current returns the task that the calling goroutine is, or nil when it is
 // not a task of this loop. Any goroutine; costs a few ns.
 func (l *Loop) Current() *Task {
-	if _, t, ok := l.slice.Load(); ok && t.g == getg() {
+	if _, t, ok := l.slice.Load(); ok && atomic.LoadPointer(&t.g) == getg() {
 		return t
 	}
 	return nil

@@ -141,7 +141,7 @@ func (l *Loop) take(r Runner) (*Task, error) {
 
 // coroutine runs one Runner after the other; between them the task is idle.
 func (t *Task) coroutine(yield func(struct{}) bool) {
-	t.g = getg()
+	atomic.StorePointer(&t.g, getg()) // Current may look from another loop
 	t.gid = goroutineID()
 	t.yield = yield
 	for {
@@ -170,6 +170,8 @@ func (t *Task) run() {
 			t.yield(struct{}{})
 		case unwind:
 			t.ended, t.broken = ErrShutdown, true
+		case *PanicError: // of a goroutine or task that worked for this one
+			t.ended = p.(error)
 		default:
 			t.ended = &PanicError{Value: p, Stack: debug.Stack()}
 		}

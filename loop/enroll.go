@@ -1,0 +1,115 @@
+package loop
+
+// Streams that enter a reactor after it has started, and that leave it alive:
+// the second half of the gnet adapter. It does not know what for.
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"sync/atomic"
+
+	"github.com/panjf2000/gnet/v2"
+	"golang.org/x/sys/unix"
+)
+
+// enroller is a Driver that takes streams.
+type enroller interface {
+	// Enroll hands stream to the loop, for good: also after an error it is closed
+	// here. opened is called on the loop with its Transport; the Conn it returns
+	// gets the stream's events, nil drops it. old is the Transport that the stream
+	// had before, nil for an outbound connection. Waits: for no loop's goroutine.
+	Enroll(stream net.Conn, old Transport, opened func(Transport) *Conn) error
+}
+
+// detacher is a Transport whose stream can leave its loop. Loop goroutine only.
+type detacher interface {
+	// Detach gives the stream away; the Transport is dead then, and no Hangup
+	// follows.
+	Detach() (net.Conn, error)
+	// Release tells that the stream ended where it was given to.
+	Release()
+}
+
+// socket is the Transport of a gnet connection.
+type socket struct {
+	gc      gnet.Conn
+	reactor *reactor
+	count   *atomic.Int64 // where the engine counts it
+}
+
+func (s *socket) Write(p []byte) (int, error) { return s.gc.Write(p) }
+func (s *socket) Unsent() int                 { return s.gc.OutboundBuffered() }
+func (s *socket) CloseWrite() error           { return unix.Shutdown(s.gc.Fd(), unix.SHUT_WR) }
+func (s *socket) Close() error                { return s.reactor.event.Close(s.gc) }
+func (s *socket) RemoteAddr() net.Addr        { return s.gc.RemoteAddr() }
+func (s *socket) LocalAddr() net.Addr         { return s.gc.LocalAddr() }
+func (s *socket) Fd() int                     { return s.gc.Fd() }
+
+// Detach duplicates the descriptor and lets gnet drop its own: no FIN is sent
+// while the duplicate lives.
+func (s *socket) Detach() (net.Conn, error) {
+	fd, err := unix.FcntlInt(uintptr(s.gc.Fd()), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("loop: detach: %w", err)
+	}
+	f := os.NewFile(uintptr(fd), "detached")
+	stream, err := net.FileConn(f) // duplicates once more
+	_ = f.Close()
+	if err != nil {
+		return nil, fmt.Errorf("loop: detach: %w", err)
+	}
+	s.gc.SetContext(nil) // OnClose has nothing to tell
+	_ = s.reactor.event.Close(s.gc)
+	return stream, nil
+}
+
+func (s *socket) Release() { s.count.Add(-1) }
+
+// enrollment is the context of a stream on its way into a reactor.
+type enrollment struct {
+	count  *atomic.Int64
+	opened func(Transport) *Conn
+	called bool // read after gnet's answer
+}
+
+func (r *reactor) Enroll(stream net.Conn, old Transport, opened func(Transport) *Conn) error {
+	count := &r.engine.dialed
+	if s, ok := old.(*socket); ok {
+		count = s.count
+	}
+	en := &enrollment{count: count, opened: opened}
+	answer, err := r.event.Enroll(gnet.NewContext(context.Background(), en), stream)
+	if err != nil {
+		_ = stream.Close()
+		return fmt.Errorf("loop: enroll: %w", err)
+	}
+	select {
+	case a := <-answer:
+		if a.Err != nil {
+			return fmt.Errorf("loop: enroll: %w", a.Err)
+		}
+		if !en.called {
+			return errors.New("loop: enroll: the poller refused the descriptor")
+		}
+		return nil
+	case <-r.engine.exited:
+		return ErrClosed
+	}
+}
+
+// open is OnOpen for an enrolled stream.
+func (en *enrollment) open(r *reactor, gc gnet.Conn) gnet.Action {
+	en.called = true
+	gc.SetContext(nil)
+	r.loop.enter()
+	defer r.loop.leave()
+	c := en.opened(&socket{gc: gc, reactor: r, count: en.count})
+	if c == nil {
+		return gnet.Close
+	}
+	gc.SetContext(c)
+	return gnet.None
+}
