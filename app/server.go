@@ -63,6 +63,13 @@ func (s *Server) hub(l *loop.Loop) *hub {
 	return s.hubs[l.ID()]
 }
 
+// Opener returns what opens connections of a on l, for a loop that no Server runs: a test's, with looptest. Registration
+// has ended with it. Call it once for a loop: what it returns is that loop's own.
+func (a *App) Opener(l *loop.Loop) func(*loop.Conn) loop.Handler {
+	a.freeze()
+	return newHub(a, l, time.Now).open
+}
+
 // App is what is served.
 func (s *Server) App() *App { return s.app }
 
