@@ -58,8 +58,8 @@ type Engine struct {
 	addr    net.Addr
 	gnet    gnet.Engine
 	loops   []*Loop
-	byEvent sync.Map     // gnet.EventLoop -> *reactor
-	found   atomic.Int32 // reactors in byEvent
+	byEvent sync.Map      // gnet.EventLoop -> *reactor
+	found   atomic.Int32  // reactors in byEvent
 	conns   atomic.Int64  // accepted
 	dialed  atomic.Int64  // outbound, also those in the making
 	turn    atomic.Uint32 // whose loop the next dial of no task goes to
