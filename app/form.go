@@ -1,5 +1,5 @@
-// This file owns forms: reading a urlencoded or multipart body into fields and files, and the bounds of both. How the body arrives is
-// body.go's matter; the query of the target is no form.
+// This file owns forms: reading a urlencoded or multipart body into fields and files, and the bounds of both. How the
+// body arrives is body.go's matter; the query of the target is no form.
 
 package app
 
@@ -14,8 +14,8 @@ import (
 	"tafe/httpparse"
 )
 
-// FormLimits bounds what a form may make the server keep, besides the route's bound on the body. Zero fields take the defaults;
-// beyond a bound the answer is 413.
+// FormLimits bounds what a form may make the server keep, besides the route's bound on the body. Zero fields take the
+// defaults; beyond a bound the answer is 413.
 type FormLimits struct {
 	Fields     int // fields that are no files; default 256
 	Files      int // default 16
@@ -94,9 +94,9 @@ type formResult struct {
 	err  error
 }
 
-// ParseForm reads the body, waiting for it, as application/x-www-form-urlencoded or multipart/form-data. Later calls return the
-// result of the first. The error is an *HTTPError, or that of the body, and can be returned as it is: 415 for
-// another Content-Type, 413 beyond a limit, 400 for a broken form.
+// ParseForm reads the body, waiting for it, as application/x-www-form-urlencoded or multipart/form-data. Later calls
+// return the result of the first. The error is an *HTTPError, or that of the body, and can be returned as it is: 415
+// for another Content-Type, 413 beyond a limit, 400 for a broken form.
 func (c *Context) ParseForm(limits FormLimits) (*Form, error) {
 	if known, ok := c.Get(formKey{}).(formResult); ok {
 		return known.form, known.err
@@ -116,8 +116,9 @@ func (c *Context) Form(name string) string {
 	return form.Value(name)
 }
 
-// MultipartReader reads the parts of a multipart/form-data body while they arrive: for uploads that are not to be held in memory. The
-// only bound is the route's on the body. Reads may wait, so they belong into the handler's own goroutine.
+// MultipartReader reads the parts of a multipart/form-data body while they arrive: for uploads that are not to be
+// held in memory. The only bound is the route's on the body. Reads may wait, so they belong into the handler's own
+// goroutine.
 func (c *Context) MultipartReader() (*multipart.Reader, error) {
 	boundary, err := formType(c.Header("Content-Type"))
 	if err == nil && boundary == "" {

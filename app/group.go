@@ -21,8 +21,8 @@ type registry struct {
 	middlewares []Middleware
 }
 
-// Group returns a group below g: its prefix follows g's, its middlewares run inside g's. The prefix is empty or begins with
-// '/', does not end with one, and may hold parameters.
+// Group returns a group below g: its prefix follows g's, its middlewares run inside g's. The prefix is empty or
+// begins with '/', does not end with one, and may hold parameters.
 func (g *registry) Group(prefix string, middlewares ...Middleware) *Group {
 	if prefix != "" {
 		if _, err := parsePattern(prefix); err != nil {
@@ -35,8 +35,8 @@ func (g *registry) Group(prefix string, middlewares ...Middleware) *Group {
 	return &Group{registry{g.router, g.prefix + prefix, slices.Concat(g.middlewares, middlewares)}}
 }
 
-// Use adds middlewares to the routes that g registers from now on. They run inside those that are there already, and do not see
-// requests that no route answers: that is for App.Use.
+// Use adds middlewares to the routes that g registers from now on. They run inside those that are there already, and
+// do not see requests that no route answers: that is for App.Use.
 func (g *Group) Use(middlewares ...Middleware) {
 	g.middlewares = append(g.middlewares, middlewares...)
 }
@@ -47,9 +47,9 @@ func (g *Group) Use(middlewares ...Middleware) {
 //	/users/{id}        one segment, not empty: c.Param("id")
 //	/files/{path...}   everything behind, possibly empty or with slashes
 //
-// Patterns are compared with the percent-decoded path, in which an escaped slash separates nothing. The most specific pattern that has
-// the method wins: from the left, static text before a parameter before a catch-all. A bad pattern, or one
-// that is taken, panics.
+// Patterns are compared with the percent-decoded path, in which an escaped slash separates nothing. The most specific
+// pattern that has the method wins: from the left, static text before a parameter before a catch-all. A bad pattern,
+// or one that is taken, panics.
 func (g *registry) Handle(method, pattern string, h Handler, opts ...RouteOption) {
 	g.router.add(method, g.prefix+pattern, h, g.middlewares, opts...)
 }

@@ -1,5 +1,5 @@
-// This file owns reading a JSON body into a value: what is refused, and how the refusal is worded for the client. How the body
-// arrives is body.go's matter, writing JSON response.go's.
+// This file owns reading a JSON body into a value: what is refused, and how the refusal is worded for the client. How
+// the body arrives is body.go's matter, writing JSON response.go's.
 
 package app
 
@@ -18,12 +18,14 @@ import (
 // jsonDepthMax bounds how deep arrays and objects nest: encoding/json would follow 10,000 levels.
 const jsonDepthMax = 64
 
-// BindJSON reads the whole body, waiting for it, and decodes it into v, a non-nil pointer. It is strict: one JSON value in UTF-8 under
-// a Content-Type of application/json or */*+json, with nothing behind it, no fields that v does not have, and at most 64
-// levels of nesting. Of two fields with the same name the last one counts, as encoding/json has it.
+// BindJSON reads the whole body, waiting for it, and decodes it into v, a non-nil pointer. It is strict: one JSON
+// value in UTF-8 under a Content-Type of application/json or */*+json, with nothing behind it, no fields that v does
+// not have, and at most 64 levels of nesting. Of two fields with the same name the last one counts, as encoding/json
+// has it.
 //
-// The error is an *HTTPError that a handler can return as it is. It tells the client what is wrong and where: 415 for another
-// Content-Type, 413 for a body beyond the route's limit, else 400. Values that were decoded before the error stay in v.
+// The error is an *HTTPError that a handler can return as it is. It tells the client what is wrong and where: 415 for
+// another Content-Type, 413 for a body beyond the route's limit, else 400. Values that were decoded before the error
+// stay in v.
 func (c *Context) BindJSON(v any) error {
 	if !isJSON(c.Header("Content-Type")) {
 		return &HTTPError{Status: 415, Message: "the body must be JSON (Content-Type: application/json)"}
@@ -35,8 +37,8 @@ func (c *Context) BindJSON(v any) error {
 	return decodeJSON(body, v)
 }
 
-// isJSON tells whether a Content-Type names JSON. A charset is of no meaning there (RFC 8259 section 11): only
-// UTF-8 may be claimed.
+// isJSON tells whether a Content-Type names JSON. A charset is of no meaning there (RFC 8259 section 11): only UTF-8
+// may be claimed.
 func isJSON(contentType string) bool {
 	mediaType, parameters, err := mime.ParseMediaType(contentType)
 	if err != nil {
@@ -90,7 +92,8 @@ func checkJSON(body []byte) error {
 	return nil
 }
 
-// explainJSON words an error of encoding/json for who wrote the body. What is wrong with v is the server's fault instead.
+// explainJSON words an error of encoding/json for who wrote the body. What is wrong with v is the server's fault
+// instead.
 func explainJSON(body []byte, err error) error {
 	var syntax *json.SyntaxError
 	var mismatch *json.UnmarshalTypeError

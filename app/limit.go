@@ -1,5 +1,5 @@
-// This file owns what a middleware may narrow while a request runs: its time and its body. What holds from the start is the route's
-// and the Options'.
+// This file owns what a middleware may narrow while a request runs: its time and its body. What holds from the start
+// is the route's and the Options'.
 
 package app
 
@@ -16,8 +16,8 @@ func (c *Context) LimitTime(d time.Duration) {
 	c.task.SetDeadline(d)
 }
 
-// LimitBody lowers the bound on the request body to n bytes, if it is above. Reading beyond it fails with a 413; where the client has
-// announced more, LimitBody returns that error itself.
+// LimitBody lowers the bound on the request body to n bytes, if it is above. Reading beyond it fails with a 413;
+// where the client has announced more, LimitBody returns that error itself.
 func (c *Context) LimitBody(n int64) error {
 	c.bodyMax = min(c.bodyMax, n)
 	if c.req.ContentLength > c.bodyMax {

@@ -1,5 +1,5 @@
-// This file owns the vocabulary of registration: Handler, Middleware, Route, the options of a route and the
-// grammar of patterns. It knows nothing of how a route is found (router.go) or of connections.
+// This file owns the vocabulary of registration: Handler, Middleware, Route, the options of a route and the grammar
+// of patterns. It knows nothing of how a route is found (router.go) or of connections.
 
 package app
 
@@ -9,17 +9,16 @@ import (
 	"time"
 )
 
-// A Handler answers one request. It runs as a task on the connection's loop and is written straight down: any
-// call on c may wait, and gives the loop to others meanwhile. What the handler computes between two waits
-// holds the loop.
+// A Handler answers one request. It runs as a task on the connection's loop and is written straight down: any call on
+// c may wait, and gives the loop to others meanwhile. What the handler computes between two waits holds the loop.
 //
-// A non-nil error answers the request as long as nothing was written (see HTTPError), and otherwise breaks
-// the connection off, so that the client sees the truncation. c and every view taken from it are invalid
-// once the handler has returned.
+// A non-nil error answers the request as long as nothing was written (see HTTPError), and otherwise breaks the
+// connection off, so that the client sees the truncation. c and every view taken from it are invalid once the handler
+// has returned.
 type Handler func(c *Context) error
 
-// A Middleware wraps a handler. It is called once per route when registration ends, never per request; what it
-// keeps is shared by all loops and must be safe for concurrent use.
+// A Middleware wraps a handler. It is called once per route when registration ends, never per request; what it keeps
+// is shared by all loops and must be safe for concurrent use.
 type Middleware func(next Handler) Handler
 
 // chain wraps h so that the first middleware is the outermost.
@@ -33,8 +32,8 @@ func chain(h Handler, middlewares []Middleware) Handler {
 // paramsMax bounds the parameters of one pattern; the values live in a fixed array in the Context.
 const paramsMax = 16
 
-// Route is one registered method and pattern with its limits. It does not change once the server listens, and may then be
-// read from any goroutine.
+// Route is one registered method and pattern with its limits. It does not change once the server listens, and may
+// then be read from any goroutine.
 type Route struct {
 	Method  string // "" answers every method
 	Pattern string // whole, with the prefixes of its groups
@@ -59,8 +58,8 @@ func Budget(d time.Duration) RouteOption {
 	return func(r *Route) { r.Budget = d }
 }
 
-// Timeout sets the time the handler has: after it the Context is cancelled, and answered with 503 if
-// nothing was written.
+// Timeout sets the time the handler has: after it the Context is cancelled, and answered with 503 if nothing was
+// written.
 func Timeout(d time.Duration) RouteOption {
 	mustBePositive("Timeout", int64(d))
 	return func(r *Route) { r.Timeout = d }

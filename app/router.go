@@ -27,8 +27,8 @@ type router struct {
 }
 
 // node is reached when the static text and the parameters on the way to it have been consumed. Since the number of
-// segments on that way is fixed, find visits a node at most once, however it backtracks: a path costs at
-// most one visit per node, and no path is worth attacking with.
+// segments on that way is fixed, find visits a node at most once, however it backtracks: a path costs at most one
+// visit per node, and no path is worth attacking with.
 type node struct {
 	prefix   string // static text between the parent and here
 	first    []byte // first byte of each child's prefix, in the order of children
@@ -44,8 +44,8 @@ type leaf struct {
 	allow  string // the value of Allow (RFC 9110 section 10.2.1)
 }
 
-// params holds the values captured on the way to a route; it is embedded in a Context. The values are views into the path
-// given to find.
+// params holds the values captured on the way to a route; it is embedded in a Context. The values are views into the
+// path given to find.
 type params struct {
 	names  []string // the route's
 	values [paramsMax][]byte
@@ -68,9 +68,9 @@ func (p *params) reset() {
 	p.names, p.n = nil, 0
 }
 
-// add registers h under method ("" for every method) and pattern, within middlewares, outermost first. It panics on a bad
-// pattern and on one that is already taken: both are mistakes of the program, and nothing can be served
-// before they are mended.
+// add registers h under method ("" for every method) and pattern, within middlewares, outermost first. It panics on a
+// bad pattern and on one that is already taken: both are mistakes of the program, and nothing can be served before
+// they are mended.
 func (r *router) add(method, pattern string, h Handler, middlewares []Middleware, opts ...RouteOption) *Route {
 	parts, err := parsePattern(pattern)
 	switch {
@@ -108,9 +108,9 @@ func (r *router) compose(outer []Middleware) {
 	}
 }
 
-// find returns the route for method and path, a path from cleanPath, and its parameters in p. Without one, allowed is the value of Allow
-// if the path exists for other methods, and empty if it does not exist. It allocates nothing, unless a miss has to merge the
-// methods of several patterns.
+// find returns the route for method and path, a path from cleanPath, and its parameters in p. Without one, allowed is
+// the value of Allow if the path exists for other methods, and empty if it does not exist. It allocates nothing,
+// unless a miss has to merge the methods of several patterns.
 //
 // HEAD is served by a route for GET where none is for HEAD. OPTIONS is listed in allowed always: the caller answers
 // it where no route does.
@@ -302,19 +302,20 @@ func mergeAllow(a, b string) string {
 	return strings.Join(slices.Compact(methods), ", ")
 }
 
-// An escaped slash is data, not a separator (RFC 3986 section 2.2): it stands as NUL in a path that is being matched, a byte that
-// no path can hold otherwise, since %00 is refused.
+// An escaped slash is data, not a separator (RFC 3986 section 2.2): it stands as NUL in a path that is being matched,
+// a byte that no path can hold otherwise, since %00 is refused.
 const escapedSlash = 0
 
 var errHiddenDots = &httpparse.Error{Status: 400, Reason: "hidden-dot-segment",
 	Detail: "the path has a dot segment next to an escaped slash"}
 
-// cleanPath returns raw, the path of a request target, percent-decoded and without dot segments, as find takes it. It is raw itself where there is
-// nothing to do, and else appended to scratch. After find, call restoreSlashes if the result is not raw.
+// cleanPath returns raw, the path of a request target, percent-decoded and without dot segments, as find takes it. It
+// is raw itself where there is nothing to do, and else appended to scratch. After find, call restoreSlashes if the
+// result is not raw.
 //
-// A broken escape, %00, and a path that climbs above the root are refused with a 400, also where the dots stand beside an escaped
-// slash: "..%2Fsecret" would be one harmless segment here, and a way out of the folder for who decodes it later.
-// The error is an *httpparse.Error.
+// A broken escape, %00, and a path that climbs above the root are refused with a 400, also where the dots stand
+// beside an escaped slash: "..%2Fsecret" would be one harmless segment here, and a way out of the folder for who
+// decodes it later. The error is an *httpparse.Error.
 func cleanPath(scratch, raw []byte) (path []byte, err error) {
 	if bytes.IndexByte(raw, '%') < 0 && !bytes.Contains(raw, []byte("/.")) {
 		return raw, nil
@@ -354,7 +355,8 @@ func hidesDots(path []byte) bool {
 	return false
 }
 
-// restoreSlashes puts escaped slashes back into a path from cleanPath, and so into the parameters that find cut from it.
+// restoreSlashes puts escaped slashes back into a path from cleanPath, and so into the parameters that find cut from
+// it.
 func restoreSlashes(path []byte) {
 	for {
 		i := bytes.IndexByte(path, escapedSlash)

@@ -1,5 +1,5 @@
-// This file owns the way of access log entries from the loops to a writer. How a line looks is accesslogformat.go's; opening, naming and
-// rotating files is the caller's.
+// This file owns the way of access log entries from the loops to a writer. How a line looks is accesslogformat.go's;
+// opening, naming and rotating files is the caller's.
 
 package middleware
 
@@ -17,8 +17,8 @@ import (
 // AccessLogOptions describe an access log. Zero fields take the defaults.
 type AccessLogOptions struct {
 	Format AccessLogFormat // default JSON
-	// BufferBytes bounds the entries that wait for the writer; default 4 MiB, some 20,000 entries. Beyond it they are dropped
-	// and counted. The log holds up to twice as much memory.
+	// BufferBytes bounds the entries that wait for the writer; default 4 MiB, some 20,000 entries. Beyond it they are
+	// dropped and counted. The log holds up to twice as much memory.
 	BufferBytes int
 	// FlushEvery is how long an entry waits at most, half a buffer permitting; default 500 ms.
 	FlushEvery time.Duration
@@ -65,8 +65,8 @@ func NewAccessLog(w io.Writer, o AccessLogOptions) *AccessLog {
 	return l
 }
 
-// Record takes a copy of the entry: it is meant for app.Options.AccessLog. Any goroutine; it never waits for the writer. After
-// Close entries are dropped.
+// Record takes a copy of the entry: it is meant for app.Options.AccessLog. Any goroutine; it never waits for the
+// writer. After Close entries are dropped.
 func (l *AccessLog) Record(e *app.Entry) {
 	l.mu.Lock()
 	before := len(l.pending)
@@ -193,7 +193,8 @@ func appendEntry(b []byte, e *app.Entry) []byte {
 	return b
 }
 
-// decodeEntry reads the first entry of b, which appendEntry made, and returns what follows. The texts are views into b.
+// decodeEntry reads the first entry of b, which appendEntry made, and returns what follows. The texts are views into
+// b.
 func decodeEntry(b []byte, e *app.Entry) []byte {
 	var numbers [entryNumbers]int64
 	for i := range numbers {

@@ -16,9 +16,11 @@ import (
 type AccessLogFormat uint8
 
 const (
-	// AccessLogJSON is an object per line. Times are RFC 3339 in UTC, durations in milliseconds; texts that are empty are left out.
+	// AccessLogJSON is an object per line. Times are RFC 3339 in UTC, durations in milliseconds; texts that are empty
+	// are left out.
 	AccessLogJSON AccessLogFormat = iota
-	// AccessLogCombined is the format that Apache and nginx call combined, with times in UTC. It has neither durations nor ids.
+	// AccessLogCombined is the format that Apache and nginx call combined, with times in UTC. It has neither
+	// durations nor ids.
 	AccessLogCombined
 )
 
@@ -66,8 +68,8 @@ func appendMillis(b []byte, d time.Duration) []byte {
 
 const hexDigits = "0123456789abcdef"
 
-// appendJSONText appends a field (RFC 8259 section 7), unless it is empty. Bytes that are no UTF-8 become U+FFFD, and so do
-// DEL and the control characters above it, which JSON would let through to a terminal.
+// appendJSONText appends a field (RFC 8259 section 7), unless it is empty. Bytes that are no UTF-8 become U+FFFD, and
+// so do DEL and the control characters above it, which JSON would let through to a terminal.
 func appendJSONText(b []byte, name, s string) []byte {
 	if s == "" {
 		return b

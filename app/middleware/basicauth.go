@@ -1,5 +1,5 @@
-// This file owns the Basic scheme (RFC 7617). It keeps no password, only keyed digests, and takes the same time for a wrong user as for a
-// wrong password.
+// This file owns the Basic scheme (RFC 7617). It keeps no password, only keyed digests, and takes the same time for a
+// wrong user as for a wrong password.
 
 package middleware
 
@@ -25,9 +25,9 @@ type basicAuth struct {
 
 type userKey struct{}
 
-// BasicAuth admits who names one of users with its password; others are answered 401 with a challenge for realm. Use it on
-// TLS alone: the password travels with every request. It panics without users, on a user's name that is empty or holds
-// a colon, and on a realm that no header can hold.
+// BasicAuth admits who names one of users with its password; others are answered 401 with a challenge for realm. Use
+// it on TLS alone: the password travels with every request. It panics without users, on a user's name that is empty
+// or holds a colon, and on a realm that no header can hold.
 func BasicAuth(realm string, users map[string]string) app.Middleware {
 	if len(users) == 0 {
 		panic("middleware: BasicAuth: no users")
@@ -63,8 +63,8 @@ func User(c *app.Context) string {
 	return user
 }
 
-// check compares digests under a key that nobody outside knows: neither the lookup of the user nor the comparison takes a time
-// that tells how much of a guess was right.
+// check compares digests under a key that nobody outside knows: neither the lookup of the user nor the comparison
+// takes a time that tells how much of a guess was right.
 func (a *basicAuth) check(authorization string) (user string, ok bool) {
 	scheme, encoded, found := strings.Cut(authorization, " ")
 	if !found || !strings.EqualFold(scheme, "Basic") || len(encoded) > credentialBytesMax {

@@ -4,9 +4,9 @@ package middleware
 
 import "tafe/app"
 
-// BodyLimit refuses request bodies beyond bytes, 0 or more, with 413: before the handler where the client announces the length,
-// and when the handler reads beyond it where it does not. It can only lower the bound of the route. For one
-// route the option app.BodyMax does the same, and can also raise it.
+// BodyLimit refuses request bodies beyond bytes, 0 or more, with 413: before the handler where the client announces
+// the length, and when the handler reads beyond it where it does not. It can only lower the bound of the route. For
+// one route the option app.BodyMax does the same, and can also raise it.
 func BodyLimit(bytes int64) app.Middleware {
 	if bytes < 0 {
 		panic("middleware: BodyLimit: the limit must not be negative")

@@ -1,5 +1,5 @@
-// This file owns a bound on the requests that are inside at once. It does not queue: who waits for a place would hold memory, and
-// a client that is told to come back can choose.
+// This file owns a bound on the requests that are inside at once. It does not queue: who waits for a place would hold
+// memory, and a client that is told to come back can choose.
 
 package middleware
 
@@ -9,8 +9,8 @@ import (
 	"tafe/app"
 )
 
-// Concurrency admits max requests, above 0, at a time, over all loops together; those beyond are answered 503 with Retry-After: 1. Each
-// call of Concurrency makes one budget, which all routes it surrounds share.
+// Concurrency admits max requests, above 0, at a time, over all loops together; those beyond are answered 503 with
+// Retry-After: 1. Each call of Concurrency makes one budget, which all routes it surrounds share.
 func Concurrency(max int) app.Middleware {
 	if max <= 0 {
 		panic("middleware: Concurrency: the limit must be above 0")

@@ -1,5 +1,5 @@
-// This file owns CORS, by which a server lets pages of other origins read its answers (Fetch standard, section 3.3). It protects nobody from
-// clients that are no browsers.
+// This file owns CORS, by which a server lets pages of other origins read its answers (Fetch standard, section 3.3).
+// It protects nobody from clients that are no browsers.
 
 package middleware
 
@@ -31,9 +31,10 @@ type cors struct {
 	methods, headers, expose, maxAge string
 }
 
-// CORS answers preflights of the allowed origins and marks the answers to their requests. What comes from other origins is
-// served like any request, without the marks: browsers keep the answer from the page. Give it to App.Use: a group does not
-// see the preflight, whose OPTIONS has no route of its own. It panics on options that contradict themselves.
+// CORS answers preflights of the allowed origins and marks the answers to their requests. What comes from other
+// origins is served like any request, without the marks: browsers keep the answer from the page. Give it to App.Use:
+// a group does not see the preflight, whose OPTIONS has no route of its own. It panics on options that contradict
+// themselves.
 func CORS(o CORSOptions) app.Middleware {
 	k := newCORS(o)
 	return func(next app.Handler) app.Handler {
@@ -55,8 +56,8 @@ func CORS(o CORSOptions) app.Middleware {
 	}
 }
 
-// mark sets the headers that every answer to origin carries. Where the answer depends on the origin, caches are told so
-// also when there was none.
+// mark sets the headers that every answer to origin carries. Where the answer depends on the origin, caches are told
+// so also when there was none.
 func (k *cors) mark(c *app.Context, origin string) (allowed bool) {
 	if k.any {
 		if origin != "" {
@@ -75,7 +76,8 @@ func (k *cors) mark(c *app.Context, origin string) (allowed bool) {
 	return true
 }
 
-// answerPreflight lists everything that is allowed, whatever was asked for: the same answer for all, fit to be cached.
+// answerPreflight lists everything that is allowed, whatever was asked for: the same answer for all, fit to be
+// cached.
 func (k *cors) answerPreflight(c *app.Context) {
 	c.SetHeader("Access-Control-Allow-Methods", k.methods)
 	if k.headers != "" {
@@ -110,8 +112,8 @@ func newCORS(o CORSOptions) *cors {
 	return k
 }
 
-// validOrigin tells whether a browser could send origin: scheme and host in lower case, a port only if it is not the scheme's, and nothing else.
-// "null" is refused: every sandboxed page is of that origin.
+// validOrigin tells whether a browser could send origin: scheme and host in lower case, a port only if it is not the
+// scheme's, and nothing else. "null" is refused: every sandboxed page is of that origin.
 func validOrigin(origin string) bool {
 	u, err := url.Parse(origin)
 	if err != nil || u.Scheme == "" || u.Host == "" || origin != u.Scheme+"://"+u.Host || origin != strings.ToLower(origin) {

@@ -1,5 +1,5 @@
-// Package middleware holds what many services want around their handlers. Each file is one middleware (or, for
-// the access log, one sink), built on nothing but the public face of package app, and none knows another:
+// Package middleware holds what many services want around their handlers. Each file is one middleware (or, for the
+// access log, one sink), built on nothing but the public face of package app, and none knows another:
 //
 //	requestid.go    tells the client the id of its request
 //	accesslog.go    writes a line per answer, on a goroutine of its own
@@ -14,7 +14,7 @@
 //
 // A panic needs no middleware: the server answers it with 500 and logs the handler's stack.
 //
-// Constructors panic where their arguments contradict themselves: they run once, before anything is served. What they return is safe
-// for all loops at once. Where the order matters: App.Use for what must see requests that no route takes
-// (CORS, Secure), and limits outside of what costs (RateLimit before BasicAuth).
+// Constructors panic where their arguments contradict themselves: they run once, before anything is served. What they
+// return is safe for all loops at once. Where the order matters: App.Use for what must see requests that no route
+// takes (CORS, Secure), and limits outside of what costs (RateLimit before BasicAuth).
 package middleware

@@ -9,8 +9,8 @@ import (
 	"tafe/app"
 )
 
-// AllowIP admits clients of the given networks and answers others with 403. The address is the connection's; behind
-// a proxy that is the proxy's. IPv4 addresses mapped into IPv6 count as IPv4. Without networks nobody is admitted.
+// AllowIP admits clients of the given networks and answers others with 403. The address is the connection's; behind a
+// proxy that is the proxy's. IPv4 addresses mapped into IPv6 count as IPv4. Without networks nobody is admitted.
 func AllowIP(networks ...netip.Prefix) app.Middleware {
 	networks = slices.Clone(networks)
 	for i, network := range networks {

@@ -16,11 +16,11 @@ import (
 type RateOptions struct {
 	Rate  float64 // tokens per second, above 0 and at most 1e9
 	Burst int     // tokens a full bucket holds, above 0
-	// Keys bounds how many buckets are kept; default 65536, some 100 bytes each. Beyond it the one that was not used for longest is
-	// forgotten, and full again if its client comes back.
+	// Keys bounds how many buckets are kept; default 65536, some 100 bytes each. Beyond it the one that was not used
+	// for longest is forgotten, and full again if its client comes back.
 	Keys int
-	// Key says whose bucket pays, in at most 256 bytes of which the rest does not count; "" is not limited. Default: the address of the
-	// connection, of IPv6 the first 64 bits, since that is what one customer is given.
+	// Key says whose bucket pays, in at most 256 bytes of which the rest does not count; "" is not limited. Default:
+	// the address of the connection, of IPv6 the first 64 bits, since that is what one customer is given.
 	Key func(c *app.Context) string
 }
 
@@ -29,8 +29,8 @@ const (
 	rateKeyBytesMax = 256
 )
 
-// RateLimit answers 429 with Retry-After to requests whose bucket is empty. All loops share the buckets. It panics
-// on a rate or burst out of bounds.
+// RateLimit answers 429 with Retry-After to requests whose bucket is empty. All loops share the buckets. It panics on
+// a rate or burst out of bounds.
 func RateLimit(o RateOptions) app.Middleware {
 	b := newBuckets(o)
 	base := time.Now()
@@ -92,8 +92,8 @@ type shard struct {
 	_           [64]byte // keeps neighbours' locks on other cache lines
 }
 
-// bucket is a token bucket as one number, the time at which it will be full again: it holds as many tokens as intervals fit between full
-// and the time one whole depth from now (this is the virtual scheduling of ITU-T I.371).
+// bucket is a token bucket as one number, the time at which it will be full again: it holds as many tokens as
+// intervals fit between full and the time one whole depth from now (this is the virtual scheduling of ITU-T I.371).
 type bucket struct {
 	key        string
 	full       int64

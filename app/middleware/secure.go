@@ -1,4 +1,5 @@
-// This file owns response headers that tell browsers to be careful. They are set before the handler runs, which may override each.
+// This file owns response headers that tell browsers to be careful. They are set before the handler runs, which may
+// override each.
 
 package middleware
 

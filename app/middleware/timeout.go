@@ -8,9 +8,9 @@ import (
 	"tafe/app"
 )
 
-// Timeout gives the handlers inside at most d, above 0, from when they are reached: then every wait of theirs fails with
-// context.DeadlineExceeded, and the client is answered 503 if nothing was written. An earlier deadline stays. A handler that
-// computes without waiting is not interrupted. For one route the option app.Timeout does the same.
+// Timeout gives the handlers inside at most d, above 0, from when they are reached: then every wait of theirs fails
+// with context.DeadlineExceeded, and the client is answered 503 if nothing was written. An earlier deadline stays. A
+// handler that computes without waiting is not interrupted. For one route the option app.Timeout does the same.
 func Timeout(d time.Duration) app.Middleware {
 	if d <= 0 {
 		panic("middleware: Timeout: the duration must be above 0")
