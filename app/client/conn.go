@@ -6,6 +6,7 @@ package client
 import (
 	"context"
 	"crypto/tls"
+	"io"
 	"net"
 	"syscall"
 	"time"
@@ -24,6 +25,7 @@ type conn struct {
 	seen      bool // by look: something has arrived
 	buffered  interface{ Buffered() int }
 	isTLS     bool
+	cut       bool  // TLS only: the stream below has ended
 	idleSince int64 // pool clock, ns
 	older     *conn // in the pool's list of idle connections
 	newer     *conn
@@ -100,12 +102,28 @@ func (x *exchange) dial() error {
 		return nil
 	}
 	_ = raw.SetDeadline(deadline)
-	secure := tls.Client(raw, h.tls)
+	secure := tls.Client(below{raw, c}, h.tls)
 	if err := secure.Handshake(); err != nil {
 		return x.dialFault(StageTLS, ctx, err)
 	}
 	c.Conn, c.isTLS = secure, true
 	return nil
+}
+
+// below is what a TLS connection reads from. crypto/tls takes an end of the
+// stream without close_notify for io.EOF; a body without a length would be cut
+// by anybody on the way (RFC 9112 section 9.8).
+type below struct {
+	net.Conn
+	above *conn
+}
+
+func (b below) Read(p []byte) (int, error) {
+	n, err := b.Conn.Read(p)
+	if err == io.EOF {
+		b.above.cut = true
+	}
+	return n, err
 }
 
 func (x *exchange) dialFault(stage Stage, ctx context.Context, err error) error {

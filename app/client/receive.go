@@ -199,7 +199,7 @@ func (x *exchange) receive(p []byte) int {
 	switch {
 	case n > 0 || err == nil:
 		return n // an error comes again
-	case err == io.EOF && x.body == byEnd:
+	case err == io.EOF && x.body == byEnd && !x.conn.cut:
 		x.complete(false)
 	case err == io.EOF:
 		x.fail(x.fault(StageBody, io.ErrUnexpectedEOF))

@@ -1,0 +1,35 @@
+//go:build !race
+
+package client
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// A request on a pooled connection allocates nothing, body included.
+func TestAllocations(t *testing.T) {
+	bodies := map[string]string{"by length": hello, "chunked": chunkedOf("5\r\nhello\r\n0\r\n\r\n")}
+	for why, wire := range bodies {
+		t.Run(why, func(t *testing.T) {
+			p := plain(t, wire)
+			c := newClient(t, Options{})
+			req := Request{URL: p.url("/path?query"), Headers: fields("Accept", "*/*", "X-Request-Id", "42")}
+			var resp Response
+			buf := make([]byte, 0, 100)
+			get := func() {
+				if err := c.Do(nil, nil, &req, &resp); err != nil {
+					t.Fatal(err)
+				}
+				var err error
+				if buf, err = resp.AppendBody(buf[:0], 100); err != nil || string(buf) != "hello" {
+					t.Fatal(err, string(buf))
+				}
+				resp.Close()
+			}
+			get()
+			require.Zero(t, testing.AllocsPerRun(200, get))
+		})
+	}
+}
