@@ -82,3 +82,14 @@ func (g Group) LoadBound() bool {
 	}
 	return 2*n > len(g.Samples)
 }
+
+// Disturbed tells that in most rounds other programs took part of the two cores.
+func (g Group) Disturbed() bool {
+	n := 0
+	for _, s := range g.Samples {
+		if s.Disturbed() {
+			n++
+		}
+	}
+	return 2*n > len(g.Samples)
+}

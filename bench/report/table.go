@@ -10,7 +10,7 @@ import (
 
 // Table prints one table for each case: medians over the rounds, with the spread of the CPU time, which is the figure
 // to compare by.
-func Table(w io.Writer, samples []run.Sample) {
+func Table(w io.Writer, r *Results) {
 	last := ""
 	var t *tabwriter.Writer
 	flush := func() {
@@ -18,8 +18,8 @@ func Table(w io.Writer, samples []run.Sample) {
 			_ = t.Flush()
 		}
 	}
-	bound := false
-	for _, g := range Groups(samples) {
+	bound, disturbed := false, false
+	for _, g := range Groups(r.Samples) {
 		if title := g.Scenario + ": " + g.Case; title != last {
 			flush()
 			last = title
@@ -31,6 +31,9 @@ func Table(w io.Writer, samples []run.Sample) {
 		mark := ""
 		if g.LoadBound() {
 			mark, bound = "*", true
+		}
+		if g.Disturbed() {
+			mark, disturbed = mark+"!", true
 		}
 		fmt.Fprintf(t, "%s\t%.2f\t(%.2f-%.2f)\t%.0f%s\t%.0f\t%.0f\t%.0f\t%.0f\t%.0f%%\t%.0f%%\t%.1f\t%d\t\n", g.Peer, cpu.Median, cpu.Min, cpu.Max,
 			g.Of(func(s run.Sample) float64 { return s.PerSecond }).Median, mark,
@@ -44,6 +47,39 @@ func Table(w io.Writer, samples []run.Sample) {
 	}
 	flush()
 	if bound {
-		fmt.Fprintln(w, "\n* the load generator was the bottleneck: compare CPU time per request, not throughput or latency")
+		fmt.Fprintln(w, "\n* the load generator was the bottleneck: compare CPU time per request, not rate or latency")
+	}
+	if disturbed {
+		fmt.Fprintln(w, "\n! other programs took more than a tenth of a core meanwhile: rate and latency are theirs too")
+	}
+}
+
+// Ratios prints one line for each case: two peers side by side, and how many times the first's figure the second's is.
+func Ratios(w io.Writer, r *Results, one, other string) {
+	byCase := map[string]map[string]Group{}
+	var order []string
+	for _, g := range Groups(r.Samples) {
+		name := g.Scenario + ": " + g.Case
+		if byCase[name] == nil {
+			byCase[name] = map[string]Group{}
+			order = append(order, name)
+		}
+		byCase[name][g.Peer] = g
+	}
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintf(t, "\n\tCPU us/req\t\t\tp99 us\t\t\t\n\t%[1]s\t%[2]s\t%[2]s/%[1]s\t%[1]s\t%[2]s\t%[2]s/%[1]s\terrors\t\n", one, other)
+	for _, name := range order {
+		a, b := byCase[name][one], byCase[name][other]
+		if len(a.Samples) == 0 || len(b.Samples) == 0 {
+			continue
+		}
+		cpu := func(g Group) float64 { return g.Of(func(s run.Sample) float64 { return s.CPUMicros }).Median }
+		p99 := func(g Group) float64 { return g.Of(Class(0, func(c run.Class) float64 { return c.P99 })).Median }
+		fmt.Fprintf(t, "%s\t%.2f\t%.2f\t%.2fx\t%.0f\t%.0f\t%.2fx\t%d\t\n", name, cpu(a), cpu(b), cpu(b)/cpu(a), p99(a), p99(b), p99(b)/p99(a),
+			a.ErrorCount()+b.ErrorCount())
+	}
+	_ = t.Flush()
+	for _, note := range r.notes() {
+		fmt.Fprintln(w, note)
 	}
 }

@@ -1,6 +1,7 @@
 package run
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -44,8 +45,9 @@ func (b *Bench) Play(c Case, p Peer, round int) (Sample, error) {
 			return Sample{}, err
 		}
 	}
+	var backend *Server
 	if c.Backend {
-		backend, err := Start([]string{set.Bin("peer"), "delay", "--listen", set.Backend.String(), "--ms", "5"}, nil, b.Cores.Load, set.Backend)
+		backend, err = Start([]string{set.Bin("peer"), "delay", "--listen", set.Backend.String(), "--ms", "5"}, nil, b.Cores.Load, set.Backend)
 		if err != nil {
 			return Sample{}, err
 		}
@@ -60,7 +62,7 @@ func (b *Bench) Play(c Case, p Peer, round int) (Sample, error) {
 		return Sample{}, err
 	}
 	defer server.Stop()
-	s, err := b.measure(c, server, set.Listen)
+	s, err := b.measure(c, server, backend, set.Listen)
 	if err != nil {
 		return Sample{}, fmt.Errorf("%s, %s, %s: %w (server said: %s)", c.Scenario, c.Name, p.Name, err, server.output)
 	}
@@ -68,22 +70,39 @@ func (b *Bench) Play(c Case, p Peer, round int) (Sample, error) {
 	return s, nil
 }
 
-// measure reads the server's clock at the edges of the generator's window.
-func (b *Bench) measure(c Case, server *Server, addr netip.AddrPort) (Sample, error) {
+// measure reads the clocks of server and backend at the edges of the generator's window.
+func (b *Bench) measure(c Case, server, backend *Server, addr netip.AddrPort) (Sample, error) {
 	plan := c.Plan
 	plan.Addr, plan.Warmup, plan.Window, plan.CPU = addr, b.Warmup, b.Window, b.Cores.Load
-	var start, end time.Duration
-	var startErr, endErr error
-	plan.AtStart = func() { start, startErr = server.CPU() }
-	plan.AtEnd = func() { end, endErr = server.CPU() }
+	var start, end clocks
+	plan.AtStart = func() { start = b.read(server, backend) }
+	plan.AtEnd = func() { end = b.read(server, backend) }
 	res, err := load.Run(plan)
 	if err != nil {
 		return Sample{}, err
 	}
-	if startErr != nil || endErr != nil {
-		return Sample{}, fmt.Errorf("read the server's CPU time: %v, %v", startErr, endErr)
+	if err := errors.Join(start.err, end.err); err != nil {
+		return Sample{}, fmt.Errorf("read the server's CPU time: %w", err)
 	}
-	s := newSample(res, plan.Rate, end-start)
+	s := newSample(res, plan.Rate, end.server-start.server)
+	ours := end.server - start.server + end.backend - start.backend + res.CPU
+	s.OtherBusy = max(0, float64(end.cores-start.cores-ours)/float64(res.Window))
 	s.RSS, err = server.RSS()
 	return s, err
+}
+
+// clocks are CPU times at one moment.
+type clocks struct {
+	server, backend time.Duration
+	cores           time.Duration // all that ran on the two cores
+	err             error
+}
+
+func (b *Bench) read(server, backend *Server) (c clocks) {
+	c.server, c.err = server.CPU()
+	if backend != nil {
+		c.backend, _ = backend.CPU()
+	}
+	c.cores = busy(b.Cores.Server, b.Cores.Load)
+	return c
 }

@@ -22,10 +22,12 @@ type Sample struct {
 	// CPUMicros is the server's CPU time, user and system, of all its processes, per right answer.
 	CPUMicros float64 `json:"server_cpu_micros_per_request"`
 	// ServerBusy and LoadBusy are shares of one core. A closed loop whose LoadBusy is near 1 measured the generator.
-	ServerBusy float64          `json:"server_busy"`
-	LoadBusy   float64          `json:"load_busy"`
-	RSS        int64            `json:"server_rss_bytes"`
-	Errors     map[string]int64 `json:"errors,omitempty"`
+	ServerBusy float64 `json:"server_busy"`
+	LoadBusy   float64 `json:"load_busy"`
+	// OtherBusy is what anything else took of the two cores, in cores: other programs, interrupts, a host that steals.
+	OtherBusy float64          `json:"other_busy"`
+	RSS       int64            `json:"server_rss_bytes"`
+	Errors    map[string]int64 `json:"errors,omitempty"`
 	// LateP99 is the generator's own lateness in an open loop, in microseconds.
 	LateP99 float64 `json:"load_late_p99_micros,omitempty"`
 	Classes []Class `json:"classes"`
@@ -52,6 +54,12 @@ const loadBound = 0.95
 func (s *Sample) LoadBound() bool {
 	return s.Rate == 0 && s.LoadBusy > loadBound && s.LoadBusy > s.ServerBusy
 }
+
+// disturbedFrom is the share of a core that others may take before a sample counts as disturbed.
+const disturbedFrom = 0.1
+
+// Disturbed tells that other programs ran on the two cores: latency and throughput are then theirs too.
+func (s *Sample) Disturbed() bool { return s.OtherBusy > disturbedFrom }
 
 func micros(ns int64) float64 { return float64(ns) / float64(time.Microsecond) }
 

@@ -15,6 +15,8 @@ type Scenario struct {
 	Cases    []run.Case
 	// OfCapacity, when set, plays each case open loop at these shares of what the same peer answers closed loop.
 	OfCapacity []float64
+	// Quick names the cases that the short run takes; empty takes all.
+	Quick []string
 }
 
 var allGo = []string{"tafe", "climit", "gnet", "fasthttp", "nethttp", "hertz", "nbio"}
@@ -66,7 +68,7 @@ var All = number([]Scenario{
 	{
 		Number: 5, Name: "seed", Title: "The seed experiment: three backend calls of 5 ms and 1 ms of work",
 		Question: "How does each server hold up, at the median and in the tail, when many requests wait for backends?",
-		Peers:    seedPeers, OfCapacity: []float64{0.3, 0.6, 0.9},
+		Peers:    seedPeers, OfCapacity: []float64{0.3, 0.6, 0.9}, Quick: []string{"64 concurrent"},
 		Cases: []run.Case{
 			waiting("16 concurrent", 16, get("work", "/work", doneBytes)),
 			waiting("64 concurrent", 64, get("work", "/work", doneBytes)),

@@ -1,5 +1,9 @@
 // Command bench measures tafe beside other servers on this machine.
 //
+//	bench quick      tafe beside net/http, at most five minutes: make bench
+//	bench all        every server and every scenario, with plots: make bench-all
+//	bench report F   draws index.html anew from F/results.json
+//	bench show F     prints its table
 //	bench run --scenario plaintext --peers tafe,gnet,fasthttp,nethttp,climit --rounds 5 --seconds 3
 //
 // Run it in the bench folder. It builds what it needs into bin/, starts every server afresh for each round, bound to one
@@ -13,7 +17,7 @@ import (
 )
 
 var commands = map[string]func(args []string) error{
-	"run": runScenarios,
+	"run": runChosen, "quick": runQuick, "all": runAll, "report": redraw, "show": show,
 }
 
 // errUsage is a mistake on the command line, already explained.
@@ -21,7 +25,7 @@ var errUsage = errors.New("usage")
 
 func main() {
 	if len(os.Args) < 2 || commands[os.Args[1]] == nil {
-		fmt.Fprintln(os.Stderr, "usage: bench run [flags]; bench run --help lists them")
+		fmt.Fprintln(os.Stderr, "usage: bench quick|all|run [flags], bench report|show FOLDER; bench run --help lists the flags")
 		os.Exit(2)
 	}
 	err := commands[os.Args[1]](os.Args[2:])

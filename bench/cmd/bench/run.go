@@ -1,11 +1,13 @@
 package main
 
 import (
-	"encoding/json"
 	"flag"
 	"fmt"
+	"io"
 	"os"
+	"path/filepath"
 	"strings"
+	"time"
 
 	"tafe/bench/report"
 	"tafe/bench/scenario"
@@ -14,22 +16,23 @@ import (
 // settings are the flags of a benchmark.
 type settings struct {
 	scenarios, peers, cases string
+	quick                   bool // only the cases that a scenario names for the short run
 	rounds                  int
 	seconds, warmup         float64
 	serverCore, loadCore    int
-	out                     string
+	dir                     string // where the report goes; empty: none
 }
 
 func (s *settings) register(flags *flag.FlagSet) {
-	flags.StringVar(&s.scenarios, "scenario", "plaintext,pipelined", "scenarios, separated by commas: "+strings.Join(names(), ", "))
-	flags.StringVar(&s.peers, "peers", "", "servers, separated by commas; empty takes all of the scenario")
-	flags.StringVar(&s.cases, "case", "", "only the cases whose name contains this")
-	flags.IntVar(&s.rounds, "rounds", 5, "rounds; the servers take turns in each")
-	flags.Float64Var(&s.seconds, "seconds", 3, "measured seconds of each round")
-	flags.Float64Var(&s.warmup, "warmup", 0.5, "seconds before them")
+	flags.IntVar(&s.rounds, "rounds", s.rounds, "rounds; the servers take turns in each")
+	flags.Float64Var(&s.seconds, "seconds", s.seconds, "measured seconds of each round")
+	flags.Float64Var(&s.warmup, "warmup", s.warmup, "seconds before them")
 	flags.IntVar(&s.serverCore, "server-core", 0, "core that servers are bound to")
 	flags.IntVar(&s.loadCore, "load-core", 1, "core that the generator and the delay backend are bound to")
-	flags.StringVar(&s.out, "out", "", "file for the raw samples, as JSON")
+	flags.StringVar(&s.scenarios, "scenario", s.scenarios, "scenarios, separated by commas: "+strings.Join(names(), ", "))
+	flags.StringVar(&s.peers, "peers", s.peers, "servers, separated by commas; empty takes all of the scenario")
+	flags.StringVar(&s.cases, "case", "", "only the cases whose name contains this")
+	flags.StringVar(&s.dir, "dir", s.dir, "folder for results.json and index.html; empty writes none")
 }
 
 func names() (all []string) {
@@ -39,30 +42,77 @@ func names() (all []string) {
 	return all
 }
 
-func runScenarios(args []string) error {
-	var set settings
-	flags := flag.NewFlagSet("bench run", flag.ContinueOnError)
+// runChosen plays what the flags say and prints a table.
+func runChosen(args []string) error {
+	return playWith("run", args, settings{scenarios: "plaintext,pipelined", rounds: 5, seconds: 3, warmup: 0.5}, report.Table)
+}
+
+// runQuick is make bench: tafe beside net/http, at most five minutes.
+func runQuick(args []string) error {
+	return playWith("quick", args, settings{
+		scenarios: "plaintext,pipelined,bodies,seed,holders", peers: "tafe,nethttp", quick: true,
+		rounds: 5, seconds: 0.8, warmup: 0.25, dir: filepath.Join("results", "tmp", "quick"),
+	}, func(w io.Writer, r *report.Results) { report.Ratios(w, r, "tafe", "nethttp") })
+}
+
+// runAll is make bench-all: everything, an hour.
+func runAll(args []string) error {
+	return playWith("all", args, settings{
+		scenarios: strings.Join(names(), ","), rounds: 5, seconds: 2, warmup: 0.5,
+		dir: filepath.Join("results", time.Now().UTC().Format("2006-01-02")),
+	}, report.Table)
+}
+
+func playWith(name string, args []string, set settings, show func(io.Writer, *report.Results)) error {
+	flags := flag.NewFlagSet("bench "+name, flag.ContinueOnError)
 	set.register(flags)
 	if err := flags.Parse(args); err != nil {
+		return errUsage
+	}
+	if set.rounds < 1 || set.seconds <= 0 || set.warmup < 0 {
+		fmt.Fprintln(os.Stderr, "bench: --rounds must be at least 1, --seconds more than 0, --warmup not negative")
 		return errUsage
 	}
 	s, err := newSession(set)
 	if err != nil {
 		return err
 	}
-	s.play()
-	report.Table(os.Stdout, s.samples)
-	if set.out != "" {
-		b, err := json.Marshal(s.samples)
-		if err != nil {
-			return err
-		}
-		if err := os.WriteFile(set.out, b, 0o644); err != nil {
-			return err
-		}
+	if err := s.play(); err != nil {
+		return err
+	}
+	show(os.Stdout, s.results())
+	if set.dir != "" {
+		fmt.Printf("\nThe report: %s\n", filepath.Join(s.dir(), "index.html"))
 	}
 	if len(s.failures) > 0 {
 		return fmt.Errorf("%d of the rounds failed; the first: %s", len(s.failures), s.failures[0])
 	}
+	return nil
+}
+
+// redraw writes index.html anew from a results.json.
+func redraw(args []string) error {
+	if len(args) != 1 {
+		fmt.Fprintln(os.Stderr, "usage: bench report FOLDER")
+		return errUsage
+	}
+	r, err := report.Load(filepath.Join(args[0], "results.json"))
+	if err != nil {
+		return err
+	}
+	return r.Save(args[0])
+}
+
+// show prints the table of a results.json.
+func show(args []string) error {
+	if len(args) != 1 {
+		fmt.Fprintln(os.Stderr, "usage: bench show FOLDER")
+		return errUsage
+	}
+	r, err := report.Load(filepath.Join(args[0], "results.json"))
+	if err != nil {
+		return err
+	}
+	report.Table(os.Stdout, r)
 	return nil
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -45,7 +46,9 @@ func newSession(set settings) (*session, error) {
 		if !ok {
 			return nil, fmt.Errorf("no scenario %q; there are %s", name, strings.Join(names(), ", "))
 		}
-		sc.Cases = slices.DeleteFunc(slices.Clone(sc.Cases), func(c run.Case) bool { return !strings.Contains(c.Name, set.cases) })
+		sc.Cases = slices.DeleteFunc(slices.Clone(sc.Cases), func(c run.Case) bool {
+			return !strings.Contains(c.Name, set.cases) || set.quick && len(sc.Quick) > 0 && !slices.Contains(sc.Quick, c.Name)
+		})
 		chosen := sc.Peers
 		if set.peers != "" {
 			chosen = strings.Split(set.peers, ",")
@@ -88,23 +91,60 @@ func (s *session) take(sc scenario.Scenario, chosen []string) error {
 	return nil
 }
 
-// play carries out everything. A peer that fails a round is noted and the others go on.
-func (s *session) play() {
+// play carries out everything, and saves the report after each scenario. A peer that fails a round is noted and the
+// others go on.
+func (s *session) play() error {
 	for _, sc := range s.scenarios {
 		for _, c := range sc.Cases {
-			capacity := s.rounds(sc, c, nil)
-			for _, share := range sc.OfCapacity {
-				part := c
-				part.Name = fmt.Sprintf("%s, at %.0f%% of capacity", c.Name, 100*share)
-				rate := map[string]float64{}
-				for peer, most := range capacity {
-					rate[peer] = most * share
-				}
-				s.rounds(sc, part, rate)
+			s.playCase(sc, c)
+		}
+		if s.set.dir != "" {
+			if err := s.results().Save(s.dir()); err != nil {
+				return err
 			}
 		}
 	}
 	s.bar.done()
+	return nil
+}
+
+// playCase plays a case as it is, and then at the scenario's shares of what each peer answered.
+func (s *session) playCase(sc scenario.Scenario, c run.Case) {
+	capacity := s.rounds(sc, c, nil)
+	for _, share := range sc.OfCapacity {
+		part := c
+		part.Name = fmt.Sprintf("%s, at %.0f%% of capacity", c.Name, 100*share)
+		rate := map[string]float64{}
+		for peer, most := range capacity {
+			rate[peer] = most * share
+		}
+		s.rounds(sc, part, rate)
+	}
+}
+
+func (s *session) dir() string {
+	if filepath.IsAbs(s.set.dir) {
+		return s.set.dir
+	}
+	return filepath.Join(s.bench.Root, s.set.dir)
+}
+
+// results is all that is known so far.
+func (s *session) results() *report.Results {
+	r := &report.Results{
+		Machine: run.Describe(), Absent: s.absent, Failures: s.failures, Samples: s.samples,
+		Setup: report.Setup{Rounds: s.set.rounds, WindowSeconds: s.set.seconds, WarmupSeconds: s.set.warmup,
+			ServerCore: s.set.serverCore, LoadCore: s.set.loadCore},
+	}
+	for _, sc := range s.scenarios {
+		r.Sections = append(r.Sections, report.Section{Name: sc.Name, Number: sc.Number, Title: sc.Title, Question: sc.Question})
+		for _, p := range s.peers[sc.Name] {
+			if !slices.ContainsFunc(r.Peers, func(i report.PeerInfo) bool { return i.Name == p.Name }) {
+				r.Peers = append(r.Peers, report.PeerInfo{Name: p.Name, About: p.About, Version: p.VersionOf(s.bench.Root)})
+			}
+		}
+	}
+	return r
 }
 
 // rounds plays one case, the peers in turn in each round, so that what drifts on the machine reaches all alike. It

@@ -1,0 +1,87 @@
+// Command peer-tafe serves the handlers of the seed experiment on tafe's packages: /work and /hold beside /plaintext, for
+// the binary of the project has no such routes. It is set up as the binary is: one loop, and the client of app/client.
+//
+//	peer-tafe --listen 127.0.0.1:8080 --backend 127.0.0.1:9000 --rounds N --hold inline|yield
+package main
+
+import (
+	"flag"
+	"fmt"
+	"net/http"
+	"os"
+
+	"tafe/app"
+	"tafe/app/client"
+	"tafe/bench/peers/work"
+)
+
+// handlers are the routes with what they share. All of it may be used from any loop.
+type handlers struct {
+	client *client.Client
+	url    string
+	rounds int
+}
+
+func main() {
+	listen := flag.String("listen", "127.0.0.1:8080", "address to serve")
+	backend := flag.String("backend", "127.0.0.1:9000", "address of the delay backend")
+	rounds := flag.Int("rounds", 0, "rounds of computation that make a millisecond; 0 measures")
+	hold := flag.String("hold", "inline", "how /hold computes: inline, or yield")
+	flag.Parse()
+	if *rounds == 0 {
+		*rounds = work.RoundsPerMilli()
+	}
+	h := &handlers{client: client.New(client.Options{ConnsPerHostMax: 4096, IdlePerHostMax: 4096}), url: "http://" + *backend + "/delay", rounds: *rounds}
+	holds := map[string]app.Handler{"inline": h.hold, "yield": h.holdYielding}
+	if holds[*hold] == nil {
+		fmt.Fprintf(os.Stderr, "peer-tafe: --hold %s is none of inline, yield\n", *hold)
+		os.Exit(2)
+	}
+	a := app.New(app.Options{})
+	a.Get("/plaintext", func(c *app.Context) error { return c.String(http.StatusOK, work.Plaintext) })
+	a.Get("/work", h.work)
+	a.Get("/hold", holds[*hold])
+	if _, err := app.Listen(a, app.ServerConfig{Addr: *listen, Loops: 1}); err != nil {
+		fmt.Fprintln(os.Stderr, "peer-tafe:", err)
+		os.Exit(1)
+	}
+	select {} // until SIGTERM, at once
+}
+
+// work asks the backend three times, one after the other, and computes for a millisecond.
+func (h *handlers) work(c *app.Context) error {
+	for range work.Calls {
+		if err := h.fetch(c); err != nil {
+			return app.Error(http.StatusBadGateway, err.Error())
+		}
+	}
+	return finish(c, work.Burn(h.rounds))
+}
+
+func (h *handlers) fetch(c *app.Context) error {
+	_, _, err := h.client.Get(c.Task(), nil, h.url, 1<<10)
+	return err
+}
+
+// hold is what a handler should not do: it keeps its loop for all of its computation.
+func (h *handlers) hold(c *app.Context) error { return finish(c, work.Burn(work.HoldMillis*h.rounds)) }
+
+// holdYielding computes as much, and offers the loop to others after every millisecond.
+func (h *handlers) holdYielding(c *app.Context) error {
+	var x uint64
+	for range work.HoldMillis {
+		x |= work.Burn(h.rounds)
+		if err := c.YieldIfDue(); err != nil {
+			return err
+		}
+	}
+	return finish(c, x)
+}
+
+// finish answers; the result decides the status, so that no compiler leaves the computation out.
+func finish(c *app.Context, result uint64) error {
+	if result == 0 {
+		return app.Error(http.StatusInternalServerError, "zero")
+	}
+	return c.String(http.StatusOK, work.Done)
+}

@@ -1,0 +1,110 @@
+package report
+
+import (
+	"cmp"
+	"html/template"
+	"math"
+	"slices"
+)
+
+// The curves' x axis stretches towards the tail: each nine takes the same room.
+const (
+	curveWidth, curveHeight = 480, 320
+	curveLeft, curveRight   = 52, 84
+	curveTop, curveBottom   = 30, 34
+	curveNines              = 3.0 // to 99.9%
+)
+
+// curves draws the latency of each peer over the percentile: all rounds together, microseconds, logarithmic.
+func curves(title string, groups []Group, class int) template.HTML {
+	type series struct {
+		peer   string
+		points [][2]float64 // nines, microseconds
+	}
+	var all []series
+	low, high := math.Inf(1), 0.0
+	for _, g := range groups {
+		points := g.percentiles(class)
+		if len(points) == 0 {
+			continue
+		}
+		all = append(all, series{g.Peer, points})
+		low, high = min(low, points[0][1]), max(high, points[len(points)-1][1])
+	}
+	d := newDrawing(curveWidth, curveHeight, title)
+	d.text(curveLeft, 18, "start", "title", title)
+	if len(all) == 0 {
+		d.text(curveWidth/2, curveHeight/2, "middle", "tick", "no samples")
+		return d.done()
+	}
+	low, high = low*0.8, high*1.25
+	right, bottom := float64(curveWidth-curveRight), float64(curveHeight-curveBottom)
+	x := func(nines float64) float64 { return curveLeft + nines/curveNines*(right-curveLeft) }
+	y := func(micros float64) float64 {
+		return bottom - math.Log(micros/low)/math.Log(high/low)*(bottom-curveTop)
+	}
+	for _, t := range logTicks(low, high) {
+		d.line(curveLeft, y(t), right, y(t), "grid")
+		d.text(curveLeft-6, y(t)+4, "end", "tick", duration(t))
+	}
+	for _, t := range []struct {
+		nines float64
+		name  string
+	}{{0, "0"}, {-math.Log10(0.5), "50%"}, {1, "90%"}, {2, "99%"}, {3, "99.9%"}} {
+		d.line(x(t.nines), bottom, x(t.nines), bottom+4, "axis")
+		d.text(x(t.nines), bottom+18, "middle", "tick", t.name)
+	}
+	d.line(curveLeft, bottom, right, bottom, "axis")
+	slices.SortFunc(all, func(a, b series) int {
+		return cmp.Compare(b.points[len(b.points)-1][1], a.points[len(a.points)-1][1])
+	})
+	ends := make([]float64, len(all))
+	for i, s := range all {
+		ends[i] = y(s.points[len(s.points)-1][1]) + 4
+	}
+	apart(ends, 13, bottom)
+	for i, s := range all {
+		screen := make([][2]float64, len(s.points))
+		for j, p := range s.points {
+			screen[j] = [2]float64{x(p[0]), y(p[1])}
+		}
+		d.path(screen, colour(s.peer), s.peer == "tafe", s.peer)
+		d.label(right+6, ends[i], colour(s.peer), s.peer)
+	}
+	return d.done()
+}
+
+// percentiles merges the histograms of all rounds and gives latency over nines, up to 99.9%.
+func (g Group) percentiles(class int) [][2]float64 {
+	counts := map[int64]int64{}
+	var total int64
+	for _, s := range g.Samples {
+		if class >= len(s.Classes) {
+			continue
+		}
+		for _, pair := range s.Classes[class].Histogram {
+			counts[pair[0]] += pair[1]
+			total += pair[1]
+		}
+	}
+	if total == 0 {
+		return nil
+	}
+	values := make([]int64, 0, len(counts))
+	for v := range counts {
+		values = append(values, v)
+	}
+	slices.Sort(values)
+	var points [][2]float64
+	var below int64
+	i := 0
+	for nines := 0.0; nines <= curveNines+1e-9; nines += 0.05 {
+		rank := min(total, int64(math.Ceil((1-math.Pow(10, -nines))*float64(total))))
+		for i < len(values)-1 && below+counts[values[i]] < max(rank, 1) {
+			below += counts[values[i]]
+			i++
+		}
+		points = append(points, [2]float64{nines, max(1, float64(values[i])/1e3)})
+	}
+	return points
+}
