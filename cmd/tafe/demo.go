@@ -42,7 +42,8 @@ const frontPageHTML = `<!DOCTYPE html>
 <html lang="en">
 <meta charset="utf-8">
 <title>tafe</title>
-<style>body{font:16px/1.5 system-ui,sans-serif;max-width:42em;margin:3em auto;padding:0 1em}code{background:#eee;padding:0 .2em}</style>
+<meta name="viewport" content="width=device-width">
+<style>:root{color-scheme:light dark}body{font:16px/1.5 system-ui,sans-serif;max-width:42em;margin:3em auto;padding:0 1em}code{background:#8882;padding:0 .2em}</style>
 <h1>tafe</h1>
 <p>An HTTP edge application server: handlers are straight-line code on event loops, and a watchdog names the code that
 holds a loop. This is its demo.</p>
