@@ -2,15 +2,18 @@ package report
 
 import (
 	"cmp"
+	"fmt"
 	"html/template"
 	"math"
 	"slices"
+
+	"tafe/bench/run"
 )
 
 // The curves' x axis stretches towards the tail: each nine takes the same room.
 const (
-	curveWidth, curveHeight = 480, 320
-	curveLeft, curveRight   = 52, 84
+	curveWidth, curveHeight = 510, 320
+	curveLeft, curveRight   = 52, 130
 	curveTop, curveBottom   = 30, 34
 	curveNines              = 3.0 // to 99.9%
 )
@@ -19,6 +22,7 @@ const (
 func curves(title string, groups []Group, class int) template.HTML {
 	type series struct {
 		peer   string
+		name   string
 		points [][2]float64 // nines, microseconds
 	}
 	var all []series
@@ -28,7 +32,11 @@ func curves(title string, groups []Group, class int) template.HTML {
 		if len(points) == 0 {
 			continue
 		}
-		all = append(all, series{g.Peer, points})
+		name := g.Peer
+		if rate := g.Of(func(s run.Sample) float64 { return s.Rate }).Median; rate > 0 {
+			name = fmt.Sprintf("%s, %.0f/s", g.Peer, rate)
+		}
+		all = append(all, series{g.Peer, name, points})
 		low, high = min(low, points[0][1]), max(high, points[len(points)-1][1])
 	}
 	d := newDrawing(curveWidth, curveHeight, title)
@@ -68,13 +76,14 @@ func curves(title string, groups []Group, class int) template.HTML {
 		for j, p := range s.points {
 			screen[j] = [2]float64{x(p[0]), y(p[1])}
 		}
-		d.path(screen, colour(s.peer), s.peer == "tafe", s.peer)
-		d.label(right+6, ends[i], colour(s.peer), s.peer)
+		d.path(screen, colour(s.peer), s.peer == "tafe", s.name)
+		d.label(right+6, ends[i], colour(s.peer), s.name)
 	}
 	return d.done()
 }
 
-// percentiles merges the histograms of all rounds and gives latency over nines, up to 99.9%.
+// percentiles merges the histograms of all rounds and gives latency over nines, up to 99.9%, or as far as there are
+// samples to tell.
 func (g Group) percentiles(class int) [][2]float64 {
 	counts := map[int64]int64{}
 	var total int64
@@ -98,7 +107,8 @@ func (g Group) percentiles(class int) [][2]float64 {
 	var points [][2]float64
 	var below int64
 	i := 0
-	for nines := 0.0; nines <= curveNines+1e-9; nines += 0.05 {
+	last := min(curveNines, math.Log10(float64(total)))
+	for nines := 0.0; nines <= last+1e-9; nines += 0.05 {
 		rank := min(total, int64(math.Ceil((1-math.Pow(10, -nines))*float64(total))))
 		for i < len(values)-1 && below+counts[values[i]] < max(rank, 1) {
 			below += counts[values[i]]

@@ -48,6 +48,9 @@ func (r *Results) HTML(w io.Writer) error {
 	v := view{Results: r}
 	for _, section := range r.Sections {
 		s := sectionView{Section: section, Cases: r.cases(section.Name)}
+		if len(s.Cases) == 0 {
+			continue
+		}
 		for _, c := range s.Cases {
 			for _, b := range c.Behind {
 				v.Losses = append(v.Losses, fmt.Sprintf("%s, %s: %s", section.Title, c.Name, b))
@@ -82,7 +85,10 @@ func (r *Results) cases(scenario string) (cases []caseView) {
 		if groups[0].Samples[0].Rate > 0 {
 			c.Plots = append(c.Plots, curves("Latency, "+name, groups, 0))
 		} else {
-			c.Plots = append(c.Plots, bars("Server CPU per request, "+name, groups))
+			c.Plots = append(c.Plots, bars("Server CPU per request, "+name, " µs", groups, func(s run.Sample) float64 { return s.CPUMicros }))
+			if scenario == "seed" {
+				c.Plots = append(c.Plots, bars("Capacity, "+name, " /s", groups, func(s run.Sample) float64 { return s.PerSecond }))
+			}
 		}
 		for _, g := range groups {
 			c.Rows = append(c.Rows, newRow(g))
