@@ -47,7 +47,7 @@ func TestSpread(t *testing.T) {
 		{"the middle one of an odd number", []float64{9, 1, 2}, Spread{2, 1, 9}},
 		{"between the middle two of an even number", []float64{4, 1, 2, 100}, Spread{3, 1, 100}},
 	} {
-		require.Equal(t, tc.want, spread(tc.values), tc.why)
+		require.Equal(t, tc.want, SpreadOf(tc.values), tc.why)
 	}
 }
 

@@ -40,10 +40,11 @@ func (g Group) Of(figure func(run.Sample) float64) Spread {
 	for _, s := range g.Samples {
 		values = append(values, figure(s))
 	}
-	return spread(values)
+	return SpreadOf(values)
 }
 
-func spread(values []float64) Spread {
+// SpreadOf gives the median of some values, with the least and the greatest; zeros of none.
+func SpreadOf(values []float64) Spread {
 	if len(values) == 0 {
 		return Spread{}
 	}

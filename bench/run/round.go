@@ -34,17 +34,12 @@ type Case struct {
 
 // Play runs one round of a case against a fresh process of a peer.
 func (b *Bench) Play(c Case, p Peer, round int) (Sample, error) {
-	dir, err := os.MkdirTemp("", "tafe-bench-")
+	set, cleanup, err := b.setting()
 	if err != nil {
 		return Sample{}, err
 	}
-	defer os.RemoveAll(dir)
-	set := Setting{Root: b.Root, Dir: dir, Rounds: b.Rounds, PythonRounds: b.PythonRounds, Work: c.Backend, Extra: c.Extra[p.Name]}
-	for _, addr := range []*netip.AddrPort{&set.Listen, &set.Admin, &set.Backend} {
-		if *addr, err = FreeAddr(); err != nil {
-			return Sample{}, err
-		}
-	}
+	defer cleanup()
+	set.Work, set.Extra = c.Backend, c.Extra[p.Name]
 	var backend *Server
 	if c.Backend {
 		backend, err = Start([]string{set.Bin("peer"), "delay", "--listen", set.Backend.String(), "--ms", "5"}, nil, b.Cores.Load, set.Backend)
@@ -68,6 +63,20 @@ func (b *Bench) Play(c Case, p Peer, round int) (Sample, error) {
 	}
 	s.Scenario, s.Case, s.Peer, s.Round = c.Scenario, c.Name, p.Name, round
 	return s, nil
+}
+
+// setting gives a server free addresses and a folder of its own, until cleanup.
+func (b *Bench) setting() (set Setting, cleanup func(), err error) {
+	set = Setting{Root: b.Root, Rounds: b.Rounds, PythonRounds: b.PythonRounds}
+	for _, addr := range []*netip.AddrPort{&set.Listen, &set.Admin, &set.Backend} {
+		if *addr, err = FreeAddr(); err != nil {
+			return set, nil, err
+		}
+	}
+	if set.Dir, err = os.MkdirTemp("", "tafe-bench-"); err != nil {
+		return set, nil, err
+	}
+	return set, func() { _ = os.RemoveAll(set.Dir) }, nil
 }
 
 // measure reads the clocks of server and backend at the edges of the generator's window.

@@ -63,3 +63,6 @@ func holder() load.Request {
 	r.Share = 0.01
 	return r
 }
+
+// Short is the plaintext request with the shortest head, alone.
+func Short() []load.Request { return []load.Request{get("plaintext", "/plaintext", plaintextBytes)} }

@@ -4,6 +4,7 @@
 //	bench all        every server and every scenario, with plots: make bench-all
 //	bench report F   draws index.html anew from F/results.json
 //	bench show F     prints its table
+//	bench agree      checks the load generator against wrk and h2load
 //	bench run --scenario plaintext --peers tafe,gnet,fasthttp,nethttp,climit --rounds 5 --seconds 3
 //
 // Run it in the bench folder. It builds what it needs into bin/, starts every server afresh for each round, bound to one
@@ -17,7 +18,7 @@ import (
 )
 
 var commands = map[string]func(args []string) error{
-	"run": runChosen, "quick": runQuick, "all": runAll, "report": redraw, "show": show,
+	"run": runChosen, "quick": runQuick, "all": runAll, "report": redraw, "show": show, "agree": agree,
 }
 
 // errUsage is a mistake on the command line, already explained.
@@ -25,7 +26,7 @@ var errUsage = errors.New("usage")
 
 func main() {
 	if len(os.Args) < 2 || commands[os.Args[1]] == nil {
-		fmt.Fprintln(os.Stderr, "usage: bench quick|all|run [flags], bench report|show FOLDER; bench run --help lists the flags")
+		fmt.Fprintln(os.Stderr, "usage: bench quick|all|run [flags], bench report|show FOLDER, bench agree; bench run --help lists the flags")
 		os.Exit(2)
 	}
 	err := commands[os.Args[1]](os.Args[2:])

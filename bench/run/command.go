@@ -1,0 +1,75 @@
+package run
+
+import (
+	"bytes"
+	"fmt"
+	"os/exec"
+	"runtime"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Output runs a command to its end, bound to a core, and gives what it printed. It is killed at the limit. A negative
+// cpu leaves it unbound.
+func Output(argv []string, cpu int, limit time.Duration) (string, error) {
+	type result struct {
+		out []byte
+		err error
+	}
+	done := make(chan result)
+	go func() {
+		runtime.LockOSThread() // never unlocked: the binding ends with the thread
+		if cpu >= 0 {
+			var set unix.CPUSet
+			set.Set(cpu)
+			if err := unix.SchedSetaffinity(0, &set); err != nil {
+				done <- result{nil, fmt.Errorf("bind to core %d: %w", cpu, err)}
+				return
+			}
+		}
+		var out bytes.Buffer
+		cmd := exec.Command(argv[0], argv[1:]...)
+		cmd.Stdout, cmd.Stderr = &out, &out
+		if err := cmd.Start(); err != nil {
+			done <- result{nil, err}
+			return
+		}
+		timer := time.AfterFunc(limit, func() { _ = cmd.Process.Kill() })
+		err := cmd.Wait()
+		timer.Stop()
+		if err != nil {
+			err = fmt.Errorf("%s: %w: %s", argv[0], err, out.Bytes())
+		}
+		done <- result{out.Bytes(), err}
+	}()
+	r := <-done
+	return string(r.out), r.err
+}
+
+// Against starts a peer, hands its address to use, and tells the CPU time that the server spent meanwhile.
+func (b *Bench) Against(p Peer, use func(Setting) error) (time.Duration, error) {
+	set, cleanup, err := b.setting()
+	if err != nil {
+		return 0, err
+	}
+	defer cleanup()
+	argv, env, err := p.Command(set)
+	if err != nil {
+		return 0, err
+	}
+	server, err := Start(argv, env, b.Cores.Server, set.Listen)
+	if err != nil {
+		return 0, err
+	}
+	defer server.Stop()
+	before, err := server.CPU()
+	if err != nil {
+		return 0, err
+	}
+	if err := use(set); err != nil {
+		return 0, err
+	}
+	after, err := server.CPU()
+	return after - before, err
+}
