@@ -33,7 +33,8 @@ type cors struct {
 
 // CORS answers preflights of the allowed origins and marks the answers to their requests. What comes from other
 // origins is served like any request, without the marks: browsers keep the answer from the page. Give it to App.Use:
-// a group does not see the preflight, whose OPTIONS has no route of its own. It panics on options that contradict
+// a group does not see the preflight, whose OPTIONS has no route of its own. A handler whose answer varies by more than
+// the origin says so with AddHeader: SetHeader would take Origin out of Vary. It panics on options that contradict
 // themselves.
 func CORS(o CORSOptions) app.Middleware {
 	k := newCORS(o)
