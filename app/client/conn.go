@@ -22,8 +22,8 @@ type conn struct {
 
 	control   syscall.RawConn // of raw; nil if it has none
 	look      func(fd uintptr)
-	seen      bool // by look: something has arrived
-	buffered  interface{ Buffered() int }
+	seen      bool    // by look: something has arrived
+	stream    arriver // raw, if it can tell by itself
 	isTLS     bool
 	cut       bool  // TLS only: the stream below has ended
 	idleSince int64 // pool clock, ns
@@ -31,12 +31,17 @@ type conn struct {
 	newer     *conn
 }
 
+// arriver is a net.Conn that holds received bytes outside the socket, such as
+// loop's. Arrived tells, without waiting, whether a Read would find anything: bytes,
+// an end or an error.
+type arriver interface{ Arrived() bool }
+
 func newConn(raw net.Conn, h *host) *conn {
 	c := &conn{Conn: raw, raw: raw, host: h}
 	if sc, ok := raw.(syscall.Conn); ok {
 		c.control, _ = sc.SyscallConn()
 	}
-	c.buffered, _ = raw.(interface{ Buffered() int })
+	c.stream, _ = raw.(arriver)
 	c.look = c.peek
 	return c
 }
@@ -46,7 +51,7 @@ func (c *conn) Close() error { return c.raw.Close() }
 
 // inspectable tells whether arrived can tell. A connection that cannot be
 // looked at carries one request only.
-func (c *conn) inspectable() bool { return c.control != nil }
+func (c *conn) inspectable() bool { return c.stream != nil || c.control != nil }
 
 // arrived tells whether the peer has sent anything that was not read, an end of
 // the stream included. On a connection between two requests there is nothing
@@ -54,8 +59,8 @@ func (c *conn) inspectable() bool { return c.control != nil }
 // it cannot be taken for the answer to the next request. Costs one system call
 // (BenchmarkArrived).
 func (c *conn) arrived() bool {
-	if c.buffered != nil && c.buffered.Buffered() > 0 {
-		return true
+	if c.stream != nil {
+		return c.stream.Arrived()
 	}
 	if c.control == nil {
 		return false

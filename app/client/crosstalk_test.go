@@ -12,6 +12,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"tafe/loop"
 )
 
 // rogue answers every request with the id it carries in its target, and then
@@ -44,7 +46,7 @@ func rogue(w *wire) {
 		case 3:
 			ok = w.send("HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n" + evil)
 		case 4:
-			ok = w.send(good[:dice.IntN(len(good))])
+			w.send(good[:dice.IntN(len(good))])
 			return
 		case 5:
 			return
@@ -77,7 +79,7 @@ func TestNoCrossTalk(t *testing.T) {
 		wg.Go(func() {
 			for i := range 100 {
 				id := fmt.Sprintf("%d-%d", worker, i)
-				body, head, err := askRogue(c, p, id, i)
+				body, head, err := askRogue(c, nil, p, id, i)
 				if err != nil {
 					failed.Add(1)
 					continue
@@ -97,7 +99,7 @@ func TestNoCrossTalk(t *testing.T) {
 	assert.Positive(t, s.Reuses)
 }
 
-func askRogue(c *Client, p *peer, id string, i int) (body, head string, err error) {
+func askRogue(c *Client, task *loop.Task, p *peer, id string, i int) (body, head string, err error) {
 	var resp Response
 	defer resp.Close()
 	req := Request{URL: p.url("/" + id), Timeout: 100 * time.Millisecond, Hedge: i%2 == 0}
@@ -110,7 +112,7 @@ func askRogue(c *Client, p *peer, id string, i int) (body, head string, err erro
 		ctx, cancel = context.WithTimeout(context.Background(), 50*time.Millisecond)
 		defer cancel()
 	}
-	if err := c.Do(nil, ctx, &req, &resp); err != nil {
+	if err := c.Do(task, ctx, &req, &resp); err != nil {
 		return "", "", err
 	}
 	head = string(resp.Header("Id"))
@@ -121,9 +123,11 @@ func askRogue(c *Client, p *peer, id string, i int) (body, head string, err erro
 // A late response belongs to a request that was given up: its connection may
 // not carry another.
 func TestLateResponseIsNobodys(t *testing.T) {
+	ctx, giveUp := context.WithCancel(context.Background())
 	late := make(chan bool)
 	p := serve(t, func(w *wire) {
 		if req, _ := w.request(); req != nil && w.id == 1 {
+			giveUp()
 			<-late
 			w.send(strings.ReplaceAll(hello, "hello", "stale"))
 			return
@@ -133,7 +137,7 @@ func TestLateResponseIsNobodys(t *testing.T) {
 	})
 	c := newClient(t, Options{})
 	var resp Response
-	requireKind(t, c.Do(nil, nil, &Request{URL: p.url("/"), Timeout: 20 * time.Millisecond}, &resp), KindTimeout, StageHead)
+	requireKind(t, c.Do(nil, ctx, &Request{URL: p.url("/")}, &resp), KindCancelled, StageHead)
 	close(late)
 	_, body, err := fetch(c, p.url("/"))
 	require.NoError(t, err)

@@ -8,6 +8,9 @@
 // the caller reads it. A connection carries the next request only if the last
 // response was read to its very end and not one byte came after it.
 //
+// It does what it is told: no redirects, cookies, caches, decompression or
+// proxies from the environment.
+//
 // # The parts, in reading order
 //
 //	client.go    Options, Client, Do

@@ -38,6 +38,7 @@ type exchange struct {
 	streamLeft int64
 	streamed   bool // something was read from stream
 	expected   bool // 101 was asked for
+	closing    bool // "Connection: close" was sent
 	replayable bool // idempotent, and every byte is still there
 	timeout    time.Duration
 	retries    int
@@ -144,7 +145,7 @@ func (x *exchange) prepare(req *Request) error {
 		x.method = "HEAD"
 	}
 	x.replayable = req.Stream == nil && req.idempotent()
-	x.expected = req.Upgrade != ""
+	x.expected, x.closing = req.Upgrade != "", req.Close
 	x.timeout, x.retries, x.fresh = req.Timeout, req.Retries, req.Fresh
 	return nil
 }
@@ -268,7 +269,8 @@ func (x *exchange) dialInSlot() error {
 func (x *exchange) awaitConn() (c *conn, slot bool, err error) {
 	p := x.pool
 	p.count.waits.Add(1)
-	until := x.before(time.Now().Add(x.options().WaitTimeout))
+	now := time.Now()
+	until := p.clock() + int64(x.before(now.Add(x.options().WaitTimeout)).Sub(now))
 	settled := false
 	defer func() {
 		if !settled { // unwound
@@ -322,7 +324,7 @@ func (x *exchange) drop() {
 // clean says that nothing followed it.
 func (x *exchange) release(clean bool) {
 	c, intact := x.disown()
-	if !clean || !intact || x.cut || !x.head.KeepAlive || !c.inspectable() {
+	if !clean || !intact || x.cut || x.closing || !x.head.KeepAlive || !c.inspectable() {
 		x.pool.retire(c)
 		return
 	}

@@ -171,13 +171,17 @@ func (p *pool) allowHedge(x *exchange) bool {
 func (x *exchange) copyRequest(from *exchange) {
 	x.host = from.host
 	x.out = append(x.out[:0], from.out...)
-	x.method, x.timeout = from.method, from.timeout
+	x.method, x.timeout, x.closing = from.method, from.timeout, from.closing
 	x.replayable, x.expected, x.fresh, x.retries = true, false, false, 0
 	x.hedged = true
 }
 
+// hedgeName is what a watchdog calls the task of a second request.
+var hedgeName = "client: hedged request"
+
 // Run is the second request's task.
 func (r *race) Run(t *loop.Task) {
+	t.Describe(&hedgeName, nil, nil, nil, nil, nil)
 	r.second.task = t
 	err := r.second.run()
 	r.second.task = nil
@@ -224,7 +228,7 @@ func (r *race) await() bool {
 			return won
 		}
 		// The second has time bounds of its own; this one only bounds a sleep.
-		if _, err := r.first.sleep(time.Now().Add(time.Minute)); err != nil {
+		if _, err := r.first.sleep(r.pool.clock() + int64(time.Minute)); err != nil {
 			return false
 		}
 	}

@@ -207,9 +207,8 @@ func TestNoHedge(t *testing.T) {
 				resp.Close()
 				done <- err
 			}()
-			<-d.shots
-			requireKind(t, <-done, KindTimeout, StageHead)
-			assert.Empty(t, d.shots)
+			requireTimeout(t, <-done, StageHead)
+			assert.LessOrEqual(t, len(d.shots), 1)
 			assert.Zero(t, c.Stats().Hedges)
 		})
 	}

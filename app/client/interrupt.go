@@ -11,10 +11,10 @@ import (
 	"tafe/loop"
 )
 
-// sleep waits for wake, an interruption, or the time until. It may return early
-// for no reason.
-func (x *exchange) sleep(until time.Time) (late bool, err error) {
-	d := time.Until(until)
+// sleep waits for wake, an interruption, or the time until on the pool's clock.
+// It may return early for no reason.
+func (x *exchange) sleep(until int64) (late bool, err error) {
+	d := time.Duration(until - x.pool.clock())
 	if d <= 0 {
 		return true, nil
 	}
@@ -42,7 +42,7 @@ func (x *exchange) sleep(until time.Time) (late bool, err error) {
 	if x.cause != nil {
 		err = x.cause
 	}
-	return !time.Now().Before(until), err
+	return x.pool.clock() >= until, err
 }
 
 // wake ends a sleep. onLoop says that the caller runs where x does.

@@ -179,7 +179,7 @@ func TestTLS(t *testing.T) {
 	t.Run("a peer that says nothing", func(t *testing.T) {
 		p := serve(t, func(w *wire) { w.drain() })
 		_, _, err := fetch(newClient(t, Options{DialTimeout: 20 * time.Millisecond}), "https://"+p.addr)
-		requireKind(t, err, KindTimeout, StageTLS)
+		requireTimeout(t, err, StageTLS)
 	})
 	t.Run("a peer without TLS", func(t *testing.T) {
 		p := serve(t, func(w *wire) { w.send(hello) })

@@ -15,7 +15,10 @@ import (
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m, goleak.IgnoreCurrent()) } // gnet starts some at init
+func TestMain(m *testing.M) {
+	// gnet's worker pool is a package variable and lives as long as the process.
+	goleak.VerifyTestMain(m, goleak.IgnoreCurrent(), goleak.IgnoreTopFunction("github.com/panjf2000/ants/v2.(*goWorker).run.func1"))
+}
 
 // peer is a raw server on loopback.
 type peer struct {
@@ -158,4 +161,15 @@ func listenUnix(t testing.TB) net.Listener {
 	ln, err := net.Listen("unix", t.TempDir()+"/s")
 	require.NoError(t, err)
 	return ln
+}
+
+// requireTimeout is requireKind for a timeout. On a busy machine it may strike
+// at an earlier stage than the last one named.
+func requireTimeout(t testing.TB, err error, last Stage) *Error {
+	t.Helper()
+	var e *Error
+	require.ErrorAs(t, err, &e)
+	require.Equal(t, KindTimeout.String(), e.Kind.String(), "%v", err)
+	require.LessOrEqual(t, e.Stage, last, "%v", err)
+	return e
 }

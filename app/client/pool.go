@@ -80,6 +80,14 @@ func (p *pool) now() int64 {
 	if p.loop != nil {
 		return p.loop.Now()
 	}
+	return p.clock()
+}
+
+// clock is now, read anew.
+func (p *pool) clock() int64 {
+	if p.loop != nil {
+		return p.loop.Clock()
+	}
 	return int64(time.Since(p.base))
 }
 

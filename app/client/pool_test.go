@@ -147,7 +147,7 @@ func TestRetries(t *testing.T) {
 	tests := []struct {
 		why   string
 		req   Request
-		tries int32
+		tries int
 	}{
 		{"none asked for", Request{}, 1},
 		{"two more", Request{Retries: 2}, 3},
@@ -166,7 +166,7 @@ func TestRetries(t *testing.T) {
 			req.URL = p.url("/")
 			var resp Response
 			require.Error(t, c.Do(nil, nil, &req, &resp))
-			assert.Equal(t, tt.tries, p.conns.Load())
+			assert.EqualValues(t, tt.tries-1, c.Stats().Retries)
 		})
 	}
 	t.Run("the last succeeds", func(t *testing.T) {
@@ -192,6 +192,17 @@ func TestFreshRequests(t *testing.T) {
 		resp.Close()
 		assert.EqualValues(t, i+1, p.conns.Load(), "also when it must displace an idle one")
 	}
+}
+
+func TestClosingRequests(t *testing.T) {
+	p := answer(t, hello) // a peer that does not obey
+	c := newClient(t, Options{})
+	for range 2 {
+		var resp Response
+		require.NoError(t, c.Do(nil, nil, &Request{URL: p.url("/"), Close: true}, &resp))
+		resp.Close()
+	}
+	assert.EqualValues(t, 2, p.conns.Load())
 }
 
 // gate is a peer that answers a request when told to, and knows how many it has.

@@ -443,7 +443,7 @@ func TestTimeouts(t *testing.T) {
 			if err == nil {
 				_, err = resp.ReadAll(100)
 			}
-			e := requireKind(t, err, KindTimeout, tt.stage)
+			e := requireTimeout(t, err, tt.stage)
 			assert.True(t, e.Timeout())
 			assert.Zero(t, c.Stats().Open, "its answer could still come")
 			resp.Close()
@@ -464,7 +464,7 @@ func TestDialFailures(t *testing.T) {
 	t.Run("too slow", func(t *testing.T) {
 		c := newClient(t, Options{DialTimeout: 10 * time.Millisecond, Dial: dialNever})
 		_, _, err := fetch(c, "http://127.0.0.1:1/")
-		requireKind(t, err, KindTimeout, StageDial)
+		requireTimeout(t, err, StageDial)
 	})
 }
 

@@ -1,0 +1,515 @@
+package client
+
+// The client in tasks on real loops.
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"tafe/loop"
+)
+
+// loops starts an engine that serves nothing and is stopped at the end.
+func loops(t testing.TB, n int) *loop.Engine {
+	e, err := loop.Start(loop.Config{
+		Addr: "127.0.0.1:0", Loops: n,
+		Open: func(c *loop.Conn) loop.Handler { c.Close(); return mute{} },
+		Log:  slog.New(slog.NewTextHandler(io.Discard, nil)),
+	})
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		require.NoError(t, e.Stop(ctx))
+	})
+	return e
+}
+
+type mute struct{}
+
+func (mute) Data(*loop.Conn)          {}
+func (mute) Timeout(*loop.Conn)       {}
+func (mute) Closed(*loop.Conn, error) {}
+
+// job is a task of a test.
+type job struct {
+	code func(*loop.Task)
+	task *loop.Task // on the loop, until it ends
+	done chan error
+}
+
+func (j *job) Run(t *loop.Task)               { j.task = t; j.code(t) }
+func (j *job) Done(_ *loop.Task, err error)   { j.task = nil; j.done <- err }
+func (j *job) wait(t testing.TB)              { t.Helper(); require.NoError(t, <-j.done) }
+func (j *job) cancel(l *loop.Loop, err error) { l.Post(func() { j.task.Cancel(err) }) }
+
+func start(t testing.TB, l *loop.Loop, code func(*loop.Task)) *job {
+	j := &job{code: code, done: make(chan error, 1)}
+	require.True(t, l.Post(func() {
+		if _, err := l.Start(j); err != nil {
+			j.done <- err
+		}
+	}))
+	return j
+}
+
+// newLoopClient is newClient for use on the loops of e.
+func newLoopClient(t testing.TB, e *loop.Engine, o Options) *Client {
+	if o.Dial == nil {
+		o.Dial = dialer(e)
+	}
+	c := newClient(t, o)
+	t.Cleanup(func() {
+		c.Close()
+		eventually(t, "the loops close what is idle", func() bool { return c.Stats().Open == 0 })
+	})
+	return c
+}
+
+func TestTasks(t *testing.T) {
+	e := loops(t, 2)
+	p := answer(t, hello)
+	c := newLoopClient(t, e, Options{})
+	for _, l := range e.Loops() {
+		start(t, l, func(task *loop.Task) {
+			for i := range 3 {
+				status, body, err := c.Get(task, nil, p.url("/"), 100)
+				assert.NoError(t, err)
+				assert.Equal(t, 200, status)
+				assert.Equal(t, "hello", string(body))
+				assert.EqualValues(t, i, c.poolOf(task).count.reuses.Load())
+			}
+		}).wait(t)
+	}
+	_, _, err := fetch(c, p.url("/"))
+	require.NoError(t, err)
+	assert.EqualValues(t, 3, p.conns.Load(), "each loop has connections of its own, and so have goroutines")
+	assert.EqualValues(t, 3, c.Stats().Idle)
+}
+
+// A task that waits does not hold its loop, wherever in the request it waits.
+func TestTasksWaitCooperatively(t *testing.T) {
+	e := loops(t, 1)
+	g := newGate(t)
+	c := newLoopClient(t, e, Options{ConnsPerHostMax: 2})
+	l := e.Loops()[0]
+	var jobs []*job
+	for range 10 {
+		jobs = append(jobs, start(t, l, func(task *loop.Task) {
+			_, body, err := c.Get(task, nil, g.url("/"), 100)
+			assert.NoError(t, err)
+			assert.Equal(t, "hello", string(body))
+		}))
+	}
+	eventually(t, "all wait", func() bool { return c.Stats().Waits == 8 && g.inside.Load() == 2 })
+	start(t, l, func(*loop.Task) {}).wait(t) // the loop turns
+	for range 10 {
+		g.open <- true
+	}
+	for _, j := range jobs {
+		j.wait(t)
+	}
+	assert.EqualValues(t, 2, g.peak.Load())
+	assert.EqualValues(t, 2, g.conns.Load())
+}
+
+func TestTaskIsCancelled(t *testing.T) {
+	gone := errors.New("gone")
+	e := loops(t, 1)
+	l := e.Loops()[0]
+	t.Run("waiting for the head", func(t *testing.T) {
+		asked, ended := make(chan bool, 1), make(chan bool, 1)
+		p := serve(t, func(w *wire) { _, _ = w.request(); asked <- true; w.drain(); ended <- true })
+		c := newLoopClient(t, e, Options{})
+		j := start(t, l, func(task *loop.Task) {
+			var resp Response
+			err := c.Do(task, nil, &Request{URL: p.url("/"), Retries: 3}, &resp)
+			assert.ErrorIs(t, requireKind(t, err, KindCancelled, StageHead), gone)
+		})
+		<-asked
+		j.cancel(l, gone)
+		j.wait(t)
+		<-ended
+		assert.EqualValues(t, 1, c.Stats().Dials)
+	})
+	t.Run("waiting for the body", func(t *testing.T) {
+		ended := make(chan bool, 1)
+		p := serve(t, func(w *wire) {
+			_, _ = w.request()
+			w.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello")
+			w.drain()
+			ended <- true
+		})
+		c := newLoopClient(t, e, Options{})
+		reading := make(chan bool, 1)
+		j := start(t, l, func(task *loop.Task) {
+			var resp Response
+			require.NoError(t, c.Do(task, nil, &Request{URL: p.url("/")}, &resp))
+			reading <- true
+			b, err := resp.ReadAll(100)
+			assert.Equal(t, "hello", string(b))
+			assert.ErrorIs(t, requireKind(t, err, KindCancelled, StageBody), gone)
+			resp.Close()
+		})
+		<-reading
+		j.cancel(l, gone)
+		j.wait(t)
+		<-ended
+	})
+	t.Run("waiting for a connection", func(t *testing.T) {
+		g := newGate(t)
+		c := newLoopClient(t, e, Options{ConnsPerHostMax: 1})
+		first := start(t, l, func(task *loop.Task) { _, _, _ = c.Get(task, nil, g.url("/"), 100) })
+		eventually(t, "it has the connection", func() bool { return g.inside.Load() == 1 })
+		j := start(t, l, func(task *loop.Task) {
+			_, _, err := c.Get(task, nil, g.url("/"), 100)
+			assert.ErrorIs(t, requireKind(t, err, KindCancelled, StagePool), gone)
+		})
+		eventually(t, "it waits", func() bool { return c.Stats().Waits == 1 })
+		j.cancel(l, gone)
+		j.wait(t)
+		g.open <- true
+		first.wait(t)
+		assert.Equal(t, 1, c.Stats().Idle)
+	})
+	t.Run("by its deadline", func(t *testing.T) {
+		p := serve(t, func(w *wire) { w.drain() })
+		c := newLoopClient(t, e, Options{})
+		start(t, l, func(task *loop.Task) {
+			task.SetDeadline(20 * time.Millisecond)
+			_, _, err := c.Get(task, nil, p.url("/"), 100)
+			assert.ErrorIs(t, err, context.DeadlineExceeded)
+			assert.Equal(t, KindCancelled, kindOf(err))
+		}).wait(t)
+	})
+	t.Run("by a context", func(t *testing.T) {
+		p := serve(t, func(w *wire) { w.drain() })
+		c := newLoopClient(t, e, Options{})
+		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
+		defer cancel()
+		start(t, l, func(task *loop.Task) {
+			_, _, err := c.Get(task, ctx, p.url("/"), 100)
+			assert.ErrorIs(t, err, context.DeadlineExceeded)
+			assert.Equal(t, KindCancelled, kindOf(err))
+			assert.NoError(t, task.Err(), "the task goes on")
+			assert.NoError(t, task.Sleep(time.Millisecond))
+		}).wait(t)
+	})
+	t.Run("by a timeout of the try", func(t *testing.T) {
+		p := serve(t, func(w *wire) { w.drain() })
+		c := newLoopClient(t, e, Options{})
+		start(t, l, func(task *loop.Task) {
+			var resp Response
+			err := c.Do(task, nil, &Request{URL: p.url("/"), Timeout: 10 * time.Millisecond, Retries: 1}, &resp)
+			requireTimeout(t, err, StageHead)
+			assert.EqualValues(t, 1, c.Stats().Retries)
+		}).wait(t)
+	})
+}
+
+func TestTaskStaleConnection(t *testing.T) {
+	e := loops(t, 1)
+	p := serve(t, func(w *wire) {
+		if req, _ := w.request(); req != nil && w.send(hello) {
+			_, _ = w.request()
+		}
+	})
+	c := newLoopClient(t, e, Options{})
+	start(t, e.Loops()[0], func(task *loop.Task) {
+		for range 3 {
+			_, body, err := c.Get(task, nil, p.url("/"), 100)
+			assert.NoError(t, err)
+			assert.Equal(t, "hello", string(body))
+		}
+	}).wait(t)
+	assert.EqualValues(t, 2, c.Stats().Stale+c.Stats().Poisoned)
+}
+
+// What arrives on an idle connection of a loop is seen, wherever it is: in the
+// socket or in the loop's buffer.
+func TestPoisonOnALoop(t *testing.T) {
+	e := loops(t, 1)
+	idle := make(chan bool)
+	p := serve(t, func(w *wire) {
+		for {
+			if req, _ := w.request(); req == nil || !w.send(hello) {
+				return
+			}
+			if w.id == 1 {
+				<-idle
+				w.send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil")
+				idle <- true
+			}
+		}
+	})
+	c := newLoopClient(t, e, Options{})
+	start(t, e.Loops()[0], func(task *loop.Task) {
+		_, _, err := c.Get(task, nil, p.url("/"), 100)
+		assert.NoError(t, err)
+		idle <- true
+		<-idle
+		for _, i := 0, 0; i < 1000 && !c.poolOf(task).oldest.arrived(); i++ {
+			assert.NoError(t, task.Sleep(time.Millisecond))
+		}
+		for range 2 {
+			_, body, err := c.Get(task, nil, p.url("/"), 100)
+			assert.NoError(t, err)
+			assert.Equal(t, "hello", string(body))
+		}
+		assert.EqualValues(t, 1, c.Stats().Poisoned)
+	}).wait(t)
+}
+
+func TestTaskReaper(t *testing.T) {
+	e := loops(t, 1)
+	p := answer(t, hello)
+	c := newLoopClient(t, e, Options{IdleTimeout: 10 * time.Millisecond})
+	for range 2 {
+		start(t, e.Loops()[0], func(task *loop.Task) {
+			_, _, err := c.Get(task, nil, p.url("/"), 100)
+			assert.NoError(t, err)
+		}).wait(t)
+		eventually(t, "it is reaped", func() bool { return c.Stats().Open == 0 })
+	}
+}
+
+func TestConnectionsOfAllLoops(t *testing.T) {
+	e := loops(t, 2)
+	g := newGate(t)
+	c := newLoopClient(t, e, Options{ConnsMax: 3})
+	var jobs []*job
+	for i := range 20 {
+		jobs = append(jobs, start(t, e.Loops()[i%2], func(task *loop.Task) {
+			_, body, err := c.Get(task, nil, g.url("/"), 100)
+			assert.NoError(t, err)
+			assert.Equal(t, "hello", string(body))
+		}))
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		_, body, err := fetch(c, g.url("/"))
+		assert.NoError(t, err)
+		assert.Equal(t, "hello", body)
+	})
+	for range 21 {
+		g.open <- true
+	}
+	for _, j := range jobs {
+		j.wait(t)
+	}
+	wg.Wait()
+	assert.LessOrEqual(t, g.peak.Load(), int32(3))
+}
+
+// A loop that stops takes its requests with it and leaves the others alone.
+func TestLoopStops(t *testing.T) {
+	g := newGate(t)
+	e, err := loop.Start(loop.Config{Addr: "127.0.0.1:0", Loops: 1, Open: func(c *loop.Conn) loop.Handler { c.Close(); return mute{} },
+		Log: slog.New(slog.NewTextHandler(io.Discard, nil))})
+	require.NoError(t, err)
+	c := newClient(t, Options{ConnsPerHostMax: 1, Dial: dialer(e)})
+	var jobs []*job
+	for range 3 {
+		jobs = append(jobs, start(t, e.Loops()[0], func(task *loop.Task) {
+			_, _, err := c.Get(task, nil, g.url("/"), 100)
+			assert.ErrorIs(t, err, loop.ErrShutdown)
+		}))
+	}
+	eventually(t, "one asks, two wait", func() bool { return c.Stats().Waits == 2 && g.inside.Load() == 1 })
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	require.NoError(t, e.Stop(ctx))
+	for _, j := range jobs {
+		<-j.done
+	}
+	assert.Zero(t, c.Stats().Open)
+	close(g.open)
+	_, _, err = fetch(c, g.url("/"))
+	assert.NoError(t, err, "other goroutines go on")
+}
+
+func TestHedgeInTasks(t *testing.T) {
+	for _, tt := range []struct {
+		why           string
+		first, second string
+		want          string
+	}{
+		{"the second is faster", "-", fromSecond, "second"},
+		{"the first is faster", fromFirst, "-", "first"},
+		{"the first breaks", "nonsense", fromSecond, "second"},
+		{"both break", "nonsense", "nonsense", ""},
+	} {
+		t.Run(tt.why, func(t *testing.T) {
+			e := loops(t, 1)
+			d := newDuel(t)
+			c := newLoopClient(t, e, Options{Hedge: Hedge{SamplesMin: 5, BudgetPercent: 100, DelayMin: 2 * time.Millisecond}})
+			start(t, e.Loops()[0], func(task *loop.Task) {
+				var resp Response
+				for range 10 {
+					assert.NoError(t, c.Do(task, nil, &Request{URL: d.url("/"), Hedge: true}, &resp))
+				}
+				resp.Close()
+				close(d.armed)
+				go func() {
+					first, second := <-d.shots, <-d.shots
+					if tt.first != "-" {
+						first.done <- tt.first
+					}
+					if tt.second != "-" {
+						second.done <- tt.second
+					}
+				}()
+				err := c.Do(task, nil, &Request{URL: d.url("/"), Hedge: true}, &resp)
+				if tt.want == "" {
+					requireKind(t, err, KindProtocol, StageHead)
+					return
+				}
+				require.NoError(t, err)
+				assert.Equal(t, tt.want == "second", resp.Hedged)
+				body, err := resp.ReadAll(100)
+				assert.NoError(t, err)
+				assert.Equal(t, tt.want, string(body))
+				resp.Close()
+			}).wait(t)
+			eventually(t, "the loser is gone", func() bool { return c.Stats().Open == c.Stats().Idle })
+		})
+	}
+}
+
+func TestNoCrossTalkInTasks(t *testing.T) {
+	e := loops(t, 2)
+	p := serve(t, rogue)
+	c := newLoopClient(t, e, Options{ConnsPerHostMax: 16, Hedge: Hedge{SamplesMin: 10, BudgetPercent: 20, DelayMin: time.Microsecond}})
+	var answered, failed atomic.Int32
+	var jobs []*job
+	for worker := range 32 {
+		jobs = append(jobs, start(t, e.Loops()[worker%2], func(task *loop.Task) {
+			for i := range 100 {
+				id := fmt.Sprintf("%d-%d", worker, i)
+				body, head, err := askRogue(c, task, p, id, i)
+				if err != nil {
+					failed.Add(1)
+					continue
+				}
+				answered.Add(1)
+				if body != id || head != id {
+					t.Errorf("request %s got the response of %s/%s", id, head, body)
+				}
+			}
+		}))
+	}
+	for _, j := range jobs {
+		j.wait(t)
+	}
+	t.Logf("%d answered, %d failed: %+v", answered.Load(), failed.Load(), c.Stats())
+	assert.Positive(t, answered.Load())
+	assert.Positive(t, failed.Load())
+}
+
+// Large bodies, both ways, in tasks, with and without TLS.
+func TestTasksAndNetHTTP(t *testing.T) {
+	for _, secure := range []bool{false, true} {
+		t.Run(fmt.Sprintf("tls=%v", secure), func(t *testing.T) {
+			e := loops(t, 2)
+			s := httptest.NewUnstartedServer(http.HandlerFunc(handler))
+			o := Options{}
+			if secure {
+				s.StartTLS()
+				o.TLS = trust(s)
+			} else {
+				s.Start()
+			}
+			defer s.Close()
+			c := newLoopClient(t, e, o)
+			var jobs []*job
+			for i := range 8 {
+				jobs = append(jobs, start(t, e.Loops()[i%2], func(task *loop.Task) {
+					for _, query := range []string{"size=13&length", "size=1000000&flush", "size=1000000&length", "status=204", "size=100000&flush&close"} {
+						for _, upload := range []int64{0, 100, 1 << 20} {
+							var resp Response
+							req := Request{Method: "PUT", URL: s.URL + "/?" + query, Stream: strings.NewReader(strings.Repeat("u", int(upload))), StreamLength: upload}
+							if upload == 100 {
+								req.StreamLength = -1
+							}
+							if !assert.NoError(t, c.Do(task, nil, &req, &resp)) {
+								return
+							}
+							assert.Contains(t, string(resp.Header("Echo")), fmt.Sprintf(" %d ", upload))
+							n, err := resp.WriteTo(io.Discard)
+							assert.NoError(t, err)
+							if resp.ContentLength >= 0 {
+								assert.Equal(t, resp.ContentLength, n)
+							}
+							resp.Close()
+						}
+					}
+				}))
+			}
+			for _, j := range jobs {
+				j.wait(t)
+			}
+			assert.Positive(t, c.Stats().Reuses)
+		})
+	}
+}
+
+// dialer connects for tasks of e.
+func dialer(e *loop.Engine) func(ctx context.Context, network, addr string) (net.Conn, error) {
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		var d net.Dialer
+		var raw net.Conn
+		err := besides(e, func() (err error) { raw, err = d.DialContext(ctx, network, addr); return err }, nil)
+		if err != nil {
+			return nil, err
+		}
+		return &parking{raw.(*net.TCPConn), e}, nil
+	}
+}
+
+// parking is a connection whose calls run on a goroutine while the task parks.
+type parking struct {
+	*net.TCPConn
+	e *loop.Engine
+}
+
+func (p *parking) Read(b []byte) (n int, err error) {
+	err = besides(p.e, func() (err error) { n, err = p.TCPConn.Read(b); return err }, p.TCPConn)
+	return n, err
+}
+
+func (p *parking) Write(b []byte) (n int, err error) {
+	err = besides(p.e, func() (err error) { n, err = p.TCPConn.Write(b); return err }, p.TCPConn)
+	return n, err
+}
+
+func besides(e *loop.Engine, f func() error, c *net.TCPConn) error {
+	t := e.Current()
+	if t == nil {
+		return f()
+	}
+	w := t.Prepare()
+	done := make(chan error, 1)
+	go func() { done <- f(); w.Post() }()
+	if err := t.Park(); err != nil {
+		if c != nil {
+			_ = c.Close()
+			<-done
+		}
+		return err
+	}
+	return <-done
+}
