@@ -17,6 +17,7 @@
 //	http1.go     one connection: the next message, its task, the next message
 //	exchange.go  one request on its way through its task
 //	hub.go       what the connections of one loop share
+//	stats.go     what is counted of each route
 //	server.go    Listen, Drain, Stats
 //
 // # The thread rule
@@ -96,6 +97,7 @@ type App struct {
 	disallowed  Handler // a route has it, for other methods
 	frozen      sync.Once
 	parseLimits httpparse.Limits // with the largest body that any route takes
+	serverLine  string           // of every answer's head; empty if it is omitted
 
 	// With the middlewares of App.Use around them, from freeze.
 	notFound, methodNotAllowed, options204 Handler
@@ -136,6 +138,9 @@ func (a *App) freeze() {
 		a.methodNotAllowed = chain(a.disallowed, a.outer)
 		a.options204 = chain(answerOptions, a.outer)
 		a.parseLimits = a.options.Limits
+		if a.options.ServerName != "" {
+			a.serverLine = "Server: " + a.options.ServerName + "\r\n"
+		}
 		for _, r := range a.router.routes {
 			a.parseLimits.BodyBytesMax = max(a.parseLimits.BodyBytesMax, r.BodyMax)
 		}

@@ -106,6 +106,7 @@ func (x *exchange) Done(t *loop.Task, err error) {
 	}
 	c.timedOut = t.Err() == context.DeadlineExceeded
 	c.conclude(err)
+	c.hub.traffic.count(c)
 	if c.app.options.AccessLog != nil {
 		c.logAccess()
 	}

@@ -304,7 +304,7 @@ func (y *cycle) refuse(err error, c *Context) {
 	text := http.StatusText(e.Status) + ": " + e.Detail + "\n"
 	b := y.conn.Output(256 + len(text))
 	b = httpparse.AppendStatusLine(b, e.Status)
-	b = append(b, h.lines()...)
+	b = append(append(b, h.app.serverLine...), h.dateLine()...)
 	b = append(b, "Content-Type: text/plain; charset=utf-8\r\nConnection: close\r\n"...)
 	b = httpparse.AppendContentLength(b, int64(len(text)))
 	b = httpparse.AppendHeadEnd(b)

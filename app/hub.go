@@ -32,11 +32,12 @@ type hub struct {
 	drained  func() // called once, when a drain has nothing left to wait for
 	waitFor  int    // connections opened before the drain began and still open
 
-	second  int64 // loop clock until which preamble holds
+	second  int64 // loop clock until which date holds
 	dates   httpparse.DateCache
-	stamp   []byte // "Server: …" and "Date: …" lines
+	date    []byte // the Date line
 	ids     [requestIDBytes]byte
 	counts  Counters
+	traffic traffic
 	entry   Entry // of the request that is being logged
 	refused int   // lines logged and suppressed in this second
 }
@@ -49,6 +50,10 @@ type Counters struct {
 	BytesBody uint64            // of answers
 
 	Conns, Active, Draining int // open connections, requests in their handlers, loops that drain
+
+	// Of one loop; sums leave them out.
+	Routes []RouteStats // those that were asked for, in no order
+	Queued Histogram    // what requests waited behind others of their connection
 }
 
 func (s *Counters) add(o Counters) {
@@ -104,6 +109,7 @@ func (h *hub) take() *Context {
 		c := h.free[n-1]
 		h.free[n-1] = nil
 		h.free = h.free[:n-1]
+		c.app = h.app
 		return c
 	}
 	return &Context{app: h.app, hub: h}
@@ -120,22 +126,18 @@ func (h *hub) put(c *Context) {
 	h.free = append(h.free, c)
 }
 
-// lines returns the Server and Date lines. The clock is read once a second.
-func (h *hub) lines() []byte {
-	if now := h.loop.Now(); now >= h.second || h.stamp == nil {
+// dateLine returns the Date line. The clock is read once a second.
+func (h *hub) dateLine() []byte {
+	if now := h.loop.Now(); now >= h.second || h.date == nil {
 		wall := h.wall()
 		h.second = now + int64(time.Second) - int64(wall.Nanosecond())
-		h.stamp = h.stamp[:0]
-		if name := h.app.options.ServerName; name != "" {
-			h.stamp = append(append(append(h.stamp, "Server: "...), name...), "\r\n"...)
-		}
-		h.stamp = httpparse.AppendDate(h.stamp, h.dates.At(wall.Unix()))
+		h.date = httpparse.AppendDate(h.date[:0], h.dates.At(wall.Unix()))
 		if h.refused > refusalLinesMax {
 			h.app.options.Log.Warn("refusals not logged", "loop", h.loop.ID(), "count", h.refused-refusalLinesMax)
 		}
 		h.refused = 0
 	}
-	return h.stamp
+	return h.date
 }
 
 // nextID counts one up in the digits and letters of ids, as an odometer does.
@@ -157,7 +159,7 @@ func (h *hub) nextID() []byte {
 
 // refusal counts a refused message and logs it, unless a flood of them is being logged already.
 func (h *hub) refusal(remote string, e *httpparse.Error) {
-	h.lines() // a new second may have begun
+	h.dateLine() // a new second may have begun
 	h.counts.Reasons[e.Reason]++
 	if h.refused++; h.refused <= refusalLinesMax {
 		h.app.options.Log.Info("refused", "reason", e.Reason, "status", e.Status, "detail", e.Detail, "remote", remote)
@@ -169,6 +171,7 @@ func (h *hub) snapshot() Counters {
 	s := h.counts
 	s.Reasons = maps.Clone(s.Reasons)
 	s.Conns, s.Active = len(h.cycles), h.active
+	s.Routes, s.Queued = h.traffic.snapshot(), h.traffic.queued
 	if h.draining {
 		s.Draining = 1
 	}

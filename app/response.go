@@ -18,7 +18,6 @@ import (
 
 const (
 	headRoom       = 512 // bytes of a head beside the handler's own fields
-	dateLineBytes  = len("Date: \r\n") + len(http.TimeFormat)
 	scratchKeptMax = 64 << 10
 	textType       = "text/plain; charset=utf-8"
 	jsonType       = "application/json"
@@ -291,14 +290,11 @@ func (c *Context) appendHead(b []byte, status int, contentType string, length in
 // appendOwn appends what the server adds to every answer.
 func (c *Context) appendOwn(b []byte) []byte {
 	r := &c.resp
-	lines := c.hub.lines()
-	switch dateAt := len(lines) - dateLineBytes; {
-	case !r.hasDate && !r.hasServer:
-		b = append(b, lines...)
-	case !r.hasServer:
-		b = append(b, lines[:dateAt]...)
-	case !r.hasDate:
-		b = append(b, lines[dateAt:]...)
+	if !r.hasServer {
+		b = append(b, c.app.serverLine...)
+	}
+	if !r.hasDate {
+		b = append(b, c.hub.dateLine()...)
 	}
 	if name := c.app.options.RequestIDHeader; name != "" {
 		b = append(append(append(append(b, name...), ": "...), c.id[:c.idBytes]...), "\r\n"...)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -30,7 +31,7 @@ type ServerConfig struct {
 
 // Server is a listening App. Its methods may be called by any goroutine.
 type Server struct {
-	app      *App
+	app      atomic.Pointer[App]
 	engine   *loop.Engine
 	hubs     []*hub // each belongs to the loop with its index
 	draining atomic.Bool
@@ -42,7 +43,8 @@ type Server struct {
 // Listen serves a until Drain or Stop. It returns once the address is listened on.
 func Listen(a *App, config ServerConfig) (*Server, error) {
 	a.freeze()
-	s := &Server{app: a, hubs: make([]*hub, max(config.Loops, 0)), last: make([]Counters, max(config.Loops, 0))}
+	s := &Server{hubs: make([]*hub, max(config.Loops, 0)), last: make([]Counters, max(config.Loops, 0))}
+	s.app.Store(a)
 	engine, err := loop.Start(loop.Config{
 		Addr: config.Addr, Loops: config.Loops, ConnMax: config.ConnMax, Shared: config.Shared,
 		LockThreads: config.LockThreads, Limits: config.Limits, Log: a.options.Log, Observe: config.Observe,
@@ -58,7 +60,7 @@ func Listen(a *App, config ServerConfig) (*Server, error) {
 // hub returns the loop's hub, made when first needed. On the loop only.
 func (s *Server) hub(l *loop.Loop) *hub {
 	if s.hubs[l.ID()] == nil {
-		s.hubs[l.ID()] = newHub(s.app, l, time.Now)
+		s.hubs[l.ID()] = newHub(s.app.Load(), l, time.Now)
 	}
 	return s.hubs[l.ID()]
 }
@@ -71,7 +73,31 @@ func (a *App) Opener(l *loop.Loop) func(*loop.Conn) loop.Handler {
 }
 
 // App is what is served.
-func (s *Server) App() *App { return s.app }
+func (s *Server) App() *App { return s.app.Load() }
+
+// Swap has a served instead, from the next request of every connection on; requests that are being served are not
+// disturbed. It returns once every loop has taken a, or with the error of ctx: loops that are held take it later.
+func (s *Server) Swap(ctx context.Context, a *App) error {
+	a.freeze()
+	s.app.Store(a)
+	loops := s.engine.Loops()
+	swapped := make(chan struct{}, len(loops))
+	for _, l := range loops {
+		if !l.Post(func() { s.hub(l).app = s.app.Load(); swapped <- struct{}{} }) {
+			return loop.ErrClosed
+		}
+	}
+	for range loops {
+		select {
+		case <-swapped:
+		case <-s.engine.Done():
+			return loop.ErrClosed
+		case <-ctx.Done():
+			return fmt.Errorf("app: a loop is held: %w", context.Cause(ctx))
+		}
+	}
+	return nil
+}
 
 // Addr is the address that is listened on.
 func (s *Server) Addr() net.Addr { return s.engine.Addr() }
@@ -122,7 +148,8 @@ type Stats struct {
 	Counters
 	Refused uint64 // connections beyond ConnMax
 	ConnMax int
-	Silent  []int // loops that did not answer in time: their part is what they last told
+	Loops   []Counters // of each
+	Silent  []int      // loops that did not answer in time: their part is what they last told
 }
 
 // Stats gathers the counters of all loops. A loop that is held by a handler does not answer: it is not waited for longer
@@ -154,6 +181,7 @@ func (s *Server) Stats(ctx context.Context) Stats {
 	stats.Reasons = map[string]uint64{}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	stats.Loops = slices.Clone(s.last)
 	for i := range loops {
 		stats.add(s.last[i])
 		if !answered[i] {

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -77,9 +78,14 @@ func dial(t *testing.T, s *Server) net.Conn {
 
 func TestServerAnswersGoClient(t *testing.T) {
 	s := serve(t, demo(Options{}), 2)
-	base := "http://" + s.Addr().String()
 	client := &http.Client{Timeout: patience, Transport: &http.Transport{}}
 	defer client.CloseIdleConnections()
+	answersGoClient(t, client, "http://"+s.Addr().String())
+}
+
+// answersGoClient asks for everything that demo has.
+func answersGoClient(t *testing.T, client *http.Client, base string) {
+	t.Helper()
 	large := strings.Repeat("0123456789abcdef", 5<<20/16)
 	for _, c := range []struct {
 		why, method, target, body string
@@ -231,4 +237,54 @@ func TestListenTellsWhyItCannot(t *testing.T) {
 	defer func() { _ = taken.Close() }()
 	_, err = Listen(New(Options{Log: quiet}), ServerConfig{Addr: taken.Addr().String(), Loops: 1})
 	require.ErrorContains(t, err, "address already in use")
+}
+
+// Another App takes over without an answer lost: what was begun is finished by the one that began it.
+func TestServerSwaps(t *testing.T) {
+	version := func(n int) *App {
+		a := New(Options{Log: quiet, ServerName: "v" + strconv.Itoa(n)})
+		a.Get("/v", func(c *Context) error {
+			if err := c.Sleep(time.Millisecond); err != nil {
+				return err
+			}
+			return c.String(200, strconv.Itoa(n))
+		})
+		return a
+	}
+	s := serve(t, version(0), 2)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	const swaps = 50
+	last := make(chan string, 1)
+	failed := make(chan error, 1)
+	conn := dial(t, s)
+	go func() {
+		r, seen := bufio.NewReader(conn), ""
+		for seen != strconv.Itoa(swaps) {
+			if _, err := io.WriteString(conn, "GET /v HTTP/1.1\r\nHost: a\r\n\r\n"); err != nil {
+				failed <- err
+				return
+			}
+			resp, err := http.ReadResponse(r, nil)
+			if err != nil {
+				failed <- err
+				return
+			}
+			body, _ := io.ReadAll(resp.Body)
+			if resp.StatusCode != 200 || resp.Header.Get("Server") != "v"+string(body) {
+				failed <- fmt.Errorf("%d %s from %s", resp.StatusCode, body, resp.Header.Get("Server"))
+				return
+			}
+			seen = string(body)
+		}
+		last <- seen
+	}()
+	for n := 1; n <= swaps; n++ {
+		require.NoError(t, s.Swap(ctx, version(n)))
+	}
+	select {
+	case <-last:
+	case err := <-failed:
+		require.NoError(t, err)
+	}
 }

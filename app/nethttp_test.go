@@ -1,0 +1,116 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestServeHTTP(t *testing.T) {
+	for _, http2 := range []bool{false, true} {
+		s := httptest.NewUnstartedServer(demo(Options{}))
+		if s.EnableHTTP2 = http2; http2 {
+			s.StartTLS()
+		} else {
+			s.Start()
+		}
+		client := s.Client()
+		client.Timeout = patience
+		answersGoClient(t, client, s.URL)
+		resp, err := client.Get(s.URL + "/plaintext")
+		require.NoError(t, err)
+		require.NoError(t, resp.Body.Close())
+		require.Equal(t, http2, resp.ProtoMajor == 2)
+		require.Equal(t, "tafe", resp.Header.Get("Server"))
+		require.EqualValues(t, len(hello), resp.ContentLength)
+		s.Close()
+	}
+}
+
+func TestServeHTTPWithRecorder(t *testing.T) {
+	a := wireApp()
+	for _, c := range []struct {
+		why, method, target, body string
+		status                    int
+		want                      string
+	}{
+		{"plain", "GET", "/plaintext", "", 200, hello},
+		{"HEAD", "HEAD", "/plaintext", "", 200, ""},
+		{"a stream", "GET", "/stream", "", 200, "a,b\n"},
+		{"no body", "GET", "/empty", "", 204, ""},
+		{"an error", "GET", "/teapot", "", 418, "short and stout\n"},
+		{"a body", "POST", "/read", "abc", 200, "abc"},
+		{"a body beyond the route's limit", "POST", "/small", "01234567890", 413, "Request Entity Too Large: the body exceeds what the route takes\n"},
+	} {
+		w := httptest.NewRecorder()
+		a.ServeHTTP(w, httptest.NewRequest(c.method, c.target, strings.NewReader(c.body)))
+		require.Equal(t, c.status, w.Code, c.why)
+		require.Equal(t, c.want, w.Body.String(), c.why)
+		require.Empty(t, w.Header()["Connection"], c.why)
+	}
+}
+
+// A body that breaks off reaches the client as one that breaks off.
+func TestServeHTTPTruncates(t *testing.T) {
+	s := httptest.NewServer(crosstalkApp())
+	defer s.Close()
+	resp, err := s.Client().Get(s.URL + "/cut/x")
+	require.NoError(t, err)
+	defer func() { _ = resp.Body.Close() }()
+	body, err := io.ReadAll(resp.Body)
+	require.ErrorIs(t, err, io.ErrUnexpectedEOF)
+	require.Equal(t, "evil", string(body))
+}
+
+// A client that leaves cancels the handler, also while that waits for the body.
+func TestServeHTTPClientLeaves(t *testing.T) {
+	for _, path := range []string{"/sleep", "/read"} {
+		started, ended := make(chan struct{}), make(chan error, 1)
+		a := New(Options{Log: quiet})
+		a.Post("/sleep", func(c *Context) error {
+			close(started)
+			err := c.Sleep(time.Hour)
+			ended <- err
+			return err
+		})
+		a.Post("/read", func(c *Context) error {
+			close(started)
+			_, err := c.Body()
+			ended <- err
+			return err
+		})
+		s := httptest.NewServer(a)
+		ctx, cancel := context.WithCancel(t.Context())
+		body, sending := io.Pipe()
+		req, err := http.NewRequestWithContext(ctx, "POST", s.URL+path, body)
+		require.NoError(t, err)
+		if path == "/sleep" { // net/http looks for a client that leaves only once it has the whole body
+			req.Body, req.ContentLength = http.NoBody, 0
+		}
+		go func() {
+			<-started
+			cancel()
+			_ = sending.CloseWithError(errors.New("gone"))
+		}()
+		_, err = s.Client().Do(req)
+		require.Error(t, err)
+		require.ErrorIs(t, <-ended, ErrClientGone, path)
+		s.Close()
+	}
+}
+
+func BenchmarkServeHTTP(b *testing.B) {
+	a := demo(Options{})
+	r := httptest.NewRequest("GET", "/plaintext", nil)
+	b.ReportAllocs()
+	for b.Loop() {
+		a.ServeHTTP(httptest.NewRecorder(), r)
+	}
+}
