@@ -28,12 +28,18 @@ func routes(o options, sized bool) http.Handler {
 		send(w, sized, "application/json", b)
 	})
 	mux.HandleFunc("/echo", func(w http.ResponseWriter, r *http.Request) {
-		w.Header()["Content-Type"] = r.Header["Content-Type"]
-		if r.ContentLength >= 0 {
-			w.Header()["Content-Length"] = []string{strconv.FormatInt(r.ContentLength, 10)}
+		if r.ContentLength < 0 {
+			http.Error(w, "no length", http.StatusLengthRequired)
+			return
 		}
-		w.WriteHeader(http.StatusOK) // nbio's copy would send status 0
-		_, _ = io.Copy(w, r.Body)
+		// Whole, then back: writing before the body is read makes net/http drop the rest of it.
+		body := make([]byte, r.ContentLength)
+		if _, err := io.ReadFull(r.Body, body); err != nil {
+			return
+		}
+		w.Header()["Content-Type"] = r.Header["Content-Type"]
+		w.Header()["Content-Length"] = []string{strconv.Itoa(len(body))}
+		_, _ = w.Write(body)
 	})
 	mux.HandleFunc("/work", func(w http.ResponseWriter, _ *http.Request) {
 		for range work.Calls {

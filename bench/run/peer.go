@@ -102,7 +102,6 @@ func tafePeer(name, about, hold string) Peer {
 var Peers = []Peer{
 	tafeServe,
 	tafePeer("tafe-yield", "as tafe, the computation calls YieldIfDue every millisecond", "yield"),
-	tafePeer("tafe-offload", "as tafe, the computation runs on the offload pool", "offload"),
 	{
 		Name: "climit", About: "the physical limit: epoll, read, count empty lines, write a fixed answer", Program: "bin/climit",
 		Install: "apt-get install gcc libc6-dev",

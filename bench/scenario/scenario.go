@@ -79,7 +79,7 @@ var All = number([]Scenario{
 	{
 		Number: 6, Name: "holders", Title: "The same, and one request in a hundred holds the CPU for 20 ms",
 		Question: "What do the other ninety-nine pay?",
-		Peers:    []string{"tafe", "tafe-yield", "tafe-offload", "nethttp", "fasthttp", "gevent", "apache"}, OfCapacity: []float64{0.3, 0.6},
+		Peers:    []string{"tafe", "tafe-yield", "nethttp", "fasthttp", "gevent", "apache"}, OfCapacity: []float64{0.3, 0.6},
 		Cases: []run.Case{waiting("64 concurrent", 64, get("work", "/work", doneBytes), holder())},
 	},
 })

@@ -10,11 +10,15 @@ import (
 // progress is the bar on standard error: one line that is drawn over when a person looks, one line a step otherwise.
 type progress struct {
 	total, at int
+	quiet     bool
 	start     time.Time
 }
 
 // show draws the bar before the next step.
 func (p *progress) show(what string) {
+	if p.quiet {
+		return
+	}
 	if p.start.IsZero() {
 		p.start = time.Now()
 	}
@@ -35,7 +39,7 @@ func (p *progress) show(what string) {
 }
 
 func (p *progress) done() {
-	if terminal() {
+	if !p.quiet && terminal() {
 		fmt.Fprint(os.Stderr, "\r\033[K")
 	}
 }

@@ -20,6 +20,7 @@ type settings struct {
 	rounds                  int
 	seconds, warmup         float64
 	serverCore, loadCore    int
+	quiet                   bool   // no progress bar
 	dir                     string // where the report goes; empty: none
 }
 

@@ -37,7 +37,7 @@ func newSession(set settings) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &session{set: set, peers: map[string][]run.Peer{}, bench: run.Bench{
+	s := &session{set: set, bar: progress{quiet: set.quiet}, peers: map[string][]run.Peer{}, bench: run.Bench{
 		Root: root, Cores: run.Cores{Server: set.serverCore, Load: set.loadCore},
 		Rounds: work.RoundsPerMilli(), PythonRounds: run.PythonRounds(root), Warmup: seconds(set.warmup), Window: seconds(set.seconds),
 	}}
