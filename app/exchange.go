@@ -90,6 +90,9 @@ func (x *exchange) Run(t *loop.Task) {
 	c.hub.active++
 	c.hub.counts.Requests++
 	t.Describe(c.routeName, methodName(c.req.Method), c.path, c.id[:c.idBytes], c.req.Header("traceparent"), c.cycle.conn)
+	if c.route != nil && c.route.Budget > 0 {
+		t.SetBudget(c.route.Budget)
+	}
 	if c.timeout > 0 {
 		c.deadline = c.hub.loop.Now() + int64(c.timeout)
 		t.SetDeadline(c.timeout)

@@ -207,3 +207,23 @@ func TestFailuresAreLogged(t *testing.T) {
 	r.dial().send("\x16")
 	require.Contains(t, out.String(), "count="+itoa(9*refusalLinesMax), "what was left out is told")
 }
+
+func TestRouteBudgetReachesTheTask(t *testing.T) {
+	var got []time.Duration
+	a := New(Options{Log: quiet})
+	h := func(x *Context) error {
+		got = append(got, x.task.Budget())
+		return x.NoContent(204)
+	}
+	a.Get("/own", h, Budget(3*time.Millisecond))
+	a.Get("/loops", h)
+	r := newRig(t, a, loop.Limits{SliceBudget: 7 * time.Millisecond})
+	p := r.dial()
+	for range 2 { // tasks are reused: a budget must not stay
+		p.send("GET /own" + get)
+		p.send("GET /loops" + get)
+		p.send("GET /nowhere" + get)
+	}
+	own, loops := 3*time.Millisecond, 7*time.Millisecond
+	require.Equal(t, []time.Duration{own, loops, own, loops}, got)
+}
