@@ -43,7 +43,7 @@ func (s *Stream) begin() error {
 	if s.begun {
 		return nil
 	}
-	if err := c.mayWrite(s.status); err != nil {
+	if err := c.mayWrite(s.status, s.contentType); err != nil {
 		return err
 	}
 	s.begun = true

@@ -80,6 +80,9 @@ func wireApp() *App {
 		return nil
 	})
 	a.Get("/inject", func(c *Context) error { c.SetHeader("X-A", "1\r\nX-B: 2"); return c.String(200, hello) })
+	a.Get("/inject-type", func(c *Context) error { return c.Bytes(200, c.Query("type"), nil) })
+	a.Get("/inject-stream", func(c *Context) error { return c.Stream(200, c.Query("type")).Flush() })
+	a.Get("/bad-status", func(c *Context) error { return c.String(100, "") })
 	a.Get("/headers", func(c *Context) error {
 		c.SetHeader("X-A", "1")
 		c.SetHeader("X-B", "2")
@@ -168,6 +171,10 @@ var wireCases = []wireCase{
 	{"a panic after a complete answer", "GET /late-panic" + get + "GET /plaintext" + get, text("200 OK", hello) + text("200 OK", hello), false},
 	{"one answer only", "GET /twice" + get, text("200 OK", hello), false},
 	{"headers cannot be injected", "GET /inject" + get, text("500 Internal Server Error", "Internal Server Error (request {id})\n"), false},
+
+	{"nor by a content type", "GET /inject-type?type=a%0d%0aX-B:2" + get, text("500 Internal Server Error", "Internal Server Error (request {id})\n"), false},
+	{"nor by that of a stream", "GET /inject-stream?type=a%0d%0aX-B:2" + get, text("500 Internal Server Error", "Internal Server Error (request {id})\n"), false},
+	{"an interim status is no answer", "GET /bad-status" + get, text("500 Internal Server Error", "Internal Server Error (request {id})\n"), false},
 
 	{"a body with its length", "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nContent-Type: text/plain; charset=utf-8\r\n\r\nabc" + "GET /plaintext" + get,
 		text("200 OK", "abc") + text("200 OK", hello), false},
