@@ -57,6 +57,11 @@ func (p *Poller) Change(fd int, token int32, bits uint32) error {
 	return unix.EpollCtl(p.fd, unix.EPOLL_CTL_MOD, fd, &unix.EpollEvent{Events: bits, Fd: token})
 }
 
+// Remove ends the watch of fd, which stays open.
+func (p *Poller) Remove(fd int) error {
+	return unix.EpollCtl(p.fd, unix.EPOLL_CTL_DEL, fd, &unix.EpollEvent{})
+}
+
 // Wait blocks until something is ready or timeout has passed; a negative timeout waits without limit. The events are
 // valid until the next call. A signal ends the wait early with no events.
 //

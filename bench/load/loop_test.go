@@ -205,3 +205,39 @@ func TestFifoKeepsOrderWhileItGrows(t *testing.T) {
 	}
 	require.Equal(t, 1000, next)
 }
+
+func TestHold(t *testing.T) {
+	var open atomic.Int64
+	park := make(chan struct{})
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/park" {
+			<-park
+		}
+		hello(w, r)
+	}))
+	s.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		switch state {
+		case http.StateNew:
+			open.Add(1)
+		case http.StateClosed:
+			open.Add(-1)
+		}
+	}
+	s.Start()
+	defer s.Close()
+	addr := netip.MustParseAddrPort(s.Listener.Addr().String())
+	h, err := Hold(addr, 300, get("/", 200, 5), true, 10*time.Second)
+	require.NoError(t, err)
+	require.EqualValues(t, 300, open.Load())
+	h.Close()
+	h, err = Hold(addr, 10, get("/park", 200, 5), false, 10*time.Second)
+	require.NoError(t, err, "no answer is waited for")
+	close(park)
+	h.Close()
+	_, err = Hold(addr, 1, get("/", 404, 5), true, 10*time.Second)
+	require.ErrorContains(t, err, "status 200")
+	_, err = Hold(addr, 1<<30, get("/", 200, 5), true, 10*time.Second)
+	require.ErrorContains(t, err, "descriptors")
+	_, err = Hold(netip.MustParseAddrPort("192.0.2.1:80"), 1, get("/", 200, 5), true, time.Second)
+	require.ErrorContains(t, err, "loopback")
+}

@@ -13,6 +13,7 @@ import (
 	"tafe/app"
 	"tafe/app/client"
 	"tafe/bench/peers/work"
+	"tafe/loop"
 )
 
 // handlers are the routes with what they share. All of it may be used from any loop.
@@ -31,7 +32,9 @@ func main() {
 	if *rounds == 0 {
 		*rounds = work.RoundsPerMilli()
 	}
-	h := &handlers{client: client.New(client.Options{ConnsPerHostMax: 4096, IdlePerHostMax: 4096}), url: "http://" + *backend + "/delay", rounds: *rounds}
+	var dialer loop.Dialer
+	backends := client.New(client.Options{Dial: dialer.DialContext, ConnsPerHostMax: 4096, IdlePerHostMax: 4096})
+	h := &handlers{client: backends, url: "http://" + *backend + "/delay", rounds: *rounds}
 	holds := map[string]app.Handler{"inline": h.hold, "yield": h.holdYielding}
 	if holds[*hold] == nil {
 		fmt.Fprintf(os.Stderr, "peer-tafe: --hold %s is none of inline, yield\n", *hold)
@@ -41,10 +44,12 @@ func main() {
 	a.Get("/plaintext", func(c *app.Context) error { return c.String(http.StatusOK, work.Plaintext) })
 	a.Get("/work", h.work)
 	a.Get("/hold", holds[*hold])
-	if _, err := app.Listen(a, app.ServerConfig{Addr: *listen, Loops: 1}); err != nil {
+	server, err := app.Listen(a, app.ServerConfig{Addr: *listen, Loops: 1})
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "peer-tafe:", err)
 		os.Exit(1)
 	}
+	dialer.Bind(server.Engine())
 	select {} // until SIGTERM, at once
 }
 
