@@ -27,7 +27,7 @@ const (
 	dumpBytesMax      = 16 << 20
 	// Captures may stop the process for 1% of the time, after a first allowance.
 	captureShare     = 100
-	captureAllowance = int64(50 * time.Millisecond)
+	captureAllowance = int64(300 * time.Millisecond) // 1% of half a minute
 )
 
 var (
@@ -42,6 +42,8 @@ type shot struct {
 	frames []Frame
 	inner  bool  // it is a coroutine that the goroutine drives
 	cost   int64 // ns
+	// stopped is for how long the process stood still for it, ns.
+	stopped int64
 }
 
 // camera takes stacks. For the sampler's thread alone.
@@ -53,30 +55,38 @@ type camera struct {
 
 // allow adds what passed since the last time to the credit and tells whether
 // a capture may be taken now.
-func (c *camera) allow(now int64) bool {
+func (c *camera) allow(now int64, first bool) bool {
 	if c.at == 0 {
 		c.credit = captureAllowance
 	} else {
 		c.credit = min(c.credit+(now-c.at)/captureShare, captureAllowance)
 	}
 	c.at = now
-	return c.credit > 0
+	if first {
+		return c.credit > 0
+	}
+	return c.credit > captureAllowance/2
 }
 
 // take finds the stack of the goroutine gid, or of the coroutine that it
 // drives. loopID narrows the search where dumps do not name goroutines.
-func (c *camera) take(gid uint64, loopID int) (shot, error) {
-	if !c.allow(int64(time.Since(processStart))) {
+// first tells that nothing is known yet: later ones leave half of the credit
+// for those. account reads what the process was really stopped for.
+func (c *camera) take(gid uint64, loopID int, first bool, account *pauses) (s shot, err error) {
+	if !c.allow(monotonic(), first) {
 		return shot{}, errTooDear
 	}
 	began := time.Now()
-	var s shot
-	var err error
+	before, _, _ := account.read()
+	defer func() {
+		after, _, _ := account.read()
+		s.stopped = after - before
+		c.credit -= s.stopped
+	}()
 	n := runtime.NumGoroutine()
 	if n <= dumpGoroutinesMax {
 		s, err = parseDump(c.dump(n), gid)
 		s.cost = int64(time.Since(began))
-		c.credit -= s.cost
 		return s, err
 	}
 	var profile bytes.Buffer
@@ -84,7 +94,6 @@ func (c *camera) take(gid uint64, loopID int) (shot, error) {
 		s, err = parseProfile(profile.Bytes(), loopID)
 	}
 	s.cost = int64(time.Since(began))
-	c.credit -= s.cost / 4 // it stops the process for the lesser part of that
 	return s, err
 }
 

@@ -21,7 +21,10 @@ func (ln *lane) lost() {
 		ln.endOutside(p.since, ln.loop.Clock())
 		ln.mu.Unlock()
 	}
-	ln.past = *p
+	if p.hinted && !p.outside || p.reported != nil {
+		ln.past[ln.pastAt] = *p
+		ln.pastAt = (ln.pastAt + 1) % len(ln.past)
+	}
 	ln.hunt = pursuit{}
 }
 
@@ -33,7 +36,7 @@ func (ln *lane) close(w *Watchdog) {
 	ln.ended = nil
 	ln.mu.Unlock()
 	for _, e := range news {
-		ln.conclude(e)
+		ln.conclude(w, e)
 	}
 	if len(ln.closing) == 0 {
 		return
@@ -59,22 +62,19 @@ func (ln *lane) close(w *Watchdog) {
 // conclude makes the final record of one ended overrun from what was seen of
 // it. If it was never seen, because it was short or the watchdog late, its
 // evidence is what the clocks say between the last look before and the end.
-func (ln *lane) conclude(e ended) {
-	var p *pursuit
-	switch e.entry.start {
-	case ln.hunt.since:
-		p = &ln.hunt
-	case ln.past.since:
-		p = &ln.past
-	default:
+func (ln *lane) conclude(w *Watchdog, e ended) {
+	p := ln.seen(e.entry.start)
+	if p == nil {
 		p = &pursuit{since: e.entry.start, outside: e.outside}
 		if ln.base.now <= e.entry.start && !e.outside {
-			p.ev.begin(p.since, ln.base, e.last)
+			p.ev.begin(p.since, ln.base, e.last, &w.standstills)
 		}
+		p.unseen = true
 	}
 	p.budget, p.outside = e.budget, e.outside
 	if p.ev.last.now > 0 && !e.outside && p.ev.last.now < e.last.now {
-		p.ev.look(e.last)
+		e.last.goState = p.ev.last.goState // it went on with what it did
+		p.ev.look(e.last, &w.standstills)
 	}
 	p.ev.seen(p.verdict())
 	if !e.outside {
@@ -82,19 +82,27 @@ func (ln *lane) conclude(e ended) {
 	}
 	o := ln.record(p, e.entry.end-e.entry.start, true)
 	known := p.reported != nil
-	gcs, samples := p.ev.gcs, p.samples
 	if p == &ln.hunt {
 		ln.hunt = pursuit{}
 	}
 	o.Asked = e.asked
-	if o.Blamed && gcs && samples < nobodySamples && o.Verdict == Spin {
-		// Nobody saw whose work it was: the collector's, as far as anyone can prove.
-		o.Verdict, o.Blamed = GC, false
-	}
 	if o.Blamed {
 		o.Advice = o.Verdict.advice(e.asked)
 	}
 	ln.closing = append(ln.closing, closing{overrun: o, entry: e.entry, known: known})
+}
+
+// seen is the pursuit of the slice that started at since, if there was one.
+func (ln *lane) seen(since int64) *pursuit {
+	if ln.hunt.since == since {
+		return &ln.hunt
+	}
+	for i := range ln.past {
+		if ln.past[i].since == since {
+			return &ln.past[i]
+		}
+	}
+	return nil
 }
 
 // finish closes what is open when the watchdog stops.

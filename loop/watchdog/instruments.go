@@ -5,6 +5,8 @@ package watchdog
 import (
 	"math"
 	"runtime/metrics"
+
+	"tafe/loop"
 )
 
 // pauses reads what the runtime counts of its stop-the-world pauses: 0.3 us, no
@@ -65,8 +67,8 @@ type instruments struct {
 func newInstruments() instruments { return instruments{pauses: newPauses()} }
 
 // read takes a reading of the thread tid, at a loop clock time.
-func (in *instruments) read(now int64, tid int, known bool, stalled int64) reading {
-	r := reading{now: now, tid: tid, known: known, stalled: stalled, process: processCPU(), state: in.clocks.state}
+func (in *instruments) read(now int64, tid int, goState string) reading {
+	r := reading{now: now, mono: monotonic(), tid: tid, goState: goState, known: loop.ThreadsKnown(), process: processCPU(), state: in.clocks.state}
 	if tid != 0 {
 		r.cpu, r.delay, r.timed = in.clocks.thread(tid)
 	}

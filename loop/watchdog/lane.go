@@ -36,7 +36,8 @@ type lane struct {
 
 	// The sampler's own.
 	hunt    pursuit
-	past    pursuit // the one before
+	past    [4]pursuit // the ones before that came near their budget
+	pastAt  int
 	base    reading // the last
 	closing []closing
 
@@ -152,7 +153,7 @@ func (ln *lane) endOutside(since, end int64) {
 
 // readHere takes the loop's own readings, on the loop.
 func (ln *lane) readHere(now int64) reading {
-	return ln.own.read(now, threadID(), true, ln.dog.stalled())
+	return ln.own.read(now, threadID(), loop.StateUnknown)
 }
 
 func (ln *lane) handOver(e ended) {

@@ -11,14 +11,12 @@ import (
 )
 
 const (
-	samplesMax    = 256
-	sampleEvery   = int64(time.Second) // at least, while an overrun lasts
-	lookEvery     = int64(250 * time.Millisecond)
-	settleMax     = int64(5 * time.Second) // what the ledger may take to settle
-	confirmedBy   = 3                      // stacks, when the collector is at work meanwhile
-	confirmCost   = int64(time.Millisecond)
-	updateFrom    = int64(time.Second) // a live report is updated at this length and at its doubles
-	nobodySamples = 2
+	samplesMax  = 256
+	sampleEvery = int64(time.Second) // while an overrun lasts
+	captureRest = 50                 // no other stack for this many times of what one stopped the process
+	lookEvery   = int64(250 * time.Millisecond)
+	settleMax   = int64(5 * time.Second) // what the ledger may take to settle
+	updateFrom  = int64(time.Second)     // a live report is updated at this length and at its doubles
 )
 
 // pursuit is idle when since is 0.
@@ -29,16 +27,16 @@ type pursuit struct {
 	budget  int64
 	ev      evidence
 	hinted  bool
+	unseen  bool // it was over before the first look
 
 	description loop.Description
 	described   bool
 	tree        Tree
-	votes       map[Verdict]int64 // samples
-	last        []Frame           // the last stack that blames
-	lastOf      map[Verdict][]Frame
+	votes       map[string]map[Verdict]int // stacks, by the state they were taken in
+	lastOf      map[Verdict][]Frame        // the last stack of each verdict
 	samples     int
-	onThread    int // of samples: a thread ran it
-	collecting  int // of onThread: for the collector
+	refused     bool    // a stack was not to be had
+	kernel      Verdict // what the kernel says of the last system call
 	discarded   int
 	cost        int64
 	lateness    int64
@@ -59,25 +57,38 @@ func (ln *lane) visit(w *Watchdog) int64 {
 		ln.lost()
 	}
 	ln.close(w)
-	r := w.instruments.read(ln.loop.Clock(), ln.loop.Thread(), loop.ThreadsKnown(), w.stalled())
+	r := ln.read(w)
 	if !inTask && !outside || r.now <= since {
 		ln.base = r
 		return int64(time.Hour)
 	}
 	p := &ln.hunt
 	if p.since == 0 {
-		*p = pursuit{since: since, task: task, outside: outside, budget: int64(ln.loop.Limits().SliceBudget)}
+		*p = pursuit{since: since, task: task, outside: outside, budget: int64(ln.loop.Limits().SliceBudget), kernel: Syscall}
 		if task != nil {
 			p.budget = int64(task.Budget())
 			w.heed(task.Budget())
 		}
-		p.ev.begin(since, ln.base, r)
+		p.ev.begin(since, ln.base, r, &w.standstills)
 	} else {
-		p.ev.look(r)
+		p.ev.look(r, &w.standstills)
+	}
+	if r.goState == loop.StateSyscall && p.hinted {
+		p.kernel = judgeDescriptor(r.tid)
 	}
 	ln.base = r
-	p.lateness = max(p.lateness, w.lateness.Load())
+	p.lateness = max(p.lateness, w.lateness)
 	return ln.pursue(w, r.now-since)
+}
+
+// read takes a reading of what the loop runs. A task that drives a coroutine
+// of its own has no thread: the one that the loop was on carries both.
+func (ln *lane) read(w *Watchdog) reading {
+	tid, state := ln.loop.Thread(), ln.loop.State()
+	if tid == 0 && state == stateCoroutine {
+		tid = ln.base.tid
+	}
+	return w.instruments.read(ln.loop.Clock(), tid, state)
 }
 
 // pursue decides what to do about a slice of the given age, and when to look
@@ -123,10 +134,11 @@ func (ln *lane) sampleStack(w *Watchdog, age int64) {
 	if p.task != nil {
 		gid = p.task.GoroutineID()
 	}
-	tid := ln.loop.Thread()
-	p.nextSample = age + min(age, sampleEvery)
-	s, err := w.camera.take(gid, ln.loop.ID())
+	tid, state := p.ev.last.tid, p.ev.last.goState
+	s, err := w.camera.take(gid, ln.loop.ID(), p.samples == 0, w.instruments.pauses)
 	p.cost += s.cost
+	// At doubling ages, and when it stopped the process for long, not so soon.
+	p.nextSample = age + max(min(age, sampleEvery), captureRest*s.stopped)
 	if !ln.still(p.since) {
 		p.discarded++
 		return
@@ -139,26 +151,23 @@ func (ln *lane) sampleStack(w *Watchdog, age int64) {
 		p.description, p.described = d, true
 	}
 	if err != nil {
+		p.refused = true
 		w.missed.Add(1)
 		return
 	}
-	onThread := tid != 0 || s.inner || !loop.ThreadsKnown()
-	v := judge(s, onThread, tid)
+	v := judge(s, tid != 0 || s.inner || !loop.ThreadsKnown(), tid)
 	p.ev.seen(v)
 	if p.samples >= samplesMax {
 		return
 	}
 	p.samples++
-	if onThread {
-		p.onThread++
-		if v == GC {
-			p.collecting++
-		}
-	}
 	if p.votes == nil {
-		p.votes, p.lastOf = map[Verdict]int64{}, map[Verdict][]Frame{}
+		p.votes, p.lastOf = map[string]map[Verdict]int{}, map[Verdict][]Frame{}
 	}
-	p.votes[v]++
+	if p.votes[state] == nil {
+		p.votes[state] = map[Verdict]int{}
+	}
+	p.votes[state][v]++
 	s.frames = trim(s.frames)
 	p.lastOf[v] = s.frames
 	p.tree.add(s.frames)
@@ -172,42 +181,68 @@ func (ln *lane) still(since int64) bool {
 	return ok && now == since
 }
 
-// verdict is what most stacks say. Without any, the clocks must do: what
-// computed and was never seen did spin.
+// verdict is what most of the time went into. What a state means the stacks
+// tell that were taken in it; without any, its name must do.
 func (p *pursuit) verdict() Verdict {
-	best, most := Unknown, int64(0)
+	spent := map[Verdict]int64{}
+	for state, ns := range p.ev.spent {
+		spent[p.meaning(state)] += ns
+	}
+	best := Unknown
 	for _, v := range Verdicts {
-		if n := p.votes[v]; n > most {
-			best, most = v, n
+		if spent[v] > spent[best] {
+			best = v
 		}
 	}
-	if most == 0 && p.ev.running > p.ev.blocked+p.ev.parked+p.ev.unclear {
+	if best == Unknown && p.ev.running > p.ev.own()/2 {
 		return Spin
 	}
 	return best
 }
 
-// own is the code's own time, less the share of its computing that, by the
-// stacks, was the collector's.
+// own is the time to blame the code for. Nobody looked at a slice that was not
+// seen: then only what its thread's clock counted is proof.
 func (p *pursuit) own() int64 {
-	own := p.ev.own()
-	if p.collecting > 0 {
-		own -= p.ev.running * int64(p.collecting) / int64(p.onThread)
+	if p.unseen {
+		return p.ev.running
 	}
-	return max(own, 0)
+	return p.ev.own()
 }
 
-// proven: the code itself used up its budget, and a stack says how. While the
-// collector works it may be its work that the clocks count, so then several
-// stacks must agree, if they are cheap to have.
+// innocent is the cause of an overrun that the code is not to blame for.
+func (p *pursuit) innocent() Verdict {
+	if p.unseen && p.ev.starved+p.ev.paused < p.ev.unclear {
+		return WatchdogLate
+	}
+	return p.ev.innocent()
+}
+
+// meaning is the verdict for time that ended in a state.
+func (p *pursuit) meaning(state string) Verdict {
+	best, most := Unknown, 0
+	for _, v := range Verdicts {
+		if n := p.votes[state][v]; n > most && (v.Blames() || state == loop.StateUnknown) {
+			best, most = v, n
+		}
+	}
+	if most > 0 {
+		return best
+	}
+	switch state {
+	case loop.StateUnknown, loop.StateWaiting:
+		return Unknown
+	case loop.StateRunning, loop.StateRunnable, stateCoroutine:
+		return Spin
+	case loop.StateSyscall:
+		return p.kernel
+	}
+	return judge(shot{state: state}, true, 0)
+}
+
+// proven: the code itself used up its budget, and a stack, if one was to be
+// had, does not say that it was for something else.
 func (p *pursuit) proven() bool {
-	if p.own() < p.budget || p.samples == 0 || !p.verdict().Blames() {
-		return false
-	}
-	if p.ev.gcs && p.cost < confirmCost*int64(p.samples) {
-		return p.samples >= confirmedBy
-	}
-	return true
+	return p.own() >= p.budget && (p.samples > 0 || p.refused)
 }
 
 // accuse makes the first report of an overrun, while it lasts.
@@ -252,13 +287,6 @@ func (ln *lane) record(p *pursuit, age int64, final bool) Overrun {
 		}
 	}
 	return o
-}
-
-func (p *pursuit) innocent() Verdict {
-	if p.votes[GC] > p.votes[Starved] || p.samples > 0 && p.votes[GC]*2 > int64(p.samples) {
-		return GC
-	}
-	return p.ev.innocent()
 }
 
 func (o *Overrun) describe(d loop.Description) {

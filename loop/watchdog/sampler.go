@@ -4,24 +4,21 @@ package watchdog
 // the next look is due. It knows how late it woke: that, too, is evidence.
 
 import (
-	"math"
 	"runtime"
 	"time"
 )
 
 const (
 	tickMin = time.Millisecond
-	// What a sleep may be late by before it counts as the watchdog's own standstill.
-	stallMin = int64(500 * time.Microsecond)
 	// Housekeeping: reports that wait, metrics windows, heartbeats.
 	chorePeriod = time.Second
 )
 
 // sample is the sampler's loop.
 func (w *Watchdog) sample() {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
+	runtime.LockOSThread() // and the thread ends with this goroutine
 	defer close(w.stopped)
+	raisePriority()
 	defer w.instruments.clocks.close()
 	chore := monotonic() + int64(chorePeriod)
 	for !w.stopping.Load() {
@@ -31,6 +28,7 @@ func (w *Watchdog) sample() {
 		}
 		if now := monotonic(); now >= chore {
 			w.chores()
+			w.standstills.delays = w.instruments.clocks.delaysOfAll()
 			chore = now + int64(chorePeriod)
 		}
 		w.sleep(max(next, int64(50*time.Microsecond)))
@@ -44,26 +42,13 @@ func (w *Watchdog) sample() {
 
 // sleep sleeps d ns and enters in the books by how much it was more.
 func (w *Watchdog) sleep(d int64) {
-	due := monotonic() + d
-	w.due.Store(due)
+	from := monotonic()
+	w.standstills.before()
 	pause(time.Duration(d))
-	w.due.Store(math.MaxInt64)
-	late := monotonic() - due
-	w.lateness.Store(late)
-	w.latest.add(late)
-	if late > stallMin {
-		w.stall.Add(late)
-	}
-}
-
-// stalled is for how long the sampler has not run although it should have, all
-// in all: when nobody lets it run, the process as a whole does not.
-func (w *Watchdog) stalled() int64 {
-	late := monotonic() - w.due.Load()
-	if late < stallMin {
-		late = 0
-	}
-	return w.stall.Load() + late
+	now := monotonic()
+	w.standstills.slept(from+d, now, &w.instruments.clocks)
+	w.lateness = now - from - d
+	w.latest.add(w.lateness)
 }
 
 // monotonic is the sampler's clock, ns.

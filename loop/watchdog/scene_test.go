@@ -54,8 +54,9 @@ func (s *safeBuffer) String() string {
 
 func newStage(t testing.TB, loops int, config Config, routes map[string]func(*loop.Task)) *stage {
 	t.Helper()
-	if procs := runtime.GOMAXPROCS(0); procs < loops+1 {
-		runtime.GOMAXPROCS(loops + 1)
+	// One P for each loop, for the watchdog, for the clients and for timers.
+	if procs := runtime.GOMAXPROCS(0); procs < loops+3 {
+		runtime.GOMAXPROCS(loops + 3)
 		t.Cleanup(func() { runtime.GOMAXPROCS(procs) })
 	}
 	s := &stage{t: t, log: &safeBuffer{}, routes: routes, names: map[string]*string{}}

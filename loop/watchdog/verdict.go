@@ -73,8 +73,8 @@ func judge(s shot, onThread bool, tid int) Verdict {
 		if garbage(s.frames) {
 			return GC
 		}
-		if has(s.frames, "runtime.cgocall") {
-			return Cgo
+		if len(s.frames) > 0 && systemCall(s.frames[0]) {
+			return judgeSyscall(s.frames, tid)
 		}
 		return Spin
 	case "syscall":
@@ -117,13 +117,13 @@ func garbage(frames []Frame) bool {
 	return false
 }
 
-func has(frames []Frame, prefix string) bool {
-	for _, f := range frames {
-		if strings.HasPrefix(f.Func, prefix) {
-			return true
-		}
+// systemCall: the frame is the door to the kernel or to C, perhaps just left.
+func systemCall(f Frame) bool {
+	switch packageOf(f.Func) {
+	case "syscall", "internal/runtime/syscall", "internal/runtime/syscall/linux", "golang.org/x/sys/unix":
+		return true
 	}
-	return false
+	return f.Func == "runtime.cgocall" || strings.Contains(f.Func, "._Cfunc_")
 }
 
 // judgeLibrary sees through the standard library: who waits for a name or an

@@ -5,7 +5,6 @@ package watchdog
 import (
 	"io"
 	"log/slog"
-	"math"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -71,11 +70,10 @@ type Watchdog struct {
 	// Of the sampler's thread.
 	instruments instruments
 	camera      camera
+	standstills standstills
 	latest      Histogram    // its lateness
+	lateness    int64        // of the last wake, ns
 	tick        atomic.Int64 // its period, ns
-	due         atomic.Int64 // when it wants to wake; MaxInt64 while it is awake
-	stall       atomic.Int64 // lateness in all, ns
-	lateness    atomic.Int64 // of the last wake, ns
 	missed      atomic.Uint64
 	stopping    atomic.Bool
 	stopped     chan struct{}
@@ -83,9 +81,9 @@ type Watchdog struct {
 
 // New makes a watchdog that does nothing until Start.
 func New(config Config) *Watchdog {
+	loop.StatesKnown() // learn now, not when a loop is stuck
 	w := &Watchdog{config: config.withDefaults(), instruments: newInstruments(), stopped: make(chan struct{})}
 	w.desk = newDesk(w.config)
-	w.due.Store(math.MaxInt64)
 	w.tick.Store(int64(5 * time.Millisecond))
 	return w
 }

@@ -1,0 +1,246 @@
+package watchdog
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"iter"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"tafe/loop"
+	"tafe/loop/watchdog/internal/csleep"
+)
+
+// scenario holds the loop on purpose, for about the given time or longer.
+type scenario struct {
+	name string
+	want Verdict
+	why  string
+	run  func(t testing.TB, d time.Duration)
+}
+
+// spin computes for about d of CPU time, however busy the machine is.
+//
+//go:noinline
+func spin(d time.Duration) (n uint64) {
+	for range rounds(d) {
+		n += tight(1000)
+	}
+	return n
+}
+
+//go:noinline
+func tight(rounds int) (n uint64) { // no call in it: only a signal preempts it
+	for i := range rounds {
+		n = n*31 + uint64(i)
+	}
+	return n
+}
+
+// rounds is how many thousand rounds of tight take d on an idle CPU.
+func rounds(d time.Duration) int {
+	return int(d / perRound())
+}
+
+var perRound = sync.OnceValue(func() time.Duration {
+	least := time.Hour
+	for range 200 {
+		began := time.Now()
+		for range 10 {
+			tight(1000)
+		}
+		least = min(least, time.Since(began)/10)
+	}
+	return least
+})
+
+var guilty = []scenario{
+	{"spin", Spin, "a loop in Go code", func(_ testing.TB, d time.Duration) { spin(d) }},
+	{"spin-tight", Spin, "a loop without a call: only the signal preempts it", func(_ testing.TB, d time.Duration) {
+		tight(1000 * rounds(d))
+	}},
+	{"library", Spin, "the leaf is in the standard library, the blame is not", func(_ testing.TB, d time.Duration) {
+		block := make([]byte, 1<<20)
+		for range 20 + d/time.Millisecond {
+			sha256.Sum256(block)
+		}
+	}},
+	{"json", Spin, "50 MB of JSON, with all its garbage", func(t testing.TB, _ time.Duration) {
+		out, err := json.Marshal(largeDocument())
+		require.NoError(t, err)
+		require.Greater(t, len(out), 50<<20)
+	}},
+	{"regexp", Spin, "a pattern that is slow on this text", func(_ testing.TB, d time.Duration) {
+		pattern := regexp.MustCompile(`(x+x+)+y`)
+		text := strings.Repeat("x", 20_000)
+		for range 10 + d/(5*time.Millisecond) {
+			pattern.MatchString(text)
+		}
+	}},
+	{"sleep", Sleep, "time.Sleep", func(_ testing.TB, d time.Duration) { time.Sleep(d) }},
+	{"mutex", Lock, "held by another goroutine", func(_ testing.TB, d time.Duration) {
+		var mu sync.Mutex
+		mu.Lock()
+		time.AfterFunc(d, mu.Unlock)
+		mu.Lock()
+		mu.Unlock() //nolint:staticcheck // the wait was the point
+	}},
+	{"waitgroup", Lock, "goroutines that the handler started", func(_ testing.TB, d time.Duration) {
+		var wg sync.WaitGroup
+		wg.Go(func() { time.Sleep(d) })
+		wg.Wait()
+	}},
+	{"channel", Channel, "a receive", func(_ testing.TB, d time.Duration) { <-time.After(d) }},
+	{"select", Channel, "a select with a timeout", func(_ testing.TB, d time.Duration) {
+		select {
+		case <-make(chan int):
+		case <-time.After(d):
+		}
+	}},
+	{"net-read", Network, "a blocking read of a Go connection", func(t testing.TB, d time.Duration) {
+		conn := silentConn(t)
+		_ = conn.SetReadDeadline(time.Now().Add(d))
+		_, err := conn.Read(make([]byte, 1))
+		require.Error(t, err)
+	}},
+	{"raw-read", Network, "a blocking read of a bare socket: only the kernel knows", func(t testing.TB, d time.Duration) {
+		ends, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM, 0)
+		require.NoError(t, err)
+		time.AfterFunc(d, func() { _ = syscall.Close(ends[1]) })
+		_, _ = syscall.Read(ends[0], make([]byte, 1))
+		_ = syscall.Close(ends[0])
+	}},
+	{"dns", Network, "a name server that does not answer", func(t testing.TB, d time.Duration) {
+		silent, err := net.ListenPacket("udp", "127.0.0.1:0")
+		require.NoError(t, err)
+		defer func() { _ = silent.Close() }()
+		ctx, cancel := context.WithTimeout(context.Background(), d)
+		defer cancel()
+		r := net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "udp", silent.LocalAddr().String())
+		}}
+		_, err = r.LookupHost(ctx, "nowhere.example")
+		require.Error(t, err)
+	}},
+	{"file", File, "writes and fsync", func(t testing.TB, d time.Duration) {
+		f, err := os.Create(filepath.Join(t.TempDir(), "f"))
+		require.NoError(t, err)
+		defer func() { _ = f.Close() }()
+		block := make([]byte, 4<<20)
+		for end, n := time.Now().Add(d), 0; n < 20 || time.Now().Before(end); n++ {
+			_, err = f.WriteAt(block, 0)
+			require.NoError(t, err)
+			require.NoError(t, f.Sync())
+		}
+	}},
+	{"pipe", File, "a read of a pipe", func(t testing.TB, d time.Duration) {
+		r, w, err := os.Pipe()
+		require.NoError(t, err)
+		time.AfterFunc(d, func() { _ = w.Close() })
+		_, err = r.Read(make([]byte, 1))
+		require.Error(t, err)
+		_ = r.Close()
+	}},
+	{"subprocess", Syscall, "waiting for a child", func(t testing.TB, d time.Duration) {
+		require.NoError(t, exec.Command("sleep", durationText(d)).Run())
+	}},
+	{"cgo", Cgo, "a sleep in C", func(_ testing.TB, d time.Duration) { csleep.Sleep(d) }},
+	{"pull-spin", Spin, "a coroutine of the handler's own computes", func(_ testing.TB, d time.Duration) {
+		next, stop := iter.Pull(func(yield func(int) bool) { spin(d); yield(1) })
+		next()
+		stop()
+	}},
+	{"pull-sleep", Sleep, "a coroutine of a coroutine of the handler's sleeps", func(_ testing.TB, d time.Duration) {
+		next, stop := iter.Pull(func(yield func(int) bool) {
+			inner, stopInner := iter.Pull(func(yield func(int) bool) { time.Sleep(d); yield(1) })
+			inner()
+			stopInner()
+			yield(1)
+		})
+		next()
+		stop()
+	}},
+}
+
+func durationText(d time.Duration) string {
+	return strings.TrimSuffix(d.Round(time.Millisecond).Truncate(time.Millisecond).String(), "ms") + "e-3"
+}
+
+func silentConn(t testing.TB) net.Conn {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = ln.Close() })
+	conn, err := net.Dial("tcp", ln.Addr().String())
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = conn.Close() })
+	return conn
+}
+
+type article struct {
+	Name, Text string
+	Numbers    []float64
+}
+
+var largeDocument = sync.OnceValue(func() []article {
+	doc := make([]article, 12_000)
+	numbers := make([]float64, 300)
+	for i := range numbers {
+		numbers[i] = 1 / float64(i+3)
+	}
+	for i := range doc {
+		doc[i] = article{"name", strings.Repeat("text ", 50), numbers}
+	}
+	return doc
+})
+
+// judgeGuilty runs every scenario once among harmless requests, in the order
+// that the seed shuffles, and returns the verdict on each: "" for none.
+func judgeGuilty(t *testing.T, seed uint64) (got map[string]Verdict, innocents []Overrun) {
+	largeDocument()
+	got = map[string]Verdict{}
+	routes := map[string]func(*loop.Task){
+		"fast": func(*loop.Task) {},
+		"nap":  func(task *loop.Task) { _ = task.Sleep(2 * time.Millisecond) },
+	}
+	for _, sc := range guilty {
+		routes[sc.name] = func(*loop.Task) { sc.run(t, time.Duration(40+seed%40)*time.Millisecond) }
+	}
+	s := newStage(t, 1, Config{}, routes)
+	for i, k := range shuffled(len(guilty), seed) {
+		sc := guilty[k]
+		if sc.want == Cgo && !csleep.Available {
+			continue
+		}
+		if i%3 == 0 {
+			s.call("fast", "fast")
+			s.call("nap", "nap")
+		}
+		s.call(sc.name, sc.name)
+	}
+	for _, o := range s.settled() {
+		switch {
+		case !o.Blamed:
+			if o.Route != "fast" && o.Route != "nap" {
+				t.Logf("not blamed: %s: %s own %s of %s: running %s starved %s paused %s stopped %s, %d samples, %d discarded, late %s",
+					o.Line(), o.Verdict, o.Own, o.Held, o.Running, o.Starved, o.Paused, o.Stopped, o.Samples, o.Discarded, o.Lateness)
+			}
+		case o.Route == o.RequestID && routes[o.Route] != nil && o.Route != "fast" && o.Route != "nap":
+			require.NotContains(t, got, o.Route, "one slice, one record")
+			got[o.Route] = o.Verdict
+		default:
+			innocents = append(innocents, o)
+		}
+	}
+	return got, innocents
+}

@@ -1,0 +1,11 @@
+//go:build !cgo
+
+package csleep
+
+import "time"
+
+// Available tells whether the binary was built with cgo.
+const Available = false
+
+// Sleep blocks the calling goroutine.
+func Sleep(d time.Duration) { time.Sleep(d) }
