@@ -369,3 +369,44 @@ func BenchmarkBulkRead(b *testing.B) {
 }
 
 func goexit() { runtime.Goexit() }
+
+// What another goroutine wrote and the loop has not taken yet must not be lost
+// when the stream leaves the loop just then.
+func TestWritesOffTheLoopSurviveLeavingIt(t *testing.T) {
+	accepted := make(chan *netConn, 1)
+	e, err := Start(Config{Addr: "127.0.0.1:0", Loops: 1, Open: func(c *Conn) Handler {
+		n := NewNetConn(c).(*netConn)
+		accepted <- n
+		return n
+	}})
+	require.NoError(t, err)
+	defer stop(t, e)
+	c, r := dial(t, e)
+	n := <-accepted
+	left := make(chan bool)
+	e.Loops()[0].Post(func() {
+		written := make(chan error)
+		go func() {
+			_, err := n.Write([]byte("first\n"))
+			written <- err
+		}()
+		if err := <-written; err != nil {
+			panic(err)
+		}
+		n.leaveLoop(0)
+		left <- n.bulk != nil
+	})
+	require.True(t, <-left)
+	_, err = n.Write([]byte("second\n"))
+	require.NoError(t, err)
+	for _, want := range []string{"first\n", "second\n"} {
+		got, err := r.ReadString('\n')
+		require.NoError(t, err)
+		require.Equal(t, want, got)
+	}
+	_, err = io.WriteString(c, "third\n")
+	require.NoError(t, err)
+	got, err := bufio.NewReader(n).ReadString('\n')
+	require.NoError(t, err)
+	require.Equal(t, "third\n", got)
+}

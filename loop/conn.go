@@ -396,6 +396,12 @@ func (c *Conn) Close() {
 	}
 }
 
+// closeAbruptly is Close without swallowing what the peer still sends.
+func (c *Conn) closeAbruptly() {
+	c.abrupt = true
+	c.Close()
+}
+
 // shut ends the stream's write side after the last byte, and lingers.
 func (c *Conn) shut() {
 	if c.abrupt {

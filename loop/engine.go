@@ -219,6 +219,9 @@ func (e *Engine) Conns() int { return int(e.conns.Load()) }
 // Refused counts connections that ConnMax turned away.
 func (e *Engine) Refused() uint64 { return e.refused.Load() }
 
+// Dialed is the number of outbound connections that are open or in the making.
+func (e *Engine) Dialed() int { return int(e.dialed.Load()) }
+
 // ConnMax is the bound in force.
 func (e *Engine) ConnMax() int { return e.config.ConnMax }
 
@@ -407,6 +410,7 @@ func (e *events) OnOpen(gc gnet.Conn) ([]byte, gnet.Action) {
 			_ = unix.Close(v.fd) // its other end follows with an EOF
 		}
 		gc.SetContext(r)
+		r.loop.Turn() // from here on it knows its goroutine
 		return nil, gnet.None
 	case *enrollment:
 		return nil, v.open(r, gc)

@@ -100,6 +100,19 @@ func (r *reactor) Enroll(stream net.Conn, old Transport, opened func(Transport) 
 	}
 }
 
+func (r *reactor) reserveDial() bool {
+	if r.engine.dialed.Add(1) > int64(r.engine.config.DialMax) {
+		r.engine.dialed.Add(-1)
+		return false
+	}
+	return true
+}
+
+func (r *reactor) releaseDial() { r.engine.dialed.Add(-1) }
+
+// Current is the directory's: tasks of all loops.
+func (r *reactor) Current() *Task { return r.engine.Current() }
+
 // open is OnOpen for an enrolled stream.
 func (en *enrollment) open(r *reactor, gc gnet.Conn) gnet.Action {
 	en.called = true

@@ -55,7 +55,7 @@ var folders = []folder{
 	{path: "app/static", may: []string{"app", "loop", "httpparse"}, not: []string{"flag"}, why: "no sibling"},
 	{path: "app/admin", may: []string{"app", "loop", "loop/watchdog", "httpparse"}, external: []string{"github.com/prometheus"},
 		not: []string{"flag"}, why: "shows what the watchdog knows"},
-	{path: "cmd/tafe", may: []string{"app/...", "loop/...", "httpparse"}, external: []string{"golang.org/x/sys"},
+	{path: "cmd/tafe", may: []string{"app/...", "loop/...", "httpparse"}, external: []string{"golang.org/x/sys", "github.com/bradfitz/gomemcache"},
 		why: "the top: wires everything, alone reads flags, files and environment"},
 	{path: "cmd/tafe/internal/config", may: []string{"app/...", "loop/...", "httpparse"},
 		external: []string{"github.com/pelletier/go-toml/v2", "github.com/BurntSushi/toml"}, why: "the only place that reads TOML"},
@@ -63,7 +63,7 @@ var folders = []folder{
 }
 
 // Tests may use these besides; none of them is linked into the binary.
-var testExternal = []string{"github.com/stretchr/testify", "go.uber.org/goleak", "golang.org/x/sys",
+var testExternal = []string{"github.com/stretchr/testify", "go.uber.org/goleak", "golang.org/x/sys", "golang.org/x/net/nettest",
 	// Real clients against real servers, to prove that they wait cooperatively.
 	"github.com/bradfitz/gomemcache", "github.com/gomodule/redigo", "github.com/jackc/pgx/v5",
 	// The admin page in a real browser.

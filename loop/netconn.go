@@ -1,0 +1,489 @@
+package loop
+
+// netConn: a Conn as a net.Conn. A task's Read and Write park it; any other
+// goroutine that calls them blocks. It owns what was received and not yet read,
+// bounded; it does not know who dialed, nor what the bytes mean.
+//
+// Events of the Conn come on its loop, calls from anywhere: what both touch is
+// behind mu. Nobody waits while holding it.
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+)
+
+const (
+	// readAheadMax is how much a connection that nobody reads may hold before it
+	// leaves its loop for the bulk lane, where the socket's own window holds the
+	// peer back. While output stands in the way of that, Limits.InboundMax is the
+	// bound, and ErrInboundFull the end.
+	readAheadMax = 256 << 10
+	// writeAheadMax is how much a writer may be ahead of the socket.
+	writeAheadMax = 256 << 10
+	// keepBuffer is how large an empty input buffer may be to be kept.
+	keepBuffer = 4 << 10
+)
+
+type netConn struct {
+	loop          *Loop
+	conn          *Conn // loop only
+	local, remote net.Addr
+
+	mu      sync.Mutex
+	closed  bool  // by Close
+	ended   error // why nothing more comes
+	bulk    *Bulk // once the stream has left the loop
+	readBy  int64 // deadline on the loop clock; 0: none
+	writeBy int64
+
+	in     []byte // received, not read
+	got    int    // of in: read
+	reads  turns
+	want   []byte // the waiting Read's buffer; its goroutine touches it after the wake only
+	filled int
+	reader waiter
+
+	out    []byte // written off the loop, not yet taken there
+	posted bool   // the taking of out is on its way
+	behind int    // Conn.Unsent as of the last taking
+	writes turns
+	writer waiter // waits for room
+}
+
+// NewNetConn makes a net.Conn of c, whose Handler it becomes; what c has
+// received and not consumed is read first. Loop goroutine only; the net.Conn may
+// be used by any goroutine. A task of any loop that waits in it gives its loop
+// back, and when it is cancelled meanwhile the connection is closed: the state
+// of its protocol is unknown then. Deadlines do not close it. A peer that ends
+// its direction of the stream ends both (see DESIGN: EOF is the peer leaving).
+func NewNetConn(c *Conn) net.Conn {
+	n := &netConn{loop: c.loop, conn: c, local: c.LocalAddr(), remote: c.RemoteAddr()}
+	c.handler = n
+	if len(c.Input()) > 0 {
+		n.Data(c)
+	}
+	if c.Closed() {
+		n.ended = net.ErrClosed
+	}
+	return n
+}
+
+// Data is the Handler's.
+func (n *netConn) Data(c *Conn) {
+	n.mu.Lock()
+	if n.want != nil {
+		n.filled = copy(n.want, c.Input())
+		n.want = nil
+		c.Consume(n.filled)
+		n.reader.wake(n.loop)
+	}
+	if rest := c.Input(); len(rest) > 0 {
+		n.in = append(n.in, rest...)
+		c.Consume(len(rest))
+	}
+	held := len(n.in) - n.got
+	n.mu.Unlock()
+	if held > readAheadMax {
+		n.leaveLoop(held)
+	}
+}
+
+// leaveLoop moves the stream to the bulk lane, once nothing is unsent.
+func (n *netConn) leaveLoop(held int) {
+	c := n.conn
+	n.mu.Lock()
+	n.takeOutput()
+	n.mu.Unlock()
+	c.flush()
+	if c.Closed() {
+		return
+	}
+	err := n.detach()
+	switch {
+	case err == nil:
+	case errors.Is(err, errStays) && held <= n.loop.limits.InboundMax:
+	default:
+		n.loop.stats.ClosedInbound++
+		c.drop(ErrInboundFull)
+	}
+}
+
+// errStays: the stream cannot leave its loop now.
+var errStays = errors.New("loop: unsent output")
+
+// detach makes the bulk lane what Read and Write use.
+func (n *netConn) detach() error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if len(n.out)+n.conn.Unsent() > 0 {
+		return errStays
+	}
+	b, err := n.conn.detach()
+	if errors.Is(err, errors.ErrUnsupported) { // a test's
+		return errStays
+	}
+	if err != nil {
+		return err
+	}
+	n.bulk = b
+	_ = b.SetReadDeadline(n.wallClock(n.readBy))
+	_ = b.SetWriteDeadline(n.wallClock(n.writeBy))
+	n.reader.wake(n.loop)
+	n.writer.wake(n.loop)
+	return nil
+}
+
+// Timeout is the Handler's; nobody sets one.
+func (n *netConn) Timeout(c *Conn) { c.drop(os.ErrDeadlineExceeded) }
+
+// Closed is the Handler's.
+func (n *netConn) Closed(_ *Conn, err error) {
+	switch {
+	case err == nil:
+		err = net.ErrClosed
+	case errors.Is(err, io.EOF):
+		err = io.EOF
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.ended = err
+	n.wakeAll(n.loop)
+}
+
+// wakeAll lets everybody who waits look again.
+func (n *netConn) wakeAll(from *Loop) {
+	n.reader.wake(from)
+	n.writer.wake(from)
+	n.reads.wakeAll(from)
+	n.writes.wakeAll(from)
+}
+
+// Read implements net.Conn.
+func (n *netConn) Read(p []byte) (int, error) {
+	t, err := n.loop.caller()
+	if err != nil {
+		return 0, n.fail("read", err)
+	}
+	if len(p) == 0 {
+		return 0, nil
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if err := n.reads.take(t, n.loop, &n.mu, &n.readBy, n.mayRead); err != nil {
+		return 0, n.fail("read", n.given(t, err))
+	}
+	k, err := n.read(p, t)
+	n.reads.release(t)
+	return k, n.fail("read", err)
+}
+
+// mayRead is the error that ends a Read before it looks for bytes.
+func (n *netConn) mayRead() error {
+	switch {
+	case n.closed:
+		return net.ErrClosed
+	case n.readBy != 0 && n.readBy <= n.loop.Clock():
+		return os.ErrDeadlineExceeded
+	}
+	return nil
+}
+
+func (n *netConn) read(p []byte, t *Task) (int, error) {
+	for {
+		if err := n.mayRead(); err != nil {
+			return 0, err
+		}
+		switch {
+		case n.got < len(n.in):
+			return n.takeInput(p), nil
+		case n.ended != nil:
+			return 0, n.ended
+		case n.bulk != nil:
+			return n.unlocked(t, func() (int, error) { return n.bulk.Read(p) })
+		}
+		n.want, n.filled, n.reader = p, 0, waiterFor(t)
+		err := n.wait(n.reader, n.readBy)
+		n.want, n.reader = nil, waiter{}
+		if n.filled > 0 {
+			return n.filled, nil
+		}
+		if err != nil {
+			return 0, n.given(t, err)
+		}
+	}
+}
+
+// takeInput reads what is held.
+func (n *netConn) takeInput(p []byte) int {
+	k := copy(p, n.in[n.got:])
+	if n.got += k; n.got == len(n.in) {
+		if cap(n.in) > keepBuffer {
+			n.in = nil
+		}
+		n.in, n.got = n.in[:0], 0
+	}
+	return k
+}
+
+// wait waits without the lock.
+func (n *netConn) wait(w waiter, until int64) error {
+	n.mu.Unlock()
+	err := w.wait(n.loop, until)
+	n.mu.Lock()
+	return err
+}
+
+// unlocked runs an operation of the bulk lane, which waits by itself.
+func (n *netConn) unlocked(t *Task, op func() (int, error)) (int, error) {
+	n.mu.Unlock()
+	k, err := op()
+	n.mu.Lock()
+	if t != nil && t.Err() != nil && err != nil {
+		return k, n.given(t, err)
+	}
+	return k, err
+}
+
+// given closes the connection when a wait of t failed because t was cancelled.
+func (n *netConn) given(t *Task, err error) error {
+	if t != nil && t.Err() != nil && !n.closed {
+		n.close(t)
+	}
+	return err
+}
+
+// Write implements net.Conn. It returns when the bytes are on their way: an
+// error of the socket is that of a later call.
+func (n *netConn) Write(p []byte) (int, error) {
+	t, err := n.loop.caller()
+	if err != nil {
+		return 0, n.fail("write", err)
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if err := n.writes.take(t, n.loop, &n.mu, &n.writeBy, n.mayWrite); err != nil {
+		return 0, n.fail("write", n.given(t, err))
+	}
+	total := 0
+	for total < len(p) && err == nil {
+		var k int
+		k, err = n.write(p[total:], t)
+		total += k
+	}
+	n.writes.release(t)
+	return total, n.fail("write", err)
+}
+
+// mayWrite is the error that ends a Write.
+func (n *netConn) mayWrite() error {
+	switch {
+	case n.closed:
+		return net.ErrClosed
+	case n.writeBy != 0 && n.writeBy <= n.loop.Clock():
+		return os.ErrDeadlineExceeded
+	case n.ended == io.EOF:
+		return syscall.EPIPE
+	}
+	return n.ended
+}
+
+// write takes what there is room for, or waits for some.
+func (n *netConn) write(p []byte, t *Task) (int, error) {
+	if err := n.mayWrite(); err != nil {
+		return 0, err
+	}
+	if n.bulk != nil {
+		return n.unlocked(t, func() (int, error) { return n.bulk.Write(p) })
+	}
+	onLoop := loopOf(t) == n.loop
+	ahead := len(n.out) + n.behind
+	if onLoop {
+		ahead = len(n.out) + n.conn.Unsent()
+	}
+	if ahead < writeAheadMax {
+		p = p[:min(len(p), writeAheadMax-ahead)]
+		return len(p), n.put(p, onLoop)
+	}
+	n.writer = waiterFor(t)
+	if onLoop {
+		n.watchRoom()
+	} else if !n.loop.Post(n.watchRoomPosted) {
+		return 0, net.ErrClosed
+	}
+	err := n.wait(n.writer, n.writeBy)
+	n.writer = waiter{}
+	if err != nil {
+		return 0, n.given(t, err)
+	}
+	return 0, nil
+}
+
+// put hands p to the loop, in order.
+func (n *netConn) put(p []byte, onLoop bool) error {
+	if onLoop {
+		n.takeOutput()
+		n.conn.Write(p)
+		return nil
+	}
+	n.out = append(n.out, p...)
+	if !n.posted {
+		n.posted = true
+		if !n.loop.Post(n.takePosted) {
+			return net.ErrClosed
+		}
+	}
+	return nil
+}
+
+// takeOutput takes what was written off the loop. Loop goroutine, mu held.
+func (n *netConn) takeOutput() {
+	if len(n.out) == 0 {
+		return
+	}
+	n.conn.Write(n.out)
+	if n.out = n.out[:0]; cap(n.out) > keepBuffer {
+		n.out = nil
+	}
+}
+
+func (n *netConn) takePosted() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.posted = false
+	n.takeOutput()
+	n.behind = n.conn.Unsent()
+}
+
+// watchRoom wakes the writer when half the room is free. Loop goroutine.
+func (n *netConn) watchRoom() { n.conn.whenDrained(writeAheadMax/2, n.room) }
+
+func (n *netConn) watchRoomPosted() {
+	if c := n.conn; c.closed || c.detached || c.Unsent() <= writeAheadMax/2 {
+		n.room()
+		return
+	}
+	n.watchRoom()
+}
+
+func (n *netConn) room() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.behind = n.conn.Unsent()
+	n.writer.wake(n.loop)
+}
+
+// Close implements net.Conn: what was written is still sent.
+func (n *netConn) Close() error {
+	t, onLoop := n.loop.caller()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.closed {
+		return n.fail("close", net.ErrClosed)
+	}
+	if onLoop != nil { // a callback of the loop
+		n.closed = true
+		n.wakeAll(n.loop)
+		n.shut()
+		return nil
+	}
+	n.close(t)
+	return nil
+}
+
+// close ends the use of the connection. mu is held.
+func (n *netConn) close(t *Task) {
+	n.closed = true
+	n.in, n.got = nil, 0
+	n.wakeAll(loopOf(t))
+	if loopOf(t) == n.loop {
+		n.shut()
+		return
+	}
+	n.loop.Post(func() { // a loop that has stopped has closed it
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		n.shut()
+	})
+}
+
+// shut ends the Conn after its output. Loop goroutine, mu held.
+func (n *netConn) shut() {
+	if n.bulk != nil {
+		_ = n.bulk.Close()
+		return
+	}
+	n.takeOutput()
+	n.conn.closeAbruptly()
+}
+
+// LocalAddr implements net.Conn.
+func (n *netConn) LocalAddr() net.Addr { return n.local }
+
+// RemoteAddr implements net.Conn.
+func (n *netConn) RemoteAddr() net.Addr { return n.remote }
+
+// SetDeadline implements net.Conn.
+func (n *netConn) SetDeadline(at time.Time) error { return n.setDeadline(at, true, true) }
+
+// SetReadDeadline implements net.Conn.
+func (n *netConn) SetReadDeadline(at time.Time) error { return n.setDeadline(at, true, false) }
+
+// SetWriteDeadline implements net.Conn.
+func (n *netConn) SetWriteDeadline(at time.Time) error { return n.setDeadline(at, false, true) }
+
+func (n *netConn) setDeadline(at time.Time, read, write bool) error {
+	due := int64(0)
+	if !at.IsZero() {
+		due = max(n.loop.Clock()+int64(time.Until(at)), 1)
+	}
+	t := n.loop.Current()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.closed {
+		return n.fail("set", net.ErrClosed)
+	}
+	if read {
+		n.readBy = due
+		n.reader.wake(loopOf(t))
+		n.reads.wakeAll(loopOf(t))
+		if n.bulk != nil {
+			_ = n.bulk.SetReadDeadline(at)
+		}
+	}
+	if write {
+		n.writeBy = due
+		n.writer.wake(loopOf(t))
+		n.writes.wakeAll(loopOf(t))
+		if n.bulk != nil {
+			_ = n.bulk.SetWriteDeadline(at)
+		}
+	}
+	return nil
+}
+
+// wallClock is a time on the loop clock as others have it; zero for none.
+func (n *netConn) wallClock(at int64) time.Time {
+	if at == 0 {
+		return time.Time{}
+	}
+	return time.Now().Add(time.Duration(at - n.loop.Clock()))
+}
+
+// fail makes a net.Conn's error of err.
+func (n *netConn) fail(op string, err error) error {
+	var already *net.OpError
+	switch {
+	case err == nil, err == io.EOF && op == "read", errors.As(err, &already):
+		return err
+	}
+	e := &net.OpError{Op: op, Source: n.local, Addr: n.remote, Err: err}
+	if n.remote != nil {
+		e.Net = n.remote.Network()
+	}
+	return e
+}
