@@ -65,6 +65,7 @@ var (
 	errHandlerTimeout   = &HTTPError{Status: 503, Message: "the request took too long"}
 	errShuttingDown     = &HTTPError{Status: 503, Message: "the server is shutting down"}
 	errInternal         = &HTTPError{Status: 500}
+	errContentType      = errors.New("app: the content type holds a control character")
 )
 
 // Refusals of this package; like those of httpparse they end the connection.

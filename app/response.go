@@ -196,6 +196,9 @@ func (c *Context) String(status int, s string) error {
 
 // Bytes answers with a body of the given type; "" names none. b is copied.
 func (c *Context) Bytes(status int, contentType string, b []byte) error {
+	if !httpparse.ValidFieldValue(contentType) {
+		return errContentType
+	}
 	return answer(c, status, contentType, b)
 }
 
@@ -224,7 +227,7 @@ func (c *Context) Redirect(status int, url string) error {
 // answer writes a whole answer.
 func answer[T string | []byte](c *Context, status int, contentType string, body T) error {
 	r := &c.resp
-	if err := c.mayWrite(status, contentType); err != nil {
+	if err := c.mayWrite(status); err != nil {
 		return err
 	}
 	length := int64(len(body))
@@ -242,7 +245,7 @@ func answer[T string | []byte](c *Context, status int, contentType string, body 
 }
 
 // mayWrite tells whether an answer can be begun.
-func (c *Context) mayWrite(status int, contentType string) error {
+func (c *Context) mayWrite(status int) error {
 	switch r := &c.resp; {
 	case r.sent:
 		return ErrWritten
@@ -250,8 +253,6 @@ func (c *Context) mayWrite(status int, contentType string) error {
 		return r.bad
 	case status < 200 || status > 999:
 		return fmt.Errorf("app: %d is not the status of an answer", status)
-	case !httpparse.ValidFieldValue(contentType):
-		return fmt.Errorf("app: %q is no Content-Type", contentType)
 	}
 	return nil
 }

@@ -43,7 +43,10 @@ func (s *Stream) begin() error {
 	if s.begun {
 		return nil
 	}
-	if err := c.mayWrite(s.status, s.contentType); err != nil {
+	if !httpparse.ValidFieldValue(s.contentType) {
+		return errContentType
+	}
+	if err := c.mayWrite(s.status); err != nil {
 		return err
 	}
 	s.begun = true
