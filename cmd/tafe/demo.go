@@ -1,5 +1,5 @@
 // demo.go owns the routes that the server has when no config is given: small handlers to look at, to measure, and to
-// learn from. It knows no flag and no listener. The ways to hold a loop are in hog.go.
+// learn from. It knows no flag and no listener. The fan-out of /bid is in bidding.go, the ways to hold a loop in hog.go.
 
 package main
 
@@ -19,14 +19,15 @@ const (
 	demoHogMax   = 10 * time.Second
 )
 
-// demoApp returns the demo: its pages link to the admin listener at adminAddr.
-func demoApp(options app.Options, adminAddr string) *app.App {
+// demoApp returns the demo: its pages link to the admin listener at adminAddr, and /bid asks b.
+func demoApp(options app.Options, adminAddr string, b *bidding) *app.App {
 	a := app.New(options)
 	a.Get("/", frontPage(adminAddr))
 	a.Get("/plaintext", plaintext)
 	a.Get("/json", hello)
 	a.Post("/echo", echo)
 	a.Get("/sleep", sleep)
+	a.Get("/bid", b.handle)
 	a.Get("/hog", hog)
 	return a
 }
@@ -52,6 +53,7 @@ holds a loop. This is its demo.</p>
 <li><a href="/plaintext"><code>/plaintext</code></a> and <a href="/json"><code>/json</code></a>: as short as answers get
 <li><code>POST /echo</code>: the body back
 <li><a href="/sleep?ms=500"><code>/sleep?ms=500</code></a>: waits and gives the loop to others meanwhile
+<li><a href="/bid?user=7"><code>/bid?user=7</code></a>: a profile from a store, then three bidders in parallel under a deadline of 50 ms
 <li><a href="/hog?ms=200&amp;how=spin"><code>/hog?ms=200&amp;how=spin</code></a>: holds its loop on purpose; also
 <code>sleep</code>, <code>mutex</code>, <code>channel</code>, <code>syscall</code>, <code>read</code>
 </ul>

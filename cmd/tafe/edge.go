@@ -1,5 +1,5 @@
-// edge.go owns what runs behind the serve command: the access log, the admin listener, the server. Started in that order, ended in
-// the reverse, and never by halves. It knows no flag and no signal.
+// edge.go owns what runs behind the serve command: the demo's backends, the access log, the admin listener, the server. Started in
+// that order, ended in the reverse, and never by halves. It knows no flag and no signal.
 
 package main
 
@@ -12,6 +12,7 @@ import (
 
 	"tafe/app"
 	"tafe/app/middleware"
+	"tafe/cmd/tafe/internal/backend"
 )
 
 // stopTimeout is for loops to end what runs, once nothing is waited for any more.
@@ -21,6 +22,8 @@ const stopTimeout = 10 * time.Second
 type edge struct {
 	config     serveConfig
 	log        *slog.Logger
+	backends   *backend.Set // what --store and --bidders do not name
+	bidding    *bidding
 	accessFile *logFile
 	accessLog  *middleware.AccessLog
 	admin      *adminListener
@@ -35,6 +38,9 @@ func startEdge(config serveConfig, log *slog.Logger, stdout io.Writer) (e *edge,
 			_ = e.close()
 		}
 	}()
+	if err := e.startBackends(); err != nil {
+		return e, err
+	}
 	options := app.Options{Log: log}
 	if err := e.startAccessLog(stdout); err != nil {
 		return e, err
@@ -47,13 +53,44 @@ func startEdge(config serveConfig, log *slog.Logger, stdout io.Writer) (e *edge,
 	if err != nil {
 		return e, listenError(config.admin, err)
 	}
-	a := demoApp(options, e.admin.addr())
+	a := demoApp(options, e.admin.addr(), e.bidding)
 	e.server, err = app.Listen(a, app.ServerConfig{Addr: config.listen, Loops: config.loops})
 	if err != nil {
 		return e, listenError(config.listen, err)
 	}
+	e.bidding.bind(e.server.Engine())
 	e.admin.serve(e.server, log)
 	return e, nil
+}
+
+// startBackends starts what the config does not name, and prepares /bid to ask all of them.
+func (e *edge) startBackends() error {
+	store, addresses := e.config.store, e.config.bidders
+	if store == "" || len(addresses) == 0 {
+		config := backend.Config{Store: "127.0.0.1:0", Seed: 1, Delay: backend.Delay{Mean: 5 * time.Millisecond, Deviation: 2 * time.Millisecond}}
+		if len(addresses) == 0 {
+			config.Bidders = []string{"127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"}
+		}
+		set, err := backend.Start(config)
+		if err != nil {
+			return listenError("", err)
+		}
+		e.backends = set
+	}
+	if store == "" {
+		store = e.backends.StoreAddr
+	}
+	var bidders []bidder
+	for _, address := range addresses {
+		bidders = append(bidders, bidder{address, address})
+	}
+	if len(addresses) == 0 {
+		for i, address := range e.backends.BidderAddrs {
+			bidders = append(bidders, bidder{backend.BidderName(i), address})
+		}
+	}
+	e.bidding = newBidding(e.config.loops, store, bidders, e.log)
+	return nil
 }
 
 func (e *edge) startAccessLog(stdout io.Writer) (err error) {
@@ -99,6 +136,12 @@ func (e *edge) close() error {
 	}
 	if e.accessFile != nil {
 		errs = append(errs, e.accessFile.Close())
+	}
+	if e.bidding != nil {
+		e.bidding.close()
+	}
+	if e.backends != nil {
+		errs = append(errs, e.backends.Close())
 	}
 	return errors.Join(errs...)
 }

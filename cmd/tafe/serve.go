@@ -23,10 +23,13 @@ type serveConfig struct {
 	logFormat     string
 	accessLog     string // a file, "-" or "off"
 	drainTimeout  time.Duration
+	store         string   // empty: the embedded one
+	bidders       []string // empty: the embedded ones
 }
 
 func serveFlags(args []string, stdout io.Writer) (serveConfig, error) {
 	var c serveConfig
+	var bidders string
 	fs := flag.NewFlagSet("serve", flag.ContinueOnError)
 	fs.StringVar(&c.listen, "listen", "127.0.0.1:8080", "`address` to serve on")
 	fs.StringVar(&c.admin, "admin", "127.0.0.1:9180", "`address` of the admin listener")
@@ -34,12 +37,23 @@ func serveFlags(args []string, stdout io.Writer) (serveConfig, error) {
 	fs.StringVar(&c.logFormat, "log-format", "text", "`format` of the log on stderr: text or json")
 	fs.StringVar(&c.accessLog, "access-log", "off", "`file` for a JSON line per answer, - for stdout, or off; SIGHUP opens it anew")
 	fs.DurationVar(&c.drainTimeout, "drain-timeout", 30*time.Second, "how long requests in flight may go on after SIGTERM")
+	fs.StringVar(&c.store, "store", "", "`address` of a memcached-protocol store for /bid (default: embedded)")
+	fs.StringVar(&bidders, "bidders", "", "`addresses` of HTTP bidders for /bid, separated by commas (default: embedded)")
 	if err := parseFlags(fs, args, stdout); err != nil {
 		return c, err
 	}
-	for name, address := range map[string]string{"listen": c.listen, "admin": c.admin} {
+	for name, address := range map[string]string{"listen": c.listen, "admin": c.admin, "store": c.store} {
+		if address == "" && name == "store" {
+			continue
+		}
 		if err := checkAddress(address); err != nil {
 			return c, usagef("--%s: %v", name, err)
+		}
+	}
+	if bidders != "" {
+		var err error
+		if c.bidders, err = splitAddresses(bidders); err != nil {
+			return c, usagef("--bidders: %v", err)
 		}
 	}
 	switch {
@@ -110,6 +124,7 @@ func (e *edge) untilSignal(ctx context.Context, signals <-chan os.Signal) error 
 // drain ends the server without breaking what it has begun, until the timeout or a second signal.
 func (e *edge) drain(ctx context.Context, first os.Signal, signals <-chan os.Signal) error {
 	e.log.Info("draining", "signal", first.String(), "timeout", e.config.drainTimeout)
+	began := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, e.config.drainTimeout)
 	defer cancel()
 	go func() {
@@ -118,12 +133,13 @@ func (e *edge) drain(ctx context.Context, first os.Signal, signals <-chan os.Sig
 			case <-ctx.Done():
 				return
 			case s := <-signals:
-				if s == syscall.SIGHUP {
+				switch {
+				case s == syscall.SIGHUP:
 					e.hangup()
-					continue
+				case time.Since(began) > signalEcho:
+					e.log.Warn("drain cut short", "signal", s.String())
+					cancel()
 				}
-				e.log.Warn("drain cut short", "signal", s.String())
-				cancel()
 			}
 		}
 	}()
@@ -133,3 +149,6 @@ func (e *edge) drain(ctx context.Context, first os.Signal, signals <-chan os.Sig
 	e.log.Info("drained")
 	return nil
 }
+
+// signalEcho is how soon a second signal is the first one again: some supervisors signal a process and then its group.
+const signalEcho = time.Second

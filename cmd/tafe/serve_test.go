@@ -44,6 +44,8 @@ func TestDemoRoutes(t *testing.T) {
 		{"GET", "/hog?ms=1&how=read", "", "", 200, "", "by read", "each way to hold a loop"},
 		{"GET", "/hog?ms=1&how=magic", "", "", 400, "", "how must be", "and no other"},
 		{"GET", "/hog?ms=10001&how=spin", "", "", 400, "", "whole number from 0 to 10000", "nor for long"},
+		{"GET", "/bid", "", "", 400, "", "user", "for whom?"},
+		{"GET", "/bid?user=a+b", "", "", 400, "", "user", "no user has blanks"},
 		{"GET", "/nowhere", "", "", 404, "", "", "an unknown path"},
 		{"GET", "/echo", "", "", 405, "", "", "a known path, another method"},
 	} {
@@ -158,8 +160,14 @@ func TestDrainIsCutShort(t *testing.T) {
 			inFlight(t, e)
 			e.signal(syscall.SIGTERM)
 			if c.again {
-				awaitNotReady(t, e)
 				e.signal(syscall.SIGTERM)
+				awaitNotReady(t, e)
+				status, _ := get(t, e.addr, "/plaintext")
+				require.Equal(t, 200, status, "the echo of a signal is not a second one")
+				await(t, "drain cut short", func() bool {
+					_ = e.cmd.Process.Signal(syscall.SIGTERM) // it may be gone by now
+					return strings.Contains(e.stderr.String(), "drain cut short")
+				})
 			}
 			code, _ := e.wait()
 			require.Equal(t, exitFailure, code)
@@ -235,6 +243,8 @@ func TestServeSaysInOneLineWhatIsWrong(t *testing.T) {
 		{"--loops many", exitUsage, `invalid value "many"`, "no number"},
 		{"--log-format xml", exitUsage, `--log-format "xml" is neither text nor json`, "an unknown format"},
 		{"--drain-timeout -1s", exitUsage, "negative", "a drain that ended before it began"},
+		{"--bidders a", exitUsage, `--bidders: "a" is not HOST:PORT`, "a bidder without a port"},
+		{"--store a", exitUsage, `--store: "a" is not HOST:PORT`, "a store without one"},
 		{"--frob", exitUsage, "flag provided but not defined: -frob", "a slip"},
 	} {
 		t.Run(c.args, func(t *testing.T) {

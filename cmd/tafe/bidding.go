@@ -1,0 +1,199 @@
+// bidding.go owns /bid, the demo's representative request: a profile from a store, then every bidder in parallel under a
+// deadline. It waits in three ways that a handler may wait: for an ordinary synchronous client whose connections park the task,
+// for the loop's own HTTP client, and for tasks that it has started.
+
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/bradfitz/gomemcache/memcache"
+
+	"tafe/app"
+	"tafe/app/client"
+	"tafe/cmd/tafe/internal/backend"
+	"tafe/loop"
+)
+
+const (
+	bidDeadline    = 50 * time.Millisecond
+	bidAnswerMax   = 16 << 10 // bytes of a bidder's body
+	storeTimeout   = 250 * time.Millisecond
+	storeIdleMax   = 64 // connections kept for each loop
+	userBytesMax   = 100
+	unknownSegment = "unknown"
+)
+
+// bidder is whom to ask.
+type bidder struct{ name, address string }
+
+// bidding answers /bid. It is shared by all loops; what belongs to one loop is in stores and in the client's pools.
+type bidding struct {
+	log     *slog.Logger
+	dialer  loop.Dialer
+	store   string
+	bidders []bidder
+	client  *client.Client
+	stores  []*memcache.Client // by loop: a connection belongs to the loop that dialed it
+}
+
+// newBidding asks store and bidders from the given number of loops. Bind it to the engine before the first request, close
+// it after the last.
+func newBidding(loops int, store string, bidders []bidder, log *slog.Logger) *bidding {
+	b := &bidding{log: log, store: store, bidders: bidders, stores: make([]*memcache.Client, loops)}
+	b.client = client.New(client.Options{Dial: b.dialer.DialContext})
+	for i := range b.stores {
+		b.stores[i] = memcache.New(store)
+		b.stores[i].Timeout = storeTimeout
+		b.stores[i].MaxIdleConns = storeIdleMax
+		b.stores[i].DialContext = b.dialer.DialContext
+	}
+	return b
+}
+
+func (b *bidding) bind(e *loop.Engine) { b.dialer.Bind(e) }
+
+func (b *bidding) close() { b.client.Close() }
+
+// bidReply is the answer of /bid.
+type bidReply struct {
+	User    string        `json:"user"`
+	Segment string        `json:"segment"`
+	Winner  string        `json:"winner"`
+	Price   float64       `json:"price"`
+	Bidders []bidderReply `json:"bidders"`
+}
+
+type bidderReply struct {
+	Name   string  `json:"name"`
+	Status string  `json:"status"` // ok, late or error
+	MS     float64 `json:"ms"`
+	price  float64
+}
+
+func (b *bidding) handle(c *app.Context) error {
+	user := strings.Clone(c.Query("user")) // bidders that are late may outlive the request
+	if user == "" || len(user) > userBytesMax || strings.ContainsFunc(user, func(r rune) bool { return r <= ' ' || r == 0x7f }) {
+		return app.Error(http.StatusBadRequest, fmt.Sprintf("user must have 1 to %d bytes, and none of them blank", userBytesMax))
+	}
+	segment, err := b.segment(c, user)
+	if err != nil {
+		return err
+	}
+	reply := bidReply{User: user, Segment: segment}
+	if reply.Bidders, err = b.askAll(c.Task(), user); err != nil {
+		return err
+	}
+	for _, r := range reply.Bidders {
+		if r.Status == "ok" && r.price > reply.Price {
+			reply.Winner, reply.Price = r.Name, r.price
+		}
+	}
+	return c.JSON(http.StatusOK, reply)
+}
+
+// segment looks the user up. Who is not in the store has an unknown segment; a store that does not answer fails the request.
+func (b *bidding) segment(c *app.Context, user string) (string, error) {
+	it, err := b.stores[c.Loop().ID()].Get(backend.ProfileKey(user))
+	if errors.Is(err, memcache.ErrCacheMiss) {
+		return unknownSegment, nil
+	}
+	if err == nil {
+		var profile backend.Profile
+		if err = json.Unmarshal(it.Value, &profile); err == nil {
+			return profile.Segment, nil
+		}
+	}
+	if gone := c.Err(); gone != nil {
+		return "", gone
+	}
+	return "", &app.HTTPError{Status: http.StatusBadGateway, Message: "the profile store failed", Err: err}
+}
+
+// fanout is one request's bidders at work. It lives on the heap, because a bidder may outlive the request that asked it.
+type fanout struct {
+	b       *bidding
+	user    string
+	replies []bidderReply
+	left    int
+	done    loop.Waker
+}
+
+// askAll asks every bidder in a task of its own and waits for all of them, or for the end of t. Bidders end by their
+// deadline, so that the wait does.
+func (b *bidding) askAll(t *loop.Task, user string) ([]bidderReply, error) {
+	f := &fanout{b: b, user: user, replies: make([]bidderReply, len(b.bidders)), left: len(b.bidders), done: t.Prepare()}
+	for i := range b.bidders {
+		f.replies[i] = bidderReply{Name: b.bidders[i].name, Status: "error"}
+		if _, err := t.Loop().Start(&asking{fanout: f, index: i}); err != nil {
+			b.log.Warn("a bidder was not asked", "bidder", b.bidders[i].name, "error", err)
+			f.left--
+		}
+	}
+	if f.left == 0 {
+		return f.replies, nil
+	}
+	if err := t.Park(); err != nil {
+		return nil, err
+	}
+	return f.replies, nil
+}
+
+// asking is the task of one bidder: a loop.Runner.
+type asking struct {
+	*fanout
+	index int
+}
+
+// Run asks, and notes the answer.
+func (a *asking) Run(t *loop.Task) {
+	t.SetDeadline(bidDeadline)
+	started := t.Loop().Clock()
+	bid, err := a.b.ask(t, a.b.bidders[a.index].address, a.user)
+	reply := &a.replies[a.index]
+	reply.MS = math.Round(float64(t.Loop().Clock()-started)/1e5) / 10
+	switch {
+	case err == nil:
+		reply.Status, reply.price = "ok", bid.Price
+	case errors.Is(err, context.DeadlineExceeded):
+		reply.Status = "late"
+	default:
+		a.b.log.Warn("a bidder failed", "bidder", reply.Name, "error", err)
+	}
+}
+
+// Done counts, on the loop; the last one to be done wakes the request.
+func (a *asking) Done(_ *loop.Task, err error) {
+	if err != nil {
+		a.b.log.Error("asking a bidder", "bidder", a.replies[a.index].Name, "error", err)
+	}
+	if a.left--; a.left == 0 {
+		a.done.Wake()
+	}
+}
+
+func (b *bidding) ask(t *loop.Task, address, user string) (bid backend.Bid, err error) {
+	var response client.Response
+	request := client.Request{URL: "http://" + address + "/bid?user=" + url.QueryEscape(user)}
+	if err := b.client.Do(t, nil, &request, &response); err != nil {
+		return bid, err
+	}
+	defer response.Close()
+	body, err := response.ReadAll(bidAnswerMax)
+	if err != nil {
+		return bid, err
+	}
+	if response.Status != http.StatusOK {
+		return bid, fmt.Errorf("%s answered %d", address, response.Status)
+	}
+	return bid, json.Unmarshal(body, &bid)
+}

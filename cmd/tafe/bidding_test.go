@@ -1,0 +1,128 @@
+// /bid is tested with the embedded backends, with foreign ones that are late or broken, and with a real memcached.
+
+package main
+
+import (
+	"encoding/json"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"tafe/cmd/tafe/internal/backend"
+)
+
+// bidAnswer is the answer of /bid as other tools read it.
+type bidAnswer struct {
+	User, Segment, Winner string
+	Price                 float64
+	Bidders               []struct {
+		Name, Status string
+		MS           float64
+	}
+}
+
+// bid asks until the answer is as wanted: on a machine that is busy with other things a store or a bidder may be late, and that is
+// an answer too.
+func bid(t *testing.T, addr, user string, wanted func(bidAnswer) bool) (a bidAnswer) {
+	t.Helper()
+	await(t, "the right answer to /bid", func() bool {
+		status, body := get(t, addr, "/bid?user="+user)
+		if status != http.StatusOK {
+			require.Equal(t, http.StatusBadGateway, status, body)
+			return false
+		}
+		a = bidAnswer{}
+		require.NoError(t, json.Unmarshal([]byte(body), &a))
+		return wanted(a)
+	})
+	return a
+}
+
+func anyAnswer(bidAnswer) bool { return true }
+
+func TestBidAsksTheEmbeddedBackends(t *testing.T) {
+	e := startServe(t)
+	for _, c := range []struct{ user, segment, why string }{
+		{"1", "travel", "a user with a profile"},
+		{"1000", "sports", "the last of them"},
+		{"stranger", "unknown", "one without"},
+	} {
+		a := bid(t, e.addr, c.user, anyAnswer)
+		require.Equal(t, c.user, a.User, c.why)
+		require.Equal(t, c.segment, a.Segment, c.why)
+		require.Len(t, a.Bidders, 3)
+		won := a.Winner == "" && a.Price == 0
+		for i, b := range a.Bidders {
+			require.Equal(t, backend.BidderName(i), b.Name)
+			won = won || b.Name == a.Winner && b.Status == "ok" && a.Price > 0
+		}
+		require.True(t, won, "the winner is a bidder that answered: %+v", a)
+	}
+}
+
+func TestBidTellsLateAndBrokenBidders(t *testing.T) {
+	slow := start(t, "backend", "--store", "127.0.0.1:0", "--bidders", "127.0.0.1:0", "--delay", "10s", "--jitter", "0s")
+	store := strings.TrimPrefix(slow.line(), "store ")
+	late := strings.TrimPrefix(slow.line(), "bidder-1 ")
+	fast := start(t, "backend", "--store", "127.0.0.1:0", "--bidders", "127.0.0.1:0", "--delay", "0s")
+	fast.line()
+	quick := strings.TrimPrefix(fast.line(), "bidder-1 ")
+	broken := freeAddress(t)
+
+	e := startServe(t, "--store", store, "--bidders", late+","+quick+","+broken)
+	a := bid(t, e.addr, "2", func(a bidAnswer) bool { return a.Bidders[1].Status == "ok" })
+	require.Equal(t, "news", a.Segment)
+	for i, want := range []struct{ name, status string }{{late, "late"}, {quick, "ok"}, {broken, "error"}} {
+		require.Equal(t, want.name, a.Bidders[i].Name)
+		require.Equal(t, want.status, a.Bidders[i].Status, want.name)
+	}
+	require.Equal(t, quick, a.Winner)
+	require.Positive(t, a.Price)
+}
+
+func TestBidWithoutAStoreIsABadGateway(t *testing.T) {
+	e := startServe(t, "--store", freeAddress(t))
+	status, body := get(t, e.addr, "/bid?user=1")
+	require.Equal(t, http.StatusBadGateway, status, body)
+}
+
+func TestBidReadsARealMemcached(t *testing.T) {
+	path, err := exec.LookPath("memcached")
+	if err != nil && os.Getenv("CI") != "true" {
+		t.Skip("memcached is not installed")
+	}
+	require.NoError(t, err)
+	addr := freeAddress(t)
+	_, port, err := net.SplitHostPort(addr)
+	require.NoError(t, err)
+	memcached := exec.Command(path, "-l", "127.0.0.1", "-p", port, "-u", "nobody", "-U", "0")
+	require.NoError(t, memcached.Start())
+	defer func() { _ = memcached.Process.Kill(); _ = memcached.Wait() }()
+
+	var conn net.Conn
+	await(t, "memcached", func() bool {
+		conn, err = net.Dial("tcp", addr)
+		return err == nil
+	})
+	defer conn.Close()
+	raw := &rawConn{Conn: conn, t: t}
+	raw.send("set " + backend.ProfileKey("42") + " 0 0 20 noreply\r\n{\"segment\":\"garden\"}\r\n")
+
+	e := startServe(t, "--store", addr)
+	require.Equal(t, "garden", bid(t, e.addr, "42", anyAnswer).Segment)
+	require.Equal(t, "unknown", bid(t, e.addr, "43", anyAnswer).Segment)
+}
+
+// freeAddress is an address that nobody listens on; the kernel does not hand out its port again soon.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	return l.Addr().String()
+}
