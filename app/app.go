@@ -13,12 +13,14 @@
 //	body.go      the request body: whole, streamed, or swallowed unread
 //	response.go  what a handler answers, written straight into the connection's output
 //	stream.go    answers in pieces
+//	conclude.go  what is answered for a handler that failed or wrote nothing
 //	error.go     HTTPError, and what an error or a panic turns into
 //	http1.go     one connection: the next message, its task, the next message
 //	exchange.go  one request on its way through its task
 //	hub.go       what the connections of one loop share
 //	stats.go     what is counted of each route
-//	server.go    Listen, Drain, Stats
+//	server.go    Listen, Swap, Drain, Stats
+//	nethttp.go   an App as an http.Handler
 //
 // # The thread rule
 //
