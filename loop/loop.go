@@ -83,7 +83,6 @@ type Loop struct {
 	log       *slog.Logger
 	observer  Observer
 	late      LateObserver // the observer, if it is one
-	budget    int64        // default slice budget, ns
 
 	g unsafe.Pointer // the loop's own goroutine
 	// threadLocked: that goroutine holds its OS thread, and so all coroutines do.
