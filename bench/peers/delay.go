@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"runtime"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -12,9 +13,9 @@ import (
 	"tafe/bench/epoll"
 )
 
-// delay is the backend that every server's /work calls: it answers each request a fixed time after it came. One epoll
-// loop with a timer of nanosecond resolution; the delay is the same for all, so the queue of answers that wait is in
-// order by itself.
+// delay is the backend that every server's /work calls, and the upstream that proxies ask: it answers each request a
+// fixed time after it came, GET /1k and GET /1m with that many bytes, anything else with two. One epoll loop with a timer
+// of nanosecond resolution; the delay is the same for all, so the queue of answers that wait is in order by itself.
 type delay struct {
 	poller   *epoll.Poller
 	listener int
@@ -30,17 +31,38 @@ type delay struct {
 type caller struct {
 	fd      int
 	partial []byte
+	out     []byte // answers that the socket did not take yet
 	gone    bool
 }
 
 type pending struct {
-	at time.Duration
-	to *caller
+	at     time.Duration
+	to     *caller
+	answer []byte
 }
 
 const listenerToken = -1
 
-var delayAnswer = []byte("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\nok")
+var (
+	answerShort = answerOf(2)
+	answer1K    = answerOf(1 << 10)
+	answer1M    = answerOf(1 << 20)
+)
+
+func answerOf(bytes int) []byte {
+	return fmt.Appendf(nil, "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n%s", bytes, strings.Repeat("k", bytes))
+}
+
+// answerTo picks the answer by the start of a request.
+func answerTo(head []byte) []byte {
+	switch {
+	case bytes.HasPrefix(head, []byte("GET /1k ")):
+		return answer1K
+	case bytes.HasPrefix(head, []byte("GET /1m ")):
+		return answer1M
+	}
+	return answerShort
+}
 
 func serveDelay(o options) error {
 	addr, err := netip.ParseAddrPort(o.Listen)
@@ -68,7 +90,7 @@ func serveDelay(o options) error {
 			if e.Token == listenerToken {
 				d.accept()
 			} else if c := d.callers[int(e.Token)]; c != nil {
-				d.read(c)
+				d.serve(c, e.Bits)
 			}
 		}
 		d.answer()
@@ -98,6 +120,15 @@ func (d *delay) accept() {
 	}
 }
 
+func (d *delay) serve(c *caller, bits uint32) {
+	if bits&epoll.Out != 0 {
+		d.write(c, nil)
+	}
+	if !c.gone && bits&(epoll.In|epoll.Hangup) != 0 {
+		d.read(c)
+	}
+}
+
 // read notes an answer for each head that ends. Requests have no bodies here.
 func (d *delay) read(c *caller) {
 	n, errno := epoll.Read(c.fd, d.buf)
@@ -119,7 +150,7 @@ func (d *delay) read(c *caller) {
 		if i < 0 {
 			break
 		}
-		d.waiting = append(d.waiting, pending{at: at, to: c})
+		d.waiting = append(d.waiting, pending{at: at, to: c, answer: answerTo(b)})
 		b = b[i+4:]
 	}
 	c.partial = append(c.partial[:0], b...)
@@ -128,14 +159,11 @@ func (d *delay) read(c *caller) {
 func (d *delay) answer() {
 	now := time.Since(d.base)
 	for d.first < len(d.waiting) && d.waiting[d.first].at <= now {
-		c := d.waiting[d.first].to
+		p := d.waiting[d.first]
 		d.waiting[d.first] = pending{}
 		d.first++
-		if c.gone {
-			continue
-		}
-		if n, errno := epoll.Write(c.fd, delayAnswer); errno != 0 || n < len(delayAnswer) {
-			d.drop(c)
+		if !p.to.gone {
+			d.write(p.to, p.answer)
 		}
 	}
 	if d.first > 4096 && d.first*2 > len(d.waiting) {
@@ -145,6 +173,31 @@ func (d *delay) answer() {
 	}
 	if d.first == len(d.waiting) {
 		d.waiting, d.first = d.waiting[:0], 0
+	}
+}
+
+// write sends what it can of what is still to be sent and then of answer, and asks for Out when the socket is full.
+func (d *delay) write(c *caller, answer []byte) {
+	waited := len(c.out) > 0
+	b := answer
+	if waited {
+		c.out = append(c.out, answer...)
+		b = c.out
+	}
+	n, errno := epoll.Write(c.fd, b)
+	if errno == unix.EAGAIN {
+		n = 0
+	} else if errno != 0 {
+		d.drop(c)
+		return
+	}
+	c.out = append(c.out[:0], b[n:]...)
+	if waits := len(c.out) > 0; waits != waited {
+		bits := uint32(epoll.In)
+		if waits {
+			bits |= epoll.Out
+		}
+		_ = d.poller.Change(c.fd, int32(c.fd), bits)
 	}
 }
 

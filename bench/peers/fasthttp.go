@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"time"
 
 	"github.com/valyala/fasthttp"
 
@@ -41,6 +42,9 @@ func serveFastHTTP(o options) error {
 				finishFast(ctx, o.Rounds)
 			case "/hold":
 				finishFast(ctx, work.HoldMillis*o.Rounds)
+			case "/sleep":
+				time.Sleep(work.SleepMax)
+				ctx.SetBodyString(work.Done)
 			default:
 				ctx.Error("not found", fasthttp.StatusNotFound)
 			}

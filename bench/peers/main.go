@@ -2,10 +2,14 @@
 // defaults and documented fast paths of its project, no timeouts, no logs, no prefork.
 //
 //	peer nethttp|fasthttp|gnet|hertz|nbio --listen 127.0.0.1:8080 [--backend 127.0.0.1:9000] [--rounds N]
+//	peer proxy --listen 127.0.0.1:8080 --backend 127.0.0.1:9000      httputil.ReverseProxy
+//	peer files --listen 127.0.0.1:8080 --root DIR                    http.FileServer
+//	peer tls --listen 127.0.0.1:8443 --cert FILE --key FILE          net/http over crypto/tls
 //	peer delay --listen 127.0.0.1:9000 --ms 5
 //
 // Every server answers GET /plaintext, GET /json, POST /echo, GET /work (three backend calls in turn, each by the
-// server's own idiomatic client, and a millisecond of computation) and GET /hold (twenty milliseconds of computation).
+// server's own idiomatic client, and a millisecond of computation), GET /hold (twenty milliseconds of computation), and
+// those that park a request GET /sleep (half a minute).
 // The process ends with SIGTERM, at once.
 package main
 
@@ -23,6 +27,9 @@ type options struct {
 	Backend string // host:port of the delay backend, for /work
 	Rounds  int    // rounds of work.Burn that make a millisecond
 	Millis  int    // delay: how long an answer waits
+	Root    string // files: the folder to serve
+	Cert    string // tls: certificate and key, PEM files
+	Key     string
 }
 
 var servers = map[string]func(options) error{
@@ -31,12 +38,15 @@ var servers = map[string]func(options) error{
 	"gnet":     serveGnet,
 	"hertz":    serveHertz,
 	"nbio":     serveNbio,
+	"proxy":    serveProxy,
+	"files":    serveFiles,
+	"tls":      serveTLS,
 	"delay":    serveDelay,
 }
 
 func main() {
 	if len(os.Args) < 2 || servers[os.Args[1]] == nil {
-		fmt.Fprintln(os.Stderr, "usage: peer nethttp|fasthttp|gnet|hertz|nbio|delay --listen ADDR ...")
+		fmt.Fprintln(os.Stderr, "usage: peer nethttp|fasthttp|gnet|hertz|nbio|proxy|files|tls|delay --listen ADDR ...")
 		os.Exit(2)
 	}
 	var o options
@@ -45,6 +55,9 @@ func main() {
 	flags.StringVar(&o.Backend, "backend", "127.0.0.1:9000", "address of the delay backend, for /work")
 	flags.IntVar(&o.Rounds, "rounds", 0, "rounds of computation that make a millisecond; 0 measures")
 	flags.IntVar(&o.Millis, "ms", 5, "delay: milliseconds before an answer")
+	flags.StringVar(&o.Root, "root", ".", "files: folder to serve")
+	flags.StringVar(&o.Cert, "cert", "", "tls: certificate, PEM file")
+	flags.StringVar(&o.Key, "key", "", "tls: key, PEM file")
 	_ = flags.Parse(os.Args[2:])
 	if o.Rounds == 0 {
 		o.Rounds = work.RoundsPerMilli()

@@ -4,7 +4,11 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"net/http/httputil"
+	"net/url"
 	"strconv"
+	"sync"
+	"time"
 
 	"tafe/bench/peers/work"
 )
@@ -13,7 +17,7 @@ import (
 // net/http finds it out for short bodies, nbio would send them chunked.
 func routes(o options, sized bool) http.Handler {
 	client := &http.Client{Transport: &http.Transport{MaxIdleConns: 0, MaxIdleConnsPerHost: 4096, DisableCompression: true}}
-	url := "http://" + o.Backend + "/delay"
+	backend := "http://" + o.Backend + "/delay"
 	plaintext := []byte(work.Plaintext)
 	mux := http.NewServeMux()
 	mux.HandleFunc("/plaintext", func(w http.ResponseWriter, _ *http.Request) {
@@ -43,7 +47,7 @@ func routes(o options, sized bool) http.Handler {
 	})
 	mux.HandleFunc("/work", func(w http.ResponseWriter, _ *http.Request) {
 		for range work.Calls {
-			if err := fetch(client, url); err != nil {
+			if err := fetch(client, backend); err != nil {
 				http.Error(w, err.Error(), http.StatusBadGateway)
 				return
 			}
@@ -51,6 +55,10 @@ func routes(o options, sized bool) http.Handler {
 		finish(w, sized, o.Rounds)
 	})
 	mux.HandleFunc("/hold", func(w http.ResponseWriter, _ *http.Request) { finish(w, sized, work.HoldMillis*o.Rounds) })
+	mux.HandleFunc("/sleep", func(w http.ResponseWriter, _ *http.Request) {
+		time.Sleep(work.SleepMax)
+		send(w, sized, "text/plain", []byte(work.Done))
+	})
 	return mux
 }
 
@@ -84,4 +92,37 @@ func send(w http.ResponseWriter, sized bool, contentType string, body []byte) {
 
 func serveNetHTTP(o options) error {
 	return (&http.Server{Addr: o.Listen, Handler: routes(o, false)}).ListenAndServe()
+}
+
+// serveProxy is httputil.ReverseProxy with what its users learn to set: idle connections for all, shared buffers.
+func serveProxy(o options) error {
+	proxy := &httputil.ReverseProxy{
+		Rewrite: func(r *httputil.ProxyRequest) {
+			r.SetURL(&url.URL{Scheme: "http", Host: o.Backend})
+			r.SetXForwarded()
+		},
+		Transport:  &http.Transport{MaxIdleConns: 0, MaxIdleConnsPerHost: 4096, DisableCompression: true},
+		BufferPool: &buffers{sync.Pool{New: func() any { return new([32 << 10]byte) }}},
+	}
+	return (&http.Server{Addr: o.Listen, Handler: proxy}).ListenAndServe()
+}
+
+// buffers is the proxy's pool of copy buffers.
+type buffers struct{ pool sync.Pool }
+
+// Get gives a buffer of 32 KB.
+func (b *buffers) Get() []byte { return b.pool.Get().(*[32 << 10]byte)[:] }
+
+// Put takes it back.
+func (b *buffers) Put(p []byte) { b.pool.Put((*[32 << 10]byte)(p)) }
+
+func serveFiles(o options) error {
+	return (&http.Server{Addr: o.Listen, Handler: http.FileServer(http.Dir(o.Root))}).ListenAndServe()
+}
+
+// serveTLS speaks HTTP/1.1 only: the scenario is about TLS, and all peers shall speak the same inside.
+func serveTLS(o options) error {
+	var protocols http.Protocols
+	protocols.SetHTTP1(true)
+	return (&http.Server{Addr: o.Listen, Handler: routes(o, false), Protocols: &protocols}).ListenAndServeTLS(o.Cert, o.Key)
 }

@@ -24,6 +24,7 @@ import time
 
 CALLS = 3
 HOLD_MILLIS = 20
+SLEEP_MAX = 30
 PLAINTEXT = b"Hello, World!"
 DONE = b"done"
 
@@ -90,6 +91,9 @@ def application(environ, start_response):
         return answer(start_response, DONE)
     if path == "/hold":
         burn(HOLD_MILLIS * settings["rounds"])
+        return answer(start_response, DONE)
+    if path == "/sleep":
+        time.sleep(SLEEP_MAX)
         return answer(start_response, DONE)
     return answer(start_response, b"not found", status="404 Not Found")
 

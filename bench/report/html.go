@@ -82,16 +82,21 @@ func (r *Results) cases(scenario string) (cases []caseView) {
 	for _, name := range order {
 		groups := byCase[name]
 		c := caseView{Name: name, Behind: behind(groups)}
-		if groups[0].Samples[0].Rate > 0 {
+		switch {
+		case groups[0].Samples[0].Rate > 0:
 			c.Plots = append(c.Plots, curves("Latency, "+name, groups, 0))
-		} else {
+		case groups[0].Weighed():
+			c.Plots = append(c.Plots, bars("Resident memory for each, "+name, " KB", groups, func(s run.Sample) float64 { return s.PerConn / 1024 }))
+		default:
 			c.Plots = append(c.Plots, bars("Server CPU per request, "+name, " µs", groups, func(s run.Sample) float64 { return s.CPUMicros }))
 			if scenario == "seed" {
 				c.Plots = append(c.Plots, bars("Capacity, "+name, " /s", groups, func(s run.Sample) float64 { return s.PerSecond }))
 			}
 		}
 		for _, g := range groups {
-			c.Rows = append(c.Rows, newRow(g))
+			if !g.Weighed() {
+				c.Rows = append(c.Rows, newRow(g))
+			}
 		}
 		cases = append(cases, c)
 	}
@@ -134,6 +139,10 @@ func behind(groups []Group) (lines []string) {
 	}
 	what, figure := "CPU per request", func(s run.Sample) float64 { return s.CPUMicros }
 	unit := "µs"
+	if groups[0].Weighed() {
+		what, unit = "memory for each", "KB"
+		figure = func(s run.Sample) float64 { return s.PerConn / 1024 }
+	}
 	if groups[0].Samples[0].Rate > 0 {
 		what, unit = "99th percentile", "ms"
 		figure = Class(0, func(c run.Class) float64 { return c.P99 / 1000 })

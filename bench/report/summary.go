@@ -94,3 +94,6 @@ func (g Group) Disturbed() bool {
 	}
 	return 2*n > len(g.Samples)
 }
+
+// Weighed tells that the case weighs open connections instead of answering requests.
+func (g Group) Weighed() bool { return len(g.Samples) > 0 && len(g.Samples[0].Classes) == 0 }

@@ -25,7 +25,17 @@ func Table(w io.Writer, r *Results) {
 			last = title
 			fmt.Fprintf(w, "\n%s\n", title)
 			t = tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-			fmt.Fprintln(t, "server\tCPU us/req\t(least-most)\treq/s\tp50 us\tp99 us\tp99.9 us\tmax us\tserver busy\tload busy\tRSS MB\terrors\t")
+			if g.Weighed() {
+				fmt.Fprintln(t, "server\tRSS KB/connection\t(least-most)\tRSS MB\t")
+			} else {
+				fmt.Fprintln(t, "server\tCPU us/req\t(least-most)\treq/s\tp50 us\tp99 us\tp99.9 us\tmax us\tserver busy\tload busy\tRSS MB\terrors\t")
+			}
+		}
+		if g.Weighed() {
+			each := g.Of(func(s run.Sample) float64 { return s.PerConn / 1024 })
+			fmt.Fprintf(t, "%s\t%.2f\t(%.2f-%.2f)\t%.1f\t\n", g.Peer, each.Median, each.Min, each.Max,
+				g.Of(func(s run.Sample) float64 { return float64(s.RSS) }).Median/(1<<20))
+			continue
 		}
 		cpu := g.Of(func(s run.Sample) float64 { return s.CPUMicros })
 		mark := ""
@@ -70,7 +80,7 @@ func Ratios(w io.Writer, r *Results, one, other string) {
 	fmt.Fprintf(t, "\n\tCPU us/req\t\t\tp99 us\t\t\t\n\t%[1]s\t%[2]s\t%[2]s/%[1]s\t%[1]s\t%[2]s\t%[2]s/%[1]s\terrors\t\n", one, other)
 	for _, name := range order {
 		a, b := byCase[name][one], byCase[name][other]
-		if len(a.Samples) == 0 || len(b.Samples) == 0 {
+		if len(a.Samples) == 0 || len(b.Samples) == 0 || a.Weighed() {
 			continue
 		}
 		cpu := func(g Group) float64 { return g.Of(func(s run.Sample) float64 { return s.CPUMicros }).Median }

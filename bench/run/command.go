@@ -49,7 +49,7 @@ func Output(argv []string, cpu int, limit time.Duration) (string, error) {
 
 // Against starts a peer, hands its address to use, and tells the CPU time that the server spent meanwhile.
 func (b *Bench) Against(p Peer, use func(Setting) error) (time.Duration, error) {
-	set, cleanup, err := b.setting()
+	set, cleanup, err := b.setting(RolePlain)
 	if err != nil {
 		return 0, err
 	}

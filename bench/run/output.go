@@ -13,7 +13,7 @@ type output struct {
 }
 
 // outputMax is how much is kept.
-const outputMax = 600
+const outputMax = 1500
 
 // Write keeps the end of what was written; it never fails.
 func (o *output) Write(b []byte) (int, error) {

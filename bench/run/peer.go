@@ -1,29 +1,12 @@
 package run
 
 import (
-	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
 )
-
-// Setting is what a server is started with.
-type Setting struct {
-	Root         string         // the bench folder
-	Dir          string         // a folder for the server's own files, empty at start
-	Listen       netip.AddrPort // where it serves
-	Admin        netip.AddrPort // tafe: its admin listener
-	Backend      netip.AddrPort // the delay backend
-	Rounds       int            // rounds of computation that make a millisecond
-	PythonRounds int            // the same for the Python peers
-	Extra        []string       // further arguments that a case asks for
-	Work         bool           // the case asks for /work and /hold
-}
-
-// Bin names a built program.
-func (s Setting) Bin(name string) string { return filepath.Join(s.Root, "bin", name) }
 
 // Peer is one server that takes part.
 type Peer struct {
@@ -77,7 +60,7 @@ func goPeer(name, module, about string) Peer {
 var tafeServe = Peer{
 	Name: "tafe", About: "the binary, one loop, watchdog on", Program: "bin/tafe", Install: "make build", Version: []string{"bin/tafe", "version"},
 	Command: func(s Setting) ([]string, []string, error) {
-		if s.Work {
+		if s.Role == RoleWork {
 			return tafeWork(s, "inline"), nil, nil
 		}
 		return append([]string{s.Bin("tafe"), "serve", "--listen", s.Listen.String(), "--admin", s.Admin.String(), "--loops", "1"},
@@ -98,6 +81,17 @@ func tafePeer(name, about, hold string) Peer {
 	}
 }
 
+// nethttp has a program for each role.
+var nethttp = Peer{
+	Name: "nethttp", About: "http.Server and ServeMux, httputil.ReverseProxy, http.FileServer, crypto/tls; no timeouts",
+	Program: "bin/peer", Install: "go build -o bin/peer ./peers",
+	Command: func(s Setting) ([]string, []string, error) {
+		name := map[Role]string{RolePlain: "nethttp", RoleWork: "nethttp", RoleProxy: "proxy", RoleStatic: "files", RoleTLS: "tls"}[s.Role]
+		return []string{s.Bin("peer"), name, "--listen", s.Listen.String(), "--backend", s.Backend.String(),
+			"--rounds", strconv.Itoa(s.Rounds), "--root", s.Files, "--cert", s.Cert, "--key", s.Key}, nil, nil
+	},
+}
+
 // Peers are all servers, in the order in which reports show them.
 var Peers = []Peer{
 	tafeServe,
@@ -111,9 +105,11 @@ var Peers = []Peer{
 	},
 	goPeer("gnet", "github.com/panjf2000/gnet/v2", "bare gnet and wildcat, one event loop: the floor of tafe's loop"),
 	goPeer("fasthttp", "github.com/valyala/fasthttp", "fasthttp.Server, one process"),
-	goPeer("nethttp", "", "http.Server and ServeMux, no timeouts"),
+	nethttp,
 	goPeer("hertz", "github.com/cloudwego/hertz", "server.New on netpoll"),
 	goPeer("nbio", "github.com/lesismal/nbio", "nbhttp.Engine, one poller, default pool"),
+	nginx,
+	haproxy,
 	gevent,
 	apache,
 }

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"os"
 	"time"
 
 	"tafe/bench/load"
@@ -28,24 +27,25 @@ type Case struct {
 	Scenario string
 	Name     string
 	Plan     load.Plan // without Addr, Warmup, Window and CPU, which the bench sets
-	Backend  bool      // starts the delay backend
+	Role     Role
+	Hold     *Hold    // instead of Plan: weighs open connections
+	Without  []string // peers that cannot take part in this case
 	Extra    map[string][]string
 }
 
 // Play runs one round of a case against a fresh process of a peer.
 func (b *Bench) Play(c Case, p Peer, round int) (Sample, error) {
-	set, cleanup, err := b.setting()
+	set, cleanup, err := b.setting(c.Role)
 	if err != nil {
 		return Sample{}, err
 	}
 	defer cleanup()
-	set.Work, set.Extra = c.Backend, c.Extra[p.Name]
-	var backend *Server
-	if c.Backend {
-		backend, err = Start([]string{set.Bin("peer"), "delay", "--listen", set.Backend.String(), "--ms", "5"}, nil, b.Cores.Load, set.Backend)
-		if err != nil {
-			return Sample{}, err
-		}
+	set.Extra = c.Extra[p.Name]
+	backend, err := b.startBackend(set)
+	if err != nil {
+		return Sample{}, err
+	}
+	if backend != nil {
 		defer backend.Stop()
 	}
 	argv, env, err := p.Command(set)
@@ -57,26 +57,20 @@ func (b *Bench) Play(c Case, p Peer, round int) (Sample, error) {
 		return Sample{}, err
 	}
 	defer server.Stop()
-	s, err := b.measure(c, server, backend, set.Listen)
+	var s Sample
+	if c.Hold != nil {
+		s, err = c.Hold.weigh(server, set.Listen)
+	} else {
+		s, err = b.measure(c, server, backend, set.Listen)
+	}
+	if err == nil && !server.Running() {
+		err = errors.New("the server ended")
+	}
 	if err != nil {
 		return Sample{}, fmt.Errorf("%s, %s, %s: %w (server said: %s)", c.Scenario, c.Name, p.Name, err, server.output)
 	}
 	s.Scenario, s.Case, s.Peer, s.Round = c.Scenario, c.Name, p.Name, round
 	return s, nil
-}
-
-// setting gives a server free addresses and a folder of its own, until cleanup.
-func (b *Bench) setting() (set Setting, cleanup func(), err error) {
-	set = Setting{Root: b.Root, Rounds: b.Rounds, PythonRounds: b.PythonRounds}
-	for _, addr := range []*netip.AddrPort{&set.Listen, &set.Admin, &set.Backend} {
-		if *addr, err = FreeAddr(); err != nil {
-			return set, nil, err
-		}
-	}
-	if set.Dir, err = os.MkdirTemp("", "tafe-bench-"); err != nil {
-		return set, nil, err
-	}
-	return set, func() { _ = os.RemoveAll(set.Dir) }, nil
 }
 
 // measure reads the clocks of server and backend at the edges of the generator's window.

@@ -25,9 +25,11 @@ type Sample struct {
 	ServerBusy float64 `json:"server_busy"`
 	LoadBusy   float64 `json:"load_busy"`
 	// OtherBusy is what anything else took of the two cores, in cores: other programs, interrupts, a host that steals.
-	OtherBusy float64          `json:"other_busy"`
-	RSS       int64            `json:"server_rss_bytes"`
-	Errors    map[string]int64 `json:"errors,omitempty"`
+	OtherBusy float64 `json:"other_busy"`
+	RSS       int64   `json:"server_rss_bytes"`
+	// PerConn is the resident memory that one more open connection takes, in bytes.
+	PerConn float64          `json:"rss_bytes_per_connection,omitempty"`
+	Errors  map[string]int64 `json:"errors,omitempty"`
 	// LateP99 is the generator's own lateness in an open loop, in microseconds.
 	LateP99 float64 `json:"load_late_p99_micros,omitempty"`
 	Classes []Class `json:"classes"`

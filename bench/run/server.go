@@ -161,12 +161,26 @@ func tree(root int) []int {
 	return pids
 }
 
-// FreeAddr picks a loopback address whose port nobody uses.
-func FreeAddr() (netip.AddrPort, error) {
-	l, err := net.Listen("tcp4", "127.0.0.1:0")
-	if err != nil {
-		return netip.AddrPort{}, err
+// FreeAddrs picks n loopback addresses whose ports nobody uses, all different.
+func FreeAddrs(n int) ([]netip.AddrPort, error) {
+	var addrs []netip.AddrPort
+	for range n {
+		l, err := net.Listen("tcp4", "127.0.0.1:0")
+		if err != nil {
+			return nil, err
+		}
+		defer l.Close() // all at the end: a port that is given back may be given out again
+		addrs = append(addrs, netip.MustParseAddrPort(l.Addr().String()))
 	}
-	defer l.Close()
-	return netip.ParseAddrPort(l.Addr().String())
+	return addrs, nil
+}
+
+// Running tells whether the first process is still there.
+func (s *Server) Running() bool {
+	select {
+	case <-s.exited:
+		return false
+	default:
+		return true
+	}
 }

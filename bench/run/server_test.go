@@ -38,10 +38,16 @@ func TestMain(m *testing.M) {
 	}
 }
 
+func free(t *testing.T) netip.AddrPort {
+	t.Helper()
+	addrs, err := FreeAddrs(1)
+	require.NoError(t, err)
+	return addrs[0]
+}
+
 func start(t *testing.T, mode string, cpu int) (*Server, netip.AddrPort, error) {
 	t.Helper()
-	addr, err := FreeAddr()
-	require.NoError(t, err)
+	addr := free(t)
 	self, err := os.Executable()
 	require.NoError(t, err)
 	s, err := Start([]string{self}, []string{"TEST_SERVER=" + mode, "TEST_ADDR=" + addr.String()}, cpu, addr)
@@ -75,15 +81,13 @@ func TestStartTellsWhyItFailed(t *testing.T) {
 }
 
 func TestStartOfNothing(t *testing.T) {
-	addr, err := FreeAddr()
-	require.NoError(t, err)
-	_, err = Start([]string{"/nonexistent/server"}, nil, -1, addr)
+	addr := free(t)
+	_, err := Start([]string{"/nonexistent/server"}, nil, -1, addr)
 	require.ErrorIs(t, err, os.ErrNotExist)
 }
 
 func TestCPUCountsTheWholeTree(t *testing.T) {
-	addr, err := FreeAddr()
-	require.NoError(t, err)
+	addr := free(t)
 	self, err := os.Executable()
 	require.NoError(t, err)
 	// A shell that stays, with one child that serves and one that computes.
@@ -119,6 +123,21 @@ func TestPlayMeasuresARound(t *testing.T) {
 		n += pair[1]
 	}
 	require.Equal(t, s.Classes[0].Count, n, "the histogram holds every latency")
+}
+
+func TestHoldWeighsConnections(t *testing.T) {
+	s, addr, err := start(t, "serve", -1)
+	require.NoError(t, err)
+	defer s.Stop()
+	request := load.Request{Name: "hello", Raw: []byte("GET / HTTP/1.1\r\nHost: a\r\n\r\n"), Status: 200, BodyBytes: 5}
+	h := Hold{Conns: 2000, Request: request, Answered: true}
+	sample, err := h.weigh(s, addr)
+	require.NoError(t, err)
+	require.Greater(t, sample.PerConn, 2000.0, "a goroutine's stack and two buffers")
+	require.Less(t, sample.PerConn, 200_000.0)
+	h.Request.Status = 404
+	_, err = h.weigh(s, addr)
+	require.ErrorContains(t, err, "status 200")
 }
 
 // Whoever is not there is named with the line that installs it, and whoever is there starts.

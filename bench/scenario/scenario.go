@@ -82,13 +82,43 @@ var All = number([]Scenario{
 		Peers:    []string{"tafe", "tafe-yield", "nethttp", "fasthttp", "gevent", "apache"}, OfCapacity: []float64{0.3, 0.6},
 		Cases: []run.Case{waiting("64 concurrent", 64, get("work", "/work", doneBytes), holder())},
 	},
+	{
+		Number: 9, Name: "proxy", Title: "Reverse proxy to one upstream",
+		Question: "What does it cost to pass a request on?", Peers: []string{"nethttp", "nginx", "haproxy"},
+		Cases: []run.Case{
+			{Name: "1 KB", Role: run.RoleProxy, Plan: load.Plan{Conns: 64, Seed: seed, Requests: []load.Request{get("1 KB", "/1k", 1<<10)}}},
+			{Name: "1 MB", Role: run.RoleProxy, Plan: load.Plan{Conns: 16, Seed: seed, Requests: []load.Request{get("1 MB", "/1m", 1<<20)}}},
+		},
+	},
+	{
+		Number: 11, Name: "memory", Title: "Memory of open connections",
+		Question: "What does a client cost that is there and asks nothing, and one whose request waits?",
+		Peers:    []string{"tafe", "gnet", "fasthttp", "nethttp", "hertz", "nbio", "nginx", "gevent"},
+		Cases: []run.Case{
+			{Name: "10,000 idle connections", Hold: &run.Hold{Conns: 10_000, Answered: true, Request: get("plaintext", "/plaintext", plaintextBytes)}},
+			{Name: "10,000 parked requests", Hold: &run.Hold{Conns: 10_000, Request: get("sleep", "/sleep?ms=30000", -1)},
+				Without: []string{"gnet", "hertz", "nbio", "nginx"}},
+		},
+	},
+	{
+		Number: 12, Name: "static", Title: "Static files",
+		Question: "What does a file cost?", Peers: []string{"nethttp", "nginx"},
+		Cases: []run.Case{
+			static("1 KB", 64, "1k.bin"), static("100 KB", 64, "100k.bin"), static("10 MB", 16, "10m.bin"),
+		},
+	},
 })
 
 // seedPeers are those of the seed experiment: the successor, Go's own servers, and the two that the original compared.
 var seedPeers = []string{"tafe", "nethttp", "fasthttp", "gevent", "apache"}
 
 func waiting(name string, conns int, requests ...load.Request) run.Case {
-	return run.Case{Name: name, Backend: true, Plan: load.Plan{Conns: conns, Seed: seed, Requests: requests}}
+	return run.Case{Name: name, Role: run.RoleWork, Plan: load.Plan{Conns: conns, Seed: seed, Requests: requests}}
+}
+
+func static(name string, conns int, file string) run.Case {
+	request := get(file, "/"+file, int64(run.StaticFiles[file]))
+	return run.Case{Name: name, Role: run.RoleStatic, Plan: load.Plan{Conns: conns, Seed: seed, Requests: []load.Request{request}}}
 }
 
 // number writes each scenario's name into its cases.

@@ -48,7 +48,7 @@ func build(root string, peers []string, cases []run.Case) error {
 	if !slices.ContainsFunc(peers, ofTafe) {
 		return nil
 	}
-	if slices.ContainsFunc(cases, func(c run.Case) bool { return c.Backend }) {
+	if slices.ContainsFunc(cases, func(c run.Case) bool { return c.Role == run.RoleWork }) {
 		return compile(root, "go", "build", "-o", "bin/peer-tafe", "./peers/tafe")
 	}
 	return compile(filepath.Dir(root), "go", "build", "-o", "bench/bin/tafe", "./cmd/tafe")

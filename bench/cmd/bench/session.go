@@ -87,7 +87,13 @@ func (s *session) take(sc scenario.Scenario, chosen []string) error {
 		s.peers[sc.Name] = append(s.peers[sc.Name], p)
 	}
 	s.scenarios = append(s.scenarios, sc)
-	s.bar.total += len(sc.Cases) * len(s.peers[sc.Name]) * s.set.rounds * (1 + len(sc.OfCapacity))
+	for _, c := range sc.Cases {
+		for _, p := range s.peers[sc.Name] {
+			if !slices.Contains(c.Without, p.Name) {
+				s.bar.total += s.set.rounds * (1 + len(sc.OfCapacity))
+			}
+		}
+	}
 	return nil
 }
 
@@ -153,6 +159,9 @@ func (s *session) rounds(sc scenario.Scenario, c run.Case, rate map[string]float
 	var samples []run.Sample
 	for round := range s.set.rounds {
 		for _, p := range s.peers[sc.Name] {
+			if slices.Contains(c.Without, p.Name) {
+				continue
+			}
 			s.bar.show(fmt.Sprintf("%s, %s: %s, round %d", sc.Name, c.Name, p.Name, round+1))
 			if rate != nil {
 				if c.Plan.Rate = rate[p.Name]; c.Plan.Rate == 0 {

@@ -26,6 +26,9 @@ const Done = "done"
 // Calls is how many backend calls GET /work makes, one after the other.
 const Calls = 3
 
+// SleepMax is how long GET /sleep waits before it answers: longer than any measurement of parked requests.
+const SleepMax = 30 * time.Second
+
 // HoldMillis is how many milliseconds of computation GET /hold takes; GET /work takes one.
 const HoldMillis = 20
 

@@ -1,0 +1,53 @@
+package run
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+
+	"tafe/bench/load"
+)
+
+// Hold opens connections, leaves them alone and weighs the server.
+type Hold struct {
+	Conns   int
+	Request load.Request // sent once on each connection
+	// Answered waits for the answers, so that the connections are idle; otherwise the requests are parked.
+	Answered bool
+}
+
+const (
+	holdMax    = 20 * time.Second
+	warmConns  = 200
+	settleTime = time.Second
+)
+
+// weigh compares the server's resident memory before and after. A first crowd comes and goes before, so that what a
+// server allocates once does not count.
+func (h *Hold) weigh(server *Server, addr netip.AddrPort) (Sample, error) {
+	warm := *h
+	warm.Conns = min(warmConns, h.Conns)
+	if _, err := warm.rss(server, addr); err != nil {
+		return Sample{}, err
+	}
+	before, err := server.RSS()
+	if err != nil {
+		return Sample{}, err
+	}
+	after, err := h.rss(server, addr)
+	if err != nil {
+		return Sample{}, err
+	}
+	return Sample{Answered: int64(h.Conns), RSS: after, PerConn: float64(after-before) / float64(h.Conns)}, nil
+}
+
+// rss opens the crowd, lets the server settle, and weighs it before the crowd leaves.
+func (h *Hold) rss(server *Server, addr netip.AddrPort) (int64, error) {
+	held, err := load.Hold(addr, h.Conns, h.Request, h.Answered, holdMax)
+	if err != nil {
+		return 0, fmt.Errorf("hold: %w", err)
+	}
+	defer held.Close()
+	time.Sleep(settleTime)
+	return server.RSS()
+}
