@@ -1,0 +1,232 @@
+// This file owns the way from a Config to the App that it describes. What package app and the middlewares refuse becomes a
+// problem of the line it came from: they panic where their arguments mean nothing, and here the arguments are the
+// operator's.
+
+package config
+
+import (
+	"log/slog"
+	"net/netip"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"tafe/app"
+	"tafe/app/middleware"
+	"tafe/httpparse"
+	"tafe/loop"
+)
+
+// Options are the App's, but for the access log and the log.
+func (c *Config) Options() app.Options {
+	l, t := &c.Limits, &c.Timeouts
+	return app.Options{
+		Limits: httpparse.Limits{
+			HeadBytesMax: int(l.HeadBytesMax), HeaderCountMax: l.HeaderCountMax, TargetBytesMax: int(l.TargetBytesMax),
+			BodyBytesMax: int64(l.BodyBytesMax), ChunkOverheadMax: int(l.ChunkOverheadBytesMax), TrailerBytesMax: int(l.TrailerBytesMax),
+		},
+		HeadTimeout: time.Duration(t.Head), BodyTimeout: time.Duration(t.Body), IdleTimeout: time.Duration(t.Idle),
+		HandlerTimeout: time.Duration(t.Handler),
+		TrustRequestID: c.Server.TrustRequestID, RequestIDHeader: string(c.Server.RequestIDHeader), ServerName: string(c.Server.Name),
+	}
+}
+
+// LoopLimits are what a loop may hold.
+func (c *Config) LoopLimits() loop.Limits {
+	l := &c.Limits
+	return loop.Limits{
+		TaskMax: l.TaskMax, IdleTaskMax: l.IdleTaskMax, PostMax: l.PostMax,
+		InboundMax: int(l.InboundBytesMax), OutboundMax: int(l.OutboundBytesMax),
+		WriteTimeout: time.Duration(c.Timeouts.Write), SliceBudget: time.Duration(c.Watchdog.Budget),
+	}
+}
+
+// LogLevel is the least that is logged.
+func (c *Config) LogLevel() slog.Level {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(c.Log.Level)); err != nil {
+		panic("config: log.level was not checked: " + err.Error())
+	}
+	return level
+}
+
+// App makes the App of the routes, with options that began as those of Options. The error is Problems.
+func (c *Config) App(options app.Options) (*app.App, error) {
+	b := builder{decoder: decoder{source: c.source}, routes: c.Routes}
+	b.attempt(path{"server"}, func() { b.app = app.New(options) })
+	if b.app == nil {
+		return nil, b.problems
+	}
+	b.app.Use(b.middlewares(path{"middleware"}, &c.Middleware)...)
+	for i := range c.Routes {
+		b.route(path{"route"}.index(i), &c.Routes[i])
+	}
+	for i := range c.Routes {
+		b.preflight(i)
+	}
+	if len(b.problems) > 0 {
+		return nil, b.sorted()
+	}
+	return b.app, nil
+}
+
+type builder struct {
+	decoder
+	app    *app.App
+	routes []Route
+}
+
+// attempt has do's panic, if it is one of words, become a problem.
+func (b *builder) attempt(p path, do func()) {
+	defer func() {
+		switch reason := recover().(type) {
+		case nil:
+		case string:
+			text := strings.TrimPrefix(strings.TrimPrefix(reason, "app: "), "middleware: ")
+			b.problem(p, "%s: %s", p, text)
+		default:
+			panic(reason)
+		}
+	}()
+	do()
+}
+
+// middlewares lists those of m, outermost first.
+func (b *builder) middlewares(p path, m *Middleware) (all []app.Middleware) {
+	add := func(name string, make func() app.Middleware) {
+		b.attempt(p.child(name), func() { all = append(all, make()) })
+	}
+	if s := m.SecureHeaders; s != nil {
+		add("secure_headers", func() app.Middleware { return middleware.Secure(s.options()) })
+	}
+	if k := m.CORS; k != nil {
+		add("cors", func() app.Middleware { return middleware.CORS(k.options()) })
+	}
+	if m.AllowIP != nil {
+		add("allow_ip", func() app.Middleware {
+			networks := make([]netip.Prefix, len(m.AllowIP))
+			for i := range networks {
+				networks[i] = m.AllowIP[i].Prefix
+			}
+			return middleware.AllowIP(networks...)
+		})
+	}
+	if r := m.RateLimit; r != nil {
+		add("rate_limit", func() app.Middleware { return middleware.RateLimit(r.options()) })
+	}
+	if m.ConcurrencyMax > 0 {
+		add("concurrency_max", func() app.Middleware { return middleware.Concurrency(m.ConcurrencyMax) })
+	}
+	if a := m.BasicAuth; a != nil {
+		add("basic_auth", func() app.Middleware {
+			users := make(map[string]string, len(a.Users))
+			for user, password := range a.Users {
+				users[user] = password.text
+			}
+			return middleware.BasicAuth(string(a.Realm), users)
+		})
+	}
+	return all
+}
+
+func (r *RateLimit) options() middleware.RateOptions {
+	o := middleware.RateOptions{Rate: r.Rate, Burst: r.Burst, Keys: r.ClientsMax}
+	if name := string(r.Header); name != "" {
+		o.Key = func(c *app.Context) string { return c.Header(name) }
+	}
+	return o
+}
+
+func (k *CORS) options() middleware.CORSOptions {
+	return middleware.CORSOptions{
+		Origins: k.Origins, Methods: k.Methods, Headers: k.Headers, Expose: k.Expose,
+		Credentials: k.Credentials, MaxAge: time.Duration(k.MaxAge),
+	}
+}
+
+func (s *SecureHeaders) options() middleware.SecureOptions {
+	return middleware.SecureOptions{
+		ContentTypeOptions: string(s.ContentTypeOptions), FrameOptions: string(s.FrameOptions),
+		ReferrerPolicy: string(s.ReferrerPolicy), OpenerPolicy: string(s.OpenerPolicy),
+		ContentSecurityPolicy: string(s.ContentSecurityPolicy), PermissionsPolicy: string(s.PermissionsPolicy),
+		HSTS: time.Duration(s.HSTS), HSTSSubdomains: s.HSTSSubdomains,
+	}
+}
+
+// route registers one route for each of its methods.
+func (b *builder) route(p path, r *Route) {
+	var h app.Handler
+	switch {
+	case r.Respond != nil:
+		h = b.respond(p.child("respond"), r.Respond)
+	case r.Redirect != nil:
+		h = b.redirect(p.child("redirect"), r)
+	}
+	if h == nil {
+		return // a problem that was named
+	}
+	var options []app.RouteOption
+	if r.Name != "" {
+		options = append(options, app.Name(r.Name))
+	}
+	if r.Budget > 0 {
+		options = append(options, app.Budget(time.Duration(r.Budget)))
+	}
+	if r.Timeout > 0 {
+		options = append(options, app.Timeout(time.Duration(r.Timeout)))
+	}
+	if r.BodyBytesMax > 0 {
+		options = append(options, app.BodyMax(int64(r.BodyBytesMax)))
+	}
+	group := b.app.Group("", b.middlewares(p, &r.Middleware)...)
+	for _, method := range r.methods() {
+		b.attempt(p.child("path"), func() { group.Handle(method, r.Path, h, options...) })
+	}
+}
+
+// methods are those to register: "" for every one.
+func (r *Route) methods() []string {
+	if r.Methods == nil {
+		return []string{""}
+	}
+	return r.Methods
+}
+
+// preflight registers OPTIONS for the path of a route with CORS, unless a route takes it already. The routes of a path must
+// agree: a browser asks for all of them at once.
+func (b *builder) preflight(i int) {
+	r, p := &b.routes[i], path{"route"}.index(i)
+	if r.CORS == nil {
+		return
+	}
+	allow := []string{"OPTIONS"}
+	for j := range b.routes {
+		other := &b.routes[j]
+		switch {
+		case other.Path != r.Path:
+		case slices.Contains(other.methods(), "OPTIONS") || slices.Contains(other.methods(), ""):
+			return
+		case other.CORS != nil && !reflect.DeepEqual(other.CORS, r.CORS):
+			if j < i {
+				b.problem(p.child("cors"), "route.cors: the route in line %d has the same path and another cors", b.line(path{"route"}.index(j)))
+				return
+			}
+		case other.CORS != nil && j < i:
+			return // it was registered with that one
+		}
+		if other.Path == r.Path {
+			allow = append(allow, other.methods()...)
+		}
+	}
+	if slices.Contains(allow, "GET") && !slices.Contains(allow, "HEAD") {
+		allow = append(allow, "HEAD")
+	}
+	b.attempt(p.child("cors"), func() {
+		list := strings.Join(allow, ", ")
+		b.app.Group("", middleware.CORS(r.CORS.options())).Handle("OPTIONS", r.Path, func(c *app.Context) error {
+			c.SetHeader("Allow", list)
+			return c.NoContent(204)
+		})
+	})
+}

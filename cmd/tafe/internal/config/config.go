@@ -1,0 +1,168 @@
+// Package config is the configuration file: what may stand in it, what is wrong with one, and the App that it describes.
+// It reads TOML and the environment, and starts nothing.
+//
+// # The parts, in reading order
+//
+//	config.go     Config: the sections; their comments and tags are the reference, docs/config.md
+//	route.go      Route: the actions and what surrounds them
+//	value.go      the kinds of values that TOML does not have
+//	load.go       Load: from a file to a Config or to Problems
+//	place.go      in which line a key stands
+//	decode.go     from TOML's tree to the structs, naming all that does not fit
+//	rules.go      what the values must be to each other
+//	build.go      Config.App: the routes as package app knows them
+//	respond.go    the actions as handlers
+//	change.go     what a running server cannot take from another Config
+//
+// # Tags
+//
+// toml names the key; default is its value where the file does not give it; min and max are inclusive bounds, in the
+// key's own notation; oneof lists the values there are, separated by |; required marks what must be given;
+// reload:"restart" marks what a running server cannot change.
+package config
+
+// Config is what a file says, with defaults for what it does not. Treat it as immutable once loaded, but for Flags.
+type Config struct {
+	// Where the server listens, and on what it runs.
+	Server Server `toml:"server"`
+	// What one message, one connection and one loop may take. What is beyond is refused, never queued without end.
+	Limits Limits `toml:"limits"`
+	// How long the server waits, and for what.
+	Timeouts Timeouts `toml:"timeouts"`
+	// The listener for operators: live page, health, metrics, overruns, profiles. Keep it off public networks.
+	Admin Admin `toml:"admin"`
+	// Who reports code that holds a loop.
+	Watchdog Watchdog `toml:"watchdog"`
+	// The server's own log, on stderr.
+	Log Log `toml:"log"`
+	// A line for each answer.
+	AccessLog AccessLog `toml:"access_log"`
+	// What surrounds all requests, those too that no route takes: outermost the headers, then CORS, addresses, rate,
+	// concurrency, and users innermost.
+	Middleware Middleware `toml:"middleware"`
+	// What is answered where. Repeat the section for each route. The most specific path that has the method wins; their
+	// order in the file does not matter.
+	Routes []Route `toml:"route"`
+
+	source *source
+}
+
+// Server is the section of the same name.
+type Server struct {
+	// Address to serve on, HOST:PORT. Port 0 takes a free one, which is printed.
+	Listen Address `toml:"listen" default:"127.0.0.1:8080" reload:"restart"`
+	// Event loops. Without it, one for each CPU the process may use (GOMAXPROCS).
+	Loops int `toml:"loops" min:"1" max:"1024" reload:"restart"`
+	// Let other processes listen on the same address (SO_REUSEPORT), for a handover between two versions.
+	Shared bool `toml:"shared" default:"false" reload:"restart"`
+	// Tie each loop to an OS thread. The watchdog then knows the CPU time of a slice; posts from other goroutines get
+	// slower, 24 us in place of 6.
+	LockThreads bool `toml:"lock_threads" default:"false" reload:"restart"`
+	// Value of the Server header; "-" omits it.
+	Name HeaderValue `toml:"name" default:"tafe"`
+	// Name of the response header that carries the request's id; "" sends none.
+	RequestIDHeader HeaderName `toml:"request_id_header" default:""`
+	// Take X-Request-ID from the client, if it is a token of at most 64 bytes. Only behind a proxy that sets it.
+	TrustRequestID bool `toml:"trust_request_id" default:"false"`
+}
+
+// Limits is the section of the same name.
+type Limits struct {
+	// Start line and header fields of a request, with the empty line. Beyond: 431.
+	HeadBytesMax Bytes `toml:"head_bytes_max" default:"32KiB" min:"256" max:"1MiB"`
+	// Header fields of a request, or of its trailer section. Beyond: 431.
+	HeaderCountMax int `toml:"header_count_max" default:"100" min:"1" max:"10000"`
+	// Request target. Beyond: 414.
+	TargetBytesMax Bytes `toml:"target_bytes_max" default:"8KiB" min:"16" max:"1MiB"`
+	// Request body, where its route does not say otherwise. Beyond: 413.
+	BodyBytesMax Bytes `toml:"body_bytes_max" default:"10MiB" min:"1" max:"1TiB"`
+	// Chunk-size lines of a chunked body, beyond what its data justifies. Beyond: 400.
+	ChunkOverheadBytesMax Bytes `toml:"chunk_overhead_bytes_max" default:"16KiB" min:"64" max:"16MiB"`
+	// Trailer section of a chunked body. Beyond: 431.
+	TrailerBytesMax Bytes `toml:"trailer_bytes_max" default:"8KiB" min:"64" max:"1MiB"`
+	// Open connections, of all loops together. Beyond: closed at once. Without it, what the limit on open files leaves
+	// after a reserve for upstreams and logs.
+	ConnMax int `toml:"conn_max" min:"1" max:"10000000" reload:"restart"`
+	// Requests that a loop has in its handlers. Beyond: 503.
+	TaskMax int `toml:"task_max" default:"65536" min:"1" max:"10000000" reload:"restart"`
+	// Coroutines that a loop keeps for reuse, about 3 KiB each.
+	IdleTaskMax int `toml:"idle_task_max" default:"1024" min:"1" max:"10000000" reload:"restart"`
+	// Calls from other goroutines that wait for a loop.
+	PostMax int `toml:"post_max" default:"1048576" min:"1024" max:"100000000" reload:"restart"`
+	// Bytes that a connection holds unread. Beyond: closed. At least head_bytes_max.
+	InboundBytesMax Bytes `toml:"inbound_bytes_max" default:"1MiB" min:"4KiB" max:"1GiB" reload:"restart"`
+	// Bytes that a connection holds unsent before who writes them has to wait.
+	OutboundBytesMax Bytes `toml:"outbound_bytes_max" default:"1MiB" min:"4KiB" max:"1GiB" reload:"restart"`
+}
+
+// Timeouts is the section of the same name.
+type Timeouts struct {
+	// From the first byte of a request to the end of its head. Then 408.
+	Head Duration `toml:"head" default:"10s" min:"1ms" max:"1h"`
+	// Between two pieces of a request body. Then 408.
+	Body Duration `toml:"body" default:"30s" min:"1ms" max:"1h"`
+	// Between two requests of a connection. Then it is closed.
+	Idle Duration `toml:"idle" default:"75s" min:"1ms" max:"24h"`
+	// From the start of a request's handler to its cancellation, where its route does not say otherwise. Then 503.
+	// 0s: never.
+	Handler Duration `toml:"handler" default:"0s" min:"0s" max:"24h"`
+	// For each 16 KiB that a client takes of an answer. Then the connection is closed.
+	Write Duration `toml:"write" default:"30s" min:"1ms" max:"1h" reload:"restart"`
+	// How long requests in flight may go on after SIGTERM.
+	Drain Duration `toml:"drain" default:"30s" min:"0s" max:"24h"`
+}
+
+// Admin is the section of the same name.
+type Admin struct {
+	// Address of the listener, HOST:PORT.
+	Listen Address `toml:"listen" default:"127.0.0.1:9180" reload:"restart"`
+}
+
+// Watchdog is the section of the same name.
+type Watchdog struct {
+	// Watch the loops, and log who holds one.
+	Enabled bool `toml:"enabled" default:"true" reload:"restart"`
+	// The longest that a handler may hold its loop without being reported, where its route does not say otherwise.
+	Budget Duration `toml:"budget" default:"10ms" min:"100us" max:"1m" reload:"restart"`
+	// File for a line of JSON per overrun, beside the log; "off" writes none. SIGHUP opens it anew.
+	File Path `toml:"file" default:"off" reload:"restart"`
+	// Lines per second that go to the file. Those beyond are dropped.
+	FileLinesPerSecondMax int `toml:"file_lines_per_second_max" default:"50" min:"1" max:"10000" reload:"restart"`
+	// Records per minute that go to the log. Those beyond are counted and summed up.
+	ReportsPerMinuteMax int `toml:"reports_per_minute_max" default:"30" min:"1" max:"10000" reload:"restart"`
+	// For how long the same stack is not reported again. It doubles with each report, up to quiet_max.
+	QuietMin Duration `toml:"quiet_min" default:"10s" min:"1ms" max:"24h" reload:"restart"`
+	// See quiet_min.
+	QuietMax Duration `toml:"quiet_max" default:"10m" min:"1ms" max:"24h" reload:"restart"`
+	// Overruns that the admin listener can list.
+	RecentMax int `toml:"recent_max" default:"1024" min:"1" max:"100000" reload:"restart"`
+	// Slices that the flight recorder keeps for each loop, 40 bytes each.
+	RecorderSlices int `toml:"recorder_slices" default:"32768" min:"64" max:"10000000" reload:"restart"`
+}
+
+// Log is the section of the same name.
+type Log struct {
+	// How lines look.
+	Format string `toml:"format" default:"text" oneof:"text|json" reload:"restart"`
+	// The least that is logged.
+	Level string `toml:"level" default:"info" oneof:"debug|info|warn|error"`
+}
+
+// AccessLog is the section of the same name.
+type AccessLog struct {
+	// Where lines go: a file, "-" for stdout, or "off". SIGHUP opens the file anew.
+	File Path `toml:"file" default:"off" reload:"restart"`
+	// How lines look: an object each, or what Apache and nginx call combined.
+	Format string `toml:"format" default:"json" oneof:"json|combined" reload:"restart"`
+	// Entries that wait for the file, some 200 bytes each. Those beyond are dropped and counted.
+	BufferBytes Bytes `toml:"buffer_bytes" default:"4MiB" min:"64KiB" max:"1GiB" reload:"restart"`
+	// How long an entry waits at most.
+	FlushEvery Duration `toml:"flush_every" default:"500ms" min:"1ms" max:"1m" reload:"restart"`
+}
+
+// Default is what an empty file says, were it allowed to be without routes.
+func Default() *Config {
+	c := &Config{source: &source{file: "(defaults)"}}
+	setDefaults(c)
+	return c
+}

@@ -1,0 +1,297 @@
+// This file owns the way from TOML's tree to the structs: every key is known, every value of its kind and within its
+// bounds, or named as a problem. What values must be to each other is rules.go's.
+
+package config
+
+import (
+	"cmp"
+	"fmt"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// decoder gathers problems.
+type decoder struct {
+	*source
+	problems Problems
+}
+
+func (d *decoder) problem(p path, format string, args ...any) {
+	d.problems = append(d.problems, Problem{d.file, d.line(p), fmt.Sprintf(format, args...)})
+}
+
+func (d *decoder) config(c *Config, tree map[string]any) {
+	d.table(nil, reflect.ValueOf(c).Elem(), tree)
+}
+
+// key is a field that a file can set.
+type key struct {
+	name  string
+	field reflect.StructField
+}
+
+// keys are those of a struct, with those of the structs that it embeds.
+func keys(t reflect.Type) (all []key) {
+	for _, field := range reflect.VisibleFields(t) {
+		if name := field.Tag.Get("toml"); name != "" {
+			all = append(all, key{name, field})
+		}
+	}
+	return all
+}
+
+// setDefaults sets what no file is needed for.
+func setDefaults(v any) { setDefaultsOf(reflect.ValueOf(v).Elem()) }
+
+func setDefaultsOf(s reflect.Value) {
+	for _, k := range keys(s.Type()) {
+		v := s.FieldByIndex(k.field.Index)
+		text, ok := k.field.Tag.Lookup("default")
+		switch {
+		case ok:
+			if err := setText(v, text); err != nil {
+				panic(fmt.Sprintf("config: default of %s: %v", k.name, err))
+			}
+		case v.Kind() == reflect.Struct:
+			if _, own := v.Addr().Interface().(value); !own {
+				setDefaultsOf(v)
+			}
+		}
+	}
+}
+
+// setText sets v from a tag.
+func setText(v reflect.Value, text string) error {
+	if own, ok := v.Addr().Interface().(value); ok {
+		return own.set(text)
+	}
+	switch v.Kind() {
+	case reflect.Bool:
+		b, err := strconv.ParseBool(text)
+		v.SetBool(b)
+		return err
+	case reflect.Int:
+		n, err := strconv.ParseInt(text, 10, 64)
+		v.SetInt(n)
+		return err
+	case reflect.Float64:
+		f, err := strconv.ParseFloat(text, 64)
+		v.SetFloat(f)
+		return err
+	default:
+		v.SetString(text)
+		return nil
+	}
+}
+
+// table fills a struct.
+func (d *decoder) table(p path, s reflect.Value, tree map[string]any) {
+	known := keys(s.Type())
+	for name := range tree {
+		if !slices.ContainsFunc(known, func(k key) bool { return k.name == name }) {
+			d.problem(p.child(name), "unknown key %s; %s", p.child(name), suggestion(name, known))
+		}
+	}
+	for _, k := range known {
+		v, given := tree[k.name]
+		switch {
+		case given:
+			d.value(p.child(k.name), s.FieldByIndex(k.field.Index), v, k.field.Tag)
+		case k.field.Tag.Get("required") != "":
+			d.problem(p, "%s lacks the key %s", cmp.Or(p.String(), "the file"), k.name)
+		}
+	}
+}
+
+// value sets into from v.
+func (d *decoder) value(p path, into reflect.Value, v any, tag reflect.StructTag) {
+	if own, ok := into.Addr().Interface().(value); ok {
+		if err := own.set(v); err != nil {
+			d.problem(p, "%s = %s: %v", p, shown(into, v), err)
+			return
+		}
+		d.bounds(p, into, tag)
+		return
+	}
+	switch into.Kind() {
+	case reflect.Pointer:
+		into.Set(reflect.New(into.Type().Elem()))
+		setDefaultsOf(into.Elem())
+		d.value(p, into.Elem(), v, tag)
+	case reflect.Struct:
+		tree, ok := v.(map[string]any)
+		if !ok {
+			d.problem(p, "%s = %s: want a table: [%s], or { key = value }", p, shown(into, v), p)
+			return
+		}
+		d.table(p, into, tree)
+	case reflect.Slice:
+		d.array(p, into, v, tag)
+	case reflect.Map:
+		d.pairs(p, into, v)
+	default:
+		d.scalar(p, into, v, tag)
+	}
+}
+
+func (d *decoder) array(p path, into reflect.Value, v any, tag reflect.StructTag) {
+	values, ok := v.([]any)
+	if !ok {
+		if into.Type().Elem().Kind() == reflect.Struct && into.Type().Elem().PkgPath() != "" && len(keys(into.Type().Elem())) > 0 {
+			d.problem(p, "%s is given once: want it in double brackets, [[%s]]", p, p)
+		} else {
+			d.problem(p, "%s = %s: want an array, such as [\"…\"]", p, shown(into, v))
+		}
+		return
+	}
+	into.Set(reflect.MakeSlice(into.Type(), len(values), len(values)))
+	for i := range values {
+		element := into.Index(i)
+		if element.Kind() == reflect.Struct && len(keys(element.Type())) > 0 {
+			setDefaultsOf(element)
+		}
+		d.value(p.index(i), element, values[i], tag)
+	}
+}
+
+// pairs fills a map whose keys are the operator's.
+func (d *decoder) pairs(p path, into reflect.Value, v any) {
+	tree, ok := v.(map[string]any)
+	if !ok {
+		d.problem(p, "%s = %s: want a table, such as { name = \"value\" }", p, shown(into, v))
+		return
+	}
+	into.Set(reflect.MakeMapWithSize(into.Type(), len(tree)))
+	for name := range tree {
+		element := reflect.New(into.Type().Elem()).Elem()
+		d.value(p.child(name), element, tree[name], "")
+		into.SetMapIndex(reflect.ValueOf(name), element)
+	}
+}
+
+func (d *decoder) scalar(p path, into reflect.Value, v any, tag reflect.StructTag) {
+	fits, want := false, ""
+	switch into.Kind() {
+	case reflect.String:
+		var text string
+		if text, fits = v.(string); fits {
+			into.SetString(text)
+		}
+		want = "text in quotes"
+	case reflect.Bool:
+		var b bool
+		if b, fits = v.(bool); fits {
+			into.SetBool(b)
+		}
+		want = "true or false, without quotes"
+	case reflect.Int:
+		var n int64
+		if n, fits = v.(int64); fits {
+			into.SetInt(n)
+		}
+		want = "a whole number, without quotes"
+	case reflect.Float64:
+		switch n := v.(type) {
+		case int64:
+			into.SetFloat(float64(n))
+			fits = true
+		case float64:
+			into.SetFloat(n)
+			fits = true
+		}
+		want = "a number, without quotes"
+	default:
+		panic("config: no such kind: " + into.Type().String())
+	}
+	if !fits {
+		d.problem(p, "%s = %s: want %s", p, shown(into, v), want)
+		return
+	}
+	d.bounds(p, into, tag)
+}
+
+// bounds holds a value against its tags.
+func (d *decoder) bounds(p path, v reflect.Value, tag reflect.StructTag) {
+	if list := tag.Get("oneof"); list != "" {
+		if all := strings.Split(list, "|"); !slices.Contains(all, fmt.Sprint(v.Interface())) {
+			d.problem(p, "%s = %s: want one of %s", p, shown(v, v.Interface()), strings.Join(all, ", "))
+		}
+	}
+	least, most := tag.Get("min"), tag.Get("max")
+	if least == "" {
+		return
+	}
+	low, high := reflect.New(v.Type()).Elem(), reflect.New(v.Type()).Elem()
+	if setText(low, least) != nil || setText(high, most) != nil {
+		panic("config: bounds of " + p.String())
+	}
+	inside := false
+	if v.CanInt() {
+		inside = low.Int() <= v.Int() && v.Int() <= high.Int()
+	} else {
+		inside = low.Float() <= v.Float() && v.Float() <= high.Float() // and no NaN
+	}
+	if !inside {
+		d.problem(p, "%s = %s: want from %s to %s", p, shown(v, v.Interface()), least, most)
+	}
+}
+
+// shown is a value as a problem shows it: short, and no secret.
+func shown(into reflect.Value, v any) string {
+	if _, secret := into.Addr().Interface().(*Secret); secret {
+		return "(secret)"
+	}
+	text := fmt.Sprint(v)
+	switch v.(type) {
+	case string:
+		text = strconv.Quote(text)
+	case map[string]any:
+		text = "{…}"
+	case []any:
+		text = "[…]"
+	}
+	if runes := []rune(text); len(runes) > 60 {
+		text = string(runes[:59]) + "…"
+	}
+	return text
+}
+
+// suggestion is the key that was meant, or the list of those there are.
+func suggestion(name string, known []key) string {
+	best, distance := "", 3
+	names := make([]string, len(known))
+	for i, k := range known {
+		names[i] = k.name
+		if n := editDistance(name, k.name); n < distance && n < len(k.name) {
+			best, distance = k.name, n
+		}
+	}
+	if best != "" {
+		return "did you mean " + best + "?"
+	}
+	slices.Sort(names)
+	return "there are " + strings.Join(names, ", ")
+}
+
+// editDistance is Levenshtein's.
+func editDistance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			change := diagonal
+			if a[i] != b[j] {
+				change++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(change, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}

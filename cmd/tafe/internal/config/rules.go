@@ -1,0 +1,66 @@
+// This file owns what the values of a file must be to each other. Each on its own was checked by decode.go; patterns and
+// the arguments of middlewares are checked by those who take them, in build.go.
+
+package config
+
+import "strings"
+
+func (d *decoder) rules(c *Config) {
+	if len(d.problems) > 0 {
+		return // what follows would only repeat them
+	}
+	below := func(p path, fits bool, want string) {
+		if !fits {
+			d.problem(p, "%s: want %s", p, want)
+		}
+	}
+	l, w := &c.Limits, &c.Watchdog
+	below(path{"limits", "target_bytes_max"}, l.TargetBytesMax < l.HeadBytesMax, "less than limits.head_bytes_max, which it is part of")
+	below(path{"limits", "inbound_bytes_max"}, l.InboundBytesMax >= l.HeadBytesMax, "at least limits.head_bytes_max, or no such head could come")
+	below(path{"watchdog", "quiet_max"}, w.QuietMax >= w.QuietMin, "at least watchdog.quiet_min")
+	d.middleware(path{"middleware"}, &c.Middleware)
+	if len(c.Routes) == 0 {
+		d.problem(nil, "has no [[route]]: nothing would be served")
+	}
+	for i := range c.Routes {
+		d.route(path{"route"}.index(i), &c.Routes[i])
+	}
+}
+
+func (d *decoder) route(p path, r *Route) {
+	actions := 0
+	for _, given := range []bool{r.Respond != nil, r.Redirect != nil} {
+		if given {
+			actions++
+		}
+	}
+	if actions != 1 {
+		d.problem(p, "route %s has %d actions: want one of respond, redirect", r.Path, actions)
+	}
+	for i, method := range r.Methods {
+		if method != strings.ToUpper(method) {
+			d.problem(p.child("methods"), "route.methods has %q: want %q; methods are upper case", method, strings.ToUpper(method))
+		}
+		for _, other := range r.Methods[:i] {
+			if method == other {
+				d.problem(p.child("methods"), "route.methods has %q twice", method)
+			}
+		}
+	}
+	if r.Methods != nil && len(r.Methods) == 0 {
+		d.problem(p.child("methods"), "route.methods is empty: leave it out for every method")
+	}
+	if r.Respond != nil && (r.Respond.Status == 204 || r.Respond.Status == 304) && r.Respond.Body != "" {
+		d.problem(p.child("respond").child("body"), "route.respond.body: an answer with status %d has none", r.Respond.Status)
+	}
+	d.middleware(p, &r.Middleware)
+}
+
+func (d *decoder) middleware(p path, m *Middleware) {
+	if m.AllowIP != nil && len(m.AllowIP) == 0 {
+		d.problem(p.child("allow_ip"), "%s is empty: nobody would be admitted; leave it out for everybody", p.child("allow_ip"))
+	}
+	if m.BasicAuth != nil && len(m.BasicAuth.Users) == 0 {
+		d.problem(p.child("basic_auth"), "%s has no users", p.child("basic_auth"))
+	}
+}

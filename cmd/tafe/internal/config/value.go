@@ -1,0 +1,199 @@
+// This file owns the kinds of values that TOML does not have: durations, sizes, addresses, networks, header parts, paths,
+// secrets. Each says what would be right. It knows no key.
+
+package config
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"net"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"tafe/httpparse"
+)
+
+// value is a kind of its own: it is set from what TOML read, and its error ends the sentence "KEY = VALUE: …".
+type value interface{ set(v any) error }
+
+// Duration is written "500ms", "10s", "2m", "1h30m".
+type Duration time.Duration
+
+func (d *Duration) set(v any) error {
+	text, ok := v.(string)
+	if !ok {
+		return errors.New(`want a duration in quotes, such as "500ms", "10s" or "2m"`)
+	}
+	parsed, err := time.ParseDuration(text)
+	if err != nil {
+		return errors.New(`not a duration: want a number with its unit, such as "500ms", "10s" or "2m"`)
+	}
+	*d = Duration(parsed)
+	return nil
+}
+
+func (d Duration) String() string {
+	text := time.Duration(d).String()
+	if strings.HasSuffix(text, "m0s") {
+		text = strings.TrimSuffix(text, "0s")
+	}
+	if strings.HasSuffix(text, "h0m") {
+		text = strings.TrimSuffix(text, "0m")
+	}
+	return text
+}
+
+// Bytes is a size: a whole number of bytes, or "64KiB", "10MiB", "1GiB", "1TiB".
+type Bytes int64
+
+var byteUnits = []struct {
+	name  string
+	bytes int64
+}{{"TiB", 1 << 40}, {"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}, {"B", 1}, {"", 1}}
+
+func (b *Bytes) set(v any) error {
+	const want = `want bytes as a whole number, or with a unit, such as "64KiB", "10MiB" or "1GiB"`
+	switch v := v.(type) {
+	case int64:
+		*b = Bytes(v)
+		return nil
+	case string:
+		for _, unit := range byteUnits {
+			number, ok := strings.CutSuffix(v, unit.name)
+			if !ok {
+				continue
+			}
+			n, err := strconv.ParseInt(strings.TrimSpace(number), 10, 64)
+			if err != nil || n < 0 || n > math.MaxInt64/unit.bytes {
+				break
+			}
+			*b = Bytes(n * unit.bytes)
+			return nil
+		}
+	}
+	return errors.New(want)
+}
+
+func (b Bytes) String() string {
+	for _, unit := range byteUnits {
+		if unit.bytes > 1 && b > 0 && int64(b)%unit.bytes == 0 {
+			return strconv.FormatInt(int64(b)/unit.bytes, 10) + unit.name
+		}
+	}
+	return strconv.FormatInt(int64(b), 10)
+}
+
+// Address is HOST:PORT.
+type Address string
+
+func (a *Address) set(v any) error {
+	text, ok := v.(string)
+	if !ok {
+		return errors.New(`want an address in quotes, such as "127.0.0.1:8080" or ":8080"`)
+	}
+	_, port, err := net.SplitHostPort(text)
+	if err != nil {
+		return errors.New(`not HOST:PORT: want an address such as "127.0.0.1:8080", ":8080" or "[::1]:8080"`)
+	}
+	if _, err := net.LookupPort("tcp", port); err != nil || port == "" {
+		return fmt.Errorf("there is no port %q: want a number from 0 to 65535", port)
+	}
+	*a = Address(text)
+	return nil
+}
+
+// Network is an address or a prefix.
+type Network struct{ netip.Prefix }
+
+func (n *Network) set(v any) error {
+	text, ok := v.(string)
+	if !ok {
+		return errors.New(`want a network in quotes, such as "10.0.0.0/8" or "::1"`)
+	}
+	if address, err := netip.ParseAddr(text); err == nil && address.Zone() == "" {
+		n.Prefix = netip.PrefixFrom(address, address.BitLen())
+		return nil
+	}
+	prefix, err := netip.ParsePrefix(text)
+	switch {
+	case err != nil:
+		return errors.New(`not a network: want an address or a prefix, such as "10.0.0.0/8" or "::1"`)
+	case prefix != prefix.Masked():
+		return fmt.Errorf("has bits behind its length: want %q", prefix.Masked())
+	}
+	n.Prefix = prefix
+	return nil
+}
+
+// HeaderName is the name of a header field, or "".
+type HeaderName string
+
+func (h *HeaderName) set(v any) error {
+	text, ok := v.(string)
+	if !ok || text != "" && !httpparse.ValidToken(text) {
+		return errors.New(`want the name of a header in quotes, such as "X-Request-ID"`)
+	}
+	*h = HeaderName(text)
+	return nil
+}
+
+// HeaderValue is a value that a header field can hold.
+type HeaderValue string
+
+func (h *HeaderValue) set(v any) error {
+	text, ok := v.(string)
+	switch {
+	case !ok:
+		return errors.New("want text in quotes")
+	case !httpparse.ValidFieldValue(text):
+		return errors.New("has a control character, such as the end of a line, which no header can hold")
+	}
+	*h = HeaderValue(text)
+	return nil
+}
+
+// Path is a file, "-" for stdout, or "off".
+type Path string
+
+func (p *Path) set(v any) error {
+	text, ok := v.(string)
+	if !ok || text == "" || strings.ContainsRune(text, 0) {
+		return errors.New(`want a file in quotes, or "off"`)
+	}
+	*p = Path(text)
+	return nil
+}
+
+// Secret is text that is never shown. Written "env:NAME" it is the value of that environment variable.
+type Secret struct{ text string }
+
+func (s *Secret) set(v any) error {
+	text, ok := v.(string)
+	if !ok {
+		return errors.New(`want text in quotes, such as "env:NAME" for the value of an environment variable`)
+	}
+	if name, ok := strings.CutPrefix(text, "env:"); ok {
+		if text, ok = os.LookupEnv(name); !ok {
+			return fmt.Errorf("the environment has no variable %q", name)
+		}
+	}
+	if text == "" {
+		return errors.New("is empty")
+	}
+	s.text = text
+	return nil
+}
+
+// String hides the secret.
+func (s Secret) String() string { return "(secret)" }
+
+// LogValue hides the secret.
+func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
+
+// GoString hides the secret.
+func (s Secret) GoString() string { return s.String() }
