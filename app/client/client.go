@@ -18,7 +18,7 @@ import (
 // Options bounds a Client. Zero fields take the defaults.
 type Options struct {
 	// Dial connects. On a loop it must park the calling task instead of blocking.
-	// The default is Dialer on a loop and net.Dialer elsewhere.
+	// The default is loop.Dialer in a task and net.Dialer elsewhere.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 	// TLS is used for https; it is cloned per host, ServerName being the host
 	// unless set here.

@@ -94,7 +94,7 @@ func (x *exchange) dial() error {
 		return x.fault(StageDial, ErrClosed)
 	}
 	x.pool.count.dials.Add(1)
-	raw, err := x.pool.dial(ctx, h.network, h.addr)
+	raw, err := x.pool.dial(ctx, x.task, h.network, h.addr)
 	if err != nil {
 		return x.dialFault(StageDial, ctx, err)
 	}

@@ -69,21 +69,35 @@ func start(t testing.TB, l *loop.Loop, code func(*loop.Task)) *job {
 
 // newLoopClient is newClient for use on the loops of e.
 func newLoopClient(t testing.TB, e *loop.Engine, o Options) *Client {
-	if o.Dial == nil {
-		o.Dial = dialer(e)
-	}
 	c := newClient(t, o)
 	t.Cleanup(func() {
 		c.Close()
 		eventually(t, "the loops close what is idle", func() bool { return c.Stats().Open == 0 })
+		for _, p := range *c.pools.Load() {
+			checked := make(chan bool)
+			require.True(t, p.loop == nil || p.post(func() { checkHosts(t, p); close(checked) }))
+			if p.loop != nil {
+				<-checked
+			}
+		}
 	})
 	return c
+}
+
+// everywhere runs test on a plain goroutine and in a task.
+func everywhere(t *testing.T, e *loop.Engine, why string, o Options, test func(t *testing.T, c *Client, task *loop.Task)) {
+	t.Run(why+"/goroutine", func(t *testing.T) { test(t, newClient(t, o), nil) })
+	t.Run(why+"/task", func(t *testing.T) {
+		o.Dial = dialer(e)
+		c := newLoopClient(t, e, o)
+		start(t, e.Loops()[0], func(task *loop.Task) { test(t, c, task) }).wait(t)
+	})
 }
 
 func TestTasks(t *testing.T) {
 	e := loops(t, 2)
 	p := answer(t, hello)
-	c := newLoopClient(t, e, Options{})
+	c := newLoopClient(t, e, Options{Dial: dialer(e)})
 	for _, l := range e.Loops() {
 		start(t, l, func(task *loop.Task) {
 			for i := range 3 {
@@ -105,7 +119,7 @@ func TestTasks(t *testing.T) {
 func TestTasksWaitCooperatively(t *testing.T) {
 	e := loops(t, 1)
 	g := newGate(t)
-	c := newLoopClient(t, e, Options{ConnsPerHostMax: 2})
+	c := newLoopClient(t, e, Options{ConnsPerHostMax: 2, Dial: dialer(e)})
 	l := e.Loops()[0]
 	var jobs []*job
 	for range 10 {
@@ -172,7 +186,7 @@ func TestTaskIsCancelled(t *testing.T) {
 	})
 	t.Run("waiting for a connection", func(t *testing.T) {
 		g := newGate(t)
-		c := newLoopClient(t, e, Options{ConnsPerHostMax: 1})
+		c := newLoopClient(t, e, Options{ConnsPerHostMax: 1, Dial: dialer(e)})
 		first := start(t, l, func(task *loop.Task) { _, _, _ = c.Get(task, nil, g.url("/"), 100) })
 		eventually(t, "it has the connection", func() bool { return g.inside.Load() == 1 })
 		j := start(t, l, func(task *loop.Task) {
@@ -228,7 +242,7 @@ func TestTaskStaleConnection(t *testing.T) {
 			_, _ = w.request()
 		}
 	})
-	c := newLoopClient(t, e, Options{})
+	c := newLoopClient(t, e, Options{Dial: dialer(e)})
 	start(t, e.Loops()[0], func(task *loop.Task) {
 		for range 3 {
 			_, body, err := c.Get(task, nil, p.url("/"), 100)
@@ -256,7 +270,7 @@ func TestPoisonOnALoop(t *testing.T) {
 			}
 		}
 	})
-	c := newLoopClient(t, e, Options{})
+	c := newLoopClient(t, e, Options{Dial: dialer(e)})
 	start(t, e.Loops()[0], func(task *loop.Task) {
 		_, _, err := c.Get(task, nil, p.url("/"), 100)
 		assert.NoError(t, err)
@@ -321,7 +335,7 @@ func TestLoopStops(t *testing.T) {
 	e, err := loop.Start(loop.Config{Addr: "127.0.0.1:0", Loops: 1, Open: func(c *loop.Conn) loop.Handler { c.Close(); return mute{} },
 		Log: slog.New(slog.NewTextHandler(io.Discard, nil))})
 	require.NoError(t, err)
-	c := newClient(t, Options{ConnsPerHostMax: 1, Dial: dialer(e)})
+	c := newClient(t, Options{ConnsPerHostMax: 1})
 	var jobs []*job
 	for range 3 {
 		jobs = append(jobs, start(t, e.Loops()[0], func(task *loop.Task) {
@@ -343,6 +357,7 @@ func TestLoopStops(t *testing.T) {
 }
 
 func TestHedgeInTasks(t *testing.T) {
+	e := loops(t, 1)
 	for _, tt := range []struct {
 		why           string
 		first, second string
@@ -354,7 +369,6 @@ func TestHedgeInTasks(t *testing.T) {
 		{"both break", "nonsense", "nonsense", ""},
 	} {
 		t.Run(tt.why, func(t *testing.T) {
-			e := loops(t, 1)
 			d := newDuel(t)
 			c := newLoopClient(t, e, Options{Hedge: Hedge{SamplesMin: 5, BudgetPercent: 100, DelayMin: 2 * time.Millisecond}})
 			start(t, e.Loops()[0], func(task *loop.Task) {
@@ -436,10 +450,10 @@ func TestTasksAndNetHTTP(t *testing.T) {
 			defer s.Close()
 			c := newLoopClient(t, e, o)
 			var jobs []*job
-			for i := range 8 {
+			for i := range 4 {
 				jobs = append(jobs, start(t, e.Loops()[i%2], func(task *loop.Task) {
-					for _, query := range []string{"size=13&length", "size=1000000&flush", "size=1000000&length", "status=204", "size=100000&flush&close"} {
-						for _, upload := range []int64{0, 100, 1 << 20} {
+					for _, query := range []string{"size=13&length", "size=400000&flush", "size=400000&length", "status=204", "size=100000&flush&close"} {
+						for _, upload := range []int64{0, 100, 300000} {
 							var resp Response
 							req := Request{Method: "PUT", URL: s.URL + "/?" + query, Stream: strings.NewReader(strings.Repeat("u", int(upload))), StreamLength: upload}
 							if upload == 100 {
@@ -462,7 +476,6 @@ func TestTasksAndNetHTTP(t *testing.T) {
 			for _, j := range jobs {
 				j.wait(t)
 			}
-			assert.Positive(t, c.Stats().Reuses)
 		})
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 )
@@ -131,13 +132,18 @@ func newClient(t testing.TB, o Options) *Client {
 		c.Close()
 		require.Zero(t, c.Stats().Open, "connections left open")
 		require.Zero(t, c.Stats().Idle)
-		for _, h := range c.shared.hosts {
-			require.Zero(t, h.open, h.addr)
-			require.Zero(t, h.users, h.addr)
-			require.Empty(t, h.waiters, h.addr)
-		}
+		checkHosts(t, c.shared)
 	})
 	return c
+}
+
+// checkHosts finds what an exchange left behind.
+func checkHosts(t testing.TB, p *pool) {
+	for _, h := range p.hosts {
+		assert.Zero(t, h.open, h.addr)
+		assert.Zero(t, h.users, h.addr)
+		assert.Empty(t, h.waiters, h.addr)
+	}
 }
 
 // fetch does a GET from a plain goroutine and reads the body.

@@ -101,10 +101,15 @@ func (p *pool) post(fn func()) bool {
 	return true
 }
 
-// dial connects by whatever Options and the kind of goroutine ask for.
-func (p *pool) dial(ctx context.Context, network, addr string) (net.Conn, error) {
-	if dial := p.client.options.Dial; dial != nil {
-		return dial(ctx, network, addr)
+// dial connects by whatever Options or the kind of goroutine ask for.
+func (p *pool) dial(ctx context.Context, t *loop.Task, network, addr string) (net.Conn, error) {
+	o := &p.client.options
+	switch {
+	case o.Dial != nil:
+		return o.Dial(ctx, network, addr)
+	case t != nil:
+		d := loop.Dialer{Timeout: o.DialTimeout}
+		return d.DialTask(ctx, t, network, addr)
 	}
 	var d net.Dialer
 	return d.DialContext(ctx, network, addr)

@@ -13,6 +13,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"tafe/loop"
 )
 
 // eventually waits for what another goroutine is about to do.
@@ -104,8 +106,9 @@ func TestStaleConnections(t *testing.T) {
 		{"a response had begun", Request{}, func(w *wire) { w.send("HTTP/1.1 200") }, false},
 		{"an interim response is a beginning", Request{}, func(w *wire) { w.send("HTTP/1.1 102 Processing\r\n\r\n") }, false},
 	}
+	e := loops(t, 1)
 	for _, tt := range tests {
-		t.Run(tt.why, func(t *testing.T) {
+		everywhere(t, e, tt.why, Options{}, func(t *testing.T, c *Client, task *loop.Task) {
 			p := serve(t, func(w *wire) {
 				if req, _ := w.request(); req == nil || !w.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n") {
 					return
@@ -114,13 +117,15 @@ func TestStaleConnections(t *testing.T) {
 					tt.drop(w)
 				}
 			})
-			c := newClient(t, Options{})
-			_, _, err := fetch(c, p.url("/"))
+			_, _, err := c.Get(task, nil, p.url("/"), 10)
 			require.NoError(t, err)
 			var resp Response
 			req := tt.req
 			req.URL = p.url("/")
-			err = c.Do(nil, nil, &req, &resp)
+			if req.Stream != nil {
+				req.Stream = strings.NewReader("abc")
+			}
+			err = c.Do(task, nil, &req, &resp)
 			if !tt.retry {
 				assert.True(t, requireKind(t, err, KindLost, StageHead).Reused)
 				assert.EqualValues(t, 1, p.conns.Load())

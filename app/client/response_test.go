@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"tafe/httpparse"
+	"tafe/loop"
 )
 
 func chunkedOf(s string) string {
@@ -78,9 +79,10 @@ var ways = []struct {
 }
 
 func TestGoodResponses(t *testing.T) {
+	e := loops(t, 1)
 	for _, tt := range goodResponses {
 		for _, way := range ways {
-			t.Run(tt.why+"/"+way.name, func(t *testing.T) {
+			everywhere(t, e, tt.why+"/"+way.name, Options{}, func(t *testing.T, c *Client, task *loop.Task) {
 				p := serve(t, func(w *wire) {
 					for {
 						if req, _ := w.request(); req == nil || !w.send(tt.wire) || tt.end {
@@ -88,10 +90,9 @@ func TestGoodResponses(t *testing.T) {
 						}
 					}
 				})
-				c := newClient(t, Options{})
 				for try := 1; try <= 2; try++ {
 					var resp Response
-					require.NoError(t, c.Do(nil, nil, &Request{Method: tt.method, URL: p.url("/")}, &resp))
+					require.NoError(t, c.Do(task, nil, &Request{Method: tt.method, URL: p.url("/")}, &resp))
 					body, err := way.read(&resp)
 					require.NoError(t, err)
 					assert.Equal(t, tt.status, resp.Status)
@@ -175,17 +176,17 @@ func TestBadResponses(t *testing.T) {
 		{"a trailer that frames", chunkedOf("0\r\nContent-Length: 5\r\n\r\n"), KindProtocol, StageBody, "forbidden-trailer"},
 		{"a body without length beyond the bound", "HTTP/1.1 200 OK\r\n\r\n" + strings.Repeat("x", 101), KindProtocol, StageBody, "bound"},
 	}
+	e := loops(t, 1)
 	for _, tt := range tests {
 		for _, way := range ways {
-			t.Run(tt.why+"/"+way.name, func(t *testing.T) {
+			everywhere(t, e, tt.why+"/"+way.name, Options{Limits: limits}, func(t *testing.T, c *Client, task *loop.Task) {
 				p := serve(t, func(w *wire) {
 					if req, _ := w.request(); req != nil {
 						w.send(tt.wire)
 					}
 				})
-				c := newClient(t, Options{Limits: limits})
 				var resp Response
-				err := c.Do(nil, nil, &Request{Method: "POST", URL: p.url("/")}, &resp)
+				err := c.Do(task, nil, &Request{Method: "POST", URL: p.url("/")}, &resp)
 				if tt.stage == StageBody {
 					require.NoError(t, err)
 					_, err = way.read(&resp)
@@ -342,20 +343,20 @@ func TestEarlyResponses(t *testing.T) {
 		{"stays open", func(w *wire) { w.hold() }},
 		{"ends its side", func(w *wire) { _ = w.Conn.(interface{ CloseWrite() error }).CloseWrite(); w.drain() }},
 	}
+	e := loops(t, 1)
 	for why, set := range bodies {
 		for _, ending := range endings {
-			t.Run(why+"/"+ending.why, func(t *testing.T) {
+			everywhere(t, e, why+"/"+ending.why, Options{}, func(t *testing.T, c *Client, task *loop.Task) {
 				p := serve(t, func(w *wire) {
 					if line, _ := w.r.ReadString('\n'); line != "" {
 						w.send(refusal)
 						ending.then(w)
 					}
 				})
-				c := newClient(t, Options{})
 				req := Request{Method: "PUT", URL: p.url("/")}
 				set(&req)
 				var resp Response
-				require.NoError(t, c.Do(nil, nil, &req, &resp))
+				require.NoError(t, c.Do(task, nil, &req, &resp))
 				assert.Equal(t, 413, resp.Status)
 				body, err := resp.ReadAll(10)
 				assert.NoError(t, err)
@@ -373,28 +374,25 @@ func (zeroes) Read(p []byte) (int, error) { return len(p), nil }
 
 func TestSuccessBeforeTheEndOfTheRequest(t *testing.T) {
 	const size = 4 << 20
-	got := make(chan int64, 1)
-	p := serve(t, func(w *wire) {
-		if line, _ := w.r.ReadString('\n'); line == "" || !w.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n") {
-			return
-		}
-		req, err := readRest(w)
-		if err != nil {
-			got <- -1
-			return
-		}
-		got <- req
-		w.send("4\r\nread\r\n0\r\n\r\n")
-		w.drain()
+	everywhere(t, loops(t, 1), "an upload", Options{}, func(t *testing.T, c *Client, task *loop.Task) {
+		got := make(chan int64, 1)
+		p := serve(t, func(w *wire) {
+			if line, _ := w.r.ReadString('\n'); line == "" || !w.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n") {
+				return
+			}
+			n, _ := readRest(w)
+			got <- n
+			w.send("4\r\nread\r\n0\r\n\r\n")
+			w.drain()
+		})
+		var resp Response
+		require.NoError(t, c.Do(task, nil, &Request{Method: "PUT", URL: p.url("/"), Body: make([]byte, size)}, &resp))
+		defer resp.Close()
+		body, err := resp.ReadAll(10)
+		assert.NoError(t, err)
+		assert.Equal(t, "read", string(body))
+		assert.EqualValues(t, size, <-got, "a success does not end the upload")
 	})
-	c := newClient(t, Options{})
-	var resp Response
-	require.NoError(t, c.Do(nil, nil, &Request{Method: "PUT", URL: p.url("/"), Body: make([]byte, size)}, &resp))
-	defer resp.Close()
-	assert.EqualValues(t, size, <-got, "a success does not end the upload")
-	body, err := resp.ReadAll(10)
-	assert.NoError(t, err)
-	assert.Equal(t, "read", string(body))
 }
 
 // readRest reads a head whose first line is gone, and the body it declares.
@@ -432,14 +430,14 @@ func TestTimeouts(t *testing.T) {
 		{"a body that nobody reads", func(w *wire) { w.hold() }, Options{BodyTimeout: 60 * time.Millisecond},
 			Request{Method: "PUT", Body: make([]byte, 64<<20)}, StageWrite},
 	}
+	e := loops(t, 1)
 	for _, tt := range tests {
-		t.Run(tt.why, func(t *testing.T) {
+		everywhere(t, e, tt.why, tt.o, func(t *testing.T, c *Client, task *loop.Task) {
 			p := serve(t, tt.talk)
-			c := newClient(t, tt.o)
 			req := tt.req
 			req.URL = p.url("/")
 			var resp Response
-			err := c.Do(nil, nil, &req, &resp)
+			err := c.Do(task, nil, &req, &resp)
 			if err == nil {
 				_, err = resp.ReadAll(100)
 			}

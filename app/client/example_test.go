@@ -1,0 +1,76 @@
+package client_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"time"
+
+	"tafe/app/client"
+	"tafe/loop"
+)
+
+// From a goroutine that is no task, it is an HTTP client like others.
+func ExampleClient_Do() {
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = fmt.Fprintf(w, "%s asks for %s", r.Header.Get("X-Name"), r.URL)
+	}))
+	defer s.Close()
+
+	c := client.New(client.Options{})
+	defer c.Close()
+
+	req := client.Request{URL: s.URL + "/tea?sugar=0", Timeout: 5 * time.Second, Retries: 1}
+	req.AddHeader("X-Name", "Ann")
+	var resp client.Response
+	if err := c.Do(nil, nil, &req, &resp); err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer resp.Close()
+	fmt.Println(resp.Status, string(resp.Header("Content-Type")))
+	_, _ = io.Copy(os.Stdout, &resp)
+	// Output:
+	// 200 text/plain; charset=utf-8
+	// Ann asks for /tea?sugar=0
+}
+
+// In a task the same call parks the task: the loop goes on meanwhile.
+func ExampleClient_Get_task() {
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, "from upstream")
+	}))
+	defer s.Close()
+	e, err := loop.Start(loop.Config{Addr: "127.0.0.1:0", Loops: 1, Open: func(*loop.Conn) loop.Handler { return nil }})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	c := client.New(client.Options{})
+	done := make(chan bool)
+	l := e.Loops()[0]
+	l.Post(func() {
+		_, err := l.Start(task{func(t *loop.Task) {
+			status, body, err := c.Get(t, nil, s.URL, 1<<20)
+			fmt.Println(status, string(body), err)
+		}, done})
+		if err != nil {
+			fmt.Println(err)
+		}
+	})
+	<-done
+	c.Close()
+	_ = e.Stop(context.Background())
+	// Output: 200 from upstream <nil>
+}
+
+type task struct {
+	run  func(*loop.Task)
+	done chan bool
+}
+
+func (t task) Run(task *loop.Task)    { t.run(task) }
+func (t task) Done(*loop.Task, error) { close(t.done) }
