@@ -116,7 +116,7 @@ func (b *bidding) segment(c *app.Context, user string) (string, error) {
 	if gone := c.Err(); gone != nil {
 		return "", gone
 	}
-	return "", &app.HTTPError{Status: http.StatusBadGateway, Message: "the profile store failed", Err: err}
+	return "", &app.HTTPError{Status: http.StatusServiceUnavailable, Message: "the profile store does not answer", Err: err}
 }
 
 // fanout is one request's bidders at work. It lives on the heap, because a bidder may outlive the request that asked it.

@@ -33,7 +33,7 @@ func bid(t *testing.T, addr, user string, wanted func(bidAnswer) bool) (a bidAns
 	await(t, "the right answer to /bid", func() bool {
 		status, body := get(t, addr, "/bid?user="+user)
 		if status != http.StatusOK {
-			require.Equal(t, http.StatusBadGateway, status, body)
+			require.Equal(t, http.StatusServiceUnavailable, status, body)
 			return false
 		}
 		a = bidAnswer{}
@@ -85,10 +85,10 @@ func TestBidTellsLateAndBrokenBidders(t *testing.T) {
 	require.Positive(t, a.Price)
 }
 
-func TestBidWithoutAStoreIsABadGateway(t *testing.T) {
+func TestBidWithoutAStoreIsUnavailable(t *testing.T) {
 	e := startServe(t, "--store", freeAddress(t))
 	status, body := get(t, e.addr, "/bid?user=1")
-	require.Equal(t, http.StatusBadGateway, status, body)
+	require.Equal(t, http.StatusServiceUnavailable, status, body)
 }
 
 func TestBidReadsARealMemcached(t *testing.T) {
