@@ -85,7 +85,7 @@ type RateLimit struct {
 	Header HeaderName `toml:"header" default:""`
 }
 
-// BasicAuth is who is admitted.
+// BasicAuth says who is admitted.
 type BasicAuth struct {
 	// What browsers show when they ask for the password.
 	Realm HeaderValue `toml:"realm" default:"restricted"`
@@ -93,7 +93,7 @@ type BasicAuth struct {
 	Users map[string]Secret `toml:"users" required:"yes"`
 }
 
-// CORS is which pages may read answers.
+// CORS says which pages may read answers.
 type CORS struct {
 	// Origins of the pages, such as "https://a.example", or "*" for all.
 	Origins []string `toml:"origins" required:"yes"`

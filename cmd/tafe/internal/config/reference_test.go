@@ -1,0 +1,205 @@
+// docs/config.md is made here, from the comments and tags of the structs: go test ./cmd/tafe/internal/config -update
+
+package config
+
+import (
+	"bytes"
+	"flag"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"os"
+	"reflect"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+var update = flag.Bool("update", false, "write docs/config.md")
+
+const (
+	referenceFile = "../../../../docs/config.md"
+	exampleFile   = "../../../../docs/tafe.example.toml"
+)
+
+const preface = `# Configuration
+
+One TOML file, given to ` + "`tafe serve --config FILE`" + `. ` + "`tafe check -c FILE`" + ` says what is wrong with one, all of it, each with its line and
+what would be right; ` + "[tafe.example.toml](tafe.example.toml)" + ` is one to begin with. Flags of the command line overrule the file.
+
+**Values.** Durations are text such as "500ms", "10s", "1h30m". Sizes are bytes, or text such as "64KiB", "10MiB". A password written
+"env:NAME" is the value of that environment variable.
+
+**Reload.** SIGHUP has a running server read the file again. It takes all of it, from the next request of each connection on, or nothing,
+and says in its log why. Requests that are being served end as they began. Keys marked with ⟲ need a restart: a file that changes one
+is refused. Rates and concurrency are counted anew after a reload.
+
+This file is made from the comments in ` + "`cmd/tafe/internal/config`" + `.
+`
+
+func TestReference(t *testing.T) {
+	made := reference(t)
+	if *update {
+		require.NoError(t, os.WriteFile(referenceFile, made, 0o644))
+	}
+	stored, err := os.ReadFile(referenceFile)
+	require.NoError(t, err)
+	require.Equal(t, string(made), string(stored), "run: go test ./cmd/tafe/internal/config -update")
+}
+
+// reference writes a section for Config's fields, and one for each table within those.
+func reference(t *testing.T) []byte {
+	docs := comments(t)
+	out := bytes.NewBufferString(preface)
+	type table struct{ title, text string }
+	pending := []reflect.Type{}
+	titles := map[reflect.Type]table{}
+	for _, k := range keys(reflect.TypeFor[Config]()) {
+		of, title := k.field.Type, "["+k.name+"]"
+		if of.Kind() == reflect.Slice {
+			of, title = of.Elem(), "[["+k.name+"]]"
+		}
+		titles[of] = table{title, docs["Config."+k.field.Name]}
+		pending = append(pending, of)
+	}
+	for i := 0; i < len(pending); i++ {
+		of := pending[i]
+		fmt.Fprintf(out, "\n## %s\n\n%s\n\n| key | value | default | |\n|---|---|---|---|\n", titles[of].title, titles[of].text)
+		for _, k := range keys(of) {
+			owner := of.Name()
+			if len(k.field.Index) > 1 {
+				owner = of.FieldByIndex(k.field.Index[:1]).Name
+				if i > 0 && owner == "Middleware" {
+					continue // told in its own section
+				}
+			}
+			doc := docs[owner+"."+k.field.Name]
+			require.NotEmpty(t, doc, "%s.%s has no comment", owner, k.field.Name)
+			kind := k.field.Type
+			if kind.Kind() == reflect.Pointer {
+				kind = kind.Elem()
+				if _, known := titles[kind]; !known {
+					titles[kind] = table{k.name, strings.Replace(docs[kind.Name()], kind.Name(), "`"+k.name+"`", 1)}
+					pending = append(pending, kind)
+				}
+			}
+			name := "`" + k.name + "`"
+			if k.field.Tag.Get("reload") == "restart" {
+				name += " ⟲"
+			}
+			fmt.Fprintf(out, "| %s | %s | %s | %s |\n", name, allowed(k.field), standard(k.field), strings.ReplaceAll(doc, "|", `\|`))
+		}
+		if of == reflect.TypeFor[Route]() {
+			fmt.Fprintf(out, "\nAnd all keys of [middleware], for this route alone, inside of those that surround everything.\n")
+		}
+	}
+	return out.Bytes()
+}
+
+var kinds = map[reflect.Type]string{
+	reflect.TypeFor[Address](): "address", reflect.TypeFor[Duration](): "duration", reflect.TypeFor[Bytes](): "bytes", reflect.TypeFor[Path](): "file",
+	reflect.TypeFor[HeaderName](): "header name", reflect.TypeFor[HeaderValue](): "text", reflect.TypeFor[string](): "text",
+	reflect.TypeFor[bool](): "true, false", reflect.TypeFor[int](): "number", reflect.TypeFor[float64](): "number",
+	reflect.TypeFor[[]string](): "array of text", reflect.TypeFor[[]Network](): "array of networks",
+	reflect.TypeFor[map[string]HeaderValue](): "table of text", reflect.TypeFor[map[string]Secret](): "table of secrets",
+}
+
+// allowed says what values a key takes.
+func allowed(f reflect.StructField) string {
+	if list := f.Tag.Get("oneof"); list != "" {
+		return strings.ReplaceAll(list, "|", ", ")
+	}
+	kind := "table"
+	if f.Type.Kind() != reflect.Pointer {
+		kind = kinds[f.Type]
+	}
+	if least := f.Tag.Get("min"); least != "" {
+		kind += ", " + least + " to " + f.Tag.Get("max")
+	}
+	return kind
+}
+
+func standard(f reflect.StructField) string {
+	text, ok := f.Tag.Lookup("default")
+	switch {
+	case f.Tag.Get("required") != "":
+		return "required"
+	case !ok:
+		return "–"
+	case text == "":
+		return `""`
+	}
+	return "`" + text + "`"
+}
+
+// comments are the package's, by type and by type and field, each on one line.
+func comments(t *testing.T) map[string]string {
+	docs := map[string]string{}
+	flat := func(c *ast.CommentGroup) string { return strings.Join(strings.Fields(c.Text()), " ") }
+	for _, name := range []string{"config.go", "route.go"} {
+		file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ParseComments)
+		require.NoError(t, err)
+		for _, decl := range file.Decls {
+			types, ok := decl.(*ast.GenDecl)
+			if !ok || types.Tok != token.TYPE {
+				continue
+			}
+			spec := types.Specs[0].(*ast.TypeSpec)
+			docs[spec.Name.Name] = flat(types.Doc)
+			for _, field := range spec.Type.(*ast.StructType).Fields.List {
+				for _, name := range field.Names {
+					docs[spec.Name.Name+"."+name.Name] = flat(field.Doc)
+				}
+			}
+		}
+	}
+	return docs
+}
+
+// commented is a line of the example that shows a default.
+var commented = regexp.MustCompile(`(?m)^#([a-z_]+ = )`)
+
+func TestExample(t *testing.T) {
+	t.Setenv("TAFE_ADMIN_PASSWORD", "secret")
+	text, err := os.ReadFile(exampleFile)
+	require.NoError(t, err)
+	a := appOf(t, string(text))
+	for _, c := range []struct {
+		target string
+		status int
+		want   string
+	}{
+		{"/robots.txt", 200, "User-agent: *\nDisallow: /private/\n"},
+		{"/api/version", 200, `{"version":"1.2"}`},
+		{"/private/x", 403, ""},
+		{"/blog/2026/hello?a=b", 301, ""},
+	} {
+		r := ask(a, "GET", c.target)
+		require.Equal(t, c.status, r.StatusCode, c.target)
+		require.Contains(t, body(r), c.want, c.target)
+		require.Equal(t, "default-src 'self'", r.Header.Get("Content-Security-Policy"))
+		require.NotEmpty(t, r.Header.Get("X-Request-ID"))
+	}
+
+	// What is commented out is the default, and no key of the sections is missing.
+	whole, err := Parse("example", commented.ReplaceAll(text, []byte("$1")))
+	require.NoError(t, err)
+	asIs, err := Parse("example", text)
+	require.NoError(t, err)
+	asIs.Server.Loops, asIs.Limits.ConnMax = whole.Server.Loops, whole.Limits.ConnMax // no defaults but the machine's
+	whole.source, asIs.source = nil, whole.source
+	lines := asIs.source.lines
+	asIs.source = nil
+	require.Equal(t, asIs, whole)
+	for _, section := range keys(reflect.TypeFor[Config]()) {
+		if section.field.Type.Kind() != reflect.Struct || section.name == "middleware" {
+			continue
+		}
+		for _, k := range keys(section.field.Type) {
+			require.Contains(t, lines, path{section.name, k.name}.id(), "the example shows every key")
+		}
+	}
+}
