@@ -77,9 +77,9 @@ func (c *camera) take(gid uint64, loopID int, first bool, account *pauses) (s sh
 		return shot{}, errTooDear
 	}
 	began := time.Now()
-	before, _, _ := account.read()
+	before, _ := account.read()
 	defer func() {
-		after, _, _ := account.read()
+		after, _ := account.read()
 		s.stopped = after - before
 		c.credit -= s.stopped
 	}()

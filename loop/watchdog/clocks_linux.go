@@ -5,7 +5,6 @@ package watchdog
 
 import (
 	"bytes"
-	"os"
 	"strconv"
 	"time"
 
@@ -54,22 +53,6 @@ func (c *clocks) delay(tid int) int64 {
 		return 0
 	}
 	return secondField(c.buf[:n])
-}
-
-// delaysOfAll is the time on the run queue of all threads of the process together.
-func (c *clocks) delaysOfAll() (sum int64) {
-	dir, err := os.Open("/proc/self/task")
-	if err != nil {
-		return 0
-	}
-	defer func() { _ = dir.Close() }()
-	names, _ := dir.Readdirnames(delaysMax)
-	for _, name := range names {
-		if tid, err := strconv.Atoi(name); err == nil {
-			sum += c.delay(tid)
-		}
-	}
-	return sum
 }
 
 func secondField(line []byte) (v int64) {

@@ -67,14 +67,19 @@ func (ln *lane) conclude(w *Watchdog, e ended) {
 	if p == nil {
 		p = &pursuit{since: e.entry.start, outside: e.outside}
 		if ln.base.now <= e.entry.start && !e.outside {
-			p.ev.begin(p.since, ln.base, e.last, &w.standstills)
+			p.ev.begin(p.since, ln.base, e.last, &w.late)
+		} else {
+			p.ev.unclear = e.entry.end - p.since
 		}
-		p.unseen = true
 	}
 	p.budget, p.outside = e.budget, e.outside
 	if p.ev.last.now > 0 && !e.outside && p.ev.last.now < e.last.now {
-		e.last.goState = p.ev.last.goState // it went on with what it did
-		p.ev.look(e.last, &w.standstills)
+		// To the end it went on with what it did.
+		e.last.goState = p.ev.last.goState
+		if p.ev.last.tid == 0 {
+			e.last.tid, e.last.timed = 0, false
+		}
+		p.ev.look(e.last, &w.late)
 	}
 	p.ev.seen(p.verdict())
 	if !e.outside {

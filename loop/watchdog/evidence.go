@@ -2,8 +2,8 @@ package watchdog
 
 // What the time of a slice went into, from look to look: computing, waiting,
 // or neither of the two because the slice was kept from running. Only the first
-// two are the code's own. It knows clocks and states of goroutines and threads,
-// and no stacks.
+// two are the code's own, and only where they are proven: by the clock of the
+// thread, or by a state seen while the watchdog was awake. It knows no stacks.
 
 import "tafe/loop"
 
@@ -19,8 +19,7 @@ type reading struct {
 	timed   bool   // cpu and delay could be read
 	process int64  // CPU time of the process, ns
 	paused  int64  // stop-the-world pauses of the Go runtime, ns
-	gcs     uint64 // changes when the collector starts or ends a cycle
-	marking bool   // it is in one
+	marking bool   // the collector is in a cycle
 	state   func(tid int) byte
 }
 
@@ -30,124 +29,151 @@ type evidence struct {
 	running int64 // on a CPU
 	blocked int64 // its thread waited inside the kernel
 	parked  int64 // no thread: it waited inside the Go runtime
-	offered int64 // no thread, and nothing yet says whether it waits or is kept
-	unclear int64 // the clocks do not say
-	// What the process computed meanwhile: a bound for offered and unclear.
-	offeredBound, bound int64
-	starved             int64 // ready, and no CPU or no P to run it
-	paused              int64 // the world was stopped, or it worked for the collector
-	stopped             int64 // the process was stopped
-	gcs                 bool  // the collector was at work
-	// spent is the time that may be the code's own, by the state it ended in.
+	starved int64 // ready, and no CPU or no P to run it
+	paused  int64 // the world was stopped, or it worked for the collector
+	stopped int64 // the watchdog did not run either
+	unclear int64 // nothing tells
+	// No thread, and nothing but a stack can say whether it waits or is kept; and
+	// what the process computed meanwhile.
+	offered, offeredMax int64
+	// On a thread that can run and that the kernel has not accounted for: what may
+	// turn out to have been computing, or a wait in the kernel.
+	pendingRun, pendingBlock int64
+	// spent is the own time by the state that it ended in.
 	spent map[string]int64
 }
 
 // restMin is below what the clocks of kernel and runtime may disagree.
 const restMin = int64(200_000)
 
-// begin starts the account of a slice. base is an earlier reading, perhaps of
-// before the slice: all that the thread was kept from running since then is
-// held in the slice's favour.
-func (e *evidence) begin(since int64, base, r reading, still *standstills) {
+// begin starts the account of a slice. base is an earlier reading, usually of
+// before the slice. What the thread was kept from running since then is held in
+// the slice's favour, and what it computed may have been for others before.
+func (e *evidence) begin(since int64, base, r reading, late *lateness) {
 	*e = evidence{last: base, spent: map[string]int64{}}
 	d := r.now - max(since, base.now)
+	maybe := int64(0)
 	if r.timed && base.timed && r.tid == base.tid {
 		n := min(max(r.delay-base.delay, 0), max(d, 0))
 		e.starved += n
 		d -= n
 		e.last.delay = r.delay
+		computed := max(r.cpu-base.cpu, 0)
+		maybe = min(computed, max(since-base.now, 0))
+		e.last.cpu = r.cpu - computed + maybe
 	}
-	e.add(r, d, still)
 	if base.now > since { // not seen from its beginning
 		e.unclear += base.now - since
 	}
+	e.add(r, d, maybe, late)
 }
 
 // look adds the time since the last look.
-func (e *evidence) look(r reading, still *standstills) { e.add(r, r.now-e.last.now, still) }
+func (e *evidence) look(r reading, late *lateness) { e.add(r, r.now-e.last.now, 0, late) }
 
 // add splits d ns that end at r. What a clock measured goes first, the rest to
-// what the goroutine is doing now.
-func (e *evidence) add(r reading, d int64, still *standstills) {
+// what the goroutine is doing now. maybe is computed time that may be in d.
+func (e *evidence) add(r reading, d, maybe int64, late *lateness) {
 	was := e.last
 	e.last = r
 	if d <= 0 {
 		return
 	}
-	e.gcs = e.gcs || r.gcs != was.gcs || r.marking
-	own := d
+	asleep := late.between(r.mono-d, r.mono)
 	take := func(sum *int64, most int64) {
 		n := min(max(most, 0), d)
 		*sum += n
 		d -= n
 	}
+	before := e.proven()
 	same := r.timed && was.timed && r.tid == was.tid
-	if same {
-		if r.collecting() {
-			take(&e.paused, r.cpu-was.cpu)
-		} else {
-			take(&e.running, r.cpu-was.cpu)
-		}
-		kept := d
+	e.resolve(was, r, same)
+	switch {
+	case same && r.collecting():
+		take(&e.paused, r.cpu-was.cpu)
 		take(&e.starved, r.delay-was.delay)
-		own -= kept - d
+	case same:
+		take(&e.running, r.cpu-was.cpu)
+		take(&e.starved, r.delay-was.delay)
 	}
-	kept := d
 	take(&e.paused, r.paused-was.paused)
-	take(&e.stopped, still.between(was.mono, r.mono))
-	own -= kept - d
-	if d > 0 && !e.rest(was, r, d, same) {
-		own -= d
+	take(&e.stopped, asleep)
+	if d > 0 {
+		e.rest(was, r, d, maybe, same)
 	}
-	if !r.collecting() {
-		e.spent[r.goState] += own
-	}
+	e.spent[r.goState] += e.proven() - before
 }
 
-// rest places the time that no clock explains; it reports whether that may be
-// the code's own.
-func (e *evidence) rest(was, r reading, d int64, same bool) bool {
-	computed := max(r.process-was.process, 0)
+// proven is the time that the code itself used up.
+func (e *evidence) proven() int64 { return e.running + e.blocked + e.parked }
+
+// resolve places the time that was pending. The kernel adds up a wait for a CPU
+// when it ends: what it has added since was that, and the rest was not.
+func (e *evidence) resolve(was, r reading, same bool) {
+	run, block := e.pendingRun, e.pendingBlock
+	if run+block == 0 || same && r.cpu == was.cpu && r.delay == was.delay {
+		return // nothing, or it still waits
+	}
+	e.pendingRun, e.pendingBlock = 0, 0
+	if !same {
+		e.unclear += run + block
+		return
+	}
+	waited := min(max(r.delay-was.delay, 0), run+block)
+	e.starved += waited
+	ofRun := min(waited, run)
+	e.running += run - ofRun
+	e.blocked += block - (waited - ofRun)
+}
+
+// rest places the time that no clock explains.
+func (e *evidence) rest(was, r reading, d, maybe int64, same bool) {
+	off := r.tid == 0 && r.known
 	switch {
 	case r.collecting():
 		e.paused += d
-		return false
-	case r.tid == 0 && r.known && r.goState == loop.StateRunnable:
+	case off && r.goState == loop.StateRunnable:
 		e.starved += d
-		return false
-	case r.tid == 0 && r.known && r.waits():
+	case off && r.waits():
 		e.parked += d
-	case r.tid == 0 && r.known:
+	case off, !r.known, r.goState == stateCoroutine:
 		e.offered += d
-		e.offeredBound += min(d, computed)
+		if !same || r.cpu == was.cpu { // it is not on the thread that was taken for its own
+			e.offeredMax += min(d, max(r.process-was.process, 0))
+		}
 	case !same:
 		e.unclear += d
-		e.bound += min(d, computed)
-	case d < restMin:
+	case d < restMin && r.goState != loop.StateRunnable:
 		e.running += d
 	default:
-		return e.inKernel(r, d, r.cpu == was.cpu)
+		e.onThread(r, d, maybe)
 	}
-	return true
 }
 
-// inKernel is the time that a thread neither computed nor was accounted as
-// waiting for a CPU: what it is doing now tells.
-func (e *evidence) inKernel(r reading, d int64, idle bool) bool {
+// onThread is the time that a thread neither computed for certain nor was
+// accounted as waiting for a CPU: what it is doing now tells.
+func (e *evidence) onThread(r reading, d, maybe int64) {
 	state := byte('S')
 	if r.state != nil {
 		state = r.state(r.tid)
 	}
+	inKernel := r.goState == loop.StateSyscall
 	switch {
-	case state == 'R' && (idle || r.goState == loop.StateRunning):
-		e.starved += d // it still waits for its turn: the kernel adds that up at its end
+	case state == 'R':
+		run := min(d, maybe)
+		e.pendingRun += run
+		if inKernel {
+			e.pendingBlock += d - run
+		} else {
+			e.starved += d - run // it waits for its turn, the kernel adds that up at its end
+		}
 	case state == 'T' || state == 't':
 		e.stopped += d
-	default:
+	case inKernel || state == 'D':
 		e.blocked += d
-		return true
+	default: // the Go runtime waits, for one of its own locks
+		e.starved += d
 	}
-	return false
 }
 
 // waits: the goroutine waits for something that has nothing to do with being
@@ -173,39 +199,35 @@ const stateCoroutine = "coroutine" // it drives a coroutine of its own
 // seen settles what the clocks left open by what a stack showed at the last
 // look.
 func (e *evidence) seen(v Verdict) {
-	d, bound := e.offered, e.offeredBound
-	e.offered, e.offeredBound = 0, 0
+	d := e.offered
+	e.offered = 0
 	switch v {
 	case Starved:
 		e.starved += d
 	case GC:
 		e.paused += d
-	case Spin, Unknown:
+	case Unknown:
 		e.unclear += d
-		e.bound += bound
+	case Spin:
+		run := min(d, e.offeredMax)
+		e.running += run
+		e.unclear += d - run
+		e.spent[e.last.goState] += run
 	default:
 		e.parked += d
+		e.spent[e.last.goState] += d
 	}
+	e.offeredMax = 0
 }
 
-// own is the time that the code itself used up: what is known, and of what is
-// unclear the same share if enough is known to tell, but no more than the
-// process computed meanwhile.
-func (e *evidence) own() int64 {
-	own := e.running + e.blocked + e.parked
-	share := e.unclear
-	if known := own + e.starved + e.paused + e.stopped; known >= e.unclear/2 && known > 0 {
-		share = int64(float64(e.unclear) * float64(own) / float64(known))
-	}
-	return own + min(share, e.bound)
-}
-
-// innocent is the cause of most of the time that is not the code's own.
+// innocent is the cause of most of the time that is not proven to be the
+// code's own.
 func (e *evidence) innocent() Verdict {
+	starved := e.starved + e.pendingRun + e.pendingBlock
 	switch {
-	case e.stopped >= e.starved && e.stopped >= e.paused && e.stopped > 0:
+	case e.stopped+e.unclear >= starved && e.stopped+e.unclear >= e.paused:
 		return WatchdogLate
-	case e.paused >= e.starved && e.paused > 0:
+	case e.paused >= starved:
 		return GC
 	default:
 		return Starved

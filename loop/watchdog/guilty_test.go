@@ -204,43 +204,51 @@ var largeDocument = sync.OnceValue(func() []article {
 	return doc
 })
 
-// judgeGuilty runs every scenario once among harmless requests, in the order
-// that the seed shuffles, and returns the verdict on each: "" for none.
-func judgeGuilty(t *testing.T, seed uint64) (got map[string]Verdict, innocents []Overrun) {
+// judgeGuilty runs every scenario among harmless requests, in the order that
+// the seed shuffles, and returns the verdict on each. A scenario that the
+// watchdog says it could not see, because the machine did not let it, is run
+// again, up to a number of times.
+func judgeGuilty(t *testing.T, seed uint64, again int) (got map[string]Verdict, innocents []Overrun) {
 	largeDocument()
 	got = map[string]Verdict{}
 	routes := map[string]func(*loop.Task){
 		"fast": func(*loop.Task) {},
 		"nap":  func(task *loop.Task) { _ = task.Sleep(2 * time.Millisecond) },
 	}
+	byName := map[string]scenario{}
 	for _, sc := range guilty {
-		routes[sc.name] = func(*loop.Task) { sc.run(t, time.Duration(40+seed%40)*time.Millisecond) }
-	}
-	s := newStage(t, 1, Config{}, routes)
-	for i, k := range shuffled(len(guilty), seed) {
-		sc := guilty[k]
 		if sc.want == Cgo && !csleep.Available {
 			continue
 		}
-		if i%3 == 0 {
-			s.call("fast", "fast")
-			s.call("nap", "nap")
-		}
-		s.call(sc.name, sc.name)
+		byName[sc.name] = sc
+		routes[sc.name] = func(*loop.Task) { sc.run(t, time.Duration(40+seed%40)*time.Millisecond) }
 	}
-	for _, o := range s.settled() {
-		switch {
-		case !o.Blamed:
-			if o.Route != "fast" && o.Route != "nap" {
-				t.Logf("not blamed: %s: %s own %s of %s: running %s starved %s paused %s stopped %s, %d samples, %d discarded, late %s",
-					o.Line(), o.Verdict, o.Own, o.Held, o.Running, o.Starved, o.Paused, o.Stopped, o.Samples, o.Discarded, o.Lateness)
+	for ; len(byName) > 0 && again >= 0; again-- {
+		s := newStage(t, 1, Config{}, routes)
+		for i, k := range shuffled(len(guilty), seed) {
+			if _, ok := byName[guilty[k].name]; !ok {
+				continue
 			}
-		case o.Route == o.RequestID && routes[o.Route] != nil && o.Route != "fast" && o.Route != "nap":
-			require.NotContains(t, got, o.Route, "one slice, one record")
-			got[o.Route] = o.Verdict
-		default:
-			innocents = append(innocents, o)
+			if i%3 == 0 {
+				s.call("fast", "fast")
+				s.call("nap", "nap")
+			}
+			s.call(guilty[k].name, guilty[k].name)
 		}
+		for _, o := range s.settled() {
+			sc, known := byName[o.Route]
+			switch {
+			case !known && o.Blamed:
+				innocents = append(innocents, o)
+			case known && (o.Samples > 0 && o.Blamed || again == 0):
+				got[o.Route] = o.Verdict
+				delete(byName, o.Route)
+			case known:
+				t.Logf("%s: %s own %s of %s: running %s starved %s paused %s stopped %s, %d samples, %d discarded, late %s",
+					sc.name, o.Verdict, o.Own, o.Held, o.Running, o.Starved, o.Paused, o.Stopped, o.Samples, o.Discarded, o.Lateness)
+			}
+		}
+		s.stop()
 	}
 	return got, innocents
 }

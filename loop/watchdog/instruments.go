@@ -25,10 +25,10 @@ func newPauses() *pauses {
 	}}
 }
 
-// read returns the length of all pauses so far in ns, good to an eighth, and a
-// number that changes when the collector starts or ends a cycle. marking tells
-// whether it is in the middle of one: a cycle pauses at its start and its end.
-func (p *pauses) read() (total int64, changes uint64, marking bool) {
+// read returns the length of all pauses so far in ns, good to an eighth. marking
+// tells whether the collector is in the middle of a cycle, which has a pause at
+// its start and one at its end.
+func (p *pauses) read() (total int64, marking bool) {
 	metrics.Read(p.samples)
 	var gcPauses uint64
 	for i, s := range p.samples[:2] {
@@ -55,7 +55,7 @@ func (p *pauses) read() (total int64, changes uint64, marking bool) {
 		p.window, p.least = cycles, beyond
 	}
 	p.least = min(p.least, beyond)
-	return total, gcPauses + cycles, beyond > p.least
+	return total, beyond > p.least
 }
 
 // instruments are what one goroutine reads all clocks with.
@@ -72,7 +72,7 @@ func (in *instruments) read(now int64, tid int, goState string) reading {
 	if tid != 0 {
 		r.cpu, r.delay, r.timed = in.clocks.thread(tid)
 	}
-	r.paused, r.gcs, r.marking = in.pauses.read()
+	r.paused, r.marking = in.pauses.read()
 	return r
 }
 

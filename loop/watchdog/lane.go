@@ -39,6 +39,7 @@ type lane struct {
 	past    [4]pursuit // the ones before that came near their budget
 	pastAt  int
 	base    reading // the last
+	carrier int     // the last thread that the loop was seen on
 	closing []closing
 
 	mu      sync.Mutex
@@ -153,7 +154,9 @@ func (ln *lane) endOutside(since, end int64) {
 
 // readHere takes the loop's own readings, on the loop.
 func (ln *lane) readHere(now int64) reading {
-	return ln.own.read(now, threadID(), loop.StateUnknown)
+	r := ln.own.read(now, threadID(), loop.StateUnknown)
+	r.state = nil // it runs: the kernel has accounted for all its waits
+	return r
 }
 
 func (ln *lane) handOver(e ended) {

@@ -27,7 +27,6 @@ type pursuit struct {
 	budget  int64
 	ev      evidence
 	hinted  bool
-	unseen  bool // it was over before the first look
 
 	description loop.Description
 	described   bool
@@ -69,15 +68,15 @@ func (ln *lane) visit(w *Watchdog) int64 {
 			p.budget = int64(task.Budget())
 			w.heed(task.Budget())
 		}
-		p.ev.begin(since, ln.base, r, &w.standstills)
+		p.ev.begin(since, ln.base, r, &w.late)
 	} else {
-		p.ev.look(r, &w.standstills)
+		p.ev.look(r, &w.late)
 	}
 	if r.goState == loop.StateSyscall && p.hinted {
 		p.kernel = judgeDescriptor(r.tid)
 	}
 	ln.base = r
-	p.lateness = max(p.lateness, w.lateness)
+	p.lateness = max(p.lateness, w.late.last)
 	return ln.pursue(w, r.now-since)
 }
 
@@ -85,8 +84,10 @@ func (ln *lane) visit(w *Watchdog) int64 {
 // of its own has no thread: the one that the loop was on carries both.
 func (ln *lane) read(w *Watchdog) reading {
 	tid, state := ln.loop.Thread(), ln.loop.State()
-	if tid == 0 && state == stateCoroutine {
-		tid = ln.base.tid
+	if tid != 0 {
+		ln.carrier = tid
+	} else if state == stateCoroutine {
+		tid = ln.carrier
 	}
 	return w.instruments.read(ln.loop.Clock(), tid, state)
 }
@@ -106,10 +107,10 @@ func (ln *lane) pursue(w *Watchdog, age int64) int64 {
 		return p.budget - age
 	}
 	step := max(p.budget/8, int64(100*time.Microsecond))
-	if own := p.ev.own() + p.ev.offered; own < p.budget {
+	if own := p.ev.proven() + p.ev.offered; own < p.budget {
 		return max(step, min(p.budget-own, lookEvery))
 	}
-	if p.reported == nil || age >= p.nextSample {
+	if p.samples == 0 && !p.refused || age >= p.nextSample {
 		ln.sampleStack(w, age)
 	}
 	if p.reported == nil {
@@ -194,27 +195,10 @@ func (p *pursuit) verdict() Verdict {
 			best = v
 		}
 	}
-	if best == Unknown && p.ev.running > p.ev.own()/2 {
+	if best == Unknown && p.ev.running > p.ev.proven()/2 {
 		return Spin
 	}
 	return best
-}
-
-// own is the time to blame the code for. Nobody looked at a slice that was not
-// seen: then only what its thread's clock counted is proof.
-func (p *pursuit) own() int64 {
-	if p.unseen {
-		return p.ev.running
-	}
-	return p.ev.own()
-}
-
-// innocent is the cause of an overrun that the code is not to blame for.
-func (p *pursuit) innocent() Verdict {
-	if p.unseen && p.ev.starved+p.ev.paused < p.ev.unclear {
-		return WatchdogLate
-	}
-	return p.ev.innocent()
 }
 
 // meaning is the verdict for time that ended in a state.
@@ -242,7 +226,7 @@ func (p *pursuit) meaning(state string) Verdict {
 // proven: the code itself used up its budget, and a stack, if one was to be
 // had, does not say that it was for something else.
 func (p *pursuit) proven() bool {
-	return p.own() >= p.budget && (p.samples > 0 || p.refused)
+	return p.ev.proven() >= p.budget && (p.samples > 0 || p.refused)
 }
 
 // accuse makes the first report of an overrun, while it lasts.
@@ -267,15 +251,15 @@ func (ln *lane) record(p *pursuit, age int64, final bool) Overrun {
 		ID: id, Final: final, Loop: ln.loop.ID(), start: p.since,
 		Started: time.Now().Add(-time.Duration(ln.loop.Clock() - p.since)),
 		Held:    Millis(age), Budget: Millis(p.budget), Outside: p.outside,
-		Own: Millis(min(p.own(), age)), Running: Millis(p.ev.running), Starved: Millis(p.ev.starved),
+		Own: Millis(min(p.ev.proven(), age)), Running: Millis(p.ev.running), Starved: Millis(p.ev.starved),
 		Paused: Millis(p.ev.paused), Stopped: Millis(p.ev.stopped),
 		Samples: p.samples, Discarded: p.discarded, Lateness: Millis(p.lateness), Capture: Millis(p.cost),
 		Tree: p.tree.Children,
 	}
 	o.describe(p.description)
 	o.Verdict = p.verdict()
-	if p.own() < p.budget {
-		o.Verdict = p.innocent()
+	if p.ev.proven() < p.budget {
+		o.Verdict = p.ev.innocent()
 	}
 	o.Blamed = o.Verdict.Blames()
 	o.Stack = p.lastOf[o.Verdict]

@@ -28,7 +28,6 @@ func (w *Watchdog) sample() {
 		}
 		if now := monotonic(); now >= chore {
 			w.chores()
-			w.standstills.delays = w.instruments.clocks.delaysOfAll()
 			chore = now + int64(chorePeriod)
 		}
 		w.sleep(max(next, int64(50*time.Microsecond)))
@@ -42,13 +41,9 @@ func (w *Watchdog) sample() {
 
 // sleep sleeps d ns and enters in the books by how much it was more.
 func (w *Watchdog) sleep(d int64) {
-	from := monotonic()
-	w.standstills.before()
+	due := monotonic() + d
 	pause(time.Duration(d))
-	now := monotonic()
-	w.standstills.slept(from+d, now, &w.instruments.clocks)
-	w.lateness = now - from - d
-	w.latest.add(w.lateness)
+	w.late.woke(due, monotonic())
 }
 
 // monotonic is the sampler's clock, ns.

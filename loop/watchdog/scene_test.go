@@ -33,6 +33,8 @@ type stage struct {
 	addr   string
 	routes map[string]func(*loop.Task)
 	names  map[string]*string
+
+	stopped bool
 }
 
 type safeBuffer struct {
@@ -80,6 +82,10 @@ func newStage(t testing.TB, loops int, config Config, routes map[string]func(*lo
 
 func (s *stage) stop() {
 	s.dog.Stop()
+	if s.stopped {
+		return
+	}
+	s.stopped = true
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	require.NoError(s.t, s.engine.Stop(ctx))

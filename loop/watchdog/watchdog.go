@@ -70,9 +70,7 @@ type Watchdog struct {
 	// Of the sampler's thread.
 	instruments instruments
 	camera      camera
-	standstills standstills
-	latest      Histogram    // its lateness
-	lateness    int64        // of the last wake, ns
+	late        lateness
 	tick        atomic.Int64 // its period, ns
 	missed      atomic.Uint64
 	stopping    atomic.Bool
