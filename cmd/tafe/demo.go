@@ -16,7 +16,7 @@ import (
 // Bounds of what a visitor may ask for.
 const (
 	demoSleepMax = time.Minute
-	demoHogMax   = 10 * time.Second
+	demoHogMax   = 2 * time.Minute
 )
 
 // demoApp returns the demo: its pages link to the admin listener at adminAddr, and /bid asks b.
