@@ -352,11 +352,20 @@ func guarded(f func() error, done func(error)) {
 	err := ErrGoexit
 	defer func() {
 		if p := recover(); p != nil {
-			err = &PanicError{Value: p, Stack: debug.Stack()}
+			err = panicError(p)
 		}
 		done(err)
 	}()
 	err = f()
+}
+
+// panicError is the error of a recovered panic, which keeps the stack of one that
+// has crossed from another goroutine.
+func panicError(p any) *PanicError {
+	if err, ok := p.(*PanicError); ok {
+		return err
+	}
+	return &PanicError{Value: p, Stack: debug.Stack()}
 }
 
 // rethrow lets a panic of another goroutine go on in this one, with its stack.

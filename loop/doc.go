@@ -16,6 +16,14 @@
 //	timer.go    the timer wheel
 //	slice.go    what is published about the running slice, for a watchdog
 //	engine.go   the gnet adapter; nothing else implements its EventHandler
+//	enroll.go   streams that enter and leave a reactor
+//	bulk.go     the bulk lane: large bodies off the loop
+//	waiter.go   waiting as the calling goroutine can: parking or blocking
+//	netconn.go  a net.Conn whose Read and Write park the task
+//	dial.go     Dialer: outbound connections on the caller's loop
+//	offload.go  Offload: what blocks, on a bounded pool
+//	group.go    Group: child tasks, joined
+//	semaphore.go flight.go queue.go  what tasks and goroutines share
 //
 // # The thread rule
 //

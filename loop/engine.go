@@ -287,6 +287,8 @@ func (l *Loop) Shutdown() {
 	l.postMu.Lock()
 	l.closed = true
 	l.postMu.Unlock()
+	l.depth++ // a callback, whoever calls
+	defer func() { l.depth-- }()
 	l.stopTasks()
 	for b := range l.detached {
 		b.conn.drop(ErrShutdown)

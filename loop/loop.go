@@ -174,10 +174,12 @@ func (l *Loop) Stats() Stats {
 // goroutines; calling it on the loop is allowed. fn must not wait. It reports
 // false, and fn will never run, when the loop has stopped or PostMax is
 // reached. Any goroutine.
-func (l *Loop) Post(fn func()) bool {
+func (l *Loop) Post(fn func()) bool { return l.post(fn, l.limits.PostMax) }
+
+func (l *Loop) post(fn func(), postMax int) bool {
 	at := l.driver.Now()
 	l.postMu.Lock()
-	if l.closed || len(l.posted) >= l.limits.PostMax {
+	if l.closed || len(l.posted) >= postMax {
 		l.postMu.Unlock()
 		return false
 	}

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"math"
 	"runtime"
 	"runtime/debug"
 	"sync"
@@ -372,10 +373,11 @@ func (w Waker) WakeAt(ready int64) {
 	}
 }
 
-// Post is Wake from any goroutine. It reports false when the loop has stopped.
+// Post is Wake from any goroutine. It reports false when the loop has stopped; no
+// other bound keeps a task from being woken.
 func (w Waker) Post() bool {
 	at := w.task.loop.driver.Now()
-	return w.task.loop.Post(func() { w.WakeAt(at) })
+	return w.task.loop.post(func() { w.WakeAt(at) }, math.MaxInt)
 }
 
 // Cancel makes the current wait, and every later one, return cause. The first

@@ -51,8 +51,8 @@ func waiterFor(t *Task) waiter {
 	return waiter{ch: make(chan struct{}, 1)}
 }
 
-// wake ends the wait. from is the loop whose goroutine calls, nil for others
-// and when it is not known.
+// wake ends the wait. from is the loop whose goroutine calls, if that is known:
+// a Post costs more than a Wake.
 func (w waiter) wake(from *Loop) {
 	switch {
 	case w.ch != nil:
@@ -62,6 +62,8 @@ func (w waiter) wake(from *Loop) {
 		}
 	case w.waker.task == nil:
 	case w.waker.task.loop == from:
+		w.waker.Wake()
+	case w.waker.task.loop.Current() != nil:
 		w.waker.Wake()
 	default:
 		w.waker.Post()
@@ -98,33 +100,58 @@ func loopOf(t *Task) *Loop {
 	return t.loop
 }
 
-// turns lets one user at a time through; the others wait. Guarded by its
-// owner's mutex, which take lets go of while it waits.
-type turns struct {
-	taken bool
-	queue []waiter
+// line is a queue of those who wait for a condition, first come, first woken:
+// a condition variable at which tasks park. Guarded by its owner's mutex.
+type line struct{ queue []waiter }
+
+// wait waits in the line, until woken or until, if not 0, has come on l's clock.
+// mu is held before and after, and let go of meanwhile. Whoever gets an error,
+// or does not want what it was woken for, passes it on with wakeOne.
+func (n *line) wait(t *Task, l *Loop, mu sync.Locker, until int64) error {
+	w := waiterFor(t)
+	n.queue = append(n.queue, w)
+	mu.Unlock()
+	defer func() { // also when the task is unwound
+		mu.Lock()
+		if i := slices.Index(n.queue, w); i >= 0 {
+			n.queue = slices.Delete(n.queue, i, i+1)
+		}
+	}()
+	return w.wait(l, until)
 }
 
-// take waits for the turn. mu is held, before and after, also after an error,
-// when the turn was not taken. It fails with stop's error as soon as that has one.
+func (n *line) wakeOne(from *Loop) {
+	if len(n.queue) > 0 {
+		next := n.queue[0]
+		n.queue = slices.Delete(n.queue, 0, 1)
+		next.wake(from)
+	}
+}
+
+func (n *line) wakeAll(from *Loop) {
+	for _, w := range n.queue {
+		w.wake(from)
+	}
+	n.queue = nil
+}
+
+// turns lets one user at a time through. Guarded by its owner's mutex.
+type turns struct {
+	line
+	taken bool
+}
+
+// take waits for the turn; mu is as for line.wait. It fails with stop's error as
+// soon as that has one, and then the turn was not taken.
 func (u *turns) take(t *Task, l *Loop, mu sync.Locker, until *int64, stop func() error) error {
 	for {
-		if err := stop(); err != nil {
-			u.pass(t)
-			return err
-		}
-		if !u.taken {
+		err := stop()
+		if err == nil && !u.taken {
 			u.taken = true
 			return nil
 		}
-		w := waiterFor(t)
-		u.queue = append(u.queue, w)
-		at := *until
-		mu.Unlock()
-		err := w.wait(l, at)
-		mu.Lock()
-		if i := slices.Index(u.queue, w); i >= 0 {
-			u.queue = slices.Delete(u.queue, i, i+1)
+		if err == nil {
+			err = u.wait(t, l, mu, *until)
 		}
 		if err != nil {
 			u.pass(t)
@@ -139,20 +166,9 @@ func (u *turns) release(t *Task) {
 	u.pass(t)
 }
 
-// pass wakes the next in the queue if the turn is free. Whoever was woken and
-// does not want it any more passes it on.
+// pass wakes the next in line if the turn is free.
 func (u *turns) pass(t *Task) {
-	if !u.taken && len(u.queue) > 0 {
-		next := u.queue[0]
-		u.queue = slices.Delete(u.queue, 0, 1)
-		next.wake(loopOf(t))
+	if !u.taken {
+		u.wakeOne(loopOf(t))
 	}
-}
-
-// wakeAll lets everybody look at stop again.
-func (u *turns) wakeAll(from *Loop) {
-	for _, w := range u.queue {
-		w.wake(from)
-	}
-	u.queue = nil
 }
