@@ -2,9 +2,12 @@ package run
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 	"runtime"
+	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -45,6 +48,27 @@ func Output(argv []string, cpu int, limit time.Duration) (string, error) {
 	}()
 	r := <-done
 	return string(r.out), r.err
+}
+
+// Confine binds all threads of this process to a core, and with them those that they will start: nothing of the
+// generator is then where the servers are.
+func Confine(cpu int) error {
+	threads, err := os.ReadDir("/proc/self/task")
+	if err != nil {
+		return err
+	}
+	var set unix.CPUSet
+	set.Set(cpu)
+	for _, thread := range threads {
+		tid, err := strconv.Atoi(thread.Name())
+		if err != nil {
+			continue
+		}
+		if err := unix.SchedSetaffinity(tid, &set); err != nil && !errors.Is(err, unix.ESRCH) {
+			return fmt.Errorf("bind to core %d: %w", cpu, err)
+		}
+	}
+	return nil
 }
 
 // Against starts a peer, hands its address to use, and tells the CPU time that the server spent meanwhile.

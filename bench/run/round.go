@@ -28,8 +28,9 @@ type Case struct {
 	Name     string
 	Plan     load.Plan // without Addr, Warmup, Window and CPU, which the bench sets
 	Role     Role
-	Hold     *Hold    // instead of Plan: weighs open connections
-	Without  []string // peers that cannot take part in this case
+	TLS      load.TLSMode // with RoleTLS: what a connection does
+	Hold     *Hold        // instead of Plan: weighs open connections
+	Without  []string     // peers that cannot take part in this case
 	Extra    map[string][]string
 }
 
@@ -80,7 +81,13 @@ func (b *Bench) measure(c Case, server, backend *Server, addr netip.AddrPort) (S
 	var start, end clocks
 	plan.AtStart = func() { start = b.read(server, backend) }
 	plan.AtEnd = func() { end = b.read(server, backend) }
-	res, err := load.Run(plan)
+	var res *load.Result
+	var err error
+	if c.Role == RoleTLS {
+		res, err = load.RunTLS(plan, c.TLS)
+	} else {
+		res, err = load.Run(plan)
+	}
 	if err != nil {
 		return Sample{}, err
 	}

@@ -91,6 +91,14 @@ var All = number([]Scenario{
 		},
 	},
 	{
+		Number: 10, Name: "tls", Title: "TLS 1.3",
+		Question: "What does a handshake cost, full and resumed, and what does a request over TLS?", Peers: []string{"nethttp", "nginx", "haproxy"},
+		Cases: []run.Case{
+			overTLS("full handshake and one request", load.TLSFull), overTLS("resumed handshake and one request", load.TLSResumed),
+			overTLS("keep-alive requests", load.TLSKept),
+		},
+	},
+	{
 		Number: 11, Name: "memory", Title: "Memory of open connections",
 		Question: "What does a client cost that is there and asks nothing, and one whose request waits?",
 		Peers:    []string{"tafe", "gnet", "fasthttp", "nethttp", "hertz", "nbio", "nginx", "gevent"},
@@ -114,6 +122,11 @@ var seedPeers = []string{"tafe", "nethttp", "fasthttp", "gevent", "apache"}
 
 func waiting(name string, conns int, requests ...load.Request) run.Case {
 	return run.Case{Name: name, Role: run.RoleWork, Plan: load.Plan{Conns: conns, Seed: seed, Requests: requests}}
+}
+
+func overTLS(name string, mode load.TLSMode) run.Case {
+	request := get("plaintext", "/plaintext", plaintextBytes)
+	return run.Case{Name: name, Role: run.RoleTLS, TLS: mode, Plan: load.Plan{Conns: 16, Seed: seed, Requests: []load.Request{request}}}
 }
 
 func static(name string, conns int, file string) run.Case {

@@ -100,6 +100,9 @@ func (s *session) take(sc scenario.Scenario, chosen []string) error {
 // play carries out everything, and saves the report after each scenario. A peer that fails a round is noted and the
 // others go on.
 func (s *session) play() error {
+	if err := run.Confine(s.bench.Cores.Load); err != nil {
+		return err
+	}
 	for _, sc := range s.scenarios {
 		for _, c := range sc.Cases {
 			s.playCase(sc, c)
