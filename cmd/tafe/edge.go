@@ -1,5 +1,5 @@
-// edge.go owns what runs behind the serve command: the demo's backends, the access log, the admin listener, the server. Started in
-// that order, ended in the reverse, and never by halves. It knows no flag and no signal.
+// edge.go owns what runs behind the serve command: the demo's backends, the access log, the admin listener, the watchdog, the
+// server. Started in that order, ended in the reverse, and never by halves. It knows no flag and no signal.
 
 package main
 
@@ -11,12 +11,18 @@ import (
 	"time"
 
 	"tafe/app"
+	"tafe/app/admin"
 	"tafe/app/middleware"
 	"tafe/cmd/tafe/internal/backend"
+	"tafe/loop"
+	"tafe/loop/watchdog"
 )
 
 // stopTimeout is for loops to end what runs, once nothing is waited for any more.
 const stopTimeout = 10 * time.Second
+
+// recentMax is how many overruns can be listed: more than all loops together can have between two looks of the admin listener.
+const recentMax = 1024
 
 // edge is everything that serve runs. A nil field was not started.
 type edge struct {
@@ -26,7 +32,8 @@ type edge struct {
 	bidding    *bidding
 	accessFile *logFile
 	accessLog  *middleware.AccessLog
-	admin      *adminListener
+	admin      *admin.Listener
+	watchdog   *watchdog.Watchdog
 	server     *app.Server
 }
 
@@ -49,17 +56,28 @@ func startEdge(config serveConfig, log *slog.Logger, stdout io.Writer) (e *edge,
 		options.AccessLog = e.accessLog.Record
 	}
 	// The pages of the demo name the admin address: it has to be known, port 0 and all, before they are made.
-	e.admin, err = listenAdmin(config.admin)
+	e.admin, err = admin.Listen(config.admin)
 	if err != nil {
 		return e, listenError(config.admin, err)
 	}
-	a := demoApp(options, e.admin.addr(), e.bidding)
-	e.server, err = app.Listen(a, app.ServerConfig{Addr: config.listen, Loops: config.loops})
+	a := demoApp(options, e.admin.Addr().String(), e.bidding)
+	var observe func(*loop.Loop) loop.Observer
+	if config.watchdog {
+		e.watchdog = watchdog.New(watchdog.Config{Log: log, RecentMax: recentMax})
+		observe = e.watchdog.Observe
+	}
+	meter := &admin.Meter{}
+	e.server, err = app.Listen(a, app.ServerConfig{
+		Addr: config.listen, Loops: config.loops, Limits: loop.Limits{SliceBudget: config.budget}, Observe: meter.Observe(observe),
+	})
 	if err != nil {
 		return e, listenError(config.listen, err)
 	}
+	if e.watchdog != nil {
+		e.watchdog.Start()
+	}
 	e.bidding.bind(e.server.Engine())
-	e.admin.serve(e.server, log)
+	e.admin.Serve(admin.Config{Server: e.server, Watchdog: e.watchdog, Meter: meter, Budget: config.budget, Log: log})
 	return e, nil
 }
 
@@ -128,8 +146,11 @@ func (e *edge) close() error {
 	if e.server != nil {
 		errs = append(errs, e.stopServer())
 	}
+	if e.watchdog != nil {
+		e.watchdog.Stop()
+	}
 	if e.admin != nil {
-		errs = append(errs, e.admin.close())
+		errs = append(errs, e.admin.Close())
 	}
 	if e.accessLog != nil {
 		errs = append(errs, e.accessLog.Close())

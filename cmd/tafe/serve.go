@@ -23,8 +23,10 @@ type serveConfig struct {
 	logFormat     string
 	accessLog     string // a file, "-" or "off"
 	drainTimeout  time.Duration
-	store         string   // empty: the embedded one
-	bidders       []string // empty: the embedded ones
+	watchdog      bool
+	budget        time.Duration // of a slice
+	store         string        // empty: the embedded one
+	bidders       []string      // empty: the embedded ones
 }
 
 func serveFlags(args []string, stdout io.Writer) (serveConfig, error) {
@@ -34,6 +36,8 @@ func serveFlags(args []string, stdout io.Writer) (serveConfig, error) {
 	fs.StringVar(&c.listen, "listen", "127.0.0.1:8080", "`address` to serve on")
 	fs.StringVar(&c.admin, "admin", "127.0.0.1:9180", "`address` of the admin listener")
 	fs.IntVar(&c.loops, "loops", runtime.GOMAXPROCS(0), "`number` of event loops")
+	watch := fs.String("watchdog", "on", "`on` or off: name the code that holds a loop")
+	fs.DurationVar(&c.budget, "budget", 10*time.Millisecond, "how long a handler may hold its loop before the watchdog reports it")
 	fs.StringVar(&c.logFormat, "log-format", "text", "`format` of the log on stderr: text or json")
 	fs.StringVar(&c.accessLog, "access-log", "off", "`file` for a JSON line per answer, - for stdout, or off; SIGHUP opens it anew")
 	fs.DurationVar(&c.drainTimeout, "drain-timeout", 30*time.Second, "how long requests in flight may go on after SIGTERM")
@@ -56,7 +60,12 @@ func serveFlags(args []string, stdout io.Writer) (serveConfig, error) {
 			return c, usagef("--bidders: %v", err)
 		}
 	}
+	c.watchdog = *watch == "on"
 	switch {
+	case *watch != "on" && *watch != "off":
+		return c, usagef("--watchdog %q is neither on nor off", *watch)
+	case c.budget < budgetMin:
+		return c, usagef("--budget %v is below %v", c.budget, budgetMin)
 	case c.loops < 1 || c.loops > loopsMax:
 		return c, usagef("--loops %d is not between 1 and %d", c.loops, loopsMax)
 	case c.drainTimeout < 0:
@@ -71,6 +80,9 @@ func serveFlags(args []string, stdout io.Writer) (serveConfig, error) {
 
 // loopsMax keeps a slip of the finger from starting a million loops.
 const loopsMax = 1024
+
+// budgetMin is what the watchdog can still tell from its own lateness.
+const budgetMin = 100 * time.Microsecond
 
 func newLog(format string, w io.Writer) *slog.Logger {
 	if format == "json" {
@@ -98,7 +110,7 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(stdout, "serving http://%s/, admin http://%s/\n", e.server.Addr(), e.admin.addr())
+	fmt.Fprintf(stdout, "serving http://%s/, admin http://%s/\n", e.server.Addr(), e.admin.Addr())
 	err = e.untilSignal(ctx, signals)
 	return errors.Join(err, e.close())
 }

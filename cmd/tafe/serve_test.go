@@ -240,6 +240,8 @@ func TestServeSaysInOneLineWhatIsWrong(t *testing.T) {
 		{"--listen 8080", exitUsage, `--listen: "8080" is not HOST:PORT`, "a port alone"},
 		{"--access-log /no/such/directory/a.log", exitFailure, "open /no/such/directory/a.log: no such file or directory", "a log that cannot be"},
 		{"--loops 0", exitUsage, "--loops 0 is not between 1 and 1024", "no loop"},
+		{"--watchdog maybe", exitUsage, `--watchdog "maybe" is neither on nor off`, "half a watchdog"},
+		{"--budget 1us", exitUsage, "--budget 1µs is below 100µs", "a budget that nothing keeps"},
 		{"--loops many", exitUsage, `invalid value "many"`, "no number"},
 		{"--log-format xml", exitUsage, `--log-format "xml" is neither text nor json`, "an unknown format"},
 		{"--drain-timeout -1s", exitUsage, "negative", "a drain that ended before it began"},

@@ -1,0 +1,198 @@
+// Package admin shows an operator what a server does: a live page, health, metrics, overruns, profiles. It reads what
+// others count, and changes nothing.
+//
+// It runs on net/http and goroutines of its own, so that it answers while every loop is held. Whatever a loop has to tell
+// is asked for by Post and waited for briefly; a loop that is held is shown with what it last told.
+//
+// # The parts, in reading order
+//
+//	admin.go     Config, the routes, start and stop
+//	meter.go     Meter: slices and lags of each loop, counted on the loop
+//	survey.go    what each loop last told, and since when it is silent
+//	health.go    /healthz and /readyz
+//	loops.go     /loops
+//	account.go   overruns by verdict, by route and by place in the code
+//	metrics.go   /metrics
+//	history.go   the last minutes in steps: what the page draws
+//	events.go    the page's stream of server-sent events
+//	page.go      the page itself, from page/
+package admin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/pprof"
+	"sync"
+	"time"
+
+	"tafe/app"
+	"tafe/loop/watchdog"
+)
+
+// Config is what an admin listener shows.
+type Config struct {
+	Server *app.Server
+	// Watchdog is who watches the server's loops; nil if nobody does.
+	Watchdog *watchdog.Watchdog
+	// Meter is what the loops of the server report to; nil leaves out the distributions of slices and lags.
+	Meter *Meter
+	// Budget is what a slice may take where its route does not say otherwise.
+	Budget time.Duration
+	// Upstreams, if not nil, lists the servers behind this one. Called by any goroutine; it must not wait.
+	Upstreams func() []Upstream
+	Log       *slog.Logger // default slog.Default()
+}
+
+// Upstream is one address behind the server as metrics and the page show it.
+type Upstream struct {
+	Name     string `json:"name"` // of the group
+	Addr     string `json:"addr"`
+	Up       bool   `json:"up"`
+	Conns    int    `json:"conns"`
+	Waiting  int    `json:"waiting"` // requests without a connection
+	Requests uint64 `json:"requests"`
+	Failures uint64 `json:"failures"`
+}
+
+// Listener is the admin's socket. Its address is known before there is a server to show.
+type Listener struct {
+	listener net.Listener
+	server   *http.Server
+	stop     context.CancelFunc
+	ended    sync.WaitGroup
+}
+
+// Listen takes the address.
+func Listen(address string) (*Listener, error) {
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	return &Listener{listener: l}, nil
+}
+
+// Addr is the address that is listened on.
+func (l *Listener) Addr() net.Addr { return l.listener.Addr() }
+
+// Serve answers until Close. It returns at once, and is called once.
+func (l *Listener) Serve(config Config) {
+	if config.Log == nil {
+		config.Log = slog.Default()
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	l.stop = cancel
+	d := newDesk(config, time.Now)
+	// No WriteTimeout: profiles and event streams last. They end with their clients or with Close.
+	l.server = &http.Server{
+		Handler: d.routes(), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: time.Minute,
+		ErrorLog: slog.NewLogLogger(config.Log.Handler(), slog.LevelWarn),
+	}
+	l.ended.Go(func() { d.run(ctx) })
+	l.ended.Go(func() {
+		if err := l.server.Serve(l.listener); !errors.Is(err, http.ErrServerClosed) {
+			config.Log.Error("the admin listener ended", "error", err)
+		}
+	})
+}
+
+// Close ends the listener and what it serves at once.
+func (l *Listener) Close() error {
+	if l.server == nil {
+		return l.listener.Close()
+	}
+	l.stop()
+	err := l.server.Close()
+	l.ended.Wait()
+	return err
+}
+
+// desk joins the parts behind the routes.
+type desk struct {
+	config  Config
+	clock   func() time.Time
+	started time.Time
+	survey  *survey
+	account *account
+}
+
+// stepPeriod is how often loops are asked and the page is told.
+const stepPeriod = 500 * time.Millisecond
+
+func newDesk(config Config, clock func() time.Time) *desk {
+	return &desk{
+		config: config, clock: clock, started: clock(),
+		survey: newSurvey(config.Server, config.Meter, clock), account: newAccount(),
+	}
+}
+
+// run keeps the books until ctx ends.
+func (d *desk) run(ctx context.Context) {
+	ticker := time.NewTicker(stepPeriod)
+	defer ticker.Stop()
+	for {
+		d.step(ctx)
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
+}
+
+// step asks everybody once.
+func (d *desk) step(ctx context.Context) {
+	d.survey.refresh(ctx)
+	d.account.take(d.recent())
+}
+
+// recent are the watchdog's last overruns, newest first.
+func (d *desk) recent() []watchdog.Overrun {
+	if d.config.Watchdog == nil {
+		return nil
+	}
+	return d.config.Watchdog.Recent()
+}
+
+func (d *desk) routes() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", d.healthz)
+	mux.HandleFunc("GET /readyz", d.readyz)
+	mux.HandleFunc("GET /loops", d.loops)
+	mux.HandleFunc("GET /overruns", d.overruns)
+	mux.Handle("GET /metrics", d.metrics())
+	// GET and POST: what pprof's tools use.
+	mux.HandleFunc("/debug/pprof/", pprof.Index)
+	mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
+	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
+	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
+	return guarded(mux)
+}
+
+// guarded sets what every answer carries: nothing is cached, framed or guessed at.
+func guarded(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("Cache-Control", "no-store")
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self'; frame-ancestors 'none'")
+		next.ServeHTTP(w, r)
+	})
+}
+
+// number reads a whole number from a query, between 1 and most.
+func number(r *http.Request, name string, usual, most int) (int, error) {
+	text := r.URL.Query().Get(name)
+	if text == "" {
+		return usual, nil
+	}
+	var n int
+	if _, err := fmt.Sscanf(text, "%d", &n); err != nil || fmt.Sprint(n) != text || n < 1 || n > most {
+		return 0, fmt.Errorf("%s must be a whole number from 1 to %d", name, most)
+	}
+	return n, nil
+}

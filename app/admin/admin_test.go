@@ -1,0 +1,220 @@
+// The routes are tested on a real server: its demo route holds a loop for as long as the test wants.
+
+package admin
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"tafe/app"
+	"tafe/loop"
+	"tafe/loop/watchdog"
+)
+
+// patience bounds what a test waits for before it fails: long, because a slow machine is no fault.
+const patience = 30 * time.Second
+
+// gnet starts a pool of workers when it is linked in, and keeps it.
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m,
+		goleak.IgnoreAnyFunction("github.com/panjf2000/ants/v2.(*poolCommon).purgeStaleWorkers"),
+		goleak.IgnoreAnyFunction("github.com/panjf2000/ants/v2.(*poolCommon).ticktock"),
+		goleak.IgnoreTopFunction("github.com/panjf2000/ants/v2.(*goWorker).run.func1"))
+}
+
+// rig is a server with one loop, watched and shown.
+type rig struct {
+	t       *testing.T
+	server  *app.Server
+	admin   *Listener
+	client  *http.Client
+	release func() // lets /hold go on, now and from then on
+}
+
+func newRig(t *testing.T, upstreams func() []Upstream) *rig {
+	t.Helper()
+	quiet := slog.New(slog.NewTextHandler(io.Discard, nil))
+	held := make(chan struct{})
+	r := &rig{t: t, client: &http.Client{Timeout: patience, Transport: &http.Transport{}}, release: sync.OnceFunc(func() { close(held) })}
+	a := app.New(app.Options{Log: quiet})
+	a.Get("/plaintext", func(c *app.Context) error { return c.String(200, "Hello, World!") })
+	a.Get("/hold/{what}", func(c *app.Context) error {
+		waitBadly(held)
+		return c.NoContent(204)
+	})
+	dog := watchdog.New(watchdog.Config{Log: quiet})
+	meter := &Meter{}
+	budget := 10 * time.Millisecond
+	var err error
+	r.server, err = app.Listen(a, app.ServerConfig{Addr: "127.0.0.1:0", Loops: 1, Limits: loop.Limits{SliceBudget: budget}, Observe: meter.Observe(dog.Observe)})
+	require.NoError(t, err)
+	dog.Start()
+	r.admin, err = Listen("127.0.0.1:0")
+	require.NoError(t, err)
+	r.admin.Serve(Config{Server: r.server, Watchdog: dog, Meter: meter, Budget: budget, Upstreams: upstreams, Log: quiet})
+	t.Cleanup(func() {
+		r.release()
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		select {
+		case <-r.server.Done():
+		default:
+			require.NoError(t, r.server.Stop(ctx))
+		}
+		dog.Stop()
+		require.NoError(t, r.admin.Close())
+		r.client.CloseIdleConnections()
+	})
+	return r
+}
+
+// waitBadly holds the loop: a handler has to wait through its Context.
+//
+//go:noinline
+func waitBadly(held <-chan struct{}) { <-held }
+
+// get asks the admin listener.
+func (r *rig) get(target string) (int, http.Header, string) {
+	r.t.Helper()
+	return r.fetch("http://" + r.admin.Addr().String() + target)
+}
+
+func (r *rig) fetch(url string) (int, http.Header, string) {
+	r.t.Helper()
+	response, err := r.client.Get(url)
+	require.NoError(r.t, err)
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	require.NoError(r.t, err)
+	return response.StatusCode, response.Header, string(body)
+}
+
+// request asks the server itself.
+func (r *rig) request(target string) int {
+	r.t.Helper()
+	status, _, _ := r.fetch("http://" + r.server.Addr().String() + target)
+	return status
+}
+
+// hold has the only loop held, and returns what waits for the answer after release.
+func (r *rig) hold(what string) (answered func()) {
+	r.t.Helper()
+	status := make(chan int, 1)
+	go func() {
+		response, err := r.client.Get("http://" + r.server.Addr().String() + "/hold/" + what)
+		if err != nil {
+			status <- 0
+			return
+		}
+		_ = response.Body.Close()
+		status <- response.StatusCode
+	}()
+	r.await("the loop is held", func() bool { return r.overruns()[0].Route == "/hold/{what}" })
+	return func() { require.Equal(r.t, 204, <-status) }
+}
+
+func (r *rig) overruns() []watchdog.Overrun {
+	r.t.Helper()
+	_, header, body := r.get("/overruns")
+	require.Equal(r.t, "application/json", header.Get("Content-Type"))
+	var all []watchdog.Overrun
+	require.NoError(r.t, json.Unmarshal([]byte(body), &all), body)
+	return append(all, watchdog.Overrun{}) // so that there is a first
+}
+
+// await returns when met does.
+func (r *rig) await(what string, met func() bool) {
+	r.t.Helper()
+	for end := time.Now().Add(patience); !met(); time.Sleep(5 * time.Millisecond) {
+		require.True(r.t, time.Now().Before(end), "waited in vain: %s", what)
+	}
+}
+
+func TestRoutes(t *testing.T) {
+	r := newRig(t, nil)
+	for _, c := range []struct {
+		target string
+		status int
+		want   string
+		why    string
+	}{
+		{"/healthz", 200, "ok", "alive"},
+		{"/readyz", 200, "ok", "ready"},
+		{"/loops", 200, `"loop":0`, "a loop"},
+		{"/overruns", 200, "[]", "no overrun is an empty list, not null"},
+		{"/overruns?n=0", 400, "whole number", "none of them"},
+		{"/overruns?n=1x", 400, "whole number", "trailing bytes"},
+		{"/metrics", 200, "tafe_watchdog_enabled 1", "metrics"},
+		{"/debug/pprof/", 200, "goroutine", "profiles"},
+		{"/debug/pprof/goroutine?debug=1", 200, "goroutine profile", "each of them"},
+		{"/other", 404, "", "nothing else"},
+	} {
+		status, header, body := r.get(c.target)
+		require.Equal(t, c.status, status, c.why)
+		require.Contains(t, body, c.want, c.why)
+		require.Equal(t, "no-store", header.Get("Cache-Control"), c.target)
+		require.Contains(t, header.Get("Content-Security-Policy"), "default-src 'none'", c.target)
+	}
+}
+
+func TestAnswersWhileTheOnlyLoopIsHeld(t *testing.T) {
+	r := newRig(t, nil)
+	require.Equal(t, 200, r.request("/plaintext"))
+	r.get("/loops") // the loop tells of it before it is held
+	answered := r.hold("fast")
+	for _, target := range []string{"/healthz", "/readyz", "/metrics"} {
+		status, _, body := r.get(target)
+		require.Equal(t, 200, status, "%s: %s", target, body)
+	}
+	var states []LoopState
+	_, _, body := r.get("/loops")
+	require.NoError(t, json.Unmarshal([]byte(body), &states))
+	require.Len(t, states, 1)
+	require.Equal(t, "overrun", states[0].State)
+	require.Equal(t, "/hold/{what}", states[0].Route)
+	require.Equal(t, "/hold/fast", states[0].Path)
+	require.Greater(t, states[0].For, states[0].Budget)
+	_, _, body = r.get("/metrics")
+	require.Contains(t, body, `tafe_loop_stale{loop="0"} 1`)
+	require.Contains(t, body, `tafe_requests_total{method="GET",route="/plaintext",status="200"} 1`, "what it last told")
+	require.Contains(t, body, "tafe_overruns_active 1")
+
+	r.release()
+	answered()
+	r.await("the overrun is closed", func() bool { return r.overruns()[0].Final })
+	o := r.overruns()[0]
+	require.True(t, o.Blamed)
+	require.Contains(t, o.Culprit.Func, "waitBadly")
+	_, _, body = r.get("/metrics")
+	require.Contains(t, body, `tafe_loop_stale{loop="0"} 0`)
+	require.Contains(t, body, `tafe_overruns_total{verdict="channel"} 1`)
+	require.Contains(t, body, `tafe_route_overruns_total{route="/hold/{what}"} 1`)
+	require.Contains(t, body, `tafe_requests_total{method="GET",route="/hold/{what}",status="204"} 1`)
+	require.True(t, strings.Contains(body, "tafe_overruns_active 0"))
+}
+
+func TestNotReadyWhileDraining(t *testing.T) {
+	r := newRig(t, nil)
+	answered := r.hold("drain")
+	drained := make(chan error, 1)
+	go func() { drained <- r.server.Drain(context.Background()) }()
+	r.await("readyz says so", func() bool {
+		status, _, body := r.get("/readyz")
+		return status == 503 && body == "draining\n"
+	})
+	status, _, _ := r.get("/healthz")
+	require.Equal(t, 200, status, "draining is not ill")
+	r.release()
+	answered()
+	require.NoError(t, <-drained)
+}

@@ -1,0 +1,40 @@
+package admin
+
+// The two questions of a load balancer: does every loop turn, and are new requests welcome?
+
+import (
+	"fmt"
+	"net/http"
+	"time"
+)
+
+// turnMax is for how long a loop may be silent before it counts as stuck.
+const turnMax = 5 * time.Second
+
+// stuck names the loops that have not turned for turnMax.
+func (s *survey) stuck() (numbers []int) {
+	now := s.clock()
+	last, _ := s.results()
+	for i, t := range last {
+		if now.Sub(t.at) > turnMax {
+			numbers = append(numbers, i)
+		}
+	}
+	return numbers
+}
+
+func (d *desk) healthz(w http.ResponseWriter, _ *http.Request) {
+	if stuck := d.survey.stuck(); len(stuck) > 0 {
+		http.Error(w, fmt.Sprintf("loops %v have not turned for %v", stuck, turnMax), http.StatusServiceUnavailable)
+		return
+	}
+	fmt.Fprintln(w, "ok")
+}
+
+func (d *desk) readyz(w http.ResponseWriter, _ *http.Request) {
+	if d.config.Server.Draining() {
+		http.Error(w, "draining", http.StatusServiceUnavailable)
+		return
+	}
+	fmt.Fprintln(w, "ok")
+}

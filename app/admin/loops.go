@@ -1,0 +1,85 @@
+package admin
+
+// /loops: what each loop is doing at this moment, read from its slice record, which needs no answer of the loop.
+
+import (
+	"encoding/json"
+	"net/http"
+	"time"
+
+	"tafe/loop"
+	"tafe/loop/watchdog"
+)
+
+// LoopState is one loop in /loops. Times are in milliseconds.
+type LoopState struct {
+	Loop    int             `json:"loop"`
+	State   string          `json:"state"` // waiting, busy or overrun
+	For     watchdog.Millis `json:"for_ms,omitempty"`
+	Route   string          `json:"route,omitempty"` // of the task that runs
+	Method  string          `json:"method,omitempty"`
+	Path    string          `json:"path,omitempty"`
+	Task    uint64          `json:"task,omitempty"`
+	Outside bool            `json:"outside,omitempty"` // a callback runs, no task
+	Budget  watchdog.Millis `json:"budget_ms"`
+	Age     watchdog.Millis `json:"age_ms"` // of what follows
+	Conns   int             `json:"conns"`
+	Tasks   int             `json:"tasks"`
+	Queued  int             `json:"queued"`
+	Timers  int             `json:"timers"`
+	Slices  uint64          `json:"slices"`
+	In      uint64          `json:"bytes_in"`
+	Out     uint64          `json:"bytes_out"`
+}
+
+// look reads what a loop is running.
+func look(l *loop.Loop, budget time.Duration) (s LoopState) {
+	s.Loop, s.State, s.Budget = l.ID(), "waiting", watchdog.Millis(budget)
+	slice := l.Slice()
+	since, task, ok := slice.Load()
+	if ok {
+		what := task.Description()
+		s.State, s.Budget = "busy", watchdog.Millis(task.Budget())
+		s.Task, s.Route, s.Method, s.Path = what.TaskID, what.Route, what.Method, what.Path
+		if again, _, still := slice.Load(); !still || again != since {
+			return LoopState{Loop: s.Loop, State: "busy", Budget: watchdog.Millis(budget)} // it has moved on: another task runs, or none
+		}
+	} else if since, ok = slice.Outside(); ok {
+		s.State, s.Outside = "busy", true
+	}
+	if ok {
+		s.For = watchdog.Millis(max(l.Clock()-since, 0))
+		if s.For >= s.Budget && s.Budget > 0 {
+			s.State = "overrun"
+		}
+	}
+	return s
+}
+
+// states looks at every loop.
+func (d *desk) states() []LoopState {
+	last, _ := d.survey.results()
+	now := d.clock()
+	states := make([]LoopState, len(last))
+	for i, l := range d.config.Server.Engine().Loops() {
+		s := look(l, d.config.Budget)
+		t := &last[i]
+		s.Age = watchdog.Millis(now.Sub(t.at))
+		s.Conns, s.Tasks, s.Queued, s.Timers = t.stats.Conns, t.stats.TasksAlive, t.stats.Queued, t.stats.Timers
+		s.Slices, s.In, s.Out = t.stats.Slices, t.stats.BytesIn, t.stats.BytesOut
+		states[i] = s
+	}
+	return states
+}
+
+func (d *desk) loops(w http.ResponseWriter, r *http.Request) {
+	d.survey.refresh(r.Context())
+	answerJSON(w, d.states())
+}
+
+func answerJSON(w http.ResponseWriter, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false)
+	_ = e.Encode(v) // the client has left
+}

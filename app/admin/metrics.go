@@ -1,0 +1,239 @@
+package admin
+
+// /metrics: what the survey and the account know, as Prometheus series. Everything is counted elsewhere; a scrape only turns it
+// into text. The labels are bounded: loops, routes as registered, common methods, statuses, reasons and verdicts.
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"tafe/app"
+	"tafe/loop/watchdog"
+)
+
+// unmatched is the label of requests that no route took.
+const unmatched = "unmatched"
+
+// bounds are the buckets of the exported histograms: those of app.Histogram that it is exact for, where servers live.
+var bounds = func() (all []time.Duration) {
+	for decade := 10 * time.Microsecond; decade <= 10*time.Second; decade *= 10 {
+		all = append(all, decade, 2*decade, 5*decade)
+	}
+	return all
+}()
+
+// series are the descriptions of all series but the Go runtime's and the process's.
+type series struct {
+	all []*prometheus.Desc
+
+	requests, duration, queue, active, refusals, bodyBytes *prometheus.Desc
+
+	slices, lag, held, age, stale, queued, timers, tasks, tasksStarted, panics *prometheus.Desc
+	conns, opened, connsMax, refused, bytesIn, bytesOut                        *prometheus.Desc
+	draining, uptime                                                           *prometheus.Desc
+
+	watched, budget, overrunsActive, overruns, overrunTime, victims, victimTime *prometheus.Desc
+	routeOverruns, routeOverrunTime, routeVictimTime                            *prometheus.Desc
+
+	upstreamUp, upstreamConns, upstreamWaiting, upstreamRequests, upstreamFailures *prometheus.Desc
+}
+
+func newSeries() *series {
+	s := &series{}
+	of := func(name, help string, labels ...string) *prometheus.Desc {
+		d := prometheus.NewDesc("tafe_"+name, help, labels, nil)
+		s.all = append(s.all, d)
+		return d
+	}
+	s.requests = of("requests_total", "Answers of routes.", "route", "method", "status")
+	s.duration = of("request_duration_seconds", "From the arrival of a request's head to the end of its answer.", "route")
+	s.queue = of("request_queue_seconds", "What requests waited behind others of their connection.", "loop")
+	s.active = of("requests_active", "Requests whose handler has not ended.", "loop")
+	s.refusals = of("refusals_total", "Messages refused and answers broken off, by reason.", "reason")
+	s.bodyBytes = of("response_body_bytes_total", "Bytes of answers' bodies.")
+
+	s.slices = of("slice_duration_seconds", "Uninterrupted runs of tasks.", "loop")
+	s.lag = of("loop_lag_seconds", "From when a task could run to when its loop ran it.", "loop")
+	s.held = of("loop_held_seconds", "For how long the loop has been running what it runs now; 0 when it waits.", "loop")
+	s.age = of("loop_report_age_seconds", "Age of what the loop last told of itself.", "loop")
+	s.stale = of("loop_stale", "1 if the loop did not answer this scrape: its other series are old.", "loop")
+	s.queued = of("loop_queued_tasks", "Tasks that are ready to run.", "loop")
+	s.timers = of("loop_timers", "Timers that are armed.", "loop")
+	s.tasks = of("loop_tasks", "Tasks alive.", "loop")
+	s.tasksStarted = of("loop_tasks_started_total", "Tasks started.", "loop")
+	s.panics = of("loop_panics_total", "Tasks that ended by a panic.", "loop")
+	s.conns = of("connections", "Open connections.", "loop")
+	s.opened = of("connections_opened_total", "Connections opened.", "loop")
+	s.connsMax = of("connections_max", "The bound on accepted connections.")
+	s.refused = of("connections_refused_total", "Connections beyond the bound.")
+	s.bytesIn = of("received_bytes_total", "Bytes read from connections.", "loop")
+	s.bytesOut = of("sent_bytes_total", "Bytes written to connections.", "loop")
+	s.draining = of("draining", "1 while the server drains.")
+	s.uptime = of("uptime_seconds", "Since the admin listener started.")
+
+	s.watched = of("watchdog_enabled", "1 if the watchdog watches the loops.")
+	s.budget = of("slice_budget_seconds", "What a slice may take where its route does not say otherwise.")
+	s.overrunsActive = of("overruns_active", "Overruns that are going on.")
+	s.overruns = of("overruns_total", "Slices beyond their budget.", "verdict")
+	s.overrunTime = of("overrun_seconds_total", "Time that overruns held their loops.", "verdict")
+	s.victims = of("overrun_victims_total", "Tasks that overruns kept waiting.", "verdict")
+	s.victimTime = of("overrun_victim_seconds_total", "Time that tasks waited for overruns.", "verdict")
+	s.routeOverruns = of("route_overruns_total", "Overruns that the route's code is to blame for.", "route")
+	s.routeOverrunTime = of("route_overrun_seconds_total", "Time that those held their loops.", "route")
+	s.routeVictimTime = of("route_overrun_victim_seconds_total", "Time that other tasks waited for those.", "route")
+
+	s.upstreamUp = of("upstream_up", "1 if the upstream is thought healthy.", "upstream", "addr")
+	s.upstreamConns = of("upstream_connections", "Connections to the upstream.", "upstream", "addr")
+	s.upstreamWaiting = of("upstream_waiting_requests", "Requests that wait for a connection.", "upstream", "addr")
+	s.upstreamRequests = of("upstream_requests_total", "Requests to the upstream.", "upstream", "addr")
+	s.upstreamFailures = of("upstream_failures_total", "Requests to the upstream that failed.", "upstream", "addr")
+	return s
+}
+
+// collector is the desk as Prometheus sees it.
+type collector struct {
+	*series
+	desk *desk
+}
+
+func (d *desk) metrics() http.Handler {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collector{newSeries(), d}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4})
+}
+
+func (c collector) Describe(out chan<- *prometheus.Desc) {
+	for _, d := range c.all {
+		out <- d
+	}
+}
+
+// Collect asks the loops, briefly, and lists what is known.
+func (c collector) Collect(out chan<- prometheus.Metric) {
+	asked := c.desk.clock()
+	c.desk.step(context.Background())
+	e := emitter{out}
+	last, requests := c.desk.survey.results()
+	c.loopSeries(e, last, asked)
+	c.requestSeries(e, requests)
+	c.watchdogSeries(e)
+	if c.desk.config.Upstreams != nil {
+		c.upstreamSeries(e, c.desk.config.Upstreams())
+	}
+	e.gauge(c.draining, flag(c.desk.config.Server.Draining()))
+	e.gauge(c.uptime, asked.Sub(c.desk.started).Seconds())
+	e.gauge(c.budget, c.desk.config.Budget.Seconds())
+}
+
+func (c collector) loopSeries(e emitter, last []told, asked time.Time) {
+	loops := c.desk.config.Server.Engine().Loops()
+	for i := range last {
+		t, n := &last[i], strconv.Itoa(i)
+		e.gauge(c.held, time.Duration(look(loops[i], c.desk.config.Budget).For).Seconds(), n)
+		e.gauge(c.age, max(c.desk.clock().Sub(t.at), 0).Seconds(), n)
+		e.gauge(c.stale, flag(t.at.Before(asked)), n)
+		e.gauge(c.queued, float64(t.stats.Queued), n)
+		e.gauge(c.timers, float64(t.stats.Timers), n)
+		e.gauge(c.tasks, float64(t.stats.TasksAlive), n)
+		e.gauge(c.conns, float64(t.stats.Conns), n)
+		e.counter(c.tasksStarted, float64(t.stats.Tasks), n)
+		e.counter(c.panics, float64(t.stats.Panics), n)
+		e.counter(c.opened, float64(t.stats.Opened), n)
+		e.counter(c.bytesIn, float64(t.stats.BytesIn), n)
+		e.counter(c.bytesOut, float64(t.stats.BytesOut), n)
+		if c.desk.config.Meter != nil {
+			e.histogram(c.slices, &t.slices, n)
+			e.histogram(c.lag, &t.lags, n)
+		}
+	}
+}
+
+func (c collector) requestSeries(e emitter, stats app.Stats) {
+	for i := range stats.Loops {
+		n := strconv.Itoa(i)
+		e.histogram(c.queue, &stats.Loops[i].Queued, n)
+		e.gauge(c.active, float64(stats.Loops[i].Active), n)
+	}
+	for _, r := range routesOf(stats) {
+		e.histogram(c.duration, &r.duration, r.name)
+		for key, n := range r.answers {
+			e.counter(c.requests, float64(n), r.name, key.method, strconv.Itoa(key.status))
+		}
+	}
+	for reason, n := range stats.Reasons {
+		e.counter(c.refusals, float64(n), reason)
+	}
+	e.counter(c.bodyBytes, float64(stats.BytesBody))
+	e.gauge(c.connsMax, float64(stats.ConnMax))
+	e.counter(c.refused, float64(stats.Refused))
+}
+
+func (c collector) watchdogSeries(e emitter) {
+	e.gauge(c.watched, flag(c.desk.config.Watchdog != nil))
+	a := c.desk.account
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	e.gauge(c.overrunsActive, float64(a.live))
+	for verdict, t := range a.verdicts {
+		e.counter(c.overruns, float64(t.Overruns), string(verdict))
+		e.counter(c.overrunTime, seconds(t.Held), string(verdict))
+		e.counter(c.victims, float64(t.Victims), string(verdict))
+		e.counter(c.victimTime, seconds(t.Cost), string(verdict))
+	}
+	for route, t := range a.routes {
+		e.counter(c.routeOverruns, float64(t.Overruns), route)
+		e.counter(c.routeOverrunTime, seconds(t.Held), route)
+		e.counter(c.routeVictimTime, seconds(t.Cost), route)
+	}
+}
+
+func (c collector) upstreamSeries(e emitter, upstreams []Upstream) {
+	type address struct{ name, addr string }
+	seen := map[address]bool{}
+	for _, u := range upstreams {
+		if key := (address{u.Name, u.Addr}); seen[key] {
+			continue // listed twice: a series is there once
+		} else {
+			seen[key] = true
+		}
+		e.gauge(c.upstreamUp, flag(u.Up), u.Name, u.Addr)
+		e.gauge(c.upstreamConns, float64(u.Conns), u.Name, u.Addr)
+		e.gauge(c.upstreamWaiting, float64(u.Waiting), u.Name, u.Addr)
+		e.counter(c.upstreamRequests, float64(u.Requests), u.Name, u.Addr)
+		e.counter(c.upstreamFailures, float64(u.Failures), u.Name, u.Addr)
+	}
+}
+
+func seconds(m watchdog.Millis) float64 { return time.Duration(m).Seconds() }
+
+func flag(yes bool) float64 {
+	if yes {
+		return 1
+	}
+	return 0
+}
+
+// emitter turns numbers into metrics.
+type emitter struct{ out chan<- prometheus.Metric }
+
+func (e emitter) gauge(d *prometheus.Desc, v float64, labels ...string) {
+	e.out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+}
+
+func (e emitter) counter(d *prometheus.Desc, v float64, labels ...string) {
+	e.out <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, v, labels...)
+}
+
+func (e emitter) histogram(d *prometheus.Desc, h *app.Histogram, labels ...string) {
+	buckets := make(map[float64]uint64, len(bounds))
+	for _, bound := range bounds {
+		buckets[bound.Seconds()] = h.AtMost(bound)
+	}
+	e.out <- prometheus.MustNewConstHistogram(d, h.Count(), h.Sum.Seconds(), buckets, labels...)
+}

@@ -1,0 +1,65 @@
+package admin
+
+// Traffic: what the loops counted of each route, added up under the name that logs and metrics show.
+
+import (
+	"slices"
+	"strings"
+
+	"tafe/app"
+)
+
+type answerKey struct {
+	method string
+	status int
+}
+
+// routeTraffic is one route's on all loops.
+type routeTraffic struct {
+	name     string
+	answers  map[answerKey]uint64
+	duration app.Histogram
+}
+
+// count is the number of answers, and of those with a status of 500 or more.
+func (r *routeTraffic) count() (all, failed uint64) {
+	for key, n := range r.answers {
+		all += n
+		if key.status >= 500 {
+			failed += n
+		}
+	}
+	return all, failed
+}
+
+// routesOf adds up, by name. There are no more names than routesMax, and two: what is left is under otherRoute.
+func routesOf(stats app.Stats) []*routeTraffic {
+	byName := map[string]*routeTraffic{}
+	for i := range stats.Loops {
+		for j := range stats.Loops[i].Routes {
+			s := &stats.Loops[i].Routes[j]
+			name := unmatched
+			if s.Route != nil {
+				name = s.Route.Name
+			}
+			if byName[name] == nil && len(byName) > routesMax {
+				name = otherRoute
+			}
+			r := byName[name]
+			if r == nil {
+				r = &routeTraffic{name: name, answers: map[answerKey]uint64{}}
+				byName[name] = r
+			}
+			r.duration.Add(&s.Duration)
+			for _, a := range s.Answers {
+				r.answers[answerKey{a.Method, a.Status}] += a.Count
+			}
+		}
+	}
+	all := make([]*routeTraffic, 0, len(byName))
+	for _, r := range byName {
+		all = append(all, r)
+	}
+	slices.SortFunc(all, func(a, b *routeTraffic) int { return strings.Compare(a.name, b.name) })
+	return all
+}
