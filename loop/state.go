@@ -51,7 +51,12 @@ func StatesKnown() bool { return learned().known }
 
 // State is what the task's goroutine is doing at this moment, or StateUnknown.
 // Any goroutine, while the task runs its slice; a few ns.
-func (t *Task) State() string { return learned().of(t.g) }
+func (t *Task) State() string {
+	if t.gid.Load() == 0 {
+		return StateUnknown
+	}
+	return learned().of(t.g)
+}
 
 // State is Task.State of the task that the loop runs, or else of the loop's own
 // goroutine. Any goroutine.

@@ -60,7 +60,7 @@ const (
 type Task struct {
 	loop   *Loop
 	g      unsafe.Pointer
-	gid    uint64
+	gid    atomic.Uint64 // set after g, once
 	next   func() (struct{}, bool)
 	stop   func()
 	yield  func(struct{}) bool
@@ -143,7 +143,7 @@ func (l *Loop) take(r Runner) (*Task, error) {
 // coroutine runs one Runner after the other; between them the task is idle.
 func (t *Task) coroutine(yield func(struct{}) bool) {
 	atomic.StorePointer(&t.g, getg()) // Current may look from another loop
-	t.gid = goroutineID()
+	t.gid.Store(goroutineID())
 	t.yield = yield
 	for {
 		t.run()

@@ -39,7 +39,7 @@ func threadOf(g unsafe.Pointer) int {
 // that the loop runs and that has no thread is waiting inside the Go runtime,
 // or has been preempted. Any goroutine, while the task runs its slice.
 func (t *Task) Thread() int {
-	if !threadWords {
+	if !threadWords || t.gid.Load() == 0 {
 		return 0
 	}
 	return threadOf(t.g)
@@ -52,7 +52,7 @@ func (l *Loop) Thread() int {
 		return 0
 	}
 	if _, t, ok := l.slice.Load(); ok {
-		return threadOf(t.g)
+		return t.Thread()
 	}
 	return threadOf(l.g)
 }
@@ -62,7 +62,7 @@ func ThreadsKnown() bool { return threadWords }
 
 // GoroutineID is the number of the task's goroutine in stack dumps; a later
 // task may have the same. Any goroutine, while the task runs its slice.
-func (t *Task) GoroutineID() uint64 { return t.gid }
+func (t *Task) GoroutineID() uint64 { return t.gid.Load() }
 
 // GoroutineID is the number of the loop's own goroutine in stack dumps, 0
 // before its first turn. Any goroutine.
