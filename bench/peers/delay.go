@@ -14,15 +14,14 @@ import (
 )
 
 // delay is the backend that every server's /work calls, and the upstream that proxies ask: it answers each request a
-// fixed time after it came, GET /1k and GET /1m with that many bytes, anything else with two. One epoll loop with a timer
-// of nanosecond resolution; the delay is the same for all, so the queue of answers that wait is in order by itself.
+// fixed time after it came, GET /1k and GET /1m with that many bytes, anything else with two; GET /slow after slowWait,
+// as a bidder that misses every deadline. One epoll loop with a timer of nanosecond resolution; each queue has one delay,
+// so the answers that wait in it are in order by themselves.
 type delay struct {
 	poller   *epoll.Poller
 	listener int
-	wait     time.Duration
 	base     time.Time
-	waiting  []pending // oldest first
-	first    int
+	queues   [2]queue // the usual ones, and the slow ones
 	callers  map[int]*caller
 	buf      []byte
 }
@@ -40,6 +39,16 @@ type pending struct {
 	to     *caller
 	answer []byte
 }
+
+// queue holds the answers that wait for the same time.
+type queue struct {
+	wait    time.Duration
+	waiting []pending // oldest first
+	first   int
+}
+
+// slowWait is longer than any deadline that a scenario sets.
+const slowWait = 200 * time.Millisecond
 
 const listenerToken = -1
 
@@ -71,7 +80,8 @@ func serveDelay(o options) error {
 	}
 	runtime.LockOSThread()
 	_ = unix.Prctl(unix.PR_SET_TIMERSLACK, 1, 0, 0, 0)
-	d := &delay{wait: time.Duration(o.Millis) * time.Millisecond, base: time.Now(), callers: map[int]*caller{}, buf: make([]byte, 64<<10)}
+	d := &delay{base: time.Now(), callers: map[int]*caller{}, buf: make([]byte, 64<<10)}
+	d.queues[0].wait, d.queues[1].wait = time.Duration(o.Millis)*time.Millisecond, slowWait
 	if d.poller, err = epoll.New(1024); err != nil {
 		return err
 	}
@@ -99,10 +109,17 @@ func serveDelay(o options) error {
 
 // timeout is the time until the oldest answer is due; negative, without limit, when none waits.
 func (d *delay) timeout() time.Duration {
-	if d.first == len(d.waiting) {
-		return -1
+	timeout := time.Duration(-1)
+	for i := range d.queues {
+		q := &d.queues[i]
+		if q.first < len(q.waiting) {
+			t := max(0, q.waiting[q.first].at-time.Since(d.base))
+			if timeout < 0 || t < timeout {
+				timeout = t
+			}
+		}
 	}
-	return max(0, d.waiting[d.first].at-time.Since(d.base))
+	return timeout
 }
 
 func (d *delay) accept() {
@@ -144,35 +161,48 @@ func (d *delay) read(c *caller) {
 		c.partial = append(c.partial, b...)
 		b = c.partial
 	}
-	at := time.Since(d.base) + d.wait
+	now := time.Since(d.base)
 	for {
 		i := bytes.Index(b, []byte("\r\n\r\n"))
 		if i < 0 {
 			break
 		}
-		d.waiting = append(d.waiting, pending{at: at, to: c, answer: answerTo(b)})
+		q := &d.queues[0]
+		if bytes.HasPrefix(b, []byte("GET /slow ")) {
+			q = &d.queues[1]
+		}
+		q.waiting = append(q.waiting, pending{at: now + q.wait, to: c, answer: answerTo(b)})
 		b = b[i+4:]
 	}
 	c.partial = append(c.partial[:0], b...)
 }
 
+// answer sends what is due.
 func (d *delay) answer() {
 	now := time.Since(d.base)
-	for d.first < len(d.waiting) && d.waiting[d.first].at <= now {
-		p := d.waiting[d.first]
-		d.waiting[d.first] = pending{}
-		d.first++
-		if !p.to.gone {
-			d.write(p.to, p.answer)
+	for i := range d.queues {
+		q := &d.queues[i]
+		for q.first < len(q.waiting) && q.waiting[q.first].at <= now {
+			p := q.waiting[q.first]
+			q.waiting[q.first] = pending{}
+			q.first++
+			if !p.to.gone {
+				d.write(p.to, p.answer)
+			}
 		}
+		q.compact()
 	}
-	if d.first > 4096 && d.first*2 > len(d.waiting) {
-		n := copy(d.waiting, d.waiting[d.first:])
-		clear(d.waiting[n:])
-		d.waiting, d.first = d.waiting[:n], 0
-	}
-	if d.first == len(d.waiting) {
-		d.waiting, d.first = d.waiting[:0], 0
+}
+
+// compact gives the room of answered requests back.
+func (q *queue) compact() {
+	switch {
+	case q.first == len(q.waiting):
+		q.waiting, q.first = q.waiting[:0], 0
+	case q.first > 4096 && 2*q.first > len(q.waiting):
+		n := copy(q.waiting, q.waiting[q.first:])
+		clear(q.waiting[n:])
+		q.waiting, q.first = q.waiting[:n], 0
 	}
 }
 

@@ -2,6 +2,8 @@ package main
 
 import (
 	"encoding/json"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -42,6 +44,8 @@ func serveFastHTTP(o options) error {
 				finishFast(ctx, o.Rounds)
 			case "/hold":
 				finishFast(ctx, work.HoldMillis*o.Rounds)
+			case "/fan":
+				fanFast(ctx, client, o.Backend)
 			case "/sleep":
 				time.Sleep(work.SleepMax)
 				ctx.SetBodyString(work.Done)
@@ -59,6 +63,32 @@ func fetchFast(client *fasthttp.HostClient, url string) error {
 	defer fasthttp.ReleaseResponse(resp)
 	req.SetRequestURI(url)
 	return client.Do(req, resp)
+}
+
+// fanFast asks all bidders at once, each on a goroutine, under one deadline.
+func fanFast(ctx *fasthttp.RequestCtx, client *fasthttp.HostClient, backend string) {
+	urls, err := work.Fan(backend, string(ctx.QueryArgs().Peek("n")), string(ctx.QueryArgs().Peek("slow")))
+	if err != nil {
+		ctx.Error(err.Error(), fasthttp.StatusBadRequest)
+		return
+	}
+	deadline := time.Now().Add(work.FanDeadline)
+	var answered atomic.Int64
+	var all sync.WaitGroup
+	for _, url := range urls {
+		all.Go(func() {
+			req, resp := fasthttp.AcquireRequest(), fasthttp.AcquireResponse()
+			defer fasthttp.ReleaseRequest(req)
+			defer fasthttp.ReleaseResponse(resp)
+			req.SetRequestURI(url)
+			if client.DoDeadline(req, resp, deadline) == nil {
+				answered.Add(1)
+			}
+		})
+	}
+	all.Wait()
+	ctx.SetContentType("text/plain")
+	ctx.SetBodyString(work.FanDone(int(answered.Load()), len(urls)))
 }
 
 func finishFast(ctx *fasthttp.RequestCtx, rounds int) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -8,6 +9,7 @@ import (
 	"net/url"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"tafe/bench/peers/work"
@@ -45,9 +47,9 @@ func routes(o options, sized bool) http.Handler {
 		w.Header()["Content-Length"] = []string{strconv.Itoa(len(body))}
 		_, _ = w.Write(body)
 	})
-	mux.HandleFunc("/work", func(w http.ResponseWriter, _ *http.Request) {
+	mux.HandleFunc("/work", func(w http.ResponseWriter, r *http.Request) {
 		for range work.Calls {
-			if err := fetch(client, backend); err != nil {
+			if err := fetch(r.Context(), client, backend); err != nil {
 				http.Error(w, err.Error(), http.StatusBadGateway)
 				return
 			}
@@ -55,6 +57,7 @@ func routes(o options, sized bool) http.Handler {
 		finish(w, sized, o.Rounds)
 	})
 	mux.HandleFunc("/hold", func(w http.ResponseWriter, _ *http.Request) { finish(w, sized, work.HoldMillis*o.Rounds) })
+	mux.HandleFunc("/fan", func(w http.ResponseWriter, r *http.Request) { fan(w, r, client, sized, o.Backend) })
 	mux.HandleFunc("/sleep", func(w http.ResponseWriter, _ *http.Request) {
 		time.Sleep(work.SleepMax)
 		send(w, sized, "text/plain", []byte(work.Done))
@@ -63,14 +66,41 @@ func routes(o options, sized bool) http.Handler {
 }
 
 // fetch makes one backend call and reads its answer to the end, so that the connection is used again.
-func fetch(client *http.Client, url string) error {
-	resp, err := client.Get(url)
+func fetch(ctx context.Context, client *http.Client, url string) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return err
+	}
+	resp, err := client.Do(req)
 	if err != nil {
 		return err
 	}
 	defer resp.Body.Close()
 	_, err = io.Copy(io.Discard, resp.Body)
 	return err
+}
+
+// fan asks all bidders at once, each on a goroutine, under one deadline.
+func fan(w http.ResponseWriter, r *http.Request, client *http.Client, sized bool, backend string) {
+	query := r.URL.Query()
+	urls, err := work.Fan(backend, query.Get("n"), query.Get("slow"))
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), work.FanDeadline)
+	defer cancel()
+	var answered atomic.Int64
+	var all sync.WaitGroup
+	for _, bidder := range urls {
+		all.Go(func() {
+			if fetch(ctx, client, bidder) == nil {
+				answered.Add(1)
+			}
+		})
+	}
+	all.Wait()
+	send(w, sized, "text/plain", []byte(work.FanDone(int(answered.Load()), len(urls))))
 }
 
 // finish computes and answers; the result of the computation decides the status, so that no compiler leaves it out.

@@ -74,6 +74,17 @@ func tafeWork(s Setting, hold string) []string {
 		"--rounds", strconv.Itoa(s.Rounds), "--hold", hold}, s.Extra...)
 }
 
+// tafeFlags is the binary with other flags.
+func tafeFlags(name, about string, flags ...string) Peer {
+	p := tafeServe
+	p.Name, p.About = name, about
+	p.Command = func(s Setting) ([]string, []string, error) {
+		argv, env, err := tafeServe.Command(s)
+		return append(argv, flags...), env, err
+	}
+	return p
+}
+
 func tafePeer(name, about, hold string) Peer {
 	return Peer{
 		Name: name, About: about, Program: "bin/peer-tafe", Install: "make build", Version: tafeServe.Version,
@@ -96,6 +107,10 @@ var nethttp = Peer{
 var Peers = []Peer{
 	tafeServe,
 	tafePeer("tafe-yield", "as tafe, the computation calls YieldIfDue every millisecond", "yield"),
+	tafePeer("tafe-offload", "as tafe, the computation runs on the offload pool, one worker", "offload"),
+	tafeFlags("tafe-unwatched", "as tafe, watchdog off", "--watchdog", "off"),
+	tafeFlags("tafe-5ms", "as tafe, budget 5 ms", "--budget", "5ms"),
+	tafeFlags("tafe-1ms", "as tafe, budget 1 ms", "--budget", "1ms"),
 	{
 		Name: "climit", About: "the physical limit: epoll, read, count empty lines, write a fixed answer", Program: "bin/climit",
 		Install: "apt-get install gcc libc6-dev",

@@ -79,8 +79,25 @@ var All = number([]Scenario{
 	{
 		Number: 6, Name: "holders", Title: "The same, and one request in a hundred holds the CPU for 20 ms",
 		Question: "What do the other ninety-nine pay?",
-		Peers:    []string{"tafe", "tafe-yield", "nethttp", "fasthttp", "gevent", "apache"}, OfCapacity: []float64{0.3, 0.6},
+		Peers:    []string{"tafe", "tafe-yield", "tafe-offload", "nethttp", "fasthttp", "gevent", "apache"}, OfCapacity: []float64{0.3, 0.6},
 		Cases: []run.Case{waiting("64 concurrent", 64, get("work", "/work", doneBytes), holder())},
+	},
+	{
+		Number: 7, Name: "watchdog", Title: "The watchdog, on and off",
+		Question: "What does it cost to be watched, and to be watched closely?", Peers: []string{"tafe", "tafe-unwatched", "tafe-5ms", "tafe-1ms"},
+		Cases: []run.Case{
+			plain("short head", 64, 1, get("plaintext", "/plaintext", plaintextBytes)),
+			plain("412-byte browser head, pipelined 16 deep", 64, 16, browser()),
+		},
+	},
+	{
+		Number: 8, Name: "fan", Title: "Fan-out: bidders in parallel under a deadline of 50 ms",
+		Question: "What does it cost to ask many at once, and how late is the answer when one is too slow?",
+		Peers:    []string{"tafe", "nethttp", "fasthttp"}, OfCapacity: []float64{0.6},
+		Cases: []run.Case{
+			fan("3 bidders", 64, "/fan?n=3"), fan("10 bidders", 64, "/fan?n=10"), fan("30 bidders", 64, "/fan?n=30"),
+			fan("10 bidders, one too slow", 256, "/fan?n=10&slow=1"),
+		},
 	},
 	{
 		Number: 9, Name: "proxy", Title: "Reverse proxy to one upstream",
@@ -127,6 +144,11 @@ func waiting(name string, conns int, requests ...load.Request) run.Case {
 func overTLS(name string, mode load.TLSMode) run.Case {
 	request := get("plaintext", "/plaintext", plaintextBytes)
 	return run.Case{Name: name, Role: run.RoleTLS, TLS: mode, Plan: load.Plan{Conns: 16, Seed: seed, Requests: []load.Request{request}}}
+}
+
+// fan is answered in eight bytes: how many of how many bidders.
+func fan(name string, conns int, path string) run.Case {
+	return waiting(name, conns, get("fan", path, 8))
 }
 
 func static(name string, conns int, file string) run.Case {

@@ -1,7 +1,7 @@
-// Command peer-tafe serves the handlers of the seed experiment on tafe's packages: /work and /hold beside /plaintext, for
+// Command peer-tafe serves the handlers of the seed experiment on tafe's packages: /work, /hold and /fan beside /plaintext, for
 // the binary of the project has no such routes. It is set up as the binary is: one loop, and the client of app/client.
 //
-//	peer-tafe --listen 127.0.0.1:8080 --backend 127.0.0.1:9000 --rounds N --hold inline|yield
+//	peer-tafe --listen 127.0.0.1:8080 --backend 127.0.0.1:9000 --rounds N --hold inline|yield|offload
 package main
 
 import (
@@ -18,38 +18,46 @@ import (
 
 // handlers are the routes with what they share. All of it may be used from any loop.
 type handlers struct {
-	client *client.Client
-	url    string
-	rounds int
+	client  *client.Client
+	backend string
+	url     string
+	rounds  int
+	pool    *loop.Pool
 }
+
+// The pool has as many workers as the server has cores: more would only share them.
+const (
+	offloadWorkers = 1
+	offloadQueue   = 4096
+)
 
 func main() {
 	listen := flag.String("listen", "127.0.0.1:8080", "address to serve")
 	backend := flag.String("backend", "127.0.0.1:9000", "address of the delay backend")
 	rounds := flag.Int("rounds", 0, "rounds of computation that make a millisecond; 0 measures")
-	hold := flag.String("hold", "inline", "how /hold computes: inline, or yield")
+	hold := flag.String("hold", "inline", "how /hold computes: inline, yield or offload")
 	flag.Parse()
 	if *rounds == 0 {
 		*rounds = work.RoundsPerMilli()
 	}
-	var dialer loop.Dialer
-	backends := client.New(client.Options{Dial: dialer.DialContext, ConnsPerHostMax: 4096, IdlePerHostMax: 4096})
-	h := &handlers{client: backends, url: "http://" + *backend + "/delay", rounds: *rounds}
-	holds := map[string]app.Handler{"inline": h.hold, "yield": h.holdYielding}
+	h := &handlers{
+		client:  client.New(client.Options{ConnsPerHostMax: 4096, IdlePerHostMax: 4096}),
+		backend: *backend, url: "http://" + *backend + "/delay", rounds: *rounds, pool: loop.NewPool(offloadWorkers, offloadQueue),
+	}
+	holds := map[string]app.Handler{"inline": h.hold, "yield": h.holdYielding, "offload": h.holdOffloaded}
 	if holds[*hold] == nil {
-		fmt.Fprintf(os.Stderr, "peer-tafe: --hold %s is none of inline, yield\n", *hold)
+		fmt.Fprintf(os.Stderr, "peer-tafe: --hold %s is none of inline, yield, offload\n", *hold)
 		os.Exit(2)
 	}
 	a := app.New(app.Options{})
 	a.Get("/plaintext", func(c *app.Context) error { return c.String(http.StatusOK, work.Plaintext) })
 	a.Get("/work", h.work)
 	a.Get("/hold", holds[*hold])
-	server, err := app.Listen(a, app.ServerConfig{Addr: *listen, Loops: 1})
-	if err != nil {
+	a.Get("/fan", h.fan)
+	if _, err := app.Listen(a, app.ServerConfig{Addr: *listen, Loops: 1}); err != nil {
 		fmt.Fprintln(os.Stderr, "peer-tafe:", err)
 		os.Exit(1)
 	}
-	dialer.Bind(server.Engine())
 	select {} // until SIGTERM, at once
 }
 
@@ -81,6 +89,35 @@ func (h *handlers) holdYielding(c *app.Context) error {
 		}
 	}
 	return finish(c, x)
+}
+
+// holdOffloaded computes off the loop.
+func (h *handlers) holdOffloaded(c *app.Context) error {
+	x, err := loop.Offload(c.Task(), h.pool, func() (uint64, error) { return work.Burn(work.HoldMillis * h.rounds), nil })
+	if err != nil {
+		return err
+	}
+	return finish(c, x)
+}
+
+// fan asks all bidders at once, each in a task of its own, under one deadline.
+func (h *handlers) fan(c *app.Context) error {
+	urls, err := work.Fan(h.backend, c.Query("n"), c.Query("slow"))
+	if err != nil {
+		return app.Error(http.StatusBadRequest, err.Error())
+	}
+	g := c.Task().Group()
+	g.SetDeadline(work.FanDeadline)
+	for _, url := range urls {
+		if err := g.Go(func(t *loop.Task) error {
+			_, _, err := h.client.Get(t, nil, url, 1<<10)
+			return err
+		}); err != nil {
+			return err
+		}
+	}
+	answered, _ := g.Settle()
+	return c.String(http.StatusOK, work.FanDone(answered, len(urls)))
 }
 
 // finish answers; the result decides the status, so that no compiler leaves the computation out.

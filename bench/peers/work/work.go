@@ -5,7 +5,10 @@
 package work
 
 import (
+	"errors"
+	"fmt"
 	"math"
+	"strconv"
 	"time"
 )
 
@@ -25,6 +28,29 @@ const Done = "done"
 
 // Calls is how many backend calls GET /work makes, one after the other.
 const Calls = 3
+
+// FanDeadline is when GET /fan answers with what it has: it asks N bidders in parallel, of which ?slow=1 makes one too
+// slow.
+const FanDeadline = 50 * time.Millisecond
+
+// Fan reads the query of GET /fan and gives the bidders to ask, by the address of the delay backend.
+func Fan(backend, n, slow string) ([]string, error) {
+	count, err := strconv.Atoi(n)
+	if err != nil || count < 1 || count > 100 {
+		return nil, errors.New("n must be 1 to 100")
+	}
+	urls := make([]string, count)
+	for i := range urls {
+		urls[i] = "http://" + backend + "/delay"
+	}
+	if slow == "1" {
+		urls[0] = "http://" + backend + "/slow"
+	}
+	return urls, nil
+}
+
+// FanDone is the body of GET /fan: how many of the bidders answered in time, always eight bytes.
+func FanDone(answered, asked int) string { return fmt.Sprintf("%02d of %02d", answered, asked) }
 
 // SleepMax is how long GET /sleep waits before it answers: longer than any measurement of parked requests.
 const SleepMax = 30 * time.Second
