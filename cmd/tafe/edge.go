@@ -1,5 +1,6 @@
 // edge.go owns what runs behind the serve command: the demo's backends, the access log, the admin listener, the watchdog, the
-// server. Started in that order, ended in the reverse, and never by halves. It knows no flag and no signal.
+// server. Started in that order, ended in the reverse, and never by halves. It knows no signal; what a reload changes is in
+// reload.go.
 
 package main
 
@@ -14,6 +15,7 @@ import (
 	"tafe/app/admin"
 	"tafe/app/middleware"
 	"tafe/cmd/tafe/internal/backend"
+	"tafe/cmd/tafe/internal/config"
 	"tafe/loop"
 	"tafe/loop/watchdog"
 )
@@ -21,69 +23,109 @@ import (
 // stopTimeout is for loops to end what runs, once nothing is waited for any more.
 const stopTimeout = 10 * time.Second
 
-// recentMax is how many overruns can be listed: more than all loops together can have between two looks of the admin listener.
-const recentMax = 1024
-
 // edge is everything that serve runs. A nil field was not started.
 type edge struct {
-	config     serveConfig
-	log        *slog.Logger
-	backends   *backend.Set // what --store and --bidders do not name
-	bidding    *bidding
-	accessFile *logFile
-	accessLog  *middleware.AccessLog
-	admin      *admin.Listener
-	watchdog   *watchdog.Watchdog
-	server     *app.Server
+	flags     *serveFlags
+	settings  *config.Config // those that hold now
+	log       *slog.Logger
+	level     *slog.LevelVar // of log
+	backends  *backend.Set   // what --store and --bidders do not name
+	bidding   *bidding       // nil, like the backends, where a file takes the place of the demo
+	files     []*logFile
+	accessLog *middleware.AccessLog
+	admin     *admin.Listener
+	watchdog  *watchdog.Watchdog
+	server    *app.Server
 }
 
-// startEdge starts everything or nothing. Stdout takes the access log if the config says so.
-func startEdge(config serveConfig, log *slog.Logger, stdout io.Writer) (e *edge, err error) {
-	e = &edge{config: config, log: log}
+// start starts everything or nothing, as the flags, settings and log of e say. Stdout takes the logs that are told to go there.
+func (e *edge) start(stdout io.Writer) (err error) {
 	defer func() {
 		if err != nil {
 			_ = e.close()
 		}
 	}()
 	if err := e.startBackends(); err != nil {
-		return e, err
+		return err
 	}
-	options := app.Options{Log: log}
 	if err := e.startAccessLog(stdout); err != nil {
-		return e, err
-	}
-	if e.accessLog != nil {
-		options.AccessLog = e.accessLog.Record
+		return err
 	}
 	// The pages of the demo name the admin address: it has to be known, port 0 and all, before they are made.
-	e.admin, err = admin.Listen(config.admin)
+	c := e.settings
+	e.admin, err = admin.Listen(string(c.Admin.Listen))
 	if err != nil {
-		return e, listenError(config.admin, err)
+		return listenError(string(c.Admin.Listen), err)
 	}
-	a := demoApp(options, e.admin.Addr().String(), e.bidding)
-	var observe func(*loop.Loop) loop.Observer
-	if config.watchdog {
-		e.watchdog = watchdog.New(watchdog.Config{Log: log, RecentMax: recentMax})
-		observe = e.watchdog.Observe
+	a, err := e.makeApp()
+	if err != nil {
+		return err
+	}
+	observe, err := e.newWatchdog(stdout)
+	if err != nil {
+		return err
 	}
 	meter := &admin.Meter{}
 	e.server, err = app.Listen(a, app.ServerConfig{
-		Addr: config.listen, Loops: config.loops, Limits: loop.Limits{SliceBudget: config.budget}, Observe: meter.Observe(observe),
+		Addr: string(c.Server.Listen), Loops: c.Server.Loops, ConnMax: c.Limits.ConnMax, Shared: c.Server.Shared,
+		LockThreads: c.Server.LockThreads, Limits: c.LoopLimits(), Observe: meter.Observe(observe),
 	})
 	if err != nil {
-		return e, listenError(config.listen, err)
+		return listenError(string(c.Server.Listen), err)
 	}
 	if e.watchdog != nil {
 		e.watchdog.Start()
 	}
-	e.bidding.bind(e.server.Engine())
-	e.admin.Serve(admin.Config{Server: e.server, Watchdog: e.watchdog, Meter: meter, Budget: config.budget, Log: log})
-	return e, nil
+	if e.bidding != nil {
+		e.bidding.bind(e.server.Engine())
+	}
+	e.admin.Serve(admin.Config{
+		Server: e.server, Watchdog: e.watchdog, Meter: meter, Budget: time.Duration(c.Watchdog.Budget), Log: e.log,
+	})
+	return nil
+}
+
+// makeApp makes what is served: the routes of the file, or the demo.
+func (e *edge) makeApp() (*app.App, error) {
+	options := e.appOptions(e.settings)
+	if e.flags.file == "" {
+		return demoApp(options, e.admin.Addr().String(), e.bidding), nil
+	}
+	return e.settings.App(options)
+}
+
+func (e *edge) appOptions(c *config.Config) app.Options {
+	options := c.Options()
+	options.Log = e.log
+	if e.accessLog != nil {
+		options.AccessLog = e.accessLog.Record
+	}
+	return options
+}
+
+// newWatchdog makes the watchdog, unless it is off, and returns what the loops report to.
+func (e *edge) newWatchdog(stdout io.Writer) (observe func(*loop.Loop) loop.Observer, err error) {
+	c := &e.settings.Watchdog
+	if !c.Enabled {
+		return nil, nil
+	}
+	sink, err := e.openLog(c.File, stdout)
+	if err != nil {
+		return nil, err
+	}
+	e.watchdog = watchdog.New(watchdog.Config{
+		Log: e.log, Sink: sink, SinkMax: c.FileLinesPerSecondMax, ReportsMax: c.ReportsPerMinuteMax,
+		QuietMin: time.Duration(c.QuietMin), QuietMax: time.Duration(c.QuietMax), RecentMax: c.RecentMax, RecorderRuns: c.RecorderSlices,
+	})
+	return e.watchdog.Observe, nil
 }
 
 // startBackends starts what the config does not name, and prepares /bid to ask all of them.
 func (e *edge) startBackends() error {
-	store, addresses := e.config.store, e.config.bidders
+	if e.flags.file != "" {
+		return nil
+	}
+	store, addresses := e.flags.store, e.flags.bidders
 	if store == "" || len(addresses) == 0 {
 		config := backend.Config{Store: "127.0.0.1:0", Seed: 1, Delay: backend.Delay{Mean: 5 * time.Millisecond, Deviation: 2 * time.Millisecond}}
 		if len(addresses) == 0 {
@@ -107,37 +149,38 @@ func (e *edge) startBackends() error {
 			bidders = append(bidders, bidder{backend.BidderName(i), address})
 		}
 	}
-	e.bidding = newBidding(e.config.loops, store, bidders, e.log)
+	e.bidding = newBidding(e.settings.Server.Loops, store, bidders, e.log)
 	return nil
 }
 
-func (e *edge) startAccessLog(stdout io.Writer) (err error) {
-	w := stdout
-	switch e.config.accessLog {
+func (e *edge) startAccessLog(stdout io.Writer) error {
+	c := &e.settings.AccessLog
+	w, err := e.openLog(c.File, stdout)
+	if err != nil || w == nil {
+		return err
+	}
+	options := middleware.AccessLogOptions{BufferBytes: int(c.BufferBytes), FlushEvery: time.Duration(c.FlushEvery), Log: e.log}
+	if c.Format == "combined" {
+		options.Format = middleware.AccessLogCombined
+	}
+	e.accessLog = middleware.NewAccessLog(w, options)
+	return nil
+}
+
+// openLog opens what path names: a file, "-" for stdout, or "off", which is nil.
+func (e *edge) openLog(path config.Path, stdout io.Writer) (io.Writer, error) {
+	switch path {
 	case "off":
-		return nil
+		return nil, nil
 	case "-":
-	default:
-		if e.accessFile, err = openLogFile(e.config.accessLog); err != nil {
-			return err
-		}
-		w = e.accessFile
+		return stdout, nil
 	}
-	e.accessLog = middleware.NewAccessLog(w, middleware.AccessLogOptions{Log: e.log})
-	return nil
-}
-
-// hangup opens anew what may have been moved away.
-func (e *edge) hangup() {
-	if e.accessFile == nil {
-		e.log.Info("SIGHUP: no file to open anew")
-		return
+	file, err := openLogFile(string(path))
+	if err != nil {
+		return nil, err
 	}
-	if err := e.accessFile.reopen(); err != nil {
-		e.log.Error("SIGHUP: the access log goes on with the old file", "error", err)
-		return
-	}
-	e.log.Info("SIGHUP: access log opened anew", "file", e.config.accessLog)
+	e.files = append(e.files, file)
+	return file, nil
 }
 
 // close ends what runs, the server at once unless a drain has ended it.
@@ -155,8 +198,8 @@ func (e *edge) close() error {
 	if e.accessLog != nil {
 		errs = append(errs, e.accessLog.Close())
 	}
-	if e.accessFile != nil {
-		errs = append(errs, e.accessFile.Close())
+	for _, file := range e.files {
+		errs = append(errs, file.Close())
 	}
 	if e.bidding != nil {
 		e.bidding.close()

@@ -1,4 +1,4 @@
-// logfile.go owns the file of the access log: opened for appending, and opened anew on SIGHUP, after somebody has moved it away.
+// logfile.go owns the file of a log: opened for appending, and opened anew on SIGHUP, after somebody has moved it away.
 // It knows nothing of lines.
 
 package main

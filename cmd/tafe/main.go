@@ -31,7 +31,8 @@ type command struct {
 
 func commands() []command {
 	return []command{
-		{"serve", "run the server with its embedded demo", serve},
+		{"serve", "run the server, as a configuration file says or with its embedded demo", serve},
+		{"check", "tell what is wrong with a configuration file", check},
 		{"backend", "run the demo's backends alone: a memcached-protocol store and HTTP bidders", runBackend},
 		{"version", "print the version", printVersion},
 	}

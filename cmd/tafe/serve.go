@@ -1,11 +1,11 @@
-// serve.go owns the serve command: its flags, and what signals do. What is started, and in which order, is in edge.go.
+// serve.go owns the serve command: what it does in turn, and what signals do. Its flags are in flags.go; what is started, and
+// in which order, is in edge.go.
 
 package main
 
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"log/slog"
@@ -16,83 +16,20 @@ import (
 	"time"
 )
 
-// serveConfig is what the flags of serve say.
-type serveConfig struct {
-	listen, admin string
-	loops         int
-	logFormat     string
-	accessLog     string // a file, "-" or "off"
-	drainTimeout  time.Duration
-	watchdog      bool
-	budget        time.Duration // of a slice
-	store         string        // empty: the embedded one
-	bidders       []string      // empty: the embedded ones
-}
-
-func serveFlags(args []string, stdout io.Writer) (serveConfig, error) {
-	var c serveConfig
-	var bidders string
-	fs := flag.NewFlagSet("serve", flag.ContinueOnError)
-	fs.StringVar(&c.listen, "listen", "127.0.0.1:8080", "`address` to serve on")
-	fs.StringVar(&c.admin, "admin", "127.0.0.1:9180", "`address` of the admin listener")
-	fs.IntVar(&c.loops, "loops", runtime.GOMAXPROCS(0), "`number` of event loops")
-	watch := fs.String("watchdog", "on", "`on` or off: name the code that holds a loop")
-	fs.DurationVar(&c.budget, "budget", 10*time.Millisecond, "how long a handler may hold its loop before the watchdog reports it")
-	fs.StringVar(&c.logFormat, "log-format", "text", "`format` of the log on stderr: text or json")
-	fs.StringVar(&c.accessLog, "access-log", "off", "`file` for a JSON line per answer, - for stdout, or off; SIGHUP opens it anew")
-	fs.DurationVar(&c.drainTimeout, "drain-timeout", 30*time.Second, "how long requests in flight may go on after SIGTERM")
-	fs.StringVar(&c.store, "store", "", "`address` of a memcached-protocol store for /bid (default: embedded)")
-	fs.StringVar(&bidders, "bidders", "", "`addresses` of HTTP bidders for /bid, separated by commas (default: embedded)")
-	if err := parseFlags(fs, args, stdout); err != nil {
-		return c, err
-	}
-	for name, address := range map[string]string{"listen": c.listen, "admin": c.admin, "store": c.store} {
-		if address == "" && name == "store" {
-			continue
-		}
-		if err := checkAddress(address); err != nil {
-			return c, usagef("--%s: %v", name, err)
-		}
-	}
-	if bidders != "" {
-		var err error
-		if c.bidders, err = splitAddresses(bidders); err != nil {
-			return c, usagef("--bidders: %v", err)
-		}
-	}
-	c.watchdog = *watch == "on"
-	switch {
-	case *watch != "on" && *watch != "off":
-		return c, usagef("--watchdog %q is neither on nor off", *watch)
-	case c.budget < budgetMin:
-		return c, usagef("--budget %v is below %v", c.budget, budgetMin)
-	case c.loops < 1 || c.loops > loopsMax:
-		return c, usagef("--loops %d is not between 1 and %d", c.loops, loopsMax)
-	case c.drainTimeout < 0:
-		return c, usagef("--drain-timeout %v is negative", c.drainTimeout)
-	case c.accessLog == "":
-		return c, usagef("--access-log is empty: name a file, - or off")
-	case c.logFormat != "text" && c.logFormat != "json":
-		return c, usagef("--log-format %q is neither text nor json", c.logFormat)
-	}
-	return c, nil
-}
-
-// loopsMax keeps a slip of the finger from starting a million loops.
-const loopsMax = 1024
-
-// budgetMin is what the watchdog can still tell from its own lateness.
-const budgetMin = 100 * time.Microsecond
-
-func newLog(format string, w io.Writer) *slog.Logger {
+func newLog(format string, w io.Writer, level slog.Leveler) *slog.Logger {
+	options := &slog.HandlerOptions{Level: level}
 	if format == "json" {
-		return slog.New(slog.NewJSONHandler(w, nil))
+		return slog.New(slog.NewJSONHandler(w, options))
 	}
-	return slog.New(slog.NewTextHandler(w, nil))
+	return slog.New(slog.NewTextHandler(w, options))
 }
 
 func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	config, err := serveFlags(args, stdout)
+	flags, err := parseServeFlags(args, stdout)
+	if err != nil {
+		return err
+	}
+	settings, err := flags.settings()
 	if err != nil {
 		return err
 	}
@@ -102,12 +39,13 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	defer signal.Stop(signals)
 
 	// One P beyond the loops: with none to spare, whoever watches a stuck loop wakes when it is no longer stuck.
-	if runtime.GOMAXPROCS(0) < config.loops+1 {
-		runtime.GOMAXPROCS(config.loops + 1)
+	if runtime.GOMAXPROCS(0) < settings.Server.Loops+1 {
+		runtime.GOMAXPROCS(settings.Server.Loops + 1)
 	}
-	log := newLog(config.logFormat, stderr)
-	e, err := startEdge(config, log, stdout)
-	if err != nil {
+	e := &edge{flags: flags, settings: settings, level: new(slog.LevelVar)}
+	e.level.Set(settings.LogLevel())
+	e.log = newLog(settings.Log.Format, stderr, e.level)
+	if err := e.start(stdout); err != nil {
 		return err
 	}
 	fmt.Fprintf(stdout, "serving http://%s/, admin http://%s/\n", e.server.Addr(), e.admin.Addr())
@@ -135,9 +73,10 @@ func (e *edge) untilSignal(ctx context.Context, signals <-chan os.Signal) error 
 
 // drain ends the server without breaking what it has begun, until the timeout or a second signal.
 func (e *edge) drain(ctx context.Context, first os.Signal, signals <-chan os.Signal) error {
-	e.log.Info("draining", "signal", first.String(), "timeout", e.config.drainTimeout)
+	timeout := time.Duration(e.settings.Timeouts.Drain)
+	e.log.Info("draining", "signal", first.String(), "timeout", timeout)
 	began := time.Now()
-	ctx, cancel := context.WithTimeout(ctx, e.config.drainTimeout)
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	go func() {
 		for {
@@ -147,7 +86,7 @@ func (e *edge) drain(ctx context.Context, first os.Signal, signals <-chan os.Sig
 			case s := <-signals:
 				switch {
 				case s == syscall.SIGHUP:
-					e.hangup()
+					e.reopen() // and no more: what ends is not configured anew
 				case time.Since(began) > signalEcho:
 					e.log.Warn("drain cut short", "signal", s.String())
 					cancel()

@@ -1,0 +1,131 @@
+// flags.go owns the flags of serve, and how they and the configuration file become one: the file is the base, and what the
+// command line says holds over it, after a reload too.
+
+package main
+
+import (
+	"flag"
+	"io"
+	"runtime"
+	"slices"
+	"time"
+
+	"tafe/cmd/tafe/internal/config"
+)
+
+// serveFlags is what the command line of serve says.
+type serveFlags struct {
+	file          string // empty: the demo
+	listen, admin string
+	loops         int // given, or one for each CPU
+	logFormat     string
+	accessLog     string // a file, "-" or "off"
+	drainTimeout  time.Duration
+	watchdog      string        // on or off
+	budget        time.Duration // of a slice
+	store         string        // empty: the embedded one
+	bidders       []string      // empty: the embedded ones
+	given         []string      // names of the flags that were
+}
+
+func parseServeFlags(args []string, stdout io.Writer) (*serveFlags, error) {
+	f, d := &serveFlags{}, config.Default()
+	var bidders string
+	fs := flag.NewFlagSet("serve", flag.ContinueOnError)
+	fs.StringVar(&f.file, "config", "", "`file` to be configured by, in place of the demo; other flags hold over it; SIGHUP reads it anew")
+	fs.StringVar(&f.file, "c", "", "short for --config `file`")
+	fs.StringVar(&f.listen, "listen", string(d.Server.Listen), "`address` to serve on")
+	fs.StringVar(&f.admin, "admin", string(d.Admin.Listen), "`address` of the admin listener")
+	fs.IntVar(&f.loops, "loops", runtime.GOMAXPROCS(0), "`number` of event loops")
+	fs.StringVar(&f.watchdog, "watchdog", "on", "`on` or off: name the code that holds a loop")
+	fs.DurationVar(&f.budget, "budget", time.Duration(d.Watchdog.Budget), "how long a handler may hold its loop before the watchdog reports it")
+	fs.StringVar(&f.logFormat, "log-format", d.Log.Format, "`format` of the log on stderr: text or json")
+	fs.StringVar(&f.accessLog, "access-log", string(d.AccessLog.File), "`file` for a JSON line per answer, - for stdout, or off; SIGHUP opens it anew")
+	fs.DurationVar(&f.drainTimeout, "drain-timeout", time.Duration(d.Timeouts.Drain), "how long requests in flight may go on after SIGTERM")
+	fs.StringVar(&f.store, "store", "", "`address` of a memcached-protocol store for /bid (default: embedded)")
+	fs.StringVar(&bidders, "bidders", "", "`addresses` of HTTP bidders for /bid, separated by commas (default: embedded)")
+	if err := parseFlags(fs, args, stdout); err != nil {
+		return nil, err
+	}
+	fs.Visit(func(given *flag.Flag) { f.given = append(f.given, given.Name) })
+	if bidders != "" {
+		var err error
+		if f.bidders, err = splitAddresses(bidders); err != nil {
+			return nil, usagef("--bidders: %v", err)
+		}
+	}
+	return f, f.check()
+}
+
+// loopsMax keeps a slip of the finger from starting a million loops.
+const loopsMax = 1024
+
+// budgetMin is what the watchdog can still tell from its own lateness.
+const budgetMin = 100 * time.Microsecond
+
+func (f *serveFlags) check() error {
+	for _, address := range []struct{ name, value string }{{"listen", f.listen}, {"admin", f.admin}, {"store", f.store}} {
+		if address.value == "" && address.name == "store" {
+			continue
+		}
+		if err := checkAddress(address.value); err != nil {
+			return usagef("--%s: %v", address.name, err)
+		}
+	}
+	switch {
+	case f.file == "" && (f.has("config") || f.has("c")):
+		return usagef("--config is empty: name a file")
+	case f.file != "" && (f.has("store") || f.has("bidders")):
+		return usagef("--store and --bidders are the demo's, which --config replaces")
+	case f.watchdog != "on" && f.watchdog != "off":
+		return usagef("--watchdog %q is neither on nor off", f.watchdog)
+	case f.budget < budgetMin:
+		return usagef("--budget %v is below %v", f.budget, budgetMin)
+	case f.loops < 1 || f.loops > loopsMax:
+		return usagef("--loops %d is not between 1 and %d", f.loops, loopsMax)
+	case f.drainTimeout < 0:
+		return usagef("--drain-timeout %v is negative", f.drainTimeout)
+	case f.accessLog == "":
+		return usagef("--access-log is empty: name a file, - or off")
+	case f.logFormat != "text" && f.logFormat != "json":
+		return usagef("--log-format %q is neither text nor json", f.logFormat)
+	}
+	return nil
+}
+
+func (f *serveFlags) has(name string) bool { return slices.Contains(f.given, name) }
+
+// settings reads the file anew, and holds the flags over it.
+func (f *serveFlags) settings() (*config.Config, error) {
+	c := config.Default()
+	if f.file != "" {
+		var err error
+		if c, err = config.Load(f.file); err != nil {
+			return nil, err
+		}
+	}
+	for _, name := range f.given {
+		switch name {
+		case "listen":
+			c.Server.Listen = config.Address(f.listen)
+		case "admin":
+			c.Admin.Listen = config.Address(f.admin)
+		case "loops":
+			c.Server.Loops = f.loops
+		case "watchdog":
+			c.Watchdog.Enabled = f.watchdog == "on"
+		case "budget":
+			c.Watchdog.Budget = config.Duration(f.budget)
+		case "log-format":
+			c.Log.Format = f.logFormat
+		case "access-log":
+			c.AccessLog.File = config.Path(f.accessLog)
+		case "drain-timeout":
+			c.Timeouts.Drain = config.Duration(f.drainTimeout)
+		}
+	}
+	if c.Server.Loops == 0 {
+		c.Server.Loops = f.loops
+	}
+	return c, nil
+}

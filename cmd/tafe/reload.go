@@ -1,0 +1,68 @@
+// reload.go owns what SIGHUP does: log files are opened anew, and the configuration file is read anew and taken as a whole
+// or not at all. It knows no key.
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// swapTimeout is how long a reload waits for loops that are held. They take the new routes when they are free.
+const swapTimeout = time.Second
+
+// hangup acts on SIGHUP.
+func (e *edge) hangup() {
+	if len(e.files) == 0 && e.flags.file == "" {
+		e.log.Info("SIGHUP: no file to open anew, and no configuration file to read")
+		return
+	}
+	e.reopen()
+	if e.flags.file == "" {
+		return
+	}
+	if err := e.reload(); err != nil {
+		e.log.Error("SIGHUP: the configuration stays as it was", "file", e.flags.file, "reason", oneLine(err.Error()))
+		return
+	}
+	e.log.Info("SIGHUP: configuration reloaded", "file", e.flags.file, "routes", len(e.settings.Routes))
+}
+
+// reopen opens anew what may have been moved away.
+func (e *edge) reopen() {
+	for _, f := range e.files {
+		if err := f.reopen(); err != nil {
+			e.log.Error("SIGHUP: a log goes on with its old file", "error", err)
+			continue
+		}
+		e.log.Info("SIGHUP: log opened anew", "file", f.path)
+	}
+}
+
+// reload takes the file as it is now, from the next request of every connection on. With an error nothing has changed.
+func (e *edge) reload() error {
+	next, err := e.flags.settings()
+	if err != nil {
+		return err
+	}
+	if keys := e.settings.NeedRestart(next); len(keys) > 0 {
+		return fmt.Errorf("%s cannot change while the server runs: restart it, or set the old value", strings.Join(keys, ", "))
+	}
+	a, err := next.App(e.appOptions(next))
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), swapTimeout)
+	defer cancel()
+	if err := e.server.Swap(ctx, a); err != nil {
+		if ctx.Err() == nil {
+			return err
+		}
+		e.log.Warn("SIGHUP: a loop is held and serves as before until it is free", "error", err)
+	}
+	e.settings = next
+	e.level.Set(next.LogLevel())
+	return nil
+}
