@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"html/template"
 	"io"
+	"slices"
 	"strings"
 
 	"tafe/bench/run"
@@ -156,6 +157,12 @@ func behind(groups []Group) (lines []string) {
 	return lines
 }
 
+// FirstLine leaves out what a failed server printed after its first line; results.json has all of it.
+func FirstLine(s string) string {
+	line, _, _ := strings.Cut(s, "\n")
+	return line
+}
+
 // notes are what a reader must know before believing the figures.
 func (r *Results) notes() (notes []string) {
 	bound, disturbed := 0, 0
@@ -176,8 +183,12 @@ func (r *Results) notes() (notes []string) {
 	for _, a := range r.Absent {
 		notes = append(notes, "Left out: "+a)
 	}
+	var seen []string
 	for _, f := range r.Failures {
-		notes = append(notes, "Failed: "+f)
+		if line := FirstLine(f); !slices.Contains(seen, line) {
+			seen = append(seen, line)
+			notes = append(notes, "Failed: "+line)
+		}
 	}
 	return notes
 }

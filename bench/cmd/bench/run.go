@@ -85,10 +85,8 @@ func playWith(name string, args []string, set settings, show func(io.Writer, *re
 	if set.dir != "" {
 		fmt.Printf("\nThe report: %s\n", filepath.Join(s.dir(), "index.html"))
 	}
-	for _, f := range s.failures {
-		fmt.Fprintln(os.Stderr, "failed:", f)
-	}
 	if len(s.failures) > 0 {
+		fmt.Fprintln(os.Stderr, "the first failure:", s.failures[0])
 		return fmt.Errorf("%d of the rounds failed", len(s.failures))
 	}
 	return nil
