@@ -13,7 +13,9 @@
 //	loops.go     /loops
 //	account.go   overruns by verdict, by route and by place in the code
 //	metrics.go   /metrics
-//	history.go   the last minutes in steps: what the page draws
+//	traffic.go   requests by route
+//	history.go   the last minute in steps: what the page draws
+//	frame.go     all that the page shows at one moment
 //	events.go    the page's stream of server-sent events
 //	page.go      the page itself, from page/
 package admin
@@ -112,11 +114,13 @@ func (l *Listener) Close() error {
 
 // desk joins the parts behind the routes.
 type desk struct {
-	config  Config
-	clock   func() time.Time
-	started time.Time
-	survey  *survey
-	account *account
+	config   Config
+	clock    func() time.Time
+	started  time.Time
+	survey   *survey
+	account  *account
+	history  *history
+	audience audience
 }
 
 // stepPeriod is how often loops are asked and the page is told.
@@ -126,6 +130,7 @@ func newDesk(config Config, clock func() time.Time) *desk {
 	return &desk{
 		config: config, clock: clock, started: clock(),
 		survey: newSurvey(config.Server, config.Meter, clock), account: newAccount(),
+		history: newHistory(len(config.Server.Engine().Loops()), config.Budget),
 	}
 }
 
@@ -135,6 +140,9 @@ func (d *desk) run(ctx context.Context) {
 	defer ticker.Stop()
 	for {
 		d.step(ctx)
+		loops, requests := d.survey.results()
+		d.history.add(d.clock(), loops, requests, d.states())
+		d.audience.show(d.frame)
 		select {
 		case <-ctx.Done():
 			return
@@ -164,6 +172,11 @@ func (d *desk) routes() http.Handler {
 	mux.HandleFunc("GET /loops", d.loops)
 	mux.HandleFunc("GET /overruns", d.overruns)
 	mux.Handle("GET /metrics", d.metrics())
+	mux.HandleFunc("GET /events", d.events)
+	mux.HandleFunc("GET /{$}", page("index.html", "text/html; charset=utf-8"))
+	mux.HandleFunc("GET /page.css", page("page.css", "text/css; charset=utf-8"))
+	mux.HandleFunc("GET /page.js", page("page.js", "text/javascript; charset=utf-8"))
+	mux.HandleFunc("GET /icon.svg", page("icon.svg", "image/svg+xml"))
 	// GET and POST: what pprof's tools use.
 	mux.HandleFunc("/debug/pprof/", pprof.Index)
 	mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)

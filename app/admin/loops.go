@@ -11,6 +11,13 @@ import (
 	"tafe/loop/watchdog"
 )
 
+// What a loop does.
+const (
+	stateWaiting = "waiting"
+	stateBusy    = "busy"
+	stateOverrun = "overrun"
+)
+
 // LoopState is one loop in /loops. Times are in milliseconds.
 type LoopState struct {
 	Loop    int             `json:"loop"`
@@ -34,23 +41,23 @@ type LoopState struct {
 
 // look reads what a loop is running.
 func look(l *loop.Loop, budget time.Duration) (s LoopState) {
-	s.Loop, s.State, s.Budget = l.ID(), "waiting", watchdog.Millis(budget)
+	s.Loop, s.State, s.Budget = l.ID(), stateWaiting, watchdog.Millis(budget)
 	slice := l.Slice()
 	since, task, ok := slice.Load()
 	if ok {
 		what := task.Description()
-		s.State, s.Budget = "busy", watchdog.Millis(task.Budget())
+		s.State, s.Budget = stateBusy, watchdog.Millis(task.Budget())
 		s.Task, s.Route, s.Method, s.Path = what.TaskID, what.Route, what.Method, what.Path
 		if again, _, still := slice.Load(); !still || again != since {
-			return LoopState{Loop: s.Loop, State: "busy", Budget: watchdog.Millis(budget)} // it has moved on: another task runs, or none
+			return LoopState{Loop: s.Loop, State: stateBusy, Budget: watchdog.Millis(budget)} // it has moved on: another task runs, or none
 		}
 	} else if since, ok = slice.Outside(); ok {
-		s.State, s.Outside = "busy", true
+		s.State, s.Outside = stateBusy, true
 	}
 	if ok {
 		s.For = watchdog.Millis(max(l.Clock()-since, 0))
 		if s.For >= s.Budget && s.Budget > 0 {
-			s.State = "overrun"
+			s.State = stateOverrun
 		}
 	}
 	return s

@@ -3,10 +3,13 @@ package admin
 // Traffic: what the loops counted of each route, added up under the name that logs and metrics show.
 
 import (
+	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"tafe/app"
+	"tafe/loop/watchdog"
 )
 
 type answerKey struct {
@@ -30,6 +33,33 @@ func (r *routeTraffic) count() (all, failed uint64) {
 		}
 	}
 	return all, failed
+}
+
+// add adds another route's.
+func (r *routeTraffic) add(o *routeTraffic) {
+	r.duration.Add(&o.duration)
+	for key, n := range o.answers {
+		r.answers[key] += n
+	}
+}
+
+// since is what came after an earlier state; nil: there was none.
+func (r *routeTraffic) since(before *routeTraffic) *routeTraffic {
+	later := &routeTraffic{name: r.name, duration: r.duration, answers: maps.Clone(r.answers)}
+	if before != nil {
+		later.duration.Sub(&before.duration)
+		for key, n := range before.answers {
+			later.answers[key] -= n
+		}
+	}
+	return later
+}
+
+// row is the rate of answers and of failures a second, and two percentiles of the duration.
+func (r *routeTraffic) row(passed time.Duration) (rate, failures float64, p50, p99 watchdog.Millis) {
+	all, failed := r.count()
+	return float64(all) / passed.Seconds(), float64(failed) / passed.Seconds(),
+		watchdog.Millis(r.duration.Quantile(0.5)), watchdog.Millis(r.duration.Quantile(0.99))
 }
 
 // routesOf adds up, by name. There are no more names than routesMax, and two: what is left is under otherRoute.

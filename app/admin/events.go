@@ -1,0 +1,96 @@
+package admin
+
+// /events: a frame for every viewer at every step. A viewer that does not keep up misses frames; one that does not read at all
+// is dropped.
+
+import (
+	"encoding/json"
+	"net/http"
+	"sync"
+	"time"
+)
+
+const (
+	viewersMax   = 64
+	viewerPeriod = 10 * time.Second // that one write to a viewer may take
+)
+
+// audience is who watches. Any goroutine.
+type audience struct {
+	mu      sync.Mutex
+	viewers map[chan []byte]bool
+}
+
+// join returns where frames come, and false when there are too many viewers.
+func (a *audience) join() (chan []byte, bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if len(a.viewers) >= viewersMax {
+		return nil, false
+	}
+	frames := make(chan []byte, 1)
+	if a.viewers == nil {
+		a.viewers = map[chan []byte]bool{}
+	}
+	a.viewers[frames] = true
+	return frames, true
+}
+
+func (a *audience) leave(frames chan []byte) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.viewers, frames)
+}
+
+// show hands a frame to everybody who has read the last one. It is made only if anybody watches.
+func (a *audience) show(frame func() Frame) {
+	a.mu.Lock()
+	empty := len(a.viewers) == 0
+	a.mu.Unlock()
+	if empty {
+		return
+	}
+	message := encode(frame())
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for frames := range a.viewers {
+		select {
+		case frames <- message:
+		default:
+		}
+	}
+}
+
+// encode makes an event of a frame; JSON has no line breaks.
+func encode(f Frame) []byte {
+	b, err := json.Marshal(f)
+	if err != nil {
+		return []byte(": " + err.Error() + "\n\n")
+	}
+	return append(append([]byte("data: "), b...), "\n\n"...)
+}
+
+func (d *desk) events(w http.ResponseWriter, r *http.Request) {
+	frames, ok := d.audience.join()
+	if !ok {
+		http.Error(w, "too many viewers", http.StatusServiceUnavailable)
+		return
+	}
+	defer d.audience.leave(frames)
+	w.Header().Set("Content-Type", "text/event-stream")
+	control := http.NewResponseController(w)
+	message := append([]byte("retry: 1000\n"), encode(d.frame())...)
+	for {
+		if control.SetWriteDeadline(time.Now().Add(viewerPeriod)) != nil {
+			return
+		}
+		if _, err := w.Write(message); err != nil || control.Flush() != nil {
+			return
+		}
+		select {
+		case <-r.Context().Done():
+			return
+		case message = <-frames:
+		}
+	}
+}

@@ -1,0 +1,167 @@
+package admin
+
+// A frame is all that the page shows at one moment.
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"tafe/app"
+	"tafe/loop/watchdog"
+)
+
+const (
+	culpritsShown = 20
+	overrunsShown = 20
+	routesShown   = 50
+)
+
+// Frame is one message of /events. Durations are in milliseconds, rates per second over the last ten.
+type Frame struct {
+	At       time.Time       `json:"at"`
+	Uptime   float64         `json:"uptime_s"`
+	Status   string          `json:"status"` // ok, draining or stuck
+	Budget   watchdog.Millis `json:"budget_ms"`
+	Watchdog bool            `json:"watchdog"`
+
+	Rate     float64         `json:"rate"`
+	Failures float64         `json:"failures"` // answers of 500 and above, a second
+	P50      watchdog.Millis `json:"p50_ms"`
+	P99      watchdog.Millis `json:"p99_ms"`
+	P999     watchdog.Millis `json:"p999_ms"`
+	Lag50    watchdog.Millis `json:"lag_p50_ms"`
+	Lag99    watchdog.Millis `json:"lag_p99_ms"`
+	Conns    int             `json:"conns"`
+	ConnsMax int             `json:"conns_max"`
+	Active   int             `json:"active"`
+	Refused  uint64          `json:"refused"` // messages and connections, in all
+	In       float64         `json:"bytes_in"`
+	Out      float64         `json:"bytes_out"`
+	Rates    []float64       `json:"rates"` // of each step, oldest first
+
+	Lanes     []Lane     `json:"lanes"`
+	Culprits  []Culprit  `json:"culprits"`
+	Overruns  []Brief    `json:"overruns"` // newest first
+	Routes    []RouteRow `json:"routes"`
+	Upstreams []Upstream `json:"upstreams,omitempty"`
+}
+
+// Lane is a loop with its last minute.
+type Lane struct {
+	LoopState
+	Columns string `json:"columns"`
+}
+
+// Brief is an overrun without its evidence.
+type Brief struct {
+	ID      uint64           `json:"id"`
+	Final   bool             `json:"final"`
+	Loop    int              `json:"loop"`
+	Started time.Time        `json:"started"`
+	Held    watchdog.Millis  `json:"held_ms"`
+	Verdict watchdog.Verdict `json:"verdict"`
+	Blamed  bool             `json:"blamed"`
+	Method  string           `json:"method"`
+	Path    string           `json:"path"`
+	Key     string           `json:"key"`
+	Victims int              `json:"victims"`
+	Cost    watchdog.Millis  `json:"victim_ms"`
+}
+
+// RouteRow is one route over the last seconds.
+type RouteRow struct {
+	Route    string          `json:"route"`
+	Rate     float64         `json:"rate"`
+	Failures float64         `json:"failures"`
+	P50      watchdog.Millis `json:"p50_ms"`
+	P99      watchdog.Millis `json:"p99_ms"`
+	Total    uint64          `json:"total"`
+}
+
+// frame gathers one.
+func (d *desk) frame() Frame {
+	_, requests := d.survey.results()
+	states := d.states()
+	f := Frame{
+		At: d.clock(), Uptime: d.clock().Sub(d.started).Seconds(), Status: d.status(), Budget: watchdog.Millis(d.config.Budget),
+		Watchdog: d.config.Watchdog != nil, Conns: d.config.Server.Engine().Conns(), ConnsMax: requests.ConnMax, Active: requests.Active,
+		Refused: requests.Refused, Culprits: d.account.top(culpritsShown), Overruns: briefs(d.recent()),
+	}
+	for _, n := range requests.Reasons {
+		f.Refused += n
+	}
+	if d.config.Upstreams != nil {
+		f.Upstreams = d.config.Upstreams()
+	}
+	h := d.history
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	f.Rates = slices.Clone(h.rates)
+	for i, s := range states {
+		f.Lanes = append(f.Lanes, Lane{s, string(h.lanes[i])})
+	}
+	f.measure(h.window())
+	return f
+}
+
+func (d *desk) status() string {
+	switch {
+	case len(d.survey.stuck()) > 0:
+		return "stuck"
+	case d.config.Server.Draining():
+		return "draining"
+	}
+	return "ok"
+}
+
+// measure takes rates and percentiles of what happened between two moments.
+func (f *Frame) measure(from, to moment, passed time.Duration) {
+	f.Routes = []RouteRow{}
+	if passed <= 0 {
+		return
+	}
+	before := map[string]*routeTraffic{}
+	for _, r := range from.routes {
+		before[r.name] = r
+	}
+	all := to.total.since(&from.total)
+	f.Rate, f.Failures, f.P50, f.P99 = all.row(passed)
+	f.P999 = watchdog.Millis(all.duration.Quantile(0.999))
+	for _, r := range to.routes {
+		row := RouteRow{Route: r.name}
+		row.Rate, row.Failures, row.P50, row.P99 = r.since(before[r.name]).row(passed)
+		row.Total, _ = r.count()
+		f.Routes = append(f.Routes, row)
+	}
+	slices.SortStableFunc(f.Routes, func(a, b RouteRow) int { return compareRows(a, b) })
+	f.Routes = f.Routes[:min(len(f.Routes), routesShown)]
+	var lag app.Histogram
+	for i := range to.loops {
+		newer, older := &to.loops[i], &from.loops[i]
+		lag.Add(&newer.lags)
+		lag.Sub(&older.lags)
+		f.In += float64(newer.stats.BytesIn-older.stats.BytesIn) / passed.Seconds()
+		f.Out += float64(newer.stats.BytesOut-older.stats.BytesOut) / passed.Seconds()
+	}
+	f.Lag50, f.Lag99 = watchdog.Millis(lag.Quantile(0.5)), watchdog.Millis(lag.Quantile(0.99))
+}
+
+// compareRows puts the routes with the most requests first; names break ties, so that rows do not dance.
+func compareRows(a, b RouteRow) int {
+	switch {
+	case a.Total > b.Total:
+		return -1
+	case a.Total < b.Total:
+		return 1
+	}
+	return strings.Compare(a.Route, b.Route)
+}
+
+func briefs(recent []watchdog.Overrun) []Brief {
+	all := make([]Brief, 0, overrunsShown)
+	for _, o := range recent[:min(len(recent), overrunsShown)] {
+		all = append(all, Brief{o.ID, o.Final, o.Loop, o.Started, o.Held, o.Verdict, o.Blamed, o.Method, o.Path, o.Key, o.Victims.Count, o.Victims.Total})
+	}
+	return all
+}

@@ -1,0 +1,103 @@
+package admin
+
+// The history: the last minute in steps of half a second, for the page's lanes, and the last seconds in full, for its rates and
+// percentiles.
+
+import (
+	"sync"
+	"time"
+
+	"tafe/app"
+)
+
+const (
+	columnsMax = 120 // steps that a lane shows
+	windowMax  = 20  // steps that rates and percentiles are taken over
+)
+
+// Columns of a lane, one for each step: a digit is how many tenths of it the loop was busy.
+const (
+	columnNone    = '.' // nothing is known yet
+	columnOverrun = 'x' // a slice beyond the budget ran
+)
+
+// moment is what was known at the end of a step.
+type moment struct {
+	at     time.Time
+	loops  []told
+	routes []*routeTraffic
+	total  routeTraffic
+}
+
+type history struct {
+	mu      sync.Mutex
+	budget  time.Duration
+	moments []moment // of the window, oldest first
+	lanes   [][]byte // columns, oldest first
+	rates   []float64
+}
+
+func newHistory(loops int, budget time.Duration) *history {
+	h := &history{budget: budget, lanes: make([][]byte, loops)}
+	for i := range h.lanes {
+		for range columnsMax {
+			h.lanes[i] = append(h.lanes[i], columnNone)
+		}
+	}
+	h.rates = make([]float64, columnsMax)
+	return h
+}
+
+// add ends a step. states are what the loops are doing at this moment.
+func (h *history) add(at time.Time, loops []told, stats app.Stats, states []LoopState) {
+	m := moment{at: at, loops: loops, routes: routesOf(stats)}
+	m.total.answers = map[answerKey]uint64{}
+	for _, r := range m.routes {
+		m.total.add(r)
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if n := len(h.moments); n > 0 {
+		before := &h.moments[n-1]
+		for i := range h.lanes {
+			h.lanes[i] = append(h.lanes[i][1:], h.column(&before.loops[i], &loops[i], states[i].State))
+		}
+		rate := 0.0
+		if passed := at.Sub(before.at).Seconds(); passed > 0 {
+			rate = float64(m.total.duration.Count()-before.total.duration.Count()) / passed
+		}
+		h.rates = append(h.rates[1:], rate)
+	}
+	if len(h.moments) > windowMax {
+		h.moments = h.moments[1:]
+	}
+	h.moments = append(h.moments, m)
+}
+
+// column is what a loop did between two answers. One that has not answered is judged by what it is doing.
+func (h *history) column(before, now *told, state string) byte {
+	passed := now.at.Sub(before.at)
+	switch {
+	case state == stateOverrun:
+		return columnOverrun
+	case passed <= 0 && state == stateBusy:
+		return '9'
+	case passed <= 0:
+		return columnNone
+	}
+	slices := now.slices
+	slices.Sub(&before.slices)
+	if slices.Count() > slices.AtMost(h.budget) {
+		return columnOverrun
+	}
+	return '0' + byte(min(10*slices.Sum/passed, 9))
+}
+
+// window is the difference between the newest moment and the oldest one kept; passed is the time between them.
+func (h *history) window() (from, to moment, passed time.Duration) {
+	if len(h.moments) == 0 {
+		return moment{}, moment{}, 0
+	}
+	from, to = h.moments[0], h.moments[len(h.moments)-1]
+	return from, to, to.at.Sub(from.at)
+}
