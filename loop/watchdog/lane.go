@@ -34,6 +34,10 @@ type lane struct {
 	heldOutside atomic.Int64
 	own         instruments // for the loop's goroutine
 
+	// Heartbeats.
+	asked, gone atomic.Bool
+	turned      atomic.Int64 // sampler's clock, ns
+
 	// The sampler's own.
 	hunt    pursuit
 	past    [4]pursuit // the ones before that came near their budget

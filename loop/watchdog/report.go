@@ -35,6 +35,8 @@ type desk struct {
 	sunk   int    // in this second
 	lost   uint64 // records that the sink did not get
 	watch  []chan Overrun
+	// discovered is told of the first overrun of a stack, when it is over.
+	discovered func(id uint64)
 }
 
 // Stack is what the desk knows of one place in the code.
@@ -117,6 +119,9 @@ func (d *desk) close(o Overrun, known bool) {
 			s.hushed.Victims += o.Victims.Total
 		}
 		s.add(&o, now)
+		if s.Count == 1 {
+			d.discovered(o.ID)
+		}
 	}
 	switch {
 	case loud:
@@ -279,7 +284,9 @@ func (d *desk) recent() []Overrun {
 	defer d.mu.Unlock()
 	all := make([]Overrun, 0, len(d.closed)+len(d.live))
 	for _, o := range d.live {
-		all = append(all, *o)
+		now := *o
+		now.Held = max(now.Held, Millis(time.Since(o.Started)))
+		all = append(all, now)
 	}
 	slices.SortFunc(all, func(a, b Overrun) int { return int(b.ID) - int(a.ID) })
 	for i := range d.closed {

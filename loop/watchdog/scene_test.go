@@ -31,6 +31,7 @@ type stage struct {
 	dog    *Watchdog
 	log    *safeBuffer
 	addr   string
+	base   time.Time
 	routes map[string]func(*loop.Task)
 	names  map[string]*string
 
@@ -61,7 +62,7 @@ func newStage(t testing.TB, loops int, config Config, routes map[string]func(*lo
 		runtime.GOMAXPROCS(loops + 3)
 		t.Cleanup(func() { runtime.GOMAXPROCS(procs) })
 	}
-	s := &stage{t: t, log: &safeBuffer{}, routes: routes, names: map[string]*string{}}
+	s := &stage{t: t, base: time.Now(), log: &safeBuffer{}, routes: routes, names: map[string]*string{}}
 	for name := range routes {
 		s.names[name] = &name
 	}
@@ -122,7 +123,7 @@ func (h *line) Run(t *loop.Task) {
 		run(t)
 	}
 	d := t.Delayed()
-	h.c.Write(fmt.Appendf(nil, "%s %d %d\n", h.id, d.Total, d.Overrun))
+	h.c.Write(fmt.Appendf(nil, "%s %d %d %d\n", h.id, d.Total, d.Overrun, time.Since(h.stage.base)))
 }
 
 func (h *line) Done(*loop.Task, error) {}

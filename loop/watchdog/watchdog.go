@@ -32,6 +32,12 @@ type Config struct {
 	// RecorderRuns is how many slices the flight recorder keeps for each loop;
 	// default 32768, 40 bytes each.
 	RecorderRuns int
+	// SnapshotDir, if not empty, is a directory that gets a trace (see WriteTrace)
+	// when a stack is seen for the first time; the oldest go when they exceed
+	// SnapshotBytesMax, default 64 MiB.
+	SnapshotDir      string
+	SnapshotBytesMax int64
+	Escalation       Escalation
 }
 
 func (c Config) withDefaults() Config {
@@ -49,6 +55,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.QuietMax <= 0 {
 		c.QuietMax = 10 * time.Minute
+	}
+	if c.SnapshotBytesMax <= 0 {
+		c.SnapshotBytesMax = 64 << 20
 	}
 	if c.Log == nil {
 		c.Log = slog.Default()
@@ -73,15 +82,23 @@ type Watchdog struct {
 	late        lateness
 	tick        atomic.Int64 // its period, ns
 	missed      atomic.Uint64
-	stopping    atomic.Bool
-	stopped     chan struct{}
+	heart       heart
+	escalation  escalation
+
+	snapshotting atomic.Bool
+	errands      sync.WaitGroup
+	stopping     atomic.Bool
+	stopped      chan struct{}
 }
 
 // New makes a watchdog that does nothing until Start.
 func New(config Config) *Watchdog {
 	loop.StatesKnown() // learn now, not when a loop is stuck
 	w := &Watchdog{config: config.withDefaults(), instruments: newInstruments(), stopped: make(chan struct{})}
+	w.config.Escalation = w.config.Escalation.withDefaults()
 	w.desk = newDesk(w.config)
+	w.desk.discovered = w.keepSnapshot
+	w.escalation.routes = map[string]*conduct{}
 	w.tick.Store(int64(5 * time.Millisecond))
 	return w
 }
@@ -124,6 +141,7 @@ func (w *Watchdog) Stop() {
 	if begun {
 		w.stopping.Store(true)
 		<-w.stopped
+		w.errands.Wait()
 	}
 }
 
@@ -134,4 +152,6 @@ func (w *Watchdog) Recent() []Overrun { return w.desk.recent() }
 // chores is what the sampler does once a second.
 func (w *Watchdog) chores() {
 	w.desk.chores(time.Now())
+	w.heart.beat(w.lanes(), monotonic())
+	w.escalate(time.Now())
 }

@@ -1,0 +1,119 @@
+package watchdog
+
+import (
+	"bufio"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"tafe/loop"
+)
+
+// measured is one request as the load generator saw it.
+type measured struct {
+	id      string
+	waited  time.Duration // from its sending to the writing of its answer
+	charged time.Duration // what the answer says of overruns
+	overrun uint64
+}
+
+// openLoop sends requests at given times, each on a connection of its own that
+// is open already, whatever became of the earlier ones.
+func (s *stage) openLoop(route string, at []time.Duration) []measured {
+	all := make([]measured, len(at))
+	var ready, done sync.WaitGroup
+	start := make(chan time.Time)
+	for i, offset := range at {
+		ready.Add(1)
+		done.Go(func() {
+			conn, err := net.Dial("tcp", s.addr)
+			require.NoError(s.t, err)
+			defer func() { _ = conn.Close() }()
+			_ = conn.SetDeadline(time.Now().Add(30 * time.Second))
+			ready.Done()
+			begin := <-start
+			<-time.After(time.Until(begin.Add(offset)))
+			id := fmt.Sprint(route, i)
+			request := []byte(route + " " + id + "\n")
+			sent := time.Now()
+			_, err = conn.Write(request)
+			require.NoError(s.t, err)
+			answer, err := bufio.NewReader(conn).ReadString('\n')
+			require.NoError(s.t, err)
+			var total, overrun, wrote int64
+			_, err = fmt.Sscan(answer, &id, &total, &overrun, &wrote)
+			require.NoError(s.t, err)
+			all[i] = measured{id, s.base.Add(time.Duration(wrote)).Sub(sent), time.Duration(total), uint64(overrun)}
+		})
+	}
+	ready.Wait()
+	begin := time.Now().Add(10 * time.Millisecond)
+	for range at {
+		start <- begin
+	}
+	done.Wait()
+	return all
+}
+
+// With a known schedule of hogs and victims that come when they come, what the
+// ledger charges is what the victims measure.
+func TestLedgerAgreesWithTheVictims(t *testing.T) {
+	const hogs, each, victims = 8, 150 * time.Millisecond, 240
+	s := newStage(t, 1, Config{}, map[string]func(*loop.Task){
+		"hog":    func(*loop.Task) { time.Sleep(60 * time.Millisecond) },
+		"victim": func(*loop.Task) {},
+		"timer":  func(t *loop.Task) { _ = t.Sleep(3 * time.Millisecond) },
+	})
+	random := rand.New(rand.NewPCG(7, 7))
+	at := func(n int) (times []time.Duration) {
+		for range n {
+			times = append(times, time.Duration(random.Int64N(int64(hogs*each))))
+		}
+		return times
+	}
+	schedule := make([]time.Duration, hogs)
+	for i := range schedule {
+		schedule[i] = time.Duration(i) * each
+	}
+	var got []measured
+	var wg sync.WaitGroup
+	wg.Go(func() { s.openLoop("hog", schedule) })
+	wg.Go(func() { got = s.openLoop("victim", at(victims)) })
+	wg.Go(func() { s.openLoop("timer", at(victims/4)) })
+	wg.Wait()
+
+	records := map[uint64]Overrun{}
+	named := map[string]bool{}
+	for _, o := range s.settled() {
+		records[o.ID] = o
+		for _, v := range o.Victims.Worst {
+			named[v.RequestID] = true
+		}
+	}
+	slices.SortFunc(got, func(a, b measured) int { return int(b.waited - a.waited) })
+	var off []time.Duration
+	for _, m := range got {
+		if m.waited > 10*time.Millisecond {
+			off = append(off, excess(m))
+		}
+	}
+	require.Greater(t, len(off), victims/6, "the hogs hold the loop for 40%% of the time")
+	slices.Sort(off)
+	t.Logf("%d late, off by %v at the median beyond 20%%, %v at the 90th percentile", len(off), off[len(off)/2], off[len(off)*9/10])
+	require.LessOrEqual(t, off[len(off)/2], 2*time.Millisecond)
+	for _, m := range got[:victims/100+1] {
+		require.True(t, named[m.id], "%s waited %v and is no victim", m.id, m.waited)
+		require.Contains(t, records, m.overrun)
+	}
+}
+
+// excess is by how much more than 20% the charge differs from the wait.
+func excess(m measured) time.Duration {
+	return max((m.charged-m.waited).Abs()-m.waited/5, 0)
+}

@@ -1,0 +1,188 @@
+package watchdog
+
+import (
+	"bytes"
+	"compress/gzip"
+	"encoding/json"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"tafe/loop"
+)
+
+// An overrun is reported while it lasts, the report grows, and a final record
+// closes it.
+func TestReportedWhileItLasts(t *testing.T) {
+	held := 2500 * time.Millisecond
+	if fullSize() {
+		held = time.Minute
+	}
+	released := make(chan struct{})
+	s := newStage(t, 2, Config{Escalation: Escalation{UnreadyAfter: time.Second}}, map[string]func(*loop.Task){
+		"hog": func(*loop.Task) { <-released },
+	})
+	require.True(t, s.dog.Ready())
+	var caller sync.WaitGroup
+	caller.Go(func() { s.call("hog", "h") })
+	live := func() *Overrun {
+		if all := s.dog.Recent(); len(all) > 0 && !all[0].Final && all[0].Route == "hog" {
+			return &all[0]
+		}
+		return nil
+	}
+	require.Eventually(t, func() bool { return live() != nil }, 10*time.Second, time.Millisecond)
+	first := live()
+	require.Equal(t, Channel, first.Verdict)
+	require.Equal(t, "h", first.RequestID)
+	require.NotEmpty(t, first.Remote)
+	require.Contains(t, s.log.String(), "a loop is held")
+	t.Logf("first report after %v", first.Held)
+	time.AfterFunc(held, func() { close(released) })
+	require.Eventually(t, func() bool { return !s.dog.Ready() }, 10*time.Second, time.Millisecond, "not ready")
+	require.Eventually(t, func() bool { return strings.Contains(s.log.String(), "a loop is still held") }, 2*held, time.Millisecond)
+	caller.Wait()
+	require.Eventually(t, s.dog.Ready, 10*time.Second, time.Millisecond, "ready again")
+	all := s.settled()
+	require.True(t, all[0].Final)
+	require.Equal(t, first.ID, all[0].ID, "one overrun, one number")
+	require.GreaterOrEqual(t, time.Duration(all[0].Held), held)
+	require.Greater(t, all[0].Samples, 1)
+	require.Contains(t, s.log.String(), "a loop was held")
+}
+
+// A loop that is held by a callback, where no task runs, is reported too.
+func TestHeldOutsideTasks(t *testing.T) {
+	s := newStage(t, 1, Config{}, map[string]func(*loop.Task){"fast": func(*loop.Task) {}})
+	require.True(t, s.engine.Loops()[0].Post(func() { time.Sleep(80 * time.Millisecond) }))
+	s.call("fast", "f")
+	require.Eventually(t, func() bool {
+		all := s.dog.Recent()
+		return len(all) > 0 && all[0].Final
+	}, 10*time.Second, time.Millisecond)
+	o := s.settled()[0]
+	require.True(t, o.Outside)
+	require.Equal(t, Sleep, o.Verdict)
+	require.Contains(t, o.Culprit.Func, "TestHeldOutsideTasks")
+}
+
+// More goroutines than a stack dump is taken of: the profile finds the task.
+func TestFindsTheStackAmongManyGoroutines(t *testing.T) {
+	release := make(chan struct{})
+	var parked sync.WaitGroup
+	for range dumpGoroutinesMax + 500 {
+		parked.Go(func() { <-release })
+	}
+	s := newStage(t, 1, Config{}, map[string]func(*loop.Task){
+		"sleep": func(*loop.Task) { time.Sleep(200 * time.Millisecond) },
+		"spin":  func(*loop.Task) { spin(200 * time.Millisecond) },
+		"wait":  func(t *loop.Task) { _ = t.Sleep(2 * time.Second) },
+	})
+	parked.Go(func() { s.call("wait", "w") })
+	s.call("sleep", "s")
+	s.call("spin", "s")
+	found := map[string]Verdict{}
+	for _, o := range s.settled() {
+		found[o.Route] = o.Verdict
+		if o.Samples > 0 {
+			require.Contains(t, Folded(o.Stack), "TestFindsTheStackAmongManyGoroutines")
+		}
+	}
+	require.Equal(t, map[string]Verdict{"sleep": Sleep, "spin": Spin}, found)
+	close(release)
+	parked.Wait()
+}
+
+func TestTraceOpensInPerfetto(t *testing.T) {
+	dir := t.TempDir()
+	s := newStage(t, 2, Config{SnapshotDir: dir}, map[string]func(*loop.Task){
+		"hog":  func(*loop.Task) { time.Sleep(60 * time.Millisecond) },
+		"fast": func(*loop.Task) {},
+		"nap":  func(t *loop.Task) { _ = t.Sleep(5 * time.Millisecond) },
+	})
+	s.openLoop("nap", []time.Duration{0, 0, 0, 0, 0, 0, 0, 0})
+	var wg sync.WaitGroup
+	wg.Go(func() { s.openLoop("hog", []time.Duration{0, 0}) })
+	wg.Go(func() { s.openLoop("fast", []time.Duration{20e6, 20e6, 20e6, 20e6, 20e6, 20e6}) })
+	wg.Wait()
+	s.settled()
+	var out bytes.Buffer
+	require.NoError(t, s.dog.WriteTrace(&out, time.Minute))
+	requireTrace(t, out.Bytes(), 2)
+
+	files, err := filepath.Glob(filepath.Join(dir, snapshotPrefix+"*.json.gz"))
+	require.NoError(t, err)
+	require.NotEmpty(t, files, "a new stack leaves a snapshot")
+	f, err := os.Open(files[0])
+	require.NoError(t, err)
+	defer func() { _ = f.Close() }()
+	z, err := gzip.NewReader(f)
+	require.NoError(t, err)
+	content, err := io.ReadAll(z)
+	require.NoError(t, err)
+	requireTrace(t, content, 2)
+}
+
+// requireTrace checks what the importers of the format insist on.
+func requireTrace(t *testing.T, content []byte, loops int) {
+	t.Helper()
+	var doc struct {
+		TraceEvents []event
+	}
+	require.NoError(t, json.Unmarshal(content, &doc))
+	starts, ends, tracks, overruns := map[string]event{}, map[string]event{}, map[int]bool{}, 0
+	type span struct{ from, to float64 }
+	spans := map[int][]span{}
+	for _, e := range doc.TraceEvents {
+		require.Equal(t, 1, e.PID)
+		switch e.Phase {
+		case "M":
+			if e.Name == "thread_name" {
+				tracks[e.TID] = true
+			}
+		case "X":
+			require.NotNil(t, e.Dur)
+			spans[e.TID] = append(spans[e.TID], span{e.TS, e.TS + *e.Dur})
+			if e.Cat == "overrun" {
+				overruns++
+				require.NotEmpty(t, e.Args["verdict"])
+			}
+		case "s":
+			starts[e.ID] = e
+		case "f":
+			require.Equal(t, "e", e.Bind, "bound to the slice it ends in")
+			ends[e.ID] = e
+		default:
+			t.Fatalf("phase %q", e.Phase)
+		}
+	}
+	require.Len(t, tracks, loops)
+	require.Positive(t, overruns)
+	require.NotEmpty(t, starts)
+	require.Len(t, ends, len(starts))
+	within := func(e event) bool {
+		for _, s := range spans[e.TID] {
+			if s.from <= e.TS && e.TS <= s.to {
+				return true
+			}
+		}
+		return false
+	}
+	for id, from := range starts {
+		to, ok := ends[id]
+		require.True(t, ok)
+		require.LessOrEqual(t, from.TS, to.TS)
+		require.True(t, within(from) && within(to), "an arrow from slice to slice: %v %v", from, to)
+	}
+	for _, all := range spans {
+		for i := 1; i < len(all); i++ {
+			require.GreaterOrEqual(t, all[i].from, all[i-1].from, "in order")
+		}
+	}
+}

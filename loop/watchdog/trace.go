@@ -1,0 +1,140 @@
+package watchdog
+
+// The flight recorder's contents as Chrome trace JSON, which ui.perfetto.dev and
+// chrome://tracing open: a track for each loop, arrows along each request across
+// its waits, and from each culprit to its victims.
+
+import (
+	"bufio"
+	"encoding/json"
+	"io"
+	"strconv"
+	"time"
+)
+
+// event is one trace event; the format is Google's "Trace Event Format".
+type event struct {
+	Name  string         `json:"name"`
+	Phase string         `json:"ph"`
+	Cat   string         `json:"cat,omitempty"`
+	PID   int            `json:"pid"`
+	TID   int            `json:"tid"`
+	TS    float64        `json:"ts"` // us
+	Dur   *float64       `json:"dur,omitempty"`
+	ID    string         `json:"id,omitempty"`
+	Bind  string         `json:"bp,omitempty"`
+	Color string         `json:"cname,omitempty"`
+	Args  map[string]any `json:"args,omitempty"`
+}
+
+type tracer struct {
+	out   *bufio.Writer
+	first bool
+	err   error
+	flows int
+}
+
+// WriteTrace writes what the loops did in the last window, as far back as the
+// recorder reaches. It reads the rings without the loops' help: they may be
+// stuck. Any goroutine.
+func (w *Watchdog) WriteTrace(out io.Writer, window time.Duration) error {
+	tr := &tracer{out: bufio.NewWriterSize(out, 64<<10), first: true}
+	tr.raw(`{"displayTimeUnit":"ms","traceEvents":[`)
+	tr.emit(event{Name: "process_name", Phase: "M", PID: 1, Args: map[string]any{"name": "tafe"}})
+	overruns := w.Recent()
+	for _, ln := range w.lanes() {
+		from := ln.loop.Clock() - int64(window)
+		tr.lane(ln, from, overruns)
+	}
+	tr.raw("\n]}\n")
+	if tr.err != nil {
+		return tr.err
+	}
+	return tr.out.Flush()
+}
+
+func (tr *tracer) raw(s string) {
+	if tr.err == nil {
+		_, tr.err = tr.out.WriteString(s)
+	}
+}
+
+func (tr *tracer) emit(e event) {
+	line, err := json.Marshal(e)
+	if err != nil && tr.err == nil {
+		tr.err = err
+	}
+	if !tr.first {
+		tr.raw(",")
+	}
+	tr.first = false
+	tr.raw("\n")
+	tr.raw(string(line))
+}
+
+func (tr *tracer) lane(ln *lane, from int64, overruns []Overrun) {
+	tid := ln.loop.ID() + 1
+	tr.emit(event{Name: "thread_name", Phase: "M", PID: 1, TID: tid, Args: map[string]any{"name": "loop " + strconv.Itoa(ln.loop.ID())}})
+	byStart := map[int64]*Overrun{}
+	for i := range overruns {
+		if o := &overruns[i]; o.Loop == ln.loop.ID() && o.start+int64(o.Held) >= from {
+			byStart[o.start] = o
+		}
+	}
+	last := map[uint64]Run{} // of each task
+	for _, run := range ln.runs.since(from) {
+		o := byStart[run.Start]
+		delete(byStart, run.Start)
+		tr.slice(tid, run, o)
+		if before, ok := last[run.Task]; ok {
+			tr.flow("request", tid, before.End, run.Start)
+		}
+		last[run.Task] = run
+		if o != nil {
+			tr.victims(tid, run.End, o)
+		}
+	}
+	for _, o := range byStart { // still going on, or held by no task
+		run := Run{Start: o.start, End: o.start + int64(o.Held), Ready: o.start, Task: o.Task}
+		tr.slice(tid, run, o)
+		tr.victims(tid, run.End, o)
+	}
+}
+
+func (tr *tracer) slice(tid int, run Run, o *Overrun) {
+	dur := micros(max(run.End-run.Start, 1))
+	e := event{Name: "task", Phase: "X", Cat: "slice", PID: 1, TID: tid, TS: micros(run.Start), Dur: &dur,
+		Args: map[string]any{"task": run.Task, "waited_us": micros(run.Start - run.Ready)}}
+	if run.Route != nil {
+		e.Name = *run.Route
+	}
+	if o != nil {
+		e.Cat, e.Color = "overrun", "terrible"
+		if o.Route != "" {
+			e.Name = o.Route
+		}
+		e.Args["overrun"], e.Args["verdict"], e.Args["request_id"] = o.ID, o.Verdict, o.RequestID
+		e.Args["stack"] = Folded(o.Stack)
+		e.Args["victim_ms"] = o.Victims.Total
+	}
+	tr.emit(e)
+}
+
+// flow draws an arrow between two moments of a track.
+func (tr *tracer) flow(name string, tid int, from, to int64) {
+	tr.flows++
+	id := strconv.Itoa(tr.flows)
+	// An arrow begins inside a slice, not at its end.
+	tr.emit(event{Name: name, Phase: "s", Cat: "flow", PID: 1, TID: tid, TS: micros(from - 1), ID: id})
+	tr.emit(event{Name: name, Phase: "f", Cat: "flow", PID: 1, TID: tid, TS: micros(to), ID: id, Bind: "e"})
+}
+
+func (tr *tracer) victims(tid int, end int64, o *Overrun) {
+	for _, v := range o.Victims.Worst {
+		if v.start >= end {
+			tr.flow("delayed "+v.Delay.String(), tid, end, v.start)
+		}
+	}
+}
+
+func micros(ns int64) float64 { return float64(ns) / 1e3 }
