@@ -6,7 +6,6 @@ package client
 import (
 	"context"
 	"crypto/tls"
-	"io"
 	"net"
 	"syscall"
 	"time"
@@ -107,28 +106,12 @@ func (x *exchange) dial() error {
 		return nil
 	}
 	_ = raw.SetDeadline(deadline)
-	secure := tls.Client(below{raw, c}, h.tls)
+	secure := tls.Client(&records{Conn: raw, above: c}, h.tls)
 	if err := secure.Handshake(); err != nil {
 		return x.dialFault(StageTLS, ctx, err)
 	}
 	c.Conn, c.isTLS = secure, true
 	return nil
-}
-
-// below is what a TLS connection reads from. crypto/tls takes an end of the
-// stream without close_notify for io.EOF; a body without a length would be cut
-// by anybody on the way (RFC 9112 section 9.8).
-type below struct {
-	net.Conn
-	above *conn
-}
-
-func (b below) Read(p []byte) (int, error) {
-	n, err := b.Conn.Read(p)
-	if err == io.EOF {
-		b.above.cut = true
-	}
-	return n, err
 }
 
 func (x *exchange) dialFault(stage Stage, ctx context.Context, err error) error {

@@ -60,6 +60,8 @@ type exchange struct {
 
 	// The body; see receive.go.
 	body    framing
+	record  []byte // a TLS record, and what of it was not pulled yet
+	pulled  []byte
 	buf     []byte // in or window
 	window  []byte
 	r, d, w int   // of buf: decoded and unread from r, raw from d, free from w
@@ -180,7 +182,7 @@ func (x *exchange) run() error {
 // try sends the request once and reads the head of the answer.
 func (x *exchange) try(fresh bool) error {
 	x.reused, x.cut, x.gotHead, x.gotBytes, x.interim, x.resume = false, false, false, false, 0, 0
-	x.buf, x.r, x.d, x.w, x.end = x.in, 0, 0, 0, nil
+	x.buf, x.r, x.d, x.w, x.end, x.pulled = x.in, 0, 0, 0, nil, nil
 	now := time.Now()
 	x.begun = now
 	x.deadline = time.Time{}
@@ -324,7 +326,7 @@ func (x *exchange) drop() {
 // clean says that nothing followed it.
 func (x *exchange) release(clean bool) {
 	c, intact := x.disown()
-	if !clean || !intact || x.cut || x.closing || !x.head.KeepAlive || !c.inspectable() {
+	if !clean || !intact || len(x.pulled) > 0 || x.cut || x.closing || !x.head.KeepAlive || !c.inspectable() {
 		x.pool.retire(c)
 		return
 	}

@@ -108,10 +108,8 @@ func (x *exchange) runHedged() (*exchange, error) {
 	}()
 	err := x.run()
 	r.disarm()
-	if err != nil && r.await() {
-		return r.second, nil
-	}
-	if r.leave() {
+	if err != nil && r.await() || r.leave() {
+		x.observe() // it would have taken longer than this
 		return r.second, nil
 	}
 	return x, err

@@ -4,6 +4,7 @@ package client
 // back must be what net/http's own client gets.
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/sha256"
@@ -29,6 +30,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"tafe/loop"
 )
 
 // handler answers as its query asks: status, size, how the body is framed.
@@ -216,6 +219,87 @@ func TestTLSTruncation(t *testing.T) {
 	assert.Equal(t, "hello", body)
 	_, _, err = fetch(c, "https://"+p.addr+"/cut")
 	requireKind(t, err, KindLost, StageBody)
+}
+
+// corked holds back what is written, so that several records leave as one.
+type corked struct {
+	net.Conn
+	held *[]byte
+}
+
+func (c corked) Write(p []byte) (int, error) {
+	if *c.held == nil {
+		return c.Conn.Write(p)
+	}
+	*c.held = append(*c.held, p...)
+	return len(p), nil
+}
+
+// What a peer sends too much through TLS is found wherever it hides: in the same
+// record, in the next one, or beyond what the reader asked for.
+func TestPoisonInTLS(t *testing.T) {
+	s := httptest.NewTLSServer(http.NotFoundHandler())
+	defer s.Close()
+	long := strings.Repeat("b", 3000)
+	evil := "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil"
+	tests := []struct {
+		why     string
+		records []string
+	}{
+		{"in the record of the head", []string{hello + evil}},
+		{"in a record of its own", []string{hello, evil}},
+		{"after a chunked body", []string{chunkedOf("5\r\nhello\r\n0\r\n\r\n"), evil}},
+		{"beyond the buffer for the head", []string{"HTTP/1.1 200 OK\r\nContent-Length: 4040\r\nFill: x\r\n\r\n" + strings.Repeat("b", 4040) + evil}},
+		{"in the record that ends the body", []string{"HTTP/1.1 200 OK\r\nContent-Length: 9000\r\n\r\n", long, long, long + evil}},
+		{"after the record that ends the body", []string{"HTTP/1.1 200 OK\r\nContent-Length: 9000\r\n\r\n", long, long, long, evil}},
+		{"a farewell", []string{hello, "\x00"}},
+	}
+	e := loops(t, 1)
+	for _, tt := range tests {
+		for _, way := range ways {
+			everywhere(t, e, tt.why+"/"+way.name, Options{TLS: trust(s)}, func(t *testing.T, c *Client, task *loop.Task) {
+				p := serve(t, func(w *wire) {
+					var held []byte
+					server := tls.Server(corked{w.Conn, &held}, &tls.Config{Certificates: s.TLS.Certificates, MinVersion: tls.VersionTLS13})
+					r := bufio.NewReader(server)
+					for {
+						req, err := http.ReadRequest(r)
+						if err != nil {
+							return
+						}
+						if req.URL.Path == "/good" {
+							_, _ = io.WriteString(server, hello)
+							continue
+						}
+						held = make([]byte, 0, 1)
+						for _, record := range tt.records {
+							if record == "\x00" {
+								_ = server.CloseWrite()
+								continue
+							}
+							_, _ = io.WriteString(server, record)
+						}
+						_ = w.Conn.SetWriteDeadline(time.Time{}) // CloseWrite has set one
+						_, _ = w.Conn.Write(held)
+						held = nil
+					}
+				})
+				url := "https://" + p.addr
+				for _, path := range []string{"/bad", "/good", "/good"} {
+					var resp Response
+					require.NoError(t, c.Do(task, nil, &Request{URL: url + path}, &resp))
+					body, err := way.read(&resp)
+					require.NoError(t, err)
+					assert.NotContains(t, body, "evil")
+					if path == "/good" {
+						assert.Equal(t, "hello", body)
+					}
+					resp.Close()
+				}
+				assert.EqualValues(t, 2, c.Stats().Dials, "the first connection is not used again, the second is")
+			})
+		}
+	}
 }
 
 const nginxConfig = `

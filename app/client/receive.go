@@ -63,7 +63,7 @@ func (x *exchange) fillHead() error {
 		}
 		x.buf = x.in
 	}
-	n, err := x.conn.Read(x.in[x.w:])
+	n, err := x.pull(x.in[x.w:])
 	if n > 0 {
 		x.gotBytes = true
 		x.w += n
@@ -194,7 +194,7 @@ func (x *exchange) receive(p []byte) int {
 	err := x.conn.SetReadDeadline(x.before(time.Now().Add(x.options().BodyTimeout)))
 	n := 0
 	if err == nil {
-		n, err = x.conn.Read(p)
+		n, err = x.pull(p)
 	}
 	switch {
 	case n > 0 || err == nil:

@@ -158,7 +158,7 @@ func (r *Response) Upgrade() (net.Conn, error) {
 	if !x.head.Upgrade || x.conn == nil {
 		return nil, ErrNoUpgrade
 	}
-	early := append([]byte(nil), x.in[x.r:x.w]...)
+	early := append(append([]byte(nil), x.in[x.r:x.w]...), x.pulled...)
 	c, intact := x.disown()
 	if !intact {
 		x.pool.retire(c)

@@ -140,7 +140,7 @@ func (x *exchange) write(p []byte) error {
 // it. An answer that refuses the request, or ends the connection, ends the
 // writing; after any other the request is still finished.
 func (x *exchange) glance() error {
-	for !x.gotHead && x.conn.arrived() {
+	for !x.gotHead && x.arrived() {
 		if err := x.conn.SetReadDeadline(time.Now().Add(glanceTime)); err != nil {
 			return err
 		}
