@@ -5,6 +5,7 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -47,4 +48,16 @@ func TestTLSNamesAServerThatDoesNotResume(t *testing.T) {
 	res, err := RunTLS(plan(netip.MustParseAddrPort(s.Listener.Addr().String()), get("/", 200, 5)), TLSResumed)
 	require.NoError(t, err)
 	require.Positive(t, res.Errors[ErrorResume], "%v", res.Errors)
+}
+
+func TestHoldTLS(t *testing.T) {
+	s := httptest.NewTLSServer(http.HandlerFunc(hello))
+	defer s.Close()
+	addr := netip.MustParseAddrPort(s.Listener.Addr().String())
+	h, err := HoldTLS(addr, 50, get("/", 200, 5), 10*time.Second)
+	require.NoError(t, err)
+	require.Len(t, h.conns, 50)
+	h.Close()
+	_, err = HoldTLS(addr, 1, get("/", 200, 6), 10*time.Second)
+	require.ErrorIs(t, err, errLength)
 }

@@ -14,10 +14,11 @@ type Hold struct {
 	Request load.Request // sent once on each connection
 	// Answered waits for the answers, so that the connections are idle; otherwise the requests are parked.
 	Answered bool
+	TLS      bool
 }
 
 const (
-	holdMax    = 20 * time.Second
+	holdMax    = 30 * time.Second
 	warmConns  = 200
 	settleTime = time.Second
 )
@@ -43,7 +44,13 @@ func (h *Hold) weigh(server *Server, addr netip.AddrPort) (Sample, error) {
 
 // rss opens the crowd, lets the server settle, and weighs it before the crowd leaves.
 func (h *Hold) rss(server *Server, addr netip.AddrPort) (int64, error) {
-	held, err := load.Hold(addr, h.Conns, h.Request, h.Answered, holdMax)
+	var held interface{ Close() }
+	var err error
+	if h.TLS {
+		held, err = load.HoldTLS(addr, h.Conns, h.Request, holdMax)
+	} else {
+		held, err = load.Hold(addr, h.Conns, h.Request, h.Answered, holdMax)
+	}
 	if err != nil {
 		return 0, fmt.Errorf("hold: %w", err)
 	}

@@ -118,11 +118,14 @@ var All = number([]Scenario{
 	{
 		Number: 11, Name: "memory", Title: "Memory of open connections",
 		Question: "What does a client cost that is there and asks nothing, and one whose request waits?",
-		Peers:    []string{"tafe", "gnet", "fasthttp", "nethttp", "hertz", "nbio", "nginx", "gevent"},
+		Peers:    []string{"tafe", "gnet", "fasthttp", "nethttp", "hertz", "nbio", "nginx", "haproxy", "gevent"},
 		Cases: []run.Case{
-			{Name: "10,000 idle connections", Hold: &run.Hold{Conns: 10_000, Answered: true, Request: get("plaintext", "/plaintext", plaintextBytes)}},
+			{Name: "10,000 idle connections", Hold: &run.Hold{Conns: 10_000, Answered: true, Request: get("plaintext", "/plaintext", plaintextBytes)},
+				Without: []string{"haproxy"}},
 			{Name: "10,000 parked requests", Hold: &run.Hold{Conns: 10_000, Request: get("sleep", "/sleep?ms=30000", -1)},
-				Without: []string{"gnet", "hertz", "nbio", "nginx"}},
+				Without: []string{"gnet", "hertz", "nbio", "nginx", "haproxy"}},
+			{Name: "2,000 idle TLS connections", Role: run.RoleTLS, Hold: &run.Hold{Conns: 2_000, TLS: true, Request: get("plaintext", "/plaintext", plaintextBytes)},
+				Without: []string{"tafe", "gnet", "fasthttp", "hertz", "nbio", "gevent"}},
 		},
 	},
 	{
