@@ -72,6 +72,12 @@ func (a *App) Opener(l *loop.Loop) func(*loop.Conn) loop.Handler {
 	return newHub(a, l, time.Now).open
 }
 
+// swap has a served from now on. On the loop only.
+func (h *hub) swap(a *App) {
+	h.app = a
+	h.traffic.adopt(a.router.routes)
+}
+
 // App is what is served.
 func (s *Server) App() *App { return s.app.Load() }
 
@@ -83,7 +89,7 @@ func (s *Server) Swap(ctx context.Context, a *App) error {
 	loops := s.engine.Loops()
 	swapped := make(chan struct{}, len(loops))
 	for _, l := range loops {
-		if !l.Post(func() { s.hub(l).app = s.app.Load(); swapped <- struct{}{} }) {
+		if !l.Post(func() { s.hub(l).swap(s.app.Load()); swapped <- struct{}{} }) {
 			return loop.ErrClosed
 		}
 	}

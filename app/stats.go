@@ -146,13 +146,53 @@ func (y *traffic) count(c *Context) {
 			break
 		}
 	}
+	s.answers(method, c.resp.status, 1)
+}
+
+// adopt carries the account on under the routes of another App, so that it neither begins anew nor grows with every App. Of routes
+// that are no more it keeps the name, and lets the rest go.
+func (y *traffic) adopt(routes []*Route) {
+	type identity struct{ method, pattern, name string }
+	heirs := make(map[identity]*Route, len(routes))
+	for _, r := range routes {
+		heirs[identity{r.Method, r.Pattern, r.Name}] = r
+	}
+	old := y.routes
+	y.routes = make(map[*Route]*RouteStats, len(old))
+	for r, s := range old {
+		if r != nil {
+			id := identity{r.Method, r.Pattern, r.Name}
+			if heirs[id] == nil {
+				heirs[id] = &Route{Method: r.Method, Pattern: r.Pattern, Name: r.Name}
+			}
+			r = heirs[id]
+		}
+		if have := y.routes[r]; have != nil { // of a request that outlived the App before
+			have.add(s)
+			continue
+		}
+		s.Route = r
+		y.routes[r] = s
+	}
+}
+
+// add adds what o has counted.
+func (s *RouteStats) add(o *RouteStats) {
+	s.Duration.Add(&o.Duration)
+	for _, more := range o.Answers {
+		s.answers(more.Method, more.Status, more.Count)
+	}
+}
+
+// answers counts n with one method and status.
+func (s *RouteStats) answers(method string, status int, n uint64) {
 	for i := range s.Answers {
-		if a := &s.Answers[i]; a.Status == c.resp.status && a.Method == method {
-			a.Count++
+		if a := &s.Answers[i]; a.Status == status && a.Method == method {
+			a.Count += n
 			return
 		}
 	}
-	s.Answers = append(s.Answers, Answers{method, c.resp.status, 1})
+	s.Answers = append(s.Answers, Answers{method, status, n})
 }
 
 // snapshot copies the account.

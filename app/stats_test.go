@@ -107,3 +107,39 @@ func TestRouteStats(t *testing.T) {
 	}, got, "a method that nobody knows is no label of its own")
 	require.EqualValues(t, 5, s.Queued.Count())
 }
+
+// A swap neither loses what was counted nor lets the account grow.
+func TestRouteStatsOutliveTheirApp(t *testing.T) {
+	version := func(pattern string) *App {
+		a := New(Options{Log: quiet})
+		a.Get("/same", func(c *Context) error { return c.NoContent(204) })
+		a.Get("/slow", func(c *Context) error { return c.Sleep(time.Hour) })
+		a.Get(pattern, func(c *Context) error { return c.NoContent(204) })
+		a.freeze()
+		return a
+	}
+	r := newRig(t, version("/gone"), loop.Limits{})
+	ask := func(path string) { r.dial().conn.Deliver([]byte("GET " + path + " HTTP/1.1\r\nHost: a\r\n\r\n")) }
+	ask("/gone")
+	ask("/slow") // ends when its App is two swaps old
+	for range 20 {
+		ask("/same")
+		ask("/nowhere")
+		r.hub.swap(version("/new"))
+	}
+	ask("/new")
+	r.advance(2 * time.Hour)
+	r.hub.swap(version("/new"))
+	counts := map[string]uint64{}
+	for _, s := range r.hub.snapshot().Routes {
+		name := "none"
+		if s.Route != nil {
+			name = s.Route.Name
+		}
+		require.Len(t, s.Answers, 1, name)
+		require.Equal(t, s.Answers[0].Count, s.Duration.Count(), name)
+		require.NotContains(t, counts, name, "one account for each name")
+		counts[name] = s.Answers[0].Count
+	}
+	require.Equal(t, map[string]uint64{"/same": 20, "none": 20, "/gone": 1, "/slow": 1, "/new": 1}, counts)
+}
