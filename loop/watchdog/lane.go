@@ -82,11 +82,7 @@ func newLane(w *Watchdog, l *loop.Loop) *lane {
 
 // SliceEnd is on the path of every slice (BenchmarkSliceEnd).
 func (ln *lane) SliceEnd(_ *loop.Loop, t *loop.Task, ready, start, end int64) {
-	route := t.RoutePattern()
-	s := ln.stats(route)
-	s.slices.add(end - start)
-	s.waits.add(start - ready)
-	ln.runs.add(start, end, ready, t.ID(), route)
+	ln.count(t, ready, start, end)
 	if end-start >= int64(t.Budget()) {
 		ln.overran(t, start, end)
 	}
@@ -95,6 +91,14 @@ func (ln *lane) SliceEnd(_ *loop.Loop, t *loop.Task, ready, start, end int64) {
 		ln.ledger.name(t)
 		ln.mu.Unlock()
 	}
+}
+
+func (ln *lane) count(t *loop.Task, ready, start, end int64) {
+	route := t.RoutePattern()
+	s := ln.stats(route)
+	s.slices.add(end - start)
+	s.waits.add(start - ready)
+	ln.runs.add(start, end, ready, t.ID(), route)
 }
 
 // stats finds the counters of a route: a table probed from where the pattern's

@@ -1,0 +1,117 @@
+package watchdog
+
+import (
+	"log/slog"
+	"runtime"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"tafe/loop"
+)
+
+// still is a driver on the real clock that nobody wakes.
+type still struct{ base time.Time }
+
+func (s still) Now() int64      { return int64(time.Since(s.base)) }
+func (s still) Wake()           {}
+func (s still) WakeAfter(int64) {}
+
+type nothing struct{ route *string }
+
+func (n nothing) Run(t *loop.Task)     { t.Describe(n.route, n.route, nil, nil, nil, nil) }
+func (nothing) Done(*loop.Task, error) {}
+
+func runSlices(b *testing.B, watch func(*loop.Loop) loop.Observer) {
+	l := loop.New(0, still{time.Now().Add(-time.Second)}, loop.Limits{}, slog.New(slog.DiscardHandler))
+	if watch != nil {
+		l.SetObserver(watch(l))
+	}
+	route := "/"
+	l.Turn()
+	b.ReportAllocs()
+	for b.Loop() {
+		l.Post(func() { _, _ = l.Start(nothing{&route}) })
+		l.Turn()
+	}
+	l.Shutdown()
+}
+
+// BenchmarkSliceUnwatched and BenchmarkSliceWatched differ by what every slice
+// pays for the watchdog: counters, the flight recorder and the budget.
+func BenchmarkSliceUnwatched(b *testing.B) { runSlices(b, nil) }
+
+func BenchmarkSliceWatched(b *testing.B) {
+	w := New(Config{})
+	runSlices(b, w.Observe)
+}
+
+// BenchmarkSliceEnd is that part alone.
+func BenchmarkSliceEnd(b *testing.B) {
+	ln := newLane(New(Config{}), loop.New(0, still{time.Now()}, loop.Limits{}, nil))
+	t := &loop.Task{}
+	b.ReportAllocs()
+	for i := int64(0); b.Loop(); i += 1000 {
+		ln.count(t, i, i+10, i+900)
+	}
+}
+
+// BenchmarkVisit is one look of the sampler at a loop that runs a task.
+func BenchmarkVisit(b *testing.B) {
+	w := New(Config{})
+	began, end := make(chan *loop.Loop), make(chan bool)
+	go func() {
+		runtime.LockOSThread()
+		l := loop.New(0, still{time.Now().Add(-time.Second)}, loop.Limits{SliceBudget: time.Hour}, slog.New(slog.DiscardHandler))
+		l.SetObserver(w.Observe(l))
+		l.Post(func() { _, _ = l.Start(hold{began, end}) })
+		l.Turn()
+		l.Shutdown()
+		close(began)
+	}()
+	<-began
+	b.ReportAllocs()
+	for b.Loop() {
+		w.lanes()[0].visit(w)
+	}
+	close(end)
+	<-began
+}
+
+type hold struct {
+	began chan *loop.Loop
+	end   chan bool
+}
+
+func (h hold) Run(t *loop.Task)     { h.began <- t.Loop(); <-h.end }
+func (hold) Done(*loop.Task, error) {}
+
+// BenchmarkCapture is the price of one stack, by how many goroutines there are.
+func BenchmarkCapture(b *testing.B) {
+	for _, n := range []int{10, 1000, 10000} {
+		b.Run(strconv.Itoa(n), func(b *testing.B) {
+			stop := make(chan struct{})
+			for range n {
+				go func() { <-stop }()
+			}
+			defer close(stop)
+			var c camera
+			account := newPauses()
+			before, _ := account.read()
+			for b.Loop() {
+				c.credit, c.at = captureAllowance, monotonic()
+				_, _ = c.take(1, 0, true, account)
+			}
+			after, _ := account.read()
+			b.ReportMetric(float64(after-before)/float64(b.N)/1e3, "us-stopped/op")
+		})
+	}
+}
+
+func TestHotPathDoesNotAllocate(t *testing.T) {
+	ln := newLane(New(Config{}), loop.New(0, still{time.Now()}, loop.Limits{}, nil))
+	task := &loop.Task{}
+	require.Zero(t, testing.AllocsPerRun(1000, func() { ln.count(task, 5, 10, 900) }))
+}

@@ -1,0 +1,122 @@
+package watchdog
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"tafe/loop"
+)
+
+const ms = int64(time.Millisecond)
+
+// at is a reading of thread 5 at a time in ms; cpu and delay in ms too.
+func at(now int64, state string, cpu, delay int64) reading {
+	return reading{now: now * ms, mono: now * ms, goState: state, tid: 5, known: true, cpu: cpu * ms, delay: delay * ms, timed: true,
+		process: cpu * ms}
+}
+
+func off(now int64, state string) reading {
+	return reading{now: now * ms, mono: now * ms, goState: state, known: true}
+}
+
+func in(state byte, r reading) reading {
+	r.state = func(int) byte { return state }
+	return r
+}
+
+func TestEvidence(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		since  int64
+		base   reading
+		looks  []reading
+		absent [2]int64 // the sampler, in ms
+		proven int64
+		want   Verdict // of what is not proven
+		why    string
+	}{
+		{"computes", 100, at(98, loop.StateSyscall, 0, 0), []reading{in('R', at(103, "running", 3, 0)), at(110, "running", 10, 0)}, [2]int64{},
+			10, "", "the thread's clock says so"},
+		{"was busy before", 100, at(90, "running", 0, 0), []reading{in('R', at(110, "running", 10, 0))}, [2]int64{},
+			0, Starved, "those 10 ms may all have been computed before the slice"},
+		{"was busy before, and went on", 100, at(95, "running", 0, 0), []reading{in('R', at(105, "running", 10, 0)), at(106, "running", 11, 0)}, [2]int64{},
+			6, "", "the kernel has added no wait since: it ran all along"},
+		{"was busy before, then kept", 100, at(95, "running", 0, 0), []reading{in('R', at(105, "running", 5, 0)), at(106, "running", 6, 5)}, [2]int64{},
+			1, Starved, "the wait that ended since was in the slice"},
+		{"kept by the kernel", 100, at(99, "running", 0, 0), []reading{in('R', at(120, "running", 1, 0)), at(121, "running", 2, 19)}, [2]int64{},
+			1, Starved, "a busy machine"},
+		{"kept without a P", 100, at(99, "running", 0, 0), []reading{off(115, loop.StateRunnable)}, [2]int64{},
+			0, Starved, "ready, and no thread runs it"},
+		{"sleeps", 100, at(99, "running", 0, 0), []reading{off(104, "sleep"), off(115, "sleep")}, [2]int64{},
+			15, "", "seen asleep twice"},
+		{"seemed to sleep", 100, at(99, "running", 0, 0), []reading{off(101, "sleep"), off(301, "sleep")}, [2]int64{102, 300},
+			3, WatchdogLate, "nobody was awake to see: the process may have been stopped"},
+		{"computes while the watchdog is late", 100, at(99, "running", 0, 0), []reading{at(160, "running", 60, 0)}, [2]int64{101, 160},
+			59, "", "a clock of the kernel needs no witness; one of the 60 may have been before"},
+		{"blocked in a call", 100, at(99, "running", 0, 0), []reading{in('D', at(120, loop.StateSyscall, 0, 0))}, [2]int64{},
+			20, "", "an uninterruptible wait"},
+		{"stopped by a signal", 100, at(99, "running", 0, 0), []reading{in('T', at(400, "running", 0, 0))}, [2]int64{},
+			0, WatchdogLate, "the thread is stopped"},
+		{"works for the collector", 100, at(99, "running", 0, 0), []reading{at(105, loop.StateWaiting, 5, 0), at(115, loop.StateWaiting, 15, 0)}, [2]int64{},
+			0, GC, "a mark assist is a wait on a thread"},
+		{"world stopped", 100, at(99, "running", 0, 0), []reading{func() reading { r := at(120, "running", 2, 0); r.paused = 18 * ms; return r }()}, [2]int64{},
+			1, GC, "pauses are the runtime's"},
+		{"waits in the runtime", 100, at(99, "running", 0, 0), []reading{in('S', at(120, "running", 0, 0))}, [2]int64{},
+			0, Starved, "a running goroutine whose thread sleeps waits for a lock of the runtime"},
+		{"wandered", 100, at(99, "running", 0, 0), []reading{func() reading { r := at(120, "running", 20, 0); r.tid = 6; return r }()}, [2]int64{},
+			0, WatchdogLate, "another thread's clock says nothing of this one"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var late lateness
+			if c.absent[1] > 0 {
+				late.woke(c.absent[0]*ms, c.absent[1]*ms)
+			}
+			var e evidence
+			e.begin(c.since*ms, c.base, c.looks[0], &late)
+			for _, r := range c.looks[1:] {
+				e.look(r, &late)
+			}
+			require.Equal(t, c.proven, e.proven()/ms, c.why)
+			if c.want != "" {
+				require.Equal(t, c.want, e.innocent(), c.why)
+			}
+			held := c.looks[len(c.looks)-1].now - c.since*ms
+			require.LessOrEqual(t, e.proven(), held, "never more than it took")
+		})
+	}
+}
+
+func TestStacksSettleWhatClocksLeaveOpen(t *testing.T) {
+	for _, c := range []struct {
+		verdict Verdict
+		proven  int64
+		why     string
+	}{
+		{Sleep, 12, "its own coroutine sleeps"},
+		{Spin, 8, "its own coroutine computes, as far as the process did"},
+		{Starved, 0, "it was kept"},
+		{GC, 0, "the collector's"},
+	} {
+		var e evidence
+		r := off(112, stateCoroutine)
+		r.process = 8 * ms
+		e.begin(100*ms, at(99, "running", 0, 0), r, &lateness{})
+		require.Zero(t, e.proven())
+		e.seen(c.verdict)
+		require.Equal(t, c.proven, e.proven()/ms, c.why)
+		require.Zero(t, e.offered)
+	}
+}
+
+func TestLatenessIsRemembered(t *testing.T) {
+	var l lateness
+	l.woke(100*ms, 100*ms+latenessMin/2)
+	require.Zero(t, l.between(0, 1000*ms), "nobody wakes to the microsecond")
+	l.woke(200*ms, 250*ms)
+	l.woke(300*ms, 320*ms)
+	require.Equal(t, 70*ms, l.between(0, 1000*ms))
+	require.Equal(t, 15*ms, l.between(240*ms, 305*ms))
+	require.Zero(t, l.between(250*ms, 300*ms))
+}

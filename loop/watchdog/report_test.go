@@ -1,0 +1,192 @@
+package watchdog
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func testDesk(c Config) (*desk, *safeBuffer) {
+	log := &safeBuffer{}
+	c.Log = slog.New(slog.NewTextHandler(log, nil))
+	d := newDesk(c.withDefaults())
+	d.discovered = func(uint64) {}
+	return d, log
+}
+
+func overrunAt(id uint64, line int, held time.Duration) Overrun {
+	stack := []Frame{{"main.handler", "handler.go", line}}
+	return Overrun{ID: id, Final: true, Route: "/h", Verdict: Sleep, Blamed: true, Held: Millis(held), Budget: Millis(10 * time.Millisecond),
+		Stack: stack, Culprit: stack[0], Key: stackKey(Sleep, stack), Victims: Toll{Count: 2, Total: Millis(held)}}
+}
+
+func TestTheSameStackIsReportedOnceAndThenSummedUp(t *testing.T) {
+	d, log := testDesk(Config{QuietMin: time.Second})
+	for id := range uint64(100) {
+		d.close(overrunAt(id, 7, 20*time.Millisecond), false)
+	}
+	require.Equal(t, 1, strings.Count(log.String(), "\n"), "once")
+	d.close(overrunAt(200, 8, 20*time.Millisecond), false)
+	require.Equal(t, 2, strings.Count(log.String(), "\n"), "another line is another stack")
+	d.chores(time.Now())
+	require.Equal(t, 2, strings.Count(log.String(), "\n"), "still quiet")
+	d.chores(time.Now().Add(2 * time.Second))
+	require.Contains(t, log.String(), "count=99 held=1.98s victim_time=1.98s")
+	d.chores(time.Now().Add(3 * time.Second))
+	require.Equal(t, 3, strings.Count(log.String(), "\n"), "summed up once")
+}
+
+func TestQuietTimeDoubles(t *testing.T) {
+	d, _ := testDesk(Config{QuietMin: time.Second, QuietMax: 5 * time.Second})
+	o := overrunAt(1, 7, time.Millisecond)
+	now := time.Now()
+	var admitted []int
+	for second := range 30 {
+		if d.admit(&o, now.Add(time.Duration(second)*time.Second)) != nil {
+			admitted = append(admitted, second)
+		}
+	}
+	require.Equal(t, []int{0, 1, 3, 7, 12, 17, 22, 27}, admitted, "1, 2, 4, then 5 seconds")
+	require.NotNil(t, d.admit(&o, now.Add(time.Hour)))
+	require.NotNil(t, d.admit(&o, now.Add(time.Hour+time.Second)), "after a silence it begins anew")
+}
+
+func TestReportsOfAMinuteAreCapped(t *testing.T) {
+	d, log := testDesk(Config{ReportsMax: 10})
+	d.chores(time.Now())
+	for id := range uint64(50) {
+		d.close(overrunAt(id, int(id), time.Millisecond), false)
+	}
+	require.Equal(t, 10, strings.Count(log.String(), "\n"))
+	d.chores(time.Now().Add(61 * time.Second))
+	require.Contains(t, log.String(), "reports_dropped=40")
+}
+
+func TestALongOverrunBreaksTheSilence(t *testing.T) {
+	d, log := testDesk(Config{})
+	d.close(overrunAt(1, 7, 20*time.Millisecond), false)
+	o := overrunAt(2, 7, 20*time.Millisecond)
+	o.Final = false
+	d.open(o)
+	require.Equal(t, 1, strings.Count(log.String(), "\n"), "a known stack, and short so far")
+	o.Held = Millis(2 * time.Second)
+	d.update(o)
+	require.Contains(t, log.String(), "a loop is still held")
+	o.Final = true
+	d.close(o, true)
+	require.Contains(t, log.String(), "held=2s")
+}
+
+func TestInnocentOverrunsAreCountedOnly(t *testing.T) {
+	var sink bytes.Buffer
+	d, log := testDesk(Config{Sink: &sink, SinkMax: 2})
+	for id := range uint64(3) {
+		o := overrunAt(id, 7, time.Second)
+		o.Verdict, o.Blamed = GC, false
+		d.close(o, false)
+	}
+	require.Empty(t, log.String())
+	require.EqualValues(t, 3, d.counts[GC].Overruns)
+	require.Equal(t, 2, strings.Count(sink.String(), "\n"), "SinkMax a second")
+	require.EqualValues(t, 1, d.lost)
+	var o Overrun
+	require.NoError(t, json.Unmarshal(bytes.SplitN(sink.Bytes(), []byte("\n"), 2)[0], &o))
+	require.Equal(t, Millis(time.Second), o.Held, "as written")
+	require.Equal(t, GC, o.Verdict)
+}
+
+func TestRecentIsBoundedNewestFirst(t *testing.T) {
+	d, _ := testDesk(Config{RecentMax: 3})
+	for id := range uint64(5) {
+		d.close(overrunAt(id, 7, time.Millisecond), false)
+	}
+	live := overrunAt(9, 8, time.Millisecond)
+	live.Final, live.Started = false, time.Now()
+	d.open(live)
+	var ids []uint64
+	for _, o := range d.recent() {
+		ids = append(ids, o.ID)
+	}
+	require.Equal(t, []uint64{9, 4, 3, 2}, ids)
+}
+
+func TestStacksAreBounded(t *testing.T) {
+	d, _ := testDesk(Config{})
+	expensive := overrunAt(1, 1, time.Hour)
+	d.close(expensive, false)
+	for id := range uint64(2 * stacksMax) {
+		d.close(overrunAt(id+2, int(id)+2, time.Millisecond), false)
+	}
+	require.Len(t, d.stacks, stacksMax)
+	require.Contains(t, d.stacks, expensive.Key, "the one that cost the most stays")
+}
+
+func TestRouteThatDoesNotImproveIsMoved(t *testing.T) {
+	var moves []string
+	w := New(Config{Log: slog.New(slog.DiscardHandler), Escalation: Escalation{OffloadBack: time.Minute, Offload: func(route string, on bool) {
+		moves = append(moves, fmt.Sprint(route, " ", on))
+	}}})
+	now := time.Now()
+	hold := func(d time.Duration) {
+		o := overrunAt(1, 1, d)
+		w.behaved(&o, now)
+	}
+	hold(time.Second)
+	now = now.Add(40 * time.Second)
+	hold(time.Second)
+	require.Empty(t, moves, "1 s in 30 is below 5%")
+	hold(time.Second)
+	require.Equal(t, []string{"/h true"}, moves)
+	now = now.Add(59 * time.Second)
+	w.escalate(now)
+	require.Len(t, moves, 1, "not before a minute")
+	now = now.Add(time.Second)
+	w.escalate(now)
+	require.Equal(t, []string{"/h true", "/h false"}, moves, "tried again")
+	hold(2 * time.Second)
+	require.Equal(t, "/h true", moves[2])
+	now = now.Add(90 * time.Second)
+	w.escalate(now)
+	require.Len(t, moves, 3, "it failed: twice as long now")
+	now = now.Add(31 * time.Second)
+	w.escalate(now)
+	require.Len(t, moves, 4)
+	innocent := overrunAt(2, 1, time.Hour)
+	innocent.Blamed = false
+	w.behaved(&innocent, now)
+	require.Len(t, moves, 4, "what the code is not to blame for does not count")
+}
+
+func TestSnapshotsKeepWithinTheirBytes(t *testing.T) {
+	dir := t.TempDir()
+	for i := range 10 {
+		name := filepath.Join(dir, fmt.Sprintf("%s%d.json.gz", snapshotPrefix, i))
+		require.NoError(t, os.WriteFile(name, make([]byte, 1000), 0o600))
+		stamp := time.Now().Add(time.Duration(i-20) * time.Minute)
+		require.NoError(t, os.Chtimes(name, stamp, stamp))
+	}
+	foreign := filepath.Join(dir, "else")
+	require.NoError(t, os.WriteFile(foreign, make([]byte, 5000), 0o600))
+	w := New(Config{SnapshotDir: dir, SnapshotBytesMax: 5000})
+	require.NoError(t, w.writeSnapshot(99))
+	entries, err := filepath.Glob(filepath.Join(dir, snapshotPrefix+"*"))
+	require.NoError(t, err)
+	total := int64(0)
+	for _, e := range entries {
+		info, err := os.Stat(e)
+		require.NoError(t, err)
+		total += info.Size()
+	}
+	require.LessOrEqual(t, total, int64(5000))
+	require.NoFileExists(t, filepath.Join(dir, snapshotPrefix+"0.json.gz"), "the oldest goes first")
+	require.FileExists(t, filepath.Join(dir, snapshotPrefix+"9.json.gz"))
+	require.FileExists(t, foreign, "what is not ours stays")
+}

@@ -1,0 +1,111 @@
+package watchdog
+
+import (
+	"os"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func dumpFile(t *testing.T) []byte {
+	dump, err := os.ReadFile("testdata/dump.txt")
+	require.NoError(t, err)
+	return dump
+}
+
+func TestParseDump(t *testing.T) {
+	for _, c := range []struct {
+		gid     uint64
+		state   string
+		leaf    string
+		frames  int
+		inner   bool
+		verdict Verdict
+		why     string
+	}{
+		{21, "sleep", "time.Sleep (time.go:363)", 3, false, Sleep, "a plain wait"},
+		{22, "chan receive", "main.(*shop[...]).wait (shop.go:17)", 2, false, Channel, "minutes and a lock in the header; type arguments in the name"},
+		{23, "running", "main.work (work.go:9)", 4, true, Spin, "a coroutine of a coroutine computes: its stack, then the task's"},
+		{26, "coroutine", "iter.Pull[...].func1.1 (iter.go:306)", 2, false, Syscall, "all its coroutines are suspended"},
+		{27, "IO wait", "poll.runtime_pollWait (netpoll.go:351)", 5, false, Network, "a socket"},
+		{28, "IO wait", "poll.runtime_pollWait (netpoll.go:351)", 5, false, File, "a pipe is an os.File"},
+		{29, "select", "net.(*Resolver).lookupIPAddr (lookup.go:343)", 3, false, Network, "a name is asked for in another goroutine"},
+		{30, "syscall", "syscall.Syscall (syscall_linux.go:74)", 6, false, File, "fsync"},
+		{31, "syscall", "main._Cfunc_usleep (_cgo_gotypes.go:51)", 2, false, Cgo, "C"},
+		{32, "sync.Mutex.Lock", "sync.runtime_SemacquireMutex (sema.go:95)", 3, false, Lock, "a mutex"},
+		{33, "chan receive", "exec.(*Cmd).awaitGoroutines (exec.go:971)", 3, false, Syscall, "a child's output"},
+	} {
+		s, err := parseDump(dumpFile(t), c.gid)
+		require.NoError(t, err, c.why)
+		require.Equal(t, c.state, s.state, c.why)
+		require.Len(t, s.frames, c.frames, "%s: %v", c.why, s.frames)
+		require.Equal(t, c.leaf, s.frames[0].String(), c.why)
+		require.Equal(t, c.inner, s.inner, c.why)
+		require.Equal(t, c.verdict, judge(s, true, 0), c.why)
+	}
+	_, err := parseDump(dumpFile(t), 2)
+	require.ErrorIs(t, err, errNoStack, "goroutine 2 is not 21")
+	_, err = parseDump(nil, 21)
+	require.ErrorIs(t, err, errNoStack)
+}
+
+func TestRunnableWithoutThreadIsStarved(t *testing.T) {
+	s := shot{state: "runnable", frames: []Frame{{"main.work", "work.go", 9}}}
+	require.Equal(t, Starved, judge(s, false, 0))
+	require.Equal(t, Spin, judge(s, true, 0), "a dump makes what runs runnable")
+}
+
+func TestOwners(t *testing.T) {
+	for name, want := range map[string]owner{
+		"runtime.gopark":                    ownerRuntime,
+		"internal/runtime/syscall.Syscall6": ownerRuntime,
+		"iter.Pull[...].func1":              ownerRuntime,
+		"encoding/json.Marshal":             ownerLibrary,
+		"tafe/loop.(*Task).run":             ownerFramework,
+		"tafe/app.(*exchange).Run":          ownerFramework,
+		"tafe/app/proxy.(*Proxy).serve":     ownerHandler,
+		"main.main":                         ownerHandler,
+		"example.org/x/y.(*T).M":            ownerHandler,
+		"gopkg.in/yaml%2ev3.Unmarshal":      ownerHandler,
+	} {
+		require.Equal(t, want, ownerOf(Frame{Func: name}), name)
+	}
+}
+
+func TestKeysFollowThePlaceInTheCode(t *testing.T) {
+	stack := func(leaf string, line int) []Frame {
+		return []Frame{{leaf, "x.go", 3}, {"encoding/json.Marshal", "encode.go", 9}, {"main.render", "render.go", line}, {"main.handle", "main.go", 80}}
+	}
+	key := stackKey(Spin, stack("reflect.Value.Len", 12))
+	require.Equal(t, key, stackKey(Spin, stack("strconv.AppendInt", 12)), "the leaf below moves")
+	require.NotEqual(t, key, stackKey(Spin, stack("reflect.Value.Len", 13)), "another line of the handler")
+	require.NotEqual(t, key, stackKey(Sleep, stack("reflect.Value.Len", 12)), "another reason")
+	require.Equal(t, "main.render (render.go:12)", culprit(stack("reflect.Value.Len", 12)).String())
+	require.Equal(t, "main.handle;main.render;json.Marshal;reflect.Value.Len", Folded(stack("reflect.Value.Len", 12)))
+}
+
+func TestTreeMergesFromTheRoot(t *testing.T) {
+	var tree Tree
+	for _, leaf := range []string{"a.x", "a.y", "a.x"} {
+		tree.add([]Frame{{leaf, "a.go", 1}, {"main.f", "f.go", 2}, {"main.g", "g.go", 3}})
+	}
+	require.Equal(t, "3 main.g (g.go:3) > main.f (f.go:2)\n  2 a.x (a.go:1)\n  1 a.y (a.go:1)\n", tree.String())
+}
+
+func FuzzParseDump(f *testing.F) {
+	dump, err := os.ReadFile("testdata/dump.txt")
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(dump, uint64(23))
+	f.Fuzz(func(t *testing.T, dump []byte, gid uint64) {
+		s, err := parseDump(dump, gid)
+		if err == nil {
+			judge(s, true, 0)
+			culprit(trim(s.frames))
+		}
+		if s, err = parseProfile(dump, 0); err == nil {
+			judge(s, true, 0)
+		}
+	})
+}
