@@ -1,0 +1,134 @@
+package client
+
+// Engines for tests, tasks on them, and a connection that can be looked at.
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"tafe/loop"
+)
+
+// loops starts an engine that serves nothing and is stopped at the end.
+func loops(t testing.TB, n int) *loop.Engine {
+	e, err := loop.Start(loop.Config{
+		Addr: "127.0.0.1:0", Loops: n,
+		Open: func(c *loop.Conn) loop.Handler { c.Close(); return mute{} },
+		Log:  slog.New(slog.NewTextHandler(io.Discard, nil)),
+	})
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		require.NoError(t, e.Stop(ctx))
+	})
+	return e
+}
+
+type mute struct{}
+
+func (mute) Data(*loop.Conn)          {}
+func (mute) Timeout(*loop.Conn)       {}
+func (mute) Closed(*loop.Conn, error) {}
+
+// job is a task of a test.
+type job struct {
+	code func(*loop.Task)
+	task *loop.Task // on the loop, until it ends
+	done chan error
+}
+
+func (j *job) Run(t *loop.Task)               { j.task = t; j.code(t) }
+func (j *job) Done(_ *loop.Task, err error)   { j.task = nil; j.done <- err }
+func (j *job) wait(t testing.TB)              { t.Helper(); require.NoError(t, <-j.done) }
+func (j *job) cancel(l *loop.Loop, err error) { l.Post(func() { j.task.Cancel(err) }) }
+
+func start(t testing.TB, l *loop.Loop, code func(*loop.Task)) *job {
+	j := &job{code: code, done: make(chan error, 1)}
+	require.True(t, l.Post(func() {
+		if _, err := l.Start(j); err != nil {
+			j.done <- err
+		}
+	}))
+	return j
+}
+
+// newLoopClient is newClient for use on the loops of e.
+func newLoopClient(t testing.TB, e *loop.Engine, o Options) *Client {
+	c := newClient(t, o)
+	t.Cleanup(func() {
+		c.Close()
+		eventually(t, "the loops close what is idle", func() bool { return c.Stats().Open == 0 })
+		for _, p := range *c.pools.Load() {
+			checked := make(chan bool)
+			require.True(t, p.loop == nil || p.post(func() { checkHosts(t, p); close(checked) }))
+			if p.loop != nil {
+				<-checked
+			}
+		}
+	})
+	return c
+}
+
+// everywhere runs test on a plain goroutine and in a task.
+func everywhere(t *testing.T, e *loop.Engine, why string, o Options, test func(t *testing.T, c *Client, task *loop.Task)) {
+	t.Run(why+"/goroutine", func(t *testing.T) { test(t, newClient(t, o), nil) })
+	t.Run(why+"/task", func(t *testing.T) {
+		o.Dial = dialer(e)
+		c := newLoopClient(t, e, o)
+		start(t, e.Loops()[0], func(task *loop.Task) { test(t, c, task) }).wait(t)
+	})
+}
+
+// dialer connects for tasks of e.
+func dialer(e *loop.Engine) func(ctx context.Context, network, addr string) (net.Conn, error) {
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		var d net.Dialer
+		var raw net.Conn
+		err := besides(e, func() (err error) { raw, err = d.DialContext(ctx, network, addr); return err }, nil)
+		if err != nil {
+			return nil, err
+		}
+		return &parking{raw.(*net.TCPConn), e}, nil
+	}
+}
+
+// parking is a connection whose calls run on a goroutine while the task parks.
+type parking struct {
+	*net.TCPConn
+	e *loop.Engine
+}
+
+func (p *parking) Read(b []byte) (n int, err error) {
+	err = besides(p.e, func() (err error) { n, err = p.TCPConn.Read(b); return err }, p.TCPConn)
+	return n, err
+}
+
+func (p *parking) Write(b []byte) (n int, err error) {
+	err = besides(p.e, func() (err error) { n, err = p.TCPConn.Write(b); return err }, p.TCPConn)
+	return n, err
+}
+
+func besides(e *loop.Engine, f func() error, c *net.TCPConn) error {
+	t := e.Current()
+	if t == nil {
+		return f()
+	}
+	w := t.Prepare()
+	done := make(chan error, 1)
+	go func() { done <- f(); w.Post() }()
+	if err := t.Park(); err != nil {
+		if c != nil {
+			_ = c.Close()
+			<-done
+		}
+		return err
+	}
+	return <-done
+}
