@@ -129,8 +129,9 @@ func fuzzRun(t *testing.T, data []byte, piece func() int) (answers string, ended
 	}
 	ended = p.eof || p.closed
 	answers = p.taken()
-	// What is wrong with a head may be seen before its end, or something else first: that it is refused is what counts.
-	if last := strings.LastIndex(answers, "HTTP/1.1 "); last >= 0 && strings.Contains(answers[last:], closes+"Content-Length") {
+	// What is wrong with a message may be seen before its end, or something else first: that it is refused is what counts.
+	if last := strings.LastIndex(answers, "HTTP/1.1 "); last >= 0 && strings.HasPrefix(answers[last:], "HTTP/1.1 4") &&
+		strings.Contains(answers[last:], "Connection: close\r\n") {
 		answers = answers[:last] + "refused"
 	}
 	p.hangUp()
