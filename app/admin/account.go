@@ -48,6 +48,8 @@ type Culprit struct {
 	Advice  string            `json:"advice,omitempty"`
 	Stack   []watchdog.Frame  `json:"stack"`
 	Worst   []watchdog.Victim `json:"worst,omitempty"` // the longest delays first
+	Live    bool              `json:"live"`            // it holds a loop now
+	LiveFor watchdog.Millis   `json:"live_ms,omitempty"`
 }
 
 // account may be used by any goroutine.
@@ -123,6 +125,10 @@ func (a *account) blame(o *watchdog.Overrun) {
 		c = &Culprit{Key: o.Key}
 		a.culprits[o.Key] = c
 	}
+	c.enter(o)
+}
+
+func (c *Culprit) enter(o *watchdog.Overrun) {
 	c.add(o)
 	c.Verdict, c.Route, c.Method, c.Advice, c.Last = o.Verdict, o.Route, o.Method, o.Advice, o.Started
 	c.Longest = max(c.Longest, o.Held)
@@ -148,14 +154,31 @@ func (a *account) ranked() []*Culprit {
 	return all
 }
 
-// top are copies of the worst culprits.
-func (a *account) top(n int) []Culprit {
+// top are copies of the worst culprits, and before them those that hold a loop at this moment: an overrun that never ends is
+// never added up.
+func (a *account) top(n int, recent []watchdog.Overrun) []Culprit {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	ranked := a.ranked()
-	top := make([]Culprit, 0, min(n, len(ranked)))
-	for _, c := range ranked[:min(n, len(ranked))] {
+	top := make([]Culprit, 0, n)
+	live := map[string]bool{}
+	for i := range recent {
+		o := &recent[i]
+		if o.Final || live[o.Key] || len(top) == n {
+			continue
+		}
+		c := &Culprit{Key: o.Key}
+		if known := a.culprits[o.Key]; known != nil {
+			*c = *known
+		}
+		c.enter(o)
+		c.Live, c.LiveFor = true, o.Held
+		live[o.Key] = true
 		top = append(top, *c)
+	}
+	for _, c := range a.ranked() {
+		if !live[c.Key] && len(top) < n {
+			top = append(top, *c)
+		}
 	}
 	return top
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"strings"
 	"sync"
 	"testing"
@@ -39,6 +40,7 @@ type rig struct {
 	admin   *Listener
 	client  *http.Client
 	release func() // lets /hold go on, now and from then on
+	stop    func() // ends everything; newRig sees to it at the latest
 }
 
 func newRig(t *testing.T, upstreams func() []Upstream) *rig {
@@ -62,7 +64,7 @@ func newRig(t *testing.T, upstreams func() []Upstream) *rig {
 	r.admin, err = Listen("127.0.0.1:0")
 	require.NoError(t, err)
 	r.admin.Serve(Config{Server: r.server, Watchdog: dog, Meter: meter, Budget: budget, Upstreams: upstreams, Log: quiet})
-	t.Cleanup(func() {
+	r.stop = sync.OnceFunc(func() {
 		r.release()
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
@@ -75,6 +77,7 @@ func newRig(t *testing.T, upstreams func() []Upstream) *rig {
 		require.NoError(t, r.admin.Close())
 		r.client.CloseIdleConnections()
 	})
+	t.Cleanup(r.stop)
 	return r
 }
 
@@ -89,9 +92,9 @@ func (r *rig) get(target string) (int, http.Header, string) {
 	return r.fetch("http://" + r.admin.Addr().String() + target)
 }
 
-func (r *rig) fetch(url string) (int, http.Header, string) {
+func (r *rig) fetch(address string) (int, http.Header, string) {
 	r.t.Helper()
-	response, err := r.client.Get(url)
+	response, err := r.client.Get(address)
 	require.NoError(r.t, err)
 	defer response.Body.Close()
 	body, err := io.ReadAll(response.Body)
@@ -111,7 +114,7 @@ func (r *rig) hold(what string) (answered func()) {
 	r.t.Helper()
 	status := make(chan int, 1)
 	go func() {
-		response, err := r.client.Get("http://" + r.server.Addr().String() + "/hold/" + what)
+		response, err := r.client.Get("http://" + r.server.Addr().String() + "/hold/" + url.PathEscape(what))
 		if err != nil {
 			status <- 0
 			return

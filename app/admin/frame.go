@@ -82,11 +82,11 @@ type RouteRow struct {
 // frame gathers one.
 func (d *desk) frame() Frame {
 	_, requests := d.survey.results()
-	states := d.states()
+	states, recent := d.states(), d.recent()
 	f := Frame{
 		At: d.clock(), Uptime: d.clock().Sub(d.started).Seconds(), Status: d.status(), Budget: watchdog.Millis(d.config.Budget),
 		Watchdog: d.config.Watchdog != nil, Conns: d.config.Server.Engine().Conns(), ConnsMax: requests.ConnMax, Active: requests.Active,
-		Refused: requests.Refused, Culprits: d.account.top(culpritsShown), Overruns: briefs(d.recent()),
+		Refused: requests.Refused, Culprits: d.account.top(culpritsShown, recent), Overruns: briefs(recent),
 	}
 	for _, n := range requests.Reasons {
 		f.Refused += n

@@ -171,10 +171,10 @@ function drawCulprits(f) {
 function culpritItem(c) {
   const item = {
     verdict: element('span', 'verdict'), route: element('b'), place: element('span'), cost: element('b'), counts: element('span'),
-    share: element('i'), more: element('div', 'more'),
+    small: element('span', 'counts'), share: element('i'), more: element('div', 'more'),
   };
   const share = element('span', 'share', item.share);
-  const summary = element('summary', '', item.verdict, element('span', 'place', item.route, item.place), element('span', 'cost', item.cost, item.counts), share);
+  const summary = element('summary', '', item.verdict, element('span', 'place', item.route, item.place), element('span', 'cost', item.cost, item.counts), item.small, share);
   item.details = element('details', '', summary, item.more);
   item.details.dataset.key = c.key;
   item.details.addEventListener('toggle', () => item.details.open && fillMore(item));
@@ -187,7 +187,10 @@ function fillCulprit(item, c, most) {
   setText(item.route, c.route ? c.method + ' ' + c.route : 'outside of requests');
   setText(item.place, c.place);
   setText(item.cost, duration(c.victim_ms));
-  setText(item.counts, times(c.victims, 'victim', 'victims') + ' · ' + times(c.overruns, 'overrun', 'overruns') + ', longest ' + duration(c.longest_ms));
+  const counts = times(c.victims, 'victim', 'victims') + ' · ' + times(c.overruns, 'overrun', 'overruns') + ', longest ' + duration(c.longest_ms);
+  setText(item.counts, c.live ? 'holds a loop now: ' + duration(c.live_ms) : counts);
+  setText(item.small, item.counts.textContent);
+  item.details.classList.toggle('now', c.live);
   item.share.style.width = 100 * c.victim_ms / most + '%';
   const news = JSON.stringify([c.stack, c.worst, c.advice]);
   item.stale = item.stale || news !== item.news;

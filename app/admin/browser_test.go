@@ -1,0 +1,142 @@
+// The page is tested where it is used: in a browser, over its own stream, while a loop is held and after.
+
+package admin
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"sync"
+	"testing"
+
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/runtime"
+	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
+	"github.com/stretchr/testify/require"
+)
+
+// browse opens the page in a Chromium of its own, and returns what runs actions in it.
+func browse(t *testing.T, r *rig) (run func(...chromedp.Action)) {
+	t.Helper()
+	var path string
+	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
+		if found, err := exec.LookPath(name); err == nil {
+			path = found
+			break
+		}
+	}
+	if path == "" {
+		if os.Getenv("CI") == "true" {
+			require.Fail(t, "no chromium, which CI must have")
+		}
+		t.Skip("no chromium is installed")
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
+	t.Cleanup(cancel)
+	options := []chromedp.ExecAllocatorOption{
+		chromedp.ExecPath(path), chromedp.Headless, chromedp.NoSandbox, chromedp.DisableGPU, chromedp.NoFirstRun,
+		chromedp.UserDataDir(t.TempDir()), chromedp.WSURLReadTimeout(patience), chromedp.Flag("disable-dev-shm-usage", true),
+	}
+	for _, name := range []string{"disable-quic", "disable-background-networking", "disable-component-update", "disable-sync"} {
+		options = append(options, chromedp.Flag(name, true))
+	}
+	ctx, stop := chromedp.NewExecAllocator(ctx, options...)
+	t.Cleanup(stop)
+	ctx, _ = chromedp.NewContext(ctx)
+	var mu sync.Mutex
+	var complaints []string
+	chromedp.ListenTarget(ctx, func(event any) {
+		mu.Lock()
+		defer mu.Unlock()
+		switch e := event.(type) {
+		case *runtime.EventExceptionThrown:
+			complaints = append(complaints, e.ExceptionDetails.Error())
+		case *runtime.EventConsoleAPICalled:
+			complaints = append(complaints, fmt.Sprint(e.Type))
+		}
+	})
+	t.Cleanup(func() {
+		require.NoError(t, chromedp.Cancel(ctx), "the browser ends")
+		mu.Lock()
+		defer mu.Unlock()
+		require.Empty(t, complaints, "what the page threw or wrote to the console")
+	})
+	run = func(actions ...chromedp.Action) {
+		t.Helper()
+		require.NoError(t, chromedp.Run(ctx, actions...))
+	}
+	run(chromedp.EmulateViewport(1200, 900), chromedp.Navigate("http://"+r.admin.Addr().String()+"/"))
+	return run
+}
+
+// met waits until an expression of the page is true.
+func met(expression string) chromedp.Action {
+	return chromedp.Poll(expression, nil, chromedp.WithPollingTimeout(patience))
+}
+
+// shows waits until an element's text contains a piece.
+func shows(selector, text string) chromedp.Action {
+	return met(fmt.Sprintf("(document.querySelector(%q)?.textContent ?? '').includes(%q)", selector, text))
+}
+
+// fits tells that nothing is wider than the screen.
+const fits = "document.documentElement.scrollWidth <= innerWidth"
+
+func TestPageInABrowser(t *testing.T) {
+	r := newRig(t, func() []Upstream { return []Upstream{{Name: "bidders", Addr: "127.0.0.1:1", Up: false, Conns: 3}} })
+	require.Equal(t, 200, r.request("/plaintext"))
+	run := browse(t, r)
+	run(
+		shows("#status", "serving"), shows("#no-culprits", "Nobody has held a loop"),
+		shows("#lanes", "loop 0"), shows("#routes", "/plaintext"), shows("#upstreams", "down"),
+	)
+	run(met("document.documentElement.dataset.frames >= 3")) // updates come by themselves
+
+	answered := r.hold("<img src=x onerror=alert(1)>")
+	run(
+		shows("#lanes .overrun .now", "held for"), shows("#lanes .overrun .now", "<img src=x onerror=alert(1)>"),
+		met("document.querySelector('#lanes canvas').getAttribute('aria-label').includes('held for')"),
+		met("!document.querySelector('img[src=x]')"), // what strangers write stays text
+		shows("#culprits", "holds a loop now"),
+	)
+	// By keyboard: from the last link of the head over the first culprit's summary into its stack.
+	run(
+		chromedp.Focus("nav a:last-child"), chromedp.KeyEvent(kb.Tab),
+		met("document.activeElement.matches('.culprits summary')"),
+		chromedp.KeyEvent(kb.Enter),
+		shows(".culprits details[open] .stack .culprit", "waitBadly"),
+		shows(".culprits details[open] .more", "Stack, innermost call first"),
+	)
+	before := 0
+	run(chromedp.Evaluate("Number(document.documentElement.dataset.frames)", &before))
+	run(
+		met(fmt.Sprintf("document.documentElement.dataset.frames > %d + 2", before)),
+		met("document.activeElement.matches('.culprits details[open] summary')"), // updates leave the focus and what is open
+	)
+	r.release()
+	answered()
+	run(
+		shows("#culprits .cost", "1 overrun"), shows("#overruns", "channel"),
+		chromedp.Click(".culprits summary"), met("!document.querySelector('.culprits details[open]')"),
+		chromedp.Click(".culprits summary"), shows(".culprits details[open] .stack .culprit", "waitBadly"),
+	)
+	// On a phone and in the dark.
+	light, dark := "", ""
+	background := "getComputedStyle(document.body).backgroundColor"
+	scheme := func(name string) chromedp.Action {
+		return emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: name}})
+	}
+	run(scheme("light"), chromedp.Evaluate(background, &light), scheme("dark"), chromedp.Evaluate(background, &dark))
+	require.NotEqual(t, light, dark)
+	run(met(fits), chromedp.EmulateViewport(390, 800), met(fits), chromedp.EmulateViewport(320, 600), met(fits))
+}
+
+func TestPageSaysWhenTheServerIsGone(t *testing.T) {
+	r := newRig(t, nil)
+	run := browse(t, r)
+	run(shows("#status", "serving"))
+	r.stop()
+	run(shows("#status", "no connection"))
+}
