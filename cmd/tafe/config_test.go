@@ -250,3 +250,22 @@ func TestReloadDoesNotDisturbWhatIsBeingServed(t *testing.T) {
 	status, _, _ := do(t, "POST", e.addr, "/", "text/plain", "0123456789")
 	require.Equal(t, 413, status)
 }
+
+// A large answer is copied in one slice: that is beyond the budget of its route, and far below that of the others.
+func TestWatchdogAsTheFileSays(t *testing.T) {
+	overruns := filepath.Join(t.TempDir(), "overruns.jsonl")
+	large := strings.Repeat("0123456789abcdef", 1<<18)
+	e, _ := startConfigured(t, "[watchdog]\nbudget = \"1m\"\nfile = \""+overruns+"\"\n"+
+		"[[route]]\npath = \"/tight\"\nbudget = \"100us\"\nrespond = { body = \""+large+"\" }\n"+
+		"[[route]]\npath = \"/wide\"\nrespond = { body = \""+large+"\" }\n")
+	await(t, "a line about /tight", func() bool {
+		for _, target := range []string{"/wide", "/tight"} {
+			status, body := get(t, e.addr, target)
+			require.Equal(t, 200, status)
+			require.Len(t, body, len(large))
+		}
+		return strings.Contains(readFile(t, overruns), `"route":"/tight"`)
+	})
+	require.NotContains(t, readFile(t, overruns), `"route":"/wide"`)
+	require.Contains(t, readFile(t, overruns), `"budget_ms":0.1`)
+}

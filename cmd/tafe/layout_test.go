@@ -58,7 +58,7 @@ var folders = []folder{
 	{path: "cmd/tafe", may: []string{"app/...", "loop/...", "httpparse"}, external: []string{"golang.org/x/sys", "github.com/bradfitz/gomemcache"},
 		why: "the top: wires everything, alone reads flags, files and environment"},
 	{path: "cmd/tafe/internal/config", may: []string{"app/...", "loop/...", "httpparse"},
-		external: []string{"github.com/pelletier/go-toml/v2", "github.com/BurntSushi/toml"}, why: "the only place that reads TOML"},
+		external: []string{"github.com/pelletier/go-toml/v2"}, why: "the only place that reads TOML"},
 	{path: "cmd/tafe/internal/backend", why: "stand-ins for foreign systems: nothing of ours, as a foreign system would have it"},
 }
 

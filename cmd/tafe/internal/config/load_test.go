@@ -177,6 +177,9 @@ func TestValuesAreWrittenAsTheyAreRead(t *testing.T) {
 }
 
 func FuzzParse(f *testing.F) {
+	example, err := os.ReadFile(exampleFile)
+	require.NoError(f, err)
+	f.Add(string(example))
 	f.Add("[server]\nloops = 1\n" + minimal)
 	f.Add("[[route]]\npath = \"/{a...}\"\nredirect = { to = \"/x/{a}\" }\ncors.origins = [\"*\"]")
 	f.Add("route = [ { path = \"/\", respond = { } }, { } ]\n\"a\\n\".b = 1")

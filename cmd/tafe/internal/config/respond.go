@@ -1,5 +1,5 @@
 // This file owns the actions: what a route of the file does, as a handler. All that can be known before a request is
-// worked out here, so that a fixed answer costs no allocation.
+// worked out when the handler is made.
 
 package config
 
