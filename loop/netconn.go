@@ -476,9 +476,10 @@ func (n *netConn) wallClock(at int64) time.Time {
 
 // fail makes a net.Conn's error of err.
 func (n *netConn) fail(op string, err error) error {
-	var already *net.OpError
-	switch {
-	case err == nil, err == io.EOF && op == "read", errors.As(err, &already):
+	if err == nil || err == io.EOF && op == "read" {
+		return err
+	}
+	if already := (*net.OpError)(nil); errors.As(err, &already) {
 		return err
 	}
 	e := &net.OpError{Op: op, Source: n.local, Addr: n.remote, Err: err}

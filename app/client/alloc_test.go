@@ -5,7 +5,10 @@ package client
 import (
 	"testing"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"tafe/loop"
 )
 
 // A request on a pooled connection allocates nothing, body included.
@@ -32,4 +35,25 @@ func TestAllocations(t *testing.T) {
 			require.Zero(t, testing.AllocsPerRun(200, get))
 		})
 	}
+}
+
+// Nor does it in a task.
+func TestAllocationsInTask(t *testing.T) {
+	e := loops(t, 1)
+	p := plain(t, hello)
+	c := newLoopClient(t, e, Options{})
+	start(t, e.Loops()[0], func(task *loop.Task) {
+		req := Request{URL: p.url("/path")}
+		var resp Response
+		buf := make([]byte, 0, 100)
+		get := func() {
+			if err := c.Do(task, nil, &req, &resp); err != nil {
+				t.Error(err)
+			}
+			buf, _ = resp.AppendBody(buf[:0], 100)
+			resp.Close()
+		}
+		get()
+		assert.Zero(t, testing.AllocsPerRun(200, get))
+	}).wait(t)
 }

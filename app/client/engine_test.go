@@ -1,12 +1,11 @@
 package client
 
-// Engines for tests, tasks on them, and a connection that can be looked at.
+// Engines for tests, and tasks on them.
 
 import (
 	"context"
 	"io"
 	"log/slog"
-	"net"
 	"testing"
 	"time"
 
@@ -80,55 +79,7 @@ func newLoopClient(t testing.TB, e *loop.Engine, o Options) *Client {
 func everywhere(t *testing.T, e *loop.Engine, why string, o Options, test func(t *testing.T, c *Client, task *loop.Task)) {
 	t.Run(why+"/goroutine", func(t *testing.T) { test(t, newClient(t, o), nil) })
 	t.Run(why+"/task", func(t *testing.T) {
-		o.Dial = dialer(e)
 		c := newLoopClient(t, e, o)
 		start(t, e.Loops()[0], func(task *loop.Task) { test(t, c, task) }).wait(t)
 	})
-}
-
-// dialer connects for tasks of e.
-func dialer(e *loop.Engine) func(ctx context.Context, network, addr string) (net.Conn, error) {
-	return func(ctx context.Context, network, addr string) (net.Conn, error) {
-		var d net.Dialer
-		var raw net.Conn
-		err := besides(e, func() (err error) { raw, err = d.DialContext(ctx, network, addr); return err }, nil)
-		if err != nil {
-			return nil, err
-		}
-		return &parking{raw.(*net.TCPConn), e}, nil
-	}
-}
-
-// parking is a connection whose calls run on a goroutine while the task parks.
-type parking struct {
-	*net.TCPConn
-	e *loop.Engine
-}
-
-func (p *parking) Read(b []byte) (n int, err error) {
-	err = besides(p.e, func() (err error) { n, err = p.TCPConn.Read(b); return err }, p.TCPConn)
-	return n, err
-}
-
-func (p *parking) Write(b []byte) (n int, err error) {
-	err = besides(p.e, func() (err error) { n, err = p.TCPConn.Write(b); return err }, p.TCPConn)
-	return n, err
-}
-
-func besides(e *loop.Engine, f func() error, c *net.TCPConn) error {
-	t := e.Current()
-	if t == nil {
-		return f()
-	}
-	w := t.Prepare()
-	done := make(chan error, 1)
-	go func() { done <- f(); w.Post() }()
-	if err := t.Park(); err != nil {
-		if c != nil {
-			_ = c.Close()
-			<-done
-		}
-		return err
-	}
-	return <-done
 }

@@ -25,7 +25,7 @@ import (
 func TestTasks(t *testing.T) {
 	e := loops(t, 2)
 	p := answer(t, hello)
-	c := newLoopClient(t, e, Options{Dial: dialer(e)})
+	c := newLoopClient(t, e, Options{})
 	for _, l := range e.Loops() {
 		start(t, l, func(task *loop.Task) {
 			for i := range 3 {
@@ -47,7 +47,7 @@ func TestTasks(t *testing.T) {
 func TestTasksWaitCooperatively(t *testing.T) {
 	e := loops(t, 1)
 	g := newGate(t)
-	c := newLoopClient(t, e, Options{ConnsPerHostMax: 2, Dial: dialer(e)})
+	c := newLoopClient(t, e, Options{ConnsPerHostMax: 2})
 	l := e.Loops()[0]
 	var jobs []*job
 	for range 10 {
@@ -114,7 +114,7 @@ func TestTaskIsCancelled(t *testing.T) {
 	})
 	t.Run("waiting for a connection", func(t *testing.T) {
 		g := newGate(t)
-		c := newLoopClient(t, e, Options{ConnsPerHostMax: 1, Dial: dialer(e)})
+		c := newLoopClient(t, e, Options{ConnsPerHostMax: 1})
 		first := start(t, l, func(task *loop.Task) { _, _, _ = c.Get(task, nil, g.url("/"), 100) })
 		eventually(t, "it has the connection", func() bool { return g.inside.Load() == 1 })
 		j := start(t, l, func(task *loop.Task) {
@@ -170,7 +170,7 @@ func TestTaskStaleConnection(t *testing.T) {
 			_, _ = w.request()
 		}
 	})
-	c := newLoopClient(t, e, Options{Dial: dialer(e)})
+	c := newLoopClient(t, e, Options{})
 	start(t, e.Loops()[0], func(task *loop.Task) {
 		for range 3 {
 			_, body, err := c.Get(task, nil, p.url("/"), 100)
@@ -198,7 +198,7 @@ func TestPoisonOnALoop(t *testing.T) {
 			}
 		}
 	})
-	c := newLoopClient(t, e, Options{Dial: dialer(e)})
+	c := newLoopClient(t, e, Options{})
 	start(t, e.Loops()[0], func(task *loop.Task) {
 		_, _, err := c.Get(task, nil, p.url("/"), 100)
 		assert.NoError(t, err)
