@@ -18,8 +18,15 @@ type closing struct {
 
 // lost: the slice that was followed is over. What the loop says of it is in
 // ended, if it was an overrun; a callback's end nobody tells.
-func (ln *lane) lost() {
+func (ln *lane) lost(w *Watchdog) {
 	p := &ln.hunt
+	if ln.passive {
+		if p.reported != nil {
+			w.desk.close(ln.record(p, ln.clock()-p.began, true), true)
+		}
+		ln.hunt = pursuit{}
+		return
+	}
 	if p.outside && p.reported != nil && ln.heldOutside.CompareAndSwap(p.since, 0) {
 		ln.mu.Lock()
 		ln.endOutside(p.since, ln.loop.Clock())
@@ -70,7 +77,7 @@ func (ln *lane) close(w *Watchdog) {
 func (ln *lane) conclude(w *Watchdog, e ended) {
 	p := ln.seen(e.entry.start)
 	if p == nil {
-		p = &pursuit{since: e.entry.start, outside: e.outside}
+		p = &pursuit{since: e.entry.start, began: e.entry.start, outside: e.outside}
 		if ln.base.now <= e.entry.start && !e.outside {
 			p.ev.begin(p.since, ln.base, e.last, &w.late)
 		} else {
@@ -118,7 +125,7 @@ func (ln *lane) seen(since int64) *pursuit {
 // finish closes what is open when the watchdog stops.
 func (ln *lane) finish(w *Watchdog) {
 	if since, _, ok := ln.loop.Slice().Load(); !ok || since != ln.hunt.since {
-		ln.lost()
+		ln.lost(w)
 	}
 	ln.close(w)
 	for _, c := range ln.closing {

@@ -131,12 +131,12 @@ func (w *Watchdog) escalate(now time.Time) {
 	}
 	for _, ln := range w.lanes() {
 		p := &ln.hunt
-		if p.reported == nil || ln.loop.Clock()-p.since < int64(e.AbortAfter) {
+		if p.reported == nil || ln.clock()-p.began < int64(e.AbortAfter) {
 			continue
 		}
 		w.escalation.aborted = true
 		stacks := make([]byte, 4<<20)
-		e.Abort(ln.record(p, ln.loop.Clock()-p.since, false), stacks[:runtime.Stack(stacks, true)])
+		e.Abort(ln.record(p, ln.clock()-p.began, false), stacks[:runtime.Stack(stacks, true)])
 		return
 	}
 }

@@ -15,7 +15,7 @@ type heart struct{ started atomic.Int64 }
 func (h *heart) beat(lanes []*lane, now int64) {
 	h.started.CompareAndSwap(0, now)
 	for _, ln := range lanes {
-		if !ln.asked.CompareAndSwap(false, true) {
+		if ln.passive || !ln.asked.CompareAndSwap(false, true) {
 			continue
 		}
 		if !ln.loop.Post(func() { ln.turned.Store(monotonic()); ln.asked.Store(false) }) {
@@ -30,7 +30,7 @@ func (w *Watchdog) Stuck(d time.Duration) (ids []int) {
 	now := monotonic()
 	for _, ln := range w.lanes() {
 		last := max(ln.turned.Load(), w.heart.started.Load())
-		if last != 0 && now-last >= int64(d) && !ln.gone.Load() && w.heart.started.Load() != 0 {
+		if !ln.passive && last != 0 && now-last >= int64(d) && !ln.gone.Load() && w.heart.started.Load() != 0 {
 			ids = append(ids, ln.loop.ID())
 		}
 	}

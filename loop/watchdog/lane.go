@@ -21,6 +21,10 @@ const (
 type lane struct {
 	loop *loop.Loop
 	dog  *Watchdog
+	// passive: the loop does not report to it, and its clock may not be real.
+	passive bool
+	// What a slice may take by the loop's limits, and what it may take here.
+	loopBudget, common time.Duration
 
 	// The loop's own, read by others word by word.
 	runs    *recorder
@@ -77,13 +81,29 @@ type routeStats struct {
 }
 
 func newLane(w *Watchdog, l *loop.Loop) *lane {
-	return &lane{loop: l, dog: w, runs: newRecorder(w.config.RecorderRuns), other: &routeStats{}, own: newInstruments()}
+	ln := &lane{loop: l, dog: w, runs: newRecorder(w.config.RecorderRuns), other: &routeStats{}, own: newInstruments()}
+	ln.loopBudget = l.Limits().SliceBudget
+	ln.common = ln.loopBudget
+	if w.config.Budget > 0 {
+		ln.common = w.config.Budget
+	}
+	return ln
+}
+
+// budget is what a slice of t may take; t may be nil.
+func (ln *lane) budget(t *loop.Task) time.Duration {
+	if t != nil {
+		if b := t.Budget(); b != ln.loopBudget {
+			return b // its own
+		}
+	}
+	return ln.common
 }
 
 // SliceEnd is on the path of every slice (BenchmarkSliceEnd).
 func (ln *lane) SliceEnd(_ *loop.Loop, t *loop.Task, ready, start, end int64) {
 	ln.count(t, ready, start, end)
-	if end-start >= int64(t.Budget()) {
+	if end-start >= int64(ln.budget(t)) {
 		ln.overran(t, start, end)
 	}
 	if len(ln.ledger.fresh) > 0 { // only the loop's goroutine changes it
@@ -142,7 +162,7 @@ func (ln *lane) SliceLate(_ *loop.Loop, t *loop.Task, ready, start int64) {
 
 // overran takes notice of a slice beyond its budget, at its end, on the loop.
 func (ln *lane) overran(t *loop.Task, start, end int64) {
-	e := ended{description: t.Description(), budget: int64(t.Budget()), asked: t.Asked(), last: ln.readHere(end)}
+	e := ended{description: t.Description(), budget: int64(ln.budget(t)), asked: t.Asked(), last: ln.readHere(end)}
 	ln.mu.Lock()
 	defer ln.mu.Unlock()
 	e.entry = ln.ledger.open(ln.idFor(start), t.ID(), start, end)
@@ -153,7 +173,7 @@ func (ln *lane) overran(t *loop.Task, start, end int64) {
 
 // endOutside closes a held callback at the start of what came after it.
 func (ln *lane) endOutside(since, end int64) {
-	e := ended{budget: int64(ln.loop.Limits().SliceBudget), outside: true}
+	e := ended{budget: int64(ln.budget(nil)), outside: true}
 	e.entry = ln.ledger.open(ln.idFor(since), 0, since, end)
 	ln.lastEnd.Store(end)
 	ln.handOver(e)

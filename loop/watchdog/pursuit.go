@@ -21,7 +21,8 @@ const (
 
 // pursuit is idle when since is 0.
 type pursuit struct {
-	since   int64
+	since   int64 // what the loop calls its start: its identity
+	began   int64 // its start on the lane's clock
 	task    *loop.Task
 	outside bool
 	budget  int64
@@ -49,26 +50,26 @@ type pursuit struct {
 func (ln *lane) visit(w *Watchdog) int64 {
 	since, task, inTask := ln.loop.Slice().Load()
 	outside := false
-	if !inTask {
+	if !inTask && !ln.passive {
 		since, outside = ln.loop.Slice().Outside()
 	}
 	if ln.hunt.since != 0 && ln.hunt.since != since {
-		ln.lost()
+		ln.lost(w)
 	}
 	ln.close(w)
 	r := ln.read(w)
-	if !inTask && !outside || r.now <= since {
+	if !inTask && !outside || !ln.passive && r.now <= since {
 		ln.base = r
 		return int64(time.Hour)
 	}
 	p := &ln.hunt
 	if p.since == 0 {
-		*p = pursuit{since: since, task: task, outside: outside, budget: int64(ln.loop.Limits().SliceBudget), kernel: Syscall}
-		if task != nil {
-			p.budget = int64(task.Budget())
-			w.heed(task.Budget())
+		*p = pursuit{since: since, began: since, task: task, outside: outside, budget: int64(ln.budget(task)), kernel: Syscall}
+		w.heed(durationOf(p.budget))
+		if ln.passive {
+			p.began = r.now // it has begun since the last look
 		}
-		p.ev.begin(since, ln.base, r, &w.late)
+		p.ev.begin(p.began, ln.base, r, &w.late)
 	} else {
 		p.ev.look(r, &w.late)
 	}
@@ -77,7 +78,15 @@ func (ln *lane) visit(w *Watchdog) int64 {
 	}
 	ln.base = r
 	p.lateness = max(p.lateness, w.late.last)
-	return ln.pursue(w, r.now-since)
+	return ln.pursue(w, r.now-p.began)
+}
+
+// clock is the loop's, or the sampler's where the loop's is not real.
+func (ln *lane) clock() int64 {
+	if ln.passive {
+		return monotonic()
+	}
+	return ln.loop.Clock()
 }
 
 // read takes a reading of what the loop runs. A task that drives a coroutine
@@ -89,7 +98,7 @@ func (ln *lane) read(w *Watchdog) reading {
 	} else if state == stateCoroutine {
 		tid = ln.carrier
 	}
-	return w.instruments.read(ln.loop.Clock(), tid, state)
+	return w.instruments.read(ln.clock(), tid, state)
 }
 
 // pursue decides what to do about a slice of the given age, and when to look
@@ -249,7 +258,7 @@ func (ln *lane) record(p *pursuit, age int64, final bool) Overrun {
 	ln.mu.Unlock()
 	o := Overrun{
 		ID: id, Final: final, Loop: ln.loop.ID(), start: p.since,
-		Started: time.Now().Add(-time.Duration(ln.loop.Clock() - p.since)),
+		Started: time.Now().Add(-time.Duration(ln.clock() - p.began)),
 		Held:    Millis(age), Budget: Millis(p.budget), Outside: p.outside,
 		Own: Millis(min(p.ev.proven(), age)), Running: Millis(p.ev.running), Starved: Millis(p.ev.starved),
 		Paused: Millis(p.ev.paused), Stopped: Millis(p.ev.stopped),

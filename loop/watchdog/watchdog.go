@@ -17,6 +17,9 @@ import (
 // slog.Default.
 type Config struct {
 	Log *slog.Logger
+	// Budget replaces the loops' own (Limits.SliceBudget), but not that of a task
+	// that has one; 0: it does not.
+	Budget time.Duration
 	// Sink, if not nil, gets every closed overrun as a line of JSON, at most
 	// SinkMax a second (default 50), from the watchdog's own goroutine.
 	Sink    io.Writer
@@ -107,11 +110,19 @@ func New(config Config) *Watchdog {
 // report to. It has the shape of loop.Config.Observe.
 func (w *Watchdog) Observe(l *loop.Loop) loop.Observer {
 	ln := newLane(w, l)
-	w.heed(l.Limits().SliceBudget)
+	w.heed(ln.budget(nil))
 	w.mu.Lock()
 	w.watch = append(slices.Clone(w.watch), ln)
 	w.mu.Unlock()
 	return ln
+}
+
+// Watch attaches the watchdog to a loop that does not report to it: it then
+// knows of overruns that it sees, but of no victims. The loop's clock need not
+// be real time: for tests.
+func (w *Watchdog) Watch(l *loop.Loop) {
+	ln := w.Observe(l).(*lane)
+	ln.passive = true
 }
 
 func (w *Watchdog) lanes() []*lane {
