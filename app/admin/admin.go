@@ -13,6 +13,7 @@
 //	loops.go     /loops
 //	account.go   overruns by verdict, by route and by place in the code
 //	metrics.go   /metrics
+//	trace.go     /trace
 //	traffic.go   requests by route
 //	history.go   the last minute in steps: what the page draws
 //	frame.go     all that the page shows at one moment
@@ -172,6 +173,7 @@ func (d *desk) routes() http.Handler {
 	mux.HandleFunc("GET /loops", d.loops)
 	mux.HandleFunc("GET /overruns", d.overruns)
 	mux.Handle("GET /metrics", d.metrics())
+	mux.HandleFunc("GET /trace", d.trace)
 	mux.HandleFunc("GET /events", d.events)
 	mux.HandleFunc("GET /{$}", page("index.html", "text/html; charset=utf-8"))
 	mux.HandleFunc("GET /page.css", page("page.css", "text/css; charset=utf-8"))

@@ -32,9 +32,12 @@ func (d *desk) healthz(w http.ResponseWriter, _ *http.Request) {
 }
 
 func (d *desk) readyz(w http.ResponseWriter, _ *http.Request) {
-	if d.config.Server.Draining() {
+	switch dog := d.config.Watchdog; {
+	case d.config.Server.Draining():
 		http.Error(w, "draining", http.StatusServiceUnavailable)
-		return
+	case dog != nil && !dog.Ready():
+		http.Error(w, "a loop is held", http.StatusServiceUnavailable)
+	default:
+		fmt.Fprintln(w, "ok")
 	}
-	fmt.Fprintln(w, "ok")
 }
