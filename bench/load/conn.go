@@ -59,7 +59,7 @@ func (l *loop) connected(c *conn) {
 		l.fail(c, ErrorConnect, l.now())
 		return
 	}
-	c.open = true
+	c.open, l.reached = true, true
 	l.refused = 0
 	if len(c.out) > 0 { // a request that waited for the connect
 		l.write(c)
@@ -103,7 +103,7 @@ func (l *loop) read(c *conn) {
 		l.fail(c, ErrorClosed, l.now())
 		return
 	case n == 0:
-		l.ended(c)
+		l.streamEnded(c)
 		return
 	}
 	now := l.now()
@@ -133,8 +133,8 @@ func (l *loop) read(c *conn) {
 	l.idle(c)
 }
 
-// ended is the server's end of stream: the end of an answer, or of the connection.
-func (l *loop) ended(c *conn) {
+// streamEnded is the server's end of stream: the end of an answer, or of the connection.
+func (l *loop) streamEnded(c *conn) {
 	if c.scan.eof() && c.inFlight() == 1 {
 		l.answered(c, l.now())
 		l.redial(c)
@@ -146,7 +146,7 @@ func (l *loop) ended(c *conn) {
 func (l *loop) redial(c *conn) {
 	_ = unix.Close(c.fd)
 	c.fd = -1
-	if l.stopping {
+	if l.stopping && l.due.len() == 0 {
 		c.open = false
 		return
 	}
@@ -177,6 +177,7 @@ func (l *loop) fail(c *conn, class string, now int64) {
 		l.errors[class]++
 	}
 	for _, f := range c.flights[c.head:] {
+		l.ended++
 		if class != ErrorConnect {
 			l.errors[class]++
 		}
@@ -190,7 +191,7 @@ func (l *loop) fail(c *conn, class string, now int64) {
 		c.fd = -1
 	}
 	c.open = false
-	if l.stopping || l.refused > refusedMax {
+	if l.stopping && l.due.len() == 0 || l.refused > refusedMax {
 		return
 	}
 	l.again = append(l.again, c)

@@ -31,12 +31,14 @@ type loop struct {
 	start, end int64 // the window
 	measuring  bool
 	stopping   bool
-	refused    int
+	reached    bool // a connection has been open
+	refused    int  // connects in a row that failed
 
 	latency  []*hdrhistogram.Histogram
 	late     *hdrhistogram.Histogram
 	errors   map[string]int64
 	answers  int64 // whole and right, in the window
+	ended    int64 // requests, in the window, right or not
 	bytes    int64
 	cpuStart time.Duration
 	res      Result
@@ -138,9 +140,13 @@ func (l *loop) run() error {
 	lastSweep := l.now()
 	for {
 		now := l.now()
+		l.issue(now)
 		l.edges(now)
 		if l.stopping && l.settled(now) {
 			l.finish(now)
+			if !l.reached {
+				return errRefused
+			}
 			return nil
 		}
 		if l.refused > refusedMax {
@@ -150,7 +156,6 @@ func (l *loop) run() error {
 			l.sweep(now)
 			lastSweep = now
 		}
-		l.issue(now)
 		events, err := l.poller.Wait(l.timeout(now))
 		if err != nil {
 			return err
@@ -185,7 +190,7 @@ func (l *loop) serve(c *conn, bits uint32) {
 func (l *loop) edges(now int64) {
 	if !l.measuring && !l.stopping && now >= l.start {
 		l.measuring = true
-		l.answers, l.bytes = 0, 0
+		l.answers, l.bytes, l.ended = 0, 0, 0
 		l.start = now
 		l.end = now + int64(l.plan.Window)
 		if l.plan.AtStart != nil {
@@ -193,13 +198,13 @@ func (l *loop) edges(now int64) {
 		}
 		l.cpuStart = threadCPU()
 	}
-	if l.measuring && now >= l.end {
+	if l.measuring && (now >= l.end || l.plan.EndedMax > 0 && l.ended >= l.plan.EndedMax) {
+		l.end = min(l.end, now)
 		cpu := threadCPU() - l.cpuStart
 		if l.plan.AtEnd != nil {
 			l.plan.AtEnd()
 		}
 		l.measuring, l.stopping = false, true
-		l.end = now
 		l.res = Result{Window: time.Duration(now - l.start), Answered: l.answers, BytesRead: l.bytes, CPU: cpu}
 	}
 }
@@ -246,12 +251,13 @@ func (l *loop) finish(now int64) {
 	}
 }
 
-// issue sends what is due, or queues it while every connection has a request in flight.
+// issue sends what is due, or queues it while every connection has a request in flight. A loop that is late still issues
+// all that was due before the window's end: what it left out would be the latencies that it caused.
 func (l *loop) issue(now int64) {
 	if l.plan.Rate == 0 || l.stopping {
 		return
 	}
-	for l.next <= now {
+	for l.next <= now && l.next < l.end {
 		f := flight{due: l.next, class: l.pick()}
 		l.next += l.gap()
 		c := l.take()
@@ -334,6 +340,7 @@ func (l *loop) send(c *conn, due int64, class int32) {
 func (l *loop) answered(c *conn, now int64) {
 	f := c.flights[c.head]
 	c.head++
+	l.ended++
 	want := &l.plan.Requests[f.class]
 	switch {
 	case c.scan.status != want.Status:

@@ -45,6 +45,8 @@ type Plan struct {
 	Seed uint64
 	// Warmup runs before the measured window of length Window.
 	Warmup, Window time.Duration
+	// EndedMax ends the window early, once so many requests have ended in it, well or not; 0 has no such bound.
+	EndedMax int64
 	// Timeout is the age at which a request counts as lost and its connection is closed; 0 means 10 s.
 	Timeout time.Duration
 	// Reconnect opens a new connection for each request; latency includes the connect.

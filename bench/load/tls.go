@@ -38,7 +38,7 @@ func RunTLS(plan Plan, mode TLSMode) (*Result, error) {
 	if plan.Rate > 0 || plan.Depth > 1 || len(plan.Requests) > 1 {
 		return nil, errors.New("load: TLS runs are closed loops of one kind of request")
 	}
-	r := &tlsRun{plan: plan, mode: mode, errors: map[string]int64{}, latency: newHistogram()}
+	r := &tlsRun{plan: plan, mode: mode, errors: map[string]int64{}, latency: newHistogram(), enough: make(chan struct{})}
 	var workers sync.WaitGroup
 	for range plan.Conns {
 		workers.Go(r.work)
@@ -49,7 +49,10 @@ func RunTLS(plan Plan, mode TLSMode) (*Result, error) {
 	}
 	cpu, start := processCPU(), time.Now()
 	r.measuring.Store(true)
-	time.Sleep(plan.Window)
+	select {
+	case <-time.After(plan.Window):
+	case <-r.enough:
+	}
 	r.measuring.Store(false)
 	res := &Result{Window: time.Since(start), CPU: processCPU() - cpu}
 	if plan.AtEnd != nil {
@@ -62,7 +65,7 @@ func RunTLS(plan Plan, mode TLSMode) (*Result, error) {
 	return res, nil
 }
 
-// tlsRun is what the workers share. The mutex guards errors and latency.
+// tlsRun is what the workers share. The mutex guards errors, latency and ended.
 type tlsRun struct {
 	plan                Plan
 	mode                TLSMode
@@ -70,9 +73,20 @@ type tlsRun struct {
 	mu                  sync.Mutex
 	errors              map[string]int64
 	latency             *hdrhistogram.Histogram
+	ended               int64         // requests in the window, right or not
+	enough              chan struct{} // closed at the plan's EndedMax
 }
 
-// tlsFailuresMax ends a worker whose server is not there.
+// end counts one request that has ended in the window; r.mu is held.
+func (r *tlsRun) end() {
+	if r.measuring.Load() {
+		if r.ended++; r.ended == r.plan.EndedMax {
+			close(r.enough)
+		}
+	}
+}
+
+// tlsFailuresMax is how many connections in a row may fail before a worker gives up.
 const tlsFailuresMax = 100
 
 // work makes one connection after the other.
@@ -83,7 +97,9 @@ func (r *tlsRun) work() {
 		config.ClientSessionCache = tls.NewLRUClientSessionCache(1)
 	}
 	for first, failures := true, 0; !r.stopping.Load() && failures < tlsFailuresMax; first = false {
-		if err := r.connect(config, first); err != nil {
+		if err := r.connect(config, first); err == nil {
+			failures = 0
+		} else {
 			failures++
 			r.count(err)
 		}
@@ -102,6 +118,7 @@ var (
 func (r *tlsRun) count(err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.end()
 	for _, class := range []error{errConnect, errResume, errStatus, errLength, errMalformed} {
 		if errors.Is(err, class) {
 			r.errors[class.Error()]++
@@ -173,6 +190,7 @@ func (r *tlsRun) answered(started time.Time) {
 	took := int64(time.Since(started))
 	r.mu.Lock()
 	_ = r.latency.RecordValue(min(max(took, latencyMin), latencyMax))
+	r.end()
 	r.mu.Unlock()
 }
 

@@ -105,12 +105,12 @@ func TestCPUCountsTheWholeTree(t *testing.T) {
 func TestPlayMeasuresARound(t *testing.T) {
 	self, err := os.Executable()
 	require.NoError(t, err)
-	b := Bench{Root: t.TempDir(), Cores: Cores{Server: 0, Load: -1}, Warmup: 20 * time.Millisecond, Window: 100 * time.Millisecond}
+	b := Bench{Root: t.TempDir(), Cores: Cores{Server: 0, Load: -1}, Warmup: 20 * time.Millisecond, Window: time.Minute}
 	p := Peer{Name: "self", Command: func(s Setting) ([]string, []string, error) {
 		return []string{self}, []string{"TEST_SERVER=serve", "TEST_ADDR=" + s.Listen.String()}, nil
 	}}
 	request := load.Request{Name: "hello", Raw: []byte("GET / HTTP/1.1\r\nHost: a\r\n\r\n"), Status: 200, BodyBytes: 5}
-	c := Case{Scenario: "test", Name: "hello", Plan: load.Plan{Conns: 2, Requests: []load.Request{request}}}
+	c := Case{Scenario: "test", Name: "hello", Plan: load.Plan{Conns: 2, EndedMax: 100, Requests: []load.Request{request}}}
 	s, err := b.Play(c, p, 3)
 	require.NoError(t, err)
 	require.Equal(t, []any{"test", "hello", "self", 3}, []any{s.Scenario, s.Case, s.Peer, s.Round})
