@@ -135,19 +135,21 @@ func newDesk(config Config, clock func() time.Time) *desk {
 	}
 }
 
-// run keeps the books until ctx ends.
+// run keeps the books until ctx ends. There is a whole period between the end of a step and the next one, however late this
+// goroutine is: rates over a moment mean nothing.
 func (d *desk) run(ctx context.Context) {
-	ticker := time.NewTicker(stepPeriod)
-	defer ticker.Stop()
+	timer := time.NewTimer(stepPeriod)
+	defer timer.Stop()
 	for {
 		d.step(ctx)
 		loops, requests := d.survey.results()
 		d.history.add(d.clock(), loops, requests, d.states())
 		d.audience.show(d.frame)
+		timer.Reset(stepPeriod)
 		select {
 		case <-ctx.Done():
 			return
-		case <-ticker.C:
+		case <-timer.C:
 		}
 	}
 }

@@ -32,7 +32,7 @@ var bounds = func() (all []time.Duration) {
 type series struct {
 	all []*prometheus.Desc
 
-	requests, duration, queue, active, refusals, bodyBytes *prometheus.Desc
+	requests, duration, queue, active, refusals *prometheus.Desc
 
 	slices, lag, held, age, stale, queued, timers, tasks, tasksStarted, panics *prometheus.Desc
 	conns, opened, connsMax, refused, bytesIn, bytesOut                        *prometheus.Desc
@@ -56,7 +56,6 @@ func newSeries() *series {
 	s.queue = of("request_queue_seconds", "What requests waited behind others of their connection.", "loop")
 	s.active = of("requests_active", "Requests whose handler has not ended.", "loop")
 	s.refusals = of("refusals_total", "Messages refused and answers broken off, by reason.", "reason")
-	s.bodyBytes = of("response_body_bytes_total", "Bytes of answers' bodies.")
 
 	s.slices = of("slice_duration_seconds", "Uninterrupted runs of tasks.", "loop")
 	s.lag = of("loop_lag_seconds", "From when a task could run to when its loop ran it.", "loop")
@@ -169,7 +168,6 @@ func (c collector) requestSeries(e emitter, stats app.Stats) {
 	for reason, n := range stats.Reasons {
 		e.counter(c.refusals, float64(n), reason)
 	}
-	e.counter(c.bodyBytes, float64(stats.BytesBody))
 	e.gauge(c.connsMax, float64(stats.ConnMax))
 	e.counter(c.refused, float64(stats.Refused))
 }

@@ -192,7 +192,7 @@ function fillCulprit(item, c, most) {
   setText(item.small, item.counts.textContent);
   item.details.classList.toggle('now', c.live);
   item.share.style.width = 100 * c.victim_ms / most + '%';
-  const news = JSON.stringify([c.stack, c.worst, c.advice]);
+  const news = JSON.stringify([c.stack, c.worst, c.advice, c.live]);
   item.stale = item.stale || news !== item.news;
   item.news = news;
   item.culprit = c;
@@ -213,7 +213,7 @@ function fillMore(item) {
     li.title = f.func + '\n' + f.file + ':' + f.line;
     stack.append(li);
   }
-  if (!stack.children.length) stack.append(element('li', '', 'not caught in the act: it was over too soon'));
+  if (!stack.children.length) stack.append(element('li', '', c.live ? 'none was taken yet' : 'none was taken: it was over too soon'));
   more.append(stack);
   if (!c.worst || !c.worst.length) return;
   more.append(element('h3', '', 'Who waited longest'));
