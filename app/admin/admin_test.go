@@ -224,3 +224,32 @@ func TestNotReadyWhileDraining(t *testing.T) {
 	answered()
 	require.NoError(t, <-drained)
 }
+
+func TestWithoutAWatchdog(t *testing.T) {
+	a := app.New(app.Options{Log: slog.New(slog.NewTextHandler(io.Discard, nil))})
+	server, err := app.Listen(a, app.ServerConfig{Addr: "127.0.0.1:0", Loops: 1})
+	require.NoError(t, err)
+	admin, err := Listen("127.0.0.1:0")
+	require.NoError(t, err)
+	admin.Serve(Config{Server: server})
+	r := &rig{t: t, server: server, admin: admin, client: &http.Client{Timeout: patience, Transport: &http.Transport{}}}
+	for _, c := range []struct {
+		target string
+		status int
+		want   string
+		why    string
+	}{
+		{"/readyz", 200, "ok", "nobody who could say that a loop is held"},
+		{"/overruns", 200, "[]\n", "no records"},
+		{"/trace", 404, "the watchdog is off", "no recorder"},
+		{"/loops", 200, `"state":`, "what loops do is known without it"},
+		{"/metrics", 200, "tafe_watchdog_enabled 0", "and what they did"},
+	} {
+		status, _, body := r.get(c.target)
+		require.Equal(t, c.status, status, c.why)
+		require.Contains(t, body, c.want, c.why)
+	}
+	r.client.CloseIdleConnections()
+	require.NoError(t, server.Stop(t.Context()))
+	require.NoError(t, admin.Close())
+}

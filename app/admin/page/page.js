@@ -185,7 +185,7 @@ function culpritItem(c) {
 function fillCulprit(item, c, most) {
   setText(item.verdict, c.verdict);
   setText(item.route, c.route ? c.method + ' ' + c.route : 'outside of requests');
-  setText(item.place, c.place);
+  setText(item.place, c.place || 'no stack was taken');
   setText(item.cost, duration(c.victim_ms));
   const counts = times(c.victims, 'victim', 'victims') + ' · ' + times(c.overruns, 'overrun', 'overruns') + ', longest ' + duration(c.longest_ms);
   setText(item.counts, c.live ? 'holds a loop now: ' + duration(c.live_ms) : counts);
