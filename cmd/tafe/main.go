@@ -34,6 +34,8 @@ func commands() []command {
 		{"serve", "run the server, as a configuration file says or with its embedded demo", serve},
 		{"check", "tell what is wrong with a configuration file", check},
 		{"backend", "run the demo's backends alone: a memcached-protocol store and HTTP bidders", runBackend},
+		{"watch", "show in a terminal what a running server's loops are doing, and who held them", runWatch},
+		{"overruns", "rank what a log of the watchdog holds: who made others wait, and for how long", runOverruns},
 		{"version", "print the version", printVersion},
 	}
 }

@@ -82,17 +82,6 @@ type Sparse map[int]int64
 
 func (s Sparse) add(ns int64) { s[bucketOf(ns)]++ }
 
-// sparse is the histogram without its empty buckets.
-func (h *Histogram) sparse() Sparse {
-	s := Sparse{}
-	for i, c := range h.Counts {
-		if c > 0 {
-			s[i] = int64(c)
-		}
-	}
-	return s
-}
-
 // Add counts what s counts, n times: -1 takes it away.
 func (h *Histogram) Add(s Sparse, n int64) {
 	for i, c := range s {

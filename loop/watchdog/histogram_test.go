@@ -33,8 +33,8 @@ func TestQuantile(t *testing.T) {
 	require.InEpsilon(t, 500e6, h.Quantile(0.5), 0.26)
 	require.InEpsilon(t, 990e6, h.Quantile(0.99), 0.26)
 	var other Histogram
-	other.Add(h.sparse(), 1)
+	other.Add(h.minus(&Histogram{}), 1)
 	require.Equal(t, h.Counts, other.Counts)
-	other.Add(h.sparse(), -1)
+	other.Add(h.minus(&Histogram{}), -1)
 	require.Zero(t, other.Count())
 }

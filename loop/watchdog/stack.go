@@ -82,6 +82,9 @@ func ownerOf(f Frame) owner {
 	case pkg == "runtime", pkg == "iter", strings.HasPrefix(pkg, "runtime/"), strings.HasPrefix(pkg, "internal/runtime/"):
 		return ownerRuntime
 	}
+	if strings.HasPrefix(pkg, "golang.org/x/sys/") {
+		return ownerLibrary
+	}
 	first, _, _ := strings.Cut(pkg, "/")
 	if strings.Contains(first, ".") {
 		return ownerHandler
@@ -121,7 +124,8 @@ func culprit(frames []Frame) Frame {
 }
 
 // stackKey identifies the place in the code, however the leaf below it moves:
-// the chain of the handler's functions, the line of the innermost one, and why.
+// the chain of the handler's functions, the line of the innermost one unless it
+// moves by itself, and why.
 func stackKey(v Verdict, frames []Frame) string {
 	h := fnv.New64a()
 	found := false
@@ -129,7 +133,7 @@ func stackKey(v Verdict, frames []Frame) string {
 		if ownerOf(f) != ownerHandler {
 			continue
 		}
-		if !found {
+		if !found && v != Spin {
 			fmt.Fprintln(h, f.Line)
 		}
 		found = true

@@ -87,6 +87,7 @@ type Watchdog struct {
 	missed      atomic.Uint64
 	heart       heart
 	escalation  escalation
+	summarizer  summarizer
 
 	snapshotting atomic.Bool
 	errands      sync.WaitGroup
@@ -165,4 +166,5 @@ func (w *Watchdog) chores() {
 	w.desk.chores(time.Now())
 	w.heart.beat(w.lanes(), monotonic())
 	w.escalate(time.Now())
+	w.summarize(time.Now(), w.stopping.Load())
 }

@@ -1,0 +1,213 @@
+// Package overruns reads a saved log of the watchdog and ranks what it finds: which places in the code made others wait, and
+// what the waits would have been without each of them. It reads a stream and writes text; files and flags are its caller's.
+package overruns
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"tafe/loop/watchdog"
+)
+
+// lineMax bounds one record, in bytes.
+const lineMax = 4 << 20
+
+// Place is one place in the code with all that it did.
+type Place struct {
+	Verdict         watchdog.Verdict
+	Route           string
+	Where           string // the culprit, or the route where no stack was taken
+	Advice          string
+	Count, Victims  int
+	Held, Cost      watchdog.Millis // of loops; of others
+	Longest         watchdog.Millis
+	Stack           []watchdog.Frame
+	waited, without watchdog.Histogram
+}
+
+// Log is what a file held.
+type Log struct {
+	Places   []*Place // the most expensive for others first
+	Innocent map[watchdog.Verdict]int
+	Records  int
+	Bad      int // lines that were no records
+	From, To time.Time
+
+	waits     watchdog.Histogram
+	summaries int
+}
+
+// Read reads lines of JSON as the watchdog's Sink gets them. Lines that are
+// neither overrun nor summary are counted and skipped, but a log with nothing
+// else is an error.
+func Read(r io.Reader) (*Log, error) {
+	l := &Log{Innocent: map[watchdog.Verdict]int{}}
+	places := map[string]*Place{}
+	lines := bufio.NewScanner(r)
+	lines.Buffer(nil, lineMax)
+	for lines.Scan() {
+		if line := bytes.TrimSpace(lines.Bytes()); len(line) > 0 {
+			l.line(line, places)
+		}
+	}
+	if err := lines.Err(); err != nil {
+		return nil, err
+	}
+	if l.Records+l.summaries == 0 && l.Bad > 0 {
+		return nil, errors.New("no line is a record of the watchdog")
+	}
+	for _, p := range places {
+		l.Places = append(l.Places, p)
+	}
+	slices.SortFunc(l.Places, func(a, b *Place) int {
+		if a.Cost != b.Cost {
+			return int(b.Cost - a.Cost)
+		}
+		return int(b.Held - a.Held)
+	})
+	return l, nil
+}
+
+func (l *Log) line(line []byte, places map[string]*Place) {
+	var record struct {
+		watchdog.Overrun
+		Waits watchdog.Sparse `json:"waits"`
+	}
+	switch err := json.Unmarshal(line, &record); {
+	case err != nil || record.ID == 0 && record.Waits == nil:
+		l.Bad++
+	case record.Waits != nil:
+		l.summaries++
+		l.waits.Add(record.Waits, 1)
+	default:
+		l.overrun(&record.Overrun, places)
+	}
+}
+
+func (l *Log) overrun(o *watchdog.Overrun, places map[string]*Place) {
+	l.Records++
+	if l.From.IsZero() || o.Started.Before(l.From) {
+		l.From = o.Started
+	}
+	if end := o.Started.Add(time.Duration(o.Held)); end.After(l.To) {
+		l.To = end
+	}
+	if !o.Blamed {
+		l.Innocent[o.Verdict]++
+		return
+	}
+	p := places[o.Key]
+	if p == nil {
+		p = &Place{Verdict: o.Verdict, Route: o.Route, Where: o.Culprit.String(), Stack: o.Stack}
+		if o.Culprit.Func == "" {
+			p.Where = "(no stack)"
+		}
+		places[o.Key] = p
+	}
+	p.Advice = o.Advice
+	p.Count++
+	p.Held += o.Held
+	p.Longest = max(p.Longest, o.Held)
+	p.Victims += o.Victims.Count
+	p.Cost += o.Victims.Total
+	p.waited.Add(o.Victims.Waited, 1)
+	p.without.Add(o.Victims.Without, 1)
+}
+
+// Wait is the quantile q of what slices waited for their loops.
+func (l *Log) Wait(q float64) watchdog.Millis { return watchdog.Millis(l.waits.Quantile(q)) }
+
+// WaitWithout is the same had the place not been.
+func (l *Log) WaitWithout(p *Place, q float64) watchdog.Millis {
+	h := l.waits
+	for i, n := range p.waited.Counts {
+		h.Counts[i] -= min(n, h.Counts[i])
+		h.Counts[i] += p.without.Counts[i]
+	}
+	return watchdog.Millis(h.Quantile(q))
+}
+
+// Table writes the ranking, at most top places.
+func (l *Log) Table(w io.Writer, top int) error {
+	fmt.Fprintf(w, "%d overruns", l.Records)
+	if l.Records > 0 {
+		fmt.Fprintf(w, " from %s to %s", l.From.UTC().Format(time.RFC3339), l.To.UTC().Format(time.RFC3339))
+	}
+	if l.Bad > 0 {
+		fmt.Fprintf(w, "; %d other lines skipped", l.Bad)
+	}
+	fmt.Fprintln(w)
+	if len(l.Places) > 0 {
+		fmt.Fprintln(w)
+		l.rank(w, top)
+	}
+	if l.summaries > 0 {
+		fmt.Fprintf(w, "\nWaits for a loop: p50 %v, p99 %v, p99.9 %v.\n", l.Wait(0.5), l.Wait(0.99), l.Wait(0.999))
+	} else if len(l.Places) > 0 {
+		fmt.Fprint(w, "\nThe log has no summaries of waits: what the p99 would be without a place cannot be told.\n")
+	}
+	return l.innocents(w)
+}
+
+func (l *Log) rank(w io.Writer, top int) {
+	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
+	fmt.Fprint(t, "VICTIM TIME\tVICTIMS\tCOUNT\tHELD\tLONGEST\tVERDICT\tROUTE\tPLACE\tP99 WITHOUT\n")
+	for i, p := range l.Places {
+		if i == top {
+			fmt.Fprintf(t, "and %d more\n", len(l.Places)-top)
+			break
+		}
+		without := "?"
+		if l.summaries > 0 {
+			without = l.WaitWithout(p, 0.99).String()
+		}
+		fmt.Fprintf(t, "%v\t%d\t%d\t%v\t%v\t%s\t%s\t%s\t%s\n", p.Cost, p.Victims, p.Count, p.Held, p.Longest, p.Verdict, p.Route, p.Where, without)
+	}
+	_ = t.Flush()
+	for i, p := range l.Places {
+		if i < min(3, top) && p.Advice != "" {
+			fmt.Fprintf(w, "\n%s: %s\n", p.Where, p.Advice)
+		}
+	}
+}
+
+func (l *Log) innocents(w io.Writer) error {
+	var parts []string
+	for _, v := range watchdog.Verdicts {
+		if n := l.Innocent[v]; n > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", n, v))
+		}
+	}
+	if len(parts) == 0 {
+		return nil
+	}
+	_, err := fmt.Fprintf(w, "\nNot the code's fault: %s.\n", strings.Join(parts, ", "))
+	return err
+}
+
+// Folded writes the stacks for a flame graph, weighed by the microseconds that
+// they held loops, or that others waited for them.
+func (l *Log) Folded(w io.Writer, byVictims bool) error {
+	for _, p := range l.Places {
+		weight := p.Held
+		if byVictims {
+			weight = p.Cost
+		}
+		stack := watchdog.Folded(p.Stack)
+		if stack == "" {
+			stack = p.Route + " " + p.Where
+		}
+		if _, err := fmt.Fprintf(w, "%s;[%s] %d\n", stack, p.Verdict, time.Duration(weight).Microseconds()); err != nil {
+			return err
+		}
+	}
+	return nil
+}

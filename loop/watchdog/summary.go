@@ -1,0 +1,113 @@
+package watchdog
+
+// Summaries: how long all slices waited for their loops, in the sink beside the
+// overruns, so that a saved log can tell what the waits would have been without
+// one of them. And the same numbers for who asks while the process runs.
+
+import (
+	"encoding/json"
+	"time"
+)
+
+// Summary is a line of the sink that is no overrun.
+type Summary struct {
+	From   time.Time `json:"from"`
+	To     time.Time `json:"to"`
+	Waits  Sparse    `json:"waits"`  // for the loop, before each slice: bucket to count
+	Slices Sparse    `json:"slices"` // lengths
+}
+
+const summaryPeriod = time.Minute
+
+// RouteTimes is what the slices of one route on all loops took and waited.
+type RouteTimes struct {
+	Route  string // "" for slices outside of requests
+	Slices Histogram
+	Waits  Histogram
+}
+
+// Routes returns the times of each route since the start. Any goroutine.
+func (w *Watchdog) Routes() []RouteTimes {
+	byName := map[string]*RouteTimes{}
+	for _, ln := range w.lanes() {
+		ln.eachRoute(func(s *routeStats) {
+			name := ""
+			if s.route != nil {
+				name = *s.route
+			}
+			r := byName[name]
+			if r == nil {
+				r = &RouteTimes{Route: name}
+				byName[name] = r
+			}
+			slices, waits := copyWords(&s.slices), copyWords(&s.waits)
+			r.Slices.Merge(&slices)
+			r.Waits.Merge(&waits)
+		})
+	}
+	all := make([]RouteTimes, 0, len(byName))
+	for _, r := range byName {
+		all = append(all, *r)
+	}
+	return all
+}
+
+func (ln *lane) eachRoute(f func(*routeStats)) {
+	for i := range ln.routes {
+		if s := ln.routes[i].Load(); s != nil {
+			f(s)
+		}
+	}
+	f(ln.other)
+}
+
+// summarizer writes summaries; the sampler's own.
+type summarizer struct {
+	since         time.Time
+	slices, waits Histogram // at since
+}
+
+// sum is what all routes have counted.
+func (w *Watchdog) sum() (slices, waits Histogram) {
+	for _, r := range w.Routes() {
+		slices.Merge(&r.Slices)
+		waits.Merge(&r.Waits)
+	}
+	return slices, waits
+}
+
+// summarize writes what was counted since the last summary, if it is time or if
+// it is the last chance.
+func (w *Watchdog) summarize(now time.Time, last bool) {
+	s := &w.summarizer
+	if s.since.IsZero() {
+		s.since = now
+	}
+	if w.config.Sink == nil || now.Sub(s.since) < summaryPeriod && !last {
+		return
+	}
+	slices, waits := w.sum()
+	fresh := Summary{From: s.since, To: now, Waits: waits.minus(&s.waits), Slices: slices.minus(&s.slices)}
+	s.since, s.slices, s.waits = now, slices, waits
+	if len(fresh.Slices) == 0 {
+		return
+	}
+	line, err := json.Marshal(fresh)
+	if err == nil {
+		_, err = w.config.Sink.Write(append(line, '\n'))
+	}
+	if err != nil {
+		w.config.Log.Warn("the watchdog's file takes nothing", "error", err.Error())
+	}
+}
+
+// minus is what h has more than an earlier state of it.
+func (h *Histogram) minus(earlier *Histogram) Sparse {
+	s := Sparse{}
+	for i, c := range h.Counts {
+		if d := c - earlier.Counts[i]; d > 0 && c > earlier.Counts[i] {
+			s[i] = int64(d)
+		}
+	}
+	return s
+}
