@@ -160,12 +160,19 @@ func (d *desk) step(ctx context.Context) {
 	d.account.take(d.recent())
 }
 
-// recent are the watchdog's last overruns, newest first.
+// recent are the watchdog's last overruns, newest first. The tree of one that is going on still grows in the watchdog's hands:
+// it is shown when it is whole.
 func (d *desk) recent() []watchdog.Overrun {
 	if d.config.Watchdog == nil {
 		return nil
 	}
-	return d.config.Watchdog.Recent()
+	recent := d.config.Watchdog.Recent()
+	for i := range recent {
+		if !recent[i].Final {
+			recent[i].Tree = nil
+		}
+	}
+	return recent
 }
 
 func (d *desk) routes() http.Handler {
