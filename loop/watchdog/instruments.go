@@ -60,15 +60,19 @@ func (p *pauses) read() (total int64, marking bool) {
 
 // instruments are what one goroutine reads all clocks with.
 type instruments struct {
-	clocks clocks
-	pauses *pauses
+	clocks  clocks
+	pauses  *pauses
+	stateOf func(tid int) byte // clocks.state, bound once
 }
 
 func newInstruments() instruments { return instruments{pauses: newPauses()} }
 
 // read takes a reading of the thread tid, at a loop clock time.
 func (in *instruments) read(now int64, tid int, goState string) reading {
-	r := reading{now: now, mono: monotonic(), tid: tid, goState: goState, known: loop.ThreadsKnown(), process: processCPU(), state: in.clocks.state}
+	if in.stateOf == nil {
+		in.stateOf = in.clocks.state
+	}
+	r := reading{now: now, mono: monotonic(), tid: tid, goState: goState, known: loop.ThreadsKnown(), process: processCPU(), state: in.stateOf}
 	if tid != 0 {
 		r.cpu, r.delay, r.timed = in.clocks.thread(tid)
 	}
