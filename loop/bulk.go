@@ -28,7 +28,7 @@ var longAgo = time.Unix(1, 0)
 // files and sockets are then copied by the kernel.
 type Bulk struct {
 	loop   *Loop
-	conn   *Conn // loop only
+	conn   *Conn // loop only; nil for an outbound connection of no loop
 	stream net.Conn
 	lane   *detached
 
@@ -36,6 +36,8 @@ type Bulk struct {
 	rest []byte // received by the loop, not yet read
 	cut  bool   // a task was cancelled in an operation: no more deadlines
 	gone bool
+
+	closed func() // of a Bulk without conn
 }
 
 // Detach takes c's stream off the task's loop, after everything written was
@@ -267,6 +269,10 @@ func (b *Bulk) Close() error {
 		return ErrAttached
 	}
 	err := b.stream.Close()
+	if b.conn == nil {
+		b.closed()
+		return err
+	}
 	b.loop.Post(func() { b.conn.drop(nil) })
 	return err
 }

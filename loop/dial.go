@@ -20,9 +20,11 @@ var (
 )
 
 // Dialer connects to others from a loop. Its DialContext fits what synchronous
-// clients ask for (database drivers, http.Transport): the connections it returns
-// give the loop back while they wait, so such a client becomes cooperative as it
-// is. Any goroutine. The zero Dialer serves DialTask; DialContext needs Bind.
+// clients ask for, database drivers for instance: the connections it returns give
+// the loop back while they wait, so such a client becomes cooperative as it is.
+// A client that hands its caller's work to goroutines of its own, and waits for
+// them by channels (http.Transport), works too, but holds the loop: Offload it.
+// Any goroutine. The zero Dialer serves DialTask; DialContext needs Bind.
 type Dialer struct {
 	Timeout   time.Duration // for name lookup and connecting; default 5 s
 	KeepAlive time.Duration // as net.Dialer has it
@@ -38,8 +40,9 @@ func (d *Dialer) Bind(e *Engine) { d.engine.Store(e) }
 
 // DialContext connects, to "tcp", "unix" and their variants. A task parks
 // meanwhile, and the connection belongs to its loop. Any other goroutine blocks,
-// and gets a connection of some loop, for tasks to use later. The error is a
-// *net.OpError, ErrTooManyDials, ErrUnbound, or a cancelled task's cause.
+// and gets a connection of no loop: a task that waits in it parks too, but each
+// call costs what one of the bulk lane does. The error is a *net.OpError,
+// ErrTooManyDials, ErrUnbound, or a cancelled task's cause.
 func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
 	e := d.engine.Load()
 	if e == nil {
@@ -54,8 +57,7 @@ func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.
 			return nil, ErrOnLoop
 		}
 	}
-	l := e.loops[int(e.turn.Add(1))%len(e.loops)]
-	return d.dial(ctx, nil, l, network, address)
+	return d.dialStray(ctx, e.loops[0], network, address)
 }
 
 // Dial is DialContext without a context.
@@ -72,32 +74,56 @@ func (d *Dialer) DialTask(ctx context.Context, t *Task, network, address string)
 	if err := t.Err(); err != nil {
 		return nil, err
 	}
-	return d.dial(ctx, t, t.loop, network, address)
-}
-
-func (d *Dialer) dial(ctx context.Context, t *Task, l *Loop, network, address string) (net.Conn, error) {
-	driver, ok := l.driver.(dialDriver)
+	driver, ok := t.loop.driver.(dialDriver)
 	if !ok {
 		return nil, errors.ErrUnsupported
 	}
 	if !driver.reserveDial() {
 		return nil, ErrTooManyDials
 	}
-	timeout := d.Timeout
-	if timeout <= 0 {
-		timeout = 5 * time.Second
-	}
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+	ctx, cancel := context.WithTimeout(ctx, d.timeout())
 	defer cancel()
-	x := &dialing{loop: l, driver: driver}
-	by := net.Dialer{KeepAlive: d.KeepAlive, LocalAddr: d.LocalAddr, Resolver: d.Resolver}
-	if t == nil {
-		x.run(ctx, &by, network, address)
-		return x.take(nil)
+	x := &dialing{loop: t.loop, driver: driver, waiter: waiterFor(t)}
+	go x.run(ctx, d.net(), network, address)
+	return x.take(x.waiter.wait(t.loop, 0))
+}
+
+// dialStray connects for a goroutine that is no task. The connection stays off
+// the loops: whoever waits for that goroutine may be holding one.
+func (d *Dialer) dialStray(ctx context.Context, l *Loop, network, address string) (net.Conn, error) {
+	driver := l.driver.(dialDriver)
+	if !driver.reserveDial() {
+		return nil, ErrTooManyDials
 	}
-	x.waiter = waiterFor(t)
-	go x.run(ctx, &by, network, address)
-	return x.take(x.waiter.wait(l, 0))
+	ctx, cancel := context.WithTimeout(ctx, d.timeout())
+	defer cancel()
+	stream, err := d.net().DialContext(ctx, network, address)
+	if err != nil {
+		driver.releaseDial()
+		return nil, err
+	}
+	b := &Bulk{loop: l, stream: stream, lane: &detached{local: stream.LocalAddr(), remote: stream.RemoteAddr()}}
+	b.closed = func() {
+		driver.forget(b)
+		driver.releaseDial()
+	}
+	driver.keep(b)
+	if l.stopped() { // perhaps before keep: nobody else will close it
+		_ = b.Close()
+		return nil, ErrClosed
+	}
+	return &netConn{loop: l, bulk: b, local: b.lane.local, remote: b.lane.remote}, nil
+}
+
+func (d *Dialer) timeout() time.Duration {
+	if d.Timeout > 0 {
+		return d.Timeout
+	}
+	return 5 * time.Second
+}
+
+func (d *Dialer) net() *net.Dialer {
+	return &net.Dialer{KeepAlive: d.KeepAlive, LocalAddr: d.LocalAddr, Resolver: d.Resolver}
 }
 
 // dialDriver is a Driver whose loop takes outbound connections.
@@ -107,6 +133,9 @@ type dialDriver interface {
 	// it is uncounted by releaseDial, or when the enrolled stream ends.
 	reserveDial() bool
 	releaseDial()
+	// keep remembers a connection of no loop, so that it ends with the engine.
+	keep(*Bulk)
+	forget(*Bulk)
 }
 
 // dialing is one connection in the making.

@@ -211,8 +211,9 @@ func TestStopReleasesWhoeverReads(t *testing.T) {
 		c, err := d.Dial("tcp", addr)
 		require.NoError(t, err)
 		read := func() {
-			_, err := c.Read(make([]byte, 1))
-			ended <- err
+			err := errors.New("unwound")
+			defer func() { ended <- err }()
+			_, err = c.Read(make([]byte, 1))
 		}
 		if i%2 == 0 {
 			go read()

@@ -58,11 +58,11 @@ type Engine struct {
 	addr    net.Addr
 	gnet    gnet.Engine
 	loops   []*Loop
-	byEvent sync.Map      // gnet.EventLoop -> *reactor
-	found   atomic.Int32  // reactors in byEvent
-	conns   atomic.Int64  // accepted
-	dialed  atomic.Int64  // outbound, also those in the making
-	turn    atomic.Uint32 // whose loop the next dial of no task goes to
+	byEvent sync.Map     // gnet.EventLoop -> *reactor
+	found   atomic.Int32 // reactors in byEvent
+	conns   atomic.Int64 // accepted
+	dialed  atomic.Int64 // outbound, also those in the making
+	strays  sync.Map     // *Bulk: outbound connections of no loop
 	refused atomic.Uint64
 	ticked  chan struct{}
 	tick    sync.Once
@@ -266,6 +266,10 @@ func (e *Engine) Stop(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+	e.strays.Range(func(b, _ any) bool {
+		_ = b.(*Bulk).Close()
+		return true
+	})
 	if err := e.gnet.Stop(ctx); err != nil {
 		return err
 	}

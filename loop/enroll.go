@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"sync/atomic"
@@ -22,6 +23,12 @@ type enroller interface {
 	// gets the stream's events, nil drops it. old is the Transport that the stream
 	// had before, nil for an outbound connection. Waits: for no loop's goroutine.
 	Enroll(stream net.Conn, old Transport, opened func(Transport) *Conn) error
+}
+
+// direct is a Transport that another goroutine can use by Loop.beside.
+type direct interface {
+	Receive(p []byte) (int, error)
+	Send(p []byte) int
 }
 
 // detacher is a Transport whose stream can leave its loop. Loop goroutine only.
@@ -68,6 +75,31 @@ func (s *socket) Detach() (net.Conn, error) {
 
 func (s *socket) Release() { s.count.Add(-1) }
 
+// Receive reads from the socket itself, as the goroutine of Loop.beside. n is 0
+// when nothing waits; the end of the stream is io.EOF.
+func (s *socket) Receive(p []byte) (n int, err error) {
+	n, err = unix.Read(s.gc.Fd(), p)
+	switch {
+	case err == unix.EAGAIN || err == unix.EINTR:
+		return 0, nil
+	case err != nil:
+		return 0, os.NewSyscallError("read", err)
+	case n == 0:
+		return 0, io.EOF
+	}
+	return n, nil
+}
+
+// Send writes what the socket takes at once, as the goroutine of Loop.beside.
+// Errors are left to the loop's own next write.
+func (s *socket) Send(p []byte) (n int) {
+	if s.gc.OutboundBuffered() > 0 {
+		return 0
+	}
+	n, _ = unix.Write(s.gc.Fd(), p)
+	return max(n, 0)
+}
+
 // enrollment is the context of a stream on its way into a reactor.
 type enrollment struct {
 	count  *atomic.Int64
@@ -109,6 +141,10 @@ func (r *reactor) reserveDial() bool {
 }
 
 func (r *reactor) releaseDial() { r.engine.dialed.Add(-1) }
+
+func (r *reactor) keep(b *Bulk) { r.engine.strays.Store(b, struct{}{}) }
+
+func (r *reactor) forget(b *Bulk) { r.engine.strays.Delete(b) }
 
 // Current is the directory's: tasks of all loops.
 func (r *reactor) Current() *Task { return r.engine.Current() }

@@ -109,6 +109,9 @@ type Loop struct {
 	closed       bool
 	stats        Stats
 
+	aside   sync.Mutex   // held by who works beside a slice; see Loop.beside
+	asiders atomic.Int32 // who hold it or are about to
+
 	postMu  sync.Mutex
 	posted  []post
 	postRun []post
@@ -191,6 +194,13 @@ func (l *Loop) post(fn func(), postMax int) bool {
 		l.driver.Wake()
 	}
 	return true
+}
+
+// stopped tells whether the loop was shut down. Any goroutine.
+func (l *Loop) stopped() bool {
+	l.postMu.Lock()
+	defer l.postMu.Unlock()
+	return l.closed
 }
 
 // Turn runs what was posted, what is due and what is ready. Its driver calls

@@ -18,11 +18,6 @@ import (
 )
 
 const (
-	// readAheadMax is how much a connection that nobody reads may hold before it
-	// leaves its loop for the bulk lane, where the socket's own window holds the
-	// peer back. While output stands in the way of that, Limits.InboundMax is the
-	// bound, and ErrInboundFull the end.
-	readAheadMax = 256 << 10
 	// writeAheadMax is how much a writer may be ahead of the socket.
 	writeAheadMax = 256 << 10
 	// keepBuffer is how large an empty input buffer may be to be kept.
@@ -31,7 +26,7 @@ const (
 
 type netConn struct {
 	loop          *Loop
-	conn          *Conn // loop only
+	conn          *Conn // loop only; nil if bulk was all it ever had
 	local, remote net.Addr
 
 	mu      sync.Mutex
@@ -53,6 +48,8 @@ type netConn struct {
 	behind int    // Conn.Unsent as of the last taking
 	writes turns
 	writer waiter // waits for room
+
+	watching bool // whether somebody will call room
 }
 
 // NewNetConn makes a net.Conn of c, whose Handler it becomes; what c has
@@ -91,51 +88,6 @@ func (n *netConn) Data(c *Conn) {
 	if held > readAheadMax {
 		n.leaveLoop(held)
 	}
-}
-
-// leaveLoop moves the stream to the bulk lane, once nothing is unsent.
-func (n *netConn) leaveLoop(held int) {
-	c := n.conn
-	n.mu.Lock()
-	n.takeOutput()
-	n.mu.Unlock()
-	c.flush()
-	if c.Closed() {
-		return
-	}
-	err := n.detach()
-	switch {
-	case err == nil:
-	case errors.Is(err, errStays) && held <= n.loop.limits.InboundMax:
-	default:
-		n.loop.stats.ClosedInbound++
-		c.drop(ErrInboundFull)
-	}
-}
-
-// errStays: the stream cannot leave its loop now.
-var errStays = errors.New("loop: unsent output")
-
-// detach makes the bulk lane what Read and Write use.
-func (n *netConn) detach() error {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if len(n.out)+n.conn.Unsent() > 0 {
-		return errStays
-	}
-	b, err := n.conn.detach()
-	if errors.Is(err, errors.ErrUnsupported) { // a test's
-		return errStays
-	}
-	if err != nil {
-		return err
-	}
-	n.bulk = b
-	_ = b.SetReadDeadline(n.wallClock(n.readBy))
-	_ = b.SetWriteDeadline(n.wallClock(n.writeBy))
-	n.reader.wake(n.loop)
-	n.writer.wake(n.loop)
-	return nil
 }
 
 // Timeout is the Handler's; nobody sets one.
@@ -194,7 +146,7 @@ func (n *netConn) mayRead() error {
 }
 
 func (n *netConn) read(p []byte, t *Task) (int, error) {
-	for {
+	for look := stuckMin; ; look = min(2*look, stuckMax) {
 		if err := n.mayRead(); err != nil {
 			return 0, err
 		}
@@ -207,13 +159,18 @@ func (n *netConn) read(p []byte, t *Task) (int, error) {
 			return n.unlocked(t, func() (int, error) { return n.bulk.Read(p) })
 		}
 		n.want, n.filled, n.reader = p, 0, waiterFor(t)
-		err := n.wait(n.reader, n.readBy)
+		err := n.wait(n.reader, n.lookUntil(t, n.readBy, look))
 		n.want, n.reader = nil, waiter{}
 		if n.filled > 0 {
 			return n.filled, nil
 		}
 		if err != nil {
 			return 0, n.given(t, err)
+		}
+		if t == nil {
+			if k, err := n.readBeside(p); k > 0 || err != nil {
+				return k, err
+			}
 		}
 	}
 }
@@ -233,18 +190,17 @@ func (n *netConn) takeInput(p []byte) int {
 // wait waits without the lock.
 func (n *netConn) wait(w waiter, until int64) error {
 	n.mu.Unlock()
-	err := w.wait(n.loop, until)
-	n.mu.Lock()
-	return err
+	defer n.mu.Lock() // also when the task is unwound
+	return w.wait(n.loop, until)
 }
 
 // unlocked runs an operation of the bulk lane, which waits by itself.
 func (n *netConn) unlocked(t *Task, op func() (int, error)) (int, error) {
 	n.mu.Unlock()
+	defer n.mu.Lock()
 	k, err := op()
-	n.mu.Lock()
-	if t != nil && t.Err() != nil && err != nil {
-		return k, n.given(t, err)
+	if err != nil && t != nil && t.Err() != nil {
+		_ = n.Close()
 	}
 	return k, err
 }
@@ -310,15 +266,21 @@ func (n *netConn) write(p []byte, t *Task) (int, error) {
 		return len(p), n.put(p, onLoop)
 	}
 	n.writer = waiterFor(t)
-	if onLoop {
+	switch {
+	case n.watching:
+	case onLoop:
 		n.watchRoom()
-	} else if !n.loop.Post(n.watchRoomPosted) {
+	case !n.loop.Post(n.watchRoomPosted):
 		return 0, net.ErrClosed
 	}
-	err := n.wait(n.writer, n.writeBy)
+	n.watching = true
+	err := n.wait(n.writer, n.lookUntil(t, n.writeBy, stuckMin))
 	n.writer = waiter{}
 	if err != nil {
 		return 0, n.given(t, err)
+	}
+	if t == nil {
+		n.writeBeside()
 	}
 	return 0, nil
 }
@@ -374,6 +336,7 @@ func (n *netConn) room() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.behind = n.conn.Unsent()
+	n.watching = false
 	n.writer.wake(n.loop)
 }
 
@@ -400,7 +363,7 @@ func (n *netConn) close(t *Task) {
 	n.closed = true
 	n.in, n.got = nil, 0
 	n.wakeAll(loopOf(t))
-	if loopOf(t) == n.loop {
+	if loopOf(t) == n.loop || n.bulk != nil {
 		n.shut()
 		return
 	}

@@ -86,17 +86,27 @@ func TestNetConnConforms(t *testing.T) {
 		return n.(loop.Handler)
 	})
 	d := bound(e)
+	dialInTask := func() (c net.Conn, err error) {
+		if ended := onTask(e.Loops()[0], func(*loop.Task) { c, err = d.Dial("tcp", e.Addr().String()) }); ended != nil {
+			return nil, ended
+		}
+		return c, err
+	}
+	dialOutside := func() (net.Conn, error) { return d.Dial("tcp", e.Addr().String()) }
 	for _, tc := range []struct {
 		why  string
+		dial func() (net.Conn, error)
 		wrap func(net.Conn) net.Conn
 	}{
-		{"goroutines that are no tasks", func(c net.Conn) net.Conn { return c }},
-		{"tasks of one loop", func(c net.Conn) net.Conn { return inTask{c, e.Loops()[0]} }},
-		{"tasks of the other", func(c net.Conn) net.Conn { return inTask{c, e.Loops()[1]} }},
+		{"goroutines that are no tasks", dialInTask, func(c net.Conn) net.Conn { return c }},
+		{"tasks of the loop that dialed", dialInTask, func(c net.Conn) net.Conn { return inTask{c, e.Loops()[0]} }},
+		{"tasks of another", dialInTask, func(c net.Conn) net.Conn { return inTask{c, e.Loops()[1]} }},
+		{"dialed by no task, used by none", dialOutside, func(c net.Conn) net.Conn { return c }},
+		{"dialed by no task, used by tasks", dialOutside, func(c net.Conn) net.Conn { return inTask{c, e.Loops()[1]} }},
 	} {
 		t.Run(tc.why, func(t *testing.T) {
 			nettest.TestConn(t, func() (c1, c2 net.Conn, stop func(), err error) {
-				dialed, err := d.Dial("tcp", e.Addr().String())
+				dialed, err := tc.dial()
 				if err != nil {
 					return nil, nil, nil, err
 				}

@@ -214,6 +214,7 @@ func (l *Loop) resume(t *Task) {
 	t.next()
 	l.now = l.driver.Now()
 	l.slice.outside(l.now)
+	l.awaitBeside()
 	l.running = nil
 	l.stats.Slices++
 	if l.observer != nil {
