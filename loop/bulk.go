@@ -323,6 +323,9 @@ func (d *detached) Close() error {
 	b := d.bulk
 	delete(b.loop.detached, b)
 	b.leave()
+	if s, ok := b.stream.(interface{ SetLinger(int) error }); ok && b.conn.cause != nil {
+		_ = s.SetLinger(0) // as socket.Close
+	}
 	err := b.stream.Close()
 	d.inner.(detacher).Release()
 	return err

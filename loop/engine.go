@@ -58,11 +58,12 @@ type Engine struct {
 	addr    net.Addr
 	gnet    gnet.Engine
 	loops   []*Loop
-	byEvent sync.Map     // gnet.EventLoop -> *reactor
-	found   atomic.Int32 // reactors in byEvent
-	conns   atomic.Int64 // accepted
-	dialed  atomic.Int64 // outbound, also those in the making
-	strays  sync.Map     // *Bulk: outbound connections of no loop
+	running atomic.Pointer[[]*Loop] // loops, once all are known: a connection may be there before Start returns
+	byEvent sync.Map                // gnet.EventLoop -> *reactor
+	found   atomic.Int32            // reactors in byEvent
+	conns   atomic.Int64            // accepted
+	dialed  atomic.Int64            // outbound, also those in the making
+	strays  sync.Map                // *Bulk: outbound connections of no loop
 	refused atomic.Uint64
 	ticked  chan struct{}
 	tick    sync.Once
@@ -118,6 +119,7 @@ func Start(config Config) (*Engine, error) {
 		_ = e.Stop(context.Background())
 		return nil, err
 	}
+	e.running.Store(&e.loops)
 	return e, nil
 }
 
@@ -227,7 +229,11 @@ func (e *Engine) ConnMax() int { return e.config.ConnMax }
 
 // Current returns the task that the calling goroutine is, or nil.
 func (e *Engine) Current() *Task {
-	for _, l := range e.loops {
+	loops := e.running.Load()
+	if loops == nil {
+		return nil
+	}
+	for _, l := range *loops {
 		if t := l.Current(); t != nil {
 			return t
 		}

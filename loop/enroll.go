@@ -50,10 +50,18 @@ type socket struct {
 func (s *socket) Write(p []byte) (int, error) { return s.gc.Write(p) }
 func (s *socket) Unsent() int                 { return s.gc.OutboundBuffered() }
 func (s *socket) CloseWrite() error           { return unix.Shutdown(s.gc.Fd(), unix.SHUT_WR) }
-func (s *socket) Close() error                { return s.reactor.event.Close(s.gc) }
 func (s *socket) RemoteAddr() net.Addr        { return s.gc.RemoteAddr() }
 func (s *socket) LocalAddr() net.Addr         { return s.gc.LocalAddr() }
 func (s *socket) Fd() int                     { return s.gc.Fd() }
+
+// Close ends the stream with a FIN, or, after an error of its Conn, with a
+// reset: a FIN may say that all has been sent.
+func (s *socket) Close() error {
+	if c, ok := s.gc.Context().(*Conn); ok && c.cause != nil {
+		_ = s.gc.SetLinger(0)
+	}
+	return s.reactor.event.Close(s.gc)
+}
 
 // Detach duplicates the descriptor and lets gnet drop its own: no FIN is sent
 // while the duplicate lives.
