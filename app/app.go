@@ -13,8 +13,12 @@
 //	body.go      the request body: whole, streamed, or swallowed unread
 //	response.go  what a handler answers, written straight into the connection's output
 //	stream.go    answers in pieces
+//	lane.go      large messages, off the loop
+//	upgrade.go   a connection that a handler takes over
 //	conclude.go  what is answered for a handler that failed or wrote nothing
 //	error.go     HTTPError, and what an error or a panic turns into
+//	offload.go   calls that block, beside the loops
+//	mount.go     any http.Handler under a route; its request in mountrequest.go, its answer in mountwriter.go
 //	http1.go     one connection: the next message, its task, the next message
 //	exchange.go  one request on its way through its task
 //	hub.go       what the connections of one loop share
@@ -34,6 +38,7 @@ import (
 	"time"
 
 	"tafe/httpparse"
+	"tafe/loop"
 )
 
 // Options are what an App is made of. Zero fields take the defaults.
@@ -44,6 +49,14 @@ type Options struct {
 	BodyTimeout    time.Duration // between two pieces of a body that is being read; default 30 s; then 408
 	IdleTimeout    time.Duration // between two messages; default 75 s; then the connection is closed
 	HandlerTimeout time.Duration // from a handler's start to its cancellation; 0: never; then 503
+
+	// BodyMemoryMax is up to where a streamed request body, or a file that is sent, goes over the loop; larger ones move
+	// beside it, by goroutines and the kernel. In bytes; default 1 MiB.
+	BodyMemoryMax int64
+	// OffloadWorkers bounds the calls of Offload that run at once, OffloadQueue those that wait; beyond: 503. Default 64, 1024.
+	OffloadWorkers, OffloadQueue int
+	// MountMax bounds the requests that mounted http.Handlers serve at once; as many wait, beyond: 503. Default 1024.
+	MountMax int
 
 	// TrustRequestID takes X-Request-ID from the client, if it is a token of at most 64 bytes.
 	TrustRequestID bool
@@ -78,6 +91,17 @@ func (o Options) withDefaults() Options {
 			*f.timeout = f.value
 		}
 	}
+	if o.BodyMemoryMax <= 0 {
+		o.BodyMemoryMax = 1 << 20
+	}
+	for _, f := range []struct {
+		bound *int
+		value int
+	}{{&o.OffloadWorkers, 64}, {&o.OffloadQueue, 1024}, {&o.MountMax, 1024}} {
+		if *f.bound <= 0 {
+			*f.bound = f.value
+		}
+	}
 	switch o.ServerName {
 	case "":
 		o.ServerName = "tafe"
@@ -99,7 +123,9 @@ type App struct {
 	disallowed  Handler // a route has it, for other methods
 	frozen      sync.Once
 	parseLimits httpparse.Limits // with the largest body that any route takes
-	serverLine  string           // of every answer's head; empty if it is omitted
+	offload     *loop.Pool
+	mounts      *loop.Semaphore
+	serverLine  string // of every answer's head; empty if it is omitted
 
 	// With the middlewares of App.Use around them, from freeze.
 	notFound, methodNotAllowed, options204 Handler
@@ -115,6 +141,8 @@ func New(o Options) *App {
 	}
 	a := &App{options: o.withDefaults(), unknown: answerNotFound, disallowed: answerMethodNotAllowed}
 	a.router = &router{}
+	a.offload = newOffload(a)
+	a.mounts = loop.NewSemaphore(a.options.MountMax, a.options.MountMax)
 	return a
 }
 

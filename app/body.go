@@ -4,6 +4,7 @@
 package app
 
 import (
+	"errors"
 	"io"
 	"slices"
 
@@ -36,6 +37,8 @@ type body struct {
 	decoded   int64 // of a chunked body
 	gathered  int
 	swallowed int
+
+	upload *upload // it is read in the bulk lane
 
 	wants100 bool // the client waits for 100 Continue
 	waiting  bool
@@ -124,41 +127,107 @@ func (c *Context) Body() ([]byte, error) {
 }
 
 // BodyReader reads the request body as it arrives; Read waits. Errors are those of Body. What it has returned, Body will not
-// return again.
+// return again. A body larger than Options.BodyMemoryMax is read off the loop (see loop.Bulk): the client is held back while
+// nobody reads, and memory stays flat. That it has left is then noticed by the next Read only.
 func (c *Context) BodyReader() io.Reader { return (*bodyReader)(c) }
 
 type bodyReader Context
 
 func (r *bodyReader) Read(p []byte) (int, error) {
 	c := (*Context)(r)
-	b := &c.body
-	if b.read < len(b.whole) {
-		n := copy(p, b.whole[b.read:])
-		b.read += n
-		return n, nil
+	if c.worthLane() {
+		if _, err := c.detachBody(); err != nil {
+			return 0, err
+		}
 	}
 	return c.readBody(p)
 }
 
-// readBody takes the next bytes of the body from the connection, waiting for some.
+// worthLane tells whether what is left of the body should be read off the loop. While a part of the answer is unsent, it is
+// not: the client may want to send first.
+func (c *Context) worthLane() bool {
+	b, limit := &c.body, c.app.options.BodyMemoryMax
+	switch {
+	case !b.arrives || b.done || b.err != nil || b.upload != nil || c.lane.refused:
+		return false
+	case b.read < len(b.whole) || c.resp.sent && c.cycle.conn.Unsent() > 0:
+		return false
+	case b.isChunked:
+		return b.decoded > limit
+	}
+	return b.left > limit
+}
+
+// detachBody goes over to the bulk lane, if there is one.
+func (c *Context) detachBody() (*upload, error) {
+	c.sayContinue()
+	if ok, err := c.detach(); !ok {
+		return nil, err
+	}
+	return c.beginUpload(), nil
+}
+
+// readBody takes the next bytes of the body, waiting for some.
 func (c *Context) readBody(p []byte) (int, error) {
-	b := &c.body
 	for {
-		if b.err != nil {
-			return 0, b.err
+		if c.lane.bulk != nil && !c.body.done {
+			return c.readUpload(p)
 		}
-		if b.done {
-			return 0, io.EOF
-		}
-		n, err := c.takeBody(p)
-		if n > 0 || len(p) == 0 {
-			return n, nil // an error is reported by the next call
-		}
-		if err != nil || b.done {
-			continue
+		if n, err, ok := c.tryBody(p); ok {
+			return n, err
 		}
 		if err := c.awaitBody(); err != nil {
 			return 0, err
+		}
+	}
+}
+
+// readUpload is readBody in the bulk lane. At the body's end the connection goes back to its loop.
+func (c *Context) readUpload(p []byte) (int, error) {
+	b := &c.body
+	if b.read < len(b.whole) {
+		return b.take(p), nil
+	}
+	if b.upload == nil {
+		c.beginUpload()
+	}
+	u := b.upload
+	n, err := u.Read(p)
+	switch {
+	case errors.Is(u.err, ErrClientGone):
+		c.cycle.conn.Abort(io.ErrUnexpectedEOF)
+	case u.done && !c.lane.streams:
+		c.attach()
+	}
+	return n, err
+}
+
+// take takes what is in memory.
+func (b *body) take(p []byte) int {
+	n := copy(p, b.whole[b.read:])
+	b.read += n
+	return n
+}
+
+// tryBody takes what is there of the body, or tells its end; ok is false if it has to be waited for.
+func (c *Context) tryBody(p []byte) (n int, err error, ok bool) {
+	b := &c.body
+	if b.read < len(b.whole) {
+		return b.take(p), nil, true
+	}
+	for {
+		if b.err != nil {
+			return 0, b.err, true
+		}
+		if b.done {
+			return 0, io.EOF, true
+		}
+		n, err := c.takeBody(p)
+		if n > 0 || len(p) == 0 {
+			return n, nil, true // an error is reported by the next call
+		}
+		if err == nil && !b.done && len(c.cycle.conn.Input()) == 0 {
+			return 0, nil, false
 		}
 	}
 }
@@ -194,27 +263,39 @@ func (c *Context) takeBody(p []byte) (n int, err error) {
 
 // awaitBody waits until there is more input.
 func (c *Context) awaitBody() error {
-	b, conn := &c.body, c.cycle.conn
 	if err := c.task.Err(); err != nil {
 		return err
 	}
-	if len(conn.Input()) > 0 {
-		return nil // of a chunk's framing
-	}
-	if b.wants100 && !c.resp.sent {
-		b.wants100 = false
-		conn.SetOutput(append(conn.Output(len(continueLine)), continueLine...))
-	}
-	b.waker, b.waiting = c.task.Prepare(), true
-	conn.SetTimeout(c.app.options.BodyTimeout)
-	err := c.task.Park()
+	c.expectInput(c.task.Prepare())
+	return c.inputAwaited(c.task.Park())
+}
+
+// expectInput has w used when input arrives or BodyTimeout has passed.
+func (c *Context) expectInput(w loop.Waker) {
+	c.sayContinue()
+	c.body.waker, c.body.waiting = w, true
+	c.cycle.conn.SetTimeout(c.app.options.BodyTimeout)
+}
+
+// inputAwaited is the end of what expectInput began.
+func (c *Context) inputAwaited(err error) error {
+	b := &c.body
 	b.waiting = false
-	conn.SetTimeout(0)
+	c.cycle.conn.SetTimeout(0)
 	if b.late {
 		b.err = ErrBodyTimeout
 		return b.err
 	}
 	return err
+}
+
+// sayContinue asks for a body that the client holds back, unless it knows better by now.
+func (c *Context) sayContinue() {
+	b, conn := &c.body, c.cycle.conn
+	if b.wants100 && !c.resp.sent && len(conn.Input()) == 0 {
+		b.wants100 = false
+		conn.SetOutput(append(conn.Output(len(continueLine)), continueLine...))
+	}
 }
 
 // discard drops what is there of a body that its handler did not read.

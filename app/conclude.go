@@ -16,6 +16,16 @@ import (
 // conclude brings the answer to an end after the handler: on the loop, where nothing may wait.
 func (c *Context) conclude(err error) {
 	r := &c.resp
+	if c.lane.hijacked {
+		c.concludeHijacked(err)
+		return
+	}
+	if errors.Is(err, http.ErrAbortHandler) {
+		c.cycle.conn.Abort(err)
+		c.reason = "aborted"
+		c.hub.counts.Reasons[c.reason]++
+		return
+	}
 	if c.cycle.conn.Closed() {
 		c.concludeGone(err)
 		return
@@ -55,6 +65,18 @@ func (c *Context) concludeGone(err error) {
 		c.hub.counts.Reasons[c.reason]++
 	default:
 		c.fail(err, e, reason)
+	}
+}
+
+// concludeHijacked ends a request whose connection belongs to its handler: a failure is only logged, a panic closes it.
+func (c *Context) concludeHijacked(err error) {
+	if err == nil {
+		return
+	}
+	e, reason := c.reply(err)
+	c.fail(err, e, reason)
+	if reason == "panic" || reason == "goexit" {
+		_ = c.lane.bulk.Close()
 	}
 }
 

@@ -37,6 +37,7 @@ type Context struct {
 	body      body
 	resp      response
 	stream    Stream
+	lane      lane
 	scratch   bytes.Buffer // for JSON
 
 	route     *Route // nil where no route took the request
@@ -65,7 +66,7 @@ func (c *Context) reset() {
 	c.params.reset()
 	c.body.reset()
 	c.resp.reset()
-	c.stream = Stream{}
+	c.stream, c.lane = Stream{}, lane{}
 	c.cycle, c.task, c.path, c.route, c.handler, c.err = nil, nil, nil, nil, nil, nil
 	c.deadline, c.timedOut, c.reason, c.idBytes = 0, false, "", 0
 	clear(c.values)

@@ -65,6 +65,8 @@ var (
 	errHandlerTimeout   = &HTTPError{Status: 503, Message: "the request took too long"}
 	errShuttingDown     = &HTTPError{Status: 503, Message: "the server is shutting down"}
 	errInternal         = &HTTPError{Status: 500}
+	errMountFull        = &HTTPError{Status: 503, Message: "too many requests are being served"}
+	errOffloadFull      = &HTTPError{Status: 503, Message: "too much work is waiting"}
 	errContentType      = errors.New("app: the content type holds a control character")
 )
 
@@ -100,6 +102,8 @@ func (c *Context) reply(err error) (e *HTTPError, reason string) {
 		return &HTTPError{Status: parse.Status}, parse.Reason
 	case parse != nil:
 		return &HTTPError{Status: parse.Status, Message: parse.Detail}, parse.Reason
+	case errors.Is(err, loop.ErrOffloadFull):
+		return errOffloadFull, "offload-full"
 	case errors.Is(err, loop.ErrShutdown):
 		return errShuttingDown, "shutdown"
 	case c.timedOut:
@@ -112,6 +116,8 @@ func httpReason(e *HTTPError) string {
 	switch {
 	case e == ErrBodyTimeout:
 		return "body-timeout"
+	case e == errMountFull:
+		return "mount-full"
 	case e.Status >= 500:
 		return "handler-error"
 	}

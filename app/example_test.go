@@ -1,12 +1,15 @@
 package app_test
 
 import (
+	"bufio"
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"testing/fstest"
 	"time"
 
 	"tafe/app"
@@ -101,4 +104,73 @@ func ExampleContext_Stream() {
 	// 0
 	// 1
 	// 2
+}
+
+// Any http.Handler serves under a route.
+func ExampleMount() {
+	files := http.FileServerFS(fstest.MapFS{"hello.txt": {Data: []byte("Hello, file!")}})
+	a := app.New(app.Options{})
+	a.Get("/static/{path...}", app.Mount(http.StripPrefix("/static", files)))
+	w := httptest.NewRecorder()
+	a.ServeHTTP(w, httptest.NewRequest("GET", "/static/hello.txt", nil))
+	fmt.Println(w.Code, w.Header().Get("Content-Type"), w.Body)
+	// Output: 200 text/plain; charset=utf-8 Hello, file!
+}
+
+// What blocks goes beside the loop; f gets copies of what it needs.
+func ExampleOffload() {
+	a := app.New(app.Options{OffloadWorkers: 8})
+	a.Get("/lookup/{host}", func(c *app.Context) error {
+		host := strings.Clone(c.Param("host"))
+		addrs, err := app.Offload(c, func() ([]string, error) { return net.LookupHost(host) })
+		if err != nil {
+			return app.Error(502, "no such host")
+		}
+		return c.JSON(200, addrs)
+	})
+	w := httptest.NewRecorder()
+	a.ServeHTTP(w, httptest.NewRequest("GET", "/lookup/127.0.0.1", nil))
+	fmt.Println(w.Code, w.Body)
+	// Output: 200 ["127.0.0.1"]
+}
+
+// A handler may take its connection over: here for a protocol of lines.
+func ExampleContext_Hijack() {
+	a := app.New(app.Options{})
+	a.Get("/lines", func(c *app.Context) error {
+		conn, err := c.Hijack()
+		if err != nil {
+			return err
+		}
+		go func() { // the request is over, the connection is ours
+			defer func() { _ = conn.Close() }()
+			_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: lines\r\n\r\n")
+			for lines := bufio.NewScanner(conn); lines.Scan(); {
+				_, _ = fmt.Fprintln(conn, strings.ToUpper(lines.Text()))
+			}
+		}()
+		return nil
+	})
+	server, err := app.Listen(a, app.ServerConfig{Addr: "127.0.0.1:0", Loops: 1})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer func() { _ = server.Stop(context.Background()) }()
+	conn, err := net.Dial("tcp", server.Addr().String())
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer func() { _ = conn.Close() }()
+	_, _ = io.WriteString(conn, "GET /lines HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: lines\r\n\r\nhello\n")
+	r := bufio.NewReader(conn)
+	response, err := http.ReadResponse(r, nil)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	line, _ := r.ReadString('\n')
+	fmt.Println(response.StatusCode, line)
+	// Output: 101 HELLO
 }

@@ -97,6 +97,7 @@ func (x *exchange) Run(t *loop.Task) {
 		c.deadline = c.hub.loop.Now() + int64(c.timeout)
 		t.SetDeadline(c.timeout)
 	}
+	defer c.attach() // also when the handler panics: its answer needs the loop
 	c.err = c.handler(c)
 }
 

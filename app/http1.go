@@ -31,15 +31,16 @@ type cycle struct {
 	active *Context // the request that is being answered
 	pos    int      // in hub.cycles
 
-	scanned  int   // FindHead's resume
-	arrived  int64 // loop clock of the last input
-	pinned   bool
-	turning  bool // advance runs: nobody else needs to
-	reading  bool
-	swallows bool
-	stalled  bool
-	awaited  bool   // by a drain
-	again    func() // advance, for Post; made when first needed
+	scanned   int   // FindHead's resume
+	arrived   int64 // loop clock of the last input
+	pinned    bool
+	turning   bool // advance runs: nobody else needs to
+	reading   bool
+	swallows  bool
+	stalled   bool
+	forgotten bool   // its handler has taken the connection
+	awaited   bool   // by a drain
+	again     func() // advance, for Post; made when first needed
 }
 
 // Data takes what arrived.
@@ -84,7 +85,9 @@ func (y *cycle) Closed(_ *loop.Conn, err error) {
 	case y.active != nil:
 		y.active.task.Cancel(ErrClientGone)
 	}
-	y.hub.closed(y)
+	if !y.forgotten {
+		y.hub.closed(y)
+	}
 }
 
 // advance answers the messages that are there, until one makes it wait or the others' turn has come.
@@ -219,6 +222,8 @@ func (y *cycle) start(c *Context) bool {
 // answered goes on after the answer to c was written as far as it will be. Called on the loop, by Done.
 func (y *cycle) answered(c *Context) {
 	switch {
+	case c.lane.hijacked:
+		y.abandon()
 	case y.conn.Closed() || !c.resp.keepAlive || c.body.err != nil:
 		y.end(false)
 	case !c.body.done:

@@ -49,6 +49,9 @@ type Counters struct {
 	Reasons   map[string]uint64 // refusals, panics and other failures by their reason's slug
 	BytesBody uint64            // of answers
 
+	Detached        uint64 // times that a connection went off its loop, for a large message or for good
+	LaneIn, LaneOut uint64 // bytes that were moved there
+
 	Conns, Active, Draining int // open connections, requests in their handlers, loops that drain
 
 	// Of one loop; sums leave them out.
@@ -65,6 +68,9 @@ func (s *Counters) add(o Counters) {
 		s.Reasons[reason] += n
 	}
 	s.BytesBody += o.BytesBody
+	s.Detached += o.Detached
+	s.LaneIn += o.LaneIn
+	s.LaneOut += o.LaneOut
 	s.Conns += o.Conns
 	s.Active += o.Active
 	s.Draining += o.Draining

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log"
 	"log/slog"
 	"net"
 	"net/http"
@@ -21,6 +22,8 @@ import (
 
 // patience bounds what a test waits for before it fails: long, because a slow machine is no fault.
 const patience = 20 * time.Second
+
+var quietLog = log.New(io.Discard, "", 0)
 
 var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
 
@@ -86,7 +89,7 @@ func TestServerAnswersGoClient(t *testing.T) {
 // answersGoClient asks for everything that demo has.
 func answersGoClient(t *testing.T, client *http.Client, base string) {
 	t.Helper()
-	large := strings.Repeat("0123456789abcdef", 5<<20/16)
+	many := strings.Repeat("0123456789abcdef", 5<<20/16)
 	for _, c := range []struct {
 		why, method, target, body string
 		chunked                   bool
@@ -98,10 +101,10 @@ func answersGoClient(t *testing.T, client *http.Client, base string) {
 		{why: "a wait", method: "GET", target: "/sleep?ms=3", status: 200, want: "slept 3"},
 		{why: "a parameter, decoded", method: "GET", target: "/users/a%20b", status: 200, want: "user a b"},
 		{why: "a small body", method: "POST", target: "/echo", body: "abc", status: 200, want: "abc"},
-		{why: "a body that takes many reads", method: "POST", target: "/echo", body: large, status: 200, want: large},
-		{why: "a chunked body", method: "POST", target: "/echo", body: large[:100000], chunked: true, status: 200, want: large[:100000]},
+		{why: "a body that takes many reads", method: "POST", target: "/echo", body: many, status: 200, want: many},
+		{why: "a chunked body", method: "POST", target: "/echo", body: many[:100000], chunked: true, status: 200, want: many[:100000]},
 		{why: "an empty body", method: "POST", target: "/echo", status: 200},
-		{why: "a body that nobody reads", method: "POST", target: "/unread", body: large[:40000], status: 200, want: "not read"},
+		{why: "a body that nobody reads", method: "POST", target: "/unread", body: many[:40000], status: 200, want: "not read"},
 		{why: "no such path", method: "GET", target: "/nowhere", status: 404, want: "Not Found\n"},
 		{why: "no such method", method: "DELETE", target: "/plaintext", status: 405, want: "Method Not Allowed\n"},
 		{why: "HEAD by GET", method: "HEAD", target: "/plaintext", status: 200},

@@ -5,6 +5,9 @@ package app
 
 import (
 	"errors"
+	"io"
+	"io/fs"
+	"syscall"
 
 	"tafe/httpparse"
 	"tafe/loop"
@@ -56,7 +59,7 @@ func (s *Stream) begin() error {
 }
 
 // Write appends p to the body, as one chunk or more where it is chunked: wrap it in a bufio.Writer for small pieces. It
-// waits while the client has loop.Limits.OutboundMax bytes to read. The error is ErrContentLength, or that of Err.
+// waits while the client has loop.Limits.OutboundMax bytes to read; from then on what is larger is sent off the loop. The error is ErrContentLength, or that of Err.
 // To a HEAD request nothing is sent, and nothing where the status allows no body.
 func (s *Stream) Write(p []byte) (int, error) {
 	if err := s.begin(); err != nil {
@@ -96,11 +99,19 @@ func (s *Stream) room() error {
 	if conn.Closed() {
 		return ErrClientGone
 	}
+	if s.c.lane.bulk != nil {
+		return s.c.pushOutput()
+	}
 	if conn.Unsent() < s.c.hub.loop.Limits().OutboundMax {
 		return task.Err()
 	}
 	if err := task.Yield(); err != nil { // the end of a turn sends what has gathered
 		return err
+	}
+	if conn.Unsent() >= s.c.hub.loop.Limits().OutboundMax {
+		if ok, err := s.detach(); ok || err != nil {
+			return err
+		}
 	}
 	err := task.Drain(conn)
 	if errors.Is(err, loop.ErrClosed) {
@@ -114,8 +125,73 @@ func (s *Stream) Flush() error {
 	if err := s.begin(); err != nil {
 		return err
 	}
+	if s.c.lane.bulk != nil {
+		return s.c.pushOutput()
+	}
 	return s.c.task.Yield()
 }
+
+// detach sends the rest of the body off the loop, if there is a way.
+func (s *Stream) detach() (bool, error) {
+	ok, err := s.c.detach()
+	s.c.lane.streams = ok
+	return ok, err
+}
+
+// ReadFrom appends what r yields to its end, for io.Copy. Of a file, or an io.LimitedReader of one, whose length the
+// Content-Length header has announced, what is larger than Options.BodyMemoryMax is sent by the kernel. Other readers are
+// read on the loop.
+func (s *Stream) ReadFrom(r io.Reader) (int64, error) {
+	if err := s.begin(); err != nil {
+		return 0, err
+	}
+	resp := &s.c.resp
+	f, limited := fileOf(r)
+	if f == nil || resp.framing != byLength || resp.headless || resp.length-resp.bytes <= s.c.app.options.BodyMemoryMax {
+		return io.Copy(streamWriter{s}, r)
+	}
+	n := resp.length - resp.bytes
+	if limited != nil {
+		n = min(n, limited.N)
+	}
+	if ok, err := s.detach(); err != nil {
+		return 0, err
+	} else if !ok {
+		return io.Copy(streamWriter{s}, r)
+	}
+	if err := s.c.pushOutput(); err != nil {
+		return 0, err
+	}
+	sent, err := s.c.sendFile(f, n)
+	resp.bytes += sent
+	if limited != nil {
+		limited.N -= sent
+	}
+	return sent, err
+}
+
+// file is an *os.File, also in the disguise that its WriteTo gives it.
+type file interface {
+	fs.File
+	io.ReaderAt
+	io.Seeker
+	syscall.Conn
+}
+
+// fileOf finds the file that r reads, and the bound on it.
+func fileOf(r io.Reader) (file, *io.LimitedReader) {
+	limited, ok := r.(*io.LimitedReader)
+	if ok {
+		r = limited.R
+	}
+	f, _ := r.(file)
+	return f, limited
+}
+
+// streamWriter is a Stream without ReadFrom.
+type streamWriter struct{ s *Stream }
+
+func (w streamWriter) Write(p []byte) (int, error) { return w.s.Write(p) }
 
 // finish ends the body after the handler.
 func (s *Stream) finish(c *Context) error {

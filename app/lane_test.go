@@ -1,0 +1,481 @@
+package app
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"hash"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"tafe/httpparse"
+	"tafe/loop"
+)
+
+const (
+	large     = 50 << 20
+	flatBytes = 24 << 20 // what the heap may grow by while large bytes pass
+)
+
+// pattern yields n bytes that tell where they stand.
+type pattern struct {
+	at, n int64
+	sum   hash.Hash
+}
+
+// block has a prime length, so that no power of two goes astray unseen.
+var block = func() []byte {
+	b := make([]byte, 65521)
+	for i := range b {
+		b[i] = byte(i>>8) ^ byte(i)
+	}
+	return b
+}()
+
+func newPattern(n int64) *pattern { return &pattern{n: n, sum: sha256.New()} }
+
+func (p *pattern) Read(b []byte) (int, error) {
+	if p.at == p.n {
+		return 0, io.EOF
+	}
+	n := copy(b[:min(int64(len(b)), p.n-p.at)], block[p.at%int64(len(block)):])
+	p.at += int64(n)
+	p.sum.Write(b[:n])
+	return n, nil
+}
+
+func (p *pattern) digest() string { return hex.EncodeToString(p.sum.Sum(nil)) }
+
+// heap tells what is in use on the heap.
+func heap() int64 {
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
+
+// laneApp moves bodies in every direction. Its file holds large bytes.
+func laneApp(t *testing.T, o Options) (*App, *pattern) {
+	t.Helper()
+	o.Log = quiet
+	o.Limits = httpparse.Limits{BodyBytesMax: 1 << 30}
+	a := New(o)
+	a.Post("/sum", func(c *Context) error {
+		sum, base, peak := sha256.New(), heap(), int64(0)
+		buf := make([]byte, 32<<10)
+		for total := 0; ; {
+			n, err := c.BodyReader().Read(buf)
+			sum.Write(buf[:n])
+			if total/(5<<20) != (total+n)/(5<<20) {
+				peak = max(peak, heap()-base)
+			}
+			total += n
+			if err == io.EOF {
+				break
+			}
+			if err != nil {
+				return err
+			}
+		}
+		c.SetHeader("X-Peak", strconv.FormatInt(peak, 10))
+		return c.String(200, hex.EncodeToString(sum.Sum(nil)))
+	})
+	a.Post("/echo", func(c *Context) error {
+		_, err := io.Copy(c.Stream(200, ""), c.BodyReader())
+		return err
+	})
+	a.Post("/refuse", func(c *Context) error {
+		if _, err := io.ReadFull(c.BodyReader(), make([]byte, 2<<20)); err != nil {
+			return err
+		}
+		return Error(403, "enough")
+	})
+	a.Post("/panic", func(c *Context) error {
+		if _, err := io.ReadFull(c.BodyReader(), make([]byte, 2<<20)); err != nil {
+			return err
+		}
+		panic("boom")
+	})
+	path := filepath.Join(t.TempDir(), "large")
+	content := newPattern(large)
+	f, err := os.Create(path)
+	require.NoError(t, err)
+	_, err = io.Copy(f, content)
+	require.NoError(t, err)
+	require.NoError(t, f.Close())
+	a.Get("/file", func(c *Context) error {
+		f, err := os.Open(path)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = f.Close() }()
+		c.SetHeader("Content-Length", strconv.Itoa(large))
+		_, err = io.Copy(c.Stream(200, "application/octet-stream"), f)
+		return err
+	})
+	a.Get("/plaintext", func(c *Context) error { return c.String(200, hello) })
+	return a, content
+}
+
+func reasonsOf(t *testing.T, s *Server) map[string]uint64 {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	return s.Stats(ctx).Reasons
+}
+
+// counted waits until the server has counted what the predicate asks for.
+func counted(t *testing.T, s *Server, ok func(Stats) bool) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		return ok(s.Stats(ctx))
+	}, patience, time.Millisecond)
+}
+
+// Whatever its size and framing, a body arrives, and so does the request that follows it at once.
+func TestLaneUploads(t *testing.T) {
+	a, _ := laneApp(t, Options{})
+	s := serve(t, a, 2)
+	for _, c := range []struct {
+		why     string
+		size    int64
+		chunked bool
+		off     bool
+	}{
+		{"small: it stays on the loop", 200 << 10, false, false},
+		{"chunked and small: likewise", 200 << 10, true, false},
+		{"large", large, false, true},
+		{"large, in chunks", large, true, true},
+		{"one byte more than memory takes", 1<<20 + 1<<19, false, true},
+		{"chunks that grow beyond it", 3 << 20, true, true},
+	} {
+		before := s.Stats(t.Context())
+		conn := dial(t, s)
+		body := newPattern(c.size)
+		go func() {
+			w := bufio.NewWriterSize(conn, 60_000)
+			_, _ = w.WriteString("POST /sum HTTP/1.1\r\nHost: a\r\n")
+			if c.chunked {
+				_, _ = w.WriteString("Transfer-Encoding: chunked\r\n\r\n")
+				buf := make([]byte, 40_000)
+				for i := 1; ; i++ {
+					n, err := body.Read(buf[:1+i*7919%len(buf)])
+					if err != nil {
+						break
+					}
+					_, _ = fmt.Fprintf(w, "%x;x=y\r\n%s\r\n", n, buf[:n])
+				}
+				_, _ = w.WriteString("0\r\nA: b\r\n\r\n")
+			} else {
+				_, _ = fmt.Fprintf(w, "Content-Length: %d\r\n\r\n", c.size)
+				_, _ = io.Copy(w, body)
+			}
+			_, _ = w.WriteString("GET /plaintext HTTP/1.1\r\nHost: a\r\n\r\nPOST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc")
+			_ = w.Flush()
+		}()
+		r := bufio.NewReader(conn)
+		peak := answered(t, r, 200, func(string) string { return body.digest() }, c.why).Get("X-Peak")
+		grown, err := strconv.ParseInt(peak, 10, 64)
+		require.NoError(t, err)
+		require.Less(t, grown, int64(flatBytes), c.why)
+		answered(t, r, 200, func(string) string { return hello }, c.why)
+		answered(t, r, 200, func(string) string { return "abc" }, c.why)
+		after := s.Stats(t.Context())
+		require.Equal(t, c.off, after.Detached > before.Detached, c.why)
+		require.NoError(t, conn.Close())
+	}
+}
+
+// answered reads one answer. want is called once it is there.
+func answered(t *testing.T, r *bufio.Reader, status int, want func(string) string, why string) http.Header {
+	t.Helper()
+	resp, err := http.ReadResponse(r, nil)
+	require.NoError(t, err, why)
+	body, err := io.ReadAll(resp.Body)
+	require.NoError(t, err, why)
+	require.Equal(t, status, resp.StatusCode, "%s: %.200s", why, body)
+	if w := want(string(body)); w != string(body) {
+		require.Failf(t, "another body", "%s: %.100q", why, body)
+	}
+	return resp.Header
+}
+
+// sluggish makes sure that the client does not keep up: it is told when it may begin to read.
+type sluggish struct {
+	io.Reader
+	c    *Context
+	full chan struct{}
+}
+
+func (s *sluggish) Read(p []byte) (int, error) {
+	if s.full != nil {
+		if err := s.c.Yield(); err != nil {
+			return 0, err
+		}
+		if s.c.cycle.conn.Unsent() >= s.c.Loop().Limits().OutboundMax {
+			s.full <- struct{}{}
+			s.full = nil
+		}
+	}
+	return s.Reader.Read(p)
+}
+
+// A large answer arrives whole, at a slow reader too, and the connection goes on.
+func TestLaneDownloads(t *testing.T) {
+	a, content := laneApp(t, Options{})
+	full := make(chan struct{}, 1)
+	a.Get("/stream", func(c *Context) error {
+		_, err := io.Copy(c.Stream(200, ""), &sluggish{newPattern(large), c, full})
+		return err
+	})
+	s := serve(t, a, 2)
+	for _, path := range []string{"/file", "/stream"} {
+		before := s.Stats(t.Context())
+		conn := dial(t, s)
+		_, err := io.WriteString(conn, "GET "+path+get+"GET /plaintext"+get)
+		require.NoError(t, err)
+		if path == "/stream" {
+			<-full
+		}
+		base := heap()
+		r := bufio.NewReader(conn)
+		resp, err := http.ReadResponse(r, nil)
+		require.NoError(t, err)
+		sum := sha256.New()
+		n, err := io.Copy(sum, resp.Body)
+		require.NoError(t, err)
+		require.EqualValues(t, large, n)
+		require.Greater(t, s.Stats(t.Context()).Detached, before.Detached, path)
+		require.Equal(t, content.digest(), hex.EncodeToString(sum.Sum(nil)), path)
+		require.Less(t, heap()-base, int64(flatBytes), path)
+		answered(t, r, 200, func(string) string { return hello }, "what was pipelined behind it")
+		_, err = io.WriteString(conn, "GET /plaintext"+get)
+		require.NoError(t, err)
+		answered(t, r, 200, func(string) string { return hello }, "the next request")
+		require.NoError(t, conn.Close())
+		require.Greater(t, s.Stats(t.Context()).LaneOut, before.LaneOut+large/2, path)
+	}
+}
+
+// Both ways at once.
+func TestLaneEcho(t *testing.T) {
+	a, _ := laneApp(t, Options{})
+	s := serve(t, a, 1)
+	for _, chunked := range []bool{false, true} {
+		body := newPattern(large)
+		req, err := http.NewRequest("POST", "http://"+s.Addr().String()+"/echo", body)
+		require.NoError(t, err)
+		req.ContentLength = large
+		if chunked {
+			req.ContentLength = -1
+		}
+		client := &http.Client{Timeout: patience, Transport: &http.Transport{}}
+		resp, err := client.Do(req)
+		require.NoError(t, err)
+		sum := sha256.New()
+		n, err := io.Copy(sum, resp.Body)
+		require.NoError(t, err)
+		require.NoError(t, resp.Body.Close())
+		require.EqualValues(t, large, n)
+		require.Equal(t, body.digest(), hex.EncodeToString(sum.Sum(nil)))
+		client.CloseIdleConnections()
+	}
+}
+
+// A handler that gives up midway answers, whatever it gave up by; the rest of the body is not waited for.
+func TestLaneGivesUp(t *testing.T) {
+	a, _ := laneApp(t, Options{BodyTimeout: 100 * time.Millisecond})
+	s := serve(t, a, 1)
+	for _, c := range []struct {
+		why, path, reason string
+		sent              int
+		status            int
+		want              string
+	}{
+		{"an error", "/refuse", "", 3 << 20, 403, "enough\n"},
+		{"a panic", "/panic", "panic", 3 << 20, 500, ""},
+		{"a client that stops sending", "/sum", "body-timeout", 3 << 20, 408, "the request body did not arrive in time\n"},
+	} {
+		conn := dial(t, s)
+		_, err := fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n", c.path, large)
+		require.NoError(t, err)
+		_, err = conn.Write(make([]byte, c.sent))
+		require.NoError(t, err)
+		header := answered(t, bufio.NewReader(conn), c.status, func(got string) string {
+			if c.want == "" {
+				return got
+			}
+			return c.want
+		}, c.why)
+		require.NotNil(t, header)
+		if c.reason != "" {
+			require.EqualValues(t, 1, reasonsOf(t, s)[c.reason], c.why)
+		}
+	}
+}
+
+// A chunked body that exceeds its bound is refused there too.
+func TestLaneBodyMax(t *testing.T) {
+	a := New(Options{Log: quiet, BodyMemoryMax: 100 << 10})
+	a.Post("/", func(c *Context) error {
+		_, err := io.Copy(io.Discard, c.BodyReader())
+		return err
+	}, BodyMax(300<<10))
+	s := serve(t, a, 1)
+	conn := dial(t, s)
+	_, err := io.WriteString(conn, "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+	require.NoError(t, err)
+	for range 8 {
+		_, err = fmt.Fprintf(conn, "%x\r\n%s\r\n", 40<<10, make([]byte, 40<<10))
+		require.NoError(t, err)
+	}
+	answered(t, bufio.NewReader(conn), 413, func(got string) string { return got }, "320 KiB")
+	require.EqualValues(t, 1, s.Stats(t.Context()).Detached)
+}
+
+// endings is a laneApp that tells how its handlers end.
+func endings(t *testing.T) (*App, chan error) {
+	t.Helper()
+	ended := make(chan error, 2)
+	a, _ := laneApp(t, Options{})
+	a.Use(func(next Handler) Handler {
+		return func(c *Context) (err error) {
+			err = loop.ErrShutdown // of one that is unwound
+			defer func() { ended <- err }()
+			err = next(c)
+			return err
+		}
+	})
+	return a, ended
+}
+
+// A client that leaves while its message is off the loop ends the request, and nothing stays behind.
+func TestLaneClientLeaves(t *testing.T) {
+	a, ended := endings(t)
+	s := serve(t, a, 1)
+	for i, send := range []string{"POST /sum HTTP/1.1\r\nHost: a\r\nContent-Length: 50000000\r\n\r\n" + strings.Repeat("x", 100), "GET /file" + get} {
+		conn := dial(t, s)
+		_, err := io.WriteString(conn, send)
+		require.NoError(t, err)
+		counted(t, s, func(now Stats) bool { return now.Detached == uint64(i+1) })
+		require.NoError(t, conn.Close())
+		require.ErrorIs(t, <-ended, ErrClientGone)
+		counted(t, s, func(now Stats) bool { return now.Conns == 0 && now.Active == 0 })
+		require.EqualValues(t, i+1, reasonsOf(t, s)["client-gone"])
+	}
+}
+
+// A deadline ends a request whose body is off the loop: it is answered, since the body can be left.
+func TestLaneHandlerTimeout(t *testing.T) {
+	ended := make(chan error, 1)
+	a := New(Options{Log: quiet})
+	a.Post("/", func(c *Context) error {
+		_, err := io.Copy(io.Discard, c.BodyReader())
+		ended <- err
+		return err
+	}, Timeout(50*time.Millisecond), BodyMax(1<<30))
+	s := serve(t, a, 1)
+	conn := dial(t, s)
+	_, err := io.WriteString(conn, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 50000000\r\n\r\nx")
+	require.NoError(t, err)
+	require.ErrorIs(t, <-ended, context.DeadlineExceeded)
+	answered(t, bufio.NewReader(conn), 503, func(got string) string { return got }, "the answer")
+}
+
+// A drain waits for what is moved off the loop.
+func TestLaneDrains(t *testing.T) {
+	a, content := laneApp(t, Options{})
+	s := serve(t, a, 2)
+	down, up := dial(t, s), dial(t, s)
+	body := newPattern(large)
+	_, err := io.WriteString(down, "GET /file"+get)
+	require.NoError(t, err)
+	_, err = fmt.Fprintf(up, "POST /sum HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n", large)
+	require.NoError(t, err)
+	counted(t, s, func(now Stats) bool { return now.Detached == 2 })
+	drained := make(chan error, 1)
+	go func() { drained <- s.Drain(context.Background()) }()
+	counted(t, s, func(now Stats) bool { return now.Draining == 2 })
+	_, err = io.Copy(up, body)
+	require.NoError(t, err)
+	answered(t, bufio.NewReader(up), 200, func(string) string { return body.digest() }, "the upload")
+	resp, err := http.ReadResponse(bufio.NewReader(down), nil)
+	require.NoError(t, err)
+	sum := sha256.New()
+	_, err = io.Copy(sum, resp.Body)
+	require.NoError(t, err)
+	require.Equal(t, content.digest(), hex.EncodeToString(sum.Sum(nil)))
+	require.NoError(t, up.Close())
+	require.NoError(t, down.Close())
+	require.NoError(t, <-drained)
+}
+
+// A stop does not wait.
+func TestLaneStops(t *testing.T) {
+	a, ended := endings(t)
+	s, err := Listen(a, ServerConfig{Addr: "127.0.0.1:0", Loops: 1})
+	require.NoError(t, err)
+	for _, send := range []string{"POST /sum HTTP/1.1\r\nHost: a\r\nContent-Length: 50000000\r\n\r\n", "GET /file" + get} {
+		conn := dial(t, s)
+		_, err := io.WriteString(conn, send)
+		require.NoError(t, err)
+	}
+	counted(t, s, func(now Stats) bool { return now.Detached == 2 })
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	require.NoError(t, s.Stop(ctx))
+	for range 2 {
+		require.ErrorIs(t, <-ended, loop.ErrShutdown)
+	}
+}
+
+// In memory there is no way off the loop: the same handlers work all the same.
+func TestLaneIsRefused(t *testing.T) {
+	a, content := laneApp(t, Options{})
+	r := newRig(t, a, loop.Limits{InboundMax: 64 << 10})
+	p := r.dial()
+	p.send("GET /file" + get)
+	got := p.taken()
+	_, body, _ := strings.Cut(got, "\r\n\r\n")
+	sum := sha256.Sum256([]byte(body))
+	require.Equal(t, content.digest(), hex.EncodeToString(sum[:]))
+	body = string(bytes.Repeat([]byte("x"), 3<<20))
+	p.send(fmt.Sprintf("POST /sum HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n", len(body)))
+	for len(body) > 0 {
+		n := min(len(body), 30_000)
+		p.send(body[:n])
+		body = body[n:]
+	}
+	require.Contains(t, p.taken(), "200 OK")
+	require.Zero(t, r.hub.counts.Detached)
+}
+
+// A body that ends with its connection must not look complete when it is not: the client gets a reset.
+func TestAbortResets(t *testing.T) {
+	a := New(Options{Log: quiet})
+	a.Get("/", func(c *Context) error {
+		s := c.Stream(200, "text/plain")
+		_, _ = io.WriteString(s, hello)
+		_ = s.Flush()
+		return Error(500, "too late")
+	})
+	conn := dial(t, serve(t, a, 1))
+	_, err := io.WriteString(conn, "GET / HTTP/1.0\r\n\r\n")
+	require.NoError(t, err)
+	_, err = io.Copy(io.Discard, conn)
+	require.ErrorIs(t, err, syscall.ECONNRESET)
+}

@@ -1,0 +1,170 @@
+// This file owns the http.Request of a mounted handler: a copy of the request that may outlive it, and the body that is
+// read through the task, or beside it in the bulk lane.
+
+package app
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net/http"
+	"net/textproto"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+)
+
+// bodyCopyMax is the largest body that a mounted handler gets as a copy; larger ones are read as they are asked for.
+const bodyCopyMax = 64 << 10
+
+// request makes the handler's request.
+func (m *mounted) request(c *Context, server *http.Server) (*http.Request, error) {
+	target := strings.Clone(view(c.req.Target))
+	u, err := url.ParseRequestURI(target)
+	if err != nil {
+		return nil, &HTTPError{Status: http.StatusBadRequest, Message: "the request target is no URI", Err: err}
+	}
+	if u.Path != c.Path() {
+		u.Path, u.RawPath = strings.Clone(c.Path()), ""
+	}
+	r := &http.Request{
+		Method: strings.Clone(c.Method()), URL: u, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: c.ProtoMinor(),
+		Header: make(http.Header, len(c.req.Headers)), ContentLength: c.req.ContentLength, Host: strings.Clone(c.Host()),
+		RemoteAddr: c.RemoteAddr(), RequestURI: target, Close: !c.req.KeepAlive, Pattern: c.Route(),
+	}
+	if r.ProtoMinor == 0 {
+		r.Proto = "HTTP/1.0"
+	}
+	if c.req.Chunked {
+		r.TransferEncoding = []string{"chunked"}
+	}
+	for name, value := range c.Headers() {
+		name = textproto.CanonicalMIMEHeaderKey(strings.Clone(name))
+		if name != "Host" && name != "Transfer-Encoding" {
+			r.Header[name] = append(r.Header[name], strings.Clone(value))
+		}
+	}
+	for i, name := range c.params.names {
+		r.SetPathValue(name, string(c.params.values[i]))
+	}
+	switch b := &c.body; {
+	case !b.done:
+		r.Body = &mountedBody{m: m}
+	case len(b.whole) == 0:
+		r.Body = http.NoBody
+	case len(b.whole) <= bodyCopyMax:
+		r.Body = io.NopCloser(bytes.NewReader(bytes.Clone(b.whole)))
+	default:
+		r.Body = &mountedBody{m: m}
+	}
+	return r.WithContext(m.context(c, server)), nil
+}
+
+// context is the request's: it carries the values and the deadline that c has now, and ends with the handler.
+func (m *mounted) context(c *Context, server *http.Server) context.Context {
+	var ctx context.Context = &mountedContext{
+		Context: context.Background(), server: server, local: c.cycle.conn.LocalAddr(), values: append([]value(nil), c.values...),
+	}
+	ctx, m.cancel = context.WithCancelCause(ctx)
+	if at, ok := c.Deadline(); ok {
+		ctx = deadlined{ctx, at}
+	}
+	return ctx
+}
+
+// mountedContext has the values that net/http's handlers find, and those of Context.Set.
+type mountedContext struct {
+	context.Context
+	server *http.Server
+	local  any
+	values []value
+}
+
+func (x *mountedContext) Value(key any) any {
+	switch key {
+	case http.ServerContextKey:
+		return x.server
+	case http.LocalAddrContextKey:
+		return x.local
+	}
+	for _, v := range x.values {
+		if v.key == key {
+			return v.value
+		}
+	}
+	return nil
+}
+
+// deadlined tells a deadline that somebody else keeps: the task.
+type deadlined struct {
+	context.Context
+	at time.Time
+}
+
+func (d deadlined) Deadline() (time.Time, bool) { return d.at, true }
+
+// mountedBody is the body of a mounted handler's request.
+type mountedBody struct {
+	m *mounted
+
+	mu     sync.Mutex
+	ended  bool
+	upload *upload
+
+	lane sync.Mutex // held while upload is read
+}
+
+// Read implements io.Reader. Of concurrent calls one waits for the other.
+func (b *mountedBody) Read(p []byte) (int, error) {
+	b.mu.Lock()
+	u, ended := b.upload, b.ended
+	b.mu.Unlock()
+	switch {
+	case ended:
+		return 0, http.ErrBodyReadAfterClose
+	case len(p) == 0:
+		return 0, nil
+	case u != nil:
+		return b.readLane(p)
+	}
+	a := &ask{p: p}
+	err := b.m.put(a)
+	if a.upload == nil || err != nil {
+		return a.n, err
+	}
+	b.mu.Lock()
+	b.upload = a.upload
+	b.mu.Unlock()
+	return b.readLane(p)
+}
+
+// readLane reads off the loop, on the goroutine that calls.
+func (b *mountedBody) readLane(p []byte) (int, error) {
+	b.lane.Lock()
+	defer b.lane.Unlock()
+	b.mu.Lock()
+	u, ended := b.upload, b.ended
+	b.mu.Unlock()
+	if ended {
+		return 0, http.ErrBodyReadAfterClose
+	}
+	return u.Read(p)
+}
+
+// Close implements io.Closer. It ends a Read that waits, and what was not read is left to the server.
+func (b *mountedBody) Close() error {
+	b.mu.Lock()
+	b.ended = true
+	u := b.upload
+	b.mu.Unlock()
+	if u == nil {
+		return nil
+	}
+	for !b.lane.TryLock() { // the Read may set its own deadline after ours
+		_ = u.bulk.SetReadDeadline(time.Unix(1, 0))
+		time.Sleep(50 * time.Microsecond)
+	}
+	b.lane.Unlock()
+	return nil
+}

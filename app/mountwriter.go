@@ -1,0 +1,363 @@
+// This file owns the http.ResponseWriter of a mounted handler: it gathers small answers, and has larger ones streamed by the
+// task. Framing is stream.go's.
+
+package app
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+
+	"tafe/httpparse"
+	"tafe/loop"
+)
+
+const mountedBuffer = 32 << 10 // of an answer that is gathered
+
+// mountedBuffers are shared by all loops: handlers end on goroutines of their own.
+var mountedBuffers = sync.Pool{New: func() any { b := make([]byte, 0, mountedBuffer); return &b }}
+
+// mountWriter is for the handler's goroutine, and for the task while that waits for it.
+type mountWriter struct {
+	m         *mounted
+	body      io.Closer
+	header    http.Header
+	preset    []string // names that a middleware had set
+	committed http.Header
+	status    int // 0: WriteHeader was not called
+	length    int64
+	written   int64
+	buffer    *[]byte
+	streaming bool
+	head      bool
+	minor     int
+	hijacked  *loop.Bulk
+	err       error // of writing: it stays
+}
+
+func newMountWriter(m *mounted, c *Context, r *http.Request) *mountWriter {
+	w := &mountWriter{m: m, body: r.Body, header: http.Header{}, length: -1, head: c.resp.headless, minor: r.ProtoMinor}
+	for _, f := range c.resp.fields {
+		line := string(c.resp.text[f.start : f.end-len("\r\n")])
+		name := line[:f.nameBytes]
+		w.preset = append(w.preset, name)
+		w.header.Add(name, line[f.nameBytes+len(": "):])
+	}
+	return w
+}
+
+// Header implements http.ResponseWriter.
+func (w *mountWriter) Header() http.Header { return w.header }
+
+// WriteHeader implements http.ResponseWriter. 1xx are sent at once; 101 is for Hijack.
+func (w *mountWriter) WriteHeader(status int) {
+	switch {
+	case status < 100 || status > 999:
+		panic(fmt.Sprintf("invalid WriteHeader code %v", status)) // as net/http does
+	case w.hijacked != nil || w.status != 0:
+		return
+	case status < 200 && status != http.StatusSwitchingProtocols:
+		w.inform(status)
+		return
+	}
+	w.status = status
+	w.committed = w.header.Clone()
+	if n, ok := parseLength(w.committed.Get("Content-Length")); ok {
+		w.length = n
+	}
+}
+
+// inform sends an interim answer (RFC 9110 section 15.2).
+func (w *mountWriter) inform(status int) {
+	if w.minor == 0 || w.err != nil {
+		return
+	}
+	w.err = w.m.do(func(c *Context) error {
+		conn := c.cycle.conn
+		out, err := httpparse.AppendStatusLine(conn.Output(headRoom), status), error(nil)
+		for _, name := range slices.Sorted(maps.Keys(w.header)) {
+			for _, v := range w.header[name] {
+				if out, err = httpparse.AppendHeader(out, name, v); err != nil {
+					return fmt.Errorf("app: header %q: %w", name, err)
+				}
+			}
+		}
+		conn.SetOutput(httpparse.AppendHeadEnd(out))
+		if c.lane.bulk != nil {
+			return c.pushOutput()
+		}
+		return nil
+	})
+}
+
+// Write implements io.Writer.
+func (w *mountWriter) Write(p []byte) (int, error) { return writeMounted(w, p) }
+
+// WriteString implements io.StringWriter.
+func (w *mountWriter) WriteString(s string) (int, error) { return writeMounted(w, s) }
+
+func writeMounted[T string | []byte](w *mountWriter, p T) (int, error) {
+	if w.hijacked != nil {
+		return 0, http.ErrHijacked
+	}
+	if w.status == 0 {
+		w.WriteHeader(http.StatusOK)
+	}
+	switch {
+	case !httpparse.BodyAllowed(w.status):
+		return 0, http.ErrBodyNotAllowed
+	case w.err != nil:
+		return 0, w.err
+	case w.length >= 0 && w.written+int64(len(p)) > w.length:
+		return 0, http.ErrContentLength
+	}
+	w.written += int64(len(p))
+	if w.buffer == nil {
+		w.buffer = mountedBuffers.Get().(*[]byte)
+	}
+	b := *w.buffer
+	if len(b)+len(p) > cap(b) {
+		if err := w.send(b, false); err != nil {
+			return 0, err
+		}
+		b = b[:0]
+	}
+	if len(p) > cap(b) {
+		*w.buffer = b
+		if err := w.send([]byte(p), false); err != nil {
+			return 0, err
+		}
+		return len(p), nil
+	}
+	*w.buffer = append(b, p...)
+	return len(p), nil
+}
+
+// send has b streamed.
+func (w *mountWriter) send(b []byte, flush bool) error {
+	if w.err != nil {
+		return w.err
+	}
+	if len(b) == 0 && !flush {
+		return nil
+	}
+	w.sniff(b)
+	w.err = w.m.do(func(c *Context) error {
+		s, err := w.stream(c)
+		if err == nil && len(b) > 0 {
+			_, err = s.Write(b)
+		}
+		if err == nil && flush {
+			err = s.Flush()
+		}
+		return err
+	})
+	return w.err
+}
+
+// stream begins the streamed answer unless it has begun. Task.
+func (w *mountWriter) stream(c *Context) (*Stream, error) {
+	if w.streaming {
+		return &c.stream, nil
+	}
+	w.streaming = true
+	w.commit(c)
+	return c.Stream(w.status, ""), nil
+}
+
+// sniff sets a Content-Type that the handler has left open, as net/http does.
+func (w *mountWriter) sniff(b []byte) {
+	_, set := w.committed["Content-Type"]
+	if w.streaming || set || w.committed.Get("Content-Encoding") != "" || len(b) == 0 {
+		return
+	}
+	w.committed.Set("Content-Type", http.DetectContentType(b))
+}
+
+// commit sets the answer's headers. Task.
+func (w *mountWriter) commit(c *Context) {
+	for _, name := range w.preset {
+		c.DelHeader(name)
+	}
+	for _, name := range slices.Sorted(maps.Keys(w.committed)) {
+		if name == "Trailer" || strings.HasPrefix(name, http.TrailerPrefix) {
+			continue
+		}
+		for _, v := range w.committed[name] {
+			c.AddHeader(name, v)
+		}
+	}
+}
+
+// Flush implements http.Flusher.
+func (w *mountWriter) Flush() { _ = w.FlushError() }
+
+// FlushError is Flush for http.ResponseController.
+func (w *mountWriter) FlushError() error {
+	if w.hijacked != nil {
+		return http.ErrHijacked
+	}
+	if w.status == 0 {
+		w.WriteHeader(http.StatusOK)
+	}
+	err := w.send(w.gathered(), true)
+	w.drop()
+	return err
+}
+
+// EnableFullDuplex is for http.ResponseController: reading and writing are never in each other's way.
+func (w *mountWriter) EnableFullDuplex() error { return nil }
+
+func (w *mountWriter) gathered() []byte {
+	if w.buffer == nil {
+		return nil
+	}
+	return *w.buffer
+}
+
+// drop forgets what was gathered and sent.
+func (w *mountWriter) drop() {
+	if w.buffer != nil {
+		*w.buffer = (*w.buffer)[:0]
+	}
+}
+
+// ReadFrom implements io.ReaderFrom, for io.Copy: a large file leaves by sendfile where its length was announced.
+func (w *mountWriter) ReadFrom(r io.Reader) (n int64, err error) {
+	if w.status == 0 && w.hijacked == nil {
+		w.WriteHeader(http.StatusOK)
+	}
+	if f, _ := fileOf(r); f == nil || w.length < 0 || w.hijacked != nil || w.head || !httpparse.BodyAllowed(w.status) {
+		return io.Copy(struct{ io.Writer }{w}, r)
+	}
+	return w.readFile(r)
+}
+
+func (w *mountWriter) readFile(r io.Reader) (n int64, err error) {
+	f, limited := fileOf(r)
+	if err := w.send(w.gathered(), false); err != nil {
+		return 0, err
+	}
+	w.drop()
+	left := w.length - w.written
+	if limited != nil {
+		left = min(left, limited.N)
+	}
+	if size, err := remaining(f); err != nil || size < left || left == 0 {
+		return io.Copy(struct{ io.Writer }{w}, r)
+	}
+	if err := w.sniffFile(f); err != nil {
+		return 0, err
+	}
+	w.err = w.m.do(func(c *Context) error {
+		s, err := w.stream(c)
+		if err == nil && left > c.app.options.BodyMemoryMax {
+			n, err = s.ReadFrom(r)
+		}
+		return err
+	})
+	w.written += n
+	if w.err == nil && n < left {
+		more, err := io.Copy(struct{ io.Writer }{w}, r)
+		return n + more, err
+	}
+	return n, w.err
+}
+
+// remaining is how much of a regular file is left to read.
+func remaining(f file) (int64, error) {
+	info, err := f.Stat()
+	if err != nil || !info.Mode().IsRegular() {
+		return 0, err
+	}
+	at, err := f.Seek(0, io.SeekCurrent)
+	return info.Size() - at, err
+}
+
+func (w *mountWriter) sniffFile(f file) error {
+	if _, set := w.committed["Content-Type"]; set || w.streaming {
+		return nil
+	}
+	at, err := f.Seek(0, io.SeekCurrent)
+	if err != nil {
+		return err
+	}
+	begin := make([]byte, 512)
+	n, err := f.ReadAt(begin, at)
+	if err == io.EOF {
+		err = nil
+	}
+	w.sniff(begin[:n])
+	return err
+}
+
+// Hijack implements http.Hijacker.
+func (w *mountWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	if w.hijacked != nil {
+		return nil, nil, http.ErrHijacked
+	}
+	var bulk *loop.Bulk
+	a := &ask{}
+	a.f = func(c *Context) (err error) {
+		bulk, err = c.Hijack()
+		a.last = err == nil
+		return err
+	}
+	err := w.m.put(a)
+	if err != nil {
+		return nil, nil, err
+	}
+	w.hijacked = bulk
+	return bulk, bufio.NewReadWriter(bufio.NewReader(bulk), bufio.NewWriter(bulk)), nil
+}
+
+// end concludes the answer with what became of the handler.
+func (w *mountWriter) end(err error) {
+	if w.body != nil {
+		_ = w.body.Close()
+	}
+	if w.hijacked != nil {
+		if err != nil { // the request has ended before: nobody else tells
+			w.m.log.Error("a mounted handler failed after Hijack", "error", err)
+			_ = w.hijacked.Close()
+		}
+		return
+	}
+	if w.status == 0 && err == nil {
+		w.WriteHeader(http.StatusOK)
+	}
+	b := w.gathered()
+	w.sniff(b)
+	_ = w.m.put(&ask{last: true, f: func(c *Context) error { return w.conclude(c, b, err) }})
+	if w.buffer != nil && cap(b) == mountedBuffer {
+		w.drop()
+		mountedBuffers.Put(w.buffer)
+	}
+}
+
+// conclude writes what is left of the answer. Task.
+func (w *mountWriter) conclude(c *Context, b []byte, err error) error {
+	switch {
+	case err == http.ErrAbortHandler:
+		c.cycle.conn.Abort(err)
+		return err
+	case err != nil:
+		return err
+	case w.err != nil:
+		return w.err
+	case w.streaming:
+		_, err := c.stream.Write(b)
+		return err
+	}
+	w.commit(c)
+	if w.length >= 0 && w.length != int64(len(b)) && !w.head && httpparse.BodyAllowed(w.status) {
+		return ErrContentLength
+	}
+	return c.Bytes(w.status, "", b)
+}

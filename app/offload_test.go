@@ -1,0 +1,90 @@
+package app
+
+import (
+	"bufio"
+	"context"
+	"io"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"tafe/loop"
+)
+
+// Calls that block leave the loop to others, up to the bound.
+func TestOffload(t *testing.T) {
+	started, release := make(chan struct{}, 4), make(chan struct{})
+	a := New(Options{Log: quiet, OffloadWorkers: 1, OffloadQueue: 1})
+	a.Get("/blocks", func(c *Context) error {
+		n, err := Offload(c, func() (int, error) {
+			started <- struct{}{}
+			<-release
+			return 7, nil
+		})
+		if err != nil {
+			return err
+		}
+		return c.String(200, strconv.Itoa(n))
+	})
+	a.Get("/fails", func(c *Context) error {
+		_, err := Offload(c, func() (int, error) { return 0, Error(409, "taken") })
+		return err
+	})
+	a.Get("/panics", func(c *Context) error {
+		_, err := Offload(c, func() (int, error) { panic("boom") })
+		return err
+	})
+	a.Get("/plaintext", func(c *Context) error { return c.String(200, hello) })
+	s := serve(t, a, 1)
+	first, second, third := dial(t, s), dial(t, s), dial(t, s)
+	_, err := io.WriteString(first, "GET /blocks"+get)
+	require.NoError(t, err)
+	<-started
+	_, err = io.WriteString(second, "GET /blocks"+get)
+	require.NoError(t, err)
+	counted(t, s, func(Stats) bool { return a.OffloadStats() == loop.PoolStats{Workers: 1, Queued: 1} })
+	_, err = io.WriteString(third, "GET /blocks"+get+"GET /plaintext"+get)
+	require.NoError(t, err)
+	r := bufio.NewReader(third)
+	answered(t, r, 503, func(got string) string { return got }, "beyond the bound")
+	answered(t, r, 200, func(string) string { return hello }, "the loop is free")
+	require.EqualValues(t, 1, reasonsOf(t, s)["offload-full"])
+	close(release)
+	answered(t, bufio.NewReader(first), 200, func(string) string { return "7" }, "the first")
+	answered(t, bufio.NewReader(second), 200, func(string) string { return "7" }, "the second")
+	_, err = io.WriteString(third, "GET /fails"+get+"GET /panics"+get)
+	require.NoError(t, err)
+	answered(t, r, 409, func(string) string { return "taken\n" }, "its error is the handler's")
+	answered(t, r, 500, func(got string) string { return got }, "and so is its panic")
+	require.EqualValues(t, 1, reasonsOf(t, s)["panic"])
+}
+
+// A request that is cancelled does not wait, and what goes on may ask its Context still, however many requests later.
+func TestOffloadIsAbandoned(t *testing.T) {
+	release, told := make(chan struct{}), make(chan error, 1)
+	a := New(Options{Log: quiet})
+	a.Get("/blocks", func(c *Context) error {
+		_, err := Offload(c, func() (int, error) {
+			<-release
+			told <- c.Err()
+			return 0, nil
+		})
+		return err
+	}, Timeout(20*time.Millisecond))
+	a.Get("/plaintext", func(c *Context) error { return c.String(200, hello) })
+	s := serve(t, a, 1)
+	conn := dial(t, s)
+	r := bufio.NewReader(conn)
+	_, err := io.WriteString(conn, "GET /blocks"+get)
+	require.NoError(t, err)
+	answered(t, r, 503, func(got string) string { return got }, "the route's timeout")
+	for range 10 {
+		_, err = io.WriteString(conn, "GET /plaintext"+get)
+		require.NoError(t, err)
+		answered(t, r, 200, func(string) string { return hello }, "the next request")
+	}
+	close(release)
+	require.ErrorIs(t, <-told, context.DeadlineExceeded)
+}
