@@ -5,6 +5,7 @@ package looptest
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -51,7 +52,7 @@ func Disconnects(t *testing.T, o Options, scenario func(t *testing.T, l *Loop)) 
 func (l *Loop) Cut() bool { return l.cutAfter > 0 }
 
 func (l *Loop) resetAll() {
-	for _, p := range l.peers {
+	for _, p := range slices.Clone(l.peers) {
 		p.Reset()
 	}
 }

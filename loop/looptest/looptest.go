@@ -5,6 +5,7 @@
 //
 //	looptest.go    Loop: the driver, its clock, running tasks to their end
 //	peer.go        Peer: the test's end of a connection
+//	dial.go        addresses that tasks can dial
 //	disconnect.go  the same scenario again for each wait, cut off there
 //
 // A [Loop] belongs to the goroutine that made it: call its methods from there.
@@ -18,6 +19,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"runtime"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -209,6 +211,7 @@ func (l *Loop) Settle() {
 	defer func() { l.settling = false }()
 	for range turnMax {
 		if !l.step() {
+			l.peers = slices.DeleteFunc(l.peers, (*Peer).Gone)
 			return
 		}
 		if l.cut {

@@ -19,9 +19,10 @@ type Peer struct {
 
 	loop     *Loop
 	conn     *loop.Conn
-	sending  []byte // to the loop, not yet delivered
-	eof      bool   // after sending
-	held     []byte // from the loop, not yet taken
+	accept   func(*Peer) // to be called when the dial arrives
+	sending  []byte      // to the loop, not yet delivered
+	eof      bool        // after sending
+	held     []byte      // from the loop, not yet taken
 	received []byte
 	ended    bool // the loop's side has sent its end of stream
 	gone     bool // the connection is no more
@@ -32,14 +33,19 @@ type Peer struct {
 // Open makes a connection as if a client had connected, and returns the
 // client's end. open is what a loop.Config's Open is.
 func (l *Loop) Open(open func(*loop.Conn) loop.Handler) *Peer {
-	l.port++
-	p := &Peer{loop: l, remote: &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: l.port}}
-	l.peers = append(l.peers, p)
+	p := l.newPeer()
 	l.On(func() {
 		p.conn = l.Loop.Open((*stream)(p), nil)
 		p.conn.SetHandler(open(p.conn))
 	})
 	l.Settle()
+	return p
+}
+
+func (l *Loop) newPeer() *Peer {
+	l.port++
+	p := &Peer{loop: l, remote: &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: l.port}}
+	l.peers = append(l.peers, p)
 	return p
 }
 
@@ -98,6 +104,10 @@ func (p *Peer) step() bool {
 	switch {
 	case p.gone || p.conn == nil:
 		return false
+	case p.accept != nil:
+		accept := p.accept
+		p.accept = nil
+		accept(p)
 	case len(p.held) > 0 && !p.stalled && (len(p.sending) == 0 || p.loop.coin()):
 		p.take()
 	case len(p.sending) > 0:
@@ -144,7 +154,7 @@ func (s *stream) Write(b []byte) (int, error) {
 		return 0, net.ErrClosed
 	}
 	s.held = append(s.held, b...)
-	if p := (*Peer)(s); !s.stalled && s.loop.rnd == nil && s.OnReceive == nil {
+	if p := (*Peer)(s); !s.stalled && s.loop.rnd == nil && s.OnReceive == nil && s.accept == nil {
 		p.take()
 	}
 	return len(b), nil
