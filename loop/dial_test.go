@@ -4,10 +4,12 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"net"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -234,7 +236,7 @@ func TestStopReleasesWhoeverReads(t *testing.T) {
 }
 
 // How much more a connection of the loop costs its user than one of net: dial,
-// one request and its answer, close.
+// one request and its answer, close; one after the other, and 64 at a time.
 func BenchmarkDialRequestClose(b *testing.B) {
 	addr := serve(b, echo)
 	request := func(c net.Conn, err error) {
@@ -246,20 +248,35 @@ func BenchmarkDialRequestClose(b *testing.B) {
 		_, _ = io.ReadFull(c, buf)
 		_ = c.Close()
 	}
-	b.Run("loop", func(b *testing.B) {
-		e := startEngine(b, 1, nothing)
-		d := bound(e)
-		_ = onTask(e.Loops()[0], func(*loop.Task) {
-			for b.Loop() {
-				request(d.Dial("tcp", addr))
-			}
+	for _, width := range []int{1, 64} {
+		b.Run(fmt.Sprint("loop/", width), func(b *testing.B) {
+			e := startEngine(b, 1, nothing)
+			d := bound(e)
+			shared(b, width, func(each func()) {
+				_ = onTask(e.Loops()[0], func(*loop.Task) { each() })
+			}, func() { request(d.Dial("tcp", addr)) })
 		})
-	})
-	b.Run("net", func(b *testing.B) {
-		for b.Loop() {
-			request(net.Dial("tcp", addr))
-		}
-	})
+		b.Run(fmt.Sprint("net/", width), func(b *testing.B) {
+			shared(b, width, func(each func()) { each() }, func() { request(net.Dial("tcp", addr)) })
+		})
+	}
+}
+
+// shared divides b.N calls of f among width workers, each of which run starts.
+func shared(b *testing.B, width int, run func(each func()), f func()) {
+	var left atomic.Int64
+	left.Store(int64(b.N))
+	var wg sync.WaitGroup
+	for range width {
+		wg.Go(func() {
+			run(func() {
+				for left.Add(-1) >= 0 {
+					f()
+				}
+			})
+		})
+	}
+	wg.Wait()
 }
 
 // One request and its answer on a connection that is kept.
