@@ -34,8 +34,8 @@ func (l *Loop) beside(f func()) bool {
 // awaitBeside lets the loop go on after a slice once nobody works beside it.
 func (l *Loop) awaitBeside() {
 	if l.asiders.Load() != 0 {
-		l.aside.Lock()
-		l.aside.Unlock() //nolint:staticcheck // waiting for it was the purpose
+		l.aside.Lock() // waiting for it is the purpose
+		defer l.aside.Unlock()
 	}
 }
 
