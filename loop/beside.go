@@ -34,9 +34,13 @@ func (l *Loop) beside(f func()) bool {
 // awaitBeside lets the loop go on after a slice once nobody works beside it.
 func (l *Loop) awaitBeside() {
 	if l.asiders.Load() != 0 {
-		l.aside.Lock() // waiting for it is the purpose
-		defer l.aside.Unlock()
+		l.letFinish()
 	}
+}
+
+func (l *Loop) letFinish() {
+	l.aside.Lock()
+	defer l.aside.Unlock() // to have waited for it was the purpose
 }
 
 // lookUntil is the end of a wait with a deadline by, at which whoever is no task

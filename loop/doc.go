@@ -20,6 +20,8 @@
 //	bulk.go     the bulk lane: large bodies off the loop
 //	waiter.go   waiting as the calling goroutine can: parking or blocking
 //	netconn.go  a net.Conn whose Read and Write park the task
+//	backlog.go  what becomes of one that nobody reads
+//	beside.go   how other goroutines use one whose loop is held
 //	dial.go     Dialer: outbound connections on the caller's loop
 //	offload.go  Offload: what blocks, on a bounded pool
 //	group.go    Group: child tasks, joined
