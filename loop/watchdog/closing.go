@@ -75,7 +75,7 @@ func (ln *lane) close(w *Watchdog) {
 // it. If it was never seen, because it was short or the watchdog late, its
 // evidence is what the clocks say between the last look before and the end.
 func (ln *lane) conclude(w *Watchdog, e ended) {
-	p := ln.seen(e.entry.start)
+	p := ln.seen(e.entry.start, e.outside)
 	if p == nil {
 		p = &pursuit{since: e.entry.start, began: e.entry.start, outside: e.outside}
 		if ln.base.now <= e.entry.start && !e.outside {
@@ -84,7 +84,7 @@ func (ln *lane) conclude(w *Watchdog, e ended) {
 			p.ev.unclear = e.entry.end - p.since
 		}
 	}
-	p.budget, p.outside = e.budget, e.outside
+	p.budget = e.budget
 	if p.ev.last.now > 0 && !e.outside && p.ev.last.now < e.last.now {
 		// To the end it went on with what it did.
 		e.last.goState = p.ev.last.goState
@@ -109,13 +109,13 @@ func (ln *lane) conclude(w *Watchdog, e ended) {
 	ln.closing = append(ln.closing, closing{overrun: o, entry: e.entry, known: known})
 }
 
-// seen is the pursuit of the slice that started at since, if there was one.
-func (ln *lane) seen(since int64) *pursuit {
-	if ln.hunt.since == since {
+// seen is the pursuit of the slice, or callback, that started at since.
+func (ln *lane) seen(since int64, outside bool) *pursuit {
+	if ln.hunt.since == since && ln.hunt.outside == outside {
 		return &ln.hunt
 	}
 	for i := range ln.past {
-		if ln.past[i].since == since {
+		if ln.past[i].since == since && ln.past[i].outside == outside {
 			return &ln.past[i]
 		}
 	}

@@ -47,6 +47,7 @@ type lane struct {
 	past    [4]pursuit // the ones before that came near their budget
 	pastAt  int
 	base    reading // the last
+	written uint64  // slices recorded at that time
 	carrier int     // the last thread that the loop was seen on
 	closing []closing
 
@@ -174,7 +175,7 @@ func (ln *lane) overran(t *loop.Task, start, end int64) {
 // endOutside closes a held callback at the start of what came after it.
 func (ln *lane) endOutside(since, end int64) {
 	e := ended{budget: int64(ln.budget(nil)), outside: true}
-	e.entry = ln.ledger.open(ln.idFor(since), 0, since, end)
+	e.entry = ln.ledger.open(ln.idFor(-since), 0, since, end)
 	ln.lastEnd.Store(end)
 	ln.handOver(e)
 	ln.trace()
@@ -195,7 +196,8 @@ func (ln *lane) handOver(e ended) {
 	ln.ended = append(ln.ended, e)
 }
 
-// idFor numbers the slice that started at since, the same for both sides.
+// idFor numbers the slice that started at since, the same for both sides. A
+// callback's start counts negative, as in loop.Slice.
 func (ln *lane) idFor(since int64) uint64 {
 	for _, s := range ln.ids {
 		if s.since == since {

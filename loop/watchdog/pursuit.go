@@ -15,6 +15,8 @@ const (
 	sampleEvery = int64(time.Second) // while an overrun lasts
 	captureRest = 50                 // no other stack for this many times of what one stopped the process
 	lookEvery   = int64(250 * time.Millisecond)
+	lookLater   = int64(time.Hour)       // at the next tick
+	lookIdle    = 2 * lookLater          // at the tick after the next: nothing runs
 	settleMax   = int64(5 * time.Second) // what the ledger may take to settle
 	updateFrom  = int64(time.Second)     // a live report is updated at this length and at its doubles
 )
@@ -53,14 +55,23 @@ func (ln *lane) visit(w *Watchdog) int64 {
 	if !inTask && !ln.passive {
 		since, outside = ln.loop.Slice().Outside()
 	}
-	if ln.hunt.since != 0 && ln.hunt.since != since {
+	// A task's slice may begin in the nanosecond in which a callback began.
+	if ln.hunt.since != 0 && (ln.hunt.since != since || ln.hunt.outside != outside) {
 		ln.lost(w)
 	}
 	ln.close(w)
+	if since == 0 && !ln.passive {
+		if ln.base.now != 0 && ln.runs.head.Load() == ln.written {
+			// Nothing has run since the last look: its reading still holds.
+			ln.base.now, ln.base.mono = ln.clock(), monotonic()
+			return lookIdle
+		}
+		ln.written = ln.runs.head.Load()
+	}
 	r := ln.read(w)
 	if !inTask && !outside || !ln.passive && r.now <= since {
 		ln.base = r
-		return int64(time.Hour)
+		return lookLater
 	}
 	p := &ln.hunt
 	if p.since == 0 {
@@ -74,7 +85,9 @@ func (ln *lane) visit(w *Watchdog) int64 {
 		p.ev.look(r, &w.late)
 	}
 	if r.goState == loop.StateSyscall && p.hinted {
-		p.kernel = judgeDescriptor(r.tid)
+		if v := judgeDescriptor(r.tid); v != Syscall { // between two calls it says nothing
+			p.kernel = v
+		}
 	}
 	ln.base = r
 	p.lateness = max(p.lateness, w.late.last)
@@ -149,13 +162,13 @@ func (ln *lane) sampleStack(w *Watchdog, age int64) {
 	p.cost += s.cost
 	// At doubling ages, and when it stopped the process for long, not so soon.
 	p.nextSample = age + max(min(age, sampleEvery), captureRest*s.stopped)
-	if !ln.still(p.since) {
+	if !ln.still() {
 		p.discarded++
 		return
 	}
 	if !p.described && p.task != nil {
 		d := p.task.Description()
-		if !ln.still(p.since) {
+		if !ln.still() {
 			return
 		}
 		p.description, p.described = d, true
@@ -183,12 +196,14 @@ func (ln *lane) sampleStack(w *Watchdog, age int64) {
 	p.tree.add(s.frames)
 }
 
-func (ln *lane) still(since int64) bool {
-	if now, _, ok := ln.loop.Slice().Load(); ok {
-		return now == since
+// still tells whether the slice that is followed goes on.
+func (ln *lane) still() bool {
+	p := &ln.hunt
+	if since, _, ok := ln.loop.Slice().Load(); ok {
+		return since == p.since && !p.outside
 	}
-	now, ok := ln.loop.Slice().Outside()
-	return ok && now == since
+	since, ok := ln.loop.Slice().Outside()
+	return ok && since == p.since && p.outside
 }
 
 // verdict is what most of the time went into. What a state means the stacks
@@ -253,8 +268,12 @@ func (ln *lane) accuse(w *Watchdog, age int64) {
 
 // record writes down what is known.
 func (ln *lane) record(p *pursuit, age int64, final bool) Overrun {
+	since := p.since
+	if p.outside {
+		since = -since
+	}
 	ln.mu.Lock()
-	id := ln.idFor(p.since)
+	id := ln.idFor(since)
 	ln.mu.Unlock()
 	o := Overrun{
 		ID: id, Final: final, Loop: ln.loop.ID(), start: p.since,

@@ -22,9 +22,15 @@ func (w *Watchdog) sample() {
 	defer w.instruments.clocks.close()
 	chore := monotonic() + int64(chorePeriod)
 	for !w.stopping.Load() {
-		next := int64(w.tick.Load())
+		next := int64(lookIdle)
 		for _, ln := range w.lanes() {
 			next = min(next, ln.visit(w))
+		}
+		switch tick := w.tick.Load(); next {
+		case lookIdle:
+			next = 2 * tick
+		default:
+			next = min(next, tick)
 		}
 		if now := monotonic(); now >= chore {
 			w.chores()

@@ -135,7 +135,7 @@ func (s *stage) call(route, id string) string {
 	defer func() { _ = conn.Close() }()
 	_, err = io.WriteString(conn, route+" "+id+"\n")
 	require.NoError(s.t, err)
-	_ = conn.SetReadDeadline(time.Now().Add(30 * time.Second))
+	_ = conn.SetReadDeadline(time.Now().Add(2 * time.Minute))
 	answer, err := bufio.NewReader(conn).ReadString('\n')
 	require.NoError(s.t, err)
 	return strings.TrimSpace(answer)

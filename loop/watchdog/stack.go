@@ -82,8 +82,11 @@ func ownerOf(f Frame) owner {
 	case pkg == "runtime", pkg == "iter", strings.HasPrefix(pkg, "runtime/"), strings.HasPrefix(pkg, "internal/runtime/"):
 		return ownerRuntime
 	}
-	if strings.HasPrefix(pkg, "golang.org/x/sys/") {
+	switch {
+	case strings.HasPrefix(pkg, "golang.org/x/"):
 		return ownerLibrary
+	case strings.HasPrefix(pkg, "github.com/panjf2000/gnet/"):
+		return ownerFramework
 	}
 	first, _, _ := strings.Cut(pkg, "/")
 	if strings.Contains(first, ".") {
@@ -105,7 +108,7 @@ func trim(frames []Frame) []Frame {
 		end--
 	}
 	if end == 0 {
-		return frames
+		return frames // a callback of the loop: it is all there is
 	}
 	return frames[:end]
 }

@@ -57,17 +57,18 @@ func TestRunnableWithoutThreadIsStarved(t *testing.T) {
 
 func TestOwners(t *testing.T) {
 	for name, want := range map[string]owner{
-		"runtime.gopark":                    ownerRuntime,
-		"internal/runtime/syscall.Syscall6": ownerRuntime,
-		"iter.Pull[...].func1":              ownerRuntime,
-		"encoding/json.Marshal":             ownerLibrary,
-		"tafe/loop.(*Task).run":             ownerFramework,
-		"tafe/app.(*exchange).Run":          ownerFramework,
-		"tafe/app/proxy.(*Proxy).serve":     ownerHandler,
-		"main.main":                         ownerHandler,
-		"golang.org/x/sys/unix.ppoll":       ownerLibrary,
-		"example.org/x/y.(*T).M":            ownerHandler,
-		"gopkg.in/yaml%2ev3.Unmarshal":      ownerHandler,
+		"runtime.gopark":                             ownerRuntime,
+		"internal/runtime/syscall.Syscall6":          ownerRuntime,
+		"iter.Pull[...].func1":                       ownerRuntime,
+		"encoding/json.Marshal":                      ownerLibrary,
+		"tafe/loop.(*Task).run":                      ownerFramework,
+		"tafe/app.(*exchange).Run":                   ownerFramework,
+		"tafe/app/proxy.(*Proxy).serve":              ownerHandler,
+		"main.main":                                  ownerHandler,
+		"golang.org/x/sys/unix.ppoll":                ownerLibrary,
+		"github.com/panjf2000/gnet/v2.(*conn).Write": ownerFramework,
+		"example.org/x/y.(*T).M":                     ownerHandler,
+		"gopkg.in/yaml%2ev3.Unmarshal":               ownerHandler,
 	} {
 		require.Equal(t, want, ownerOf(Frame{Func: name}), name)
 	}

@@ -117,10 +117,10 @@ func garbage(frames []Frame) bool {
 	return false
 }
 
-// systemCall: the frame is the door to the kernel or to C, perhaps just left.
+// systemCall: the frame stands at the door to the kernel or to C.
 func systemCall(f Frame) bool {
 	switch packageOf(f.Func) {
-	case "syscall", "internal/runtime/syscall", "internal/runtime/syscall/linux", "golang.org/x/sys/unix":
+	case "syscall", "internal/runtime/syscall", "internal/runtime/syscall/linux", "golang.org/x/sys/unix", "internal/poll", "os":
 		return true
 	}
 	return f.Func == "runtime.cgocall" || strings.Contains(f.Func, "._Cfunc_")
