@@ -66,6 +66,8 @@ var folders = []folder{
 var testExternal = []string{"github.com/stretchr/testify", "go.uber.org/goleak", "golang.org/x/sys", "golang.org/x/net/nettest",
 	// Real clients against real servers, to prove that they wait cooperatively.
 	"github.com/bradfitz/gomemcache", "github.com/gomodule/redigo", "github.com/jackc/pgx/v5",
+	// A handler of the net/http world, under a route of ours.
+	"github.com/prometheus/client_golang/prometheus",
 	// The admin page in a real browser.
 	"github.com/chromedp"}
 var testMay = []string{"loop/looptest"}
