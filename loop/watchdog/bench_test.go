@@ -90,7 +90,7 @@ func (hold) Done(*loop.Task, error) {}
 
 // BenchmarkCapture is the price of one stack, by how many goroutines there are.
 func BenchmarkCapture(b *testing.B) {
-	for _, n := range []int{10, 1000, 10000} {
+	for _, n := range []int{10, 100, 300, 1000, 10000} {
 		b.Run(strconv.Itoa(n), func(b *testing.B) {
 			stop := make(chan struct{})
 			for range n {
@@ -102,7 +102,7 @@ func BenchmarkCapture(b *testing.B) {
 			before, _ := account.read()
 			for b.Loop() {
 				c.credit, c.at = captureAllowance, monotonic()
-				_, _ = c.take(1, 0, true, account)
+				_, _ = c.take(target{gid: 1}, true, account)
 			}
 			after, _ := account.read()
 			b.ReportMetric(float64(after-before)/float64(b.N)/1e3, "us-stopped/op")

@@ -33,6 +33,7 @@ type evidence struct {
 	paused  int64 // the world was stopped, or it worked for the collector
 	stopped int64 // the watchdog did not run either
 	unclear int64 // nothing tells
+	marked  int64 // of all that: while the collector was in a cycle
 	// No thread, and nothing but a stack can say whether it waits or is kept; and
 	// what the process computed meanwhile.
 	offered, offeredMax int64
@@ -78,6 +79,9 @@ func (e *evidence) add(r reading, d, maybe int64, late *lateness) {
 	e.last = r
 	if d <= 0 {
 		return
+	}
+	if r.marking || was.marking {
+		e.marked += d
 	}
 	asleep := late.between(r.mono-d, r.mono)
 	take := func(sum *int64, most int64) {
@@ -227,7 +231,7 @@ func (e *evidence) innocent() Verdict {
 	switch {
 	case e.stopped+e.unclear >= starved && e.stopped+e.unclear >= e.paused:
 		return WatchdogLate
-	case e.paused >= starved:
+	case e.paused >= starved, e.marked > starved/2: // its workers take CPUs and Ps
 		return GC
 	default:
 		return Starved

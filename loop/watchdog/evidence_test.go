@@ -63,6 +63,8 @@ func TestEvidence(t *testing.T) {
 			0, GC, "a mark assist is a wait on a thread"},
 		{"world stopped", 100, at(99, "running", 0, 0), []reading{func() reading { r := at(120, "running", 2, 0); r.paused = 18 * ms; return r }()}, [2]int64{},
 			1, GC, "pauses are the runtime's"},
+		{"kept by the collector's workers", 100, at(99, "running", 0, 0), []reading{func() reading { r := off(115, loop.StateRunnable); r.marking = true; return r }()}, [2]int64{},
+			0, GC, "they take a P each"},
 		{"waits in the runtime", 100, at(99, "running", 0, 0), []reading{in('S', at(120, "running", 0, 0))}, [2]int64{},
 			0, Starved, "a running goroutine whose thread sleeps waits for a lock of the runtime"},
 		{"wandered", 100, at(99, "running", 0, 0), []reading{func() reading { r := at(120, "running", 20, 0); r.tid = 6; return r }()}, [2]int64{},

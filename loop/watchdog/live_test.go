@@ -3,10 +3,13 @@ package watchdog
 import (
 	"bytes"
 	"compress/gzip"
+	"context"
 	"encoding/json"
 	"io"
+	"iter"
 	"os"
 	"path/filepath"
+	"runtime/pprof"
 	"strings"
 	"sync"
 	"testing"
@@ -72,31 +75,50 @@ func TestHeldOutsideTasks(t *testing.T) {
 	require.Contains(t, o.Culprit.Func, "TestHeldOutsideTasks")
 }
 
-// More goroutines than a stack dump is taken of: the profile finds the task.
+// The stack is found among goroutines, parked tasks and idle coroutines, and
+// where a handler has put its own labels on its goroutine.
 func TestFindsTheStackAmongManyGoroutines(t *testing.T) {
 	release := make(chan struct{})
 	var parked sync.WaitGroup
 	for range dumpGoroutinesMax + 500 {
 		parked.Go(func() { <-release })
 	}
-	s := newStage(t, 1, Config{}, map[string]func(*loop.Task){
-		"sleep": func(*loop.Task) { time.Sleep(200 * time.Millisecond) },
-		"spin":  func(*loop.Task) { spin(200 * time.Millisecond) },
-		"wait":  func(t *loop.Task) { _ = t.Sleep(2 * time.Second) },
-	})
-	parked.Go(func() { s.call("wait", "w") })
-	s.call("sleep", "s")
-	s.call("spin", "s")
-	found := map[string]Verdict{}
-	for _, o := range s.settled() {
-		found[o.Route] = o.Verdict
-		if o.Samples > 0 {
-			require.Contains(t, Folded(o.Stack), "TestFindsTheStackAmongManyGoroutines")
-		}
+	routes := map[string]func(*loop.Task){
+		"sleep": func(*loop.Task) { time.Sleep(50 * time.Millisecond) },
+		"spin":  func(*loop.Task) { spin(80 * time.Millisecond) },
+		"pull": func(*loop.Task) {
+			next, stop := iter.Pull(func(yield func(int) bool) { time.Sleep(50 * time.Millisecond); yield(1) })
+			next()
+			stop()
+		},
+		"wait": func(t *loop.Task) { _ = t.Sleep(400 * time.Millisecond) },
+		"nap":  func(t *loop.Task) { _ = t.Sleep(time.Millisecond) },
+		"label": func(*loop.Task) {
+			pprof.Do(context.Background(), pprof.Labels("tenant", "x"), func(context.Context) { time.Sleep(50 * time.Millisecond) })
+		},
 	}
-	require.Equal(t, map[string]Verdict{"sleep": Sleep, "spin": Spin}, found)
+	s := newStage(t, 1, Config{}, routes)
+	s.openLoop("nap", make([]time.Duration, 8)) // idle coroutines
+	var waits sync.WaitGroup
+	waits.Go(func() { s.openLoop("wait", make([]time.Duration, 4)) })
+	for _, route := range []string{"sleep", "spin", "pull"} {
+		s.call(route, route)
+	}
+	waits.Wait()
 	close(release)
 	parked.Wait()
+	s.call("label", "label")
+	found := map[string]Verdict{}
+	for _, o := range s.settled() {
+		if o.Samples == 0 {
+			continue // the machine did not let the watchdog look
+		}
+		found[o.Route] = o.Verdict
+		require.Contains(t, Folded(o.Stack), "TestFindsTheStackAmongManyGoroutines", o.Route)
+	}
+	for route, verdict := range found {
+		require.Equal(t, map[string]Verdict{"sleep": Sleep, "spin": Spin, "pull": Sleep, "label": Sleep}[route], verdict)
+	}
 }
 
 func TestTraceOpensInPerfetto(t *testing.T) {

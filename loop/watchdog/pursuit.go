@@ -153,12 +153,12 @@ func (ln *lane) pursue(w *Watchdog, age int64) int64 {
 // after the slice had ended is thrown away.
 func (ln *lane) sampleStack(w *Watchdog, age int64) {
 	p := &ln.hunt
-	gid := ln.loop.GoroutineID()
-	if p.task != nil {
-		gid = p.task.GoroutineID()
-	}
 	tid, state := p.ev.last.tid, p.ev.last.goState
-	s, err := w.camera.take(gid, ln.loop.ID(), p.samples == 0, w.instruments.pauses)
+	who := target{gid: ln.loop.GoroutineID(), loop: ln.loop.ID(), outside: p.outside, state: state}
+	if p.task != nil {
+		who.gid = p.task.GoroutineID()
+	}
+	s, err := w.camera.take(who, p.samples == 0, w.instruments.pauses)
 	p.cost += s.cost
 	// At doubling ages, and when it stopped the process for long, not so soon.
 	p.nextSample = age + max(min(age, sampleEvery), captureRest*s.stopped)

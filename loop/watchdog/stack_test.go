@@ -107,7 +107,7 @@ func FuzzParseDump(f *testing.F) {
 			judge(s, true, 0)
 			culprit(trim(s.frames))
 		}
-		if s, err = parseProfile(dump, 0); err == nil {
+		if s, err = parseProfile(dump, target{}); err == nil {
 			judge(s, true, 0)
 		}
 	})
