@@ -6,7 +6,6 @@ package watchdog
 import (
 	"bytes"
 	"strconv"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -106,12 +105,6 @@ func processCPU() int64 {
 }
 
 func threadID() int { return unix.Gettid() }
-
-// pause sleeps on the calling thread, without the Go scheduler's timers.
-func pause(d time.Duration) {
-	ts := unix.NsecToTimespec(int64(d))
-	_ = unix.ClockNanosleep(unix.CLOCK_MONOTONIC, 0, &ts, nil)
-}
 
 // raisePriority lets the calling thread run before others, where that is
 // permitted (CAP_SYS_NICE): what watches a busy machine must not wait for it.

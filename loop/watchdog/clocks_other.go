@@ -13,7 +13,6 @@ func (c *clocks) thread(int) (cpu, delay int64, ok bool) { return 0, 0, false }
 func (c *clocks) state(int) byte                         { return 'S' }
 func (c *clocks) close()                                 {}
 
-func processCPU() int64     { return int64(time.Since(processStart)) }
-func threadID() int         { return 0 }
-func pause(d time.Duration) { time.Sleep(d) }
-func raisePriority()        {}
+func processCPU() int64 { return int64(time.Since(processStart)) }
+func threadID() int     { return 0 }
+func raisePriority()    {}

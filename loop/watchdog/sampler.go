@@ -48,7 +48,7 @@ func (w *Watchdog) sample() {
 // sleep sleeps d ns and enters in the books by how much it was more.
 func (w *Watchdog) sleep(d int64) {
 	due := monotonic() + d
-	pause(time.Duration(d))
+	time.Sleep(time.Duration(d)) // not a system call: see docs/decisions/007
 	w.late.woke(due, monotonic())
 }
 
