@@ -2,7 +2,6 @@ package overruns
 
 import (
 	"encoding/json"
-	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -80,7 +79,7 @@ func TestReadsStrangeLogs(t *testing.T) {
 	require.Error(t, err, "another kind of file")
 	_, err = Read(strings.NewReader(strings.Repeat("x", lineMax+1)))
 	require.Error(t, err)
-	l, err = Read(strings.NewReader(fmt.Sprintf(`{"id":1,"blamed":true,"victims":{"waited":{"-5":3,"9999":1}}}`)))
+	l, err = Read(strings.NewReader(`{"id":1,"blamed":true,"victims":{"waited":{"-5":3,"9999":1}}}`))
 	require.NoError(t, err, "buckets out of range do no harm")
 	require.Len(t, l.Places, 1)
 }
