@@ -38,6 +38,8 @@ func browse(t *testing.T, r *rig) (run func(...chromedp.Action)) {
 	options := []chromedp.ExecAllocatorOption{
 		chromedp.ExecPath(path), chromedp.Headless, chromedp.NoSandbox, chromedp.DisableGPU, chromedp.NoFirstRun,
 		chromedp.UserDataDir(t.TempDir()), chromedp.WSURLReadTimeout(patience), chromedp.Flag("disable-dev-shm-usage", true),
+		// By default the browser dies with the thread that started it, and the watchdog's ends when it stops.
+		chromedp.ModifyCmdFunc(func(*exec.Cmd) {}),
 	}
 	for _, name := range []string{"disable-quic", "disable-background-networking", "disable-component-update", "disable-sync"} {
 		options = append(options, chromedp.Flag(name, true))

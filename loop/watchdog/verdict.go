@@ -33,8 +33,9 @@ const (
 // Verdicts lists them all, for counters.
 var Verdicts = []Verdict{Spin, Sleep, Lock, Channel, Network, File, Syscall, Cgo, Unknown, GC, Starved, WatchdogLate}
 
-// Blames tells whether a verdict is a route's fault.
-func (v Verdict) Blames() bool { return v != GC && v != Starved && v != WatchdogLate }
+// Blames tells whether a verdict is a route's fault: proven, so that what nobody
+// looked at in time counts for nobody.
+func (v Verdict) Blames() bool { return v != GC && v != Starved && v != WatchdogLate && v != Unknown }
 
 // advice is what the verdict suggests to who wrote the code.
 func (v Verdict) advice(asked uint64) string {
