@@ -36,6 +36,7 @@ type pursuit struct {
 	tree        Tree
 	votes       map[string]map[Verdict]int // stacks, by the state they were taken in
 	lastOf      map[Verdict][]Frame        // the last stack of each verdict
+	lastStack   []Frame
 	samples     int
 	refused     bool    // a stack was not to be had
 	kernel      Verdict // what the kernel says of the last system call
@@ -61,12 +62,12 @@ func (ln *lane) visit(w *Watchdog) int64 {
 	}
 	ln.close(w)
 	if since == 0 && !ln.passive {
-		if ln.base.now != 0 && ln.runs.head.Load() == ln.written {
+		if ln.base.now != 0 && ln.runs.written() == ln.written {
 			// Nothing has run since the last look: its reading still holds.
 			ln.base.now, ln.base.mono = ln.clock(), monotonic()
 			return lookIdle
 		}
-		ln.written = ln.runs.head.Load()
+		ln.written = ln.runs.written()
 	}
 	r := ln.read(w)
 	if !inTask && !outside || !ln.passive && r.now <= since {
@@ -192,7 +193,7 @@ func (ln *lane) sampleStack(w *Watchdog, age int64) {
 	}
 	p.votes[state][v]++
 	s.frames = trim(s.frames)
-	p.lastOf[v] = s.frames
+	p.lastOf[v], p.lastStack = s.frames, s.frames
 	p.tree.add(s.frames)
 }
 
@@ -290,7 +291,9 @@ func (ln *lane) record(p *pursuit, age int64, final bool) Overrun {
 		o.Verdict = p.ev.innocent()
 	}
 	o.Blamed = o.Verdict.Blames()
-	o.Stack = p.lastOf[o.Verdict]
+	if o.Stack = p.lastOf[o.Verdict]; o.Stack == nil {
+		o.Stack = p.lastStack
+	}
 	if o.Blamed {
 		o.Culprit = culprit(o.Stack)
 		o.Key = stackKey(o.Verdict, o.Stack)

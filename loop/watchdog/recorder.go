@@ -18,10 +18,14 @@ type Run struct {
 // recorder keeps the last runs. Very short ones that follow each other on a
 // busy loop push out what is older: how long it reaches back depends on the
 // load.
+//
+// The head is stored without a barrier: the loop would wait for it, after each
+// slice, until the run before it has reached memory (40 ns). What a reader on
+// another CPU may see for that is one run that is half the one before.
 type recorder struct {
 	runs []Run // power of two
 	_    [64]byte
-	head atomic.Uint64 // runs written so far
+	head uint64 // runs written so far
 }
 
 func newRecorder(size int) *recorder {
@@ -36,16 +40,16 @@ func newRecorder(size int) *recorder {
 //
 //go:norace
 func (r *recorder) add(start, end, ready int64, task uint64, route *string) {
-	i := r.head.Load()
+	i := r.head
 	run := &r.runs[i&uint64(len(r.runs)-1)]
 	run.Start, run.End, run.Ready, run.Task, run.Route = start, end, ready, task, route
-	r.head.Store(i + 1)
+	r.head = i + 1
 }
 
 // since returns the runs that ended at or after a time, oldest first. What the
 // loop overwrote meanwhile is left out.
 func (r *recorder) since(from int64) []Run {
-	head := r.head.Load()
+	head := r.written()
 	size := uint64(len(r.runs))
 	first := uint64(0)
 	if head > size {
@@ -55,7 +59,7 @@ func (r *recorder) since(from int64) []Run {
 	// An atomic that writes: the copies above are not done later than this.
 	var fence atomic.Uint64
 	fence.Add(1)
-	if overwritten := r.head.Load() + 1; overwritten > size+first {
+	if overwritten := r.written() + 1; overwritten > size+first {
 		runs = runs[min(overwritten-size-first, uint64(len(runs))):]
 	}
 	for len(runs) > 0 && runs[0].End < from {
@@ -63,6 +67,11 @@ func (r *recorder) since(from int64) []Run {
 	}
 	return runs
 }
+
+// written is how many runs were recorded so far. Any goroutine.
+//
+//go:norace
+func (r *recorder) written() uint64 { return r.head }
 
 //go:norace
 func (r *recorder) copyRuns(first, head uint64) []Run {

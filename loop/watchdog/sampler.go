@@ -28,9 +28,9 @@ func (w *Watchdog) sample() {
 		}
 		switch tick := w.tick.Load(); next {
 		case lookIdle:
-			next = 2 * tick
+			next = tick
 		default:
-			next = min(next, tick)
+			next = min(next, tick*3/4)
 		}
 		if now := monotonic(); now >= chore {
 			w.chores()
@@ -55,9 +55,11 @@ func (w *Watchdog) sleep(d int64) {
 // monotonic is the sampler's clock, ns.
 func monotonic() int64 { return int64(time.Since(processStart)) }
 
-// heed lowers the sampler's period to half of the smallest budget in use.
+// heed lowers the sampler's period to the smallest budget in use: a slice that
+// begins right after a look is seen again before it is an overrun, and looked at
+// closely from then on.
 func (w *Watchdog) heed(budget time.Duration) {
-	want := int64(max(budget/2, tickMin))
+	want := int64(max(budget, tickMin))
 	for {
 		tick := w.tick.Load()
 		if want >= tick || w.tick.CompareAndSwap(tick, want) {

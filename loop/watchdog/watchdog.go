@@ -103,7 +103,7 @@ func New(config Config) *Watchdog {
 	w.desk = newDesk(w.config)
 	w.desk.discovered = w.keepSnapshot
 	w.escalation.routes = map[string]*conduct{}
-	w.tick.Store(int64(5 * time.Millisecond))
+	w.tick.Store(int64(10 * time.Millisecond))
 	return w
 }
 
