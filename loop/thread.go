@@ -57,6 +57,10 @@ func (l *Loop) Thread() int {
 	return threadOf(l.g)
 }
 
+// ThreadLocked tells whether the loop has its OS thread for itself
+// (Config.LockThreads). Any goroutine.
+func (l *Loop) ThreadLocked() bool { return l.gid.Load() != 0 && l.threadLocked }
+
 // ThreadsKnown tells whether Thread works with this Go release.
 func ThreadsKnown() bool { return threadWords }
 

@@ -17,6 +17,7 @@ type reading struct {
 	cpu     int64  // of that thread, ns
 	delay   int64  // what the kernel has kept that thread waiting for a CPU, ns
 	timed   bool   // cpu and delay could be read
+	bound   bool   // the thread runs nothing but this loop
 	process int64  // CPU time of the process, ns
 	paused  int64  // stop-the-world pauses of the Go runtime, ns
 	marking bool   // the collector is in a cycle
@@ -97,7 +98,13 @@ func (e *evidence) add(r reading, d, maybe int64, late *lateness) {
 		take(&e.paused, r.cpu-was.cpu)
 		take(&e.starved, r.delay-was.delay)
 	case same:
-		take(&e.running, r.cpu-was.cpu)
+		// While nobody looked the thread may have run other goroutines.
+		computed, seen := r.cpu-was.cpu, d-asleep
+		if r.bound {
+			seen = d
+		}
+		take(&e.running, min(computed, seen))
+		take(&e.unclear, computed-seen)
 		take(&e.starved, r.delay-was.delay)
 	}
 	take(&e.paused, r.paused-was.paused)

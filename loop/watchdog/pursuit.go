@@ -112,7 +112,9 @@ func (ln *lane) read(w *Watchdog) reading {
 	} else if state == stateCoroutine {
 		tid = ln.carrier
 	}
-	return w.instruments.read(ln.clock(), tid, state)
+	r := w.instruments.read(ln.clock(), tid, state)
+	r.bound = ln.loop.ThreadLocked()
+	return r
 }
 
 // pursue decides what to do about a slice of the given age, and when to look
@@ -131,6 +133,9 @@ func (ln *lane) pursue(w *Watchdog, age int64) int64 {
 	}
 	step := max(p.budget/8, int64(100*time.Microsecond))
 	if own := p.ev.proven() + p.ev.offered; own < p.budget {
+		if age < 8*p.budget {
+			return step
+		}
 		return max(step, min(p.budget-own, lookEvery))
 	}
 	if p.samples == 0 && !p.refused || age >= p.nextSample {
@@ -287,7 +292,7 @@ func (ln *lane) record(p *pursuit, age int64, final bool) Overrun {
 	}
 	o.describe(p.description)
 	o.Verdict = p.verdict()
-	if p.ev.proven() < p.budget {
+	if p.ev.proven() < p.budget || p.samples == 0 && p.ev.proven() < age/2 {
 		o.Verdict = p.ev.innocent()
 	}
 	o.Blamed = o.Verdict.Blames()
