@@ -149,7 +149,7 @@ func (e *evidence) rest(was, r reading, d, maybe int64, same bool) {
 		e.parked += d
 	case off, !r.known, r.goState == stateCoroutine:
 		e.offered += d
-		if !same || r.cpu == was.cpu { // it is not on the thread that was taken for its own
+		if !same || r.cpu-was.cpu < d { // it is not on the thread that was taken for its own
 			e.offeredMax += min(d, max(r.process-was.process, 0))
 		}
 	case !same:
