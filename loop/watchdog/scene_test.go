@@ -57,6 +57,11 @@ func (s *safeBuffer) String() string {
 
 func newStage(t testing.TB, loops int, config Config, routes map[string]func(*loop.Task)) *stage {
 	t.Helper()
+	return openStage(t, loops, config, routes, true)
+}
+
+func openStage(t testing.TB, loops int, config Config, routes map[string]func(*loop.Task), watched bool) *stage {
+	t.Helper()
 	// One P for each loop, for the watchdog, for the clients and for timers.
 	if procs := runtime.GOMAXPROCS(0); procs < loops+3 {
 		runtime.GOMAXPROCS(loops + 3)
@@ -68,15 +73,21 @@ func newStage(t testing.TB, loops int, config Config, routes map[string]func(*lo
 	}
 	config.Log = slog.New(slog.NewTextHandler(s.log, nil))
 	s.dog = New(config)
+	observe := s.dog.Observe
+	if !watched {
+		observe = nil
+	}
 	var err error
 	s.engine, err = loop.Start(loop.Config{
-		Addr: "127.0.0.1:0", Loops: loops, Log: config.Log, Observe: s.dog.Observe,
+		Addr: "127.0.0.1:0", Loops: loops, Log: config.Log, Observe: observe,
 		Limits: loop.Limits{SliceBudget: testBudget},
 		Open:   func(*loop.Conn) loop.Handler { return &line{stage: s} },
 	})
 	require.NoError(t, err)
 	s.addr = s.engine.Addr().String()
-	s.dog.Start()
+	if watched {
+		s.dog.Start()
+	}
 	t.Cleanup(s.stop)
 	return s
 }
@@ -101,15 +112,16 @@ type line struct {
 }
 
 func (h *line) Data(c *loop.Conn) {
-	in := c.Input()
-	end := bytes.IndexByte(in, '\n')
-	if end < 0 {
-		return
-	}
-	route, id, _ := strings.Cut(string(in[:end]), " ")
-	c.Consume(end + 1)
-	if _, err := c.Loop().Start(&line{stage: h.stage, c: c, route: route, id: id}); err != nil {
-		c.Close()
+	for end := 0; end >= 0; {
+		in := c.Input()
+		if end = bytes.IndexByte(in, '\n'); end < 0 {
+			return
+		}
+		route, id, _ := strings.Cut(string(in[:end]), " ")
+		c.Consume(end + 1)
+		if _, err := c.Loop().Start(&line{stage: h.stage, c: c, route: route, id: id}); err != nil {
+			c.Close()
+		}
 	}
 }
 func (h *line) Timeout(c *loop.Conn)     { c.Close() }
