@@ -79,7 +79,7 @@ func (ln *lane) conclude(w *Watchdog, e ended) {
 	if p == nil {
 		p = &pursuit{since: e.entry.start, began: e.entry.start, outside: e.outside}
 		if ln.base.now <= e.entry.start && !e.outside {
-			p.ev.begin(p.since, ln.base, e.last, &w.late)
+			p.ev.begin(p.since, ln.base, e.last, e.budget, &w.late)
 		} else {
 			p.ev.unclear = e.entry.end - p.since
 		}

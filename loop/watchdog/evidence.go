@@ -35,6 +35,8 @@ type evidence struct {
 	stopped int64 // the watchdog did not run either
 	unclear int64 // nothing tells
 	marked  int64 // of all that: while the collector was in a cycle
+	ofMark  int64 // of running: the same
+	vouch   int64 // what one look may prove of that
 	// No thread, and nothing but a stack can say whether it waits or is kept; and
 	// what the process computed meanwhile.
 	offered, offeredMax int64
@@ -48,11 +50,17 @@ type evidence struct {
 // restMin is below what the clocks of kernel and runtime may disagree.
 const restMin = int64(200_000)
 
+// stacksInMark is how many stacks it takes to believe in a computation while the
+// collector is in a cycle: what allocates then works for the collector between
+// its own steps, on its own thread, and no clock tells the two apart.
+const stacksInMark = 3
+
 // begin starts the account of a slice. base is an earlier reading, usually of
 // before the slice. What the thread was kept from running since then is held in
 // the slice's favour, and what it computed may have been for others before.
-func (e *evidence) begin(since int64, base, r reading, late *lateness) {
-	*e = evidence{last: base, spent: map[string]int64{}}
+// budget is the slice's.
+func (e *evidence) begin(since int64, base, r reading, budget int64, late *lateness) {
+	*e = evidence{last: base, spent: map[string]int64{}, vouch: budget / 2}
 	d := r.now - max(since, base.now)
 	maybe := int64(0)
 	if r.timed && base.timed && r.tid == base.tid {
@@ -68,6 +76,7 @@ func (e *evidence) begin(since int64, base, r reading, late *lateness) {
 		e.unclear += base.now - since
 	}
 	e.add(r, d, maybe, late)
+	e.vouch = budget / 4
 }
 
 // look adds the time since the last look.
@@ -103,8 +112,13 @@ func (e *evidence) add(r reading, d, maybe int64, late *lateness) {
 		if r.bound {
 			seen = d
 		}
-		take(&e.running, min(computed, seen))
-		take(&e.unclear, computed-seen)
+		own := min(computed, seen)
+		if r.marking || was.marking {
+			own = min(own, e.vouch)
+			e.ofMark += own
+		}
+		take(&e.running, own)
+		take(&e.unclear, computed-own)
 		take(&e.starved, r.delay-was.delay)
 	}
 	take(&e.paused, r.paused-was.paused)
@@ -117,6 +131,14 @@ func (e *evidence) add(r reading, d, maybe int64, late *lateness) {
 
 // proven is the time that the code itself used up.
 func (e *evidence) proven() int64 { return e.running + e.blocked + e.parked }
+
+// stacksNeeded is how many stacks must be seen before the code is blamed.
+func (e *evidence) stacksNeeded() int {
+	if 2*e.ofMark > e.proven() {
+		return stacksInMark
+	}
+	return 1
+}
 
 // resolve places the time that was pending. The kernel adds up a wait for a CPU
 // when it ends: what it has added since was that, and the rest was not.

@@ -21,6 +21,11 @@ func off(now int64, state string) reading {
 	return reading{now: now * ms, mono: now * ms, goState: state, known: true}
 }
 
+func marking(r reading) reading {
+	r.marking = true
+	return r
+}
+
 func in(state byte, r reading) reading {
 	r.state = func(int) byte { return state }
 	return r
@@ -67,6 +72,10 @@ func TestEvidence(t *testing.T) {
 			1, GC, "pauses are the runtime's"},
 		{"kept by the collector's workers", 100, at(99, "running", 0, 0), []reading{func() reading { r := off(115, loop.StateRunnable); r.marking = true; return r }()}, [2]int64{},
 			0, GC, "they take a P each"},
+		{"computes beside the collector", 100, at(100, "running", 0, 0), []reading{marking(at(105, "running", 5, 0)), marking(at(107, "running", 7, 0)), marking(at(109, "running", 9, 0))},
+			[2]int64{}, 9, "", "looked at often enough to tell it from work for the collector"},
+		{"computed beside the collector, unseen", 100, at(100, "running", 0, 0), []reading{marking(at(112, "running", 12, 0)), marking(at(130, "running", 30, 0))},
+			[2]int64{}, 7, WatchdogLate, "one look vouches for so much: the rest may have been mark assists"},
 		{"waits in the runtime", 100, at(99, "running", 0, 0), []reading{in('S', at(120, "running", 0, 0))}, [2]int64{},
 			0, Starved, "a running goroutine whose thread sleeps waits for a lock of the runtime"},
 		{"wandered", 100, at(99, "running", 0, 0), []reading{func() reading { r := at(120, "running", 20, 0); r.tid = 6; return r }()}, [2]int64{},
@@ -78,7 +87,7 @@ func TestEvidence(t *testing.T) {
 				late.woke(c.absent[0]*ms, c.absent[1]*ms)
 			}
 			var e evidence
-			e.begin(c.since*ms, c.base, c.looks[0], &late)
+			e.begin(c.since*ms, c.base, c.looks[0], 10*ms, &late)
 			for _, r := range c.looks[1:] {
 				e.look(r, &late)
 			}
@@ -106,12 +115,26 @@ func TestStacksSettleWhatClocksLeaveOpen(t *testing.T) {
 		var e evidence
 		r := off(112, stateCoroutine)
 		r.process = 8 * ms
-		e.begin(100*ms, at(99, "running", 0, 0), r, &lateness{})
+		e.begin(100*ms, at(99, "running", 0, 0), r, 10*ms, &lateness{})
 		require.Zero(t, e.proven())
 		e.seen(c.verdict)
 		require.Equal(t, c.proven, e.proven()/ms, c.why)
 		require.Zero(t, e.offered)
 	}
+}
+
+func TestComputingBesideTheCollectorNeedsStacks(t *testing.T) {
+	var e evidence
+	e.begin(100*ms, at(100, "running", 0, 0), at(104, "running", 4, 0), 10*ms, &lateness{})
+	require.Equal(t, 1, e.stacksNeeded(), "no collector")
+	for now := int64(106); now < 118; now += 2 {
+		e.look(marking(at(now, "running", now-100, 0)), &lateness{})
+	}
+	require.Equal(t, 16*ms, e.proven())
+	require.Equal(t, stacksInMark, e.stacksNeeded(), "most of it while the collector was in a cycle")
+	e.look(at(118, "running", 18, 0), &lateness{})
+	e.look(at(140, "running", 40, 0), &lateness{})
+	require.Equal(t, 1, e.stacksNeeded(), "enough of it was not")
 }
 
 func TestLatenessIsRemembered(t *testing.T) {

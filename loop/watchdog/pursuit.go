@@ -81,7 +81,7 @@ func (ln *lane) visit(w *Watchdog) int64 {
 		if ln.passive {
 			p.began = r.now // it has begun since the last look
 		}
-		p.ev.begin(p.began, ln.base, r, &w.late)
+		p.ev.begin(p.began, ln.base, r, p.budget, &w.late)
 	} else {
 		p.ev.look(r, &w.late)
 	}
@@ -166,8 +166,12 @@ func (ln *lane) sampleStack(w *Watchdog, age int64) {
 	}
 	s, err := w.camera.take(who, p.samples == 0, w.instruments.pauses)
 	p.cost += s.cost
-	// At doubling ages, and when it stopped the process for long, not so soon.
-	p.nextSample = age + max(min(age, sampleEvery), captureRest*s.stopped)
+	// At doubling ages, sooner where more than one is needed, and when it stopped the process for long, not so soon.
+	rest := min(age, sampleEvery)
+	if p.samples+1 < p.ev.stacksNeeded() {
+		rest = p.budget / 4
+	}
+	p.nextSample = age + max(rest, captureRest*s.stopped)
 	if !ln.still() {
 		p.discarded++
 		return
@@ -256,7 +260,7 @@ func (p *pursuit) meaning(state string) Verdict {
 // proven: the code itself used up its budget, and a stack, if one was to be
 // had, does not say that it was for something else.
 func (p *pursuit) proven() bool {
-	return p.ev.proven() >= p.budget && (p.samples > 0 || p.refused)
+	return p.ev.proven() >= p.budget && (p.samples >= p.ev.stacksNeeded() || p.refused)
 }
 
 // accuse makes the first report of an overrun, while it lasts.
@@ -292,7 +296,8 @@ func (ln *lane) record(p *pursuit, age int64, final bool) Overrun {
 	}
 	o.describe(p.description)
 	o.Verdict = p.verdict()
-	if p.ev.proven() < p.budget || p.samples == 0 && p.ev.proven() < age/2 {
+	unseen := p.samples == 0 && p.ev.proven() < age/2 || p.samples < p.ev.stacksNeeded() && p.ev.ofMark > 0
+	if p.ev.proven() < p.budget || unseen {
 		o.Verdict = p.ev.innocent()
 	}
 	o.Blamed = o.Verdict.Blames()
