@@ -99,12 +99,12 @@ func BenchmarkCapture(b *testing.B) {
 			defer close(stop)
 			var c camera
 			account := newPauses()
-			before, _ := account.read()
+			before, _, _ := account.read(monotonic())
 			for b.Loop() {
 				c.credit, c.at = captureAllowance, monotonic()
 				_, _ = c.take(target{gid: 1}, true, account)
 			}
-			after, _ := account.read()
+			after, _, _ := account.read(monotonic())
 			b.ReportMetric(float64(after-before)/float64(b.N)/1e3, "us-stopped/op")
 		})
 	}

@@ -87,9 +87,9 @@ func (c *camera) take(t target, first bool, account *pauses) (s shot, err error)
 		return shot{}, errTooDear
 	}
 	began := time.Now()
-	before, _ := account.read()
+	before, _, _ := account.read(monotonic())
 	defer func() {
-		after, _ := account.read()
+		after, _, _ := account.read(monotonic())
 		s.stopped = after - before
 		s.cost = int64(time.Since(began))
 		c.credit -= s.stopped

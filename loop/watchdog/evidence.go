@@ -21,6 +21,9 @@ type reading struct {
 	process int64  // CPU time of the process, ns
 	paused  int64  // stop-the-world pauses of the Go runtime, ns
 	marking bool   // the collector is in a cycle
+	// assisting: it is, or was a short time ago: who allocates works for it, on the
+	// same thread and between its own steps.
+	assisting bool
 	state   func(tid int) byte
 }
 
@@ -35,7 +38,7 @@ type evidence struct {
 	stopped int64 // the watchdog did not run either
 	unclear int64 // nothing tells
 	marked  int64 // of all that: while the collector was in a cycle
-	ofMark  int64 // of running: the same
+	ofMark  int64 // of running: while who allocates may have worked for the collector
 	vouch   int64 // what one look may prove of that
 	// No thread, and nothing but a stack can say whether it waits or is kept; and
 	// what the process computed meanwhile.
@@ -50,10 +53,10 @@ type evidence struct {
 // restMin is below what the clocks of kernel and runtime may disagree.
 const restMin = int64(200_000)
 
-// stacksInMark is how many stacks it takes to believe in a computation while the
-// collector is in a cycle: what allocates then works for the collector between
-// its own steps, on its own thread, and no clock tells the two apart.
-const stacksInMark = 3
+// stacksDisturbed is how many stacks it takes to blame code that ran beside the
+// collector, where no clock tells its own steps from those for the collector, or
+// that was kept from running for longer than it ran.
+const stacksDisturbed = 2
 
 // begin starts the account of a slice. base is an earlier reading, usually of
 // before the slice. What the thread was kept from running since then is held in
@@ -113,7 +116,7 @@ func (e *evidence) add(r reading, d, maybe int64, late *lateness) {
 			seen = d
 		}
 		own := min(computed, seen)
-		if r.marking || was.marking {
+		if r.assisting || was.assisting {
 			own = min(own, e.vouch)
 			e.ofMark += own
 		}
@@ -132,10 +135,11 @@ func (e *evidence) add(r reading, d, maybe int64, late *lateness) {
 // proven is the time that the code itself used up.
 func (e *evidence) proven() int64 { return e.running + e.blocked + e.parked }
 
-// stacksNeeded is how many stacks must be seen before the code is blamed.
-func (e *evidence) stacksNeeded() int {
-	if 2*e.ofMark > e.proven() {
-		return stacksInMark
+// stacksNeeded is how many stacks must be seen before the code is blamed for a
+// slice of the given age.
+func (e *evidence) stacksNeeded(age int64) int {
+	if own := e.proven() + e.offered; 2*e.ofMark > own || 2*own < age {
+		return stacksDisturbed
 	}
 	return 1
 }

@@ -22,7 +22,7 @@ func off(now int64, state string) reading {
 }
 
 func marking(r reading) reading {
-	r.marking = true
+	r.marking, r.assisting = true, true
 	return r
 }
 
@@ -126,15 +126,16 @@ func TestStacksSettleWhatClocksLeaveOpen(t *testing.T) {
 func TestComputingBesideTheCollectorNeedsStacks(t *testing.T) {
 	var e evidence
 	e.begin(100*ms, at(100, "running", 0, 0), at(104, "running", 4, 0), 10*ms, &lateness{})
-	require.Equal(t, 1, e.stacksNeeded(), "no collector")
+	require.Equal(t, 1, e.stacksNeeded(4*ms), "no collector")
+	require.Equal(t, stacksDisturbed, e.stacksNeeded(9*ms), "kept from running for longer than it ran")
 	for now := int64(106); now < 118; now += 2 {
 		e.look(marking(at(now, "running", now-100, 0)), &lateness{})
 	}
 	require.Equal(t, 16*ms, e.proven())
-	require.Equal(t, stacksInMark, e.stacksNeeded(), "most of it while the collector was in a cycle")
+	require.Equal(t, stacksDisturbed, e.stacksNeeded(16*ms), "most of it while the collector was in a cycle")
 	e.look(at(118, "running", 18, 0), &lateness{})
 	e.look(at(140, "running", 40, 0), &lateness{})
-	require.Equal(t, 1, e.stacksNeeded(), "enough of it was not")
+	require.Equal(t, 1, e.stacksNeeded(40*ms), "enough of it was not")
 }
 
 func TestLatenessIsRemembered(t *testing.T) {

@@ -5,6 +5,7 @@ package watchdog
 import (
 	"math"
 	"runtime/metrics"
+	"time"
 
 	"tafe/loop"
 )
@@ -15,6 +16,8 @@ type pauses struct {
 	samples []metrics.Sample
 	least   int64  // fewest pauses beyond two a cycle seen lately
 	window  uint64 // cycles at the start of lately
+	cycles  uint64 // so far
+	ended   int64  // when the last was seen to be over, ns
 }
 
 func newPauses() *pauses {
@@ -25,10 +28,13 @@ func newPauses() *pauses {
 	}}
 }
 
+// sweepTime is for how long after a cycle who allocates may have to sweep first.
+const sweepTime = int64(time.Second)
+
 // read returns the length of all pauses so far in ns, good to an eighth. marking
 // tells whether the collector is in the middle of a cycle, which has a pause at
-// its start and one at its end.
-func (p *pauses) read() (total int64, marking bool) {
+// its start and one at its end; assisting, whether it is or was a short time ago.
+func (p *pauses) read(now int64) (total int64, marking, assisting bool) {
 	metrics.Read(p.samples)
 	var gcPauses uint64
 	for i, s := range p.samples[:2] {
@@ -55,7 +61,11 @@ func (p *pauses) read() (total int64, marking bool) {
 		p.window, p.least = cycles, beyond
 	}
 	p.least = min(p.least, beyond)
-	return total, beyond > p.least
+	if cycles != p.cycles {
+		p.cycles, p.ended = cycles, now
+	}
+	marking = beyond > p.least
+	return total, marking, marking || cycles > 0 && now-p.ended < sweepTime
 }
 
 // instruments are what one goroutine reads all clocks with.
@@ -76,7 +86,7 @@ func (in *instruments) read(now int64, tid int, goState string) reading {
 	if tid != 0 {
 		r.cpu, r.delay, r.timed = in.clocks.thread(tid)
 	}
-	r.paused, r.marking = in.pauses.read()
+	r.paused, r.marking, r.assisting = in.pauses.read(r.mono)
 	return r
 }
 

@@ -142,7 +142,7 @@ func (ln *lane) pursue(w *Watchdog, age int64) int64 {
 		ln.sampleStack(w, age)
 	}
 	if p.reported == nil {
-		if !p.proven() {
+		if !p.proven(age) {
 			return step
 		}
 		ln.accuse(w, age)
@@ -168,7 +168,7 @@ func (ln *lane) sampleStack(w *Watchdog, age int64) {
 	p.cost += s.cost
 	// At doubling ages, sooner where more than one is needed, and when it stopped the process for long, not so soon.
 	rest := min(age, sampleEvery)
-	if p.samples+1 < p.ev.stacksNeeded() {
+	if p.samples+1 < p.ev.stacksNeeded(age) {
 		rest = p.budget / 4
 	}
 	p.nextSample = age + max(rest, captureRest*s.stopped)
@@ -259,8 +259,8 @@ func (p *pursuit) meaning(state string) Verdict {
 
 // proven: the code itself used up its budget, and a stack, if one was to be
 // had, does not say that it was for something else.
-func (p *pursuit) proven() bool {
-	return p.ev.proven() >= p.budget && (p.samples >= p.ev.stacksNeeded() || p.refused)
+func (p *pursuit) proven(age int64) bool {
+	return p.ev.proven() >= p.budget && (p.samples >= p.ev.stacksNeeded(age) || p.refused)
 }
 
 // accuse makes the first report of an overrun, while it lasts.
@@ -296,9 +296,14 @@ func (ln *lane) record(p *pursuit, age int64, final bool) Overrun {
 	}
 	o.describe(p.description)
 	o.Verdict = p.verdict()
-	unseen := p.samples == 0 && p.ev.proven() < age/2 || p.samples < p.ev.stacksNeeded() && p.ev.ofMark > 0
-	if p.ev.proven() < p.budget || unseen {
+	switch {
+	case p.ev.proven() < p.budget:
 		o.Verdict = p.ev.innocent()
+	case p.reported != nil: // it was proven
+	case !p.proven(age) && 2*p.ev.proven() < age:
+		o.Verdict = p.ev.innocent()
+	case !p.proven(age):
+		o.Verdict = Unknown
 	}
 	o.Blamed = o.Verdict.Blames()
 	if o.Stack = p.lastOf[o.Verdict]; o.Stack == nil {
