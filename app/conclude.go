@@ -130,6 +130,9 @@ func (c *Context) fail(err error, e *HTTPError, reason string) {
 	case e.Status > http.StatusInternalServerError:
 		level = slog.LevelWarn
 	}
+	if level == slog.LevelWarn && !c.hub.mayLog() {
+		return // an upstream that is down fails every request
+	}
 	log := c.app.options.Log
 	ctx := context.Background() // the Context will not outlive this, a log record may
 	if !log.Enabled(ctx, level) {

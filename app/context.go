@@ -92,6 +92,9 @@ func (c *Context) RawPath() string { return view(c.req.Path) }
 // RawQuery is the query as the client wrote it, without the '?'.
 func (c *Context) RawQuery() string { return view(c.req.Query) }
 
+// HasQuery tells whether the target has a query, if an empty one.
+func (c *Context) HasQuery() bool { return c.req.HasQuery }
+
 // Query is the first value that the query has for name, decoded; "" if there is none, and also if it is not decodable: tell
 // these apart with QueryAll. It is a copy where it had to be decoded.
 func (c *Context) Query(name string) string {
@@ -154,6 +157,9 @@ func (c *Context) Headers() iter.Seq2[string, string] {
 
 // Host is the host the request is for, with the port if the client named one.
 func (c *Context) Host() string { return view(c.req.Host) }
+
+// Scheme is "http".
+func (c *Context) Scheme() string { return "http" }
 
 // RemoteAddr is the address of the connection's other end. It may be kept.
 func (c *Context) RemoteAddr() string { return c.cycle.conn.Remote() }

@@ -18,6 +18,7 @@ import (
 type HTTPError struct {
 	Status  int    // 400 to 599; any other is taken for 500
 	Message string // for the client; empty: the status's own text
+	Reason  string // for logs and counters, a slug of a bounded set; empty: that of the status
 	Err     error  // for the log alone; may be nil
 }
 
@@ -114,6 +115,8 @@ func (c *Context) reply(err error) (e *HTTPError, reason string) {
 
 func httpReason(e *HTTPError) string {
 	switch {
+	case e.Reason != "":
+		return e.Reason
 	case e == ErrBodyTimeout:
 		return "body-timeout"
 	case e == errMountFull:

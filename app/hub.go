@@ -14,7 +14,7 @@ import (
 
 const (
 	contextsKept      = 1024 // per loop, for reuse
-	refusalLinesMax   = 20   // log lines about refusals, per loop and second; the rest is counted in one line
+	refusalLinesMax   = 20   // log lines about refusals and failed requests, per loop and second; the rest is counted in one line
 	requestIDBytes    = 20   // of a generated one: 8 random ones, '-', 11 that count
 	requestIDBytesMax = 64   // of one that a client may bring
 )
@@ -139,7 +139,7 @@ func (h *hub) dateLine() []byte {
 		h.second = now + int64(time.Second) - int64(wall.Nanosecond())
 		h.date = httpparse.AppendDate(h.date[:0], h.dates.At(wall.Unix()))
 		if h.refused > refusalLinesMax {
-			h.app.options.Log.Warn("refusals not logged", "loop", h.loop.ID(), "count", h.refused-refusalLinesMax)
+			h.app.options.Log.Warn("refusals and failures not logged", "loop", h.loop.ID(), "count", h.refused-refusalLinesMax)
 		}
 		h.refused = 0
 	}
@@ -165,11 +165,17 @@ func (h *hub) nextID() []byte {
 
 // refusal counts a refused message and logs it, unless a flood of them is being logged already.
 func (h *hub) refusal(remote string, e *httpparse.Error) {
-	h.dateLine() // a new second may have begun
 	h.counts.Reasons[e.Reason]++
-	if h.refused++; h.refused <= refusalLinesMax {
+	if h.mayLog() {
 		h.app.options.Log.Info("refused", "reason", e.Reason, "status", e.Status, "detail", e.Detail, "remote", remote)
 	}
+}
+
+// mayLog takes one of the lines that refusals and failures have in a second.
+func (h *hub) mayLog() bool {
+	h.dateLine() // a new second may have begun
+	h.refused++
+	return h.refused <= refusalLinesMax
 }
 
 // snapshot copies the counters.

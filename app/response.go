@@ -239,6 +239,29 @@ func answer[T string | []byte](c *Context, status int, contentType string, body 
 	return nil
 }
 
+// Interim sends an interim answer before the answer, such as 103 with Link fields (RFC 9110 section 15.2): a status from 102
+// to 199. Clients of HTTP/1.0 know none, and are sent nothing. The error is ErrWritten, or that of a field that no head can hold.
+func (c *Context) Interim(status int, fields []httpparse.Header) error {
+	switch {
+	case c.resp.sent:
+		return ErrWritten
+	case status < 102 || status > 199:
+		return fmt.Errorf("app: %d is not the status of an interim answer", status)
+	case c.req.Minor == 0:
+		return nil
+	}
+	conn := c.cycle.conn
+	b := httpparse.AppendStatusLine(conn.Output(headRoom), status)
+	for _, f := range fields {
+		var err error
+		if b, err = httpparse.AppendHeaderBytes(b, f.Name, f.Value); err != nil {
+			return fmt.Errorf("app: interim header: %w", err)
+		}
+	}
+	conn.SetOutput(httpparse.AppendHeadEnd(b))
+	return nil
+}
+
 // mayWrite tells whether an answer can be begun.
 func (c *Context) mayWrite(status int) error {
 	switch r := &c.resp; {

@@ -10,6 +10,14 @@ import (
 	"tafe/loop"
 )
 
+// Upgrade is the protocol that the client asks for instead of HTTP, such as "websocket"; "" if none (RFC 9110 section 7.8).
+func (c *Context) Upgrade() string {
+	if !c.req.Upgrade {
+		return ""
+	}
+	return c.Header("Upgrade")
+}
+
 // Hijack takes the connection from the server, off its loop, before anything was answered: for WebSocket and its like. What
 // the client has sent behind the request's head, and was not read, the Bulk reads first. Nothing is written to the connection
 // from now on but by its new owner, who must close it; it may outlive the handler, and be used by any one reader and one

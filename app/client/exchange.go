@@ -42,6 +42,7 @@ type exchange struct {
 	replayable bool // idempotent, and every byte is still there
 	timeout    time.Duration
 	retries    int
+	onInterim  func(status int, fields []httpparse.Header)
 	fresh      bool
 	tries      int
 	hedged     bool
@@ -148,7 +149,7 @@ func (x *exchange) prepare(req *Request) error {
 	}
 	x.replayable = req.Stream == nil && req.idempotent()
 	x.expected, x.closing = req.Upgrade != "", req.Close
-	x.timeout, x.retries, x.fresh = req.Timeout, req.Retries, req.Fresh
+	x.timeout, x.retries, x.fresh, x.onInterim = req.Timeout, req.Retries, req.Fresh, req.Interim
 	return nil
 }
 
@@ -345,7 +346,7 @@ func (x *exchange) discard() {
 	x.mu.Unlock()
 	p := x.pool
 	h := x.host
-	x.host, x.task, x.rest, x.stream, x.tries, x.hedged = nil, nil, nil, nil, 0, false
+	x.host, x.task, x.rest, x.stream, x.onInterim, x.tries, x.hedged = nil, nil, nil, nil, nil, 0, false
 	x.head.Reset()
 	if len(x.in) > keepBufferMax {
 		x.in = make([]byte, headBufferBytes)

@@ -95,6 +95,9 @@ func (x *exchange) parseHead() error {
 		if x.interim++; x.interim > interimMax {
 			return x.protocol(StageHead, ErrInterim)
 		}
+		if x.onInterim != nil {
+			x.onInterim(x.head.Status, x.head.Headers)
+		}
 	}
 	return nil
 }

@@ -39,6 +39,10 @@ type Request struct {
 	// 101, Response.Upgrade hands the connection out.
 	Upgrade string
 
+	// Interim, if not nil, is told of each interim response (1xx but 101) before the final one, in the goroutine that called
+	// Do. The fields are views that end with the call.
+	Interim func(status int, fields []httpparse.Header)
+
 	// Body, or Stream with StreamLength bytes, -1 for as many as it has (chunked).
 	// No more than StreamLength bytes are read; fewer are an error. Stream is read
 	// by the goroutine that called Do, and once at most: such a request is never
@@ -154,6 +158,18 @@ func plainHost(host string) bool {
 		}
 	}
 	return host != ""
+}
+
+// ValidAddr tells whether Addr can be this: "host:port" or "unix:/path".
+func ValidAddr(addr string) bool {
+	if path, ok := strings.CutPrefix(addr, unixPrefix); ok {
+		return path != ""
+	}
+	_, _, err := net.SplitHostPort(addr)
+	if err == nil {
+		_, _, _, err = dialTarget(hostKey{authority: addr})
+	}
+	return err == nil
 }
 
 const unixPrefix = "unix:"

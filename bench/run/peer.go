@@ -1,6 +1,7 @@
 package run
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -63,9 +64,25 @@ var tafeServe = Peer{
 		if s.Role == RoleWork {
 			return tafeWork(s, "inline"), nil, nil
 		}
-		return append([]string{s.Bin("tafe"), "serve", "--listen", s.Listen.String(), "--admin", s.Admin.String(), "--loops", "1"},
-			s.Extra...), nil, nil
+		argv := append([]string{s.Bin("tafe"), "serve", "--listen", s.Listen.String(), "--admin", s.Admin.String(), "--loops", "1"},
+			s.Extra...)
+		if text := tafeConfig(s); text != "" {
+			file := filepath.Join(s.Dir, "tafe.toml")
+			if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+				return nil, nil, err
+			}
+			argv = append(argv, "--config", file)
+		}
+		return argv, nil, nil
 	},
+}
+
+// tafeConfig is the file for the roles that the embedded demo does not play.
+func tafeConfig(s Setting) string {
+	if s.Role == RoleProxy {
+		return fmt.Sprintf("[[upstream]]\nname = \"u\"\nservers = [{ addr = %q }]\n[[route]]\npath = \"/{path...}\"\nproxy = { upstream = \"u\" }\n", s.Backend)
+	}
+	return ""
 }
 
 // tafeWork starts the handlers /work and /hold, which the binary does not have, on the same packages.

@@ -101,7 +101,7 @@ var All = number([]Scenario{
 	},
 	{
 		Number: 9, Name: "proxy", Title: "Reverse proxy to one upstream",
-		Question: "What does it cost to pass a request on?", Peers: []string{"nethttp", "nginx", "haproxy"},
+		Question: "What does it cost to pass a request on?", Peers: []string{"tafe", "nethttp", "nginx", "haproxy"},
 		Cases: []run.Case{
 			{Name: "1 KB", Role: run.RoleProxy, Plan: load.Plan{Conns: 64, Seed: seed, Requests: []load.Request{get("1 KB", "/1k", 1<<10)}}},
 			{Name: "1 MB", Role: run.RoleProxy, Plan: load.Plan{Conns: 16, Seed: seed, Requests: []load.Request{get("1 MB", "/1m", 1<<20)}}},

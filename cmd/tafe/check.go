@@ -25,7 +25,10 @@ func check(_ context.Context, args []string, stdout, stderr io.Writer) error {
 	}
 	c, err := config.Load(file)
 	if err == nil {
-		_, err = c.App(c.Options())
+		var resources *config.Resources
+		if _, resources, err = c.App(c.Options(), nil); err == nil {
+			resources.Close()
+		}
 	}
 	var problems config.Problems
 	switch {

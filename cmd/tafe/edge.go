@@ -36,6 +36,8 @@ type edge struct {
 	admin     *admin.Listener
 	watchdog  *watchdog.Watchdog
 	server    *app.Server
+	resources *config.Resources   // of the settings; nil in the demo
+	retired   []*config.Resources // of earlier ones, until the end
 }
 
 // start starts everything or nothing, as the flags, settings and log of e say. Stdout takes the logs that are told to go there.
@@ -76,6 +78,9 @@ func (e *edge) start(stdout io.Writer) (err error) {
 	if e.watchdog != nil {
 		e.watchdog.Start()
 	}
+	if e.resources != nil {
+		e.resources.Start()
+	}
 	if e.bidding != nil {
 		e.bidding.bind(e.server.Engine())
 	}
@@ -91,7 +96,9 @@ func (e *edge) makeApp() (*app.App, error) {
 	if e.flags.file == "" {
 		return demoApp(options, e.admin.Addr().String(), e.bidding), nil
 	}
-	return e.settings.App(options)
+	a, resources, err := e.settings.App(options, nil)
+	e.resources = resources
+	return a, err
 }
 
 func (e *edge) appOptions(c *config.Config) app.Options {
@@ -200,6 +207,11 @@ func (e *edge) close() error {
 	}
 	for _, file := range e.files {
 		errs = append(errs, file.Close())
+	}
+	for _, r := range append(e.retired, e.resources) {
+		if r != nil {
+			r.Close()
+		}
 	}
 	if e.bidding != nil {
 		e.bidding.close()

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"tafe/cmd/tafe/internal/config"
 )
 
 // swapTimeout is how long a reload waits for loops that are held. They take the new routes when they are free.
@@ -30,6 +32,22 @@ func (e *edge) hangup() {
 	e.log.Info("SIGHUP: configuration reloaded", "file", e.flags.file, "routes", len(e.settings.Routes))
 }
 
+// retireAfter is how long requests that began before a reload may still need connections of upstreams that it has dropped.
+const retireAfter = time.Minute
+
+// retire ends what a reload has dropped, later.
+func (e *edge) retire(r *config.Resources) {
+	time.AfterFunc(retireAfter, r.Close)
+	e.retired = append(e.retired, r)
+	if len(e.retired) > retiredMax {
+		e.retired[0].Close()
+		e.retired = e.retired[1:]
+	}
+}
+
+// retiredMax bounds what quick reloads leave behind.
+const retiredMax = 16
+
 // reopen opens anew what may have been moved away.
 func (e *edge) reopen() {
 	for _, f := range e.files {
@@ -50,7 +68,7 @@ func (e *edge) reload() error {
 	if keys := e.settings.NeedRestart(next); len(keys) > 0 {
 		return fmt.Errorf("%s cannot change while the server runs: restart it, or set the old value", strings.Join(keys, ", "))
 	}
-	a, err := next.App(e.appOptions(next))
+	a, resources, err := next.App(e.appOptions(next), e.resources)
 	if err != nil {
 		return err
 	}
@@ -62,7 +80,10 @@ func (e *edge) reload() error {
 		}
 		e.log.Warn("SIGHUP: a loop is held and serves as before until it is free", "error", err)
 	}
-	e.settings = next
+	resources.Start()
+	e.resources.HandOver(resources)
+	e.retire(e.resources)
+	e.settings, e.resources = next, resources
 	e.level.Set(next.LogLevel())
 	return nil
 }

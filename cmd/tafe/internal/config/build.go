@@ -51,13 +51,16 @@ func (c *Config) LogLevel() slog.Level {
 	return level
 }
 
-// App makes the App of the routes, with options that began as those of Options. The error is Problems.
-func (c *Config) App(options app.Options) (*app.App, error) {
-	b := builder{decoder: decoder{source: c.source}, routes: c.Routes}
+// App makes the App of the routes, with options that began as those of Options, and what it uses beyond them. Of before, the
+// Resources of the Config that holds until now, it takes what is defined the same; it may be nil. The error is Problems.
+func (c *Config) App(options app.Options, before *Resources) (*app.App, *Resources, error) {
+	b := builder{decoder: decoder{source: c.source}, routes: c.Routes, log: options.Log, before: before}
+	b.resources = &Resources{groups: map[string]upstream{}}
 	b.attempt(path{"server"}, func() { b.app = app.New(options) })
 	if b.app == nil {
-		return nil, b.problems
+		return nil, nil, b.problems
 	}
+	b.upstreams(c.Upstreams)
 	b.app.Use(b.middlewares(path{"middleware"}, &c.Middleware)...)
 	for i := range c.Routes {
 		b.route(path{"route"}.index(i), &c.Routes[i])
@@ -66,15 +69,19 @@ func (c *Config) App(options app.Options) (*app.App, error) {
 		b.preflight(i)
 	}
 	if len(b.problems) > 0 {
-		return nil, b.sorted()
+		b.resources.discard(before)
+		return nil, nil, b.sorted()
 	}
-	return b.app, nil
+	return b.app, b.resources, nil
 }
 
 type builder struct {
 	decoder
-	app    *app.App
-	routes []Route
+	app       *app.App
+	routes    []Route
+	log       *slog.Logger
+	before    *Resources // nil: none
+	resources *Resources
 }
 
 // attempt has do's panic, if it is one of words, become a problem.
@@ -162,6 +169,8 @@ func (b *builder) route(p path, r *Route) {
 		h = b.respond(p.child("respond"), r.Respond)
 	case r.Redirect != nil:
 		h = b.redirect(p.child("redirect"), r)
+	case r.Proxy != nil:
+		h = b.proxy(p.child("proxy"), r.Proxy)
 	}
 	if h == nil {
 		return // a problem that was named

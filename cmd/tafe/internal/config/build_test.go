@@ -21,7 +21,10 @@ func build(text string) (*Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	_, err = c.App(quietly(c))
+	_, resources, err := c.App(quietly(c), nil)
+	if err == nil {
+		resources.Close()
+	}
 	return c, err
 }
 
@@ -35,8 +38,9 @@ func appOf(t *testing.T, text string) *app.App {
 	t.Helper()
 	c, err := Parse("f.toml", []byte(text))
 	require.NoError(t, err)
-	a, err := c.App(quietly(c))
+	a, resources, err := c.App(quietly(c), nil)
 	require.NoError(t, err)
+	t.Cleanup(resources.Close)
 	return a
 }
 

@@ -12,6 +12,8 @@
 //	rules.go      what the values must be to each other
 //	build.go      Config.App: the routes as package app knows them
 //	respond.go    the actions as handlers
+//	upstream.go   upstreams and the proxy action
+//	resources.go  what outlives a reload
 //	change.go     what a running server cannot take from another Config
 //
 // # Tags
@@ -40,6 +42,8 @@ type Config struct {
 	// What surrounds all requests, those too that no route takes: outermost the headers, then CORS, addresses, rate,
 	// concurrency, and users innermost.
 	Middleware Middleware `toml:"middleware"`
+	// Servers that requests are passed on to. Repeat the section for each group.
+	Upstreams []Upstream `toml:"upstream"`
 	// What is answered where. Repeat the section for each route. The most specific path that has the method wins; their
 	// order in the file does not matter.
 	Routes []Route `toml:"route"`

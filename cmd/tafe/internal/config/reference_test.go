@@ -79,7 +79,7 @@ func reference(t *testing.T) []byte {
 			doc := docs[owner+"."+k.field.Name]
 			require.NotEmpty(t, doc, "%s.%s has no comment", owner, k.field.Name)
 			kind := k.field.Type
-			if kind.Kind() == reflect.Pointer {
+			if kind.Kind() == reflect.Pointer || kind.Kind() == reflect.Slice && len(keysOf(kind.Elem())) > 0 {
 				kind = kind.Elem()
 				if _, known := titles[kind]; !known {
 					titles[kind] = table{k.name, strings.Replace(docs[kind.Name()], kind.Name(), "`"+k.name+"`", 1)}
@@ -99,6 +99,14 @@ func reference(t *testing.T) []byte {
 	return out.Bytes()
 }
 
+// keysOf are the keys of a table's type; none of any other.
+func keysOf(t reflect.Type) []key {
+	if t.Kind() != reflect.Struct {
+		return nil
+	}
+	return keys(t)
+}
+
 var kinds = map[reflect.Type]string{
 	reflect.TypeFor[Address](): "address", reflect.TypeFor[Duration](): "duration", reflect.TypeFor[Bytes](): "bytes", reflect.TypeFor[Path](): "file",
 	reflect.TypeFor[HeaderName](): "header name", reflect.TypeFor[HeaderValue](): "text", reflect.TypeFor[string](): "text",
@@ -112,9 +120,12 @@ func allowed(f reflect.StructField) string {
 	if list := f.Tag.Get("oneof"); list != "" {
 		return strings.ReplaceAll(list, "|", ", ")
 	}
-	kind := "table"
-	if f.Type.Kind() != reflect.Pointer {
-		kind = kinds[f.Type]
+	kind := kinds[f.Type]
+	switch {
+	case f.Type.Kind() == reflect.Pointer:
+		kind = "table"
+	case f.Type.Kind() == reflect.Slice && len(keysOf(f.Type.Elem())) > 0:
+		kind = "array of tables"
 	}
 	if least := f.Tag.Get("min"); least != "" {
 		kind += ", " + least + " to " + f.Tag.Get("max")
@@ -139,7 +150,7 @@ func standard(f reflect.StructField) string {
 func comments(t *testing.T) map[string]string {
 	docs := map[string]string{}
 	flat := func(c *ast.CommentGroup) string { return strings.Join(strings.Fields(c.Text()), " ") }
-	for _, name := range []string{"config.go", "route.go"} {
+	for _, name := range []string{"config.go", "route.go", "upstream.go"} {
 		file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ParseComments)
 		require.NoError(t, err)
 		for _, decl := range file.Decls {

@@ -1,0 +1,207 @@
+// This file owns the choice of a server. It knows who can be asked, and not why the others cannot.
+
+package proxy
+
+import (
+	"hash/fnv"
+	"math/rand/v2"
+	"slices"
+	"sort"
+	"strconv"
+)
+
+const (
+	pointsPerWeight = 160 // of a server on the hash ring: the shares are then within some percent of the weights
+	overloadPercent = 125 // a hashed server with more than this share of the average load is passed over
+)
+
+// pick chooses a server that can be asked and was not tried; nil: there is none. key is for Hashed. Whoever gets a server
+// calls done when its request is over.
+func (g *Group) pick(key uint64, tried []*server) *server {
+	now := g.clock()
+	s := g.choose(now, key, tried)
+	if s == nil {
+		s = g.firstOf(g.servers[g.primary:], now, tried)
+	}
+	if s == nil && len(tried) > 0 { // better the same again than nobody
+		return g.pick(key, nil)
+	}
+	if s != nil {
+		s.active.Add(1)
+	}
+	return s
+}
+
+func (g *Group) choose(now int64, key uint64, tried []*server) *server {
+	can := func(s *server) bool { return g.can(s, now) && !slices.Contains(tried, s) }
+	if g.primary == 1 { // most groups
+		if s := g.servers[0]; can(s) {
+			return s
+		}
+		return nil
+	}
+	switch g.options.Policy {
+	case LeastActive:
+		return g.leastActive(can)
+	case TwoChoices:
+		return g.twoChoices(can)
+	case Hashed:
+		return g.hashed(key, can)
+	}
+	start := g.turn.Add(1)
+	for i := range uint64(len(g.turns)) {
+		if s := g.turns[(start+i)%uint64(len(g.turns))]; can(s) {
+			return s
+		}
+	}
+	return nil
+}
+
+func (g *Group) firstOf(servers []*server, now int64, tried []*server) *server {
+	for _, s := range servers {
+		if g.can(s, now) && !slices.Contains(tried, s) {
+			return s
+		}
+	}
+	return nil
+}
+
+// leastActive begins at another server each time, so that equals share.
+func (g *Group) leastActive(can func(*server) bool) (best *server) {
+	start := g.turn.Add(1)
+	for i := range uint64(g.primary) {
+		s := g.servers[(start+i)%uint64(g.primary)]
+		if can(s) && (best == nil || s.busier(best)) {
+			best = s
+		}
+	}
+	return best
+}
+
+// busier tells whether o has more to do than s, for their weights.
+func (s *server) busier(o *server) bool {
+	return (s.active.Load()+1)*int64(o.Weight) < (o.active.Load()+1)*int64(s.Weight)
+}
+
+// twoChoices looks at two servers of all that can be asked; chance follows the weights.
+func (g *Group) twoChoices(can func(*server) bool) *server {
+	var two [2]*server
+	found := 0
+	start := rand.Uint64()
+	for i := range uint64(len(g.turns)) {
+		// An odd step goes through all turns, unless their number divides it: then some are met twice.
+		s := g.turns[(start+i*step(len(g.turns)))%uint64(len(g.turns))]
+		if s == two[0] || !can(s) {
+			continue
+		}
+		two[found] = s
+		if found++; found == 2 {
+			if two[1].busier(two[0]) {
+				return two[1]
+			}
+			return two[0]
+		}
+	}
+	return two[0]
+}
+
+// step is a number without a common divisor with n, so that its multiples meet all of n places.
+func step(n int) uint64 {
+	for s := uint64(n)*5/8 | 1; ; s += 2 {
+		if gcd(s, uint64(n)) == 1 {
+			return s
+		}
+	}
+}
+
+func gcd(a, b uint64) uint64 {
+	for b != 0 {
+		a, b = b, a%b
+	}
+	return a
+}
+
+// turnsOf lists every server as often as its weight says, evenly: one that has had its turn waits for the others.
+func turnsOf(servers []*server) (turns []*server) {
+	divisor, total := uint64(0), 0
+	for _, s := range servers {
+		divisor = gcd(divisor, uint64(s.Weight))
+	}
+	current := make([]int, len(servers))
+	for _, s := range servers {
+		total += s.Weight / int(divisor)
+	}
+	for range total {
+		best := 0
+		for i, s := range servers {
+			if current[i] += s.Weight / int(divisor); current[i] > current[best] {
+				best = i
+			}
+		}
+		current[best] -= total
+		turns = append(turns, servers[best])
+	}
+	return turns
+}
+
+// point is a place on the hash ring.
+type point struct {
+	at     uint64
+	server *server
+}
+
+// pointsOf depends on the servers' addresses and weights alone: every process, and every reload, has the same ring.
+func pointsOf(servers []*server) (points []point) {
+	for _, s := range servers {
+		for i := range s.Weight * pointsPerWeight {
+			points = append(points, point{hashKey(s.Addr + "#" + strconv.Itoa(i)), s})
+		}
+	}
+	slices.SortFunc(points, func(a, b point) int {
+		switch {
+		case a.at < b.at:
+			return -1
+		case a.at > b.at:
+			return 1
+		}
+		return a.server.index - b.server.index
+	})
+	return points
+}
+
+// hashed is the first server behind the key on the ring that can be asked and has not much more to do than the average
+// (consistent hashing with bounded loads, Mirrokni et al. 2016).
+func (g *Group) hashed(key uint64, can func(*server) bool) *server {
+	active, weight := int64(1), int64(0)
+	for _, s := range g.servers[:g.primary] {
+		if can(s) {
+			active += s.active.Load()
+			weight += int64(s.Weight)
+		}
+	}
+	if weight == 0 {
+		return nil
+	}
+	first := sort.Search(len(g.points), func(i int) bool { return g.points[i].at >= key })
+	for i := range g.points {
+		s := g.points[(first+i)%len(g.points)].server
+		// At least one request for each unit of weight: little load is no overload.
+		share := max(active*int64(s.Weight)*overloadPercent/(100*weight), int64(s.Weight))
+		if can(s) && s.active.Load() <= share {
+			return s
+		}
+	}
+	return g.leastActive(can)
+}
+
+// hashKey spreads keys over the ring. FNV alone leaves the points of similar names close together.
+func hashKey(key string) uint64 {
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(key))
+	x := h.Sum64()
+	x ^= x >> 33
+	x *= 0xff51afd7ed558ccd
+	x ^= x >> 33
+	x *= 0xc4ceb9fe1a85ec53
+	return x ^ x>>33
+}

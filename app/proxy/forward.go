@@ -1,0 +1,318 @@
+// This file owns one request on its way through: its tries, and its answer.
+
+package proxy
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"strings"
+	"sync"
+	"unsafe"
+
+	"tafe/app"
+	"tafe/app/client"
+	"tafe/httpparse"
+	"time"
+)
+
+// Options say how requests and answers are rewritten. Zero fields take the defaults.
+type Options struct {
+	StripPrefix string // of the path, at a slash; only where it is there
+	AddPrefix   string // to the path, after that
+	// Trusted are the networks whose X-Forwarded-For, -Proto, -Host and Forwarded are believed and added to. From all others
+	// they are replaced.
+	Trusted []netip.Prefix
+	// Forwarded adds the Forwarded field (RFC 7239) beside X-Forwarded-For, -Proto and -Host.
+	Forwarded bool
+	Request   Rules // for what the servers are sent
+	Response  Rules // for what the client is sent
+
+	// HashBy is the key of Hashed: "client" (its address), "path", "header:NAME" or "cookie:NAME". Default "client". Requests
+	// without the header or cookie go by the client.
+	HashBy string
+	// BodyMemoryMax is up to where a request body is gathered before a server is asked, in bytes; default 64 KiB. Larger ones,
+	// and those of unknown length, are streamed, and never sent twice.
+	BodyMemoryMax int64
+	// TunnelIdle closes an upgraded connection that carries nothing for so long; default 5 min.
+	TunnelIdle time.Duration
+}
+
+// Handler passes requests on to a group.
+type Handler struct {
+	group   *Group
+	options Options
+	hashBy  func(c *app.Context) string
+	spare   sync.Pool // of *exchange
+}
+
+// New makes a Handler. The error tells what is wrong with o.
+func New(g *Group, o Options) (*Handler, error) {
+	if o.BodyMemoryMax <= 0 {
+		o.BodyMemoryMax = 64 << 10
+	}
+	if o.TunnelIdle <= 0 {
+		o.TunnelIdle = 5 * time.Minute
+	}
+	h := &Handler{group: g, options: o}
+	var err error
+	if h.hashBy, err = keyOf(o.HashBy); err != nil {
+		return nil, err
+	}
+	for _, prefix := range []string{o.StripPrefix, o.AddPrefix} {
+		if prefix != "" && !plainPrefix(prefix) {
+			return nil, fmt.Errorf("proxy: the prefix %q is no path of plain characters", prefix)
+		}
+	}
+	return h, errors.Join(o.Request.check(), o.Response.check())
+}
+
+// plainPrefix: its normal form is itself.
+func plainPrefix(s string) bool {
+	for i := range len(s) {
+		if !unreserved(s[i]) && s[i] != '/' {
+			return false
+		}
+	}
+	return s[0] == '/' && !strings.Contains(s+"/", "/./") && !strings.Contains(s+"/", "/../")
+}
+
+func keyOf(by string) (func(c *app.Context) string, error) {
+	client := func(c *app.Context) string { return hostOf(c.RemoteAddr()) }
+	kind, name, _ := strings.Cut(by, ":")
+	switch {
+	case by == "" || by == "client":
+		return client, nil
+	case by == "path":
+		return (*app.Context).Path, nil
+	case kind == "header" && httpparse.ValidToken(name):
+		return func(c *app.Context) string {
+			if v := c.Header(name); v != "" {
+				return v
+			}
+			return client(c)
+		}, nil
+	case kind == "cookie" && httpparse.ValidToken(name):
+		return func(c *app.Context) string {
+			if v := cookie(c, name); v != "" {
+				return v
+			}
+			return client(c)
+		}, nil
+	}
+	return nil, fmt.Errorf("proxy: %q is not client, path, header:NAME or cookie:NAME", by)
+}
+
+// cookie finds a cookie of the request.
+func cookie(c *app.Context, name string) string {
+	for header, value := range c.Headers() {
+		if !strings.EqualFold(header, "Cookie") {
+			continue
+		}
+		for pair := range strings.SplitSeq(value, ";") {
+			if n, v, ok := strings.Cut(strings.TrimSpace(pair), "="); ok && n == name {
+				return v
+			}
+		}
+	}
+	return ""
+}
+
+// exchange is what one request needs on its way. Reused.
+type exchange struct {
+	c       *app.Context
+	req     client.Request
+	resp    client.Response
+	path    []byte
+	target  []byte
+	text    []byte // of fields that are made here
+	named   []string
+	tried   []*server
+	interim func(status int, fields []httpparse.Header)
+}
+
+func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
+
+func (h *Handler) take(c *app.Context) *exchange {
+	x, _ := h.spare.Get().(*exchange)
+	if x == nil {
+		x = &exchange{}
+		x.interim = x.passInterim
+	}
+	x.c = c
+	return x
+}
+
+func (h *Handler) put(x *exchange) {
+	x.resp.Close()
+	x.req.Reset()
+	clear(x.named)
+	clear(x.tried)
+	x.c, x.named, x.tried, x.text = nil, x.named[:0], x.tried[:0], x.text[:0]
+	h.spare.Put(x)
+}
+
+// Serve is the app.Handler.
+func (h *Handler) Serve(c *app.Context) error {
+	x := h.take(c)
+	defer h.put(x)
+	if err := h.prepare(c, x); err != nil {
+		return err
+	}
+	g := h.group
+	g.earn()
+	key := uint64(0)
+	if g.options.Policy == Hashed {
+		key = hashKey(h.hashBy(c))
+	}
+	for {
+		s := g.pick(key, x.tried)
+		if s == nil {
+			g.counts.noServer.Add(1)
+			return &app.HTTPError{Status: http.StatusServiceUnavailable, Message: "no upstream server can be asked", Reason: "upstream-none", Err: errNoServer}
+		}
+		err, again := h.try(c, x, s)
+		if err == nil || !again {
+			return err
+		}
+		x.tried = append(x.tried, s)
+		if len(x.tried) >= g.options.Tries {
+			return err
+		}
+		if !g.spend() {
+			g.counts.exhausted.Add(1)
+			return err
+		}
+		g.counts.retries.Add(1)
+	}
+}
+
+// prepare makes the request that the servers are sent.
+func (h *Handler) prepare(c *app.Context, x *exchange) (err error) {
+	if x.path, err = appendPath(x.path[:0], []byte(c.RawPath())); err != nil {
+		return err
+	}
+	x.target = x.target[:0]
+	if h.options.StripPrefix == "" && h.options.AddPrefix == "" {
+		x.target = append(x.target, x.path...)
+	} else {
+		x.target = rewrite(x.target, x.path, h.options.StripPrefix, h.options.AddPrefix)
+	}
+	if c.HasQuery() {
+		x.target = append(append(x.target, '?'), c.RawQuery()...)
+	}
+	r, o := &x.req, &h.group.options
+	r.Method, r.Target, r.TLS, r.Host = c.Method(), x.target, o.TLS != nil, o.Host
+	if r.Host == "" {
+		r.Host = c.Host()
+	}
+	r.Interim = nil
+	if c.ProtoMinor() > 0 {
+		r.Interim = x.interim
+	}
+	h.copyRequestFields(c, x)
+	switch n := c.ContentLength(); {
+	case n == 0:
+		r.Upgrade = c.Upgrade()
+		r.Hedge = o.Hedge != nil && r.Upgrade == ""
+	case n > 0 && n <= h.options.BodyMemoryMax:
+		r.Body, err = c.Body()
+	default:
+		r.Stream, r.StreamLength = c.BodyReader(), n
+	}
+	return err
+}
+
+// try asks one server. again tells whether another may be asked instead.
+func (h *Handler) try(c *app.Context, x *exchange, s *server) (err error, again bool) {
+	g, failed, over := h.group, false, false
+	finish := func() {
+		if !over {
+			over = true
+			g.done(s, failed)
+		}
+	}
+	defer finish() // also when the task is unwound
+	x.req.Addr = s.Addr
+	s.counts.requests.Add(1)
+	began := c.Loop().Clock()
+	if err := g.client.Do(c.Task(), nil, &x.req, &x.resp); err != nil {
+		err, why, upstream := h.failure(c, err)
+		if !upstream {
+			return err, false
+		}
+		s.counts.failures[why].Add(1)
+		failed = why != reasonBusy
+		unsent := why == reasonDial || why == reasonBusy
+		return err, unsent || x.req.Stream == nil && x.req.Upgrade == "" && idempotent(x.req.Method)
+	}
+	status := x.resp.Status
+	s.counts.headNanos.Add(c.Loop().Clock() - began)
+	s.counts.byClass[status/100%len(s.counts.byClass)].Add(1)
+	failed = status >= http.StatusBadGateway && status <= http.StatusGatewayTimeout
+	if status == http.StatusSwitchingProtocols {
+		over = true // the tunnel ends it
+		return h.upgrade(c, x, s), false
+	}
+	h.copyResponseFields(c, x)
+	if _, err := x.resp.WriteTo(c.Stream(status, "")); err != nil {
+		err, why, upstream := h.failure(c, err)
+		if upstream {
+			s.counts.failures[why].Add(1)
+			failed = true
+		}
+		return err, false
+	}
+	return nil, false
+}
+
+// failure is what an error of the client means to ours; upstream tells whether the server is to blame, and why what for.
+func (h *Handler) failure(c *app.Context, err error) (_ error, why reason, upstream bool) {
+	var e *client.Error
+	if !errors.As(err, &e) {
+		return err, 0, false // of our client's connection
+	}
+	if e.Kind == client.KindCancelled || c.Err() != nil {
+		return e.Err, 0, false
+	}
+	why, upstream = reasonOf(e)
+	if !upstream {
+		if e.Stage == client.StageWrite { // the request body did not come
+			return e.Err, 0, false
+		}
+		return &app.HTTPError{Status: http.StatusBadGateway, Message: "the request cannot be passed on", Reason: "upstream-request", Err: e}, 0, false
+	}
+	return &app.HTTPError{Status: statuses[why], Message: messages[why], Reason: why.String(), Err: e}, why, true
+}
+
+var statuses = [reasons]int{http.StatusBadGateway, http.StatusGatewayTimeout, http.StatusBadGateway, http.StatusBadGateway, http.StatusServiceUnavailable}
+
+// messages do not tell clients how the servers behind are called.
+var messages = [reasons]string{
+	"the upstream server cannot be reached", "the upstream server does not answer in time", "the upstream server broke the connection off",
+	"the upstream server's answer is no HTTP", "all connections to the upstream server are in use",
+}
+
+// idempotent methods may be sent again (RFC 9110 section 9.2.2).
+func idempotent(method string) bool {
+	switch method {
+	case "GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE":
+		return true
+	}
+	return false
+}
+
+// passInterim sends an interim answer on: 103, mostly. 100 is not for our client, who got its own.
+func (x *exchange) passInterim(status int, fields []httpparse.Header) {
+	if status == http.StatusContinue {
+		return
+	}
+	kept := make([]httpparse.Header, 0, len(fields))
+	for _, f := range fields {
+		if name := view(f.Name); !hopByHop(name) && !framing(name) {
+			kept = append(kept, f)
+		}
+	}
+	_ = x.c.Interim(status, kept) // a client that is gone learns nothing
+}

@@ -1,0 +1,343 @@
+package proxy
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+const okAnswer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+// What the upstream reads, to the byte, for what a client sends.
+func TestWhatTheUpstreamIsSent(t *testing.T) {
+	t.Parallel()
+	trusted := []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+	const tail = "\r\nX-Forwarded-For: 127.0.0.1\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: a\r\nX-Request-ID: ID\r\n"
+	for _, c := range []struct {
+		name    string
+		options Options
+		request string
+		want    string
+		why     string
+	}{
+		{"plain", Options{}, "GET /a?b=c HTTP/1.1\r\nHost: a\r\nAccept: */*\r\n\r\n",
+			"GET /a?b=c HTTP/1.1\r\nHost: a\r\nAccept: */*" + tail + "\r\n", ""},
+		{"hop by hop", Options{}, "GET / HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, X-Secret\r\nX-Secret: 1\r\nKeep-Alive: 5\r\nTE: trailers\r\nProxy-Authorization: x\r\nProxy-Connection: close\r\n\r\n",
+			"GET / HTTP/1.1\r\nHost: a" + tail + "\r\n", "for this connection alone, also what Connection names"},
+		{"spoofed", Options{}, "GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 1.2.3.4\r\nX_Forwarded_For: 1.2.3.4\r\nForwarded: for=1.2.3.4\r\nX-Request-Id: evil\r\n\r\n",
+			"GET / HTTP/1.1\r\nHost: a" + tail + "\r\n", "what a stranger says of itself is replaced, underscores included"},
+		{"trusted", Options{Trusted: trusted, Forwarded: true}, "GET / HTTP/1.1\r\nHost: a:80\r\nX-Forwarded-For: 1.2.3.4\r\nX-Forwarded-Proto: https\r\nForwarded: for=1.2.3.4\r\n\r\n",
+			"GET / HTTP/1.1\r\nHost: a:80\r\nX-Forwarded-For: 1.2.3.4, 127.0.0.1\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: a:80\r\nForwarded: for=1.2.3.4, for=127.0.0.1;host=\"a:80\";proto=http\r\nX-Request-ID: ID\r\n\r\n",
+			"a proxy in front is believed"},
+		{"rules", Options{Request: Rules{Remove: []string{"Cookie"}, Set: []Field{{"X-Env", "staging"}}}}, "GET / HTTP/1.1\r\nHost: a\r\nCookie: a=b\r\nX-Env: x\r\n\r\n",
+			"GET / HTTP/1.1\r\nHost: a" + tail + "X-Env: staging\r\n\r\n", "set replaces"},
+		{"prefix", Options{StripPrefix: "/api", AddPrefix: "/v2"}, "GET /api/users?x HTTP/1.1\r\nHost: a\r\n\r\n",
+			"GET /v2/users?x HTTP/1.1\r\nHost: a" + tail + "\r\n", ""},
+		{"no prefix", Options{StripPrefix: "/api"}, "GET /apiary HTTP/1.1\r\nHost: a\r\n\r\n",
+			"GET /apiary HTTP/1.1\r\nHost: a" + tail + "\r\n", "a prefix ends at a slash"},
+		{"whole prefix", Options{StripPrefix: "/api"}, "GET /api HTTP/1.1\r\nHost: a\r\n\r\n", "GET / HTTP/1.1\r\nHost: a" + tail + "\r\n", "never an empty path"},
+		{"normal form", Options{}, "GET /a/%2e%2e/b%2fc/%7euser/./%c3%a4 HTTP/1.1\r\nHost: a\r\n\r\n",
+			"GET /b%2Fc/~user/%C3%A4 HTTP/1.1\r\nHost: a" + tail + "\r\n", "what the router saw"},
+		{"absolute target", Options{}, "GET http://b/x HTTP/1.1\r\nHost: a\r\n\r\n",
+			"GET /x HTTP/1.1\r\nHost: b\r\nX-Forwarded-For: 127.0.0.1\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: b\r\nX-Request-ID: ID\r\n\r\n",
+			"the target overrules Host (RFC 9112 section 3.2.2)"},
+		{"body", Options{}, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\nhello",
+			"POST / HTTP/1.1\r\nHost: a" + tail + "Content-Length: 5\r\n\r\nhello", "Expect is answered here"},
+		{"chunks", Options{}, "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTrailer: X-T\r\n\r\n3;ext=1\r\nabc\r\n0\r\nX-T: 1\r\n\r\n",
+			"POST / HTTP/1.1\r\nHost: a" + tail + "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n", "framed anew: no extension, no trailer"},
+		{"old client", Options{}, "GET / HTTP/1.0\r\nHost: a\r\n\r\n", "GET / HTTP/1.1\r\nHost: a" + tail + "\r\n", "the hop behind is 1.1 all the same"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			up := record(t, okAnswer)
+			f := serve(t, GroupOptions{Servers: to(up.addr)}, c.options)
+			require.Contains(t, f.raw(t, c.request), " ok")
+			got := up.String()
+			if i := strings.Index(got, "X-Request-ID: "); i >= 0 {
+				end := i + strings.Index(got[i:], "\r\n")
+				got = got[:i] + "X-Request-ID: ID" + got[end:]
+			}
+			require.Equal(t, c.want, got, c.why)
+		})
+	}
+}
+
+// What the client reads for what an upstream answers.
+func TestWhatTheClientIsSent(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name, request, answer, want, why string
+	}{
+		{"length", "GET / HTTP/1.1\r\nHost: a\r\n\r\n", okAnswer, "200 ok", ""},
+		{"chunks", "GET / HTTP/1.1\r\nHost: a\r\n\r\n", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n", "200 ok", ""},
+		{"until close", "GET / HTTP/1.1\r\nHost: a\r\n\r\n", "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nok", "200 ok", ""},
+		{"old client", "GET / HTTP/1.0\r\n\r\n", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n", "200 ok", "no chunks for 1.0"},
+		{"head", "HEAD / HTTP/1.1\r\nHost: a\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n", "200 ", "a length without a body"},
+		{"no content", "GET / HTTP/1.1\r\nHost: a\r\n\r\n", "HTTP/1.1 204 No Content\r\n\r\n", "204 ", ""},
+		{"not modified", "GET / HTTP/1.1\r\nHost: a\r\n\r\n", "HTTP/1.1 304 Not Modified\r\nETag: \"x\"\r\nContent-Length: 9\r\n\r\n", "304 ", ""},
+		{"broken body", "GET / HTTP/1.1\r\nHost: a\r\n\r\n", "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 9\r\n\r\nok", "200 ok BROKEN", "never a clean end"},
+		{"broken chunks", "GET / HTTP/1.1\r\nHost: a\r\n\r\n", "HTTP/1.1 200 OK\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n", "200 ok BROKEN", "never a clean end"},
+		{"no http", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n", "nonsense\r\n\r\n", "502 ", "told as a bad gateway"},
+		{"two lengths", "GET / HTTP/1.1\r\nHost: a\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nok", "502 ", "ambiguous framing is refused"},
+		{"unasked switch", "GET / HTTP/1.1\r\nHost: a\r\n\r\n", "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n", "502 ", "101 was not asked for"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			up := record(t, c.answer)
+			f := serve(t, GroupOptions{Servers: to(up.addr), Tries: 1}, Options{})
+			require.True(t, strings.HasPrefix(f.raw(t, c.request), c.want), "%s: %q", c.why, f.raw(t, c.request))
+		})
+	}
+}
+
+func TestResponseFields(t *testing.T) {
+	t.Parallel()
+	up := record(t, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nServer: up\r\nSet-Cookie: a=1\r\nSet-Cookie: b=2\r\nConnection: X-Hop\r\nX-Hop: 1\r\nKeep-Alive: 5\r\nX-Powered-By: php\r\n\r\nok")
+	f := serve(t, GroupOptions{Servers: to(up.addr)}, Options{Response: Rules{Remove: []string{"x-powered-by"}, Set: []Field{{"X-Via", "tafe"}}}})
+	resp, err := http.Get(f.url)
+	require.NoError(t, err)
+	defer http.DefaultClient.CloseIdleConnections()
+	defer func() { _ = resp.Body.Close() }()
+	require.Equal(t, []string{"a=1", "b=2"}, resp.Header["Set-Cookie"])
+	require.Equal(t, "up", resp.Header.Get("Server"))
+	require.Equal(t, "tafe", resp.Header.Get("X-Via"))
+	for _, gone := range []string{"X-Hop", "Keep-Alive", "X-Powered-By"} {
+		require.Empty(t, resp.Header.Get(gone), gone)
+	}
+	require.Len(t, resp.Header["Date"], 1)
+}
+
+func TestInterimAnswersGoOn(t *testing.T) {
+	t.Parallel()
+	up := record(t, "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\nConnection: x\r\n\r\n"+okAnswer)
+	f := serve(t, GroupOptions{Servers: to(up.addr)}, Options{})
+	c, err := net.Dial("tcp", f.Addr().String())
+	require.NoError(t, err)
+	defer func() { _ = c.Close() }()
+	_, err = io.WriteString(c, "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+	require.NoError(t, err)
+	all, err := io.ReadAll(c)
+	require.NoError(t, err)
+	require.True(t, strings.HasPrefix(string(all), "HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\nHTTP/1.1 200 OK\r\n"), "%s", all)
+}
+
+func TestLargeBodiesBothWays(t *testing.T) {
+	t.Parallel()
+	const size = 20 << 20
+	block := bytes.Repeat([]byte("0123456789abcde\n"), 1<<12)
+	addr := backend(t, func(w http.ResponseWriter, r *http.Request) {
+		sum := sha256.New()
+		n, err := io.Copy(sum, r.Body)
+		if err != nil {
+			return
+		}
+		w.Header().Set("X-Sum", fmt.Sprintf("%x %d", sum.Sum(nil), n))
+		for range size / len(block) {
+			_, _ = w.Write(block)
+		}
+	})
+	f := serve(t, GroupOptions{Servers: to(addr)}, Options{})
+	for _, chunked := range []bool{false, true} {
+		body := io.LimitReader(&repeat{block: block}, size)
+		req, err := http.NewRequest("POST", f.url, body)
+		require.NoError(t, err)
+		if !chunked {
+			req.ContentLength = size
+		}
+		resp, err := http.DefaultClient.Do(req)
+		require.NoError(t, err)
+		sum := sha256.New()
+		n, err := io.Copy(sum, resp.Body)
+		require.NoError(t, err)
+		_ = resp.Body.Close()
+		require.EqualValues(t, size, n)
+		require.Equal(t, fmt.Sprintf("%x %d", sum.Sum(nil), size), resp.Header.Get("X-Sum"), "the same bytes went up and down")
+	}
+	http.DefaultClient.CloseIdleConnections()
+}
+
+type repeat struct {
+	block []byte
+	at    int
+}
+
+func (r *repeat) Read(p []byte) (int, error) {
+	n := copy(p, r.block[r.at:])
+	r.at = (r.at + n) % len(r.block)
+	return n, nil
+}
+
+// A client that leaves takes its upstream request with it.
+func TestClientGoneCancelsTheUpstream(t *testing.T) {
+	t.Parallel()
+	asked, gone := make(chan bool, 1), make(chan bool, 1)
+	addr := backend(t, func(_ http.ResponseWriter, r *http.Request) {
+		asked <- true
+		<-r.Context().Done()
+		gone <- true
+	})
+	f := serve(t, GroupOptions{Servers: to(addr)}, Options{})
+	c, err := net.Dial("tcp", f.Addr().String())
+	require.NoError(t, err)
+	_, err = io.WriteString(c, "GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+	require.NoError(t, err)
+	<-asked
+	require.NoError(t, c.Close())
+	<-gone
+	require.Eventually(t, func() bool {
+		s := f.group.Stats()
+		return s.Servers[0].Active == 0 && s.Client.Open == 0
+	}, patience, time.Millisecond)
+	require.Zero(t, f.group.Stats().Servers[0].Failures["upstream-lost"], "no fault of the server's")
+}
+
+// A server that dies under load fails the requests that it has, and no others; the others are asked, and it comes back.
+func TestServerDiesUnderLoad(t *testing.T) {
+	t.Parallel()
+	steady := backend(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "steady") })
+	shaky := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "shaky") })}
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	addr := ln.Addr().String()
+	go func() { _ = shaky.Serve(ln) }()
+	f := serve(t, GroupOptions{Servers: to(steady, addr), EjectTime: 20 * time.Millisecond, EjectTimeMax: 20 * time.Millisecond, RetryBurst: 1000}, Options{})
+
+	stop := make(chan struct{})
+	var failed, answered atomic.Int64
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			transport := &http.Transport{}
+			defer transport.CloseIdleConnections()
+			client := &http.Client{Transport: transport, Timeout: patience}
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				resp, err := client.Get(f.url)
+				if err != nil {
+					failed.Add(1)
+					continue
+				}
+				_, _ = io.Copy(io.Discard, resp.Body)
+				_ = resp.Body.Close()
+				if resp.StatusCode == 200 {
+					answered.Add(1)
+				} else {
+					failed.Add(1)
+				}
+			}
+		})
+	}
+	asked := func() uint64 { return f.group.Stats().Servers[1].ByClass[2] }
+	require.Eventually(t, func() bool { return asked() > 100 }, patience, time.Millisecond)
+	require.NoError(t, shaky.Close())
+	require.Eventually(t, func() bool { return f.group.Stats().Servers[1].Ejections > 0 }, patience, time.Millisecond)
+	before := asked()
+	ln, err = net.Listen("tcp", addr)
+	require.NoError(t, err)
+	again := &http.Server{Handler: shaky.Handler}
+	go func() { _ = again.Serve(ln) }()
+	require.Eventually(t, func() bool { return asked() > before+100 }, patience, time.Millisecond, "it comes back by itself")
+	close(stop)
+	wg.Wait()
+	require.NoError(t, again.Close())
+	require.Zero(t, failed.Load(), "of %d: GET may be sent again, to the other server", answered.Load())
+}
+
+func TestWhyThereIsNoAnswer(t *testing.T) {
+	t.Parallel()
+	closed, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	require.NoError(t, closed.Close())
+	silent := backend(t, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+	slow := GroupOptions{Servers: to(silent), HeadTimeout: 30 * time.Millisecond}
+	full := GroupOptions{Servers: to(silent), HeadTimeout: 300 * time.Millisecond, RequestsMax: 1}
+	for _, c := range []struct {
+		name   string
+		group  GroupOptions
+		before int // requests that are on their way already
+		status int
+		want   string
+		why    string
+	}{
+		{"refused", GroupOptions{Servers: to(closed.Addr().String())}, 0, 502, "cannot be reached", ""},
+		{"late", slow, 0, 504, "does not answer in time", ""},
+		{"full", full, 1, 503, "no upstream server", "a bound on requests in flight"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			f := serve(t, c.group, Options{})
+			var wg sync.WaitGroup
+			for range c.before {
+				wg.Go(func() { f.raw(t, "GET / HTTP/1.1\r\nHost: a\r\n\r\n") })
+			}
+			require.Eventually(t, func() bool { return f.group.Stats().Servers[0].Active == c.before }, patience, time.Millisecond)
+			status, body := get(t, f.url)
+			require.Equal(t, c.status, status, c.why)
+			require.Contains(t, body, c.want)
+			require.NotContains(t, body, c.group.Servers[0].Addr, "clients do not learn who is behind")
+			wg.Wait()
+		})
+	}
+}
+
+// What must not be sent twice is not, and retries have a bound.
+func TestRetries(t *testing.T) {
+	t.Parallel()
+	var hits atomic.Int64
+	dying := func(w http.ResponseWriter, r *http.Request) {
+		hits.Add(1)
+		_, _ = io.Copy(io.Discard, r.Body)
+		c, _, err := w.(http.Hijacker).Hijack()
+		if err == nil {
+			_ = c.Close()
+		}
+	}
+	a, b := backend(t, dying), backend(t, dying)
+	for _, c := range []struct {
+		method string
+		body   string
+		want   int64
+		why    string
+	}{
+		{"GET", "", 2, "one for each server"},
+		{"POST", "x", 1, "it may have been acted upon"},
+		{"PUT", "x", 2, "idempotent, and the body was gathered"},
+		{"PUT", strings.Repeat("x", 100<<10), 1, "a streamed body cannot be sent again"},
+	} {
+		f := serve(t, GroupOptions{Servers: to(a, b), FailuresMax: -1}, Options{})
+		hits.Store(0)
+		got := f.raw(t, fmt.Sprintf("%s / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%s", c.method, len(c.body), c.body))
+		require.True(t, strings.HasPrefix(got, "502 "), got)
+		require.Equal(t, c.want, hits.Load(), c.method+": "+c.why)
+	}
+	f := serve(t, GroupOptions{Servers: to(a, b), FailuresMax: -1, RetryPercent: 10, RetryBurst: 2}, Options{})
+	hits.Store(0)
+	for range 50 {
+		f.raw(t, "GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+	}
+	require.LessOrEqual(t, hits.Load(), int64(50+2+5), "two at once, and one for ten requests")
+	require.Positive(t, f.group.Stats().Exhausted)
+}
+
+func TestCloseEndsWhatWaits(t *testing.T) {
+	t.Parallel()
+	g, err := NewGroup(GroupOptions{Servers: to("127.0.0.1:1"), Check: &Check{Interval: time.Hour}, Log: quiet})
+	require.NoError(t, err)
+	g.Close()
+	g.Close()
+}

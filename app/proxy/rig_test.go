@@ -1,0 +1,179 @@
+package proxy
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"tafe/app"
+	"tafe/httpparse"
+)
+
+func TestMain(m *testing.M) {
+	// gnet's worker pool is a package variable and lives as long as the process.
+	goleak.VerifyTestMain(m, goleak.IgnoreCurrent(), goleak.IgnoreTopFunction("github.com/panjf2000/ants/v2.(*goWorker).run.func1"))
+}
+
+const patience = 20 * time.Second
+
+var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
+
+// front is a listening server with one proxied route, "/{path...}".
+type front struct {
+	*app.Server
+	group *Group
+	url   string
+}
+
+func serve(t testing.TB, g GroupOptions, o Options) *front {
+	t.Helper()
+	if g.Log == nil {
+		g.Log = quiet
+	}
+	group, err := NewGroup(g)
+	require.NoError(t, err)
+	h, err := New(group, o)
+	require.NoError(t, err)
+	a := app.New(app.Options{Log: quiet, Limits: httpparse.Limits{BodyBytesMax: 1 << 30}})
+	a.Handle("", "/{path...}", h.Serve)
+	s, err := app.Listen(a, app.ServerConfig{Addr: "127.0.0.1:0", Loops: 2})
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		require.NoError(t, s.Stop(ctx))
+		group.Close()
+	})
+	return &front{s, group, "http://" + s.Addr().String()}
+}
+
+// to lists servers by their addresses.
+func to(addrs ...string) (servers []Server) {
+	for _, a := range addrs {
+		servers = append(servers, Server{Addr: a})
+	}
+	return servers
+}
+
+// backend is a net/http server; its address.
+func backend(t testing.TB, h http.HandlerFunc) string {
+	s := httptest.NewServer(h)
+	s.Config.ErrorLog = nil
+	t.Cleanup(s.Close)
+	return s.Listener.Addr().String()
+}
+
+// recorder keeps every byte that it is sent, and answers each head with the same.
+type recorder struct {
+	addr   string
+	mu     sync.Mutex
+	seen   bytes.Buffer
+	answer string
+}
+
+func record(t testing.TB, answer string) *recorder {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	r := &recorder{addr: ln.Addr().String(), answer: answer}
+	var conns sync.Map
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			conns.Store(c, true)
+			wg.Go(func() { r.play(c) })
+		}
+	})
+	t.Cleanup(func() {
+		_ = ln.Close()
+		conns.Range(func(c, _ any) bool { _ = c.(net.Conn).Close(); return true })
+		wg.Wait()
+	})
+	return r
+}
+
+func (r *recorder) play(c net.Conn) {
+	defer func() { _ = c.Close() }()
+	in := bufio.NewReader(io.TeeReader(c, r))
+	for {
+		req, err := http.ReadRequest(in)
+		if err != nil {
+			return
+		}
+		_, _ = io.Copy(io.Discard, req.Body)
+		if _, err = io.WriteString(c, r.answer); err != nil || strings.Contains(r.answer, "Connection: close") {
+			return
+		}
+	}
+}
+
+func (r *recorder) Write(p []byte) (int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.seen.Write(p)
+}
+
+func (r *recorder) String() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.seen.String()
+}
+
+// raw sends bytes on a connection of its own and returns the answer, head and body.
+func (f *front) raw(t testing.TB, request string) string {
+	t.Helper()
+	c, err := net.Dial("tcp", f.Addr().String())
+	require.NoError(t, err)
+	defer func() { _ = c.Close() }()
+	_ = c.SetDeadline(time.Now().Add(patience))
+	_, err = io.WriteString(c, request)
+	require.NoError(t, err)
+	resp, err := http.ReadResponse(bufio.NewReader(c), &http.Request{Method: strings.Fields(request)[0]})
+	require.NoError(t, err)
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return fmt.Sprintf("%d %s BROKEN", resp.StatusCode, body)
+	}
+	return fmt.Sprintf("%d %s", resp.StatusCode, body)
+}
+
+func get(t testing.TB, url string) (int, string) {
+	t.Helper()
+	resp, err := http.Get(url)
+	require.NoError(t, err)
+	defer http.DefaultClient.CloseIdleConnections()
+	defer func() { _ = resp.Body.Close() }()
+	body, err := io.ReadAll(resp.Body)
+	require.NoError(t, err)
+	return resp.StatusCode, string(body)
+}
+
+// program finds a real server; it must be there where CI=true.
+func program(t testing.TB, name string) string {
+	path, err := exec.LookPath(name)
+	if err != nil && os.Getenv("CI") == "true" {
+		t.Fatalf("%s is required here: %v", name, err)
+	}
+	if err != nil {
+		t.Skipf("%s is not installed", name)
+	}
+	return path
+}

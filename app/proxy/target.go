@@ -1,0 +1,69 @@
+// This file owns the path as an upstream is sent it.
+
+package proxy
+
+import (
+	"bytes"
+
+	"tafe/httpparse"
+)
+
+const upperHex = "0123456789ABCDEF"
+
+// unreserved tells whether b need never be escaped (RFC 3986 section 2.3).
+func unreserved(b byte) bool {
+	return 'a' <= b|0x20 && b|0x20 <= 'z' || '0' <= b && b <= '9' || b == '-' || b == '.' || b == '_' || b == '~'
+}
+
+// appendPath appends raw in its normal form: escapes that need not be are undone, the others have capital letters, and dot
+// segments are gone (RFC 3986 section 6.2.2). What is escaped and means something else than itself, as %2F, stays escaped.
+// app has refused broken escapes and paths that climb above the root.
+func appendPath(dst, raw []byte) ([]byte, error) {
+	if bytes.IndexByte(raw, '%') < 0 && !bytes.Contains(raw, []byte("/.")) {
+		return append(dst, raw...), nil
+	}
+	from := len(dst)
+	for i := 0; i < len(raw); i++ {
+		b := raw[i]
+		if b != '%' || i+2 >= len(raw) {
+			dst = append(dst, b)
+			continue
+		}
+		decoded := unhex(raw[i+1])<<4 | unhex(raw[i+2])
+		i += 2
+		if unreserved(decoded) {
+			dst = append(dst, decoded)
+		} else {
+			dst = append(dst, '%', upperHex[decoded>>4], upperHex[decoded&15])
+		}
+	}
+	normal, err := httpparse.NormalizePath(dst[:from], dst[from:])
+	return normal, err
+}
+
+func unhex(b byte) byte {
+	switch {
+	case b <= '9':
+		return b - '0'
+	case b >= 'a':
+		return b - 'a' + 10
+	}
+	return b - 'A' + 10
+}
+
+// rewrite replaces the prefix strip of path by add. It does so at a slash only: "/api" is no prefix of "/apiary".
+func rewrite(dst, path []byte, strip, add string) []byte {
+	rest, ok := bytes.CutPrefix(path, []byte(strip))
+	if strip == "" || !ok || len(rest) > 0 && rest[0] != '/' && strip[len(strip)-1] != '/' {
+		rest = path
+	}
+	dst = append(dst, add...)
+	if len(dst) > 0 && dst[len(dst)-1] == '/' && len(rest) > 0 && rest[0] == '/' {
+		rest = rest[1:]
+	}
+	dst = append(dst, rest...)
+	if len(dst) == 0 || dst[0] != '/' {
+		dst = append([]byte("/"), dst...)
+	}
+	return dst
+}

@@ -1,0 +1,90 @@
+// This file owns what outlives the App that a Config describes: upstream groups, with their connections and what is known of
+// their servers. A reload hands on those whose definition has not changed.
+
+package config
+
+import (
+	"maps"
+	"reflect"
+	"slices"
+	"sync"
+
+	"tafe/app/proxy"
+)
+
+// Resources are what an App uses beyond its routes. Its methods may be called by any goroutine.
+type Resources struct {
+	groups map[string]upstream // fixed once App has returned
+	mu     sync.Mutex
+	passed map[*proxy.Group]bool // to the Resources of a later Config
+}
+
+type upstream struct {
+	definition Upstream
+	group      *proxy.Group
+}
+
+// Groups lists the upstream groups by name.
+func (r *Resources) Groups() (all []*proxy.Group) {
+	for _, name := range slices.Sorted(maps.Keys(r.groups)) {
+		all = append(all, r.groups[name].group)
+	}
+	return all
+}
+
+// Start starts what the Resources do by themselves: health checks. What was handed on runs already.
+func (r *Resources) Start() {
+	for _, g := range r.Groups() {
+		g.Start()
+	}
+}
+
+// Close ends what was not handed on to the Resources of a later Config. Requests that still use it are answered with 503
+// where they need a new connection: call it once there are none.
+func (r *Resources) Close() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, u := range r.groups {
+		if !r.passed[u.group] {
+			u.group.Close()
+		}
+	}
+}
+
+// HandOver is called once the App of next has taken over: what it shares is its own from then on.
+func (r *Resources) HandOver(next *Resources) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.passed = map[*proxy.Group]bool{}
+	for _, u := range next.groups {
+		r.passed[u.group] = true
+	}
+}
+
+// discard closes what was made for an App that came to nothing.
+func (r *Resources) discard(before *Resources) {
+	for name, u := range r.groups {
+		if before == nil || before.group(name) != u.group {
+			u.group.Close()
+		}
+	}
+}
+
+func (r *Resources) has(name string) bool { return r.group(name) != nil }
+
+func (r *Resources) group(name string) *proxy.Group { return r.groups[name].group }
+
+func (r *Resources) add(u *Upstream, g *proxy.Group) { r.groups[u.Name] = upstream{*u, g} }
+
+// take adds the group of the same definition that is there from before.
+func (r *Resources) take(before *Resources, u *Upstream) bool {
+	if before == nil {
+		return false
+	}
+	old, ok := before.groups[u.Name]
+	if !ok || !reflect.DeepEqual(old.definition, *u) {
+		return false
+	}
+	r.groups[u.Name] = old
+	return true
+}

@@ -1,0 +1,244 @@
+// This file owns the vocabulary of upstreams and of the proxy action, and the way from there to app/proxy.
+
+package config
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"tafe/app"
+	"tafe/app/client"
+	"tafe/app/proxy"
+)
+
+// Upstream is one [[upstream]]: servers that can answer the same requests.
+type Upstream struct {
+	// Name, by which routes refer to it.
+	Name string `toml:"name" required:"yes"`
+	// The servers, such as [{ addr = "127.0.0.1:9001" }, { addr = "unix:/run/app.sock" }].
+	Servers []UpstreamServer `toml:"servers" required:"yes"`
+	// Who is asked: in turn by weight; who has the fewest requests in flight; the less busy of two picked by chance; or, with
+	// hash, the same server for the same key (route.proxy.hash_by), unless it is overloaded.
+	Policy string `toml:"policy" default:"round_robin" oneof:"round_robin|least_active|two_choices|hash"`
+	// Host that the servers are sent. Without it, the client's.
+	Host HeaderValue `toml:"host" default:""`
+	// Speak https to the servers.
+	TLS *UpstreamTLS `toml:"tls"`
+	// Connections to one server, of each loop. Beyond it, requests wait, for wait_timeout.
+	ConnsPerServerMax int `toml:"conns_per_server_max" default:"256" min:"1" max:"100000"`
+	// Requests in flight to one server, of all loops. Beyond it other servers are asked, and without one: 503. Without it, no
+	// bound.
+	RequestsMax int `toml:"requests_max" min:"1" max:"10000000"`
+	// For connecting and the TLS handshake. Then another server is asked, or 502.
+	ConnectTimeout Duration `toml:"connect_timeout" default:"2s" min:"1ms" max:"1h"`
+	// From the start of one try to the head of its answer. Then another server is asked, if the request allows it, or 504.
+	HeadTimeout Duration `toml:"head_timeout" default:"30s" min:"1ms" max:"24h"`
+	// Between two pieces of a body, either way.
+	BodyTimeout Duration `toml:"body_timeout" default:"30s" min:"1ms" max:"24h"`
+	// Until an idle connection is closed. Make it less than what the servers have.
+	IdleTimeout Duration `toml:"idle_timeout" default:"30s" min:"1ms" max:"24h"`
+	// For a connection, while all are in use. Then 503.
+	WaitTimeout Duration `toml:"wait_timeout" default:"1s" min:"1ms" max:"1h"`
+	// How often a request is sent, if it could not be sent before, or is idempotent and got no answer.
+	Tries int `toml:"tries" default:"2" min:"1" max:"10"`
+	// Second and later tries, in percent of all requests, with bursts of ten: so that a group that fails does not get several
+	// times its load.
+	RetryPercent int `toml:"retry_percent" default:"20" min:"1" max:"100"`
+	// Send idempotent requests without a body a second time when the answer is later than most, in at most this share of
+	// them, in percent. Without it, never.
+	HedgePercent int `toml:"hedge_percent" min:"1" max:"50"`
+	// Failures in a row (no connection, no answer, 502, 503, 504) after which a server is left out for eject_time, and longer
+	// each time up to eject_time_max; at most half of the servers at once. 0: never.
+	FailuresMax int `toml:"failures_max" default:"5" min:"0" max:"100000"`
+	// See failures_max.
+	EjectTime Duration `toml:"eject_time" default:"10s" min:"1ms" max:"24h"`
+	// See failures_max.
+	EjectTimeMax Duration `toml:"eject_time_max" default:"5m" min:"1ms" max:"24h"`
+	// Ask every server from time to time whether it is well.
+	Check *UpstreamCheck `toml:"check"`
+}
+
+// UpstreamServer is one of them.
+type UpstreamServer struct {
+	// HOST:PORT or unix:/path.
+	Addr string `toml:"addr" required:"yes"`
+	// Its share beside the others.
+	Weight int `toml:"weight" default:"1" min:"1" max:"256"`
+	// Ask it only while none of the others can be.
+	Backup bool `toml:"backup" default:"false"`
+}
+
+// UpstreamTLS is how https is spoken to them.
+type UpstreamTLS struct {
+	// Name that the certificates must bear. Without it, the host of the server's address.
+	ServerName string `toml:"server_name" default:""`
+	// PEM file of the authorities that are trusted. Without it, those of the system.
+	CA string `toml:"ca" default:""`
+	// PEM files of a certificate to show, with its key.
+	Cert string `toml:"cert" default:""`
+	// See cert.
+	Key string `toml:"key" default:""`
+	// Take any certificate: encrypted, but from nobody knows whom.
+	Insecure bool `toml:"insecure" default:"false"`
+}
+
+// UpstreamCheck is a health check.
+type UpstreamCheck struct {
+	// Path of the GET.
+	Path string `toml:"path" default:"/"`
+	// Status that is a success. Without it, 200 to 399.
+	Status int `toml:"status" min:"200" max:"599"`
+	// From one check of a server to the next.
+	Interval Duration `toml:"interval" default:"5s" min:"1ms" max:"24h"`
+	// For the answer.
+	Timeout Duration `toml:"timeout" default:"2s" min:"1ms" max:"1h"`
+	// Successes in a row that bring a server back.
+	Rise int `toml:"rise" default:"2" min:"1" max:"100"`
+	// Failures in a row that take it out.
+	Fall int `toml:"fall" default:"3" min:"1" max:"100"`
+}
+
+// Proxy passes requests on.
+type Proxy struct {
+	// Name of the [[upstream]].
+	Upstream string `toml:"upstream" required:"yes"`
+	// Prefix to take off the path, such as "/api".
+	StripPrefix string `toml:"strip_prefix" default:""`
+	// Prefix to put before it then.
+	AddPrefix string `toml:"add_prefix" default:""`
+	// Networks of proxies in front, whose X-Forwarded-For, -Proto, -Host and Forwarded are believed and added to. From all
+	// others they are replaced.
+	Trusted []Network `toml:"trusted"`
+	// Send Forwarded (RFC 7239) beside X-Forwarded-For, -Proto and -Host.
+	Forwarded bool `toml:"forwarded" default:"false"`
+	// Key of the policy hash: client, path, header:NAME or cookie:NAME.
+	HashBy string `toml:"hash_by" default:"client"`
+	// Request bodies up to this are gathered before a server is asked, so that a slow client holds none, and can be sent
+	// again. Larger ones are streamed.
+	BodyMemoryMax Bytes `toml:"body_memory_max" default:"64KiB" min:"1" max:"16MiB"`
+	// How long an upgraded connection, such as a WebSocket, may carry nothing. Then it is closed.
+	TunnelIdle Duration `toml:"tunnel_idle" default:"5m" min:"1ms" max:"24h"`
+	// Headers to set on requests, such as { X-Env = "staging" }.
+	RequestHeaders map[string]HeaderValue `toml:"request_headers"`
+	// Headers to take from requests.
+	RequestHeadersRemove []string `toml:"request_headers_remove"`
+	// Headers to set on answers.
+	ResponseHeaders map[string]HeaderValue `toml:"response_headers"`
+	// Headers to take from answers.
+	ResponseHeadersRemove []string `toml:"response_headers_remove"`
+}
+
+// options are the group's; the error is of files.
+func (u *Upstream) options() (o proxy.GroupOptions, err error) {
+	o = proxy.GroupOptions{
+		Name: u.Name, Policy: proxy.Policy(u.Policy), Host: string(u.Host), ConnsPerServerMax: u.ConnsPerServerMax, RequestsMax: u.RequestsMax,
+		DialTimeout: time.Duration(u.ConnectTimeout), HeadTimeout: time.Duration(u.HeadTimeout), BodyTimeout: time.Duration(u.BodyTimeout),
+		IdleTimeout: time.Duration(u.IdleTimeout), WaitTimeout: time.Duration(u.WaitTimeout), Tries: u.Tries, RetryPercent: u.RetryPercent,
+		FailuresMax: u.FailuresMax, EjectTime: time.Duration(u.EjectTime), EjectTimeMax: time.Duration(u.EjectTimeMax),
+	}
+	if u.FailuresMax == 0 {
+		o.FailuresMax = -1
+	}
+	for _, s := range u.Servers {
+		o.Servers = append(o.Servers, proxy.Server{Addr: s.Addr, Weight: s.Weight, Backup: s.Backup})
+	}
+	if u.HedgePercent > 0 {
+		o.Hedge = &client.Hedge{BudgetPercent: float64(u.HedgePercent)}
+	}
+	if c := u.Check; c != nil {
+		o.Check = &proxy.Check{Path: c.Path, Status: c.Status, Interval: time.Duration(c.Interval), Timeout: time.Duration(c.Timeout), Rise: c.Rise, Fall: c.Fall}
+	}
+	if u.TLS != nil {
+		o.TLS, err = u.TLS.config()
+	}
+	return o, err
+}
+
+func (t *UpstreamTLS) config() (*tls.Config, error) {
+	c := &tls.Config{ServerName: t.ServerName, InsecureSkipVerify: t.Insecure, MinVersion: tls.VersionTLS12}
+	if t.CA != "" {
+		pem, err := os.ReadFile(t.CA)
+		if err != nil {
+			return nil, err
+		}
+		c.RootCAs = x509.NewCertPool()
+		if !c.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, errors.New(t.CA + " holds no certificate in PEM")
+		}
+	}
+	if t.Cert != "" || t.Key != "" {
+		pair, err := tls.LoadX509KeyPair(t.Cert, t.Key)
+		if err != nil {
+			return nil, err
+		}
+		c.Certificates = []tls.Certificate{pair}
+	}
+	return c, nil
+}
+
+// upstreams makes the groups, or takes those of an earlier Config whose definition is the same.
+func (b *builder) upstreams(all []Upstream) {
+	for i := range all {
+		u, p := &all[i], path{"upstream"}.index(i)
+		if b.resources.has(u.Name) {
+			b.problem(p.child("name"), "upstream.name = %q: there is one of that name already", u.Name)
+			continue
+		}
+		if strings.Contains(u.Name, "\n") || u.Name == "" {
+			b.problem(p.child("name"), "upstream.name = %q: want a name", u.Name)
+			continue
+		}
+		if b.resources.take(b.before, u) {
+			continue
+		}
+		o, err := u.options()
+		if err == nil {
+			o.Log = b.log
+			var g *proxy.Group
+			if g, err = proxy.NewGroup(o); err == nil {
+				b.resources.add(u, g)
+			}
+		}
+		if err != nil {
+			b.problem(p, "upstream %s: %s", u.Name, strings.TrimPrefix(err.Error(), "proxy: "))
+		}
+	}
+}
+
+// proxy returns the handler of the action, or nil after naming a problem.
+func (b *builder) proxy(p path, r *Proxy) app.Handler {
+	g := b.resources.group(r.Upstream)
+	if g == nil {
+		names := slices.Sorted(maps.Keys(b.resources.groups))
+		b.problem(p.child("upstream"), "route.proxy.upstream = %q: there is no such [[upstream]]; there are %s", r.Upstream, strings.Join(names, ", "))
+		return nil
+	}
+	o := proxy.Options{
+		StripPrefix: r.StripPrefix, AddPrefix: r.AddPrefix, Forwarded: r.Forwarded, HashBy: r.HashBy,
+		BodyMemoryMax: int64(r.BodyMemoryMax), TunnelIdle: time.Duration(r.TunnelIdle),
+		Request:  proxy.Rules{Remove: r.RequestHeadersRemove, Set: fieldsOf(r.RequestHeaders)},
+		Response: proxy.Rules{Remove: r.ResponseHeadersRemove, Set: fieldsOf(r.ResponseHeaders)},
+	}
+	for _, n := range r.Trusted {
+		o.Trusted = append(o.Trusted, n.Prefix)
+	}
+	h, err := proxy.New(g, o)
+	if err != nil {
+		b.problem(p, "%s: %s", p, strings.ReplaceAll(strings.TrimPrefix(err.Error(), "proxy: "), "\nproxy: ", "; "))
+		return nil
+	}
+	return h.Serve
+}
+
+func fieldsOf(m map[string]HeaderValue) (fields []proxy.Field) {
+	for _, name := range slices.Sorted(maps.Keys(m)) {
+		fields = append(fields, proxy.Field{Name: name, Value: string(m[name])})
+	}
+	return fields
+}
