@@ -76,8 +76,9 @@ type Conn struct {
 	since    int64 // of that look
 	check    time.Duration
 	drained  []drainWait
-	abrupt   bool // close without lingering
-	detached bool // the stream is off the loop; see Task.Detach
+	abrupt   bool       // close without lingering
+	detached bool       // the stream is off the loop; see Task.Detach
+	secure   *TLSStream // nil: no TLS
 }
 
 // drainWait is somebody who waits for the unsent bytes to fall to a bound.

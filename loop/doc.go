@@ -16,6 +16,8 @@
 //	timer.go    the timer wheel
 //	slice.go    what is published about the running slice, for a watchdog
 //	engine.go   the gnet adapter; nothing else implements its EventHandler
+//	listener.go what an engine listens on
+//	tls.go      crypto/tls between a transport and its Conn
 //	enroll.go   streams that enter and leave a reactor
 //	bulk.go     the bulk lane: large bodies off the loop
 //	waiter.go   waiting as the calling goroutine can: parking or blocking

@@ -15,7 +15,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/panjf2000/gnet/v2"
@@ -24,12 +23,14 @@ import (
 
 // Config is what an Engine is made of.
 type Config struct {
-	// Addr to listen on: "host:port" or "unix:/path". Port 0 picks a free one.
+	// Addr to listen on, where there is one Listener and nothing to say about it.
 	Addr string
+	// Listeners, in place of Addr.
+	Listeners []Listener
 	// Loops is the number of event loops; at least 1.
 	Loops int
 	// Open is called on the loop for each accepted connection and returns its
-	// handler.
+	// handler; see Listener.Open.
 	Open func(c *Conn) Handler
 	// ConnMax bounds connections of all loops together; beyond it a connection is
 	// accepted and closed at once. 0: what the file descriptor limit leaves.
@@ -55,7 +56,7 @@ func fdReserve(limit int) int { return max(64, min(limit/4, 8192)) }
 // goroutine.
 type Engine struct {
 	config  Config
-	addr    net.Addr
+	listens []*listening
 	gnet    gnet.Engine
 	loops   []*Loop
 	running atomic.Pointer[[]*Loop] // loops, once all are known: a connection may be there before Start returns
@@ -89,18 +90,22 @@ func Start(config Config) (*Engine, error) {
 			config.DialMax = fdReserve(limit) / 2
 		}
 	}
-	addr, proto, err := claim(config.Addr, config.Shared)
+	listens, err := config.listeners()
 	if err != nil {
 		return nil, err
 	}
 	e := &Engine{
-		config: config, addr: addr, base: time.Now().Add(-time.Second),
+		config: config, listens: listens, base: time.Now().Add(-time.Second),
 		ticked: make(chan struct{}), exited: make(chan struct{}),
 	}
-	reuse := addr.Network() != "unix" // see docs/decisions/003
+	reuse := listens[0].addr.Network() != "unix" // see docs/decisions/003
+	var protos []string
+	for _, l := range listens {
+		protos = append(protos, l.proto)
+	}
 	go func() {
 		defer close(e.exited)
-		e.exitErr = gnet.Run(&events{e}, proto,
+		e.exitErr = gnet.Rotate(&events{e}, protos,
 			gnet.WithNumEventLoop(config.Loops),
 			gnet.WithReusePort(reuse),
 			gnet.WithReuseAddr(true),
@@ -113,7 +118,7 @@ func Start(config Config) (*Engine, error) {
 	select {
 	case <-e.ticked:
 	case <-e.exited:
-		return nil, fmt.Errorf("loop: listen %s: %w", config.Addr, e.exitErr)
+		return nil, fmt.Errorf("loop: listen %s: %w", strings.Join(protos, ", "), e.exitErr)
 	}
 	if err := e.findLoops(); err != nil {
 		_ = e.Stop(context.Background())
@@ -121,37 +126,6 @@ func Start(config Config) (*Engine, error) {
 	}
 	e.running.Store(&e.loops)
 	return e, nil
-}
-
-// claim finds out early and in plain words whether the address can be had.
-// gnet listens with SO_REUSEPORT, which would silently share a taken port. It
-// also turns port 0 into a number, because every loop has a listener.
-func claim(addr string, shared bool) (net.Addr, string, error) {
-	if path, ok := strings.CutPrefix(addr, "unix:"); ok {
-		if conn, err := net.DialTimeout("unix", path, time.Second); err == nil {
-			_ = conn.Close()
-			return nil, "", fmt.Errorf("listen unix %s: %w", path, syscall.EADDRINUSE)
-		}
-		return &net.UnixAddr{Name: path, Net: "unix"}, "unix://" + path, nil
-	}
-	lc := net.ListenConfig{Control: func(_, _ string, rc syscall.RawConn) error {
-		if !shared {
-			return nil
-		}
-		var err error
-		if ctl := rc.Control(func(fd uintptr) {
-			err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
-		}); ctl != nil {
-			return ctl
-		}
-		return err
-	}}
-	ln, err := lc.Listen(context.Background(), "tcp", addr)
-	if err != nil {
-		return nil, "", err
-	}
-	defer func() { _ = ln.Close() }()
-	return ln.Addr(), "tcp://" + ln.Addr().String(), nil
 }
 
 // raiseFileLimit sets the soft limit of open files to the hard one: an accept
@@ -209,8 +183,29 @@ func (e *Engine) countReady() (n int) {
 	return n
 }
 
-// Addr is the address that is listened on.
-func (e *Engine) Addr() net.Addr { return e.addr }
+// Addr is the address that is listened on, the first where there are several.
+func (e *Engine) Addr() net.Addr { return e.listens[0].addr }
+
+// Addrs are the addresses that are listened on, in the order of the Listeners.
+func (e *Engine) Addrs() (all []net.Addr) {
+	for _, l := range e.listens {
+		all = append(all, l.addr)
+	}
+	return all
+}
+
+// listenerOf is the Listener by which a connection came.
+func (e *Engine) listenerOf(gc gnet.Conn) *listening {
+	if len(e.listens) > 1 {
+		local := gc.LocalAddr().String() // the listener's, not the socket's
+		for _, l := range e.listens {
+			if l.addr.String() == local {
+				return l
+			}
+		}
+	}
+	return e.listens[0]
+}
 
 // Loops are the engine's loops; the slice must not be changed.
 func (e *Engine) Loops() []*Loop { return e.loops }
@@ -432,10 +427,15 @@ func (e *events) OnOpen(gc gnet.Conn) ([]byte, gnet.Action) {
 		e.refused.Add(1)
 		return nil, gnet.Close
 	}
-	c := r.loop.Open(&socket{gc: gc, reactor: r, count: &e.conns}, nil)
+	l, s := e.listenerOf(gc), &socket{gc: gc, reactor: r, count: &e.conns}
+	if l.TLS != nil {
+		gc.SetContext(r.loop.OpenTLS(s, l.TLS, l.Open))
+		return nil, gnet.None
+	}
+	c := r.loop.Open(s, nil)
 	gc.SetContext(c)
 	r.loop.enter()
-	c.handler = e.config.Open(c)
+	c.handler = l.Open(c)
 	r.loop.leave()
 	return nil, gnet.None
 }
@@ -443,6 +443,9 @@ func (e *events) OnOpen(gc gnet.Conn) ([]byte, gnet.Action) {
 func (e *events) OnTraffic(gc gnet.Conn) gnet.Action {
 	switch v := gc.Context().(type) {
 	case *Conn:
+		p, _ := gc.Next(-1)
+		v.Deliver(p)
+	case *TLSStream:
 		p, _ := gc.Next(-1)
 		v.Deliver(p)
 	case *reactor:
@@ -453,9 +456,13 @@ func (e *events) OnTraffic(gc gnet.Conn) gnet.Action {
 }
 
 func (e *events) OnClose(gc gnet.Conn, err error) gnet.Action {
-	if c, ok := gc.Context().(*Conn); ok {
-		c.transport.(*socket).count.Add(-1)
-		c.Hangup(err)
+	switch v := gc.Context().(type) {
+	case *Conn:
+		v.transport.(*socket).count.Add(-1)
+		v.Hangup(err)
+	case *TLSStream:
+		v.under.(*socket).count.Add(-1)
+		v.Hangup(err)
 	}
 	return gnet.None
 }

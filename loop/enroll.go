@@ -57,10 +57,21 @@ func (s *socket) Fd() int                     { return s.gc.Fd() }
 // Close ends the stream with a FIN, or, after an error of its Conn, with a
 // reset: a FIN may say that all has been sent.
 func (s *socket) Close() error {
-	if c, ok := s.gc.Context().(*Conn); ok && c.cause != nil {
+	if c := connOf(s.gc); c != nil && c.cause != nil {
 		_ = s.gc.SetLinger(0)
 	}
 	return s.reactor.event.Close(s.gc)
+}
+
+// connOf is the Conn of a gnet connection, nil if it has none.
+func connOf(gc gnet.Conn) *Conn {
+	switch v := gc.Context().(type) {
+	case *Conn:
+		return v
+	case *TLSStream:
+		return v.conn
+	}
+	return nil
 }
 
 // Detach duplicates the descriptor and lets gnet drop its own: no FIN is sent
@@ -112,15 +123,20 @@ func (s *socket) Send(p []byte) (n int) {
 type enrollment struct {
 	count  *atomic.Int64
 	opened func(Transport) *Conn
-	called bool // read after gnet's answer
+	secure *TLSStream // that comes back to its loop
+	called bool       // read after gnet's answer
 }
 
 func (r *reactor) Enroll(stream net.Conn, old Transport, opened func(Transport) *Conn) error {
 	count := &r.engine.dialed
-	if s, ok := old.(*socket); ok {
-		count = s.count
+	en := &enrollment{opened: opened}
+	switch o := old.(type) {
+	case *socket:
+		count = o.count
+	case *TLSStream:
+		count, stream, en.secure = o.under.(*socket).count, o.wire.raw, o
 	}
-	en := &enrollment{count: count, opened: opened}
+	en.count = count
 	answer, err := r.event.Enroll(gnet.NewContext(context.Background(), en), stream)
 	if err != nil {
 		_ = stream.Close()
@@ -163,10 +179,21 @@ func (en *enrollment) open(r *reactor, gc gnet.Conn) gnet.Action {
 	gc.SetContext(nil)
 	r.loop.enter()
 	defer r.loop.leave()
-	c := en.opened(&socket{gc: gc, reactor: r, count: en.count})
-	if c == nil {
+	s := &socket{gc: gc, reactor: r, count: en.count}
+	if en.secure == nil {
+		c := en.opened(s)
+		if c == nil {
+			return gnet.Close
+		}
+		gc.SetContext(c)
+		return gnet.None
+	}
+	en.secure.reattach(s)
+	gc.SetContext(en.secure)
+	if en.opened(en.secure) == nil {
+		gc.SetContext(nil)
 		return gnet.Close
 	}
-	gc.SetContext(c)
+	en.secure.pump() // what it had decrypted, or received, and nobody has read
 	return gnet.None
 }

@@ -106,6 +106,9 @@ type Loop struct {
 	conns        int
 	detached     map[*Bulk]struct{} // connections whose stream is off the loop
 	bufs         bufferPool
+	handshakes   int    // TLS, under way
+	handshakeAt  int64  // clock: the next one's turn
+	plain        []byte // scratch for what TLS decrypts
 	closed       bool
 	stats        Stats
 
@@ -129,6 +132,7 @@ type Stats struct {
 	Slices, Tasks, Panics, Goexits, Posts, TimersFired uint64
 	Opened, Refused, ClosedInbound, ClosedWrite        uint64
 	BytesIn, BytesOut                                  uint64
+	Handshakes, HandshakesResumed, HandshakesFailed    uint64 // of TLS
 	TasksAlive, CoroutinesIdle, Conns, Timers, Queued  int
 }
 

@@ -24,7 +24,7 @@ type reading struct {
 	// assisting: it is, or was a short time ago: who allocates works for it, on the
 	// same thread and between its own steps.
 	assisting bool
-	state   func(tid int) byte
+	state     func(tid int) byte
 }
 
 // evidence adds up where the time went since a slice began. All in ns.
