@@ -23,6 +23,7 @@
 //	exchange.go  one request on its way through its task
 //	hub.go       what the connections of one loop share
 //	stats.go     what is counted of each route
+//	listener.go  where it listens: plain, TLS, or only to redirect
 //	server.go    Listen, Swap, Drain, Stats
 //	nethttp.go   an App as an http.Handler
 //

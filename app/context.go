@@ -158,8 +158,13 @@ func (c *Context) Headers() iter.Seq2[string, string] {
 // Host is the host the request is for, with the port if the client named one.
 func (c *Context) Host() string { return view(c.req.Host) }
 
-// Scheme is "http".
-func (c *Context) Scheme() string { return "http" }
+// Scheme is "https" where the connection speaks TLS, and otherwise "http".
+func (c *Context) Scheme() string {
+	if c.cycle.conn.Secure() {
+		return "https"
+	}
+	return "http"
+}
 
 // RemoteAddr is the address of the connection's other end. It may be kept.
 func (c *Context) RemoteAddr() string { return c.cycle.conn.Remote() }

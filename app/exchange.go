@@ -29,6 +29,10 @@ func (c *Context) dispatch() error {
 	if string(req.Method) == "CONNECT" {
 		return refusedConnect
 	}
+	if c.cycle.redirect != nil {
+		c.path, c.handler = req.Path, answerRedirect
+		return nil
+	}
 	options := string(req.Method) == "OPTIONS"
 	if options && len(req.Path) == 1 && req.Path[0] == '*' {
 		c.path, c.handler = req.Path, a.options204

@@ -198,6 +198,7 @@ func TestFailuresAreLogged(t *testing.T) {
 		}
 	}
 	out.Reset()
+	r.advance(2 * time.Second)
 	for range 10 * refusalLinesMax {
 		r.dial().send("\x16")
 	}

@@ -38,9 +38,10 @@ type cycle struct {
 	reading   bool
 	swallows  bool
 	stalled   bool
-	forgotten bool   // its handler has taken the connection
-	awaited   bool   // by a drain
-	again     func() // advance, for Post; made when first needed
+	forgotten bool                     // its handler has taken the connection
+	awaited   bool                     // by a drain
+	redirect  func(host string) string // of its Listener
+	again     func()                   // advance, for Post; made when first needed
 }
 
 // Data takes what arrived.

@@ -20,8 +20,9 @@ const stopGrace = 5 * time.Second
 
 // ServerConfig is where an App listens, and on what; see loop.Config for the fields.
 type ServerConfig struct {
-	Addr        string
-	Loops       int // at least 1
+	Addr        string     // where there is one Listener and nothing to say about it
+	Listeners   []Listener // in place of Addr
+	Loops       int        // at least 1
 	ConnMax     int
 	Shared      bool
 	LockThreads bool
@@ -46,9 +47,8 @@ func Listen(a *App, config ServerConfig) (*Server, error) {
 	s := &Server{hubs: make([]*hub, max(config.Loops, 0)), last: make([]Counters, max(config.Loops, 0))}
 	s.app.Store(a)
 	engine, err := loop.Start(loop.Config{
-		Addr: config.Addr, Loops: config.Loops, ConnMax: config.ConnMax, Shared: config.Shared,
+		Listeners: s.listeners(config), Loops: config.Loops, ConnMax: config.ConnMax, Shared: config.Shared,
 		LockThreads: config.LockThreads, Limits: config.Limits, Log: a.options.Log, Observe: config.Observe,
-		Open: func(c *loop.Conn) loop.Handler { return s.hub(c.Loop()).open(c) },
 	})
 	if err != nil {
 		return nil, fmt.Errorf("app: %w", err)
@@ -105,8 +105,11 @@ func (s *Server) Swap(ctx context.Context, a *App) error {
 	return nil
 }
 
-// Addr is the address that is listened on.
+// Addr is the address that is listened on, the first where there are several.
 func (s *Server) Addr() net.Addr { return s.engine.Addr() }
+
+// Addrs are the addresses that are listened on, in the order of the Listeners.
+func (s *Server) Addrs() []net.Addr { return s.engine.Addrs() }
 
 // Engine is what the server runs on.
 func (s *Server) Engine() *loop.Engine { return s.engine }

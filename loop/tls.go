@@ -32,7 +32,7 @@ type TLS struct {
 	NotTLS []byte
 	// Failed, if not nil, is told on the loop of each handshake that came to
 	// nothing: it must not wait.
-	Failed func(remote string, err error)
+	Failed func(l *Loop, remote string, err error)
 }
 
 // Errors of handshakes.
@@ -175,7 +175,7 @@ func (s *TLSStream) fail(err error) {
 	s.state = tlsOver
 	s.loop.stats.HandshakesFailed++
 	if s.terms.Failed != nil {
-		s.terms.Failed(s.conn.Remote(), err)
+		s.terms.Failed(s.loop, s.conn.Remote(), err)
 	}
 	var other tls.RecordHeaderError
 	if errors.As(err, &other) && other.Conn != nil && len(s.terms.NotTLS) > 0 {
@@ -263,7 +263,7 @@ func (h *handshake) Closed(_ *Conn, err error) {
 			err = io.EOF
 		}
 		if s.terms.Failed != nil {
-			s.terms.Failed(s.conn.Remote(), err)
+			s.terms.Failed(s.loop, s.conn.Remote(), err)
 		}
 	}
 	if s.task != nil {

@@ -82,7 +82,7 @@ type failures struct {
 	all []error
 }
 
-func (f *failures) add(_ string, err error) {
+func (f *failures) add(_ *loop.Loop, _ string, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.all = append(f.all, err)

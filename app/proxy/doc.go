@@ -12,7 +12,8 @@
 // (RFC 9110 section 7.6.1), and so do trailers, which are optional to forward (section 6.5.1). The path goes on in its
 // normal form (RFC 3986 section 6.2.2): what the router saw is what the upstream gets. Bodies are streamed both ways with
 // back-pressure; a request body that fits in BodyMemoryMax is gathered first, so that a slow client holds no upstream.
-// Expect: 100-continue is answered here. An answer that breaks off breaks the client's connection off.
+// Expect: 100-continue is answered here. A server that answers while
+// its request is still on its way is sent no more of it. An answer that breaks off breaks the client's connection off.
 //
 // # The parts, in reading order
 //

@@ -64,8 +64,10 @@ var tafeServe = Peer{
 		if s.Role == RoleWork {
 			return tafeWork(s, "inline"), nil, nil
 		}
-		argv := append([]string{s.Bin("tafe"), "serve", "--listen", s.Listen.String(), "--admin", s.Admin.String(), "--loops", "1"},
-			s.Extra...)
+		argv := append([]string{s.Bin("tafe"), "serve", "--admin", s.Admin.String(), "--loops", "1"}, s.Extra...)
+		if s.Role != RoleTLS {
+			argv = append(argv, "--listen", s.Listen.String())
+		}
 		if text := tafeConfig(s); text != "" {
 			file := filepath.Join(s.Dir, "tafe.toml")
 			if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
@@ -79,8 +81,12 @@ var tafeServe = Peer{
 
 // tafeConfig is the file for the roles that the embedded demo does not play.
 func tafeConfig(s Setting) string {
-	if s.Role == RoleProxy {
+	switch s.Role {
+	case RoleProxy:
 		return fmt.Sprintf("[[upstream]]\nname = \"u\"\nservers = [{ addr = %q }]\n[[route]]\npath = \"/{path...}\"\nproxy = { upstream = \"u\" }\n", s.Backend)
+	case RoleTLS:
+		return fmt.Sprintf("[[listener]]\nlisten = %q\n[listener.tls]\ncerts = [{ cert = %q, key = %q }]\n"+
+			"[[route]]\npath = \"/plaintext\"\nrespond = { body = \"Hello, World!\" }\n", s.Listen, s.Cert, s.Key)
 	}
 	return ""
 }

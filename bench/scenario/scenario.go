@@ -109,7 +109,7 @@ var All = number([]Scenario{
 	},
 	{
 		Number: 10, Name: "tls", Title: "TLS 1.3",
-		Question: "What does a handshake cost, full and resumed, and what does a request over TLS?", Peers: []string{"nethttp", "nginx", "haproxy"},
+		Question: "What does a handshake cost, full and resumed, and what does a request over TLS?", Peers: []string{"tafe", "nethttp", "nginx", "haproxy"},
 		Cases: []run.Case{
 			overTLS("full handshake and one request", load.TLSFull), overTLS("resumed handshake and one request", load.TLSResumed),
 			overTLS("keep-alive requests", load.TLSKept),
@@ -125,7 +125,7 @@ var All = number([]Scenario{
 			{Name: "10,000 parked requests", Hold: &run.Hold{Conns: 10_000, Request: get("sleep", "/sleep?ms=30000", -1)},
 				Without: []string{"gnet", "hertz", "nbio", "nginx", "haproxy"}},
 			{Name: "2,000 idle TLS connections", Role: run.RoleTLS, Hold: &run.Hold{Conns: 2_000, TLS: true, Request: get("plaintext", "/plaintext", plaintextBytes)},
-				Without: []string{"tafe", "gnet", "fasthttp", "hertz", "nbio", "gevent"}},
+				Without: []string{"gnet", "fasthttp", "hertz", "nbio", "gevent"}},
 		},
 	},
 	{

@@ -28,6 +28,7 @@ func check(_ context.Context, args []string, stdout, stderr io.Writer) error {
 		var resources *config.Resources
 		if _, resources, err = c.App(c.Options(), nil); err == nil {
 			resources.Close()
+			_, _, err = c.AppListeners()
 		}
 	}
 	var problems config.Problems

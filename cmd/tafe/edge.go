@@ -15,6 +15,7 @@ import (
 	"tafe/app/admin"
 	"tafe/app/middleware"
 	"tafe/cmd/tafe/internal/backend"
+	"tafe/cmd/tafe/internal/certs"
 	"tafe/cmd/tafe/internal/config"
 	"tafe/loop"
 	"tafe/loop/watchdog"
@@ -38,6 +39,8 @@ type edge struct {
 	server    *app.Server
 	resources *config.Resources   // of the settings; nil in the demo
 	retired   []*config.Resources // of earlier ones, until the end
+	certs     []*certs.Store
+	renewing  func() // ends the looking for renewed certificates
 }
 
 // start starts everything or nothing, as the flags, settings and log of e say. Stdout takes the logs that are told to go there.
@@ -68,13 +71,19 @@ func (e *edge) start(stdout io.Writer) (err error) {
 		return err
 	}
 	meter := &admin.Meter{}
+	listeners, stores, err := c.AppListeners()
+	if err != nil {
+		return err
+	}
+	e.certs = stores
 	e.server, err = app.Listen(a, app.ServerConfig{
-		Addr: string(c.Server.Listen), Loops: c.Server.Loops, ConnMax: c.Limits.ConnMax, Shared: c.Server.Shared,
+		Listeners: listeners, Loops: c.Server.Loops, ConnMax: c.Limits.ConnMax, Shared: c.Server.Shared,
 		LockThreads: c.Server.LockThreads, Limits: c.LoopLimits(), Observe: meter.Observe(observe),
 	})
 	if err != nil {
-		return listenError(string(c.Server.Listen), err)
+		return listenError(addresses(listeners), err)
 	}
+	e.renewing = e.renew()
 	if e.watchdog != nil {
 		e.watchdog.Start()
 	}
@@ -195,6 +204,9 @@ func (e *edge) close() error {
 	var errs []error
 	if e.server != nil {
 		errs = append(errs, e.stopServer())
+	}
+	if e.renewing != nil {
+		e.renewing()
 	}
 	if e.watchdog != nil {
 		e.watchdog.Stop()

@@ -107,6 +107,9 @@ func (f *serveFlags) settings() (*config.Config, error) {
 	for _, name := range f.given {
 		switch name {
 		case "listen":
+			if len(c.Listeners) > 0 {
+				return nil, usagef("--listen: %s has [[listener]] sections: change them there", f.file)
+			}
 			c.Server.Listen = config.Address(f.listen)
 		case "admin":
 			c.Admin.Listen = config.Address(f.admin)

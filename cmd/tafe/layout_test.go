@@ -57,7 +57,9 @@ var folders = []folder{
 		not: []string{"flag"}, why: "shows what the watchdog knows"},
 	{path: "cmd/tafe", may: []string{"app/...", "loop/...", "httpparse"}, external: []string{"golang.org/x/sys", "github.com/bradfitz/gomemcache"},
 		why: "the top: wires everything, alone reads flags, files and environment"},
-	{path: "cmd/tafe/internal/config", may: []string{"app/...", "loop/...", "httpparse"},
+	{path: "cmd/tafe/internal/certs/certstest", external: []string{"github.com/stretchr/testify"}, may: []string{"cmd/tafe/internal/certs"},
+		why: "for tests alone"},
+	{path: "cmd/tafe/internal/config", may: []string{"app/...", "loop/...", "httpparse", "cmd/tafe/internal/certs"},
 		external: []string{"github.com/pelletier/go-toml/v2"}, why: "the only place that reads TOML"},
 	{path: "cmd/tafe/internal/backend", why: "stand-ins for foreign systems: nothing of ours, as a foreign system would have it"},
 }

@@ -17,6 +17,7 @@ const swapTimeout = time.Second
 
 // hangup acts on SIGHUP.
 func (e *edge) hangup() {
+	e.renewCertificates()
 	if len(e.files) == 0 && e.flags.file == "" {
 		e.log.Info("SIGHUP: no file to open anew, and no configuration file to read")
 		return

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -48,7 +49,7 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err := e.start(stdout); err != nil {
 		return err
 	}
-	fmt.Fprintf(stdout, "serving http://%s/, admin http://%s/\n", e.server.Addr(), e.admin.Addr())
+	fmt.Fprintf(stdout, "serving %s, admin http://%s/\n", strings.Join(e.urls(), ", "), e.admin.Addr())
 	err = e.untilSignal(ctx, signals)
 	return errors.Join(err, e.close())
 }

@@ -4,6 +4,7 @@
 // # The parts, in reading order
 //
 //	config.go     Config: the sections; their comments and tags are the reference, docs/config.md
+//	listener.go   Listener: addresses and TLS
 //	route.go      Route: the actions and what surrounds them
 //	value.go      the kinds of values that TOML does not have
 //	load.go       Load: from a file to a Config or to Problems
@@ -27,6 +28,9 @@ package config
 type Config struct {
 	// Where the server listens, and on what it runs.
 	Server Server `toml:"server"`
+	// Where the server listens, if there is more to say than server.listen can. Repeat the section for each address. With any
+	// of them, they are all there is.
+	Listeners []Listener `toml:"listener" reload:"restart"`
 	// What one message, one connection and one loop may take. What is beyond is refused, never queued without end.
 	Limits Limits `toml:"limits"`
 	// How long the server waits, and for what.

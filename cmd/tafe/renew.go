@@ -1,0 +1,91 @@
+// renew.go owns certificates that change while the server runs: when their files are looked at, and what is said about it.
+
+package main
+
+import (
+	"strings"
+	"time"
+
+	"tafe/app"
+)
+
+const (
+	renewEvery   = time.Minute
+	expirySoon   = 7 * 24 * time.Hour
+	expiryRemind = 24 * time.Hour
+)
+
+// renew looks at the certificates' files from time to time, until the returned function is called.
+func (e *edge) renew() (end func()) {
+	if len(e.certs) == 0 {
+		return func() {}
+	}
+	stop, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		tick := time.NewTicker(renewEvery)
+		defer tick.Stop()
+		reminded := time.Time{}
+		for {
+			e.remind(&reminded)
+			select {
+			case <-stop:
+				return
+			case <-tick.C:
+				e.renewCertificates()
+			}
+		}
+	}()
+	return func() { close(stop); <-done }
+}
+
+// renewCertificates reads again what has changed.
+func (e *edge) renewCertificates() {
+	for _, s := range e.certs {
+		switch changed, err := s.Reload(); {
+		case err != nil:
+			e.log.Error("certificates stay as they were", "reason", err.Error())
+		case changed:
+			e.log.Info("certificates renewed", "expires", s.Expires().Format(time.RFC3339))
+		}
+	}
+}
+
+// remind warns once a day of certificates that are about to expire.
+func (e *edge) remind(last *time.Time) {
+	now := time.Now()
+	if now.Sub(*last) < expiryRemind {
+		return
+	}
+	for _, s := range e.certs {
+		if at := s.Expires(); at.Sub(now) < expirySoon {
+			e.log.Warn("a certificate expires soon", "expires", at.Format(time.RFC3339))
+			*last = now
+		}
+	}
+}
+
+// urls are what the server is reached by.
+func (e *edge) urls() (all []string) {
+	secure := map[int]bool{}
+	for i := range e.settings.Listeners {
+		secure[i] = e.settings.Listeners[i].TLS != nil
+	}
+	for i, a := range e.server.Addrs() {
+		scheme := "http://"
+		if secure[i] {
+			scheme = "https://"
+		}
+		all = append(all, scheme+a.String()+"/")
+	}
+	return all
+}
+
+// addresses lists where it was to listen.
+func addresses(listeners []app.Listener) string {
+	var all []string
+	for _, l := range listeners {
+		all = append(all, l.Addr)
+	}
+	return strings.Join(all, ", ")
+}
