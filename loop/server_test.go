@@ -4,13 +4,17 @@ package loop_test
 // temporary folders, killed by their process ids.
 
 import (
+	"context"
 	"fmt"
+	"log/slog"
 	"net"
 	"os"
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"runtime"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -20,6 +24,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"tafe/loop"
+	"tafe/loop/watchdog"
 )
 
 const patience = 60 * time.Second // for a machine with much else to do
@@ -224,7 +229,7 @@ func (c *crowd) stop() {
 // Nothing is left afterwards.
 func survives(t *testing.T, s *server, client func(d *loop.Dialer) (do func(t *loop.Task, who, round int) error, done func())) {
 	t.Helper()
-	e := startEngine(t, 2, nothing)
+	e, requireNoOverrun := watchedEngine(t, 2)
 	do, done := client(bound(e))
 	c := newCrowd(e, 500, do)
 	defer c.stop()
@@ -238,6 +243,7 @@ func survives(t *testing.T, s *server, client func(d *loop.Dialer) (do func(t *l
 	c.each(t, "and recover by themselves", 5, succeeded)
 	c.stop()
 	done()
+	requireNoOverrun()
 	require.Eventually(t, func() bool { return e.Dialed() == 0 }, patience, time.Millisecond, "connections are left")
 	for _, l := range e.Loops() {
 		stats := make(chan loop.Stats, 1)
@@ -248,4 +254,56 @@ func survives(t *testing.T, s *server, client func(d *loop.Dialer) (do func(t *l
 		require.Zero(t, s.Timers)
 		require.Zero(t, s.Panics)
 	}
+}
+
+// watchedEngine is an engine with a watchdog. The returned function fails the test if a task was blamed for holding a loop:
+// whoever waits in one of these clients has to give it back.
+func watchedEngine(t *testing.T, loops int) (*loop.Engine, func()) {
+	if procs := runtime.GOMAXPROCS(0); procs < loops+2 { // one for the watchdog, one for what the clients do beside
+		runtime.GOMAXPROCS(loops + 2)
+		t.Cleanup(func() { runtime.GOMAXPROCS(procs) })
+	}
+	var log lockedLog
+	dog := watchdog.New(watchdog.Config{Log: slog.New(slog.NewTextHandler(&log, nil))})
+	e, err := loop.Start(loop.Config{
+		Addr: "127.0.0.1:0", Loops: loops, Open: nothing, Observe: dog.Observe, Limits: loop.Limits{SliceBudget: sliceBudget},
+	})
+	require.NoError(t, err)
+	dog.Start()
+	t.Cleanup(func() {
+		dog.Stop()
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		require.NoError(t, e.Stop(ctx))
+	})
+	return e, func() {
+		t.Helper()
+		dog.Stop()
+		for _, o := range dog.Recent() {
+			if o.Blamed {
+				t.Errorf("%s\n%v", o.Line(), o.Stack)
+			}
+		}
+		require.Empty(t, log.String(), "an overrun was reported")
+	}
+}
+
+// sliceBudget is ample: a TLS handshake or a page of rows is computed within it, also under the race detector.
+const sliceBudget = 50 * time.Millisecond
+
+type lockedLog struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *lockedLog) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *lockedLog) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
 }

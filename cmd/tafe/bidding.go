@@ -119,47 +119,31 @@ func (b *bidding) segment(c *app.Context, user string) (string, error) {
 	return "", &app.HTTPError{Status: http.StatusServiceUnavailable, Message: "the profile store does not answer", Err: err}
 }
 
-// fanout is one request's bidders at work. It lives on the heap, because a bidder may outlive the request that asked it.
-type fanout struct {
-	b       *bidding
-	user    string
-	replies []bidderReply
-	left    int
-	done    loop.Waker
-}
-
-// askAll asks every bidder in a task of its own and waits for all of them, or for the end of t. Bidders end by their
-// deadline, so that the wait does.
+// askAll asks every bidder in a task of its own, and waits until all have answered or their time is up. The error is that of
+// t: its client has left.
 func (b *bidding) askAll(t *loop.Task, user string) ([]bidderReply, error) {
-	f := &fanout{b: b, user: user, replies: make([]bidderReply, len(b.bidders)), left: len(b.bidders), done: t.Prepare()}
-	for i := range b.bidders {
-		f.replies[i] = bidderReply{Name: b.bidders[i].name, Status: "error"}
-		if _, err := t.Loop().Start(&asking{fanout: f, index: i}); err != nil {
-			b.log.Warn("a bidder was not asked", "bidder", b.bidders[i].name, "error", err)
-			f.left--
+	replies := make([]bidderReply, len(b.bidders))
+	g := t.Group()
+	g.SetDeadline(bidDeadline)
+	for i := range replies {
+		reply := &replies[i]
+		reply.Name, reply.Status = b.bidders[i].name, "error"
+		err := g.Go(func(t *loop.Task) error {
+			b.askOne(t, b.bidders[i].address, user, reply)
+			return nil
+		})
+		if err != nil {
+			b.log.Warn("a bidder was not asked", "bidder", reply.Name, "error", err)
 		}
 	}
-	if f.left == 0 {
-		return f.replies, nil
-	}
-	if err := t.Park(); err != nil {
-		return nil, err
-	}
-	return f.replies, nil
+	_, err := g.Settle()
+	return replies, err
 }
 
-// asking is the task of one bidder: a loop.Runner.
-type asking struct {
-	*fanout
-	index int
-}
-
-// Run asks, and notes the answer.
-func (a *asking) Run(t *loop.Task) {
-	t.SetDeadline(bidDeadline)
+// askOne notes a bidder's answer.
+func (b *bidding) askOne(t *loop.Task, address, user string, reply *bidderReply) {
 	started := t.Loop().Clock()
-	bid, err := a.b.ask(t, a.b.bidders[a.index].address, a.user)
-	reply := &a.replies[a.index]
+	bid, err := b.ask(t, address, user)
 	reply.MS = math.Round(float64(t.Loop().Clock()-started)/1e5) / 10
 	switch {
 	case err == nil:
@@ -167,17 +151,7 @@ func (a *asking) Run(t *loop.Task) {
 	case errors.Is(err, context.DeadlineExceeded):
 		reply.Status = "late"
 	default:
-		a.b.log.Warn("a bidder failed", "bidder", reply.Name, "error", err)
-	}
-}
-
-// Done counts, on the loop; the last one to be done wakes the request.
-func (a *asking) Done(_ *loop.Task, err error) {
-	if err != nil {
-		a.b.log.Error("asking a bidder", "bidder", a.replies[a.index].Name, "error", err)
-	}
-	if a.left--; a.left == 0 {
-		a.done.Wake()
+		b.log.Warn("a bidder failed", "bidder", reply.Name, "error", err)
 	}
 }
 
