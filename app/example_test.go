@@ -174,3 +174,28 @@ func ExampleContext_Hijack() {
 	fmt.Println(response.StatusCode, line)
 	// Output: 101 HELLO
 }
+
+// A handler that computes offers the loop to others when its slice is spent. As long as it is not, that costs next to nothing.
+func ExampleContext_YieldIfDue() {
+	a := app.New(app.Options{})
+	a.Get("/primes", func(c *app.Context) error {
+		found := 0
+		for n := 2; n < 10_000; n++ {
+			prime := true
+			for d := 2; d*d <= n && prime; d++ {
+				prime = n%d != 0
+			}
+			if prime {
+				found++
+			}
+			if err := c.YieldIfDue(); err != nil {
+				return err // the client has left, or the time is up
+			}
+		}
+		return c.String(200, fmt.Sprint(found))
+	})
+	w := httptest.NewRecorder()
+	a.ServeHTTP(w, httptest.NewRequest("GET", "/primes", nil))
+	fmt.Println(w.Body)
+	// Output: 1229
+}

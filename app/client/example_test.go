@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"tafe/app/client"
@@ -74,3 +75,34 @@ type task struct {
 
 func (t task) Run(task *loop.Task)    { t.run(task) }
 func (t task) Done(*loop.Task, error) { close(t.done) }
+
+// When the answer is later than most are, the same request is sent once more, and the first answer wins. Second requests
+// stay within a budget, so that a slow backend does not get twice its load.
+func ExampleHedge() {
+	var asked atomic.Int64
+	backend := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if asked.Add(1) == 11 { // one straggler
+			select {
+			case <-r.Context().Done(): // nobody waits for it any more
+			case <-time.After(10 * time.Second):
+			}
+			return
+		}
+		_, _ = io.WriteString(w, "ok")
+	}))
+	defer backend.Close()
+	c := client.New(client.Options{Hedge: client.Hedge{SamplesMin: 10, BudgetPercent: 50}})
+	defer c.Close()
+	for range 11 {
+		var response client.Response
+		if err := c.Do(nil, nil, &client.Request{URL: backend.URL, Hedge: true}, &response); err != nil {
+			fmt.Println(err)
+			return
+		}
+		if response.Hedged {
+			fmt.Println("the second request was answered first")
+		}
+		response.Close()
+	}
+	// Output: the second request was answered first
+}

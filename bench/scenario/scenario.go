@@ -92,8 +92,8 @@ var All = number([]Scenario{
 	},
 	{
 		Number: 8, Name: "fan", Title: "Fan-out: bidders in parallel under a deadline of 50 ms",
-		Question: "What does it cost to ask many at once, and how late is the answer when one is too slow?",
-		Peers:    []string{"tafe", "nethttp", "fasthttp"}, OfCapacity: []float64{0.6},
+		Question: "What does it cost to ask many at once, and how late is the answer when one is too slow? The floor is 5 ms, the bidders' delay; 50 ms, the deadline, where one is too slow.",
+		Peers:    []string{"tafe", "nethttp", "fasthttp"}, OfCapacity: []float64{0.7},
 		Cases: []run.Case{
 			fan("3 bidders", 64, "/fan?n=3"), fan("10 bidders", 64, "/fan?n=10"), fan("30 bidders", 64, "/fan?n=30"),
 			fan("10 bidders, one too slow", 256, "/fan?n=10&slow=1"),
