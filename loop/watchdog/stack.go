@@ -82,6 +82,8 @@ func ownerOf(f Frame) owner { return modulePaths().ownerOf(f) }
 func (m modules) ownerOf(f Frame) owner {
 	pkg := packageOf(f.Func)
 	switch {
+	case strings.Contains(f.Func, "._Cfunc_"):
+		return ownerLibrary // what cgo made: nobody's source
 	case framework[pkg], strings.HasPrefix(pkg, "github.com/panjf2000/gnet/"):
 		return ownerFramework
 	case pkg == "main", within(pkg, m.main):

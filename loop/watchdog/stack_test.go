@@ -73,6 +73,7 @@ func TestOwners(t *testing.T) {
 		{server, "tafe/app.(*exchange).Run", ownerFramework, "below every handler"},
 		{server, "tafe/app/proxy.(*Proxy).serve", ownerHandler, "a handler of the server's own"},
 		{server, "main.main", ownerHandler, "the program"},
+		{server, "main._Cfunc_usleep", ownerLibrary, "a stub that cgo made"},
 		{server, "golang.org/x/sys/unix.ppoll", ownerLibrary, "as good as the standard library"},
 		{server, "github.com/panjf2000/gnet/v2.(*conn).Write", ownerFramework, "below the loop"},
 		{server, "example.org/x/y.(*T).M", ownerModule, "a dependency"},
@@ -96,6 +97,7 @@ func TestCulpritIsTheProgramsOwnCode(t *testing.T) {
 		why    string
 	}{
 		{[]string{"syscall.Syscall6", "golang.org/x/sys/unix.ppoll", "golang.org/x/sys/unix.Poll", "main.holdSyscall", "main.hog"}, "main.holdSyscall", "below it the door to the kernel"},
+		{[]string{"runtime.cgocall", "main._Cfunc_usleep", "main.nap"}, "main.nap", "below it what cgo made"},
 		{[]string{"runtime.chanrecv", "example.org/pool.(*Pool).Get", "main.load"}, "main.load", "below it a module it uses"},
 		{[]string{"runtime.mallocgc", "encoding/json.Marshal", "example.org/pool.encode", "tafe/app.(*exchange).Run"}, "example.org/pool.encode", "a module is the handler"},
 		{[]string{"runtime.memmove", "bytes.Clone", "tafe/app.(*exchange).Run"}, "bytes.Clone", "no code but the library's"},
