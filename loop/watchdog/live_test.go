@@ -159,6 +159,33 @@ func TestTraceOpensInPerfetto(t *testing.T) {
 	requireTrace(t, content, 2)
 }
 
+// A recorder that reaches back less far than the overruns that are remembered
+// leaves no arrow without a slice at its end, and keeps its track in order.
+func TestTraceBeyondTheRecorder(t *testing.T) {
+	s := newStage(t, 1, Config{RecorderRuns: 1}, map[string]func(*loop.Task){ // 1024 at least
+		"hog":  func(*loop.Task) { time.Sleep(40 * time.Millisecond) },
+		"fast": func(*loop.Task) {},
+		"many": func(t *loop.Task) {
+			for range 2000 {
+				_ = t.Yield()
+			}
+		},
+	})
+	hog := func() {
+		var wg sync.WaitGroup
+		wg.Go(func() { s.openLoop("hog", []time.Duration{0}) })
+		wg.Go(func() { s.openLoop("fast", []time.Duration{20e6, 20e6, 20e6}) })
+		wg.Wait()
+	}
+	hog()
+	s.call("many", "m") // what the recorder knew of it is gone
+	hog()
+	s.settled()
+	var out bytes.Buffer
+	require.NoError(t, s.dog.WriteTrace(&out, time.Minute))
+	requireTrace(t, out.Bytes(), 1)
+}
+
 // requireTrace checks what the importers of the format insist on.
 func requireTrace(t *testing.T, content []byte, loops int) {
 	t.Helper()
@@ -212,7 +239,7 @@ func requireTrace(t *testing.T, content []byte, loops int) {
 	}
 	for _, all := range spans {
 		for i := 1; i < len(all); i++ {
-			require.GreaterOrEqual(t, all[i].from, all[i-1].from, "in order")
+			require.GreaterOrEqual(t, all[i].from, all[i-1].to-0.002, "in order, and no two slices of a loop at once")
 		}
 	}
 }
