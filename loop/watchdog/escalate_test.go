@@ -3,6 +3,7 @@ package watchdog
 import (
 	"log/slog"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -16,22 +17,23 @@ import (
 func TestMovedRouteLeavesTheLoopAlone(t *testing.T) {
 	pool := loop.NewPool(2, 8)
 	defer pool.Close()
-	var dog *Watchdog
-	offloaded := 0 // of the loop's goroutine
+	var watching atomic.Pointer[Watchdog]
+	var offloaded atomic.Int64
 	block := func() (struct{}, error) { time.Sleep(30 * time.Millisecond); return struct{}{}, nil }
 	s := openStage(t, 1, Config{Escalation: Escalation{
 		Offload: func(string, bool) {}, OffloadShare: 1, OffloadWindow: 2 * time.Second, OffloadBack: time.Hour,
 	}}, map[string]func(*loop.Task){
 		"hog": func(task *loop.Task) {
-			if dog.Moved("hog") {
-				offloaded++
+			if watching.Load().Moved("hog") {
+				offloaded.Add(1)
 				_, _ = loop.Offload(task, pool, block)
 				return
 			}
 			_, _ = block()
 		},
 	}, true)
-	dog = s.dog
+	dog := s.dog
+	watching.Store(dog)
 	require.False(t, dog.Moved("hog"))
 	for n := 0; !dog.Moved("hog"); n++ {
 		require.Less(t, n, 1000, "a watchdog that is never woken in time")
@@ -44,7 +46,7 @@ func TestMovedRouteLeavesTheLoopAlone(t *testing.T) {
 	}
 	require.Contains(t, s.log.String(), "a route is moved off the loops")
 	s.settled()
-	require.Equal(t, 5, offloaded)
+	require.EqualValues(t, 5, offloaded.Load())
 	require.LessOrEqual(t, len(dog.Recent()), held+1, "the loop is free: at most the one that was not closed yet")
 	dog.escalate(time.Now().Add(2 * time.Hour))
 	require.False(t, dog.Moved("hog"), "on trial")
