@@ -30,8 +30,9 @@ type edge struct {
 	settings  *config.Config // those that hold now
 	log       *slog.Logger
 	level     *slog.LevelVar // of log
-	backends  *backend.Set   // what --store and --bidders do not name
-	bidding   *bidding       // nil, like the backends, where a file takes the place of the demo
+	stderr    io.Writer
+	backends  *backend.Set // what --store and --bidders do not name
+	bidding   *bidding     // nil, like the backends, where a file takes the place of the demo
 	files     []*logFile
 	accessLog *middleware.AccessLog
 	admin     *admin.Listener
@@ -129,10 +130,13 @@ func (e *edge) newWatchdog(stdout io.Writer) (observe func(*loop.Loop) loop.Obse
 	if err != nil {
 		return nil, err
 	}
-	e.watchdog = watchdog.New(watchdog.Config{
-		Log: e.log, Sink: sink, SinkMax: c.FileLinesPerSecondMax, ReportsMax: c.ReportsPerMinuteMax,
-		QuietMin: time.Duration(c.QuietMin), QuietMax: time.Duration(c.QuietMax), RecentMax: c.RecentMax, RecorderRuns: c.RecorderSlices,
-	})
+	watch := c.Watch()
+	watch.Log, watch.Sink = e.log, sink
+	watch.Escalation.Abort = e.abort
+	if err := checkSnapshotDir(watch.SnapshotDir); err != nil {
+		return nil, err
+	}
+	e.watchdog = watchdog.New(watch)
 	return e.watchdog.Observe, nil
 }
 

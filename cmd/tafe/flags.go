@@ -23,6 +23,7 @@ type serveFlags struct {
 	drainTimeout  time.Duration
 	watchdog      string        // on or off
 	budget        time.Duration // of a slice
+	overrunLog    string        // a file, "-" or "off"
 	store         string        // empty: the embedded one
 	bidders       []string      // empty: the embedded ones
 	given         []string      // names of the flags that were
@@ -39,6 +40,7 @@ func parseServeFlags(args []string, stdout io.Writer) (*serveFlags, error) {
 	fs.IntVar(&f.loops, "loops", runtime.GOMAXPROCS(0), "`number` of event loops")
 	fs.StringVar(&f.watchdog, "watchdog", "on", "`on` or off: name the code that holds a loop")
 	fs.DurationVar(&f.budget, "budget", time.Duration(d.Watchdog.Budget), "how long a handler may hold its loop before the watchdog reports it")
+	fs.StringVar(&f.overrunLog, "overrun-log", string(d.Watchdog.File), "`file` for a JSON line per overrun, for tafe overruns, - for stdout, or off; SIGHUP opens it anew")
 	fs.StringVar(&f.logFormat, "log-format", d.Log.Format, "`format` of the log on stderr: text or json")
 	fs.StringVar(&f.accessLog, "access-log", string(d.AccessLog.File), "`file` for a JSON line per answer, - for stdout, or off; SIGHUP opens it anew")
 	fs.DurationVar(&f.drainTimeout, "drain-timeout", time.Duration(d.Timeouts.Drain), "how long requests in flight may go on after SIGTERM")
@@ -85,6 +87,8 @@ func (f *serveFlags) check() error {
 		return usagef("--loops %d is not between 1 and %d", f.loops, loopsMax)
 	case f.drainTimeout < 0:
 		return usagef("--drain-timeout %v is negative", f.drainTimeout)
+	case f.overrunLog == "":
+		return usagef("--overrun-log is empty: name a file, - or off")
 	case f.accessLog == "":
 		return usagef("--access-log is empty: name a file, - or off")
 	case f.logFormat != "text" && f.logFormat != "json":
@@ -119,6 +123,8 @@ func (f *serveFlags) settings() (*config.Config, error) {
 			c.Watchdog.Enabled = f.watchdog == "on"
 		case "budget":
 			c.Watchdog.Budget = config.Duration(f.budget)
+		case "overrun-log":
+			c.Watchdog.File = config.Path(f.overrunLog)
 		case "log-format":
 			c.Log.Format = f.logFormat
 		case "access-log":

@@ -20,6 +20,7 @@ const (
 	exitOK      = 0
 	exitFailure = 1 // it could not be done: a taken port, a file that is not there
 	exitUsage   = 2 // it was asked for in a way that means nothing
+	exitStuck   = 3 // a loop was held for longer than watchdog.abort_after
 )
 
 // command is one subcommand. Run reports what is wrong as an error of one line; errors made by usagef mean exit code 2.

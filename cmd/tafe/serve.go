@@ -43,7 +43,7 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if runtime.GOMAXPROCS(0) < settings.Server.Loops+1 {
 		runtime.GOMAXPROCS(settings.Server.Loops + 1)
 	}
-	e := &edge{flags: flags, settings: settings, level: new(slog.LevelVar)}
+	e := &edge{flags: flags, settings: settings, level: new(slog.LevelVar), stderr: stderr}
 	e.level.Set(settings.LogLevel())
 	e.log = newLog(settings.Log.Format, stderr, e.level)
 	if err := e.start(stdout); err != nil {

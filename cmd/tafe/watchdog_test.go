@@ -2,12 +2,17 @@ package main
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"tafe/loop/watchdog"
 )
 
 func TestOverrunsCommand(t *testing.T) {
@@ -40,4 +45,82 @@ func TestWatchCommand(t *testing.T) {
 	require.Equal(t, exitFailure, run(context.Background(), []string{"watch", "--once", "--admin", "127.0.0.1:1"}, &stdout, &stderr))
 	require.Contains(t, stderr.String(), "refused")
 	require.Equal(t, exitUsage, run(context.Background(), []string{"watch", "--width", "wide"}, &stdout, &stderr))
+}
+
+// A loop that a handler holds: what the admin listener says while it lasts, and what is left when it is over. It takes some
+// seconds, because /healthz gives a loop five; TAFE_LONG=1 holds it for a minute.
+func TestHeldLoopIsReportedWhileItLasts(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it holds a loop for 6 s")
+	}
+	held := 6 * time.Second
+	if os.Getenv("TAFE_LONG") != "" {
+		held = time.Minute
+	}
+	e := startServe(t, "--loops", "1")
+	answered := make(chan string, 1)
+	go func() {
+		_, body := get(t, e.addr, fmt.Sprintf("/hog?how=channel&ms=%d", held.Milliseconds()))
+		answered <- body
+	}()
+	var first watchdog.Overrun
+	await(t, "a first report", func() bool {
+		all := overrunsOf(t, e)
+		if len(all) == 0 {
+			return false
+		}
+		first = all[0]
+		return true
+	})
+	require.False(t, first.Final)
+	require.Equal(t, "/hog", first.Route)
+	require.Equal(t, watchdog.Channel, first.Verdict)
+	require.Equal(t, "main.holdChannel", first.Culprit.Func)
+	await(t, "/healthz to fail, the admin listener answering throughout", func() bool {
+		for _, page := range []string{"/", "/metrics", "/loops", "/trace?seconds=5"} {
+			status, _ := get(t, e.admin, page)
+			require.Equal(t, 200, status, page)
+		}
+		status, body := get(t, e.admin, "/healthz")
+		return status == 503 && strings.Contains(body, "have not turned")
+	})
+	require.Contains(t, <-answered, "held the loop")
+	await(t, "the final record", func() bool {
+		all := overrunsOf(t, e)
+		return len(all) > 0 && all[0].ID == first.ID && all[0].Final && time.Duration(all[0].Held) >= held
+	})
+	await(t, "/healthz to be well again", func() bool { status, _ := get(t, e.admin, "/healthz"); return status == 200 })
+	for _, line := range []string{"a loop is held", "a loop is still held", "a loop was held"} {
+		require.Contains(t, e.stderr.String(), line)
+	}
+}
+
+// overrunsOf asks the admin listener, newest first.
+func overrunsOf(t *testing.T, e *edgeProcess) (all []watchdog.Overrun) {
+	t.Helper()
+	status, body := get(t, e.admin, "/overruns")
+	require.Equal(t, 200, status)
+	require.NoError(t, json.Unmarshal([]byte(body), &all), body)
+	return all
+}
+
+// What the server writes with --overrun-log is what the overruns command reads.
+func TestOverrunLogIsRead(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "overruns.jsonl")
+	e := startServe(t, "--loops", "1", "--overrun-log", file)
+	await(t, "an overrun that the machine let the watchdog see", func() bool {
+		_, _ = get(t, e.addr, "/hog?how=sleep&ms=40")
+		for _, o := range overrunsOf(t, e) {
+			if o.Final && o.Blamed {
+				return true
+			}
+		}
+		return false
+	})
+	e.signal(os.Interrupt)
+	code, _ := e.wait()
+	require.Zero(t, code)
+	var stdout, stderr strings.Builder
+	require.Equal(t, exitOK, run(context.Background(), []string{"overruns", file}, &stdout, &stderr), stderr.String())
+	require.Contains(t, stdout.String(), "main.holdSleep")
 }

@@ -87,10 +87,12 @@ func (c *camera) take(t target, first bool, account *pauses) (s shot, err error)
 		return shot{}, errTooDear
 	}
 	began := time.Now()
-	before, _, _ := account.read(monotonic())
+	// The collector's pauses meanwhile are not the camera's doing.
+	account.read(monotonic())
+	before := account.others
 	defer func() {
-		after, _, _ := account.read(monotonic())
-		s.stopped = after - before
+		account.read(monotonic())
+		s.stopped = account.others - before
 		s.cost = int64(time.Since(began))
 		c.credit -= s.stopped
 	}()

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"net"
-	"os"
 	"slices"
 	"testing"
 	"time"
@@ -14,32 +13,36 @@ import (
 	"tafe/loop"
 )
 
-// TestCostOfWatching compares the CPU time of the whole process for each request
-// with and without a watchdog, in turns, so that what else the machine does falls
-// on both. It asserts nothing: a busy machine measures anything.
-func TestCostOfWatching(t *testing.T) {
-	if os.Getenv("WATCHDOG_COST") == "" {
-		t.Skip("a measurement: WATCHDOG_COST=1")
-	}
+// BenchmarkCostOfWatching compares the CPU time of the whole process for each
+// request with and without a watchdog. The two take turns, and turns at going
+// first, so that what else the machine does falls on both:
+//
+//	go test ./loop/watchdog -run '^$' -bench CostOfWatching -benchtime 15x
+func BenchmarkCostOfWatching(b *testing.B) {
 	cost := map[bool][]float64{}
-	for range 40 {
-		for _, watched := range []bool{false, true} {
-			cost[watched] = append(cost[watched], costOf(t, watched))
-		}
-	}
 	var ratios []float64
-	for i := range cost[true] {
-		ratios = append(ratios, cost[true][i]/cost[false][i])
+	for b.Loop() {
+		first := len(ratios)%2 == 0
+		for _, watched := range []bool{first, !first} {
+			cost[watched] = append(cost[watched], costOf(b, watched))
+		}
+		last := len(ratios)
+		ratios = append(ratios, cost[true][last]/cost[false][last])
 	}
-	slices.Sort(ratios)
-	slices.Sort(cost[false])
-	slices.Sort(cost[true])
-	t.Logf("CPU for each request: %.0f ns without, %.0f ns with (medians); with/without %.3f at the median of pairs, quartiles %.3f %.3f",
-		cost[false][20], cost[true][20], ratios[20], ratios[10], ratios[30])
+	for _, all := range [][]float64{ratios, cost[false], cost[true]} {
+		slices.Sort(all)
+	}
+	middle := len(ratios) / 2
+	b.ReportMetric(cost[false][middle], "cpu-ns/request-off")
+	b.ReportMetric(cost[true][middle], "cpu-ns/request-on")
+	b.ReportMetric(ratios[middle], "on/off")
+	b.ReportMetric(ratios[len(ratios)/4], "on/off-quartile1")
+	b.ReportMetric(ratios[len(ratios)*3/4], "on/off-quartile3")
+	b.ReportMetric(0, "ns/op") // that is how long it measures
 }
 
 // costOf is the CPU time in ns of a request on a connection that has 32 under way.
-func costOf(t *testing.T, watched bool) float64 {
+func costOf(t testing.TB, watched bool) float64 {
 	s := openStage(t, 1, Config{}, map[string]func(*loop.Task){"fast": func(*loop.Task) {}}, watched)
 	defer s.stop()
 	conn, err := net.Dial("tcp", s.addr)
@@ -49,7 +52,7 @@ func costOf(t *testing.T, watched bool) float64 {
 	answers := bufio.NewReader(conn)
 	n := 0
 	before := processCPU()
-	for end := time.Now().Add(250 * time.Millisecond); time.Now().Before(end); n += 32 {
+	for end := time.Now().Add(400 * time.Millisecond); time.Now().Before(end); n += 32 {
 		for range 32 {
 			_, err = conn.Write(request)
 			require.NoError(t, err)

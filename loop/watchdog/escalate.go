@@ -8,6 +8,7 @@ package watchdog
 
 import (
 	"runtime"
+	"slices"
 	"time"
 )
 
@@ -15,8 +16,9 @@ import (
 type Escalation struct {
 	// UnreadyAfter: Ready is false while a loop is held for longer. 0: never.
 	UnreadyAfter time.Duration
-	// Offload, if not nil, is told to move a route to a blocking pool (on) or back
-	// (off). It is called by the watchdog's goroutine and must not block it.
+	// Offload, if not nil, has routes that do not improve move to a blocking pool
+	// (on) and back (off), and is told of it. It is called by the watchdog's
+	// goroutine and must not block it. Handlers ask Moved.
 	Offload func(route string, on bool)
 	// A route moves when its overruns held a loop for more than OffloadShare
 	// percent of OffloadWindow (defaults 5 and 30 s), and is tried on the loop
@@ -107,8 +109,27 @@ func (w *Watchdog) behaved(o *Overrun, now time.Time) {
 	}
 }
 
+// Moved tells whether a route shall do what blocks in a pool (loop.Offload) and
+// not on its loop: for its handler, at the start of that part. One load while no
+// route is moved. Any goroutine.
+func (w *Watchdog) Moved(route string) bool {
+	moved := w.moved.Load()
+	return moved != nil && slices.Contains(*moved, route)
+}
+
 // move acts, and leaves a record of it.
 func (w *Watchdog) move(route string, on bool, details ...any) {
+	var moved []string
+	for name, c := range w.escalation.routes {
+		if c.moved {
+			moved = append(moved, name)
+		}
+	}
+	if len(moved) == 0 {
+		w.moved.Store(nil)
+	} else {
+		w.moved.Store(&moved)
+	}
 	what := "a route is back on the loops, on trial"
 	if on {
 		what = "a route is moved off the loops"

@@ -18,6 +18,7 @@ type pauses struct {
 	window  uint64 // cycles at the start of lately
 	cycles  uint64 // so far
 	ended   int64  // when the last was seen to be over, ns
+	others  int64  // at the last read: pauses that were not the collector's, ns
 }
 
 func newPauses() *pauses {
@@ -37,6 +38,7 @@ const sweepTime = int64(time.Second)
 func (p *pauses) read(now int64) (total int64, marking, assisting bool) {
 	metrics.Read(p.samples)
 	var gcPauses uint64
+	p.others = 0
 	for i, s := range p.samples[:2] {
 		if s.Value.Kind() != metrics.KindFloat64Histogram {
 			continue
@@ -49,7 +51,11 @@ func (p *pauses) read(now int64) (total int64, marking, assisting bool) {
 			if i == 0 {
 				gcPauses += n
 			}
-			total += int64(float64(n) * middle(h.Buckets[j], h.Buckets[j+1]) * 1e9)
+			ns := int64(float64(n) * middle(h.Buckets[j], h.Buckets[j+1]) * 1e9)
+			total += ns
+			if i == 1 {
+				p.others += ns
+			}
 		}
 	}
 	var cycles uint64

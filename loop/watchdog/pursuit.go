@@ -14,11 +14,14 @@ const (
 	samplesMax  = 256
 	sampleEvery = int64(time.Second) // while an overrun lasts
 	captureRest = 50                 // no other stack for this many times of what one stopped the process
-	lookEvery   = int64(250 * time.Millisecond)
-	lookLater   = int64(time.Hour)       // at the next tick
-	lookIdle    = 2 * lookLater          // at the tick after the next: nothing runs
-	settleMax   = int64(5 * time.Second) // what the ledger may take to settle
-	updateFrom  = int64(time.Second)     // a live report is updated at this length and at its doubles
+	// captureHaste is the same while a stack is lacking for the verdict: the
+	// camera's credit bounds what that may come to.
+	captureHaste = 4
+	lookEvery    = int64(250 * time.Millisecond)
+	lookLater    = int64(time.Hour)       // at the next tick
+	lookIdle     = 2 * lookLater          // at the tick after the next: nothing runs
+	settleMax    = int64(5 * time.Second) // what the ledger may take to settle
+	updateFrom   = int64(time.Second)     // a live report is updated at this length and at its doubles
 )
 
 // pursuit is idle when since is 0.
@@ -167,11 +170,11 @@ func (ln *lane) sampleStack(w *Watchdog, age int64) {
 	s, err := w.camera.take(who, p.samples == 0, w.instruments.pauses)
 	p.cost += s.cost
 	// At doubling ages, sooner where more than one is needed, and when it stopped the process for long, not so soon.
-	rest := min(age, sampleEvery)
+	rest := max(min(age, sampleEvery), captureRest*s.stopped)
 	if p.samples+1 < p.ev.stacksNeeded(age) {
-		rest = p.budget / 4
+		rest = max(p.budget/4, captureHaste*s.stopped)
 	}
-	p.nextSample = age + max(rest, captureRest*s.stopped)
+	p.nextSample = age + rest
 	if !ln.still() {
 		p.discarded++
 		return

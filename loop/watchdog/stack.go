@@ -50,7 +50,8 @@ const (
 	ownerRuntime   owner = iota // the Go runtime and its kin
 	ownerLibrary                // the standard library
 	ownerFramework              // tafe itself
-	ownerHandler                // everything else: what a route runs
+	ownerModule                 // a module that the program depends on
+	ownerHandler                // the program's own module: what a route runs
 )
 
 // framework lists the packages whose frames stand between the loop and the
@@ -59,52 +60,65 @@ var framework = map[string]bool{
 	"tafe/loop": true, "tafe/httpparse": true, "tafe/app": true, "tafe/app/middleware": true,
 }
 
-// modulePaths are the modules of this binary: what is in one of them is not
-// the standard library, whatever its name looks like.
-var modulePaths = sync.OnceValue(func() []string {
-	paths := []string{"tafe"}
+// modules of this binary: what is in one of them is not the standard library,
+// whatever its name looks like.
+type modules struct {
+	main string // empty where the build does not say: in some tests
+	deps []string
+}
+
+var modulePaths = sync.OnceValue(func() (m modules) {
 	if info, ok := debug.ReadBuildInfo(); ok {
-		paths = append(paths, info.Main.Path)
+		m.main = info.Main.Path
 		for _, d := range info.Deps {
-			paths = append(paths, d.Path)
+			m.deps = append(m.deps, d.Path)
 		}
 	}
-	return paths
+	return m
 })
 
-func ownerOf(f Frame) owner {
+func ownerOf(f Frame) owner { return modulePaths().ownerOf(f) }
+
+func (m modules) ownerOf(f Frame) owner {
 	pkg := packageOf(f.Func)
 	switch {
-	case framework[pkg]:
+	case strings.Contains(f.Func, "._Cfunc_"):
+		return ownerLibrary // what cgo made: nobody's source
+	case framework[pkg], strings.HasPrefix(pkg, "github.com/panjf2000/gnet/"):
 		return ownerFramework
-	case pkg == "main":
+	case pkg == "main", within(pkg, m.main):
 		return ownerHandler
 	case pkg == "runtime", pkg == "iter", strings.HasPrefix(pkg, "runtime/"), strings.HasPrefix(pkg, "internal/runtime/"):
 		return ownerRuntime
-	}
-	switch {
 	case strings.HasPrefix(pkg, "golang.org/x/"):
 		return ownerLibrary
-	case strings.HasPrefix(pkg, "github.com/panjf2000/gnet/"):
-		return ownerFramework
+	case within(pkg, "tafe"):
+		return ownerModule // what comes with the server, in another program
 	}
-	first, _, _ := strings.Cut(pkg, "/")
-	if strings.Contains(first, ".") {
-		return ownerHandler
-	}
-	for _, m := range modulePaths() {
-		if m != "" && (pkg == m || strings.HasPrefix(pkg, m+"/")) {
-			return ownerHandler
+	for _, dep := range m.deps {
+		if within(pkg, dep) {
+			return ownerModule
 		}
 	}
+	if first, _, _ := strings.Cut(pkg, "/"); strings.Contains(first, ".") {
+		if m.main == "" {
+			return ownerHandler // nobody knows
+		}
+		return ownerModule
+	}
 	return ownerLibrary
+}
+
+// within tells whether a package belongs to a module.
+func within(pkg, module string) bool {
+	return module != "" && strings.HasPrefix(pkg, module) && (len(pkg) == len(module) || pkg[len(module)] == '/')
 }
 
 // trim drops what every task has in common from the root of a stack: the
 // frames of the loop below the handler's first one.
 func trim(frames []Frame) []Frame {
 	end := len(frames)
-	for end > 0 && ownerOf(frames[end-1]) != ownerHandler && ownerOf(frames[end-1]) != ownerLibrary {
+	for end > 0 && (ownerOf(frames[end-1]) == ownerRuntime || ownerOf(frames[end-1]) == ownerFramework) {
 		end--
 	}
 	if end == 0 {
@@ -113,10 +127,11 @@ func trim(frames []Frame) []Frame {
 	return frames[:end]
 }
 
-// culprit is the frame that answers for the time: the innermost call in a
-// handler's own code, or the innermost that is not the runtime's.
+// culprit is the frame that answers for the time: the innermost call in the
+// program's own code, or else in a module it uses, in the standard library, in
+// the framework; the runtime's only when there is nothing else.
 func culprit(frames []Frame) Frame {
-	for _, want := range []owner{ownerHandler, ownerLibrary, ownerFramework, ownerRuntime} {
+	for _, want := range []owner{ownerHandler, ownerModule, ownerLibrary, ownerFramework, ownerRuntime} {
 		for _, f := range frames {
 			if ownerOf(f) == want {
 				return f

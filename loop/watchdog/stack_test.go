@@ -56,21 +56,59 @@ func TestRunnableWithoutThreadIsStarved(t *testing.T) {
 }
 
 func TestOwners(t *testing.T) {
-	for name, want := range map[string]owner{
-		"runtime.gopark":                             ownerRuntime,
-		"internal/runtime/syscall.Syscall6":          ownerRuntime,
-		"iter.Pull[...].func1":                       ownerRuntime,
-		"encoding/json.Marshal":                      ownerLibrary,
-		"tafe/loop.(*Task).run":                      ownerFramework,
-		"tafe/app.(*exchange).Run":                   ownerFramework,
-		"tafe/app/proxy.(*Proxy).serve":              ownerHandler,
-		"main.main":                                  ownerHandler,
-		"golang.org/x/sys/unix.ppoll":                ownerLibrary,
-		"github.com/panjf2000/gnet/v2.(*conn).Write": ownerFramework,
-		"example.org/x/y.(*T).M":                     ownerHandler,
-		"gopkg.in/yaml%2ev3.Unmarshal":               ownerHandler,
+	server := modules{main: "tafe", deps: []string{"golang.org/x/sys", "example.org/x", "plain"}}
+	shop := modules{main: "example.org/shop", deps: []string{"tafe", "example.org/shopping"}}
+	unknown := modules{}
+	for _, c := range []struct {
+		m    modules
+		name string
+		want owner
+		why  string
+	}{
+		{server, "runtime.gopark", ownerRuntime, "the runtime"},
+		{server, "internal/runtime/syscall.Syscall6", ownerRuntime, "its inner part"},
+		{server, "iter.Pull[...].func1", ownerRuntime, "coroutines"},
+		{server, "encoding/json.Marshal", ownerLibrary, "the standard library"},
+		{server, "tafe/loop.(*Task).run", ownerFramework, "below every handler"},
+		{server, "tafe/app.(*exchange).Run", ownerFramework, "below every handler"},
+		{server, "tafe/app/proxy.(*Proxy).serve", ownerHandler, "a handler of the server's own"},
+		{server, "main.main", ownerHandler, "the program"},
+		{server, "main._Cfunc_usleep", ownerLibrary, "a stub that cgo made"},
+		{server, "golang.org/x/sys/unix.ppoll", ownerLibrary, "as good as the standard library"},
+		{server, "github.com/panjf2000/gnet/v2.(*conn).Write", ownerFramework, "below the loop"},
+		{server, "example.org/x/y.(*T).M", ownerModule, "a dependency"},
+		{server, "plain/z.F", ownerModule, "one without a dot in its path"},
+		{server, "gopkg.in/yaml%2ev3.Unmarshal", ownerModule, "one that the build does not list"},
+		{shop, "example.org/shop/cart.Total", ownerHandler, "an author's own module"},
+		{shop, "example.org/shopping.F", ownerModule, "whose path only begins alike"},
+		{shop, "tafe/app/proxy.(*Proxy).serve", ownerModule, "the server is a dependency there"},
+		{shop, "tafe/loop.(*Task).run", ownerFramework, "and its loop is below every handler"},
+		{unknown, "example.org/shop/cart.Total", ownerHandler, "whose it is nobody knows"},
 	} {
-		require.Equal(t, want, ownerOf(Frame{Func: name}), name)
+		require.Equal(t, c.want, c.m.ownerOf(Frame{Func: c.name}), "%s: %s", c.name, c.why)
+	}
+}
+
+// What answers for the time is the nearest code that its reader can change.
+func TestCulpritIsTheProgramsOwnCode(t *testing.T) {
+	for _, c := range []struct {
+		frames []string
+		want   string
+		why    string
+	}{
+		{[]string{"syscall.Syscall6", "golang.org/x/sys/unix.ppoll", "golang.org/x/sys/unix.Poll", "main.holdSyscall", "main.hog"}, "main.holdSyscall", "below it the door to the kernel"},
+		{[]string{"runtime.cgocall", "main._Cfunc_usleep", "main.nap"}, "main.nap", "below it what cgo made"},
+		{[]string{"runtime.chanrecv", "example.org/pool.(*Pool).Get", "main.load"}, "main.load", "below it a module it uses"},
+		{[]string{"runtime.mallocgc", "encoding/json.Marshal", "example.org/pool.encode", "tafe/app.(*exchange).Run"}, "example.org/pool.encode", "a module is the handler"},
+		{[]string{"runtime.memmove", "bytes.Clone", "tafe/app.(*exchange).Run"}, "bytes.Clone", "no code but the library's"},
+		{[]string{"runtime.memmove", "tafe/app.(*exchange).Run"}, "tafe/app.(*exchange).Run", "nor that"},
+		{[]string{"runtime.memmove"}, "runtime.memmove", "nothing else"},
+	} {
+		var frames []Frame
+		for _, name := range c.frames {
+			frames = append(frames, Frame{Func: name})
+		}
+		require.Equal(t, c.want, culprit(frames).Func, c.why)
 	}
 }
 

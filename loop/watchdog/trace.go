@@ -6,8 +6,10 @@ package watchdog
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/json"
 	"io"
+	"slices"
 	"strconv"
 	"time"
 )
@@ -81,23 +83,28 @@ func (tr *tracer) lane(ln *lane, from int64, overruns []Overrun) {
 			byStart[o.start] = o
 		}
 	}
+	runs := ln.runs.since(from)
+	known := make(map[int64]bool, len(runs)) // starts: arrows end where a slice is
+	for _, run := range runs {
+		known[run.Start] = true
+	}
+	for _, o := range byStart { // still going on, held by no task, or older than the recorder reaches
+		if !known[o.start] {
+			runs = append(runs, Run{Start: o.start, End: o.start + int64(o.Held), Ready: o.start, Task: o.Task})
+		}
+	}
+	slices.SortStableFunc(runs, func(a, b Run) int { return cmp.Compare(a.Start, b.Start) })
 	last := map[uint64]Run{} // of each task
-	for _, run := range ln.runs.since(from) {
+	for _, run := range runs {
 		o := byStart[run.Start]
-		delete(byStart, run.Start)
 		tr.slice(tid, run, o)
-		if before, ok := last[run.Task]; ok {
+		if before, ok := last[run.Task]; ok && run.Task != 0 {
 			tr.flow("request", tid, before.End, run.Start)
 		}
 		last[run.Task] = run
 		if o != nil {
-			tr.victims(tid, run.End, o)
+			tr.victims(tid, run.End, o, known)
 		}
-	}
-	for _, o := range byStart { // still going on, or held by no task
-		run := Run{Start: o.start, End: o.start + int64(o.Held), Ready: o.start, Task: o.Task}
-		tr.slice(tid, run, o)
-		tr.victims(tid, run.End, o)
 	}
 }
 
@@ -129,9 +136,9 @@ func (tr *tracer) flow(name string, tid int, from, to int64) {
 	tr.emit(event{Name: name, Phase: "f", Cat: "flow", PID: 1, TID: tid, TS: micros(to), ID: id, Bind: "e"})
 }
 
-func (tr *tracer) victims(tid int, end int64, o *Overrun) {
+func (tr *tracer) victims(tid int, end int64, o *Overrun, known map[int64]bool) {
 	for _, v := range o.Victims.Worst {
-		if v.start >= end {
+		if v.start >= end && known[v.start] {
 			tr.flow("delayed "+v.Delay.String(), tid, end, v.start)
 		}
 	}

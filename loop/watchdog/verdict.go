@@ -132,7 +132,7 @@ func systemCall(f Frame) bool {
 func judgeLibrary(frames []Frame) Verdict {
 	for _, f := range frames {
 		switch o := ownerOf(f); {
-		case o == ownerHandler || o == ownerFramework:
+		case o >= ownerFramework:
 			return ""
 		case o == ownerRuntime:
 			continue
@@ -172,7 +172,7 @@ func judgeSyscall(frames []Frame, tid int) Verdict {
 		return v
 	}
 	for _, f := range frames {
-		if ownerOf(f) == ownerHandler {
+		if ownerOf(f) >= ownerModule {
 			break
 		}
 		if fileCall(f.Func) {

@@ -87,6 +87,7 @@ type Watchdog struct {
 	missed      atomic.Uint64
 	heart       heart
 	escalation  escalation
+	moved       atomic.Pointer[[]string] // routes; nil: none
 	summarizer  summarizer
 
 	snapshotting atomic.Bool

@@ -6,6 +6,7 @@
 //	config.go     Config: the sections; their comments and tags are the reference, docs/config.md
 //	listener.go   Listener: addresses and TLS
 //	route.go      Route: the actions and what surrounds them
+//	watchdog.go   Watchdog: what is reported, kept and done about it
 //	value.go      the kinds of values that TOML does not have
 //	load.go       Load: from a file to a Config or to Problems
 //	place.go      in which line a key stands
@@ -124,28 +125,6 @@ type Timeouts struct {
 type Admin struct {
 	// Address of the listener, HOST:PORT.
 	Listen Address `toml:"listen" default:"127.0.0.1:9180" reload:"restart"`
-}
-
-// Watchdog is the section of the same name.
-type Watchdog struct {
-	// Watch the loops, and log who holds one.
-	Enabled bool `toml:"enabled" default:"true" reload:"restart"`
-	// The longest that a handler may hold its loop without being reported, where its route does not say otherwise.
-	Budget Duration `toml:"budget" default:"10ms" min:"100us" max:"1m" reload:"restart"`
-	// File for a line of JSON per overrun, beside the log; "off" writes none. SIGHUP opens it anew.
-	File Path `toml:"file" default:"off" reload:"restart"`
-	// Lines per second that go to the file. Those beyond are dropped.
-	FileLinesPerSecondMax int `toml:"file_lines_per_second_max" default:"50" min:"1" max:"10000" reload:"restart"`
-	// Records per minute that go to the log. Those beyond are counted and summed up.
-	ReportsPerMinuteMax int `toml:"reports_per_minute_max" default:"30" min:"1" max:"10000" reload:"restart"`
-	// For how long the same stack is not reported again. It doubles with each report, up to quiet_max.
-	QuietMin Duration `toml:"quiet_min" default:"10s" min:"1ms" max:"24h" reload:"restart"`
-	// See quiet_min.
-	QuietMax Duration `toml:"quiet_max" default:"10m" min:"1ms" max:"24h" reload:"restart"`
-	// Overruns that the admin listener can list.
-	RecentMax int `toml:"recent_max" default:"1024" min:"1" max:"100000" reload:"restart"`
-	// Slices that the flight recorder keeps for each loop, 40 bytes each.
-	RecorderSlices int `toml:"recorder_slices" default:"32768" min:"64" max:"10000000" reload:"restart"`
 }
 
 // Log is the section of the same name.

@@ -18,6 +18,9 @@ func (d *decoder) rules(c *Config) {
 	below(path{"limits", "target_bytes_max"}, l.TargetBytesMax < l.HeadBytesMax, "less than limits.head_bytes_max, which it is part of")
 	below(path{"limits", "inbound_bytes_max"}, l.InboundBytesMax >= l.HeadBytesMax, "at least limits.head_bytes_max, or no such head could come")
 	below(path{"watchdog", "quiet_max"}, w.QuietMax >= w.QuietMin, "at least watchdog.quiet_min")
+	held := func(limit Duration) bool { return limit == 0 || limit >= w.Budget }
+	below(path{"watchdog", "unready_after"}, held(w.UnreadyAfter), "0s, or at least watchdog.budget")
+	below(path{"watchdog", "abort_after"}, held(w.AbortAfter), "0s, or at least watchdog.budget")
 	d.checkListeners(c)
 	d.middleware(path{"middleware"}, &c.Middleware)
 	if len(c.Routes) == 0 {

@@ -1,0 +1,89 @@
+package watchdog
+
+import (
+	"log/slog"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"tafe/loop"
+)
+
+// A handler that does what it is told leaves its loop alone once its route is
+// moved, and is back on it for a trial.
+func TestMovedRouteLeavesTheLoopAlone(t *testing.T) {
+	pool := loop.NewPool(2, 8)
+	defer pool.Close()
+	var watching atomic.Pointer[Watchdog]
+	var offloaded atomic.Int64
+	block := func() (struct{}, error) { time.Sleep(30 * time.Millisecond); return struct{}{}, nil }
+	s := openStage(t, 1, Config{Escalation: Escalation{
+		Offload: func(string, bool) {}, OffloadShare: 1, OffloadWindow: 2 * time.Second, OffloadBack: time.Hour,
+	}}, map[string]func(*loop.Task){
+		"hog": func(task *loop.Task) {
+			if watching.Load().Moved("hog") {
+				offloaded.Add(1)
+				_, _ = loop.Offload(task, pool, block)
+				return
+			}
+			_, _ = block()
+		},
+	}, true)
+	dog := s.dog
+	watching.Store(dog)
+	require.False(t, dog.Moved("hog"))
+	for n := 0; !dog.Moved("hog"); n++ {
+		require.Less(t, n, 1000, "a watchdog that is never woken in time")
+		s.call("hog", "h")
+	}
+	require.False(t, dog.Moved("other"))
+	held := len(dog.Recent())
+	for range 5 {
+		s.call("hog", "h")
+	}
+	require.Contains(t, s.log.String(), "a route is moved off the loops")
+	s.settled()
+	require.EqualValues(t, 5, offloaded.Load())
+	require.LessOrEqual(t, len(dog.Recent()), held+1, "the loop is free: at most the one that was not closed yet")
+	dog.escalate(time.Now().Add(2 * time.Hour))
+	require.False(t, dog.Moved("hog"), "on trial")
+	require.Contains(t, s.log.String(), "a route is back on the loops, on trial")
+}
+
+// A loop that is held for too long ends the process, once, with all stacks.
+func TestStuckLoopAborts(t *testing.T) {
+	type end struct {
+		o      Overrun
+		stacks string
+	}
+	ends, released := make(chan end, 8), make(chan struct{})
+	s := newStage(t, 1, Config{Escalation: Escalation{AbortAfter: 50 * time.Millisecond, Abort: func(o Overrun, stacks []byte) {
+		ends <- end{o, string(stacks)}
+	}}}, map[string]func(*loop.Task){"stuck": func(*loop.Task) { <-released }})
+	done := make(chan struct{})
+	go func() { defer close(done); s.call("stuck", "s") }()
+	got := <-ends
+	require.Equal(t, "stuck", got.o.Route)
+	require.Equal(t, Channel, got.o.Verdict)
+	require.GreaterOrEqual(t, time.Duration(got.o.Held), 50*time.Millisecond)
+	require.Contains(t, got.stacks, "TestStuckLoopAborts")
+	require.Greater(t, strings.Count(got.stacks, "goroutine "), 3, "all of them")
+	close(released)
+	<-done
+	s.settled()
+	require.Empty(t, ends, "once")
+}
+
+// What no code is to blame for ends no process.
+func TestInnocentLoopDoesNotAbort(t *testing.T) {
+	w := New(Config{Log: slog.New(slog.DiscardHandler), Escalation: Escalation{AbortAfter: time.Nanosecond, Abort: func(Overrun, []byte) {
+		t.Error("aborted")
+	}}})
+	l := loop.New(0, still{time.Now().Add(-time.Second)}, loop.Limits{}, nil)
+	w.Observe(l)
+	w.escalate(time.Now())
+	require.False(t, w.escalation.aborted)
+}
