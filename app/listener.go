@@ -16,6 +16,8 @@ import (
 type Listener struct {
 	Addr string    // "host:port" or "unix:/path"
 	TLS  *loop.TLS // nil: plain. Failed and NotTLS are set by Listen where they are not
+	// Proxy, if not nil, has every connection begin with a PROXY header; its Failed is set by Listen where it is not.
+	Proxy *loop.ProxyProtocol
 	// Redirect, if not nil, is asked instead of the App's routes where a request's host, without its port, is to be sent: it
 	// returns "host" or "host:port" of the same site by https, answered with 308 and the request's target, or "" for a host
 	// that is not served here: 421.
@@ -37,6 +39,13 @@ func (s *Server) listeners(config ServerConfig) (all []loop.Listener) {
 			y.redirect = l.Redirect
 			return y
 		}}
+		if l.Proxy != nil {
+			p := *l.Proxy
+			if p.Failed == nil {
+				p.Failed = s.prefaceFailed
+			}
+			under.Proxy = &p
+		}
 		if l.TLS != nil {
 			terms := *l.TLS
 			if terms.Failed == nil {
@@ -66,6 +75,22 @@ func (s *Server) handshakeFailed(l *loop.Loop, remote string, err error) {
 	case errors.Is(err, io.EOF) || errors.Is(err, loop.ErrClosed):
 		reason = "tls-client-gone"
 	}
+	s.refused(l, reason, remote, err)
+}
+
+// prefaceFailed is the same for connections without a good PROXY header.
+func (s *Server) prefaceFailed(l *loop.Loop, remote string, err error) {
+	reason := "proxy-header"
+	switch {
+	case errors.Is(err, loop.ErrProxyTimeout):
+		reason = "proxy-header-timeout"
+	case errors.Is(err, loop.ErrUntrusted):
+		reason = "proxy-header-untrusted"
+	}
+	s.refused(l, reason, remote, err)
+}
+
+func (s *Server) refused(l *loop.Loop, reason, remote string, err error) {
 	h := s.hub(l)
 	h.counts.Reasons[reason]++
 	if h.mayLog() {

@@ -16,7 +16,9 @@
 //	timer.go    the timer wheel
 //	slice.go    what is published about the running slice, for a watchdog
 //	engine.go   the gnet adapter; nothing else implements its EventHandler
+//	bell.go     how a reactor is woken
 //	listener.go what an engine listens on
+//	preface.go  the PROXY protocol
 //	tls.go      crypto/tls between a transport and its Conn
 //	enroll.go   streams that enter and leave a reactor
 //	bulk.go     the bulk lane: large bodies off the loop

@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -309,25 +308,6 @@ type reactor struct {
 	alarm  *time.Timer
 }
 
-// bell is a socket pair into a reactor. A byte on it makes the reactor call
-// Turn with the next batch of events; gnet's own Execute would run it before
-// the I/O that is waiting, and starve it when repeated.
-type bell struct {
-	fd   int // our end
-	mu   sync.RWMutex
-	gone bool
-}
-
-var ding = []byte{1}
-
-func (b *bell) ring() {
-	b.mu.RLock()
-	if !b.gone {
-		_, _ = unix.Write(b.fd, ding) // EAGAIN: enough bytes are waiting
-	}
-	b.mu.RUnlock()
-}
-
 func (r *reactor) release() {
 	if r.alarm != nil {
 		r.alarm.Stop()
@@ -362,21 +342,6 @@ func (r *reactor) WakeAfter(d int64) {
 		return
 	}
 	r.alarm.Reset(time.Duration(d))
-}
-
-func socketPair() (own int, theirs net.Conn, err error) {
-	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return -1, nil, fmt.Errorf("loop: socketpair: %w", err)
-	}
-	f := os.NewFile(uintptr(fds[1]), "bell")
-	defer func() { _ = f.Close() }()
-	theirs, err = net.FileConn(f)
-	if err != nil {
-		_ = unix.Close(fds[0])
-		return -1, nil, fmt.Errorf("loop: socketpair: %w", err)
-	}
-	return fds[0], theirs, nil
 }
 
 // events is what gnet calls; Engine's own methods stay apart from it.
@@ -428,30 +393,46 @@ func (e *events) OnOpen(gc gnet.Conn) ([]byte, gnet.Action) {
 		return nil, gnet.Close
 	}
 	l, s := e.listenerOf(gc), &socket{gc: gc, reactor: r, count: &e.conns}
+	if l.Proxy != nil {
+		return nil, e.await(r, gc, l, s)
+	}
+	e.accept(r, gc, l, s)
+	return nil, gnet.None
+}
+
+// accept makes the Conn of an accepted connection.
+func (e *Engine) accept(r *reactor, gc gnet.Conn, l *listening, s *socket) {
 	if l.TLS != nil {
 		gc.SetContext(r.loop.OpenTLS(s, l.TLS, l.Open))
-		return nil, gnet.None
+		return
 	}
 	c := r.loop.Open(s, nil)
 	gc.SetContext(c)
 	r.loop.enter()
 	c.handler = l.Open(c)
 	r.loop.leave()
-	return nil, gnet.None
+}
+
+// deliver hands bytes to whatever a gnet connection is the stream of.
+func deliver(gc gnet.Conn, p []byte) {
+	switch v := gc.Context().(type) {
+	case *Conn:
+		v.Deliver(p)
+	case *TLSStream:
+		v.Deliver(p)
+	case *preface:
+		v.Deliver(p)
+	}
 }
 
 func (e *events) OnTraffic(gc gnet.Conn) gnet.Action {
-	switch v := gc.Context().(type) {
-	case *Conn:
-		p, _ := gc.Next(-1)
-		v.Deliver(p)
-	case *TLSStream:
-		p, _ := gc.Next(-1)
-		v.Deliver(p)
-	case *reactor:
+	if r, ok := gc.Context().(*reactor); ok {
 		_, _ = gc.Discard(-1)
-		v.loop.Turn()
+		r.loop.Turn()
+		return gnet.None
 	}
+	p, _ := gc.Next(-1)
+	deliver(gc, p)
 	return gnet.None
 }
 
@@ -463,6 +444,9 @@ func (e *events) OnClose(gc gnet.Conn, err error) gnet.Action {
 	case *TLSStream:
 		v.under.(*socket).count.Add(-1)
 		v.Hangup(err)
+	case *preface:
+		v.under.count.Add(-1)
+		v.end()
 	}
 	return gnet.None
 }

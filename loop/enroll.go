@@ -45,14 +45,21 @@ type socket struct {
 	gc      gnet.Conn
 	reactor *reactor
 	count   *atomic.Int64 // where the engine counts it
+	remote  net.Addr      // the client's, where a balancer has told it
 }
 
 func (s *socket) Write(p []byte) (int, error) { return s.gc.Write(p) }
 func (s *socket) Unsent() int                 { return s.gc.OutboundBuffered() }
 func (s *socket) CloseWrite() error           { return unix.Shutdown(s.gc.Fd(), unix.SHUT_WR) }
-func (s *socket) RemoteAddr() net.Addr        { return s.gc.RemoteAddr() }
 func (s *socket) LocalAddr() net.Addr         { return s.gc.LocalAddr() }
 func (s *socket) Fd() int                     { return s.gc.Fd() }
+
+func (s *socket) RemoteAddr() net.Addr {
+	if s.remote != nil {
+		return s.remote
+	}
+	return s.gc.RemoteAddr()
+}
 
 // Close ends the stream with a FIN, or, after an error of its Conn, with a
 // reset: a FIN may say that all has been sent.
@@ -124,6 +131,7 @@ type enrollment struct {
 	count  *atomic.Int64
 	opened func(Transport) *Conn
 	secure *TLSStream // that comes back to its loop
+	remote net.Addr   // as socket has it
 	called bool       // read after gnet's answer
 }
 
@@ -132,9 +140,10 @@ func (r *reactor) Enroll(stream net.Conn, old Transport, opened func(Transport) 
 	en := &enrollment{opened: opened}
 	switch o := old.(type) {
 	case *socket:
-		count = o.count
+		count, en.remote = o.count, o.remote
 	case *TLSStream:
-		count, stream, en.secure = o.under.(*socket).count, o.wire.raw, o
+		under := o.under.(*socket)
+		count, stream, en.secure, en.remote = under.count, o.wire.raw, o, under.remote
 	}
 	en.count = count
 	answer, err := r.event.Enroll(gnet.NewContext(context.Background(), en), stream)
@@ -179,7 +188,7 @@ func (en *enrollment) open(r *reactor, gc gnet.Conn) gnet.Action {
 	gc.SetContext(nil)
 	r.loop.enter()
 	defer r.loop.leave()
-	s := &socket{gc: gc, reactor: r, count: en.count}
+	s := &socket{gc: gc, reactor: r, count: en.count, remote: en.remote}
 	if en.secure == nil {
 		c := en.opened(s)
 		if c == nil {

@@ -19,6 +19,8 @@ import (
 type Listener struct {
 	// Addr to listen on: "host:port" or "unix:/path". Port 0 picks a free one.
 	Addr string
+	// Proxy, if not nil, is expected before anything else.
+	Proxy *ProxyProtocol
 	// TLS, if not nil, is spoken on every connection.
 	TLS *TLS
 	// Open is called on the loop for each connection, of TLS after its handshake,

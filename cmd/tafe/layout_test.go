@@ -38,7 +38,7 @@ type folder struct {
 
 // The longest matching path wins. Everybody may import packages below its own folder, unless those have an entry.
 var folders = []folder{
-	{path: "loop", external: []string{"github.com/panjf2000/gnet/v2", "golang.org/x/sys"}, not: []string{"net/http", "flag"},
+	{path: "loop", external: []string{"github.com/panjf2000/gnet/v2", "github.com/pires/go-proxyproto", "golang.org/x/sys"}, not: []string{"net/http", "flag"},
 		why: "bytes, time, tasks: no HTTP, no flags, and the only folder that sees gnet"},
 	{path: "loop/looptest", may: []string{"loop", "loop/watchdog"}, not: []string{"net/http", "flag"},
 		why: "drives a loop without sockets, and fails a test that blocks it"},
@@ -59,7 +59,7 @@ var folders = []folder{
 		why: "the top: wires everything, alone reads flags, files and environment"},
 	{path: "cmd/tafe/internal/certs/certstest", external: []string{"github.com/stretchr/testify"}, may: []string{"cmd/tafe/internal/certs"},
 		why: "for tests alone"},
-	{path: "cmd/tafe/internal/config", may: []string{"app/...", "loop/...", "httpparse", "cmd/tafe/internal/certs"},
+	{path: "cmd/tafe/internal/config", may: []string{"app/...", "loop/...", "httpparse", "cmd/tafe/internal/certs/..."},
 		external: []string{"github.com/pelletier/go-toml/v2"}, why: "the only place that reads TOML"},
 	{path: "cmd/tafe/internal/backend", why: "stand-ins for foreign systems: nothing of ours, as a foreign system would have it"},
 }

@@ -16,8 +16,13 @@ import (
 
 // Listener is one [[listener]]. With any of them, they are all there is, and server.listen must not be given.
 type Listener struct {
-	// Address to serve on, HOST:PORT. Port 0 takes a free one, which is printed.
-	Listen Address `toml:"listen" required:"yes" reload:"restart"`
+	// Address to serve on: HOST:PORT, where port 0 takes a free one, which is printed, or unix:/path. Either all listeners are
+	// unix sockets or none is.
+	Listen ListenAddress `toml:"listen" required:"yes" reload:"restart"`
+	// Networks of balancers in front, such as ["10.0.0.0/8"]: each of their connections begins with a PROXY header (version 1 or
+	// 2) that says whose it is. Connections of anybody else, and without a good header within 5 s, are closed. Without it,
+	// no header is expected.
+	ProxyProtocol []Network `toml:"proxy_protocol" reload:"restart"`
 	// Speak HTTPS.
 	TLS *TLS `toml:"tls" reload:"restart"`
 	// Serve nothing here, but send clients to https on this port with 308. Hosts that no certificate of the listener on that
@@ -72,6 +77,10 @@ func (d *decoder) checkListeners(c *Config) {
 	for i := range c.Listeners {
 		l, p := &c.Listeners[i], path{"listener"}.index(i)
 		switch {
+		case l.Listen.unix() != c.Listeners[0].Listen.unix():
+			d.problem(p.child("listen"), "listener.listen = %q: either all listeners are unix sockets or none is", l.Listen)
+		case l.ProxyProtocol != nil && len(l.ProxyProtocol) == 0:
+			d.problem(p.child("proxy_protocol"), "listener.proxy_protocol is empty: nobody could connect; leave it out for no header")
 		case l.TLS != nil && l.RedirectHTTPS != 0:
 			d.problem(p, "listener %s has both tls and redirect_https: want one", l.Listen)
 		case l.RedirectHTTPS != 0 && c.tlsOn(l.RedirectHTTPS) == nil:
@@ -120,6 +129,12 @@ func (c *Config) AppListeners() (all []app.Listener, stores []*certs.Store, err 
 	for i := range c.Listeners {
 		l := &c.Listeners[i]
 		a := app.Listener{Addr: string(l.Listen)}
+		if l.ProxyProtocol != nil {
+			a.Proxy = &loop.ProxyProtocol{}
+			for _, n := range l.ProxyProtocol {
+				a.Proxy.Trusted = append(a.Proxy.Trusted, n.Prefix)
+			}
+		}
 		switch {
 		case l.TLS != nil:
 			a.TLS = &loop.TLS{Config: of[l].Config(), HandshakeTimeout: time.Duration(l.TLS.HandshakeTimeout), HandshakesMax: l.TLS.HandshakesMax,

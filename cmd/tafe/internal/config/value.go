@@ -107,6 +107,25 @@ func (a *Address) set(v any) error {
 	return nil
 }
 
+// ListenAddress is HOST:PORT or unix:/path.
+type ListenAddress string
+
+func (a *ListenAddress) set(v any) error {
+	if text, ok := v.(string); ok && strings.HasPrefix(text, "unix:") {
+		if len(text) <= len("unix:/") || text[len("unix:")] != '/' || len(text) > len("unix:")+unixPathMax {
+			return fmt.Errorf("not unix:/path: want an absolute path of at most %d bytes", unixPathMax)
+		}
+		*a = ListenAddress(text)
+		return nil
+	}
+	return (*Address)(a).set(v)
+}
+
+// unixPathMax is what the kernel has room for.
+const unixPathMax = 107
+
+func (a ListenAddress) unix() bool { return strings.HasPrefix(string(a), "unix:") }
+
 // Network is an address or a prefix.
 type Network struct{ netip.Prefix }
 
