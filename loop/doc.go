@@ -18,6 +18,7 @@
 //	engine.go   the gnet adapter; nothing else implements its EventHandler
 //	bell.go     how a reactor is woken
 //	listener.go what an engine listens on
+//	takeover_linux.go  how a new process takes over from an old one
 //	preface.go  the PROXY protocol
 //	tls.go      crypto/tls between a transport and its Conn
 //	enroll.go   streams that enter and leave a reactor

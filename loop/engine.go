@@ -37,7 +37,8 @@ type Config struct {
 	// DialMax bounds the outbound connections of all loops together; beyond it a
 	// Dialer fails. 0: half of the file descriptors that ConnMax leaves.
 	DialMax int
-	// Shared lets other processes listen on the same address (SO_REUSEPORT).
+	// Shared lets other processes listen on the same address (SO_REUSEPORT). The
+	// last to start gets all new connections, so that it can take over.
 	Shared bool
 	// LockThreads ties each loop to an OS thread: per-thread CPU clocks for the
 	// watchdog, at the price of slower Posts (6 to 24 us).
@@ -124,6 +125,11 @@ func Start(config Config) (*Engine, error) {
 		return nil, err
 	}
 	e.running.Store(&e.loops)
+	if config.Shared {
+		if err := e.takeOver(); err != nil { // connections are shared then, which works too
+			config.Log.Warn("new connections are shared with whoever else listens", "error", err)
+		}
+	}
 	return e, nil
 }
 

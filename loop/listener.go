@@ -4,15 +4,12 @@ package loop
 // does not accept; gnet does.
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net"
 	"strings"
 	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // Listener is one address of an Engine.
@@ -73,19 +70,14 @@ func claim(addr string, shared bool) (net.Addr, string, error) {
 		}
 		return &net.UnixAddr{Name: path, Net: "unix"}, "unix://" + path, nil
 	}
-	lc := net.ListenConfig{Control: func(_, _ string, rc syscall.RawConn) error {
-		if !shared {
-			return nil
+	if shared {
+		got, err := claimShared(addr)
+		if err != nil {
+			return nil, "", err
 		}
-		var err error
-		if ctl := rc.Control(func(fd uintptr) {
-			err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
-		}); ctl != nil {
-			return ctl
-		}
-		return err
-	}}
-	ln, err := lc.Listen(context.Background(), "tcp", addr)
+		return got, "tcp://" + got.String(), nil
+	}
+	ln, err := net.Listen("tcp", addr)
 	if err != nil {
 		return nil, "", err
 	}

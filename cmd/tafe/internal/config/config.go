@@ -62,7 +62,8 @@ type Server struct {
 	Listen Address `toml:"listen" default:"127.0.0.1:8080" reload:"restart"`
 	// Event loops. Without it, one for each CPU the process may use (GOMAXPROCS).
 	Loops int `toml:"loops" min:"1" max:"1024" reload:"restart"`
-	// Let other processes listen on the same address (SO_REUSEPORT), for a handover between two versions.
+	// Let other processes listen on the same addresses (SO_REUSEPORT), to hand over between two versions: start the new one
+	// beside the old one; it gets all new connections as soon as it says that it serves. Then end the old one by SIGTERM.
 	Shared bool `toml:"shared" default:"false" reload:"restart"`
 	// Tie each loop to an OS thread. The watchdog then knows the CPU time of a slice; posts from other goroutines get
 	// slower, 24 us in place of 6.
