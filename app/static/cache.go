@@ -1,0 +1,117 @@
+// This file owns the small files in memory. What a file says, and when it was looked at last, is load.go's.
+
+package static
+
+import (
+	"hash/maphash"
+	"sync"
+)
+
+const shards = 8 // so that loops seldom meet at a lock
+
+// assetOverhead is about what a kept name costs beside its contents, in bytes.
+const assetOverhead = 1024
+
+// cache keeps assets by the name they were asked for, within bounds of each shard. Beyond a bound those go that were not used
+// since the hand last came by (the clock algorithm), so a hit writes one word at most.
+type cache struct {
+	seed   maphash.Seed
+	shards [shards]shard
+}
+
+type shard struct {
+	mu       sync.RWMutex
+	byName   map[string]*asset
+	ring     []*asset
+	hand     int
+	bytes    int64
+	bytesMax int64
+	namesMax int
+	_        [64]byte
+}
+
+func newCache(bytesMax int64, namesMax int) *cache {
+	k := &cache{seed: maphash.MakeSeed()}
+	for i := range k.shards {
+		s := &k.shards[i]
+		s.byName, s.bytesMax, s.namesMax = map[string]*asset{}, bytesMax/shards, max(namesMax/shards, 1)
+	}
+	return k
+}
+
+func (k *cache) shard(name string) *shard { return &k.shards[maphash.String(k.seed, name)%shards] }
+
+// get returns the asset that is kept for name, or nil.
+func (k *cache) get(name string) *asset {
+	s := k.shard(name)
+	s.mu.RLock()
+	a := s.byName[name]
+	s.mu.RUnlock()
+	if a != nil && !a.used.Load() {
+		a.used.Store(true)
+	}
+	return a
+}
+
+// put keeps a in place of what is kept for its name, unless it alone is larger than the shard.
+func (k *cache) put(a *asset) {
+	s := k.shard(a.name)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.remove(s.byName[a.name])
+	if a.bytes > s.bytesMax {
+		return
+	}
+	for len(s.ring) >= s.namesMax || s.bytes+a.bytes > s.bytesMax {
+		s.evict()
+	}
+	a.place = len(s.ring)
+	s.ring = append(s.ring, a)
+	s.byName[a.name] = a
+	s.bytes += a.bytes
+}
+
+// drop forgets what is kept for name.
+func (k *cache) drop(name string) {
+	s := k.shard(name)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.remove(s.byName[name])
+}
+
+// evict removes the first from the hand on that was not used. It ends: the hand takes the marks as it goes.
+func (s *shard) evict() {
+	for {
+		s.hand %= len(s.ring)
+		a := s.ring[s.hand]
+		if !a.used.Swap(false) {
+			s.remove(a)
+			return
+		}
+		s.hand++
+	}
+}
+
+func (s *shard) remove(a *asset) {
+	if a == nil {
+		return
+	}
+	last := len(s.ring) - 1
+	s.ring[a.place] = s.ring[last]
+	s.ring[a.place].place = a.place
+	s.ring[last] = nil
+	s.ring = s.ring[:last]
+	s.bytes -= a.bytes
+	delete(s.byName, a.name)
+}
+
+func (k *cache) size() (names int, bytes int64) {
+	for i := range k.shards {
+		s := &k.shards[i]
+		s.mu.RLock()
+		names += len(s.ring)
+		bytes += s.bytes
+		s.mu.RUnlock()
+	}
+	return names, bytes
+}

@@ -1,0 +1,76 @@
+// This file owns directories as pages. It is off unless Options.List says so.
+
+package static
+
+import (
+	"errors"
+	"html"
+	"io"
+	"io/fs"
+	"slices"
+	"strings"
+
+	"tafe/app"
+)
+
+// readDirectory reads a's directory, beside the loop, or refuses.
+func (s *Site) readDirectory(a *asset) error {
+	if !s.o.List {
+		return fs.ErrNotExist
+	}
+	f, err := s.root.Open(a.file)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	entries, err := f.ReadDir(s.o.ListMax + 1)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return err
+	}
+	a.kind = isListing
+	if a.truncated = len(entries) > s.o.ListMax; a.truncated {
+		entries = entries[:s.o.ListMax]
+	}
+	a.entries = slices.DeleteFunc(entries, func(e fs.DirEntry) bool {
+		link := e.Type()&fs.ModeSymlink != 0
+		return !s.acceptable(e.Name()) || !e.IsDir() && !e.Type().IsRegular() && (!link || s.o.NoSymlinks)
+	})
+	slices.SortFunc(a.entries, func(x, y fs.DirEntry) int { return strings.Compare(x.Name(), y.Name()) })
+	return nil
+}
+
+// list answers with the page of a directory. Names are text to HTML and elements to URLs, whatever they hold.
+func (s *Site) list(c *app.Context, a *asset) error {
+	const style = `<style>body{font-family:monospace}</style>`
+	title := html.EscapeString("/" + strings.TrimPrefix(a.file, "."))
+	c.SetHeader("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'")
+	c.SetHeader("Cache-Control", "no-cache")
+	w := c.Stream(200, "text/html; charset=utf-8")
+	var b strings.Builder
+	b.WriteString("<!doctype html><title>" + title + "</title>" + style + "<h1>" + title + "</h1><ul>\n")
+	if a.file != "." {
+		b.WriteString("<li><a href=\"../\">../</a>\n")
+	}
+	for i, e := range a.entries {
+		name, mark := e.Name(), ""
+		if e.IsDir() {
+			mark = "/"
+		}
+		b.WriteString(`<li><a href="./` + escape(name) + mark + `">` + html.EscapeString(name) + mark + "</a>\n")
+		if i%256 == 255 {
+			if _, err := io.WriteString(w, b.String()); err != nil {
+				return err
+			}
+			b.Reset()
+			if err := c.YieldIfDue(); err != nil {
+				return err
+			}
+		}
+	}
+	b.WriteString("</ul>\n")
+	if a.truncated {
+		b.WriteString("<p>There are more files than this page shows.\n")
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}

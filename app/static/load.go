@@ -1,0 +1,325 @@
+// This file owns looking at the directory: everything in it blocks, and runs beside the loops but for what says otherwise.
+
+package static
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"io"
+	"io/fs"
+	"mime"
+	"net/http"
+	"os"
+	"path"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"tafe/app"
+)
+
+type kind int
+
+const (
+	isFile kind = iota
+	isDirectory
+	isListing
+)
+
+// asset is what a name stands for. It does not change once it is loaded, but for the three words at its end.
+type asset struct {
+	name         string // that was asked for
+	file         string // that answers
+	kind         kind
+	variants     [codings]*variant
+	coded        bool // there is one beside identity: the answer varies
+	contentType  string
+	cacheControl string
+	bytes        int64
+	entries      []fs.DirEntry
+	truncated    bool
+
+	checked atomic.Int64 // ns since the Site's epoch
+	used    atomic.Bool
+	place   int // in its shard, under its lock
+}
+
+// variant is a file with its validators.
+type variant struct {
+	coding   coding
+	info     fs.FileInfo
+	size     int64
+	etag     string
+	modified string
+	content  []byte   // of a small one
+	file     *os.File // of a large one
+}
+
+// fresh tells whether a may be answered without a look. One request in each interval is told no, and looks; the others are
+// answered meanwhile. It does not block.
+func (a *asset) fresh(now int64, interval time.Duration) bool {
+	checked := a.checked.Load()
+	return now-checked < int64(interval) || !a.checked.CompareAndSwap(checked, now)
+}
+
+// release closes the files of a. They are closed beside the loop: the last close of a file that was deleted frees it.
+func (a *asset) release() {
+	for _, v := range a.variants {
+		if v != nil && v.file != nil {
+			go v.file.Close()
+		}
+	}
+}
+
+// parcel hands an asset from the goroutine that loaded it to the request, which may have left.
+type parcel struct {
+	mu        sync.Mutex
+	asset     *asset
+	abandoned bool
+}
+
+func (p *parcel) leave(a *asset) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.abandoned {
+		a.release()
+	}
+	p.asset = a
+}
+
+func (p *parcel) abandon() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.abandoned = true
+	if p.asset != nil {
+		p.asset.release()
+	}
+}
+
+// look has name looked at, while the request waits. It is for the loop.
+func (s *Site) look(c *app.Context, name string, now int64) (*asset, error) {
+	p := &parcel{}
+	a, err := app.Offload(c, func() (*asset, error) {
+		a, err := s.load(name, now)
+		if err == nil {
+			p.leave(a)
+		}
+		return a, err
+	})
+	if err != nil {
+		p.abandon()
+		return nil, err
+	}
+	return a, nil
+}
+
+// load finds what name stands for, in memory where that is still so.
+func (s *Site) load(name string, now int64) (*asset, error) {
+	s.stats.loads.Add(1)
+	a, err := s.find(name, now)
+	if errors.Is(err, fs.ErrNotExist) && s.o.Fallback != "" {
+		a, err = s.find(s.o.Fallback, now)
+	}
+	if err != nil {
+		return nil, s.refusal(err)
+	}
+	return a, nil
+}
+
+var errRefused = errors.New("static: neither a file nor a directory")
+
+func (s *Site) find(name string, now int64) (*asset, error) {
+	if s.cache != nil {
+		if kept := s.cache.get(name); kept != nil {
+			if s.unchanged(kept) {
+				kept.checked.Store(now)
+				return kept, nil
+			}
+			s.cache.drop(name)
+		}
+	}
+	a := &asset{name: name, file: strings.TrimSuffix(name, "/")}
+	if a.file == "" {
+		a.file = "."
+	}
+	info, err := s.stat(a.file)
+	if err != nil {
+		return nil, err
+	}
+	slash := name == "" || strings.HasSuffix(name, "/")
+	switch {
+	case info.IsDir() && !slash:
+		a.kind = isDirectory
+		return a, nil
+	case info.IsDir():
+		directory := a.file
+		a.file = path.Join(directory, s.o.Index)
+		if s.o.Index != "-" {
+			if info, err = s.stat(a.file); err == nil {
+				break
+			}
+			if !errors.Is(err, fs.ErrNotExist) {
+				return nil, err
+			}
+		}
+		a.file = directory
+		return a, s.readDirectory(a)
+	case slash:
+		return nil, fs.ErrNotExist
+	}
+	a.checked.Store(now)
+	return a, s.loadFile(a, info)
+}
+
+// unchanged tells whether the files of a are those that were read, no more and no less.
+func (s *Site) unchanged(a *asset) bool {
+	for k := range codings {
+		if k != identity && !s.o.Precompressed {
+			continue
+		}
+		info, err := s.stat(a.file + k.suffix())
+		v := a.variants[k]
+		switch {
+		case v == nil && err == nil && info.Mode().IsRegular() && !info.ModTime().Before(a.variants[identity].info.ModTime()):
+			return false
+		case v != nil && (err != nil || !os.SameFile(info, v.info) || info.Size() != v.info.Size() || !info.ModTime().Equal(v.info.ModTime()) || info.Mode() != v.info.Mode()):
+			return false
+		}
+	}
+	return true
+}
+
+// stat follows links within the directory; where none may be, each element is looked at. Somebody who puts a link in place
+// between that and the opening has it followed, though never out of the directory.
+func (s *Site) stat(name string) (fs.FileInfo, error) {
+	if s.o.NoSymlinks {
+		for i := range len(name) + 1 {
+			if i < len(name) && name[i] != '/' {
+				continue
+			}
+			info, err := s.root.Lstat(name[:i])
+			if err != nil {
+				return nil, err
+			}
+			if info.Mode()&fs.ModeSymlink != 0 {
+				return nil, errRefused
+			}
+		}
+	}
+	return s.root.Stat(name)
+}
+
+// loadFile opens a's file and its siblings, and keeps a where all of them are small.
+func (s *Site) loadFile(a *asset, info fs.FileInfo) (err error) {
+	defer func() {
+		if err != nil {
+			a.release()
+		}
+	}()
+	if a.variants[identity], err = s.open(a.file, identity, info); err != nil {
+		return err
+	}
+	small := a.variants[identity].file == nil
+	a.bytes = assetOverhead + int64(len(a.variants[identity].content))
+	for k := range identity {
+		if !s.o.Precompressed {
+			break
+		}
+		sibling, err := s.stat(a.file + k.suffix())
+		if err != nil || !sibling.Mode().IsRegular() || sibling.ModTime().Before(info.ModTime()) {
+			continue // one that is older than its file was made of another
+		}
+		v, err := s.open(a.file+k.suffix(), k, sibling)
+		if err != nil {
+			continue
+		}
+		a.variants[k], a.coded = v, true
+		a.bytes += int64(len(v.content))
+		small = small && v.file == nil
+	}
+	a.contentType = typeOf(a.file)
+	a.cacheControl = s.o.CacheControl
+	for _, pattern := range s.o.Immutable {
+		if ok, _ := path.Match(pattern, path.Base(a.file)); ok {
+			a.cacheControl = year
+		}
+	}
+	if small && s.cache != nil {
+		s.cache.put(a)
+	}
+	return nil
+}
+
+// open opens a file that was looked at. Opening a FIFO or a device may have effects, so it is not tried; what took the
+// file's place since is seen by the second look, and does not block, by O_NONBLOCK.
+func (s *Site) open(name string, k coding, info fs.FileInfo) (*variant, error) {
+	if !info.Mode().IsRegular() {
+		return nil, errRefused
+	}
+	f, err := s.root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	info, err = f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = errRefused
+	}
+	v := &variant{coding: k, info: info, file: f}
+	if err == nil {
+		v.size, v.modified = info.Size(), info.ModTime().UTC().Format(http.TimeFormat)
+		v.etag = `"` + strconv.FormatInt(info.ModTime().UnixNano(), 16) + "-" + strconv.FormatInt(v.size, 16) + strings.Replace(k.suffix(), ".", "-", 1) + `"`
+		if v.size <= s.o.FileCachedMax {
+			err = v.read()
+		}
+	}
+	if err != nil || v.file == nil {
+		_ = f.Close()
+	}
+	return v, err
+}
+
+// read takes the content into memory. A file that changes meanwhile is what was read of it: its tag says so.
+func (v *variant) read() error {
+	content, err := io.ReadAll(io.LimitReader(v.file, v.size))
+	if err != nil {
+		return err
+	}
+	sum := sha256.Sum256(content)
+	v.content, v.size, v.file = content, int64(len(content)), nil
+	v.etag = `"` + hex.EncodeToString(sum[:16]) + strings.Replace(v.coding.suffix(), ".", "-", 1) + `"`
+	return nil
+}
+
+// typeOf is the media type of a name's extension, by Go's table and the system's; unknown ones are bytes.
+func typeOf(name string) string {
+	t := mime.TypeByExtension(path.Ext(name))
+	switch {
+	case t == "":
+		return "application/octet-stream"
+	case !strings.Contains(t, ";") && (strings.HasPrefix(t, "text/") || t == "image/svg+xml"):
+		return t + "; charset=utf-8"
+	}
+	return t
+}
+
+// refusal is what the client is told of an error of looking.
+func (s *Site) refusal(err error) error {
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		return &app.HTTPError{Status: 403, Err: err}
+	case errors.Is(err, fs.ErrNotExist):
+		return app.Error(404, "")
+	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
+		return &app.HTTPError{Status: 503, Reason: "static-no-descriptors", Err: err}
+	case errors.Is(err, syscall.EIO), errors.Is(err, syscall.ENOMEM):
+		return &app.HTTPError{Status: 500, Reason: "static-unreadable", Err: err}
+	case errors.Is(err, fs.ErrClosed):
+		return app.Error(404, "")
+	}
+	s.stats.refused.Add(1) // out of the directory, a name too long, a loop of links, a FIFO
+	return &app.HTTPError{Status: 404, Err: err}
+}

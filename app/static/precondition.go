@@ -1,0 +1,137 @@
+// This file owns the conditions of a request (RFC 9110 section 13): it reads headers and validators, and knows no file.
+
+package static
+
+import (
+	"net/http"
+	"strings"
+	"time"
+
+	"tafe/app"
+)
+
+// conditions are the headers that decide what a GET is answered with, as the client sent them; lists that came in several
+// lines are joined.
+type conditions struct {
+	match, noneMatch, modifiedSince, unmodifiedSince, ifRange, ranges string
+	acceptEncoding                                                    string
+	encodings                                                         bool // there was an Accept-Encoding
+}
+
+func conditionsOf(c *app.Context) (k conditions) {
+	for name, value := range c.Headers() {
+		switch len(name) {
+		case len("If-Match"):
+			join(&k.match, name, "If-Match", value)
+			once(&k.ifRange, name, "If-Range", value)
+		case len("If-None-Match"):
+			join(&k.noneMatch, name, "If-None-Match", value)
+		case len("If-Modified-Since"):
+			once(&k.modifiedSince, name, "If-Modified-Since", value)
+		case len("If-Unmodified-Since"):
+			once(&k.unmodifiedSince, name, "If-Unmodified-Since", value)
+		case len("Range"):
+			once(&k.ranges, name, "Range", value)
+		case len("Accept-Encoding"):
+			if strings.EqualFold(name, "Accept-Encoding") {
+				join(&k.acceptEncoding, name, "Accept-Encoding", value)
+				k.encodings = true
+			}
+		}
+	}
+	return k
+}
+
+func join(list *string, name, want, value string) {
+	switch {
+	case !strings.EqualFold(name, want):
+	case *list == "":
+		*list = value
+	default:
+		*list += ", " + value
+	}
+}
+
+// once spoils a field that came twice: a value that no parser takes.
+func once(field *string, name, want, value string) {
+	switch {
+	case !strings.EqualFold(name, want):
+	case *field == "":
+		*field = value
+	default:
+		*field = "?"
+	}
+}
+
+// verdict is what the conditions come to.
+type verdict int
+
+const (
+	goOn        verdict = 200
+	notModified verdict = 304
+	failed      verdict = 412
+)
+
+// check evaluates the conditions in the order of RFC 9110 section 13.2.2. Dates that cannot be read are ignored.
+func (k *conditions) check(etag string, modified time.Time) verdict {
+	modified = modified.Truncate(time.Second)
+	if k.match != "" {
+		if !matches(k.match, etag, false) {
+			return failed
+		}
+	} else if t, err := http.ParseTime(k.unmodifiedSince); err == nil && modified.After(t) {
+		return failed
+	}
+	if k.noneMatch != "" {
+		if matches(k.noneMatch, etag, true) {
+			return notModified
+		}
+		return goOn
+	}
+	if k.modifiedSince == "" {
+		return goOn
+	}
+	if t, err := http.ParseTime(k.modifiedSince); err == nil && !modified.After(t) {
+		return notModified
+	}
+	return goOn
+}
+
+// rangeHolds tells whether If-Range lets Range count (section 13.1.5): a strong tag that is the same, or the exact date of a
+// file that was not changed within the last second, so that the date is a strong validator (section 8.8.2.2).
+func (k *conditions) rangeHolds(etag string, modified, now time.Time) bool {
+	switch {
+	case k.ifRange == "":
+		return true
+	case k.ifRange[0] == '"' || strings.HasPrefix(k.ifRange, "W/"):
+		return k.ifRange == etag
+	}
+	t, err := http.ParseTime(k.ifRange)
+	return err == nil && t.Equal(modified.Truncate(time.Second)) && now.Sub(modified) >= time.Second
+}
+
+// matches tells whether list, of If-Match or If-None-Match, has the strong tag etag; weak tags count where weak says so
+// (section 8.8.3.2). What follows the first thing that is no tag does not count.
+func matches(list, etag string, weak bool) bool {
+	for {
+		list = strings.TrimLeft(list, " \t,")
+		if list == "" {
+			return false
+		}
+		if list[0] == '*' {
+			return strings.Trim(list[1:], " \t") == ""
+		}
+		tag, isWeak := strings.CutPrefix(list, "W/")
+		if tag == "" || tag[0] != '"' {
+			return false
+		}
+		end := strings.IndexByte(tag[1:], '"') + 2
+		if end < 2 {
+			return false
+		}
+		if tag[:end] == etag && (weak || !isWeak) {
+			return true
+		}
+		list = tag[end:]
+	}
+}

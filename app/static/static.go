@@ -1,0 +1,189 @@
+// Package static serves the files of a directory on the loop, without reading one there.
+//
+// # The parts, in reading order
+//
+//	static.go    Options, Site: what is served, and the way of one request
+//	name.go      which names are looked at, at all
+//	load.go      opening, reading and looking at files: everything that blocks, for goroutines beside the loops
+//	cache.go     small files in memory, for all loops
+//	precondition.go  the conditions of RFC 9110 section 13
+//	ranges.go    Range and Content-Range (RFC 9110 section 14)
+//	coding.go    Accept-Encoding (RFC 9110 section 12.5.3)
+//	send.go      the answer
+//	listing.go   directories as pages
+//
+// # Validators
+//
+// A file of at most Options.FileCachedMax bytes has a strong entity tag of its content: 128 bits of its SHA-256. A larger one
+// has a strong tag of its modification time in ns and its size, as nginx makes it of seconds: a file that is rewritten in place
+// within the clock of its file system, to the same size, keeps its tag. Replace files by renaming, and neither matters.
+package static
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"tafe/app"
+	"tafe/httpparse"
+)
+
+// Options say which directory is served, and how. Zero fields take the defaults.
+type Options struct {
+	Dir   string // the directory; required
+	Param string // the route's parameter that names the file, a catch-all; default "path"
+
+	Index    string // file that answers for its directory; default "index.html"; "-": none
+	List     bool   // answer for a directory without it with a page of its files
+	Fallback string // file that answers for names that are not there, with 200: the page of a single-page application
+
+	Dotfiles bool // serve names with an element that begins with a dot; else 404
+	// NoSymlinks refuses every name that leads over a symbolic link. Without it links are followed within the directory.
+	// What leads out of the directory is refused always, by the kernel's or os.Root's own walk.
+	NoSymlinks bool
+	// Precompressed serves FILE.zst, FILE.br and FILE.gz in place of FILE to clients that accept the coding.
+	Precompressed bool
+
+	CacheControl string   // of every file; "": none
+	Immutable    []string // patterns of path.Match for the last element of a name: such files may be kept for a year
+
+	CacheMax      int64         // bytes of small files in memory; default 64 MiB, at least 8 times FileCachedMax; -1: none
+	FilesMax      int           // names in memory; default 8192
+	FileCachedMax int64         // a file, or a coding of it, above this many bytes is not kept; default 64 KiB, at most 1 MiB
+	CheckInterval time.Duration // for how long a kept file is served without a look at its directory; default 1 s
+	RangesMax     int           // ranges in one request; one with more is answered as if it had none; default 16
+	ListMax       int           // files in one listing; the page says when there are more; default 10000
+}
+
+const (
+	year        = "public, max-age=31536000, immutable"
+	cachedMost  = 1 << 20
+	defaultRoot = "path"
+)
+
+// Site serves one directory. Its methods may be called by any goroutine; the cache is shared by the loops.
+type Site struct {
+	o     Options
+	root  *os.Root
+	cache *cache // nil: none
+	epoch time.Time
+	stats counters
+}
+
+type counters struct{ hits, loads, refused atomic.Uint64 }
+
+// Stats are counts of a Site since it was made, and two gauges.
+type Stats struct {
+	Hits    uint64 // answers from memory
+	Loads   uint64 // looks at the directory, beside the loops
+	Refused uint64 // names that were not looked at, or led out of the directory, or to what is no file
+	Files   int    // in memory
+	Bytes   int64  // of them
+}
+
+// New opens the directory. The error is that of opening, or tells which option makes no sense.
+func New(o Options) (*Site, error) {
+	o = o.withDefaults()
+	switch {
+	case o.Index != "-" && !plain(o.Index):
+		return nil, fmt.Errorf("static: index %q is not the name of a file", o.Index)
+	case o.Fallback != "" && !fs.ValidPath(o.Fallback):
+		return nil, fmt.Errorf("static: fallback %q is not a name below the directory", o.Fallback)
+	case !httpparse.ValidFieldValue(o.CacheControl):
+		return nil, errors.New("static: cache control is no header value")
+	case o.FileCachedMax > cachedMost:
+		return nil, fmt.Errorf("static: files of up to %d bytes in memory: at most %d, since they are sent by the loop", o.FileCachedMax, cachedMost)
+	case o.CacheMax > 0 && o.CacheMax < shards*o.FileCachedMax:
+		return nil, fmt.Errorf("static: %d bytes for the cache: at least %d times that of a file", o.CacheMax, shards)
+	}
+	for _, pattern := range o.Immutable {
+		if _, err := path.Match(pattern, ""); err != nil {
+			return nil, fmt.Errorf("static: immutable %q: %w", pattern, err)
+		}
+	}
+	root, err := os.OpenRoot(o.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("static: %w", err)
+	}
+	s := &Site{o: o, root: root, epoch: time.Now()}
+	if o.CacheMax > 0 {
+		s.cache = newCache(o.CacheMax, o.FilesMax)
+	}
+	return s, nil
+}
+
+func (o Options) withDefaults() Options {
+	if o.Param == "" {
+		o.Param = defaultRoot
+	}
+	if o.Index == "" {
+		o.Index = "index.html"
+	}
+	for _, f := range []struct{ bound, value *int64 }{{&o.CacheMax, new(int64(64 << 20))}, {&o.FileCachedMax, new(int64(64 << 10))}} {
+		if *f.bound == 0 {
+			*f.bound = *f.value
+		}
+	}
+	for _, f := range []struct {
+		bound *int
+		value int
+	}{{&o.FilesMax, 8192}, {&o.RangesMax, 16}, {&o.ListMax, 10000}} {
+		if *f.bound <= 0 {
+			*f.bound = f.value
+		}
+	}
+	if o.CheckInterval <= 0 {
+		o.CheckInterval = time.Second
+	}
+	return o
+}
+
+// Close lets the directory go. Requests that come later are answered with 404, or from memory.
+func (s *Site) Close() error { return s.root.Close() }
+
+// Stats counts.
+func (s *Site) Stats() Stats {
+	stats := Stats{Hits: s.stats.hits.Load(), Loads: s.stats.loads.Load(), Refused: s.stats.refused.Load()}
+	if s.cache != nil {
+		stats.Files, stats.Bytes = s.cache.size()
+	}
+	return stats
+}
+
+// Serve is the Handler: GET and HEAD, 405 for other methods. What is in memory is answered at once; everything else waits
+// for a goroutine that looks (app.Offload), so its error may be loop.ErrOffloadFull, which answers 503.
+func (s *Site) Serve(c *app.Context) error {
+	if m := c.Method(); m != "GET" && m != "HEAD" {
+		c.SetHeader("Allow", "GET, HEAD")
+		return app.Error(405, "")
+	}
+	name := c.Param(s.o.Param)
+	if !s.acceptable(name) {
+		s.stats.refused.Add(1)
+		return app.Error(404, "")
+	}
+	now := int64(time.Since(s.epoch))
+	if s.cache != nil {
+		if a := s.cache.get(name); a != nil && a.fresh(now, s.o.CheckInterval) {
+			s.stats.hits.Add(1)
+			return s.answer(c, a)
+		}
+	}
+	a, err := s.look(c, strings.Clone(name), now)
+	if err != nil {
+		return err
+	}
+	defer a.release()
+	switch a.kind {
+	case isDirectory:
+		return s.redirect(c, name)
+	case isListing:
+		return s.list(c, a)
+	}
+	return s.answer(c, a)
+}
