@@ -16,7 +16,7 @@ func newGroup(t *testing.T, o GroupOptions) *Group {
 	o.Log = quiet
 	g, err := NewGroup(o)
 	require.NoError(t, err)
-	t.Cleanup(g.Close)
+	t.Cleanup(func() { _ = g.Close() })
 	return g
 }
 

@@ -338,6 +338,6 @@ func TestCloseEndsWhatWaits(t *testing.T) {
 	t.Parallel()
 	g, err := NewGroup(GroupOptions{Servers: to("127.0.0.1:1"), Check: &Check{Interval: time.Hour}, Log: quiet})
 	require.NoError(t, err)
-	g.Close()
-	g.Close()
+	require.NoError(t, g.Close())
+	require.NoError(t, g.Close())
 }

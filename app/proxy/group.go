@@ -256,12 +256,13 @@ func (o *GroupOptions) check() error {
 func (g *Group) Name() string { return g.options.Name }
 
 // Close ends the checks and closes idle connections; those in use are closed when their requests end. Requests made from now
-// on are answered with 503.
-func (g *Group) Close() {
+// on are answered with 503. The error is nil.
+func (g *Group) Close() error {
 	g.ending.Do(func() { close(g.closing) })
 	g.starting.Do(func() {}) // not any more
 	g.checks.Wait()
 	g.client.Close()
+	return nil
 }
 
 // errNoServer: there is nobody to ask.

@@ -57,7 +57,7 @@ func serve(t testing.TB, g GroupOptions, o Options) *front {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
 		require.NoError(t, s.Stop(ctx))
-		group.Close()
+		_ = group.Close()
 	})
 	return &front{s, group, "http://" + s.Addr().String()}
 }

@@ -75,12 +75,15 @@ const (
 // check evaluates the conditions in the order of RFC 9110 section 13.2.2. Dates that cannot be read are ignored.
 func (k *conditions) check(etag string, modified time.Time) verdict {
 	modified = modified.Truncate(time.Second)
-	if k.match != "" {
+	switch {
+	case k.match != "":
 		if !matches(k.match, etag, false) {
 			return failed
 		}
-	} else if t, err := http.ParseTime(k.unmodifiedSince); err == nil && modified.After(t) {
-		return failed
+	case k.unmodifiedSince != "": // an error of ParseTime costs memory
+		if t, err := http.ParseTime(k.unmodifiedSince); err == nil && modified.After(t) {
+			return failed
+		}
 	}
 	if k.noneMatch != "" {
 		if matches(k.noneMatch, etag, true) {

@@ -44,7 +44,7 @@ type Options struct {
 
 	Dotfiles bool // serve names with an element that begins with a dot; else 404
 	// NoSymlinks refuses every name that leads over a symbolic link. Without it links are followed within the directory.
-	// What leads out of the directory is refused always, by the kernel's or os.Root's own walk.
+	// What leads out of the directory is refused always, by os.Root.
 	NoSymlinks bool
 	// Precompressed serves FILE.zst, FILE.br and FILE.gz in place of FILE to clients that accept the coding.
 	Precompressed bool
@@ -61,9 +61,9 @@ type Options struct {
 }
 
 const (
-	year        = "public, max-age=31536000, immutable"
-	cachedMost  = 1 << 20
-	defaultRoot = "path"
+	year         = "public, max-age=31536000, immutable"
+	cachedMost   = 1 << 20
+	defaultParam = "path"
 )
 
 // Site serves one directory. Its methods may be called by any goroutine; the cache is shared by the loops.
@@ -119,7 +119,7 @@ func New(o Options) (*Site, error) {
 
 func (o Options) withDefaults() Options {
 	if o.Param == "" {
-		o.Param = defaultRoot
+		o.Param = defaultParam
 	}
 	if o.Index == "" {
 		o.Index = "index.html"

@@ -1,6 +1,7 @@
 package static
 
 import (
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -30,7 +31,7 @@ func TestServe(t *testing.T) {
 	s, err := New(Options{Dir: dir})
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = s.Close() })
-	a := app.New(app.Options{})
+	a := app.New(app.Options{Log: slog.New(slog.DiscardHandler)})
 	a.Handle("", "/{path...}", s.Serve)
 	ask := func(method, target string, headers ...string) *httptest.ResponseRecorder {
 		r := httptest.NewRequest(method, target, nil)
@@ -57,8 +58,11 @@ func TestServe(t *testing.T) {
 		{"GET", "/out", "", "", 404, "", "a link that leads out"},
 		{"GET", "/fifo", "", "", 404, "", "would block"},
 		{"GET", "/.hidden", "", "", 404, "", "a dotfile"},
-		{"GET", "/%2e%2e/%2e%2e/etc/passwd", "", "", 404, "", "encoded dots"},
-		{"GET", "/..%2f..%2fetc/passwd", "", "", 404, "", "encoded slashes"},
+		{"GET", "/%2e%2e/%2e%2e/etc/passwd", "", "", 400, "", "encoded dots, above the root"},
+		{"GET", "/..%2f..%2fetc/passwd", "", "", 400, "", "dots beside encoded slashes"},
+		{"GET", "/d%2findex.html", "", "", 200, "index", "a name all the same"},
+		{"GET", "/a.txt%00.html", "", "", 400, "", "a NUL"},
+		{"GET", "/a.txt/../.hidden", "", "", 404, "", "a dotfile, by a detour"},
 		{"GET", "/%252e%252e/a.txt", "", "", 404, "", "encoded twice"},
 		{"GET", "/..%5ca.txt", "", "", 404, "", "a backslash"},
 		{"GET", "/%c0%ae%c0%ae/a.txt", "", "", 404, "", "overlong UTF-8"},

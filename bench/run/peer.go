@@ -84,6 +84,8 @@ func tafeConfig(s Setting) string {
 	switch s.Role {
 	case RoleProxy:
 		return fmt.Sprintf("[[upstream]]\nname = \"u\"\nservers = [{ addr = %q }]\n[[route]]\npath = \"/{path...}\"\nproxy = { upstream = \"u\" }\n", s.Backend)
+	case RoleStatic:
+		return fmt.Sprintf("[[route]]\npath = \"/{path...}\"\nstatic = { dir = %q }\n", s.Files)
 	case RoleTLS:
 		return fmt.Sprintf("[[listener]]\nlisten = %q\n[listener.tls]\ncerts = [{ cert = %q, key = %q }]\n"+
 			"[[route]]\npath = \"/plaintext\"\nrespond = { body = \"Hello, World!\" }\n", s.Listen, s.Cert, s.Key)

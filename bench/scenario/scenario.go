@@ -130,7 +130,7 @@ var All = number([]Scenario{
 	},
 	{
 		Number: 12, Name: "static", Title: "Static files",
-		Question: "What does a file cost?", Peers: []string{"nethttp", "nginx"},
+		Question: "What does a file cost?", Peers: []string{"tafe", "nethttp", "nginx"},
 		Cases: []run.Case{
 			static("1 KB", 64, "1k.bin"), static("100 KB", 64, "100k.bin"), static("10 MB", 16, "10m.bin"),
 		},

@@ -169,6 +169,8 @@ func (b *builder) route(p path, r *Route) {
 		h = b.respond(p.child("respond"), r.Respond)
 	case r.Redirect != nil:
 		h = b.redirect(p.child("redirect"), r)
+	case r.Static != nil:
+		h = b.static(p.child("static"), r)
 	case r.Proxy != nil:
 		h = b.proxy(p.child("proxy"), r.Proxy)
 	}

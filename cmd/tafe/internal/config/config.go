@@ -14,6 +14,7 @@
 //	rules.go      what the values must be to each other
 //	build.go      Config.App: the routes as package app knows them
 //	respond.go    the actions as handlers
+//	static.go     the static action
 //	upstream.go   upstreams and the proxy action
 //	resources.go  what outlives a reload
 //	change.go     what a running server cannot take from another Config

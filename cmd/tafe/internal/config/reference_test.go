@@ -150,7 +150,7 @@ func standard(f reflect.StructField) string {
 func comments(t *testing.T) map[string]string {
 	docs := map[string]string{}
 	flat := func(c *ast.CommentGroup) string { return strings.Join(strings.Fields(c.Text()), " ") }
-	for _, name := range []string{"config.go", "listener.go", "route.go", "upstream.go", "watchdog.go"} {
+	for _, name := range []string{"config.go", "listener.go", "route.go", "static.go", "upstream.go", "watchdog.go"} {
 		file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ParseComments)
 		require.NoError(t, err)
 		for _, decl := range file.Decls {

@@ -1,9 +1,10 @@
 // This file owns what outlives the App that a Config describes: upstream groups, with their connections and what is known of
-// their servers. A reload hands on those whose definition has not changed.
+// their servers, and directories with their cached files. A reload hands on those whose definition has not changed.
 
 package config
 
 import (
+	"io"
 	"maps"
 	"reflect"
 	"slices"
@@ -15,8 +16,9 @@ import (
 // Resources are what an App uses beyond its routes. Its methods may be called by any goroutine.
 type Resources struct {
 	groups map[string]upstream // fixed once App has returned
+	sites  []site
 	mu     sync.Mutex
-	passed map[*proxy.Group]bool // to the Resources of a later Config
+	passed map[io.Closer]bool // to the Resources of a later Config
 }
 
 type upstream struct {
@@ -44,28 +46,41 @@ func (r *Resources) Start() {
 func (r *Resources) Close() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, u := range r.groups {
-		if !r.passed[u.group] {
-			u.group.Close()
+	for c := range r.all() {
+		if !r.passed[c] {
+			_ = c.Close()
 		}
 	}
+}
+
+// all are the things that end.
+func (r *Resources) all() map[io.Closer]bool {
+	all := map[io.Closer]bool{}
+	for _, u := range r.groups {
+		all[u.group] = true
+	}
+	for _, s := range r.sites {
+		all[s.Site] = true
+	}
+	return all
 }
 
 // HandOver is called once the App of next has taken over: what it shares is its own from then on.
 func (r *Resources) HandOver(next *Resources) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.passed = map[*proxy.Group]bool{}
-	for _, u := range next.groups {
-		r.passed[u.group] = true
-	}
+	r.passed = next.all()
 }
 
 // discard closes what was made for an App that came to nothing.
 func (r *Resources) discard(before *Resources) {
-	for name, u := range r.groups {
-		if before == nil || before.group(name) != u.group {
-			u.group.Close()
+	old := map[io.Closer]bool{}
+	if before != nil {
+		old = before.all()
+	}
+	for c := range r.all() {
+		if !old[c] {
+			_ = c.Close()
 		}
 	}
 }

@@ -23,7 +23,7 @@ type Middleware struct {
 	BasicAuth *BasicAuth `toml:"basic_auth"`
 }
 
-// Route is one [[route]]. It has exactly one action: respond, redirect or proxy.
+// Route is one [[route]]. It has exactly one action: respond, redirect, static or proxy.
 type Route struct {
 	// Pattern of the paths, percent-decoded: "/users/me" is that path alone, "/users/{id}" takes one segment,
 	// "/files/{path...}" everything behind.
@@ -43,6 +43,8 @@ type Route struct {
 	Respond *Respond `toml:"respond"`
 	// Action: sends the client elsewhere.
 	Redirect *Redirect `toml:"redirect"`
+	// Action: the files of a directory.
+	Static *Static `toml:"static"`
 	// Action: passes requests on to an [[upstream]].
 	Proxy *Proxy `toml:"proxy"`
 

@@ -33,13 +33,13 @@ func (d *decoder) rules(c *Config) {
 
 func (d *decoder) route(p path, r *Route) {
 	actions := 0
-	for _, given := range []bool{r.Respond != nil, r.Redirect != nil, r.Proxy != nil} {
+	for _, given := range []bool{r.Respond != nil, r.Redirect != nil, r.Static != nil, r.Proxy != nil} {
 		if given {
 			actions++
 		}
 	}
 	if actions != 1 {
-		d.problem(p, "route %s has %d actions: want one of respond, redirect, proxy", r.Path, actions)
+		d.problem(p, "route %s has %d actions: want one of respond, redirect, static, proxy", r.Path, actions)
 	}
 	for i, method := range r.Methods {
 		if method != strings.ToUpper(method) {

@@ -1,0 +1,102 @@
+// This file owns the vocabulary of the static action, and the way from there to app/static.
+
+package config
+
+import (
+	"errors"
+	"io/fs"
+	"reflect"
+	"strings"
+	"time"
+
+	"tafe/app"
+	"tafe/app/static"
+)
+
+// Static serves the files of a directory: GET and HEAD, with ETag, conditions and ranges. The route's path ends in a catch-all,
+// which names the file.
+type Static struct {
+	// The directory. What leads out of it, by dots or links, is not there.
+	Dir string `toml:"dir" required:"yes"`
+	// File that answers for its directory; "-": none.
+	Index string `toml:"index" default:"index.html"`
+	// Answer for a directory without it with a page of its files.
+	Listing bool `toml:"listing" default:"false"`
+	// File that answers for names that are not there, with 200: the page of a single-page application.
+	Fallback string `toml:"fallback" default:""`
+	// Serve names that begin with a dot.
+	Dotfiles bool `toml:"dotfiles" default:"false"`
+	// Follow symbolic links within the directory.
+	Symlinks bool `toml:"symlinks" default:"true"`
+	// Serve FILE.zst, FILE.br or FILE.gz in place of FILE to clients that accept it, unless it is older than FILE.
+	Precompressed bool `toml:"precompressed" default:"true"`
+	// Cache-Control of every file.
+	CacheControl HeaderValue `toml:"cache_control" default:""`
+	// Patterns of names that may be kept for a year, such as ["*.css", "app-*.js"]: those whose content never changes.
+	Immutable []string `toml:"immutable"`
+	// Small files in memory, of all loops together.
+	CacheBytesMax Bytes `toml:"cache_bytes_max" default:"64MiB" min:"1MiB" max:"1TiB"`
+	// The largest that is kept there; larger ones are sent from the disk.
+	CacheFileBytesMax Bytes `toml:"cache_file_bytes_max" default:"64KiB" min:"1" max:"1MiB"`
+	// For how long a file in memory is served without a look at the directory.
+	CheckInterval Duration `toml:"check_interval" default:"1s" min:"1ms" max:"1h"`
+}
+
+func (s *Static) options(param string) static.Options {
+	return static.Options{
+		Dir: s.Dir, Param: param, Index: s.Index, List: s.Listing, Fallback: s.Fallback, Dotfiles: s.Dotfiles, NoSymlinks: !s.Symlinks,
+		Precompressed: s.Precompressed, CacheControl: string(s.CacheControl), Immutable: s.Immutable,
+		CacheMax: int64(s.CacheBytesMax), FileCachedMax: int64(s.CacheFileBytesMax), CheckInterval: time.Duration(s.CheckInterval),
+	}
+}
+
+// static returns the handler of the action, or nil after naming a problem.
+func (b *builder) static(p path, r *Route) app.Handler {
+	at := strings.LastIndex(r.Path, "/{")
+	param, rest := strings.CutSuffix(r.Path[at+1:], "...}")
+	if at < 0 || !rest {
+		b.problem(p, "route %s: a static action's path ends in a catch-all, as /files/{path...}", r.Path)
+		return nil
+	}
+	param = param[1:]
+	if s := b.resources.site(b.before, param, r.Static); s != nil {
+		return s.Serve
+	}
+	s, err := static.New(r.Static.options(param))
+	var wrong *fs.PathError
+	switch {
+	case errors.As(err, &wrong):
+		b.problem(p.child("dir"), "route.static.dir = %q: %v", r.Static.Dir, wrong.Err)
+		return nil
+	case err != nil:
+		b.problem(p, "route.static: %s", strings.TrimPrefix(err.Error(), "static: "))
+		return nil
+	}
+	b.resources.sites = append(b.resources.sites, site{*r.Static, param, s})
+	return s.Serve
+}
+
+// site is a directory that is served, and what was said of it.
+type site struct {
+	definition Static
+	param      string
+	*static.Site
+}
+
+// site finds one of the same definition, here or before.
+func (r *Resources) site(before *Resources, param string, d *Static) *static.Site {
+	for _, from := range []*Resources{r, before} {
+		if from == nil {
+			continue
+		}
+		for _, s := range from.sites {
+			if s.param == param && reflect.DeepEqual(s.definition, *d) {
+				if from == before {
+					r.sites = append(r.sites, s)
+				}
+				return s.Site
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,48 @@
+package config
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestStaticAction(t *testing.T) {
+	dir := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "a.txt"), []byte("hello"), 0o600))
+	text := sprintf("[[route]]\npath = \"/files/{name...}\"\nstatic = { dir = %q, cache_control = \"max-age=60\" }\n", dir)
+	a := appOf(t, text)
+	r := ask(a, "GET", "/files/a.txt")
+	require.Equal(t, 200, r.StatusCode)
+	require.Equal(t, "hello", body(r))
+	require.Equal(t, "max-age=60", r.Header.Get("Cache-Control"))
+	require.Equal(t, 404, ask(a, "GET", "/files/b.txt").StatusCode)
+
+	load := func(text string, before *Resources) *Resources {
+		c, err := Parse("f.toml", []byte(text))
+		require.NoError(t, err)
+		_, r, err := c.App(quietly(c), before)
+		require.NoError(t, err)
+		return r
+	}
+	first := load(text, nil)
+	same := load(text+"[[route]]\npath = \"/x\"\nrespond = {}\n", first)
+	require.Same(t, first.sites[0].Site, same.sites[0].Site, "the files in memory stay there")
+	first.HandOver(same)
+	first.Close()
+	require.Equal(t, 404, ask(a, "GET", "/files/c.txt").StatusCode)
+	same.Close()
+}
+
+func TestWrongStatic(t *testing.T) {
+	for _, c := range []struct{ path, options, want string }{
+		{"/files/{path...}", `dir = "/no/such/directory"`, `f.toml:3: route.static.dir = "/no/such/directory": no such file or directory`},
+		{"/files", `dir = "/"`, "f.toml:3: route /files: a static action's path ends in a catch-all, as /files/{path...}"},
+		{"/files/{path...}", `dir = "/", index = "a/b"`, `f.toml:3: route.static: index "a/b" is not the name of a file`},
+		{"/files/{path...}", `dir = "/", cache_bytes_max = "1MiB", cache_file_bytes_max = "1MiB"`, "for the cache: at least"},
+	} {
+		_, err := build(sprintf("[[route]]\npath = %q\nstatic = { %s }\n", c.path, c.options))
+		require.ErrorContains(t, err, c.want)
+	}
+}
