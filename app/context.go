@@ -147,7 +147,7 @@ func (c *Context) Header(name string) string { return view(c.req.Header(name)) }
 // Headers yields the request's headers in the order they came.
 func (c *Context) Headers() iter.Seq2[string, string] {
 	return func(yield func(name, value string) bool) {
-		for _, h := range c.req.Headers {
+		for _, h := range c.req.Headers() {
 			if !yield(view(h.Name), view(h.Value)) {
 				return
 			}

@@ -93,7 +93,7 @@ func (x *exchange) Run(t *loop.Task) {
 	c.task = t
 	c.hub.active++
 	c.hub.counts.Requests++
-	t.Describe(c.routeName, methodName(c.req.Method), c.path, c.id[:c.idBytes], c.req.Header("traceparent"), c.cycle.conn)
+	t.Describe(c.routeName, methodName(c.req.Method), c.path, c.id[:c.idBytes], c.req.Traceparent, c.cycle.conn)
 	if c.route != nil && c.route.Budget > 0 {
 		t.SetBudget(c.route.Budget)
 	}

@@ -30,7 +30,7 @@ func (m *mounted) request(c *Context, server *http.Server) (*http.Request, error
 	}
 	r := &http.Request{
 		Method: strings.Clone(c.Method()), URL: u, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: c.ProtoMinor(),
-		Header: make(http.Header, len(c.req.Headers)), ContentLength: c.req.ContentLength, Host: strings.Clone(c.Host()),
+		Header: make(http.Header, len(c.req.Headers())), ContentLength: c.req.ContentLength, Host: strings.Clone(c.Host()),
 		RemoteAddr: c.RemoteAddr(), RequestURI: target, Close: !c.req.KeepAlive, Pattern: c.Route(), TLS: c.TLS(),
 	}
 	if r.ProtoMinor == 0 {

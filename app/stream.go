@@ -139,19 +139,16 @@ func (s *Stream) detach() (bool, error) {
 }
 
 // ReadFrom appends what r yields to its end, for io.Copy. Of a file, or an io.LimitedReader of one, whose length the
-// Content-Length header has announced, what is larger than Options.BodyMemoryMax is sent by the kernel; a smaller one is read
-// beside the loop, as by Offload. Other readers are read on the loop.
+// Content-Length header has announced, what is larger than Options.BodyMemoryMax is sent by the kernel. Other readers are
+// read on the loop.
 func (s *Stream) ReadFrom(r io.Reader) (int64, error) {
 	if err := s.begin(); err != nil {
 		return 0, err
 	}
 	resp := &s.c.resp
 	f, limited := fileOf(r)
-	if f == nil {
+	if f == nil || resp.framing != byLength || resp.headless || resp.length-resp.bytes <= s.c.app.options.BodyMemoryMax {
 		return io.Copy(streamWriter{s}, r)
-	}
-	if resp.framing != byLength || resp.headless || resp.length-resp.bytes <= s.c.app.options.BodyMemoryMax {
-		return s.copyFile(r)
 	}
 	n := resp.length - resp.bytes
 	if limited != nil {
@@ -160,7 +157,7 @@ func (s *Stream) ReadFrom(r io.Reader) (int64, error) {
 	if ok, err := s.detach(); err != nil {
 		return 0, err
 	} else if !ok {
-		return s.copyFile(r)
+		return io.Copy(streamWriter{s}, r)
 	}
 	if err := s.c.pushOutput(); err != nil {
 		return 0, err
@@ -171,28 +168,6 @@ func (s *Stream) ReadFrom(r io.Reader) (int64, error) {
 		limited.N -= sent
 	}
 	return sent, err
-}
-
-// copyFile appends what a file yields, read beside the loop.
-func (s *Stream) copyFile(r io.Reader) (written int64, err error) {
-	for {
-		piece, err := Offload(s.c, func() ([]byte, error) { // its own each time: after a cancellation it is read on
-			p := make([]byte, streamStep)
-			n, err := io.ReadFull(r, p)
-			if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-				err = nil
-			}
-			return p[:n], err
-		})
-		if err != nil {
-			return written, err
-		}
-		n, err := s.Write(piece)
-		written += int64(n)
-		if err != nil || len(piece) < streamStep {
-			return written, err
-		}
-	}
 }
 
 // file is an *os.File, also in the disguise that its WriteTo gives it.

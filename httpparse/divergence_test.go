@@ -154,7 +154,7 @@ func readsDifferently(r *Request, theirs *http.Request) string {
 // headersDiffer compares the fields by their canonical names, but for those that net/http takes out, always or at times.
 func headersDiffer(r *Request, theirs *http.Request) string {
 	ours := http.Header{}
-	for _, h := range r.Headers {
+	for _, h := range r.Headers() {
 		name := textproto.CanonicalMIMEHeaderKey(string(h.Name))
 		switch name {
 		case "Host", "Transfer-Encoding", "Trailer":

@@ -70,7 +70,6 @@ const (
 	connectBody
 	interimBody
 	badSwitch
-	parserDisagrees
 
 	badChunkSize
 	badChunkEnd
@@ -135,7 +134,6 @@ var requestErrors = [reasonCount]Error{
 	connectBody:            {400, "connect-with-body", "a CONNECT request that declares a body (RFC 9110 section 9.3.6)"},
 	interimBody:            {400, "interim-with-body", "an interim response that declares a body (RFC 9110 section 15.2)"},
 	badSwitch:              {400, "bad-switch", "101 without Connection: upgrade and Upgrade (RFC 9110 section 15.2.2)"},
-	parserDisagrees:        {400, "parser-disagrees", "two readings of the head differ"},
 
 	badChunkSize:     {400, "bad-chunk-size", "a chunk-size line is malformed (RFC 9112 section 7.1)"},
 	badChunkEnd:      {400, "bad-chunk-end", "chunk data is not followed by CRLF (RFC 9112 section 7.1)"},

@@ -25,12 +25,11 @@ func (r *Request) parse(head []byte, lim *Limits) reason {
 	if why := g.check(head, lim); why != accepted {
 		return why
 	}
-	if !r.cut(head) {
-		r.cutter = wildcat.HTTPParser{} // whatever is in its slots, nobody shall meet it again
-		return parserDisagrees
-	}
+	r.head = head
+	r.Method = head[:g.methodEnd:g.methodEnd]
+	r.Target = head[g.methodEnd+1 : g.targetEnd : g.targetEnd]
 	r.Minor = g.minor
-	r.Host = g.host
+	r.Host, r.Traceparent = g.host, g.traceparent
 	if g.minor > 0 && !g.hasHost {
 		return missingHost
 	}
@@ -71,6 +70,26 @@ func (r *Request) frame(lim *Limits) reason {
 	return accepted
 }
 
+// cutOnce fills headers, the first time. Where wildcat and the guard disagree, which no head is known to bring about (the fuzzers look for
+// one), the guard's reading stands: it has judged each byte, and framing and routing are already decided by it.
+func (r *Request) cutOnce() {
+	if r.isCut {
+		return
+	}
+	r.isCut = true
+	if r.cut(r.head) {
+		return
+	}
+	r.cutter = wildcat.HTTPParser{} // whatever is in its slots, nobody shall meet it again
+	r.headers = r.headers[:0]
+	next := r.guard.fieldsAt
+	for range r.guard.fields {
+		l, _ := fieldLine(r.head, next)
+		r.headers = keep(r.headers, r.head, next, l)
+		next = l.next
+	}
+}
+
 // cut lets wildcat cut the judged head and takes its slices, if they tile the head: each field's name starts where the
 // line before it ended, ends at a colon, and its value ends at a CRLF. The guard has seen that no CR, LF or colon can
 // stand inside, so the tiling leaves one reading only.
@@ -86,15 +105,13 @@ func (r *Request) cut(head []byte) bool {
 		offset(head, r.cutter.Path) != g.methodEnd+1 || len(r.cutter.Path) != g.targetEnd-g.methodEnd-1 {
 		return false
 	}
-	r.Method = head[:g.methodEnd:g.methodEnd]
-	r.Target = head[g.methodEnd+1 : g.targetEnd : g.targetEnd]
 	next := g.fieldsAt
 	for i := range g.fields {
 		l, ok := tile(head, next, r.cutter.Headers[i].Name, r.cutter.Headers[i].Value)
 		if !ok {
 			return false
 		}
-		r.Headers = keep(r.Headers, head, next, l)
+		r.headers = keep(r.headers, head, next, l)
 		next = l.next
 	}
 	return next+len("\r\n") == len(head) && r.cutter.Headers[g.fields].Name == nil

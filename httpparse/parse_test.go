@@ -217,7 +217,7 @@ func TestRefusedRequests(t *testing.T) {
 		t.Run(tt.why, func(t *testing.T) {
 			requireRefusal(t, r.Parse([]byte(tt.head), &lim), tt.status, tt.slug)
 			assert.Nil(t, r.Method, "a refused request is empty")
-			assert.Empty(t, r.Headers)
+			assert.Empty(t, r.Headers())
 			assert.False(t, r.KeepAlive)
 		})
 	}
@@ -237,7 +237,7 @@ type shape struct {
 func shapeOf(r *Request) shape {
 	return shape{
 		string(r.Method), string(r.Path), string(r.Query), string(r.Host), r.HasQuery, r.Minor,
-		r.KeepAlive, r.Expect100, r.Upgrade, r.Chunked, r.ContentLength, len(r.Headers),
+		r.KeepAlive, r.Expect100, r.Upgrade, r.Chunked, r.ContentLength, len(r.Headers()),
 	}
 }
 
@@ -419,7 +419,7 @@ func TestViewsEndWhereTheyEnd(t *testing.T) {
 	require.NoError(t, r.Parse(head, nil))
 	before := string(buffer)
 	views := [][]byte{r.Method, r.Target, r.Path, r.Query, r.Host}
-	for _, h := range r.Headers {
+	for _, h := range r.Headers() {
 		views = append(views, h.Name, h.Value)
 	}
 	for _, v := range views {
@@ -431,7 +431,7 @@ func TestViewsEndWhereTheyEnd(t *testing.T) {
 func TestResetForgets(t *testing.T) {
 	var r Request
 	require.NoError(t, r.Parse([]byte(post("Content-Length: 5\r\nConnection: close\r\n")), nil))
-	headers := r.Headers
+	headers := r.Headers()
 	r.Reset()
 	for _, h := range headers {
 		assert.Nil(t, h.Name, "a pooled request must not keep a connection's buffer alive")

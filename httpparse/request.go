@@ -24,32 +24,53 @@ type Request struct {
 	// It may hold a port, and is empty only where an HTTP/1.0 request names none or the field is empty.
 	Host []byte
 
-	Headers   []Header // in the order they came
-	Minor     uint8    // of HTTP/1.x: 0 or 1; higher minor versions are processed as 1 (RFC 9110 section 2.5)
-	KeepAlive bool     // the client will keep the connection after this exchange (RFC 9112 section 9.3)
-	Expect100 bool     // the client may wait for 100 Continue before it sends its body; never without one, never on 1.0
-	Upgrade   bool     // Connection: upgrade beside Upgrade, on 1.1 (RFC 9110 section 7.8)
+	Minor     uint8 // of HTTP/1.x: 0 or 1; higher minor versions are processed as 1 (RFC 9110 section 2.5)
+	KeepAlive bool  // the client will keep the connection after this exchange (RFC 9112 section 9.3)
+	Expect100 bool  // the client may wait for 100 Continue before it sends its body; never without one, never on 1.0
+	Upgrade   bool  // Connection: upgrade beside Upgrade, on 1.1 (RFC 9110 section 7.8)
 
 	ContentLength int64 // of the body in bytes: 0 when there is none, -1 when chunked
 	Chunked       bool  // the body comes in the chunked coding: decode it with a Chunked
 
-	cutter wildcat.HTTPParser
-	guard  guard
+	Traceparent []byte // the value of the first such field (W3C Trace Context), whatever it is; nil if there is none
+
+	cutter  wildcat.HTTPParser
+	guard   guard
+	head    []byte   // as it was given to Parse
+	headers []Header // cut when first asked for
+	isCut   bool
+}
+
+// Headers are the fields in the order they came. They are cut by the first call: a server that needs none of them does
+// not pay for them, whereas what steers the message is known from Parse on.
+func (r *Request) Headers() []Header {
+	r.cutOnce()
+	return r.headers
 }
 
 // Header returns the value of the first field with that name, in any case of its letters: nil if there is none, empty
 // but not nil if its value is empty.
-func (r *Request) Header(name string) []byte { return findHeader(r.Headers, name) }
+func (r *Request) Header(name string) []byte { return findHeader(r.Headers(), name) }
 
 // Values yields the value of every field with that name, in the order they came.
-func (r *Request) Values(name string) iter.Seq[[]byte] { return eachValue(r.Headers, name) }
+func (r *Request) Values(name string) iter.Seq[[]byte] {
+	return func(yield func([]byte) bool) { // small enough to be inlined: it allocates nothing
+		for _, h := range r.Headers() {
+			if sameName(h.Name, name) && !yield(h.Value) {
+				return
+			}
+		}
+	}
+}
 
 // Reset drops every view into the last head and keeps the arrays. Parse resets by itself; a Request that will rest in a
 // pool should not hold on to a connection's buffer.
 func (r *Request) Reset() {
-	headers, slots := r.Headers, r.cutter.Headers
-	clear(headers)
-	clear(slots[:min(r.guard.fields, len(slots))])
-	*r = Request{Headers: headers[:0]}
+	headers, slots := r.headers, r.cutter.Headers
+	if r.isCut {
+		clear(headers)
+		clear(slots[:min(r.guard.fields, len(slots))])
+	}
+	*r = Request{headers: headers[:0]}
 	r.cutter.Headers, r.cutter.TotalHeaders = slots, len(slots)
 }

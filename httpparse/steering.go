@@ -1,7 +1,7 @@
 package httpparse
 
 // This file owns the few fields that steer a message: Host, Content-Length, Transfer-Encoding, Connection, Expect and
-// Upgrade. It refuses to decide anything from two of them together: that is framing.go's table.
+// Upgrade; and traceparent, which a server notes of every request. It refuses to decide anything from two of them together: that is framing.go's table.
 
 import "math"
 
@@ -41,12 +41,14 @@ type steering struct {
 	upgrades  bool // Connection: upgrade
 	upgrade   bool // Upgrade, with a value
 	expect100 bool
+
+	traceparent []byte
 }
 
-// steers tells whether a field name of n bytes can be one of the six.
+// steers tells whether a field name of n bytes can be one of the seven.
 func steers(n int) bool {
 	const known = 1<<len("host") | 1<<len("expect") | 1<<len("upgrade") | 1<<len("connection") |
-		1<<len("content-length") | 1<<len("transfer-encoding")
+		1<<len("traceparent") | 1<<len("content-length") | 1<<len("transfer-encoding")
 	return n < 32 && known>>n&1 != 0
 }
 
@@ -68,6 +70,10 @@ func (s *steering) note(name, value, raw []byte) reason {
 	case len("connection"):
 		if equalFold(name, "connection") {
 			s.noteConnection(value)
+		}
+	case len("traceparent"):
+		if s.traceparent == nil && equalFold(name, "traceparent") {
+			s.traceparent = value
 		}
 	case len("content-length"):
 		if equalFold(name, "content-length") {

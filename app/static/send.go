@@ -53,14 +53,33 @@ func (v *variant) send(c *app.Context, status int, contentType string, s span) e
 	if c.Method() == "HEAD" {
 		return nil
 	}
-	return v.copy(stream, s)
+	return v.copy(c, stream, s)
 }
+
+// onceMax is up to where a piece of a file is read at once, beside the loop; what is larger the kernel sends.
+const onceMax = 1 << 20
 
 // copy appends a piece of a large file. One that has become shorter breaks the connection off, when the Stream finds its
 // Content-Length not reached.
-func (v *variant) copy(stream *app.Stream, s span) error {
+func (v *variant) copy(c *app.Context, stream *app.Stream, s span) error {
 	if v.file == nil {
 		_, err := stream.Write(v.content[s.start:s.end])
+		return err
+	}
+	if s.end-s.start <= onceMax {
+		file := v.file
+		content, err := app.Offload(c, func() ([]byte, error) {
+			p := make([]byte, s.end-s.start)
+			n, err := file.ReadAt(p, s.start)
+			if err == io.EOF { // it was cut short: so is the answer
+				err = nil
+			}
+			return p[:n], err
+		})
+		if err != nil {
+			return err
+		}
+		_, err = stream.Write(content)
 		return err
 	}
 	if _, err := v.file.Seek(s.start, io.SeekStart); err != nil {
@@ -103,7 +122,7 @@ func (v *variant) answerRanges(c *app.Context, contentType string, spans []span)
 		if _, err := stream.Write([]byte(heads[i])); err != nil {
 			return err
 		}
-		if err := v.copy(stream, s); err != nil {
+		if err := v.copy(c, stream, s); err != nil {
 			return err
 		}
 	}
