@@ -172,7 +172,7 @@ func (h *Handler) Serve(c *app.Context) error {
 			g.counts.noServer.Add(1)
 			return &app.HTTPError{Status: http.StatusServiceUnavailable, Message: "no upstream server can be asked", Reason: "upstream-none", Err: errNoServer}
 		}
-		err, again := h.try(c, x, s)
+		again, err := h.try(c, x, s)
 		if err == nil || !again {
 			return err
 		}
@@ -225,7 +225,7 @@ func (h *Handler) prepare(c *app.Context, x *exchange) (err error) {
 }
 
 // try asks one server. again tells whether another may be asked instead.
-func (h *Handler) try(c *app.Context, x *exchange, s *server) (err error, again bool) {
+func (h *Handler) try(c *app.Context, x *exchange, s *server) (again bool, err error) {
 	g, failed, over := h.group, false, false
 	finish := func() {
 		if !over {
@@ -238,14 +238,14 @@ func (h *Handler) try(c *app.Context, x *exchange, s *server) (err error, again 
 	s.counts.requests.Add(1)
 	began := c.Loop().Clock()
 	if err := g.client.Do(c.Task(), nil, &x.req, &x.resp); err != nil {
-		err, why, upstream := h.failure(c, err)
+		why, upstream, err := h.failure(c, err)
 		if !upstream {
-			return err, false
+			return false, err
 		}
 		s.counts.failures[why].Add(1)
 		failed = why != reasonBusy
 		unsent := why == reasonDial || why == reasonBusy
-		return err, unsent || x.req.Stream == nil && x.req.Upgrade == "" && idempotent(x.req.Method)
+		return unsent || x.req.Stream == nil && x.req.Upgrade == "" && idempotent(x.req.Method), err
 	}
 	status := x.resp.Status
 	s.counts.headNanos.Add(c.Loop().Clock() - began)
@@ -253,37 +253,37 @@ func (h *Handler) try(c *app.Context, x *exchange, s *server) (err error, again 
 	failed = status >= http.StatusBadGateway && status <= http.StatusGatewayTimeout
 	if status == http.StatusSwitchingProtocols {
 		over = true // the tunnel ends it
-		return h.upgrade(c, x, s), false
+		return false, h.upgrade(c, x, s)
 	}
 	h.copyResponseFields(c, x)
 	if _, err := x.resp.WriteTo(c.Stream(status, "")); err != nil {
-		err, why, upstream := h.failure(c, err)
+		why, upstream, err := h.failure(c, err)
 		if upstream {
 			s.counts.failures[why].Add(1)
 			failed = true
 		}
-		return err, false
+		return false, err
 	}
-	return nil, false
+	return false, nil
 }
 
 // failure is what an error of the client means to ours; upstream tells whether the server is to blame, and why what for.
-func (h *Handler) failure(c *app.Context, err error) (_ error, why reason, upstream bool) {
+func (h *Handler) failure(c *app.Context, err error) (why reason, upstream bool, _ error) {
 	var e *client.Error
 	if !errors.As(err, &e) {
-		return err, 0, false // of our client's connection
+		return 0, false, err // of our client's connection
 	}
 	if e.Kind == client.KindCancelled || c.Err() != nil {
-		return e.Err, 0, false
+		return 0, false, e.Err
 	}
 	why, upstream = reasonOf(e)
 	if !upstream {
 		if e.Stage == client.StageWrite { // the request body did not come
-			return e.Err, 0, false
+			return 0, false, e.Err
 		}
-		return &app.HTTPError{Status: http.StatusBadGateway, Message: "the request cannot be passed on", Reason: "upstream-request", Err: e}, 0, false
+		return 0, false, &app.HTTPError{Status: http.StatusBadGateway, Message: "the request cannot be passed on", Reason: "upstream-request", Err: e}
 	}
-	return &app.HTTPError{Status: statuses[why], Message: messages[why], Reason: why.String(), Err: e}, why, true
+	return why, true, &app.HTTPError{Status: statuses[why], Message: messages[why], Reason: why.String(), Err: e}
 }
 
 var statuses = [reasons]int{http.StatusBadGateway, http.StatusGatewayTimeout, http.StatusBadGateway, http.StatusBadGateway, http.StatusServiceUnavailable}
