@@ -15,6 +15,8 @@ import (
 const (
 	bodyStep     = 16 << 10 // how much is read, or made room for, at a time
 	bodyKeptMax  = 64 << 10 // of a recycled Context's own body memory
+	bodiesKept   = 16 << 20 // of all larger ones of a loop's recycled Contexts together
+	bodyForesee  = 8        // room is made for this many times of what has come of a body, if it is to be so long
 	swallowMax   = 64 << 10 // bytes of an unread body that are worth a kept connection
 	gatheredMax  = 64 << 20 // bytes of bodies that a loop gathers for handlers that are busy otherwise
 	continueLine = "HTTP/1.1 100 Continue\r\n\r\n"
@@ -54,9 +56,6 @@ func (b *body) reset() {
 	}
 	b.chunked.Reset(nil) // drops the trailers
 	*b = body{own: b.own[:0], chunked: b.chunked}
-	if cap(b.own) > bodyKeptMax {
-		b.own = nil
-	}
 }
 
 // begin sets a body that arrived together with its head.
@@ -113,7 +112,7 @@ func (c *Context) Body() ([]byte, error) {
 	b.own = append(b.own[:0], b.whole[b.read:]...)
 	b.whole, b.read = nil, 0
 	for {
-		b.own = slices.Grow(b.own, bodyStep)
+		c.growBody()
 		n, err := c.readBody(b.own[len(b.own):cap(b.own)])
 		b.own = b.own[:len(b.own)+n]
 		if err == io.EOF {
@@ -124,6 +123,17 @@ func (c *Context) Body() ([]byte, error) {
 			return nil, err
 		}
 	}
+}
+
+// growBody makes room for more of the body: for all that is announced, as soon as a part of it has come. Who announces much
+// and sends little takes little.
+func (c *Context) growBody() {
+	b := &c.body
+	room := bodyStep
+	if !b.isChunked && b.left > 0 {
+		room = int(max(min(b.left, int64(bodyForesee*len(b.own))), min(b.left, bodyStep)))
+	}
+	b.own = slices.Grow(b.own, room)
 }
 
 // BodyReader reads the request body as it arrives; Read waits. Errors are those of Body. What it has returned, Body will not

@@ -28,6 +28,7 @@ type hub struct {
 	cycles   []*cycle // open connections
 	active   int      // requests whose handler has not ended
 	gathered int      // bytes of bodies whose handlers are busy otherwise
+	bodies   int      // bytes of large body memory in free
 	draining bool
 	drained  func() // called once, when a drain has nothing left to wait for
 	waitFor  int    // connections opened before the drain began and still open
@@ -116,6 +117,9 @@ func (h *hub) take() *Context {
 		h.free[n-1] = nil
 		h.free = h.free[:n-1]
 		c.app = h.app
+		if room := cap(c.body.own); room > bodyKeptMax {
+			h.bodies -= room
+		}
 		return c
 	}
 	return &Context{app: h.app, hub: h}
@@ -129,6 +133,13 @@ func (h *hub) put(c *Context) {
 		return
 	}
 	c.reset()
+	if room := cap(c.body.own); room > bodyKeptMax {
+		if h.bodies+room > bodiesKept {
+			c.body.own = nil
+		} else {
+			h.bodies += room
+		}
+	}
 	h.free = append(h.free, c)
 }
 

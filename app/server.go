@@ -32,10 +32,11 @@ type ServerConfig struct {
 
 // Server is a listening App. Its methods may be called by any goroutine.
 type Server struct {
-	app      atomic.Pointer[App]
-	engine   *loop.Engine
-	hubs     []*hub // each belongs to the loop with its index
-	draining atomic.Bool
+	app       atomic.Pointer[App]
+	engine    *loop.Engine
+	hubs      []*hub // each belongs to the loop with its index
+	draining  atomic.Bool
+	announced atomic.Bool
 
 	mu   sync.Mutex
 	last []Counters // of each loop, as it last told
@@ -117,8 +118,11 @@ func (s *Server) Engine() *loop.Engine { return s.engine }
 // Done is closed when the server has ended, by Drain, by Stop or by a failure.
 func (s *Server) Done() <-chan struct{} { return s.engine.Done() }
 
-// Draining tells whether Drain was called: whoever balances load should send no more.
-func (s *Server) Draining() bool { return s.draining.Load() }
+// Draining tells whether Drain or Announce was called: whoever balances load should send no more.
+func (s *Server) Draining() bool { return s.announced.Load() || s.draining.Load() }
+
+// Announce has Draining say so already, while all is served as before: a Drain follows when balancers have noticed.
+func (s *Server) Announce() { s.announced.Store(true) }
 
 // Drain ends the server without breaking what it has begun: every answer from now on ends its connection, idle connections
 // are closed at once, and when all that were open are gone and no handler runs, or ctx is done, the loops stop.

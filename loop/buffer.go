@@ -5,11 +5,14 @@ package loop
 
 const (
 	bufferMin     = 4 << 10
-	bufferClasses = 5 // 4, 16, 64, 256 KiB, 1 MiB
+	bufferClasses = 5        // 4, 16, 64, 256 KiB, and 1 MiB with room for a head
+	bufferRoom    = 16 << 10 // of the last class beyond 1 MiB
 	bufferKeepMax = 1 << 20
+	bufferKeepMin = 8 // of a class
 )
 
-// bufferPool keeps at most bufferKeepMax bytes of each class.
+// bufferPool keeps at most bufferKeepMax bytes of each class, or bufferKeepMin
+// buffers.
 type bufferPool struct {
 	free [bufferClasses][][]byte
 }
@@ -19,6 +22,9 @@ func classOf(size int) (class, capacity int) {
 	for class < bufferClasses && capacity < size {
 		class++
 		capacity <<= 2
+		if class == bufferClasses-1 {
+			capacity += bufferRoom
+		}
 	}
 	return class, capacity
 }
@@ -44,7 +50,7 @@ func (p *bufferPool) put(b []byte) {
 	if class >= bufferClasses || capacity != cap(b) {
 		return
 	}
-	if len(p.free[class]) < max(bufferKeepMax/capacity, 2) {
+	if len(p.free[class]) < max(bufferKeepMax/capacity, bufferKeepMin) {
 		p.free[class] = append(p.free[class], b[:0])
 	}
 }

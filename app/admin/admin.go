@@ -55,8 +55,8 @@ type Upstream struct {
 	Name     string `json:"name"` // of the group
 	Addr     string `json:"addr"`
 	Up       bool   `json:"up"`
-	Conns    int    `json:"conns"`
-	Waiting  int    `json:"waiting"` // requests without a connection
+	State    string `json:"state"`  // such as "up", "ejected", "down"
+	Active   int    `json:"active"` // requests in flight
 	Requests uint64 `json:"requests"`
 	Failures uint64 `json:"failures"`
 }

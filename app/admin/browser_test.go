@@ -87,7 +87,9 @@ func shows(selector, text string) chromedp.Action {
 const fits = "document.documentElement.scrollWidth <= innerWidth"
 
 func TestPageInABrowser(t *testing.T) {
-	r := newRig(t, func() []Upstream { return []Upstream{{Name: "bidders", Addr: "127.0.0.1:1", Up: false, Conns: 3}} })
+	r := newRig(t, func() []Upstream {
+		return []Upstream{{Name: "bidders", Addr: "127.0.0.1:1", Up: false, State: "down", Active: 3}}
+	})
 	require.Equal(t, 200, r.request("/plaintext"))
 	run := browse(t, r)
 	run(

@@ -19,7 +19,7 @@ import (
 // exported are the series of /metrics with their labels, on a server that has had something of everything.
 func exported(t *testing.T) map[string][]string {
 	t.Helper()
-	r := newRig(t, func() []Upstream { return []Upstream{{Name: "bidders", Addr: "127.0.0.1:1", Up: true}} })
+	r := newRig(t, func() []Upstream { return []Upstream{{Name: "bidders", Addr: "127.0.0.1:1", Up: true, State: "up"}} })
 	require.Equal(t, 200, r.request("/plaintext"))
 	conn, err := net.Dial("tcp", r.server.Addr().String())
 	require.NoError(t, err)

@@ -41,7 +41,7 @@ type series struct {
 	watched, budget, overrunsActive, overruns, overrunTime, victims, victimTime *prometheus.Desc
 	routeOverruns, routeOverrunTime, routeVictimTime                            *prometheus.Desc
 
-	upstreamUp, upstreamConns, upstreamWaiting, upstreamRequests, upstreamFailures *prometheus.Desc
+	upstreamUp, upstreamActive, upstreamRequests, upstreamFailures *prometheus.Desc
 }
 
 func newSeries() *series {
@@ -88,8 +88,7 @@ func newSeries() *series {
 	s.routeVictimTime = of("route_overrun_victim_seconds_total", "Time that other tasks waited for those.", "route")
 
 	s.upstreamUp = of("upstream_up", "1 if the upstream is thought healthy.", "upstream", "addr")
-	s.upstreamConns = of("upstream_connections", "Connections to the upstream.", "upstream", "addr")
-	s.upstreamWaiting = of("upstream_waiting_requests", "Requests that wait for a connection.", "upstream", "addr")
+	s.upstreamActive = of("upstream_requests_active", "Requests to the upstream in flight.", "upstream", "addr")
 	s.upstreamRequests = of("upstream_requests_total", "Requests to the upstream.", "upstream", "addr")
 	s.upstreamFailures = of("upstream_failures_total", "Requests to the upstream that failed.", "upstream", "addr")
 	return s
@@ -201,8 +200,7 @@ func (c collector) upstreamSeries(e emitter, upstreams []Upstream) {
 			seen[key] = true
 		}
 		e.gauge(c.upstreamUp, flag(u.Up), u.Name, u.Addr)
-		e.gauge(c.upstreamConns, float64(u.Conns), u.Name, u.Addr)
-		e.gauge(c.upstreamWaiting, float64(u.Waiting), u.Name, u.Addr)
+		e.gauge(c.upstreamActive, float64(u.Active), u.Name, u.Addr)
 		e.counter(c.upstreamRequests, float64(u.Requests), u.Name, u.Addr)
 		e.counter(c.upstreamFailures, float64(u.Failures), u.Name, u.Addr)
 	}

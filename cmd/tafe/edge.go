@@ -9,6 +9,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"tafe/app"
@@ -38,8 +39,9 @@ type edge struct {
 	admin     *admin.Listener
 	watchdog  *watchdog.Watchdog
 	server    *app.Server
-	resources *config.Resources   // of the settings; nil in the demo
-	retired   []*config.Resources // of earlier ones, until the end
+	resources *config.Resources                // of the settings; nil in the demo
+	retired   []*config.Resources              // of earlier ones, until the end
+	shown     atomic.Pointer[config.Resources] // resources, for goroutines
 	certs     []*certs.Store
 	renewing  func() // ends the looking for renewed certificates
 }
@@ -95,7 +97,7 @@ func (e *edge) start(stdout io.Writer) (err error) {
 		e.bidding.bind(e.server.Engine())
 	}
 	e.admin.Serve(admin.Config{
-		Server: e.server, Watchdog: e.watchdog, Meter: meter, Budget: time.Duration(c.Watchdog.Budget), Log: e.log,
+		Server: e.server, Watchdog: e.watchdog, Meter: meter, Budget: time.Duration(c.Watchdog.Budget), Log: e.log, Upstreams: e.upstreams(),
 	})
 	return nil
 }

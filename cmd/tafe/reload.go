@@ -85,6 +85,7 @@ func (e *edge) reload() error {
 	e.resources.HandOver(resources)
 	e.retire(e.resources)
 	e.settings, e.resources = next, resources
+	e.shown.Store(resources)
 	e.level.Set(next.LogLevel())
 	return nil
 }

@@ -74,10 +74,10 @@ func (e *edge) untilSignal(ctx context.Context, signals <-chan os.Signal) error 
 
 // drain ends the server without breaking what it has begun, until the timeout or a second signal.
 func (e *edge) drain(ctx context.Context, first os.Signal, signals <-chan os.Signal) error {
-	timeout := time.Duration(e.settings.Timeouts.Drain)
-	e.log.Info("draining", "signal", first.String(), "timeout", timeout)
+	delay, timeout := time.Duration(e.settings.Timeouts.DrainDelay), time.Duration(e.settings.Timeouts.Drain)
+	e.log.Info("draining", "signal", first.String(), "delay", delay, "timeout", timeout)
 	began := time.Now()
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+	ctx, cancel := context.WithTimeout(ctx, delay+timeout)
 	defer cancel()
 	go func() {
 		for {
@@ -95,6 +95,11 @@ func (e *edge) drain(ctx context.Context, first os.Signal, signals <-chan os.Sig
 			}
 		}
 	}()
+	e.server.Announce()
+	select {
+	case <-time.After(delay):
+	case <-ctx.Done():
+	}
 	if err := e.server.Drain(ctx); err != nil {
 		return err
 	}

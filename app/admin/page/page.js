@@ -253,7 +253,7 @@ function drawTables(f) {
   byID('upstreams-section').hidden = !f.upstreams;
   if (f.upstreams) {
     fillRows(byID('upstreams'), f.upstreams.map(u => [
-      u.name, u.addr, {t: u.up ? 'up' : 'down', c: u.up ? '' : 'going'}, {n: count(u.conns)}, {n: count(u.waiting)}, {n: count(u.requests)}, {n: count(u.failures)},
+      u.name, u.addr, {t: u.state, c: u.up ? '' : 'going'}, {n: count(u.active)}, {n: count(u.requests)}, {n: count(u.failures)},
     ]));
   }
 }

@@ -119,7 +119,10 @@ type Timeouts struct {
 	Handler Duration `toml:"handler" default:"0s" min:"0s" max:"24h"`
 	// For each 16 KiB that a client takes of an answer. Then the connection is closed.
 	Write Duration `toml:"write" default:"30s" min:"1ms" max:"1h" reload:"restart"`
-	// How long requests in flight may go on after SIGTERM.
+	// After SIGTERM, for how long requests are served as before while /readyz says 503 already, so that balancers have noticed
+	// when connections begin to be closed: two or three of their check intervals.
+	DrainDelay Duration `toml:"drain_delay" default:"0s" min:"0s" max:"1h"`
+	// How long requests in flight may go on after SIGTERM and drain_delay.
 	Drain Duration `toml:"drain" default:"30s" min:"0s" max:"24h"`
 }
 

@@ -1,0 +1,117 @@
+// The front ends of docs/deploy, run for real: they pass requests on, and a rolling restart behind HAProxy loses none.
+
+package main
+
+import (
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// program finds a real server; it must be there where CI=true.
+func program(t *testing.T, name string) string {
+	t.Helper()
+	path, err := exec.LookPath(name)
+	if err != nil && os.Getenv("CI") == "true" {
+		t.Fatalf("%s is required here: %v", name, err)
+	}
+	if err != nil {
+		t.Skipf("%s is not installed", name)
+	}
+	return path
+}
+
+// behind are tafe processes for a sample of docs/deploy: the sample with their ports, and how to start each.
+func behind(t *testing.T, sample string, count int) (file, front string, admins []string, serve []func() *process) {
+	t.Helper()
+	text, err := os.ReadFile("../../docs/deploy/" + sample)
+	require.NoError(t, err)
+	port := func(old string) string {
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		_, p, err := net.SplitHostPort(ln.Addr().String())
+		require.NoError(t, err)
+		require.NoError(t, ln.Close())
+		require.Contains(t, string(text), old)
+		text = []byte(strings.ReplaceAll(string(text), old, p))
+		return "127.0.0.1:" + p
+	}
+	dir := t.TempDir()
+	require.NoError(t, os.Chmod(dir, 0o755))
+	front = port("8000")
+	for i := range count {
+		listen, admin := port(fmt.Sprint(8081+i)), freeAddress(t)
+		if strings.Contains(string(text), fmt.Sprint(9181+i)) {
+			admin = port(fmt.Sprint(9181 + i))
+		}
+		admins = append(admins, admin)
+		config := filepath.Join(dir, fmt.Sprintf("edge%d.toml", i))
+		writeConfig(t, config, "[timeouts]\ndrain_delay = \"1500ms\"\n[[route]]\npath = \"/hello\"\nrespond = { body = \"hello\" }\n")
+		serve = append(serve, func() *process {
+			p := start(t, "serve", "-c", config, "--listen", listen, "--admin", admin, "--loops", "1")
+			require.Contains(t, p.line(), "serving")
+			return p
+		})
+	}
+	file = filepath.Join(dir, sample)
+	require.NoError(t, os.WriteFile(file, text, 0o644))
+	return file, front, admins, serve
+}
+
+func awaitHello(t *testing.T, front string) {
+	t.Helper()
+	await(t, "the front end", func() bool {
+		resp, err := http.Get("http://" + front + "/hello")
+		if err != nil {
+			return false
+		}
+		_ = resp.Body.Close()
+		return resp.StatusCode == http.StatusOK
+	})
+}
+
+func TestRollingRestartBehindHAProxyLosesNoRequest(t *testing.T) {
+	path := program(t, "haproxy")
+	file, front, admins, serve := behind(t, "haproxy.cfg", 3)
+	var running []*process
+	for _, s := range serve {
+		running = append(running, s())
+	}
+	startCommand(t, path, "-db", "-f", file)
+	awaitHello(t, front)
+	stop := visitors(t, front, 2*time.Millisecond)
+	for i, p := range running {
+		require.NoError(t, p.cmd.Process.Signal(syscall.SIGTERM))
+		code, _ := p.wait()
+		require.Zero(t, code)
+		serve[i]()
+		await(t, "HAProxy sends requests to the new process", func() bool {
+			_, metrics := get(t, admins[i], "/metrics")
+			return strings.Contains(metrics, `route="/hello"`)
+		})
+	}
+	asked, failed := stop()
+	t.Logf("%d requests, three restarts: %d failed", asked, failed)
+	require.Zero(t, failed)
+}
+
+func TestBehindNginx(t *testing.T) {
+	path := program(t, "nginx")
+	file, front, _, serve := behind(t, "nginx.conf", 2)
+	for _, s := range serve {
+		s()
+	}
+	work := t.TempDir()
+	startCommand(t, path, "-p", work, "-c", file, "-e", "/dev/null", "-g",
+		fmt.Sprintf("daemon off; master_process off; pid %s/pid;", work))
+	awaitHello(t, front)
+}
