@@ -9,6 +9,8 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -89,6 +91,53 @@ func TestBidWithoutAStoreIsUnavailable(t *testing.T) {
 	e := startServe(t, "--store", freeAddress(t))
 	status, body := get(t, e.addr, "/bid?user=1")
 	require.Equal(t, http.StatusServiceUnavailable, status, body)
+}
+
+// A bidder that dies in the middle of load fails in the answers that asked it and nowhere else, and is back when it is.
+func TestABidderDiesUnderLoad(t *testing.T) {
+	shaky := freeAddress(t)
+	bidder := func() *process {
+		p := start(t, "backend", "--store", "127.0.0.1:0", "--bidders", shaky, "--delay", "1ms", "--jitter", "0s")
+		p.line()
+		return p
+	}
+	steady := start(t, "backend", "--store", "127.0.0.1:0", "--bidders", "127.0.0.1:0", "--delay", "1ms", "--jitter", "0s")
+	store := strings.TrimPrefix(steady.line(), "store ")
+	well := strings.TrimPrefix(steady.line(), "bidder-1 ")
+	p := bidder()
+	e := startServe(t, "--store", store, "--bidders", well+","+shaky)
+	both := func(a bidAnswer) bool { return a.Bidders[0].Status == "ok" && a.Bidders[1].Status == "ok" }
+	bid(t, e.addr, "1", both)
+
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	var asked, refused atomic.Int64
+	for range 8 {
+		wg.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				asked.Add(1)
+				if status, _ := get(t, e.addr, "/bid?user=1"); status != http.StatusOK {
+					refused.Add(1) // the store was slow: a busy machine
+				}
+			}
+		})
+	}
+	require.NoError(t, p.cmd.Process.Kill())
+	a := bid(t, e.addr, "1", func(a bidAnswer) bool { return a.Bidders[0].Status == "ok" && a.Bidders[1].Status != "ok" })
+	require.Equal(t, well, a.Winner, "the other one wins")
+	_, _ = p.wait()
+	bidder()
+	bid(t, e.addr, "1", both)
+	close(stop)
+	wg.Wait()
+	require.Positive(t, asked.Load())
+	require.Less(t, refused.Load(), asked.Load())
+	require.NotContains(t, e.stderr.String(), "panic")
 }
 
 func TestBidReadsARealMemcached(t *testing.T) {

@@ -138,7 +138,7 @@ func (e *evidence) proven() int64 { return e.running + e.blocked + e.parked }
 // stacksNeeded is how many stacks must be seen before the code is blamed for a
 // slice of the given age.
 func (e *evidence) stacksNeeded(age int64) int {
-	if own := e.proven() + e.offered; 2*e.ofMark > own || 2*own < age {
+	if own := e.proven() + e.offered; e.ofMark > 0 || 2*own < age {
 		return stacksDisturbed
 	}
 	return 1
