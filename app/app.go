@@ -10,9 +10,11 @@
 //	router.go    from a path to its route
 //	group.go     prefixes and middlewares that routes share
 //	context.go   Context: what a handler sees of its request
+//	clientip.go  who the client is, behind proxies that are trusted
 //	body.go      the request body: whole, streamed, or swallowed unread
 //	response.go  what a handler answers, written straight into the connection's output
 //	stream.go    answers in pieces
+//	coding.go    bodies that are compressed on their way out
 //	lane.go      large messages, off the loop
 //	upgrade.go   a connection that a handler takes over
 //	conclude.go  what is answered for a handler that failed or wrote nothing
@@ -35,6 +37,7 @@ package app
 
 import (
 	"log/slog"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -63,6 +66,11 @@ type Options struct {
 	TrustRequestID bool
 	// RequestIDHeader names the response header that carries the request id; "": none does.
 	RequestIDHeader string
+	// TrustedProxies are the networks of the proxies in front, whose X-Forwarded-For is believed: see Context.ClientIP.
+	TrustedProxies []netip.Prefix
+	// ServerTiming tells clients where the time of each answer went, up to its head (W3C Server Timing): queue, slice and
+	// backend, in milliseconds; see Timing. Everybody can read it.
+	ServerTiming bool
 	// ServerName is the value of Server; "" means "tafe", "-" omits the header.
 	ServerName string
 
@@ -184,11 +192,11 @@ func answerOptions(c *Context) error        { return c.NoContent(204) }
 
 // Entry is one line of the access log. Its strings are views: copy what outlives the call.
 type Entry struct {
-	Time      time.Time     // when the request's head was complete
-	Duration  time.Duration // from then to the end of the answer
-	Queued    time.Duration // of which the request waited behind others of its connection
-	Remote    string
-	Method    string // empty, like Target and Minor, where the head was refused
+	Time      time.Time // when the request's head was complete
+	Timing    Timing    // from then to the end of the answer
+	Remote    string    // ADDRESS:PORT of the connection's other end
+	ClientIP  string    // see Context.ClientIP
+	Method    string    // empty, like Target and Minor, where the head was refused
 	Target    string
 	Minor     uint8  // of HTTP/1.x
 	Route     string // the pattern; empty where no route took it

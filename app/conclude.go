@@ -99,7 +99,7 @@ func (c *Context) answerError(err error) {
 	r := &c.resp
 	e, reason := c.reply(err)
 	c.fail(err, e, reason)
-	r.bad = nil
+	r.bad, r.choose, r.coder = nil, nil, nil
 	c.stream = Stream{}
 	for _, name := range bodyHeaders {
 		c.DelHeader(name)

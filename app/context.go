@@ -39,6 +39,8 @@ type Context struct {
 	stream    Stream
 	lane      lane
 	scratch   bytes.Buffer // for JSON
+	uncoded   []byte       // for a Coder, and
+	coded     []byte       // what it makes of that
 
 	route     *Route // nil where no route took the request
 	routeName *string
@@ -55,6 +57,7 @@ type Context struct {
 	id       [requestIDBytesMax]byte
 	idBytes  int
 	values   []value
+	whenDone func(*Entry)
 	retained atomic.Bool // used as a context.Context by others: never recycled
 }
 
@@ -69,11 +72,18 @@ func (c *Context) reset() {
 	c.stream, c.lane = Stream{}, lane{}
 	c.cycle, c.task, c.path, c.route, c.handler, c.err = nil, nil, nil, nil, nil, nil
 	c.deadline, c.timedOut, c.reason, c.idBytes = 0, false, "", 0
+	c.whenDone = nil
 	clear(c.values)
 	c.values = c.values[:0]
 	c.scratch.Reset()
 	if c.scratch.Cap() > scratchKeptMax {
 		c.scratch = bytes.Buffer{}
+	}
+	if cap(c.coded) > scratchKeptMax {
+		c.coded = nil
+	}
+	if cap(c.uncoded) > scratchKeptMax {
+		c.uncoded = nil
 	}
 }
 
@@ -166,7 +176,7 @@ func (c *Context) Scheme() string {
 	return "http"
 }
 
-// RemoteAddr is the address of the connection's other end. It may be kept.
+// RemoteAddr is the address of the connection's other end, "ADDRESS:PORT"; see ClientIP. It may be kept.
 func (c *Context) RemoteAddr() string { return c.cycle.conn.Remote() }
 
 // RequestID is the id of the request: of the client, where Options.TrustRequestID allows it, or generated.
@@ -184,6 +194,24 @@ func (c *Context) ProtoMinor() int { return int(c.req.Minor) }
 // KeepAlive tells whether the client will keep the connection after this request.
 func (c *Context) KeepAlive() bool { return c.req.KeepAlive }
 
+// Timing is where the time of a request went: the three parts make up the whole.
+type Timing struct {
+	Total   time.Duration // since the request's head was complete
+	Queued  time.Duration // it could have gone on: requests before it on its connection, or other work of its loop, kept it waiting
+	Slices  time.Duration // its handler held the loop
+	Backend time.Duration // it waited for others: upstreams, stores, timers, bodies, offloaded calls
+}
+
+// Timing tells where the request's time went so far.
+func (c *Context) Timing() Timing { return c.timing(c.hub.loop.Clock()) }
+
+func (c *Context) timing(now int64) Timing {
+	u := c.task.Usage()
+	t := Timing{Total: time.Duration(now - c.arrived), Queued: time.Duration(c.started-c.arrived) + u.Waited, Slices: u.Held}
+	t.Backend = max(0, t.Total-t.Queued-t.Slices)
+	return t
+}
+
 // Set stores a value for the rest of the request. The key should be of an unexported type, as for context.WithValue.
 func (c *Context) Set(key, v any) {
 	for i := range c.values {
@@ -193,6 +221,18 @@ func (c *Context) Set(key, v any) {
 		}
 	}
 	c.values = append(c.values, value{key, v})
+}
+
+// WhenDone has f called once the request has been answered, or could not be, on the loop: it must not wait, nor keep the Entry or its
+// strings. Of two calls, the last counts.
+func (c *Context) WhenDone(f func(*Entry)) { c.whenDone = f }
+
+// ContextOf is the Context whose handler t runs; nil for other tasks, those of a loop.Group among them.
+func ContextOf(t *loop.Task) *Context {
+	if x, ok := t.Runner().(*exchange); ok {
+		return (*Context)(x)
+	}
+	return nil
 }
 
 // Get returns the value stored for key, or nil.

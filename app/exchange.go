@@ -103,6 +103,10 @@ func (x *exchange) Run(t *loop.Task) {
 	}
 	defer c.attach() // also when the handler panics: its answer needs the loop
 	c.err = c.handler(c)
+	c.resp.choose = nil // what is left is answered by the loop, which cannot wait
+	if c.err == nil && c.resp.coder != nil {
+		c.err = c.endCoding()
+	}
 }
 
 // Done concludes the answer and gives the connection back to its cycle.
@@ -115,7 +119,7 @@ func (x *exchange) Done(t *loop.Task, err error) {
 	c.timedOut = t.Err() == context.DeadlineExceeded
 	c.conclude(err)
 	c.hub.traffic.count(c)
-	if c.app.options.AccessLog != nil {
+	if c.app.options.AccessLog != nil || c.whenDone != nil {
 		c.logAccess()
 	}
 	if !c.retained.Load() {
@@ -137,13 +141,17 @@ func methodName(method []byte) *string {
 func (c *Context) logAccess() {
 	now := c.hub.loop.Now()
 	c.hub.entry = Entry{
-		Time:     c.hub.wall().Add(time.Duration(c.arrived - now)),
-		Duration: time.Duration(now - c.arrived),
-		Queued:   time.Duration(c.started - c.arrived),
-		Remote:   c.RemoteAddr(), Method: c.Method(), Target: view(c.req.Target), Minor: c.req.Minor, Route: *c.routeName,
+		Time:   c.hub.wall().Add(time.Duration(c.arrived - now)),
+		Timing: c.timing(now),
+		Remote: c.RemoteAddr(), ClientIP: c.ClientIP(), Method: c.Method(), Target: view(c.req.Target), Minor: c.req.Minor, Route: *c.routeName,
 		Status: c.resp.status, Bytes: c.resp.bytes, RequestID: c.RequestID(),
 		UserAgent: c.Header("User-Agent"), Referer: c.Header("Referer"), Reason: c.reason,
 	}
-	c.app.options.AccessLog(&c.hub.entry)
+	if c.app.options.AccessLog != nil {
+		c.app.options.AccessLog(&c.hub.entry)
+	}
+	if c.whenDone != nil {
+		c.whenDone(&c.hub.entry)
+	}
 	c.hub.entry = Entry{}
 }

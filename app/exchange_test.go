@@ -154,10 +154,12 @@ func TestAccessLog(t *testing.T) {
 		require.False(t, e.Time.IsZero())
 		require.Equal(t, "192.0.2.1:1234", e.Remote)
 		if i < 2 {
-			require.InDelta(t, time.Second, e.Duration-e.Queued, float64(time.Millisecond), "of the rig's clock")
-			require.InDelta(t, time.Duration(i)*time.Second, e.Queued, float64(time.Millisecond))
+			require.InDelta(t, time.Second, e.Timing.Total-e.Timing.Queued, float64(time.Millisecond), "of the rig's clock")
+			require.InDelta(t, time.Duration(i)*time.Second, e.Timing.Queued, float64(time.Millisecond))
+			require.InDelta(t, time.Second, e.Timing.Backend, float64(time.Millisecond))
 		}
-		e.Time, e.Duration, e.Queued, e.Remote = time.Time{}, 0, 0, ""
+		require.Equal(t, "192.0.2.1", e.ClientIP)
+		e.Time, e.Timing, e.Remote, e.ClientIP = time.Time{}, Timing{}, "", ""
 	}
 	entries[4].RequestID = "generated"
 	require.Equal(t, []Entry{

@@ -301,7 +301,7 @@ func (y *cycle) refuse(err error, c *Context) {
 	h.refusal(y.conn.Remote(), e)
 	h.counts.ByClass[e.Status/100]++
 	if h.app.options.AccessLog != nil {
-		entry := Entry{Time: h.wall(), Remote: y.conn.Remote(), Status: e.Status, Reason: e.Reason}
+		entry := Entry{Time: h.wall(), Remote: y.conn.Remote(), ClientIP: hostOf(y.conn.Remote()), Status: e.Status, Reason: e.Reason}
 		if c != nil {
 			entry.Method, entry.Target, entry.Minor = c.Method(), view(c.req.Target), c.req.Minor
 		}

@@ -6,7 +6,9 @@ package app
 import (
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"strings"
+	"time"
 
 	"tafe/httpparse"
 )
@@ -26,6 +28,8 @@ type response struct {
 	bad    error  // the first header that was refused
 
 	hasType, hasDate, hasServer bool
+	choose                      func(c *Context, status int, contentType string, length int64) Coder
+	coder                       Coder // of a stream
 	length                      int64 // of a Content-Length that the handler set; -1: none
 
 	keepAlive bool
@@ -221,6 +225,18 @@ func (c *Context) Redirect(status int, url string) error {
 
 // answer writes a whole answer.
 func answer[T string | []byte](c *Context, status int, contentType string, body T) error {
+	if c.resp.choose != nil && len(body) > 0 {
+		if err := c.mayWrite(status); err != nil {
+			return err
+		}
+		if coder := c.coderFor(status, contentType, int64(len(body))); coder != nil {
+			return c.answerCoded(coder, status, contentType, uncoded(c, body))
+		}
+	}
+	return answerPlain(c, status, contentType, body)
+}
+
+func answerPlain[T string | []byte](c *Context, status int, contentType string, body T) error {
 	r := &c.resp
 	if err := c.mayWrite(status); err != nil {
 		return err
@@ -317,8 +333,27 @@ func (c *Context) appendOwn(b []byte) []byte {
 	if !r.hasDate {
 		b = append(b, c.hub.dateLine()...)
 	}
+	if c.app.options.ServerTiming && c.task != nil {
+		b = appendServerTiming(b, c.Timing())
+	}
 	if name := c.app.options.RequestIDHeader; name != "" {
 		b = append(append(append(append(b, name...), ": "...), c.id[:c.idBytes]...), "\r\n"...)
 	}
 	return b
+}
+
+// appendServerTiming appends the field of the same name.
+func appendServerTiming(b []byte, t Timing) []byte {
+	b = append(b, "Server-Timing: "...)
+	for i, part := range [...]struct {
+		name string
+		d    time.Duration
+	}{{"queue", t.Queued}, {"slice", t.Slices}, {"backend", t.Backend}} {
+		if i > 0 {
+			b = append(b, ", "...)
+		}
+		b = append(append(b, part.name...), ";dur="...)
+		b = strconv.AppendFloat(b, float64(part.d.Microseconds())/1000, 'f', -1, 64)
+	}
+	return append(b, "\r\n"...)
 }

@@ -52,6 +52,9 @@ func (s *Stream) begin() error {
 	if err := c.mayWrite(s.status); err != nil {
 		return err
 	}
+	if c.resp.choose != nil && c.coderFor(s.status, s.contentType, c.resp.length) != nil {
+		c.resp.length = -1
+	}
 	s.begun = true
 	conn := c.cycle.conn
 	conn.SetOutput(c.appendHead(conn.Output(headRoom+len(c.resp.text)), s.status, s.contentType, c.resp.length))
@@ -66,9 +69,25 @@ func (s *Stream) Write(p []byte) (int, error) {
 		return 0, err
 	}
 	r := &s.c.resp
-	if r.framing == byNothing || r.headless {
+	switch {
+	case r.framing == byNothing || r.headless:
+		return len(p), nil
+	case r.coder != nil:
+		for rest := p; len(rest) > 0; {
+			piece := rest[:min(len(rest), streamStep)]
+			if err := s.code(piece, CodeMore); err != nil {
+				return len(p) - len(rest), err
+			}
+			rest = rest[len(piece):]
+		}
 		return len(p), nil
 	}
+	return s.send(p)
+}
+
+// send appends p to the body as it is.
+func (s *Stream) send(p []byte) (int, error) {
+	r := &s.c.resp
 	written := 0
 	for len(p) > 0 {
 		piece := p[:min(len(p), streamStep)]
@@ -125,6 +144,11 @@ func (s *Stream) Flush() error {
 	if err := s.begin(); err != nil {
 		return err
 	}
+	if s.c.resp.coder != nil && !s.c.resp.headless {
+		if err := s.code(nil, CodeFlush); err != nil {
+			return err
+		}
+	}
 	if s.c.lane.bulk != nil {
 		return s.c.pushOutput()
 	}
@@ -142,6 +166,9 @@ func (s *Stream) detach() (bool, error) {
 // Content-Length header has announced, what is larger than Options.BodyMemoryMax is sent by the kernel. Other readers are
 // read on the loop.
 func (s *Stream) ReadFrom(r io.Reader) (int64, error) {
+	if f, _ := fileOf(r); f != nil {
+		s.c.resp.choose = nil // to be coded it would have to be read, here
+	}
 	if err := s.begin(); err != nil {
 		return 0, err
 	}

@@ -78,24 +78,27 @@ func (p *Pool) submit(job func()) error {
 
 func (p *Pool) work(job func()) {
 	defer p.terminated.Done()
-	job()
+	for job != nil {
+		job()
+		job = nil // or what it holds would live on for as long as there is nothing else to do
+		job = p.next()
+	}
+}
+
+// next waits for a job; nil: there will be none.
+func (p *Pool) next() func() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for {
-		for p.queue.len() == 0 {
-			if p.closed {
-				p.workers--
-				return
-			}
-			p.idle++
-			p.ready.Wait()
-			p.idle--
+	for p.queue.len() == 0 {
+		if p.closed {
+			p.workers--
+			return nil
 		}
-		job := p.queue.pop()
-		p.mu.Unlock()
-		job()
-		p.mu.Lock()
+		p.idle++
+		p.ready.Wait()
+		p.idle--
 	}
+	return p.queue.pop()
 }
 
 // Offload calls f on a goroutine of p while t waits, and returns what f does. t

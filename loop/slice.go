@@ -137,6 +137,23 @@ func (t *Task) AddDelay(overrun uint64, d time.Duration) {
 	}
 }
 
+// Usage is what a task has had of its loop.
+type Usage struct {
+	Held   time.Duration // all its slices together
+	Waited time.Duration // could have run, but the loop was busy
+}
+
+// Usage tells what the task has had of its loop so far, with the slice that it
+// is in. On the loop's goroutine or the task's own.
+func (t *Task) Usage() Usage {
+	u := t.usage
+	if l := t.loop; l.running == t {
+		u.Held += time.Duration(l.driver.Now() - l.lastStart)
+		u.Waited += time.Duration(max(0, l.lastStart-t.ready))
+	}
+	return u
+}
+
 // Asked is how often the task has called YieldIfDue so far.
 func (t *Task) Asked() uint64 { return t.asked }
 

@@ -80,6 +80,7 @@ type Task struct {
 	pos      int // in Loop.all
 	label    label
 	delay    Delay
+	usage    Usage
 	asked    uint64 // calls of YieldIfDue
 
 	estimated bool // ready is
@@ -214,6 +215,8 @@ func (l *Loop) resume(t *Task) {
 	t.next()
 	l.now = l.driver.Now()
 	l.slice.outside(l.now)
+	t.usage.Held += time.Duration(l.now - start)
+	t.usage.Waited += time.Duration(max(0, start-t.ready))
 	l.awaitBeside()
 	l.running = nil
 	l.stats.Slices++
@@ -258,7 +261,7 @@ func (l *Loop) finish(t *Task) {
 	t.epoch++
 	t.signaled = false
 	t.label.clear()
-	t.delay, t.asked = Delay{}, 0
+	t.delay, t.usage, t.asked = Delay{}, Usage{}, 0
 	switch {
 	case t.broken:
 		l.discard(t)
@@ -282,6 +285,9 @@ func (l *Loop) discard(t *Task) {
 
 // Loop is the loop the task runs on. Any goroutine.
 func (t *Task) Loop() *Loop { return t.loop }
+
+// Runner is what the task runs. On the loop's goroutine or the task's own.
+func (t *Task) Runner() Runner { return t.runner }
 
 // ID is unique among the loop's tasks.
 func (t *Task) ID() uint64 { return t.id }

@@ -47,7 +47,9 @@ type Config struct {
 	Budget time.Duration
 	// Upstreams, if not nil, lists the servers behind this one. Called by any goroutine; it must not wait.
 	Upstreams func() []Upstream
-	Log       *slog.Logger // default slog.Default()
+	// Spans, if not nil, counts those of tracing: that ended, that were exported, that could not be. Called like Upstreams.
+	Spans func() (ended, exported, failed uint64)
+	Log   *slog.Logger // default slog.Default()
 }
 
 // Upstream is one address behind the server as metrics and the page show it.

@@ -42,6 +42,7 @@ type series struct {
 	routeOverruns, routeOverrunTime, routeVictimTime                            *prometheus.Desc
 
 	upstreamUp, upstreamActive, upstreamRequests, upstreamFailures *prometheus.Desc
+	spans, spansExported, spansFailed                              *prometheus.Desc
 }
 
 func newSeries() *series {
@@ -91,6 +92,9 @@ func newSeries() *series {
 	s.upstreamActive = of("upstream_requests_active", "Requests to the upstream in flight.", "upstream", "addr")
 	s.upstreamRequests = of("upstream_requests_total", "Requests to the upstream.", "upstream", "addr")
 	s.upstreamFailures = of("upstream_failures_total", "Requests to the upstream that failed.", "upstream", "addr")
+	s.spans = of("spans_total", "Spans of tracing that ended. What is neither exported nor failed waits, or was dropped.")
+	s.spansExported = of("spans_exported_total", "Spans that the collector has taken.")
+	s.spansFailed = of("spans_failed_total", "Spans whose export failed.")
 	return s
 }
 
@@ -123,6 +127,12 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	c.watchdogSeries(e)
 	if c.desk.config.Upstreams != nil {
 		c.upstreamSeries(e, c.desk.config.Upstreams())
+	}
+	if c.desk.config.Spans != nil {
+		ended, exported, failed := c.desk.config.Spans()
+		e.counter(c.spans, float64(ended))
+		e.counter(c.spansExported, float64(exported))
+		e.counter(c.spansFailed, float64(failed))
 	}
 	e.gauge(c.draining, flag(c.desk.config.Server.Draining()))
 	e.gauge(c.uptime, asked.Sub(c.desk.started).Seconds())

@@ -119,7 +119,7 @@ func BenchmarkPrepare(b *testing.B) {
 	req := Request{URL: "http://127.0.0.1:8080/path?query", Headers: fields("Accept", "*/*", "User-Agent", "bench", "X-Request-Id", "42")}
 	b.ReportAllocs()
 	for b.Loop() {
-		if err := x.prepare(&req); err != nil {
+		if err := x.prepare(&req, ""); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -38,6 +38,16 @@ type Options struct {
 	// Limits bounds responses; the zero value means httpparse.DefaultLimits.
 	Limits httpparse.Limits
 	Hedge  Hedge
+	// Tracer, if not nil, is told of every request.
+	Tracer Tracer
+}
+
+// Tracer follows requests from server to server.
+type Tracer interface {
+	// Begin is called before a request is sent, with what Do was given. The value it returns, unless it is empty, is sent as
+	// Traceparent (W3C Trace Context) in place of the request's own. Unless end is nil, it is called once: with the status when the head of
+	// the answer is there, or with the error.
+	Begin(t *loop.Task, ctx context.Context, req *Request) (traceparent string, end func(status int, err error))
 }
 
 func (o Options) withDefaults() Options {
@@ -143,6 +153,18 @@ func (c *Client) addPool(l *loop.Loop) *pool {
 // idempotent request with a replayable body is sent once more, on a new
 // connection. Request.Retries allows more.
 func (c *Client) Do(t *loop.Task, ctx context.Context, req *Request, resp *Response) error {
+	if c.options.Tracer == nil {
+		return c.do(t, ctx, req, resp, "")
+	}
+	traceparent, end := c.options.Tracer.Begin(t, ctx, req)
+	err := c.do(t, ctx, req, resp, traceparent)
+	if end != nil {
+		end(resp.Status, err)
+	}
+	return err
+}
+
+func (c *Client) do(t *loop.Task, ctx context.Context, req *Request, resp *Response, traceparent string) error {
 	resp.Close()
 	x := c.poolOf(t).newExchange(t)
 	kept := false
@@ -151,7 +173,7 @@ func (c *Client) Do(t *loop.Task, ctx context.Context, req *Request, resp *Respo
 			x.discard()
 		}
 	}()
-	if err := x.prepare(req); err != nil {
+	if err := x.prepare(req, traceparent); err != nil {
 		return err
 	}
 	if ctx != nil {

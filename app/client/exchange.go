@@ -109,7 +109,7 @@ func (p *pool) newExchange(t *loop.Task) *exchange {
 }
 
 // prepare checks the request and puts its bytes together.
-func (x *exchange) prepare(req *Request) error {
+func (x *exchange) prepare(req *Request, traceparent string) error {
 	x.pool.count.requests.Add(1)
 	refuse := func(err error) error {
 		addr := req.Addr
@@ -131,7 +131,7 @@ func (x *exchange) prepare(req *Request) error {
 	}
 	var err error
 	length := req.bodyLength()
-	if x.out, err = req.appendHead(x.out[:0], d, length); err != nil {
+	if x.out, err = req.appendHead(x.out[:0], d, length, traceparent); err != nil {
 		return refuse(err)
 	}
 	if x.host, err = x.pool.hostFor(d.key); err != nil {

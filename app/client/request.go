@@ -4,6 +4,7 @@ package client
 // wire. It refuses to know connections.
 
 import (
+	"bytes"
 	"io"
 	"net"
 	"strconv"
@@ -198,8 +199,8 @@ func dialTarget(k hostKey) (network, addr, serverName string, err error) {
 }
 
 // appendHead appends the request's head; bodyLength is -1 for chunked, -2 for no
-// body at all.
-func (r *Request) appendHead(b []byte, d destination, bodyLength int64) ([]byte, error) {
+// body at all. A traceparent takes the place of the request's own.
+func (r *Request) appendHead(b []byte, d destination, bodyLength int64, traceparent string) ([]byte, error) {
 	method := r.Method
 	if method == "" {
 		method = "GET"
@@ -225,7 +226,15 @@ func (r *Request) appendHead(b []byte, d destination, bodyLength int64) ([]byte,
 		if reserved(h.Name) {
 			return b, ErrReservedField
 		}
+		if traceparent != "" && len(h.Name) == len("Traceparent") && bytes.EqualFold(h.Name, []byte("Traceparent")) {
+			continue
+		}
 		if b, err = httpparse.AppendHeaderBytes(b, h.Name, h.Value); err != nil {
+			return b, err
+		}
+	}
+	if traceparent != "" {
+		if b, err = httpparse.AppendHeader(b, "Traceparent", traceparent); err != nil {
 			return b, err
 		}
 	}

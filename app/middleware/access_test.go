@@ -11,33 +11,33 @@ import (
 	"tafe/app"
 )
 
-func TestAllowIP(t *testing.T) {
+func TestAllowAndDenyIP(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		networks string
-		remote   string
+		client   string
 		want     bool
 		why      string
 	}{
-		{"10.0.0.0/8", "10.1.2.3:99", true, "inside"},
-		{"10.0.0.0/8", "11.0.0.1:99", false, "outside"},
-		{"192.0.2.7/32", "192.0.2.7:1", true, "one address"},
-		{"192.0.2.7/32", "192.0.2.8:1", false, "its neighbour"},
-		{"10.0.0.0/8 192.0.2.0/24", "192.0.2.200:1", true, "any of several"},
-		{"10.0.0.0/8", "[::ffff:10.1.2.3]:99", true, "IPv4 that came through an IPv6 socket"},
-		{"::ffff:10.0.0.0/104", "10.1.2.3:99", true, "a network written that way"},
-		{"::/0", "10.1.2.3:99", false, "all of IPv6 is not IPv4"},
-		{"0.0.0.0/0", "[2001:db8::1]:99", false, "nor the reverse"},
-		{"2001:db8::/32", "[2001:db8::1]:99", true, "IPv6"},
-		{"fe80::/10", "[fe80::1%eth0]:99", true, "a zone says where, not who"},
+		{"10.0.0.0/8", "10.1.2.3", true, "inside"},
+		{"10.0.0.0/8", "11.0.0.1", false, "outside"},
+		{"192.0.2.7/32", "192.0.2.7", true, "one address"},
+		{"192.0.2.7/32", "192.0.2.8", false, "its neighbour"},
+		{"10.0.0.0/8 192.0.2.0/24", "192.0.2.200", true, "any of several"},
+		{"10.0.0.0/8", "::ffff:10.1.2.3", true, "IPv4 that came through an IPv6 socket"},
+		{"::ffff:10.0.0.0/104", "10.1.2.3", true, "a network written that way"},
+		{"::/0", "10.1.2.3", false, "all of IPv6 is not IPv4"},
+		{"0.0.0.0/0", "2001:db8::1", false, "nor the reverse"},
+		{"2001:db8::/32", "2001:db8::1", true, "IPv6"},
+		{"fe80::/10", "fe80::1%eth0", true, "a zone says where, not who"},
 		{"0.0.0.0/0 ::/0", "@", false, "no address: nobody knows who that is"},
-		{"", "10.1.2.3:99", false, "an empty list admits nobody"},
+		{"", "10.1.2.3", false, "an empty list admits nobody"},
 	} {
 		var networks []netip.Prefix
 		for _, n := range strings.Fields(c.networks) {
 			networks = append(networks, unmapPrefix(netip.MustParsePrefix(n)))
 		}
-		require.Equal(t, c.want, contains(networks, c.remote), "%s in %q: %s", c.remote, c.networks, c.why)
+		require.Equal(t, c.want, contains(networks, c.client), "%s in %q: %s", c.client, c.networks, c.why)
 	}
 
 	addr := serve(t, quietApp(AllowIP(netip.MustParsePrefix("127.0.0.0/8"))))
@@ -49,6 +49,23 @@ func TestAllowIP(t *testing.T) {
 	require.Equal(t, 403, resp.StatusCode, "what a header claims does not count")
 	require.NotContains(t, body, "ok", "the handler was not reached")
 	mustPanic(t, "invalid network", "a zero Prefix", func() { AllowIP(netip.Prefix{}) })
+
+	addr = serve(t, quietApp(DenyIP(netip.MustParsePrefix("127.0.0.0/8"))))
+	resp, body = ask(t, addr, "GET /")
+	require.Equal(t, 403, resp.StatusCode)
+	require.NotContains(t, body, "ok")
+	addr = serve(t, quietApp(DenyIP(netip.MustParsePrefix("10.0.0.0/8"))))
+	resp, _ = ask(t, addr, "GET /")
+	require.Equal(t, 200, resp.StatusCode)
+
+	behind := app.New(app.Options{Log: quiet, TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}})
+	behind.Use(DenyIP(netip.MustParsePrefix("10.0.0.0/8")))
+	behind.Get("/", func(c *app.Context) error { return c.String(200, "ok") })
+	addr = serve(t, behind)
+	resp, _ = ask(t, addr, "GET /\nX-Forwarded-For: 10.0.0.1")
+	require.Equal(t, 403, resp.StatusCode, "a trusted proxy is believed")
+	resp, _ = ask(t, addr, "GET /\nX-Forwarded-For: 10.0.0.1, 192.0.2.1")
+	require.Equal(t, 200, resp.StatusCode, "what its client claims is not")
 }
 
 func basic(credentials string) string {

@@ -166,16 +166,19 @@ func (l *AccessLog) output(lines []byte, entries int) {
 }
 
 // An encoded entry is its numbers, each 8 bytes, and its texts, each behind its length.
-const entryNumbers = 6
+const (
+	entryNumbers = 8
+	entryTexts   = 9
+)
 
-func entryTexts(e *app.Entry) [8]*string {
-	return [...]*string{&e.Remote, &e.Method, &e.Target, &e.Route, &e.RequestID, &e.UserAgent, &e.Referer, &e.Reason}
+func textsOf(e *app.Entry) [entryTexts]*string {
+	return [...]*string{&e.Remote, &e.ClientIP, &e.Method, &e.Target, &e.Route, &e.RequestID, &e.UserAgent, &e.Referer, &e.Reason}
 }
 
 // encodedBytes is at least what appendEntry appends.
 func encodedBytes(e *app.Entry) int {
 	n := 8 * entryNumbers
-	for _, text := range entryTexts(e) {
+	for _, text := range textsOf(e) {
 		n += binary.MaxVarintLen32 + len(*text)
 	}
 	return n
@@ -183,11 +186,12 @@ func encodedBytes(e *app.Entry) int {
 
 func appendEntry(b []byte, e *app.Entry) []byte {
 	for _, number := range [entryNumbers]int64{
-		e.Time.UnixNano(), int64(e.Duration), int64(e.Queued), int64(e.Status), e.Bytes, int64(e.Minor),
+		e.Time.UnixNano(), int64(e.Timing.Total), int64(e.Timing.Queued), int64(e.Timing.Slices), int64(e.Timing.Backend),
+		int64(e.Status), e.Bytes, int64(e.Minor),
 	} {
 		b = binary.LittleEndian.AppendUint64(b, uint64(number))
 	}
-	for _, text := range entryTexts(e) {
+	for _, text := range textsOf(e) {
 		b = append(binary.AppendUvarint(b, uint64(len(*text))), *text...)
 	}
 	return b
@@ -201,10 +205,13 @@ func decodeEntry(b []byte, e *app.Entry) []byte {
 		numbers[i] = int64(binary.LittleEndian.Uint64(b[8*i:]))
 	}
 	e.Time = time.Unix(0, numbers[0])
-	e.Duration, e.Queued = time.Duration(numbers[1]), time.Duration(numbers[2])
-	e.Status, e.Bytes, e.Minor = int(numbers[3]), numbers[4], uint8(numbers[5])
+	e.Timing = app.Timing{
+		Total: time.Duration(numbers[1]), Queued: time.Duration(numbers[2]),
+		Slices: time.Duration(numbers[3]), Backend: time.Duration(numbers[4]),
+	}
+	e.Status, e.Bytes, e.Minor = int(numbers[5]), numbers[6], uint8(numbers[7])
 	b = b[8*entryNumbers:]
-	for _, text := range entryTexts(e) {
+	for _, text := range textsOf(e) {
 		n, used := binary.Uvarint(b)
 		end := used + int(n)
 		*text = unsafe.String(unsafe.SliceData(b[used:end]), n)

@@ -20,8 +20,9 @@ import (
 )
 
 var plainEntry = app.Entry{
-	Time: time.Date(2024, 2, 29, 23, 59, 58, 123456789, time.UTC), Duration: 1234567 * time.Nanosecond, Queued: 200 * time.Microsecond,
-	Remote: "192.0.2.1:4711", Method: "GET", Target: "/users/7?x=1", Minor: 1, Route: "/users/{id}", Status: 200, Bytes: 13,
+	Time:   time.Date(2024, 2, 29, 23, 59, 58, 123456789, time.UTC),
+	Timing: app.Timing{Total: 1234567, Queued: 200 * time.Microsecond, Slices: 34567, Backend: time.Millisecond},
+	Remote: "192.0.2.1:4711", ClientIP: "192.0.2.1", Method: "GET", Target: "/users/7?x=1", Minor: 1, Route: "/users/{id}", Status: 200, Bytes: 13,
 	RequestID: "k3j9x2ab-00000000001", UserAgent: "curl/8.5.0", Referer: "https://a.example/",
 }
 
@@ -37,16 +38,17 @@ var entries = []struct {
 	why string
 }{
 	{plainEntry, "everything but a reason"},
-	{entry(func(e *app.Entry) { e.Queued, e.Referer, e.UserAgent, e.RequestID = 0, "", "", "" }), "nothing that a client may leave out"},
+	{entry(func(e *app.Entry) { e.Timing.Queued, e.Referer, e.UserAgent, e.RequestID = 0, "", "", "" }), "nothing that a client may leave out"},
 	{entry(func(e *app.Entry) { e.Minor, e.Bytes, e.Status = 0, 0, 304 }), "HTTP/1.0 without a body"},
 	{entry(func(e *app.Entry) {
-		*e = app.Entry{Time: e.Time, Remote: "[2001:db8::1]:99", Status: 400, Reason: "bad-header-name"}
+		*e = app.Entry{Time: e.Time, Remote: "[2001:db8::1]:99", ClientIP: "2001:db8::1", Status: 400, Reason: "bad-header-name"}
 	}), "a refused head: no method, no target"},
-	{entry(func(e *app.Entry) { e.Duration, e.Status, e.Reason = 90*time.Second, 503, "handler-timeout" }), "a long one"},
+	{entry(func(e *app.Entry) { e.Timing.Total, e.Status, e.Reason = 90*time.Second, 503, "handler-timeout" }), "a long one"},
 	{entry(func(e *app.Entry) { e.Target = "/\"\\" }), "quotes and backslashes"},
 	{entry(func(e *app.Entry) { e.UserAgent = "a\"} evil\r\n{\"status\":200\t\x1b[2J\x7f" }), "a forged line, and one for the terminal"},
 	{entry(func(e *app.Entry) { e.UserAgent = "caf\u00e9 \xff \xc2\x85 \u2028" }), "UTF-8, none, a C1 control, a separator"},
-	{entry(func(e *app.Entry) { e.Remote = "@" }), "a remote without a port"},
+	{entry(func(e *app.Entry) { e.Remote, e.ClientIP = "@", "" }), "a remote without a port"},
+	{entry(func(e *app.Entry) { e.ClientIP = "203.0.113.9" }), "a client behind a proxy"},
 }
 
 // The golden files hold a line for each of entries. Delete one to have it written anew, and read it before committing.
@@ -75,12 +77,12 @@ func TestAccessLogFormat(t *testing.T) {
 func TestAccessLogJSONReadsBack(t *testing.T) {
 	for _, c := range entries {
 		var line struct {
-			Time                                                time.Time
-			Status                                              int
-			Bytes                                               int64
-			MS, Queued_MS                                       float64
-			Method, Target, Protocol, Route, Remote, Request_ID string
-			User_Agent, Referer, Reason                         string
+			Time                                                        time.Time
+			Status                                                      int
+			Bytes                                                       int64
+			MS, Queue_MS, Slice_MS, Backend_MS                          float64
+			Method, Target, Protocol, Route, Remote, Client, Request_ID string
+			User_Agent, Referer, Reason                                 string
 		}
 		decoder := json.NewDecoder(bytes.NewReader(appendJSON(nil, &c.e)))
 		decoder.DisallowUnknownFields()
@@ -88,7 +90,7 @@ func TestAccessLogJSONReadsBack(t *testing.T) {
 		require.WithinDuration(t, c.e.Time, line.Time, time.Microsecond, c.why)
 		require.Equal(t, c.e.Status, line.Status, c.why)
 		require.Equal(t, c.e.Bytes, line.Bytes, c.why)
-		require.Equal(t, c.e.Duration.Microseconds(), int64(line.MS*1000+0.5), c.why)
+		require.Equal(t, c.e.Timing.Total.Microseconds(), int64(line.MS*1000+0.5), c.why)
 		require.Equal(t, c.e.Target, line.Target, c.why)
 		require.Equal(t, c.e.Remote, line.Remote, c.why)
 		require.Equal(t, c.e.Reason, line.Reason, c.why)

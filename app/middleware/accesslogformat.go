@@ -16,8 +16,9 @@ import (
 type AccessLogFormat uint8
 
 const (
-	// AccessLogJSON is an object per line. Times are RFC 3339 in UTC, durations in milliseconds; texts that are empty
-	// are left out.
+	// AccessLogJSON is an object per line. Times are RFC 3339 in UTC, durations in milliseconds: "ms" is the whole of
+	// "queue_ms", "slice_ms" and "backend_ms", see app.Timing. Texts that are empty are left out, and "client" where it is
+	// the address of "remote".
 	AccessLogJSON AccessLogFormat = iota
 	// AccessLogCombined is the format that Apache and nginx call combined, with times in UTC. It has neither
 	// durations nor ids.
@@ -38,9 +39,12 @@ func appendJSON(b []byte, e *app.Entry) []byte {
 	b = strconv.AppendInt(b, int64(e.Status), 10)
 	b = append(b, `,"bytes":`...)
 	b = strconv.AppendInt(b, e.Bytes, 10)
-	b = appendMillis(append(b, `,"ms":`...), e.Duration)
-	if e.Queued > 0 {
-		b = appendMillis(append(b, `,"queued_ms":`...), e.Queued)
+	t := &e.Timing
+	b = appendMillis(append(b, `,"ms":`...), t.Total)
+	if t.Total > 0 { // it came to a handler
+		b = appendMillis(append(b, `,"queue_ms":`...), t.Queued)
+		b = appendMillis(append(b, `,"slice_ms":`...), t.Slices)
+		b = appendMillis(append(b, `,"backend_ms":`...), t.Backend)
 	}
 	b = appendJSONText(b, "method", e.Method)
 	b = appendJSONText(b, "target", e.Target)
@@ -49,6 +53,9 @@ func appendJSON(b []byte, e *app.Entry) []byte {
 	}
 	b = appendJSONText(b, "route", e.Route)
 	b = appendJSONText(b, "remote", e.Remote)
+	if e.ClientIP != hostOf(e.Remote) {
+		b = appendJSONText(b, "client", e.ClientIP)
+	}
 	b = appendJSONText(b, "request_id", e.RequestID)
 	b = appendJSONText(b, "user_agent", e.UserAgent)
 	b = appendJSONText(b, "referer", e.Referer)
@@ -110,11 +117,11 @@ func plainBytes(s string) int {
 }
 
 func appendCombined(b []byte, e *app.Entry) []byte {
-	host, _, err := net.SplitHostPort(e.Remote)
-	if err != nil {
-		host = e.Remote
+	client := e.ClientIP
+	if client == "" {
+		client = e.Remote
 	}
-	b = appendCombinedText(b, host)
+	b = appendCombinedText(b, client)
 	b = append(b, " - - ["...)
 	b = e.Time.UTC().AppendFormat(b, "02/Jan/2006:15:04:05 +0000")
 	b = append(b, `] "`...)
@@ -135,6 +142,12 @@ func appendCombined(b []byte, e *app.Entry) []byte {
 	}
 	b = append(appendCombinedText(append(b, ` "`...), e.Referer), `" "`...)
 	return append(appendCombinedText(b, e.UserAgent), '"')
+}
+
+// hostOf is the address of "ADDRESS:PORT".
+func hostOf(remote string) string {
+	host, _, _ := net.SplitHostPort(remote)
+	return host
 }
 
 func appendCombinedText(b []byte, s string) []byte {

@@ -6,8 +6,10 @@
 //	timeout.go      bounds the time of what it surrounds
 //	bodylimit.go    bounds the request body of what it surrounds
 //	concurrency.go  bounds how many requests are inside at once
+//	shed.go         refuses a part of them while loops cannot keep up
+//	compress.go     compresses answers on the way
 //	ratelimit.go    bounds how many requests one client may make
-//	ipallow.go      admits networks
+//	ipallow.go      admits or refuses networks
 //	basicauth.go    admits users
 //	cors.go         lets pages of other origins in (Fetch standard)
 //	secure.go       response headers that tell browsers to be careful

@@ -167,7 +167,7 @@ func ExampleAccessLog() {
 	log := middleware.NewAccessLog(os.Stdout, middleware.AccessLogOptions{Format: middleware.AccessLogCombined})
 	defer log.Close()      // writes what is waiting
 	log.Record(&app.Entry{ // in a server: app.Options{AccessLog: log.Record}
-		Time: time.Date(2024, 2, 29, 12, 0, 0, 0, time.UTC), Remote: "192.0.2.1:4711",
+		Time: time.Date(2024, 2, 29, 12, 0, 0, 0, time.UTC), Remote: "192.0.2.1:4711", ClientIP: "192.0.2.1",
 		Method: "GET", Target: "/", Minor: 1, Status: 200, Bytes: 5, UserAgent: "curl/8.5.0",
 	})
 	// Output: 192.0.2.1 - - [29/Feb/2024:12:00:00 +0000] "GET / HTTP/1.1" 200 5 "-" "curl/8.5.0"

@@ -1,4 +1,4 @@
-// This file owns admitting clients by their address: that of the connection, and nothing a header claims.
+// This file owns admitting and refusing clients by their address. Which one that is behind a proxy is app's to say.
 
 package middleware
 
@@ -9,19 +9,28 @@ import (
 	"tafe/app"
 )
 
-// AllowIP admits clients of the given networks and answers others with 403. The address is the connection's; behind a
-// proxy that is the proxy's. IPv4 addresses mapped into IPv6 count as IPv4. Without networks nobody is admitted.
+// AllowIP admits clients of the given networks and answers others with 403; see app.Context.ClientIP. IPv4 addresses mapped
+// into IPv6 count as IPv4. Without networks nobody is admitted.
 func AllowIP(networks ...netip.Prefix) app.Middleware {
+	return byAddress(networks, "AllowIP", true)
+}
+
+// DenyIP answers clients of the given networks with 403 and admits others.
+func DenyIP(networks ...netip.Prefix) app.Middleware {
+	return byAddress(networks, "DenyIP", false)
+}
+
+func byAddress(networks []netip.Prefix, name string, admitted bool) app.Middleware {
 	networks = slices.Clone(networks)
 	for i, network := range networks {
 		if !network.IsValid() {
-			panic("middleware: AllowIP: an invalid network")
+			panic("middleware: " + name + ": an invalid network")
 		}
 		networks[i] = unmapPrefix(network)
 	}
 	return func(next app.Handler) app.Handler {
 		return func(c *app.Context) error {
-			if !contains(networks, c.RemoteAddr()) {
+			if contains(networks, c.ClientIP()) != admitted {
 				return app.Error(403, "this address is not allowed here")
 			}
 			return next(c)
@@ -37,11 +46,11 @@ func unmapPrefix(p netip.Prefix) netip.Prefix {
 	return p
 }
 
-func contains(networks []netip.Prefix, remote string) bool {
-	client, err := netip.ParseAddrPort(remote)
+func contains(networks []netip.Prefix, client string) bool {
+	address, err := netip.ParseAddr(client)
 	if err != nil {
 		return false
 	}
-	address := client.Addr().Unmap().WithZone("") // a Prefix has no zone and would contain none that has
+	address = address.Unmap().WithZone("") // a Prefix has no zone and would contain none that has
 	return slices.ContainsFunc(networks, func(n netip.Prefix) bool { return n.Contains(address) })
 }

@@ -1,8 +1,10 @@
-// This file owns a token bucket per client, in bounded memory. Whom a bucket belongs to is the caller's to say.
+// This file owns a token bucket per client, in bounded memory. Whom a bucket belongs to is the caller's to say, and what other servers
+// have let through is for those who keep it.
 
 package middleware
 
 import (
+	"bytes"
 	"hash/maphash"
 	"net/netip"
 	"strconv"
@@ -20,8 +22,19 @@ type RateOptions struct {
 	// for longest is forgotten, and full again if its client comes back.
 	Keys int
 	// Key says whose bucket pays, in at most 256 bytes of which the rest does not count; "" is not limited. Default:
-	// the address of the connection, of IPv6 the first 64 bits, since that is what one customer is given.
+	// app.Context.ClientIP, of IPv6 the first 64 bits, since that is what one customer is given.
 	Key func(c *app.Context) string
+	// Shared, if not nil, holds the buckets of all servers together. It is asked for what the local bucket lets through, so that a
+	// flood from one client stays here.
+	Shared SharedBuckets
+	// FailClosed answers 503 to requests for which Shared has an error. Without it, the local bucket decides alone.
+	FailClosed bool
+}
+
+// SharedBuckets are buckets of the same rate and burst elsewhere, as those of package redislimit.
+type SharedBuckets interface {
+	// Take takes a token from the bucket of key and returns 0, or the time until there will be one. It may wait for the answer.
+	Take(c *app.Context, key []byte) (wait time.Duration, err error)
 }
 
 const (
@@ -41,7 +54,19 @@ func RateLimit(o RateOptions) app.Middleware {
 			if !limited {
 				return next(c)
 			}
-			if wait := b.take(key, int64(time.Since(base))); wait > 0 {
+			wait := b.take(key, int64(time.Since(base)))
+			if wait == 0 && o.Shared != nil {
+				shared, err := o.Shared.Take(c, bytes.Clone(key)) // so that key need not be on the heap for those without it
+				switch {
+				case err == nil:
+					wait = int64(shared)
+				case c.Err() != nil:
+					return err
+				case o.FailClosed:
+					return &app.HTTPError{Status: 503, Message: "the rate limit cannot be checked", Reason: "rate-limit-unknown", Err: err}
+				}
+			}
+			if wait > 0 {
 				seconds := (wait + int64(time.Second) - 1) / int64(time.Second)
 				c.SetHeader("Retry-After", strconv.FormatInt(seconds, 10))
 				return app.Error(429, "")
@@ -54,19 +79,19 @@ func RateLimit(o RateOptions) app.Middleware {
 // key is where the bucket of c is found, in space; limited is false if none pays.
 func (o *RateOptions) key(c *app.Context, space *[rateKeyBytesMax]byte) (key []byte, limited bool) {
 	if o.Key == nil {
-		return appendAddress(space[:0], c.RemoteAddr()), true
+		return appendAddress(space[:0], c.ClientIP()), true
 	}
 	own := o.Key(c)
 	return append(space[:0], own[:min(len(own), rateKeyBytesMax)]...), own != ""
 }
 
 // appendAddress appends the 4 bytes of an IPv4 address, or the first 8 of an IPv6 one.
-func appendAddress(b []byte, remote string) []byte {
-	client, err := netip.ParseAddrPort(remote)
+func appendAddress(b []byte, client string) []byte {
+	address, err := netip.ParseAddr(client)
 	if err != nil { // not an internet socket: all of them share a bucket
 		return b
 	}
-	address := client.Addr().Unmap()
+	address = address.Unmap()
 	bytes := address.As16()
 	if address.Is4() {
 		return append(b, bytes[12:]...)

@@ -2,12 +2,14 @@ package middleware
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -139,12 +141,12 @@ func TestAppendAddress(t *testing.T) {
 		same bool
 		why  string
 	}{
-		{"192.0.2.1:1", "192.0.2.1:2", true, "one host, two connections"},
-		{"192.0.2.1:1", "192.0.2.2:1", false, "two hosts"},
-		{"192.0.2.1:1", "[::ffff:192.0.2.1]:1", true, "one host through two kinds of socket"},
-		{"[2001:db8::1]:1", "[2001:db8::2]:1", true, "one customer's network"},
-		{"[2001:db8:0:1::1]:1", "[2001:db8:0:2::1]:1", false, "two networks"},
-		{"[::]:1", "0.0.0.0:1", false, "kinds do not meet"},
+		{"192.0.2.1", "192.0.2.1", true, "one host"},
+		{"192.0.2.1", "192.0.2.2", false, "two hosts"},
+		{"192.0.2.1", "::ffff:192.0.2.1", true, "one host through two kinds of socket"},
+		{"2001:db8::1", "2001:db8::2", true, "one customer's network"},
+		{"2001:db8:0:1::1", "2001:db8:0:2::1", false, "two networks"},
+		{"::", "0.0.0.0", false, "kinds do not meet"},
 		{"@", "", true, "no addresses"},
 	} {
 		a, b := appendAddress(nil, c.a), appendAddress(nil, c.b)
@@ -211,5 +213,43 @@ func BenchmarkRateLimitTake(b *testing.B) {
 				buckets.take(key, now)
 			}
 		})
+	}
+}
+
+// elsewhere stands for the buckets of all servers.
+type elsewhere struct {
+	wait  time.Duration
+	err   error
+	asked atomic.Int64
+}
+
+func (e *elsewhere) Take(*app.Context, []byte) (time.Duration, error) {
+	e.asked.Add(1)
+	return e.wait, e.err
+}
+
+func TestRateLimitShared(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		shared *elsewhere
+		closed bool
+		status []int
+		asked  int64
+		why    string
+	}{
+		{&elsewhere{}, false, []int{200, 200, 429}, 2, "what is refused here is not asked there"},
+		{&elsewhere{wait: 3 * time.Second}, false, []int{429, 429, 429}, 2, "others have used it up"},
+		{&elsewhere{err: errors.New("away")}, false, []int{200, 200, 429}, 2, "open: alone"},
+		{&elsewhere{err: errors.New("away")}, true, []int{503, 503, 429}, 2, "closed: nobody"},
+	} {
+		addr := serve(t, quietApp(RateLimit(RateOptions{Rate: 0.001, Burst: 2, Shared: c.shared, FailClosed: c.closed})))
+		for i, want := range c.status {
+			resp, _ := ask(t, addr, "GET /")
+			require.Equal(t, want, resp.StatusCode, "request %d: %s", i, c.why)
+			if c.shared.wait > 0 && i < 2 {
+				require.Equal(t, "3", resp.Header.Get("Retry-After"))
+			}
+		}
+		require.Equal(t, c.asked, c.shared.asked.Load(), c.why)
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/netip"
 	"strings"
 	"sync"
 	"unsafe"
@@ -21,9 +20,6 @@ import (
 type Options struct {
 	StripPrefix string // of the path, at a slash; only where it is there
 	AddPrefix   string // to the path, after that
-	// Trusted are the networks whose X-Forwarded-For, -Proto, -Host and Forwarded are believed and added to. From all others
-	// they are replaced.
-	Trusted []netip.Prefix
 	// Forwarded adds the Forwarded field (RFC 7239) beside X-Forwarded-For, -Proto and -Host.
 	Forwarded bool
 	Request   Rules // for what the servers are sent
@@ -79,7 +75,7 @@ func plainPrefix(s string) bool {
 }
 
 func keyOf(by string) (func(c *app.Context) string, error) {
-	client := func(c *app.Context) string { return hostOf(c.RemoteAddr()) }
+	client := (*app.Context).ClientIP
 	kind, name, _ := strings.Cut(by, ":")
 	switch {
 	case by == "" || by == "client":

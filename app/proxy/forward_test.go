@@ -22,7 +22,6 @@ const okAnswer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 // What the upstream reads, to the byte, for what a client sends.
 func TestWhatTheUpstreamIsSent(t *testing.T) {
 	t.Parallel()
-	trusted := []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 	const tail = "\r\nX-Forwarded-For: 127.0.0.1\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: a\r\nX-Request-ID: ID\r\n"
 	for _, c := range []struct {
 		name    string
@@ -37,7 +36,7 @@ func TestWhatTheUpstreamIsSent(t *testing.T) {
 			"GET / HTTP/1.1\r\nHost: a" + tail + "\r\n", "for this connection alone, also what Connection names"},
 		{"spoofed", Options{}, "GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 1.2.3.4\r\nX_Forwarded_For: 1.2.3.4\r\nForwarded: for=1.2.3.4\r\nX-Request-Id: evil\r\n\r\n",
 			"GET / HTTP/1.1\r\nHost: a" + tail + "\r\n", "what a stranger says of itself is replaced, underscores included"},
-		{"trusted", Options{Trusted: trusted, Forwarded: true}, "GET / HTTP/1.1\r\nHost: a:80\r\nX-Forwarded-For: 1.2.3.4\r\nX-Forwarded-Proto: https\r\nForwarded: for=1.2.3.4\r\n\r\n",
+		{"trusted", Options{Forwarded: true}, "GET / HTTP/1.1\r\nHost: a:80\r\nX-Forwarded-For: 1.2.3.4\r\nX-Forwarded-Proto: https\r\nForwarded: for=1.2.3.4\r\n\r\n",
 			"GET / HTTP/1.1\r\nHost: a:80\r\nX-Forwarded-For: 1.2.3.4, 127.0.0.1\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: a:80\r\nForwarded: for=1.2.3.4, for=127.0.0.1;host=\"a:80\";proto=http\r\nX-Request-ID: ID\r\n\r\n",
 			"a proxy in front is believed"},
 		{"rules", Options{Request: Rules{Remove: []string{"Cookie"}, Set: []Field{{"X-Env", "staging"}}}}, "GET / HTTP/1.1\r\nHost: a\r\nCookie: a=b\r\nX-Env: x\r\n\r\n",
@@ -61,7 +60,11 @@ func TestWhatTheUpstreamIsSent(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			up := record(t, okAnswer)
-			f := serve(t, GroupOptions{Servers: to(up.addr)}, c.options)
+			var trusted []netip.Prefix
+			if c.name == "trusted" {
+				trusted = append(trusted, netip.MustParsePrefix("127.0.0.0/8"))
+			}
+			f := serve(t, GroupOptions{Servers: to(up.addr)}, c.options, trusted...)
 			require.Contains(t, f.raw(t, c.request), " ok")
 			got := up.String()
 			if i := strings.Index(got, "X-Request-ID: "); i >= 0 {

@@ -78,7 +78,8 @@ type GroupOptions struct {
 	// Check, if not nil, asks every server from time to time.
 	Check *Check
 
-	Log *slog.Logger // default slog.Default()
+	Tracer client.Tracer // told of every request to a server, but those of Check; nil: nobody
+	Log    *slog.Logger  // default slog.Default()
 }
 
 // Check is an active health check.
@@ -180,7 +181,7 @@ func NewGroup(o GroupOptions) (*Group, error) {
 		Limits: limits, TLS: o.TLS, ConnsPerHostMax: o.ConnsPerServerMax, IdlePerHostMax: o.ConnsPerServerMax,
 		ConnsMax:    1 << 20, // loop.Config.DialMax bounds them all
 		DialTimeout: o.DialTimeout, HeadTimeout: o.HeadTimeout, BodyTimeout: o.BodyTimeout, IdleTimeout: o.IdleTimeout,
-		WaitTimeout: o.WaitTimeout,
+		WaitTimeout: o.WaitTimeout, Tracer: o.Tracer,
 	}
 	if o.Hedge != nil {
 		clientOptions.Hedge = *o.Hedge

@@ -3,7 +3,6 @@
 package proxy
 
 import (
-	"net/netip"
 	"strings"
 
 	"tafe/app"
@@ -151,7 +150,6 @@ func (h *Handler) copyRequestFields(c *app.Context, x *exchange) {
 			x.named = named(x.named, value)
 		}
 	}
-	trusted := h.trusts(c.RemoteAddr())
 	for name, value := range c.Headers() {
 		switch {
 		case hopByHop(name) || framing(name) || claims(name) || h.options.Request.drops(name):
@@ -160,7 +158,7 @@ func (h *Handler) copyRequestFields(c *app.Context, x *exchange) {
 			x.req.AddHeader(name, value)
 		}
 	}
-	h.introduce(c, x, trusted)
+	h.introduce(c, x)
 	for i := range h.options.Request.Set {
 		f := &h.options.Request.Set[i]
 		x.req.AddHeader(f.Name, f.Value)
@@ -168,7 +166,7 @@ func (h *Handler) copyRequestFields(c *app.Context, x *exchange) {
 }
 
 // introduce says who the client is. What the client's side says itself is believed, and passed on, only if it is trusted.
-func (h *Handler) introduce(c *app.Context, x *exchange, trusted bool) {
+func (h *Handler) introduce(c *app.Context, x *exchange) {
 	add := func(name, value string) {
 		if value != "" && !h.options.Request.drops(name) {
 			x.req.AddHeader(name, value)
@@ -179,7 +177,7 @@ func (h *Handler) introduce(c *app.Context, x *exchange, trusted bool) {
 	if h.options.Forwarded {
 		element = x.join("for=", forwardedNode(client), ";host=", quoted(host), ";proto=", proto)
 	}
-	if trusted {
+	if c.FromProxy() {
 		if before := listOf(c, forwardedFor); before != "" {
 			client = x.join(before, ", ", client)
 		}
@@ -252,24 +250,6 @@ func quoted(host string) string {
 		return host
 	}
 	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(host) + `"`
-}
-
-// trusts tells whether what the other end says of its client is believed.
-func (h *Handler) trusts(remote string) bool {
-	if len(h.options.Trusted) == 0 {
-		return false
-	}
-	peer, err := netip.ParseAddrPort(remote)
-	if err != nil {
-		return false
-	}
-	address := peer.Addr().Unmap().WithZone("")
-	for _, n := range h.options.Trusted {
-		if n.Contains(address) {
-			return true
-		}
-	}
-	return false
 }
 
 // copyResponseFields puts the answer's fields into c.

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"os"
 	"os/exec"
 	"strings"
@@ -40,7 +41,7 @@ type front struct {
 	url   string
 }
 
-func serve(t testing.TB, g GroupOptions, o Options) *front {
+func serve(t testing.TB, g GroupOptions, o Options, trusted ...netip.Prefix) *front {
 	t.Helper()
 	if g.Log == nil {
 		g.Log = quiet
@@ -49,7 +50,7 @@ func serve(t testing.TB, g GroupOptions, o Options) *front {
 	require.NoError(t, err)
 	h, err := New(group, o)
 	require.NoError(t, err)
-	a := app.New(app.Options{Log: quiet, Limits: httpparse.Limits{BodyBytesMax: 1 << 30}})
+	a := app.New(app.Options{Log: quiet, TrustedProxies: trusted, Limits: httpparse.Limits{BodyBytesMax: 1 << 30}})
 	a.Handle("", "/{path...}", h.Serve)
 	s, err := app.Listen(a, app.ServerConfig{Addr: "127.0.0.1:0", Loops: 2})
 	require.NoError(t, err)

@@ -310,16 +310,3 @@ func FuzzRanges(f *testing.F) {
 		}
 	})
 }
-
-func FuzzAcceptEncoding(f *testing.F) {
-	for _, s := range []string{"gzip", "br;q=0.5, gzip", "*;q=0", "identity;q=0, *", "zstd;q=1.000", "x-gzip;q=2"} {
-		f.Add(s)
-	}
-	f.Fuzz(func(t *testing.T, header string) {
-		for _, w := range parseAccept(header) {
-			if w < 0 || w > 1000 {
-				t.Fatalf("%q: weight %d", header, w)
-			}
-		}
-	})
-}

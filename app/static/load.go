@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"tafe/app"
+	"tafe/httpparse"
 )
 
 type kind int
@@ -35,7 +36,7 @@ type asset struct {
 	name         string // that was asked for
 	file         string // that answers
 	kind         kind
-	variants     [codings]*variant
+	variants     [httpparse.Codings]*variant
 	coded        bool // there is one beside identity: the answer varies
 	contentType  string
 	cacheControl string
@@ -50,7 +51,7 @@ type asset struct {
 
 // variant is a file with its validators.
 type variant struct {
-	coding   coding
+	coding   httpparse.Coding
 	info     fs.FileInfo
 	size     int64
 	etag     string
@@ -177,14 +178,14 @@ func (s *Site) find(name string, now int64) (*asset, error) {
 
 // unchanged tells whether the files of a are those that were read, no more and no less.
 func (s *Site) unchanged(a *asset) bool {
-	for k := range codings {
-		if k != identity && !s.o.Precompressed {
+	for k := range httpparse.Codings {
+		if k != httpparse.Identity && !s.o.Precompressed {
 			continue
 		}
-		info, err := s.stat(a.file + k.suffix())
+		info, err := s.stat(a.file + suffix(k))
 		v := a.variants[k]
 		switch {
-		case v == nil && err == nil && info.Mode().IsRegular() && !info.ModTime().Before(a.variants[identity].info.ModTime()):
+		case v == nil && err == nil && info.Mode().IsRegular() && !info.ModTime().Before(a.variants[httpparse.Identity].info.ModTime()):
 			return false
 		case v != nil && (err != nil || !os.SameFile(info, v.info) || info.Size() != v.info.Size() || !info.ModTime().Equal(v.info.ModTime()) || info.Mode() != v.info.Mode()):
 			return false
@@ -220,20 +221,20 @@ func (s *Site) loadFile(a *asset, info fs.FileInfo) (err error) {
 			a.release()
 		}
 	}()
-	if a.variants[identity], err = s.open(a.file, identity, info); err != nil {
+	if a.variants[httpparse.Identity], err = s.open(a.file, httpparse.Identity, info); err != nil {
 		return err
 	}
-	small := a.variants[identity].file == nil
-	a.bytes = assetOverhead + int64(len(a.variants[identity].content))
-	for k := range identity {
+	small := a.variants[httpparse.Identity].file == nil
+	a.bytes = assetOverhead + int64(len(a.variants[httpparse.Identity].content))
+	for k := range httpparse.Identity {
 		if !s.o.Precompressed {
 			break
 		}
-		sibling, err := s.stat(a.file + k.suffix())
+		sibling, err := s.stat(a.file + suffix(k))
 		if err != nil || !sibling.Mode().IsRegular() || sibling.ModTime().Before(info.ModTime()) {
 			continue // one that is older than its file was made of another
 		}
-		v, err := s.open(a.file+k.suffix(), k, sibling)
+		v, err := s.open(a.file+suffix(k), k, sibling)
 		if err != nil {
 			continue
 		}
@@ -256,7 +257,7 @@ func (s *Site) loadFile(a *asset, info fs.FileInfo) (err error) {
 
 // open opens a file that was looked at. Opening a FIFO or a device may have effects, so it is not tried; what took the
 // file's place since is seen by the second look, and does not block, by O_NONBLOCK.
-func (s *Site) open(name string, k coding, info fs.FileInfo) (*variant, error) {
+func (s *Site) open(name string, k httpparse.Coding, info fs.FileInfo) (*variant, error) {
 	if !info.Mode().IsRegular() {
 		return nil, errRefused
 	}
@@ -271,7 +272,7 @@ func (s *Site) open(name string, k coding, info fs.FileInfo) (*variant, error) {
 	v := &variant{coding: k, info: info, file: f}
 	if err == nil {
 		v.size, v.modified = info.Size(), info.ModTime().UTC().Format(http.TimeFormat)
-		v.etag = `"` + strconv.FormatInt(info.ModTime().UnixNano(), 16) + "-" + strconv.FormatInt(v.size, 16) + strings.Replace(k.suffix(), ".", "-", 1) + `"`
+		v.etag = `"` + strconv.FormatInt(info.ModTime().UnixNano(), 16) + "-" + strconv.FormatInt(v.size, 16) + strings.Replace(suffix(k), ".", "-", 1) + `"`
 		if v.size <= s.o.FileCachedMax {
 			err = v.read()
 		}
@@ -290,7 +291,7 @@ func (v *variant) read() error {
 	}
 	sum := sha256.Sum256(content)
 	v.content, v.size, v.file = content, int64(len(content)), nil
-	v.etag = `"` + hex.EncodeToString(sum[:16]) + strings.Replace(v.coding.suffix(), ".", "-", 1) + `"`
+	v.etag = `"` + hex.EncodeToString(sum[:16]) + strings.Replace(suffix(v.coding), ".", "-", 1) + `"`
 	return nil
 }
 

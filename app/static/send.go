@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"tafe/app"
+	"tafe/httpparse"
 )
 
 // answer answers with the file that a stands for.
@@ -31,8 +32,8 @@ func (s *Site) answer(c *app.Context, a *asset) error {
 		return c.NoContent(304)
 	}
 	c.SetHeader("Accept-Ranges", "bytes")
-	if v.coding != identity {
-		c.SetHeader("Content-Encoding", v.coding.token())
+	if v.coding != httpparse.Identity {
+		c.SetHeader("Content-Encoding", v.coding.Token())
 	}
 	if k.ranges != "" && c.Method() == "GET" && k.rangeHolds(v.etag, v.info.ModTime(), time.Now()) {
 		var space [4]span

@@ -8,7 +8,7 @@
 //	cache.go     small files in memory, for all loops
 //	precondition.go  the conditions of RFC 9110 section 13
 //	ranges.go    Range and Content-Range (RFC 9110 section 14)
-//	coding.go    Accept-Encoding (RFC 9110 section 12.5.3)
+//	coding.go    the choice among compressed siblings
 //	send.go      the answer
 //	listing.go   directories as pages
 //

@@ -26,7 +26,7 @@ func check(_ context.Context, args []string, stdout, stderr io.Writer) error {
 	c, err := config.Load(file)
 	if err == nil {
 		var resources *config.Resources
-		if _, resources, err = c.App(c.Options(), nil); err == nil {
+		if _, resources, err = c.App(c.Options(), nil, nil); err == nil {
 			resources.Close()
 			_, _, err = c.AppListeners()
 		}

@@ -15,6 +15,7 @@ import (
 	"tafe/app"
 	"tafe/app/admin"
 	"tafe/app/middleware"
+	"tafe/app/tracing"
 	"tafe/cmd/tafe/internal/backend"
 	"tafe/cmd/tafe/internal/certs"
 	"tafe/cmd/tafe/internal/config"
@@ -36,6 +37,7 @@ type edge struct {
 	bidding   *bidding     // nil, like the backends, where a file takes the place of the demo
 	files     []*logFile
 	accessLog *middleware.AccessLog
+	tracing   *tracing.Tracing
 	admin     *admin.Listener
 	watchdog  *watchdog.Watchdog
 	server    *app.Server
@@ -57,6 +59,9 @@ func (e *edge) start(stdout io.Writer) (err error) {
 		return err
 	}
 	if err := e.startAccessLog(stdout); err != nil {
+		return err
+	}
+	if err := e.startTracing(); err != nil {
 		return err
 	}
 	// The pages of the demo name the admin address: it has to be known, port 0 and all, before they are made.
@@ -98,6 +103,7 @@ func (e *edge) start(stdout io.Writer) (err error) {
 	}
 	e.admin.Serve(admin.Config{
 		Server: e.server, Watchdog: e.watchdog, Meter: meter, Budget: time.Duration(c.Watchdog.Budget), Log: e.log, Upstreams: e.upstreams(),
+		Spans: e.spans(),
 	})
 	return nil
 }
@@ -108,7 +114,7 @@ func (e *edge) makeApp() (*app.App, error) {
 	if e.flags.file == "" {
 		return demoApp(options, e.admin.Addr().String(), e.bidding), nil
 	}
-	a, resources, err := e.settings.App(options, nil)
+	a, resources, err := e.settings.App(options, e.tracing, nil)
 	e.resources = resources
 	return a, err
 }
@@ -189,6 +195,28 @@ func (e *edge) startAccessLog(stdout io.Writer) error {
 	return nil
 }
 
+func (e *edge) startTracing() (err error) {
+	c := &e.settings.Tracing
+	if c.Endpoint == "" {
+		return nil
+	}
+	o := c.Options()
+	o.Log = e.log
+	e.tracing, err = tracing.New(o)
+	return err
+}
+
+// spans counts what was traced; nil where nothing is.
+func (e *edge) spans() func() (ended, exported, failed uint64) {
+	if e.tracing == nil {
+		return nil
+	}
+	return func() (ended, exported, failed uint64) {
+		s := e.tracing.Stats()
+		return s.Ended, s.Exported, s.Failed
+	}
+}
+
 // openLog opens what path names: a file, "-" for stdout, or "off", which is nil.
 func (e *edge) openLog(path config.Path, stdout io.Writer) (io.Writer, error) {
 	switch path {
@@ -219,6 +247,13 @@ func (e *edge) close() error {
 	}
 	if e.admin != nil {
 		errs = append(errs, e.admin.Close())
+	}
+	if e.tracing != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
+		if err := e.tracing.Close(ctx); err != nil {
+			e.log.Warn("the last spans are lost", "error", err)
+		}
+		cancel()
 	}
 	if e.accessLog != nil {
 		errs = append(errs, e.accessLog.Close())

@@ -48,14 +48,19 @@ var folders = []folder{
 		why: "bytes to messages: no sockets, and the only folder that sees wildcat"},
 	{path: "app", may: []string{"loop", "httpparse", "app/client"}, not: []string{"flag"},
 		why: "meaning, above both; siblings below it never import each other"},
-	{path: "app/middleware", may: []string{"app", "loop", "httpparse"}, not: []string{"flag"}, why: "no sibling"},
+	{path: "app/middleware", may: []string{"app", "loop", "httpparse"},
+		external: []string{"github.com/klauspost/compress", "github.com/andybalholm/brotli"}, not: []string{"flag"}, why: "no sibling"},
 	{path: "app/client", may: []string{"loop", "httpparse"}, not: []string{"flag"},
 		why: "asks others; knows nothing of answering"},
 	{path: "app/proxy", may: []string{"app", "app/client", "loop", "httpparse"}, not: []string{"flag"}, why: "no sibling"},
 	{path: "app/static", may: []string{"app", "loop", "httpparse"}, not: []string{"flag"}, why: "no sibling"},
+	{path: "app/redislimit", may: []string{"app", "loop"}, external: []string{"github.com/gomodule/redigo"}, not: []string{"flag"},
+		why: "no sibling; what middlewares ask of it is an interface of theirs"},
+	{path: "app/tracing", may: []string{"app", "app/client", "loop"}, external: []string{"go.opentelemetry.io/otel"}, not: []string{"flag"},
+		why: "no sibling but the client, whose requests it follows"},
 	{path: "app/admin", may: []string{"app", "loop", "loop/watchdog", "httpparse"}, external: []string{"github.com/prometheus"},
 		not: []string{"flag"}, why: "shows what the watchdog knows"},
-	{path: "cmd/tafe", may: []string{"app/...", "loop/...", "httpparse"}, external: []string{"golang.org/x/sys", "github.com/bradfitz/gomemcache"},
+	{path: "cmd/tafe", may: []string{"app/...", "loop/...", "httpparse"}, external: []string{"golang.org/x/sys", "github.com/bradfitz/gomemcache", "github.com/coreos/go-systemd/v22/daemon"},
 		why: "the top: wires everything, alone reads flags, files and environment"},
 	{path: "cmd/tafe/internal/certs/certstest", external: []string{"github.com/stretchr/testify"}, may: []string{"cmd/tafe/internal/certs"},
 		why: "for tests alone"},
@@ -68,6 +73,8 @@ var folders = []folder{
 var testExternal = []string{"github.com/stretchr/testify", "go.uber.org/goleak", "golang.org/x/sys", "golang.org/x/net/nettest",
 	// Real clients against real servers, to prove that they wait cooperatively.
 	"github.com/bradfitz/gomemcache", "github.com/gomodule/redigo", "github.com/jackc/pgx/v5",
+	// The messages of OpenTelemetry, for a collector.
+	"go.opentelemetry.io/proto/otlp", "google.golang.org/protobuf",
 	// A handler of the net/http world, under a route of ours.
 	"github.com/prometheus/client_golang/prometheus",
 	// The admin page in a real browser.

@@ -15,6 +15,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
 )
 
 func newLog(format string, w io.Writer, level slog.Leveler) *slog.Logger {
@@ -50,6 +52,8 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return err
 	}
 	fmt.Fprintf(stdout, "serving %s, admin http://%s/\n", strings.Join(e.urls(), ", "), e.admin.Addr())
+	notify(e.log, daemon.SdNotifyReady)
+	go keepAlive(e.log, e.server)
 	err = e.untilSignal(ctx, signals)
 	return errors.Join(err, e.close())
 }
@@ -67,13 +71,16 @@ func (e *edge) untilSignal(ctx context.Context, signals <-chan os.Signal) error 
 			if s != syscall.SIGHUP {
 				return e.drain(ctx, s, signals)
 			}
+			notifyReloading(e.log)
 			e.hangup()
+			notify(e.log, daemon.SdNotifyReady)
 		}
 	}
 }
 
 // drain ends the server without breaking what it has begun, until the timeout or a second signal.
 func (e *edge) drain(ctx context.Context, first os.Signal, signals <-chan os.Signal) error {
+	notify(e.log, daemon.SdNotifyStopping)
 	delay, timeout := time.Duration(e.settings.Timeouts.DrainDelay), time.Duration(e.settings.Timeouts.Drain)
 	e.log.Info("draining", "signal", first.String(), "delay", delay, "timeout", timeout)
 	began := time.Now()

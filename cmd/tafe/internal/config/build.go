@@ -14,6 +14,7 @@ import (
 
 	"tafe/app"
 	"tafe/app/middleware"
+	"tafe/app/tracing"
 	"tafe/httpparse"
 	"tafe/loop"
 )
@@ -28,6 +29,7 @@ func (c *Config) Options() app.Options {
 		},
 		HeadTimeout: time.Duration(t.Head), BodyTimeout: time.Duration(t.Body), IdleTimeout: time.Duration(t.Idle),
 		HandlerTimeout: time.Duration(t.Handler),
+		TrustedProxies: prefixes(c.Server.TrustedProxies), ServerTiming: c.Server.ServerTiming,
 		TrustRequestID: c.Server.TrustRequestID, RequestIDHeader: string(c.Server.RequestIDHeader), ServerName: string(c.Server.Name),
 	}
 }
@@ -52,15 +54,19 @@ func (c *Config) LogLevel() slog.Level {
 }
 
 // App makes the App of the routes, with options that began as those of Options, and what it uses beyond them. Of before, the
-// Resources of the Config that holds until now, it takes what is defined the same; it may be nil. The error is Problems.
-func (c *Config) App(options app.Options, before *Resources) (*app.App, *Resources, error) {
-	b := builder{decoder: decoder{source: c.source}, routes: c.Routes, log: options.Log, before: before}
+// Resources of the Config that holds until now, it takes what is defined the same. Before and t may be nil. The error is
+// Problems.
+func (c *Config) App(options app.Options, t *tracing.Tracing, before *Resources) (*app.App, *Resources, error) {
+	b := builder{decoder: decoder{source: c.source}, routes: c.Routes, log: options.Log, tracing: t, before: before}
 	b.resources = &Resources{groups: map[string]upstream{}}
 	b.attempt(path{"server"}, func() { b.app = app.New(options) })
 	if b.app == nil {
 		return nil, nil, b.problems
 	}
 	b.upstreams(c.Upstreams)
+	if t != nil {
+		b.app.Use(t.Middleware())
+	}
 	b.app.Use(b.middlewares(path{"middleware"}, &c.Middleware)...)
 	for i := range c.Routes {
 		b.route(path{"route"}.index(i), &c.Routes[i])
@@ -80,7 +86,8 @@ type builder struct {
 	app       *app.App
 	routes    []Route
 	log       *slog.Logger
-	before    *Resources // nil: none
+	tracing   *tracing.Tracing // nil: none
+	before    *Resources       // nil: none
 	resources *Resources
 }
 
@@ -102,7 +109,11 @@ func (b *builder) attempt(p path, do func()) {
 // middlewares lists those of m, outermost first.
 func (b *builder) middlewares(p path, m *Middleware) (all []app.Middleware) {
 	add := func(name string, make func() app.Middleware) {
-		b.attempt(p.child(name), func() { all = append(all, make()) })
+		b.attempt(p.child(name), func() {
+			if m := make(); m != nil { // nil: the problem is named
+				all = append(all, m)
+			}
+		})
 	}
 	if s := m.SecureHeaders; s != nil {
 		add("secure_headers", func() app.Middleware { return middleware.Secure(s.options()) })
@@ -111,19 +122,22 @@ func (b *builder) middlewares(p path, m *Middleware) (all []app.Middleware) {
 		add("cors", func() app.Middleware { return middleware.CORS(k.options()) })
 	}
 	if m.AllowIP != nil {
-		add("allow_ip", func() app.Middleware {
-			networks := make([]netip.Prefix, len(m.AllowIP))
-			for i := range networks {
-				networks[i] = m.AllowIP[i].Prefix
-			}
-			return middleware.AllowIP(networks...)
-		})
+		add("allow_ip", func() app.Middleware { return middleware.AllowIP(prefixes(m.AllowIP)...) })
+	}
+	if m.DenyIP != nil {
+		add("deny_ip", func() app.Middleware { return middleware.DenyIP(prefixes(m.DenyIP)...) })
+	}
+	if s := m.Shed; s != nil {
+		add("shed", func() app.Middleware { return middleware.Shed(middleware.ShedOptions{LagMax: time.Duration(s.LagMax)}) })
 	}
 	if r := m.RateLimit; r != nil {
-		add("rate_limit", func() app.Middleware { return middleware.RateLimit(r.options()) })
+		add("rate_limit", func() app.Middleware { return b.rateLimit(p.child("rate_limit"), r) })
 	}
 	if m.ConcurrencyMax > 0 {
 		add("concurrency_max", func() app.Middleware { return middleware.Concurrency(m.ConcurrencyMax) })
+	}
+	if z := m.Compress; z != nil {
+		add("compress", func() app.Middleware { return middleware.Compress(z.options()) })
 	}
 	if a := m.BasicAuth; a != nil {
 		add("basic_auth", func() app.Middleware {
@@ -143,6 +157,17 @@ func (r *RateLimit) options() middleware.RateOptions {
 		o.Key = func(c *app.Context) string { return c.Header(name) }
 	}
 	return o
+}
+
+func (z *Compress) options() middleware.CompressOptions {
+	return middleware.CompressOptions{Codings: z.Codings, BytesMin: int64(z.BytesMin), Types: z.Types}
+}
+
+func prefixes(networks []Network) (all []netip.Prefix) {
+	for _, n := range networks {
+		all = append(all, n.Prefix)
+	}
+	return all
 }
 
 func (k *CORS) options() middleware.CORSOptions {

@@ -21,7 +21,7 @@ func build(text string) (*Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	_, resources, err := c.App(quietly(c), nil)
+	_, resources, err := c.App(quietly(c), nil, nil)
 	if err == nil {
 		resources.Close()
 	}
@@ -38,7 +38,7 @@ func appOf(t *testing.T, text string) *app.App {
 	t.Helper()
 	c, err := Parse("f.toml", []byte(text))
 	require.NoError(t, err)
-	a, resources, err := c.App(quietly(c), nil)
+	a, resources, err := c.App(quietly(c), nil, nil)
 	require.NoError(t, err)
 	t.Cleanup(resources.Close)
 	return a
@@ -168,6 +168,17 @@ allow_ip = ["198.51.100.1"]
 respond = {}
 
 [[route]]
+path = "/denied"
+deny_ip = ["192.0.2.0/24"]
+respond = {}
+
+[[route]]
+path = "/compressed"
+compress = { bytes_min = 10 }
+shed = {}
+respond = { body = "a long text, in a way" }
+
+[[route]]
 path = "/api"
 methods = ["GET"]
 basic_auth = { users = { a = "b" } }
@@ -205,6 +216,8 @@ respond = {}
 		{"GET", "/users", []string{"Authorization", "Basic YWxpOm9wZW4gc2VzYW1l"}, 200, "", "", "somebody"},
 		{"GET", "/here", nil, 200, "", "", "a network that is admitted"},
 		{"GET", "/there", nil, 403, "", "", "and one that is not"},
+		{"GET", "/denied", nil, 403, "", "", "a network that is refused"},
+		{"GET", "/compressed", []string{"Accept-Encoding", "gzip"}, 200, "Content-Encoding", "gzip", ""},
 		{"OPTIONS", "/api", []string{"Origin", origin, "Access-Control-Request-Method", "PUT"}, 204, "Access-Control-Allow-Methods", "GET, HEAD, POST, PUT", "a preflight needs no password"},
 		{"OPTIONS", "/api", nil, 204, "Allow", "OPTIONS, GET, PUT, HEAD", "what is no preflight learns the methods"},
 		{"GET", "/api", []string{"Origin", origin}, 401, "Access-Control-Allow-Origin", origin, "a refusal is readable too"},

@@ -16,6 +16,7 @@
 //	respond.go    the actions as handlers
 //	static.go     the static action
 //	upstream.go   upstreams and the proxy action
+//	shared.go     rate limits that servers share
 //	resources.go  what outlives a reload
 //	change.go     what a running server cannot take from another Config
 //
@@ -25,6 +26,12 @@
 // key's own notation; oneof lists the values there are, separated by |; required marks what must be given;
 // reload:"restart" marks what a running server cannot change.
 package config
+
+import (
+	"time"
+
+	"tafe/app/tracing"
+)
 
 // Config is what a file says, with defaults for what it does not. Treat it as immutable once loaded, but for Flags.
 type Config struct {
@@ -45,8 +52,10 @@ type Config struct {
 	Log Log `toml:"log"`
 	// A line for each answer.
 	AccessLog AccessLog `toml:"access_log"`
-	// What surrounds all requests, those too that no route takes: outermost the headers, then CORS, addresses, rate,
-	// concurrency, and users innermost.
+	// Where requests can be followed from server to server (OpenTelemetry).
+	Tracing Tracing `toml:"tracing"`
+	// What surrounds all requests, those too that no route takes: outermost the headers, then CORS, addresses, shedding, rate,
+	// concurrency, compression, and users innermost.
 	Middleware Middleware `toml:"middleware"`
 	// Servers that requests are passed on to. Repeat the section for each group.
 	Upstreams []Upstream `toml:"upstream"`
@@ -71,6 +80,12 @@ type Server struct {
 	LockThreads bool `toml:"lock_threads" default:"false" reload:"restart"`
 	// Value of the Server header; "-" omits it.
 	Name HeaderValue `toml:"name" default:"tafe"`
+	// Networks of the proxies in front. Their X-Forwarded-For says who the client is, for allow_ip, deny_ip, rate_limit, hash_by and
+	// the access log; and what they say in X-Forwarded-For, -Proto, -Host and Forwarded is passed on to upstreams. From all
+	// others it is neither believed nor passed on.
+	TrustedProxies []Network `toml:"trusted_proxies"`
+	// Tell clients in Server-Timing where the time of each answer went: queue, slice, backend. Everybody can read it: for staging.
+	ServerTiming bool `toml:"server_timing" default:"false"`
 	// Name of the response header that carries the request's id; "" sends none.
 	RequestIDHeader HeaderName `toml:"request_id_header" default:""`
 	// Take X-Request-ID from the client, if it is a token of at most 64 bytes. Only behind a proxy that sets it.
@@ -150,6 +165,34 @@ type AccessLog struct {
 	BufferBytes Bytes `toml:"buffer_bytes" default:"4MiB" min:"64KiB" max:"1GiB" reload:"restart"`
 	// How long an entry waits at most.
 	FlushEvery Duration `toml:"flush_every" default:"500ms" min:"1ms" max:"1m" reload:"restart"`
+}
+
+// Tracing is the section of the same name.
+type Tracing struct {
+	// URL of a collector that takes OTLP over HTTP, such as "http://127.0.0.1:4318/v1/traces". Without it, nothing is traced.
+	Endpoint string `toml:"endpoint" default:"" reload:"restart"`
+	// Headers of each export, such as { Authorization = "env:OTLP_TOKEN" }.
+	Headers map[string]Secret `toml:"headers" reload:"restart"`
+	// Name of the service.
+	Service string `toml:"service" default:"tafe" reload:"restart"`
+	// Part of the requests that are traced, from 0 to 1, of those that come without Traceparent; the others are if that says so.
+	Sample float64 `toml:"sample" default:"0.01" min:"0" max:"1" reload:"restart"`
+	// Spans that wait to be exported, some 2 KiB each. Those beyond are dropped and counted.
+	QueueMax int `toml:"queue_max" default:"4096" min:"16" max:"1000000" reload:"restart"`
+	// How long an export may take. Then its spans are lost.
+	Timeout Duration `toml:"timeout" default:"10s" min:"10ms" max:"5m" reload:"restart"`
+}
+
+// Options are those of package tracing, but for the log.
+func (t *Tracing) Options() tracing.Options {
+	o := tracing.Options{Endpoint: t.Endpoint, Service: t.Service, Sample: t.Sample, QueueMax: t.QueueMax, Timeout: time.Duration(t.Timeout)}
+	for name, secret := range t.Headers {
+		if o.Headers == nil {
+			o.Headers = map[string]string{}
+		}
+		o.Headers[name] = secret.text
+	}
+	return o
 }
 
 // Default is what an empty file says, were it allowed to be without routes.

@@ -150,7 +150,7 @@ func standard(f reflect.StructField) string {
 func comments(t *testing.T) map[string]string {
 	docs := map[string]string{}
 	flat := func(c *ast.CommentGroup) string { return strings.Join(strings.Fields(c.Text()), " ") }
-	for _, name := range []string{"config.go", "listener.go", "route.go", "static.go", "upstream.go", "watchdog.go"} {
+	for _, name := range []string{"config.go", "listener.go", "route.go", "shared.go", "static.go", "upstream.go", "watchdog.go"} {
 		file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ParseComments)
 		require.NoError(t, err)
 		for _, decl := range file.Decls {
@@ -200,7 +200,8 @@ func TestExample(t *testing.T) {
 	require.NoError(t, err)
 	asIs, err := Parse("example", text)
 	require.NoError(t, err)
-	asIs.Server.Loops, asIs.Limits.ConnMax = whole.Server.Loops, whole.Limits.ConnMax // no defaults but the machine's
+	asIs.Server.Loops, asIs.Limits.ConnMax = whole.Server.Loops, whole.Limits.ConnMax                       // no defaults but the machine's
+	asIs.Server.TrustedProxies, asIs.Tracing.Endpoint, asIs.Tracing.Headers = whole.Server.TrustedProxies, whole.Tracing.Endpoint, whole.Tracing.Headers
 	whole.source, asIs.source = nil, whole.source
 	lines := asIs.source.lines
 	asIs.source = nil

@@ -11,12 +11,14 @@ import (
 	"sync"
 
 	"tafe/app/proxy"
+	"tafe/app/redislimit"
 )
 
 // Resources are what an App uses beyond its routes. Its methods may be called by any goroutine.
 type Resources struct {
 	groups map[string]upstream // fixed once App has returned
 	sites  []site
+	limits []*redislimit.Buckets // which begin anew with each App: their state is in Redis
 	mu     sync.Mutex
 	passed map[io.Closer]bool // to the Resources of a later Config
 }
@@ -61,6 +63,9 @@ func (r *Resources) all() map[io.Closer]bool {
 	}
 	for _, s := range r.sites {
 		all[s.Site] = true
+	}
+	for _, l := range r.limits {
+		all[l] = true
 	}
 	return all
 }

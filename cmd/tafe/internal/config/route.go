@@ -10,14 +10,20 @@ type Middleware struct {
 	// Pages of other origins that may read the answers (Fetch standard). In a route, preflights of its path are answered
 	// too.
 	CORS *CORS `toml:"cors"`
-	// Networks whose clients are admitted, such as "10.0.0.0/8" or "::1"; others get 403. The address is that of the
-	// connection; behind a proxy it is the proxy's.
+	// Networks whose clients are admitted, such as "10.0.0.0/8" or "::1"; others get 403. Behind a proxy, name that in
+	// server.trusted_proxies.
 	AllowIP []Network `toml:"allow_ip"`
+	// Networks whose clients get 403.
+	DenyIP []Network `toml:"deny_ip"`
+	// Refuse a part of the requests while loops have more to do than they can: 503 with Retry-After.
+	Shed *Shed `toml:"shed"`
 	// How many requests one client may make. Beyond: 429 with Retry-After.
 	RateLimit *RateLimit `toml:"rate_limit"`
 	// Requests that may be inside at once, of all loops together. Beyond: 503 with Retry-After. Without it, no bound but
 	// limits.task_max.
 	ConcurrencyMax int `toml:"concurrency_max" min:"1" max:"10000000"`
+	// Compress answers on the way.
+	Compress *Compress `toml:"compress"`
 	// Users that are admitted, with their passwords (RFC 7617); others get 401. Passwords travel with each request: use
 	// it behind TLS alone.
 	BasicAuth *BasicAuth `toml:"basic_auth"`
@@ -85,8 +91,29 @@ type RateLimit struct {
 	// Clients that are remembered, some 100 bytes each. Beyond it, who was not seen for longest is forgotten.
 	ClientsMax int `toml:"clients_max" default:"65536" min:"32" max:"100000000"`
 	// Request header that tells clients apart, such as "X-Api-Key"; requests without it are not limited. Without it, the
-	// connection's address does, of IPv6 the first 64 bits.
+	// client's address does, of IPv6 the first 64 bits.
 	Header HeaderName `toml:"header" default:""`
+	// Share the buckets with other servers.
+	Shared *SharedLimit `toml:"shared"`
+}
+
+// Shed refuses early what could only be answered late.
+type Shed struct {
+	// How late a loop may be, all the time for a tenth of a second, before it refuses requests; more of them as long as it stays
+	// so, fewer when it does not.
+	LagMax Duration `toml:"lag_max" default:"20ms" min:"1ms" max:"10s"`
+}
+
+// Compress says which answers are compressed, for clients that accept it: those of 200 that are text of some kind and come without
+// Content-Encoding.
+type Compress struct {
+	// Codings that may be used: zstd, br, gzip. The client's preference counts, and among equals this order. Without it, zstd, br and
+	// gzip.
+	Codings []string `toml:"codings"`
+	// Answers that are shorter are left as they are.
+	BytesMin Bytes `toml:"bytes_min" default:"1KiB" min:"1" max:"1GiB"`
+	// Types beyond text/*, JSON, XML, JavaScript, SVG, WebAssembly and the like, such as "application/x-protobuf".
+	Types []string `toml:"types"`
 }
 
 // BasicAuth says who is admitted.

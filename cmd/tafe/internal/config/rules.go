@@ -3,7 +3,10 @@
 
 package config
 
-import "strings"
+import (
+	"net/url"
+	"strings"
+)
 
 func (d *decoder) rules(c *Config) {
 	if len(d.problems) > 0 {
@@ -21,6 +24,10 @@ func (d *decoder) rules(c *Config) {
 	held := func(limit Duration) bool { return limit == 0 || limit >= w.Budget }
 	below(path{"watchdog", "unready_after"}, held(w.UnreadyAfter), "0s, or at least watchdog.budget")
 	below(path{"watchdog", "abort_after"}, held(w.AbortAfter), "0s, or at least watchdog.budget")
+	if e := c.Tracing.Endpoint; e != "" {
+		u, err := url.Parse(e)
+		below(path{"tracing", "endpoint"}, err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != "", `a URL such as "http://127.0.0.1:4318/v1/traces"`)
+	}
 	d.checkListeners(c)
 	d.middleware(path{"middleware"}, &c.Middleware)
 	if len(c.Routes) == 0 {
@@ -63,6 +70,9 @@ func (d *decoder) route(p path, r *Route) {
 func (d *decoder) middleware(p path, m *Middleware) {
 	if m.AllowIP != nil && len(m.AllowIP) == 0 {
 		d.problem(p.child("allow_ip"), "%s is empty: nobody would be admitted; leave it out for everybody", p.child("allow_ip"))
+	}
+	if m.DenyIP != nil && len(m.DenyIP) == 0 {
+		d.problem(p.child("deny_ip"), "%s is empty: leave it out", p.child("deny_ip"))
 	}
 	if m.BasicAuth != nil && len(m.BasicAuth.Users) == 0 {
 		d.problem(p.child("basic_auth"), "%s has no users", p.child("basic_auth"))

@@ -22,7 +22,7 @@ func TestStaticAction(t *testing.T) {
 	load := func(text string, before *Resources) *Resources {
 		c, err := Parse("f.toml", []byte(text))
 		require.NoError(t, err)
-		_, r, err := c.App(quietly(c), before)
+		_, r, err := c.App(quietly(c), nil, before)
 		require.NoError(t, err)
 		return r
 	}

@@ -112,9 +112,6 @@ type Proxy struct {
 	StripPrefix string `toml:"strip_prefix" default:""`
 	// Prefix to put before it then.
 	AddPrefix string `toml:"add_prefix" default:""`
-	// Networks of proxies in front, whose X-Forwarded-For, -Proto, -Host and Forwarded are believed and added to. From all
-	// others they are replaced.
-	Trusted []Network `toml:"trusted"`
 	// Send Forwarded (RFC 7239) beside X-Forwarded-For, -Proto and -Host.
 	Forwarded bool `toml:"forwarded" default:"false"`
 	// Key of the policy hash: client, path, header:NAME or cookie:NAME.
@@ -200,6 +197,9 @@ func (b *builder) upstreams(all []Upstream) {
 		o, err := u.options()
 		if err == nil {
 			o.Log = b.log
+			if b.tracing != nil {
+				o.Tracer = b.tracing
+			}
 			var g *proxy.Group
 			if g, err = proxy.NewGroup(o); err == nil {
 				b.resources.add(u, g)
@@ -224,9 +224,6 @@ func (b *builder) proxy(p path, r *Proxy) app.Handler {
 		BodyMemoryMax: int64(r.BodyMemoryMax), TunnelIdle: time.Duration(r.TunnelIdle),
 		Request:  proxy.Rules{Remove: r.RequestHeadersRemove, Set: fieldsOf(r.RequestHeaders)},
 		Response: proxy.Rules{Remove: r.ResponseHeadersRemove, Set: fieldsOf(r.ResponseHeaders)},
-	}
-	for _, n := range r.Trusted {
-		o.Trusted = append(o.Trusted, n.Prefix)
 	}
 	h, err := proxy.New(g, o)
 	if err != nil {

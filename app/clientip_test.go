@@ -1,0 +1,50 @@
+package app
+
+import (
+	"net/netip"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"tafe/loop"
+)
+
+func TestClientIP(t *testing.T) {
+	const itself = "192.0.2.1" // where the rig's clients come from
+	for _, c := range []struct {
+		trusted []string
+		fields  string
+		want    string
+		why     string
+	}{
+		{nil, "X-Forwarded-For: 203.0.113.9\r\n", itself, "nobody is trusted"},
+		{[]string{"10.0.0.0/8"}, "X-Forwarded-For: 203.0.113.9\r\n", itself, "somebody else is"},
+		{[]string{"192.0.2.0/24"}, "", itself, "the proxy speaks for itself"},
+		{[]string{"192.0.2.0/24"}, "x-forwarded-FOR: 203.0.113.9\r\n", "203.0.113.9", "one proxy"},
+		{[]string{"192.0.2.0/24"}, "X-Forwarded-For: 1.1.1.1, 203.0.113.9\r\n", "203.0.113.9", "what the client wrote in front does not count"},
+		{[]string{"192.0.2.0/24", "10.0.0.0/8"}, "X-Forwarded-For: 1.1.1.1, 203.0.113.9, 10.0.0.7\r\n", "203.0.113.9", "two proxies"},
+		{[]string{"192.0.2.0/24", "10.0.0.0/8"}, "X-Forwarded-For: 203.0.113.9\r\nX-Forwarded-For: 10.0.0.7\r\n", "203.0.113.9", "in two lines"},
+		{[]string{"192.0.2.0/24", "10.0.0.0/8"}, "X-Forwarded-For: 10.0.0.8, 10.0.0.7\r\n", "10.0.0.8", "all are proxies: the first"},
+		{[]string{"192.0.2.0/24"}, "X-Forwarded-For: 203.0.113.9:4711\r\n", "203.0.113.9", "with a port"},
+		{[]string{"192.0.2.0/24"}, "X-Forwarded-For: [2001:db8::1]:4711\r\n", "2001:db8::1", "IPv6 with a port"},
+		{[]string{"192.0.2.0/24"}, "X-Forwarded-For: [2001:db8::1]\r\n", "2001:db8::1", "in brackets"},
+		{[]string{"192.0.2.0/24"}, "X-Forwarded-For: 2001:db8::1\r\n", "2001:db8::1", "without"},
+		{[]string{"192.0.2.0/24", "2001:db8::/32"}, "X-Forwarded-For: 203.0.113.9, 2001:db8::1\r\n", "203.0.113.9", "an IPv6 proxy"},
+		{[]string{"192.0.2.0/24"}, "X-Forwarded-For: unknown\r\n", itself, "no address"},
+		{[]string{"192.0.2.0/24", "10.0.0.0/8"}, "X-Forwarded-For: 203.0.113.9, garbage, 10.0.0.7\r\n", "10.0.0.7", "nothing behind garbage is believed"},
+		{[]string{"192.0.2.0/24"}, "X-Forwarded-For: 203.0.113.9, ,\r\n", "203.0.113.9", "empty elements"},
+		{[]string{"192.0.2.0/24"}, "X-Forwarded-For: ,\r\n", itself, "nothing else"},
+		{[]string{"192.0.2.0/24"}, "X-Forwarded-For: [\r\n", itself, "half a bracket"},
+		{[]string{"192.0.2.0/24"}, "X-Forwarded-For: :\r\n", itself, "a colon"},
+	} {
+		o := Options{Log: quiet}
+		for _, n := range c.trusted {
+			o.TrustedProxies = append(o.TrustedProxies, netip.MustParsePrefix(n))
+		}
+		a := New(o)
+		a.Get("/", func(c *Context) error { return c.String(200, c.ClientIP()) })
+		p := newRig(t, a, loop.Limits{}).dial()
+		p.send("GET / HTTP/1.1\r\nHost: a\r\n" + c.fields + "\r\n")
+		require.Regexp(t, "\r\n\r\n"+c.want+"$", p.taken(), c.why)
+	}
+}

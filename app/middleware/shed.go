@@ -1,0 +1,128 @@
+// This file owns shedding: which part of the requests is refused while loops cannot keep up. What each of them costs is not its
+// business, nor who they come from.
+
+package middleware
+
+import (
+	"sync"
+	"time"
+
+	"tafe/app"
+	"tafe/loop"
+)
+
+// ShedOptions say when a loop has more to do than it can. Zero fields take the defaults.
+type ShedOptions struct {
+	// LagMax is how long what comes to a loop may wait for it, in each of ten samples in a row, before the loop sheds; default
+	// 20 ms. One handler that overruns makes one sample late, not ten.
+	LagMax time.Duration
+}
+
+const (
+	shedEvery    = 10 * time.Millisecond
+	shedSamples  = 10   // in a period
+	shedAdmitMin = 0.02 // of all requests: what is left to notice that the time has come to admit more
+	shedLess     = 0.7  // of what was admitted is, after a late period
+	shedMore     = 0.05 // of all are admitted in addition, after a good one
+)
+
+// Shed refuses requests before their loop spends time on them, with 503 and Retry-After: 1, as long as it has a standing queue. Every
+// 10 ms the loop sends itself a call by the way that requests come; when even the fastest of ten was under way for more than
+// LagMax (the rule of CoDel, RFC 8289 section 3), it admits 30% less, until it is in time again; from then on it admits a
+// twentieth of all more with every ten. What is admitted is answered in time, and the loop is kept busy.
+//
+// Each loop sheds for itself. Waiting for upstreams does not make a loop late: for that there is Concurrency.
+func Shed(o ShedOptions) app.Middleware {
+	if o.LagMax < 0 {
+		panic("middleware: Shed: LagMax must not be negative")
+	}
+	if o.LagMax == 0 {
+		o.LagMax = 20 * time.Millisecond
+	}
+	var valves sync.Map // *loop.Loop to *valve
+	return func(next app.Handler) app.Handler {
+		return func(c *app.Context) error {
+			v, ok := valves.Load(c.Loop())
+			if !ok {
+				v = newValve(c.Loop(), o.LagMax)
+				valves.Store(c.Loop(), v) // the loop is the only one to store under this key
+			}
+			if !v.(*valve).enter() {
+				c.SetHeader("Retry-After", "1")
+				return &app.HTTPError{Status: 503, Message: "the server is busy", Reason: "shed"}
+			}
+			return next(c)
+		}
+	}
+}
+
+const never = time.Duration(1<<63 - 1)
+
+// valve is for its loop's goroutine.
+type valve struct {
+	loop   *loop.Loop
+	lagMax time.Duration
+	timer  loop.Timer
+	due    int64 // loop clock: when the call was to be sent
+	call   func()
+	busy   bool // a sample is being taken or waited for
+	used   bool // since the last sample
+
+	admit  float64 // the part that is let in
+	credit float64 // of a request
+	least  time.Duration
+	n      int // samples in this period
+}
+
+func newValve(l *loop.Loop, lagMax time.Duration) *valve {
+	v := &valve{loop: l, lagMax: lagMax, admit: 1, least: never}
+	v.call = v.end
+	return v
+}
+
+// enter tells whether the next request is let in.
+func (v *valve) enter() bool {
+	v.used = true
+	if !v.busy { // it rests while there is nothing to measure
+		v.next()
+	}
+	if v.admit >= 1 {
+		return true
+	}
+	if v.credit += v.admit; v.credit < 1 {
+		return false
+	}
+	v.credit--
+	return true
+}
+
+// next begins a sample.
+func (v *valve) next() {
+	v.busy, v.used = true, false
+	v.loop.AfterFunc(&v.timer, shedEvery, func(t *loop.Timer) {
+		v.due = t.Due()
+		v.busy = v.loop.Post(v.call)
+	})
+}
+
+// end ends it.
+func (v *valve) end() {
+	v.sample(time.Duration(v.loop.Clock() - v.due))
+	if v.busy = false; v.used || v.admit < 1 {
+		v.next()
+	}
+}
+
+// sample enters one.
+func (v *valve) sample(lag time.Duration) {
+	v.least = min(v.least, lag)
+	if v.n++; v.n < shedSamples {
+		return
+	}
+	if v.least > v.lagMax {
+		v.admit = max(v.admit*shedLess, shedAdmitMin)
+	} else {
+		v.admit = min(v.admit+shedMore, 1)
+	}
+	v.least, v.n = never, 0
+}

@@ -1,0 +1,48 @@
+// This file owns the vocabulary of shared rate limits, and the way from there to app/redislimit.
+
+package config
+
+import (
+	"strings"
+	"time"
+
+	"tafe/app"
+	"tafe/app/middleware"
+	"tafe/app/redislimit"
+)
+
+// SharedLimit says where servers keep a rate limit together. What the local bucket refuses is refused without asking.
+type SharedLimit struct {
+	// Address of the Redis server: HOST:PORT, or unix:/path.
+	Redis ListenAddress `toml:"redis" required:"yes"`
+	// User, where Redis has users.
+	Username string `toml:"username" default:""`
+	// Password, such as "env:REDIS_PASSWORD".
+	Password Secret `toml:"password"`
+	// Number of the database.
+	Database int `toml:"database" default:"0" min:"0" max:"65535"`
+	// Begin of the keys. Limits with the same prefix share their buckets: give each its own.
+	Prefix string `toml:"prefix" default:"tafe:"`
+	// For connecting, and for each answer. After a failure nobody is asked for a second.
+	Timeout Duration `toml:"timeout" default:"50ms" min:"1ms" max:"10s"`
+	// What becomes of requests while Redis does not answer: open lets the local bucket decide alone, closed answers 503.
+	Fail string `toml:"fail" default:"open" oneof:"open|closed"`
+}
+
+// rateLimit makes the middleware, or nil after naming a problem.
+func (b *builder) rateLimit(p path, r *RateLimit) app.Middleware {
+	o := r.options()
+	if s := r.Shared; s != nil {
+		buckets, err := redislimit.New(redislimit.Options{
+			Addr: string(s.Redis), Username: s.Username, Password: s.Password.text, Database: s.Database, Prefix: s.Prefix,
+			Timeout: time.Duration(s.Timeout), Log: b.log,
+		}, r.Rate, r.Burst)
+		if err != nil {
+			b.problem(p.child("shared"), "%s: %s", p.child("shared"), strings.TrimPrefix(err.Error(), "redislimit: "))
+			return nil
+		}
+		b.resources.limits = append(b.resources.limits, buckets)
+		o.Shared, o.FailClosed = buckets, s.Fail == "closed"
+	}
+	return middleware.RateLimit(o)
+}

@@ -1,0 +1,56 @@
+// supervisor.go owns what is told to systemd (sd_notify): that the server serves, reads its configuration anew, ends, and, for
+// WatchdogSec, that its loops turn. Without NOTIFY_SOCKET nobody is told.
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+	"golang.org/x/sys/unix"
+
+	"tafe/app"
+)
+
+// notify tells the supervisor a state. It is no reason to stop that it cannot be told.
+func notify(log *slog.Logger, state string) {
+	if _, err := daemon.SdNotify(false, state); err != nil {
+		log.Warn("the supervisor cannot be told", "error", err)
+	}
+}
+
+// notifyReloading is what Type=notify-reload waits for: the time tells it this reload from an earlier one.
+func notifyReloading(log *slog.Logger) {
+	var now unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
+		return
+	}
+	notify(log, fmt.Sprintf("%s\nMONOTONIC_USEC=%d", daemon.SdNotifyReloading, now.Nano()/1000))
+}
+
+// keepAlive tells the supervisor, as often as it wants twice over, that every loop has turned; as long as one is held it is
+// told nothing, and will restart the server once WatchdogSec is over. It returns when the server ends.
+func keepAlive(log *slog.Logger, server *app.Server) {
+	every, err := daemon.SdWatchdogEnabled(false)
+	if err != nil || every == 0 {
+		return
+	}
+	ticker := time.NewTicker(every / 2)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+		case <-server.Done():
+			return
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), every/4)
+		stats := server.Stats(ctx)
+		cancel()
+		if len(stats.Silent) == 0 {
+			notify(log, daemon.SdNotifyWatchdog)
+		}
+	}
+}
