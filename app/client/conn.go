@@ -6,10 +6,13 @@ package client
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"net"
 	"syscall"
 	"time"
 	"unsafe"
+
+	"tafe/loop"
 )
 
 // conn is a connection to a host. It belongs to one exchange, or to the pool
@@ -24,6 +27,8 @@ type conn struct {
 	seen      bool    // by look: something has arrived
 	stream    arriver // raw, if it can tell by itself
 	isTLS     bool
+	pristine  bool  // it has carried no request yet
+	rested    bool  // it has been idle
 	cut       bool  // TLS only: the stream below has ended
 	idleSince int64 // pool clock, ns
 	older     *conn // in the pool's list of idle connections
@@ -51,6 +56,9 @@ func (c *conn) Close() error { return c.raw.Close() }
 // inspectable tells whether arrived can tell. A connection that cannot be
 // looked at carries one request only.
 func (c *conn) inspectable() bool { return c.stream != nil || c.control != nil }
+
+// tainted tells whether c may not carry a request. What has arrived on a TLS connection before its first one is the handshake's.
+func (c *conn) tainted() bool { return (!c.pristine || !c.isTLS) && c.arrived() }
 
 // arrived tells whether the peer has sent anything that was not read, an end of
 // the stream included. On a connection between two requests there is nothing
@@ -112,6 +120,88 @@ func (x *exchange) dial() error {
 	}
 	c.Conn, c.isTLS = secure, true
 	return nil
+}
+
+// dialTask makes a connection on a loop for whoever is first in the queue when it is there. It is a task of its own, so that what
+// has begun is not lost with the request that was in need of it: a deadline that is shorter than a dial would otherwise have every request
+// dial, and none succeed.
+type dialTask struct {
+	pool *pool
+	host *host
+	x    *exchange // learns of a failure, if it still waits
+	gen  uint64    // of its use
+	conn *conn
+	err  error
+}
+
+// dialFor begins a connection in the slot that x was given, and puts x into the queue.
+func (p *pool) dialFor(x *exchange) error {
+	d := &dialTask{pool: p, host: x.host, x: x, gen: x.gen}
+	if _, err := p.loop.Start(d); err != nil {
+		p.freeSlot(x.host)
+		if errors.Is(err, loop.ErrClosed) {
+			return &Error{Kind: KindCancelled, Stage: StageDial, Addr: x.host.addr, Err: loop.ErrShutdown}
+		}
+		return &Error{Kind: KindBusy, Stage: StageDial, Addr: x.host.addr, Err: err}
+	}
+	x.host.users++
+	p.count.dials.Add(1)
+	p.enqueue(x)
+	return nil
+}
+
+// Run implements loop.Runner.
+func (d *dialTask) Run(t *loop.Task) {
+	h := d.host
+	deadline := time.Now().Add(d.pool.client.options.DialTimeout)
+	ctx, cancel := context.WithDeadline(context.Background(), deadline)
+	defer cancel()
+	raw, err := d.pool.dial(ctx, t, h.network, h.addr)
+	if err != nil {
+		d.err = dialError(StageDial, h, err)
+		return
+	}
+	c := newConn(raw, h)
+	if h.tls != nil {
+		_ = raw.SetDeadline(deadline)
+		secure := tls.Client(&records{Conn: raw, above: c}, h.tls)
+		if err := secure.Handshake(); err != nil {
+			_ = c.Close()
+			d.err = dialError(StageTLS, h, err)
+			return
+		}
+		_ = raw.SetDeadline(time.Time{})
+		c.Conn, c.isTLS = secure, true
+	}
+	c.pristine = true
+	d.conn = c
+}
+
+// Done implements loop.Runner.
+func (d *dialTask) Done(_ *loop.Task, err error) {
+	p := d.pool
+	d.host.users--
+	if d.conn != nil {
+		p.put(d.conn)
+		return
+	}
+	if d.err != nil {
+		err = d.err
+	}
+	if d.x.gen == d.gen && d.x.queued && d.x.host == d.host {
+		p.unqueue(d.x)
+		d.x.failed = err
+		d.x.wake(true)
+	}
+	p.freeSlot(d.host)
+}
+
+func dialError(stage Stage, h *host, err error) *Error {
+	kind := KindDial
+	if isTimeout(err) || errors.Is(err, context.DeadlineExceeded) {
+		kind = KindTimeout
+	}
+	return &Error{Kind: kind, Stage: stage, Addr: h.addr, Err: err}
 }
 
 func (x *exchange) dialFault(stage Stage, ctx context.Context, err error) error {

@@ -75,6 +75,7 @@ type exchange struct {
 	queued      bool
 	granted     *conn
 	grantedSlot bool
+	failed      error // of the connection that was being made for x
 
 	mu         sync.Mutex
 	gen        uint64 // of uses; what came for an earlier one is void
@@ -230,27 +231,35 @@ func (x *exchange) connect(fresh bool) (dialled bool, err error) {
 			}
 			return false, &Error{Kind: kind, Stage: StagePool, Addr: x.host.addr, Err: err}
 		}
-		if c == nil && !slot {
-			if c, slot, err = x.awaitConn(); err != nil {
-				return false, err
+		for c == nil {
+			if slot {
+				if fresh || p.loop == nil {
+					return true, x.dialInSlot()
+				}
+				if err := p.dialFor(x); err != nil {
+					return false, err
+				}
+			}
+			if c, slot, err = x.awaitConn(slot); err != nil {
+				return true, err
 			}
 		}
 		switch {
-		case slot:
-			return true, x.dialInSlot()
 		case fresh:
 			_ = c.Close()
 			return true, x.dialInSlot()
-		case c.arrived():
+		case c.tainted():
 			p.count.poisoned.Add(1)
 			p.retire(c)
 		case !x.own(c):
 			p.put(c)
-			return false, x.fault(StagePool, ErrClosed)
+			return true, x.fault(StagePool, ErrClosed)
 		default:
-			x.reused = true
-			p.count.reuses.Add(1)
-			return false, nil
+			if !c.pristine {
+				p.count.reuses.Add(1)
+			}
+			x.reused, c.pristine = !c.pristine || c.rested, false
+			return true, nil
 		}
 	}
 }
@@ -268,12 +277,17 @@ func (x *exchange) dialInSlot() error {
 	return err
 }
 
-// awaitConn waits in the queue that take put x into.
-func (x *exchange) awaitConn() (c *conn, slot bool, err error) {
-	p := x.pool
-	p.count.waits.Add(1)
+// awaitConn waits in the queue that take or dialFor put x into. dialling says that a connection is being made for it: then it
+// also waits for that as long as it may take.
+func (x *exchange) awaitConn(dialling bool) (c *conn, slot bool, err error) {
+	p, stage, limit := x.pool, StagePool, x.options().WaitTimeout
+	if dialling {
+		stage, limit = StageDial, max(limit, x.options().DialTimeout+time.Second) // the dial itself ends before
+	} else {
+		p.count.waits.Add(1)
+	}
 	now := time.Now()
-	until := p.clock() + int64(x.before(now.Add(x.options().WaitTimeout)).Sub(now))
+	until := p.clock() + int64(x.before(now.Add(limit)).Sub(now))
 	settled := false
 	defer func() {
 		if !settled { // unwound
@@ -283,16 +297,19 @@ func (x *exchange) awaitConn() (c *conn, slot bool, err error) {
 	for {
 		late, err := x.sleep(until)
 		p.lock()
-		c, slot := x.granted, x.grantedSlot
+		c, slot, failed := x.granted, x.grantedSlot, x.failed
 		p.unlock()
 		switch {
 		case err != nil:
-			return nil, false, x.fault(StagePool, err)
+			return nil, false, x.fault(stage, err)
+		case failed != nil:
+			settled = true
+			return nil, false, x.fault(stage, failed)
 		case c != nil || slot:
 			settled = true
 			return c, slot, nil
 		case late:
-			return nil, false, &Error{Kind: KindTimeout, Stage: StagePool, Addr: x.host.addr, Err: context.DeadlineExceeded}
+			return nil, false, &Error{Kind: KindTimeout, Stage: stage, Addr: x.host.addr, Err: context.DeadlineExceeded}
 		}
 	}
 }

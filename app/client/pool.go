@@ -185,9 +185,13 @@ func (p *pool) take(x *exchange, fresh bool) (c *conn, slot bool, err error) {
 	case len(h.waiters) >= o.WaitersMax:
 		return nil, false, ErrQueueFull
 	}
-	x.granted, x.grantedSlot, x.queued = nil, false, true
-	h.waiters = append(h.waiters, x)
+	p.enqueue(x)
 	return nil, false, nil
+}
+
+func (p *pool) enqueue(x *exchange) {
+	x.granted, x.grantedSlot, x.failed, x.queued = nil, false, nil, true
+	x.host.waiters = append(x.host.waiters, x)
 }
 
 // takeSlot finds room below ConnsMax, at the cost of the pool's oldest idle
@@ -230,7 +234,7 @@ func (p *pool) put(c *conn) {
 		p.retire(c)
 		return
 	}
-	c.idleSince = p.now()
+	c.idleSince, c.rested = p.now(), true
 	h.idle = append(h.idle, c)
 	if c.older = p.newest; c.older != nil {
 		c.older.newer = c
