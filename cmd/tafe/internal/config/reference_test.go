@@ -200,7 +200,7 @@ func TestExample(t *testing.T) {
 	require.NoError(t, err)
 	asIs, err := Parse("example", text)
 	require.NoError(t, err)
-	asIs.Server.Loops, asIs.Limits.ConnMax = whole.Server.Loops, whole.Limits.ConnMax                       // no defaults but the machine's
+	asIs.Server.Loops, asIs.Limits.ConnMax = whole.Server.Loops, whole.Limits.ConnMax // no defaults but the machine's
 	asIs.Server.TrustedProxies, asIs.Tracing.Endpoint, asIs.Tracing.Headers = whole.Server.TrustedProxies, whole.Tracing.Endpoint, whole.Tracing.Headers
 	whole.source, asIs.source = nil, whole.source
 	lines := asIs.source.lines
