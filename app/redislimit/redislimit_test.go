@@ -167,7 +167,7 @@ func TestTheRateHoldsUnderLoad(t *testing.T) {
 // A Redis that is away costs one request its timeout at most, then nobody is asked for a while; once it is back it counts again.
 func TestRedisIsAway(t *testing.T) {
 	r := startRedis(t)
-	var log strings.Builder
+	var log lockedLog
 	b, err := New(Options{Addr: "unix:" + r.path, Pause: 50 * time.Millisecond, Log: slog.New(slog.NewTextHandler(&log, nil))}, 1000, 1000)
 	require.NoError(t, err)
 	ask := taker(t, b)
@@ -178,8 +178,8 @@ func TestRedisIsAway(t *testing.T) {
 	require.Positive(t, b.Stats().Skipped)
 	r.start()
 	require.Eventually(t, func() bool { return ask("a") == "0s" }, patience, 10*time.Millisecond)
-	require.Equal(t, 1, strings.Count(log.String(), "does not answer"), "told once: %s", &log)
-	require.Equal(t, 1, strings.Count(log.String(), "is back"), "%s", &log)
+	require.Equal(t, 1, strings.Count(log.String(), "does not answer"), "told once: %s", log.String())
+	require.Equal(t, 1, strings.Count(log.String(), "is back"), "%s", log.String())
 }
 
 // One that accepts and is silent is as good as away.
@@ -212,4 +212,22 @@ func TestNewRefuses(t *testing.T) {
 		_, err := New(Options{Addr: c.addr}, c.rate, c.burst)
 		require.Error(t, err)
 	}
+}
+
+// lockedLog may be written and read at the same time.
+type lockedLog struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *lockedLog) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *lockedLog) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
 }

@@ -207,7 +207,7 @@ func TestTraceGoesThrough(t *testing.T) {
 	require.Equal(t, strings.TrimPrefix(upstream.URL, "http://"), a["server.address"])
 	require.NotContains(t, below.String(), "token")
 	require.Equal(t, []string{"00-" + traceID + "-" + hexOf(below.SpanId) + "-01"}, told, "one, and ours")
-	require.Equal(t, Stats{Ended: 2, Exported: 2}, tracing.Stats())
+	require.Eventually(t, func() bool { return tracing.Stats() == Stats{Ended: 2, Exported: 2} }, patience, time.Millisecond)
 }
 
 const digits = "0123456789abcdef"
@@ -310,7 +310,7 @@ func TestASilentCollector(t *testing.T) {
 	silent := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-release }))
 	defer silent.Close()
 	defer close(release)
-	var log strings.Builder
+	var log lockedLog
 	tracing := newTracing(t, Options{Endpoint: silent.URL, Sample: 1, QueueMax: 16, Timeout: 50 * time.Millisecond,
 		Log: slog.New(slog.NewTextHandler(&log, nil))})
 	addr := serve(t, tracing, 1, func(a *app.App) {
@@ -328,5 +328,23 @@ func TestASilentCollector(t *testing.T) {
 	require.EqualValues(t, 500, s.Ended)
 	require.Zero(t, s.Exported)
 	require.LessOrEqual(t, s.Failed, uint64(16*(1+took/(50*time.Millisecond))+64), "the rest was dropped")
-	require.Equal(t, 1, strings.Count(log.String(), "spans are lost"), "told once: %s", &log)
+	require.Equal(t, 1, strings.Count(log.String(), "spans are lost"), "told once: %s", log.String())
+}
+
+// lockedLog may be written and read at the same time.
+type lockedLog struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *lockedLog) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *lockedLog) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
 }
