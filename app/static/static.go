@@ -54,7 +54,7 @@ type Options struct {
 
 	CacheMax      int64         // bytes of small files in memory; default 64 MiB, at least 8 times FileCachedMax; -1: none
 	FilesMax      int           // names in memory; default 8192
-	FileCachedMax int64         // a file, or a coding of it, above this many bytes is not kept; default 64 KiB, at most 1 MiB
+	FileCachedMax int64         // a file, or a coding of it, above this many bytes is not kept; default 256 KiB, at most 1 MiB
 	CheckInterval time.Duration // for how long a kept file is served without a look at its directory; default 1 s
 	RangesMax     int           // ranges in one request; one with more is answered as if it had none; default 16
 	ListMax       int           // files in one listing; the page says when there are more; default 10000
@@ -124,7 +124,7 @@ func (o Options) withDefaults() Options {
 	if o.Index == "" {
 		o.Index = "index.html"
 	}
-	for _, f := range []struct{ bound, value *int64 }{{&o.CacheMax, new(int64(64 << 20))}, {&o.FileCachedMax, new(int64(64 << 10))}} {
+	for _, f := range []struct{ bound, value *int64 }{{&o.CacheMax, new(int64(64 << 20))}, {&o.FileCachedMax, new(int64(256 << 10))}} {
 		if *f.bound == 0 {
 			*f.bound = *f.value
 		}

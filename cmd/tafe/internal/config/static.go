@@ -37,7 +37,7 @@ type Static struct {
 	// Small files in memory, of all loops together.
 	CacheBytesMax Bytes `toml:"cache_bytes_max" default:"64MiB" min:"1MiB" max:"1TiB"`
 	// The largest that is kept there; larger ones are sent from the disk.
-	CacheFileBytesMax Bytes `toml:"cache_file_bytes_max" default:"64KiB" min:"1" max:"1MiB"`
+	CacheFileBytesMax Bytes `toml:"cache_file_bytes_max" default:"256KiB" min:"1" max:"1MiB"`
 	// For how long a file in memory is served without a look at the directory.
 	CheckInterval Duration `toml:"check_interval" default:"1s" min:"1ms" max:"1h"`
 }
