@@ -206,7 +206,7 @@ func (c *Conn) Write(p []byte) {
 // for n more bytes: append to it and give it back with SetOutput.
 func (c *Conn) Output(n int) []byte {
 	if c.out == nil {
-		c.out = c.loop.bufs.get(n)
+		c.out = c.loop.bufs.get(max(n, outputMin))
 		return c.out
 	}
 	c.out = c.loop.bufs.grow(c.out, n, false)

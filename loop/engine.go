@@ -99,6 +99,10 @@ func Start(config Config) (*Engine, error) {
 		ticked: make(chan struct{}), exited: make(chan struct{}),
 	}
 	reuse := listens[0].addr.Network() != "unix" // see docs/decisions/003
+	balancing := gnet.LeastConnections
+	if reuse { // connections are not gnet's to spread, only the bells; clients that flood the start must not lead these astray
+		balancing = gnet.RoundRobin
+	}
 	var protos []string
 	for _, l := range listens {
 		protos = append(protos, l.proto)
@@ -109,7 +113,7 @@ func Start(config Config) (*Engine, error) {
 			gnet.WithNumEventLoop(config.Loops),
 			gnet.WithReusePort(reuse),
 			gnet.WithReuseAddr(true),
-			gnet.WithLoadBalancing(gnet.LeastConnections),
+			gnet.WithLoadBalancing(balancing),
 			gnet.WithLockOSThread(config.LockThreads),
 			gnet.WithTCPKeepAlive(time.Minute),
 			gnet.WithTicker(true),
@@ -151,7 +155,7 @@ func raiseFileLimit() int {
 
 // findLoops gives every reactor its Loop and the socket that wakes it. gnet
 // does not list its reactors, so they are found by enrolling until each has
-// one; LeastConnections makes that one round when no client interferes.
+// one; that takes one round, unless clients of a unix socket interfere.
 func (e *Engine) findLoops() error {
 	for range 64 * e.config.Loops {
 		if e.countReady() == e.config.Loops {
@@ -276,6 +280,11 @@ func (e *Engine) Stop(ctx context.Context) error {
 		_ = b.(*Bulk).Close()
 		return true
 	})
+	if e.config.Shared && e.running.Load() != nil {
+		if err := e.handOver(); err != nil {
+			e.config.Log.Warn("connections that come just now may be reset", "error", err)
+		}
+	}
 	if err := e.gnet.Stop(ctx); err != nil {
 		return err
 	}

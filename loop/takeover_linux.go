@@ -21,6 +21,28 @@ import (
 // takeOver has the kernel give new connections of the Engine's addresses to the
 // Engine's own sockets, if there are others.
 func (e *Engine) takeOver() error {
+	return e.eachShared(func(addr string, fd, own, others int) error {
+		if err := prefer(fd, others, own); err != nil {
+			return err
+		}
+		e.config.Log.Info("new connections are taken over", "addr", addr, "sockets", own, "others", others)
+		return nil
+	})
+}
+
+// handOver is for an Engine that is about to close its sockets and has a
+// successor. They close one by one, and the first that goes breaks the numbers by
+// which the successor's are preferred: what came to the others then was reset. The
+// Engine's are the first, and each is replaced by the last when it goes, so that
+// the number after them is the successor's until all are closed (if it has as many
+// sockets), and stands for none from then on: the kernel chooses among all.
+func (e *Engine) handOver() error {
+	return e.eachShared(func(_ string, fd, own, _ int) error { return prefer(fd, own, 1) })
+}
+
+// eachShared calls do for each address on which others listen, too, with a
+// descriptor of a socket of its group and the number of sockets.
+func (e *Engine) eachShared(do func(addr string, fd, own, others int) error) error {
 	for _, l := range e.listens {
 		tcp, ok := l.addr.(*net.TCPAddr)
 		if !ok {
@@ -38,12 +60,11 @@ func (e *Engine) takeOver() error {
 		if err != nil {
 			return fmt.Errorf("loop: take over: %w", err)
 		}
-		err = prefer(fd, all-own, own)
+		err = do(tcp.String(), fd, own, all-own)
 		_ = unix.Close(fd)
 		if err != nil {
 			return fmt.Errorf("loop: take over: %w", err)
 		}
-		e.config.Log.Info("new connections are taken over", "addr", tcp.String(), "sockets", own, "others", all-own)
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -52,20 +53,22 @@ func TestTakeOver(t *testing.T) {
 		require.Equal(t, "a", ask())
 		for _, name := range []string{"b", "c"} {
 			stop := make(chan struct{})
-			done := make(chan bool)
 			var asked atomic.Int64
-			go func() { // somebody always comes
-				defer close(done)
-				for {
-					select {
-					case <-stop:
-						return
-					default:
+			var crowd sync.WaitGroup
+			for range 8 { // somebody always comes
+				crowd.Go(func() {
+					for {
+						select {
+						case <-stop:
+							return
+						default:
+						}
+						ask()
+						asked.Add(1)
+						time.Sleep(time.Millisecond) // more than the kernel can remember of closed connections are reset by it
 					}
-					ask()
-					asked.Add(1)
-				}
-			}()
+				})
+			}
 			require.Eventually(t, func() bool { return asked.Load() > 20 }, 20*time.Second, time.Millisecond)
 			_, stopNew := sharing(t, name, addr, 3)
 			for range 200 {
@@ -76,7 +79,7 @@ func TestTakeOver(t *testing.T) {
 				require.Equal(t, name, ask())
 			}
 			close(stop)
-			<-done
+			crowd.Wait()
 			stopOld = stopNew
 		}
 		stopOld()

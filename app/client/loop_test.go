@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -406,4 +407,93 @@ func TestTasksAndNetHTTP(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A connection that comes too late for the request that was in need of it is the next one's: else a deadline that is shorter than
+// a dial would have every request dial, and none succeed.
+func TestDialsOutliveTheirRequests(t *testing.T) {
+	e := loops(t, 1)
+	up := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok") }))
+	defer up.Close()
+	var dialer loop.Dialer
+	dialer.Bind(e)
+	refuse := errors.New("refused")
+	var refusing atomic.Bool
+	c := newLoopClient(t, e, Options{Dial: func(ctx context.Context, network, addr string) (net.Conn, error) {
+		if err := e.Current().Sleep(100 * time.Millisecond); err != nil {
+			return nil, err
+		}
+		if refusing.Load() {
+			return nil, refuse
+		}
+		return dialer.DialContext(ctx, network, addr)
+	}})
+	l := e.Loops()[0]
+	hurried := func(task *loop.Task) {
+		var resp Response
+		err := c.Do(task, nil, &Request{URL: up.URL, Timeout: 10 * time.Millisecond}, &resp)
+		var failed *Error
+		if assert.ErrorAs(t, err, &failed) {
+			assert.Equal(t, KindTimeout, failed.Kind)
+			assert.Equal(t, StageDial, failed.Stage)
+		}
+	}
+	start(t, l, hurried).wait(t)
+	patient := start(t, l, func(task *loop.Task) {
+		if assert.NoError(t, task.Sleep(200*time.Millisecond)) {
+			_, body, err := c.Get(task, nil, up.URL, 100)
+			assert.NoError(t, err)
+			assert.Equal(t, "ok", string(body))
+		}
+	})
+	patient.wait(t)
+	assert.EqualValues(t, 1, c.Stats().Dials)
+
+	// A task that is cancelled meanwhile leaves its dial to others, too.
+	c.closeAllForTest(t, l)
+	cancelled := start(t, l, func(task *loop.Task) {
+		_, _, err := c.Get(task, nil, up.URL, 100)
+		assert.ErrorIs(t, err, refuse)
+	})
+	eventually(t, "it dials", func() bool { return c.Stats().Dials == 2 })
+	cancelled.cancel(l, refuse)
+	cancelled.wait(t)
+	start(t, l, func(task *loop.Task) {
+		_, _, err := c.Get(task, nil, up.URL, 100)
+		assert.NoError(t, err)
+	}).wait(t)
+
+	// A failure is that of the request for which it was dialled, unless that has been served otherwise.
+	refusing.Store(true)
+	c.closeAllForTest(t, l)
+	var jobs []*job
+	for range 3 {
+		jobs = append(jobs, start(t, l, func(task *loop.Task) {
+			_, _, err := c.Get(task, nil, up.URL, 100)
+			var failed *Error
+			if assert.ErrorAs(t, err, &failed) {
+				assert.Equal(t, KindDial, failed.Kind)
+				assert.ErrorIs(t, err, refuse)
+			}
+		}))
+	}
+	for _, j := range jobs {
+		j.wait(t)
+	}
+}
+
+// closeAllForTest has the next request of a loop dial, and nothing else left of those before.
+func (c *Client) closeAllForTest(t *testing.T, l *loop.Loop) {
+	t.Helper()
+	eventually(t, "no dial is under way", func() bool { s := c.Stats(); return s.Open == s.Idle })
+	done := make(chan struct{})
+	l.Post(func() {
+		for _, p := range *c.pools.Load() {
+			if p.loop == l {
+				p.closeIdle()
+			}
+		}
+		close(done)
+	})
+	<-done
 }
