@@ -29,7 +29,7 @@ func chain(h Handler, middlewares []Middleware) Handler {
 	return h
 }
 
-// paramsMax bounds the parameters of one pattern; the values live in a fixed array in the Context.
+// paramsMax bounds the parameters of one pattern, whose values stay in the Context's memory.
 const paramsMax = 16
 
 // Route is one registered method and pattern with its limits. It does not change once the server listens, and may

@@ -44,12 +44,11 @@ type leaf struct {
 	allow  string // the value of Allow (RFC 9110 section 10.2.1)
 }
 
-// params holds the values captured on the way to a route; it is embedded in a Context. The values are views into the
-// path given to find.
+// params holds the values captured on the way to a route; it is part of a Context, and its array stays with it. The values are
+// views into the path given to find.
 type params struct {
 	names  []string // the route's
-	values [paramsMax][]byte
-	n      int
+	values [][]byte
 }
 
 // get returns the value of a parameter, nil if the route has none of that name.
@@ -64,8 +63,8 @@ func (p *params) get(name string) []byte {
 
 // reset drops the views of the last request.
 func (p *params) reset() {
-	clear(p.values[:p.n])
-	p.names, p.n = nil, 0
+	clear(p.values)
+	p.names, p.values = nil, p.values[:0]
 }
 
 // add registers h under method ("" for every method) and pattern, within middlewares, outermost first. It panics on a
@@ -110,12 +109,12 @@ func (r *router) compose(outer []Middleware) {
 
 // find returns the route for method and path, a path from cleanPath, and its parameters in p. Without one, allowed is
 // the value of Allow if the path exists for other methods, and empty if it does not exist. It allocates nothing,
-// unless a miss has to merge the methods of several patterns.
+// unless p is new, or a miss has to merge the methods of several patterns.
 //
 // HEAD is served by a route for GET where none is for HEAD. OPTIONS is listed in allowed always: the caller answers
 // it where no route does.
 func (r *router) find(method, path []byte, p *params) (route *Route, allowed string) {
-	p.n = 0
+	p.values = p.values[:0]
 	route = r.root.find(method, path, p, &allowed)
 	if route != nil {
 		p.names = route.names
@@ -150,13 +149,13 @@ func (n *node) find(method, path []byte, p *params, allowed *string) *Route {
 		if end < 0 {
 			end = len(path)
 		}
-		p.values[p.n] = path[:end]
-		p.n++
+		p.values = append(p.values, path[:end])
 		if route := n.param.find(method, path[end:], p, allowed); route != nil {
 			return route
 		}
-		p.n--
-		p.values[p.n] = nil
+		last := len(p.values) - 1
+		p.values[last] = nil
+		p.values = p.values[:last]
 	}
 	return n.findRest(method, path, p, allowed)
 }
@@ -164,8 +163,7 @@ func (n *node) find(method, path []byte, p *params, allowed *string) *Route {
 func (n *node) findRest(method, path []byte, p *params, allowed *string) *Route {
 	route := n.rest.pick(method, allowed)
 	if route != nil {
-		p.values[p.n] = path
-		p.n++
+		p.values = append(p.values, path)
 	}
 	return route
 }

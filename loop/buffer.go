@@ -4,8 +4,8 @@ package loop
 // buffer has one owner at a time; what is put back must not be viewed any more.
 
 const (
-	bufferMin     = 1 << 10  // what most requests have room in, as long as they wait
-	bufferClasses = 6        // 1, 4, 16, 64, 256 KiB, and 1 MiB with room for a head
+	bufferMin     = 256      // what a short request has room in, as long as it waits
+	bufferClasses = 7        // 256 bytes, 1, 4, 16, 64, 256 KiB, and 1 MiB with room for a head
 	outputMin     = 4 << 10  // of output: several answers, mostly, and soon given back
 	bufferRoom    = 16 << 10 // of the last class beyond 1 MiB
 	bufferKeepMax = 1 << 20

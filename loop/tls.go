@@ -8,11 +8,14 @@ package loop
 // knows no certificates: those are tls.Config's.
 
 import (
+	"bytes"
 	"crypto/tls"
 	"errors"
 	"io"
 	"net"
+	"reflect"
 	"time"
+	"unsafe"
 )
 
 // TLS is how a Listener speaks it.
@@ -51,18 +54,19 @@ const (
 // TLSStream is a TLS connection: the Transport of its Conn, and what the bytes
 // of its own Transport go to. For the loop's goroutine.
 type TLSStream struct {
-	loop    *Loop
-	terms   *TLS
-	conn    *Conn
-	under   Transport
-	session *tls.Conn
-	wire    wire
-	open    func(*Conn) Handler
-	state   tlsState
-	task    *Task // of the handshake
-	waker   Waker
-	failure error
-	ended   error // the peer's close_notify, as Hangup tells it
+	loop     *Loop
+	terms    *TLS
+	conn     *Conn
+	under    Transport
+	session  *tls.Conn
+	wire     wire
+	open     func(*Conn) Handler
+	state    tlsState
+	settling bool  // it was opened just now, and holds the memory of its handshake
+	task     *Task // of the handshake
+	waker    Waker
+	failure  error
+	ended    error // the peer's close_notify, as Hangup tells it
 }
 
 type tlsState uint8
@@ -233,7 +237,7 @@ func (h *handshake) Done(_ *Task, err error) {
 		s.fail(err)
 		return
 	}
-	s.state = tlsOpen
+	s.state, s.settling = tlsOpen, true
 	l.stats.Handshakes++
 	if s.session.ConnectionState().DidResume {
 		l.stats.HandshakesResumed++
@@ -241,6 +245,29 @@ func (h *handshake) Done(_ *Task, err error) {
 	s.conn.SetTimeout(0)
 	s.conn.handler = s.open(s.conn)
 	s.pump()
+}
+
+// handshakeBuffers are where a tls.Conn gathers a handshake's messages and its
+// records: none that a Go version names otherwise.
+var handshakeBuffers = func() (offsets []uintptr) {
+	for _, name := range []string{"hand", "rawInput"} {
+		f, ok := reflect.TypeFor[tls.Conn]().FieldByName(name)
+		if ok && f.Type == reflect.TypeFor[bytes.Buffer]() {
+			offsets = append(offsets, f.Offset)
+		}
+	}
+	return offsets
+}()
+
+// releaseHandshake has a session whose handshake is done, and which nobody else
+// uses now, let go of the memory that the hello took; crypto/tls would keep it for
+// as long as it lives. An empty Buffer is as good as a new one.
+func releaseHandshake(session *tls.Conn) {
+	for _, offset := range handshakeBuffers {
+		if b := (*bytes.Buffer)(unsafe.Add(unsafe.Pointer(session), offset)); b.Len() == 0 {
+			*b = bytes.Buffer{}
+		}
+	}
 }
 
 // Data is never called: there is none before a session.
@@ -285,6 +312,10 @@ func (s *TLSStream) pump() {
 		switch {
 		case err == nil:
 		case err == errNoBytes:
+			if s.settling {
+				s.settling = false
+				releaseHandshake(s.session)
+			}
 			return
 		case err == io.EOF: // close_notify, which is answered: as the end of a stream
 			s.ended = io.EOF
