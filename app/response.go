@@ -14,7 +14,8 @@ import (
 )
 
 const (
-	headRoom       = 512 // bytes of a head beside the handler's own fields
+	headRoom       = 512      // bytes of a head beside the handler's own fields
+	throughMin     = 32 << 10 // bytes of a body that is not copied to gather with what else the slice writes
 	scratchKeptMax = 64 << 10
 	textType       = "text/plain; charset=utf-8"
 	jsonType       = "application/json"
@@ -193,10 +194,13 @@ func (c *Context) String(status int, s string) error {
 	return answer(c, status, textType, s)
 }
 
-// Bytes answers with a body of the given type; "" names none. b is copied.
+// Bytes answers with a body of the given type; "" names none. b is not needed any more when Bytes returns.
 func (c *Context) Bytes(status int, contentType string, b []byte) error {
 	if !httpparse.ValidFieldValue(contentType) {
 		return errContentType
+	}
+	if len(b) >= throughMin && c.resp.choose == nil {
+		return c.answerThrough(status, contentType, b)
 	}
 	return answer(c, status, contentType, b)
 }
@@ -237,22 +241,48 @@ func answer[T string | []byte](c *Context, status int, contentType string, body 
 }
 
 func answerPlain[T string | []byte](c *Context, status int, contentType string, body T) error {
-	r := &c.resp
-	if err := c.mayWrite(status); err != nil {
+	out, hasBody, err := c.beginAnswer(status, contentType, len(body), len(body))
+	if err != nil {
 		return err
 	}
-	length := int64(len(body))
-	if r.headless && r.length >= 0 { // a HEAD may know what it does not make
-		length = r.length
-	}
-	out := c.cycle.conn.Output(headRoom + len(r.text) + len(body))
-	out = c.appendHead(out, status, contentType, length)
-	if r.framing == byLength && !r.headless {
+	if hasBody {
 		out = append(out, body...)
-		r.bytes = int64(len(body))
 	}
 	c.cycle.conn.SetOutput(out)
 	return nil
+}
+
+// answerThrough is answerPlain for a large body, which is sent from where it is.
+func (c *Context) answerThrough(status int, contentType string, body []byte) error {
+	out, hasBody, err := c.beginAnswer(status, contentType, len(body), 0)
+	if err != nil {
+		return err
+	}
+	conn := c.cycle.conn
+	conn.SetOutput(out)
+	if hasBody {
+		conn.WriteThrough(body)
+	}
+	return nil
+}
+
+// beginAnswer returns the output with the head of an answer whose body has so many bytes, and with room for more; hasBody
+// tells whether the body is to follow.
+func (c *Context) beginAnswer(status int, contentType string, bytes, room int) (out []byte, hasBody bool, err error) {
+	r := &c.resp
+	if err := c.mayWrite(status); err != nil {
+		return nil, false, err
+	}
+	length := int64(bytes)
+	if r.headless && r.length >= 0 { // a HEAD may know what it does not make
+		length = r.length
+	}
+	out = c.appendHead(c.cycle.conn.Output(headRoom+len(r.text)+room), status, contentType, length)
+	if r.framing != byLength || r.headless {
+		return out, false, nil
+	}
+	r.bytes = int64(bytes)
+	return out, true, nil
 }
 
 // Interim sends an interim answer before the answer, such as 103 with Link fields (RFC 9110 section 15.2): a status from 102

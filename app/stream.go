@@ -85,31 +85,57 @@ func (s *Stream) Write(p []byte) (int, error) {
 	return s.send(p)
 }
 
-// send appends p to the body as it is.
-func (s *Stream) send(p []byte) (int, error) {
+// WriteThrough is Write for large pieces in the heap, such as a relay's buffer: what the client's socket takes at once is not
+// copied. (A variable that is passed here cannot live on its goroutine's stack; hence two methods.)
+func (s *Stream) WriteThrough(p []byte) (written int, err error) {
+	if err := s.begin(); err != nil {
+		return 0, err
+	}
 	r := &s.c.resp
-	written := 0
-	for len(p) > 0 {
-		piece := p[:min(len(p), streamStep)]
-		if r.framing == byLength && r.bytes+int64(len(piece)) > r.length {
-			return written, ErrContentLength
-		}
-		if err := s.room(); err != nil {
+	if len(p) < throughMin || r.headless || r.coder != nil || r.framing == byNothing || r.framing == byChunks {
+		return s.Write(p)
+	}
+	for written < len(p) {
+		n, err := s.admit(len(p) - written)
+		if err != nil {
 			return written, err
 		}
-		conn := s.c.cycle.conn
-		out := conn.Output(len(piece) + 32)
-		if r.framing == byChunks {
-			out = httpparse.AppendChunk(out, piece)
-		} else {
-			out = append(out, piece...)
-		}
-		conn.SetOutput(out)
-		r.bytes += int64(len(piece))
-		written += len(piece)
-		p = p[len(piece):]
+		s.c.cycle.conn.WriteThrough(p[written : written+n])
+		written += n
 	}
 	return written, nil
+}
+
+// send appends p to the body as it is.
+func (s *Stream) send(p []byte) (written int, err error) {
+	for written < len(p) {
+		n, err := s.admit(len(p) - written)
+		if err != nil {
+			return written, err
+		}
+		piece, conn := p[written:written+n], s.c.cycle.conn
+		if s.c.resp.framing == byChunks {
+			conn.SetOutput(httpparse.AppendChunk(conn.Output(n+32), piece))
+		} else {
+			conn.Write(piece)
+		}
+		written += n
+	}
+	return written, nil
+}
+
+// admit counts the next of n bytes and waits until there is room for them.
+func (s *Stream) admit(n int) (int, error) {
+	r := &s.c.resp
+	n = min(n, streamStep)
+	if r.framing == byLength && r.bytes+int64(n) > r.length {
+		return 0, ErrContentLength
+	}
+	if err := s.room(); err != nil {
+		return 0, err
+	}
+	r.bytes += int64(n)
+	return n, nil
 }
 
 // room waits until the client has read enough.

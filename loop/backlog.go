@@ -9,7 +9,7 @@ import "errors"
 // leaves its loop for the bulk lane, where the socket's own window holds the
 // peer back. While output stands in the way of that, Limits.InboundMax is the
 // bound, and ErrInboundFull the end.
-const readAheadMax = 256 << 10
+const readAheadMax = 2 * readBytesMax
 
 // leaveLoop moves the stream to the bulk lane, once nothing is unsent.
 func (n *netConn) leaveLoop(held int) {

@@ -80,13 +80,13 @@ func (n *netConn) readBeside(p []byte) (k int, err error) {
 // taken there. mu is held: the held task cannot write.
 func (n *netConn) sendBeside(s direct) {
 	if c := n.conn; len(c.out) > 0 {
-		sent := s.Send(c.out)
+		sent := s.Send(c.out, nil)
 		if c.out = c.out[:copy(c.out, c.out[sent:])]; len(c.out) > 0 {
 			return
 		}
 	}
 	if len(n.out) > 0 {
-		n.out = n.out[s.Send(n.out):]
+		n.out = n.out[s.Send(n.out, nil):]
 	}
 }
 

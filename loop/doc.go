@@ -12,7 +12,8 @@
 //	loop.go     Loop: the run queue, one dispatcher, Post
 //	task.go     Task: coroutines, Park, Waker, cancel
 //	wait.go     Sleep, Yield, YieldIfDue
-//	conn.go     Conn: owned input and output, limits, timeouts
+//	conn.go     Conn: owned input, limits, timeouts, closing
+//	output.go   what a Conn sends, and how its reader holds it back
 //	timer.go    the timer wheel
 //	slice.go    what is published about the running slice, for a watchdog
 //	engine.go   the gnet adapter; nothing else implements its EventHandler

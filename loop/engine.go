@@ -117,6 +117,7 @@ func Start(config Config) (*Engine, error) {
 			gnet.WithLockOSThread(config.LockThreads),
 			gnet.WithTCPKeepAlive(time.Minute),
 			gnet.WithTicker(true),
+			gnet.WithReadBufferCap(readBytes(config.Limits)),
 			gnet.WithLogger(gnetLog{config.Log}))
 	}()
 	select {
@@ -136,6 +137,13 @@ func Start(config Config) (*Engine, error) {
 	}
 	return e, nil
 }
+
+// readBytesMax is what a reactor reads at once, into a buffer of its own; see
+// docs/decisions/011.
+const readBytesMax = 256 << 10
+
+// readBytes leaves a Conn room for more than one reading.
+func readBytes(limits Limits) int { return min(readBytesMax, limits.withDefaults().InboundMax/4) }
 
 // raiseFileLimit sets the soft limit of open files to the hard one: an accept
 // that fails for want of a descriptor ends gnet's engine.

@@ -28,7 +28,7 @@ type enroller interface {
 // direct is a Transport that another goroutine can use by Loop.beside.
 type direct interface {
 	Receive(p []byte) (int, error)
-	Send(p []byte) int
+	Send(first, then []byte) int
 }
 
 // detacher is a Transport whose stream can leave its loop. Loop goroutine only.
@@ -116,13 +116,21 @@ func (s *socket) Receive(p []byte) (n int, err error) {
 	return n, nil
 }
 
-// Send writes what the socket takes at once, as the goroutine of Loop.beside.
-// Errors are left to the loop's own next write.
-func (s *socket) Send(p []byte) (n int) {
+// Send writes of both, one after the other, what the socket takes at once: as the
+// goroutine of Loop.beside, or kept apart from those. Errors are left to the loop's
+// own next write.
+func (s *socket) Send(first, then []byte) (n int) {
 	if s.gc.OutboundBuffered() > 0 {
 		return 0
 	}
-	n, _ = unix.Write(s.gc.Fd(), p)
+	switch fd := s.gc.Fd(); {
+	case len(then) == 0:
+		n, _ = unix.Write(fd, first)
+	case len(first) == 0:
+		n, _ = unix.Write(fd, then)
+	default:
+		n, _ = unix.Writev(fd, [][]byte{first, then})
+	}
 	return max(n, 0)
 }
 

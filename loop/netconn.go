@@ -20,7 +20,7 @@ import (
 const (
 	// writeAheadMax is how much a writer may be ahead of the socket.
 	writeAheadMax = 256 << 10
-	// keepBuffer is how large an empty input buffer may be to be kept.
+	// keepBuffer is how large an empty output buffer may be to be kept.
 	keepBuffer = 4 << 10
 )
 
@@ -72,16 +72,22 @@ func NewNetConn(c *Conn) net.Conn {
 
 // Data is the Handler's.
 func (n *netConn) Data(c *Conn) {
+	in := c.Input()
+	n.take(in)
+	c.Consume(len(in))
+}
+
+// take hands p to the Read that waits, and keeps what it has no room for. Loop
+// goroutine.
+func (n *netConn) take(p []byte) {
 	n.mu.Lock()
 	if n.want != nil {
-		n.filled = copy(n.want, c.Input())
-		n.want = nil
-		c.Consume(n.filled)
+		n.filled = copy(n.want, p)
+		n.want, p = nil, p[n.filled:]
 		n.reader.wake(n.loop)
 	}
-	if rest := c.Input(); len(rest) > 0 {
-		n.in = append(n.in, rest...)
-		c.Consume(len(rest))
+	if len(p) > 0 {
+		n.in = append(n.loop.bufs.grow(n.in, len(p), false), p...)
 	}
 	held := len(n.in) - n.got
 	n.mu.Unlock()
@@ -152,7 +158,7 @@ func (n *netConn) read(p []byte, t *Task) (int, error) {
 		}
 		switch {
 		case n.got < len(n.in):
-			return n.takeInput(p), nil
+			return n.takeInput(p, loopOf(t) == n.loop), nil
 		case n.ended != nil:
 			return 0, n.ended
 		case n.bulk != nil:
@@ -176,13 +182,13 @@ func (n *netConn) read(p []byte, t *Task) (int, error) {
 }
 
 // takeInput reads what is held.
-func (n *netConn) takeInput(p []byte) int {
+func (n *netConn) takeInput(p []byte, onLoop bool) int {
 	k := copy(p, n.in[n.got:])
 	if n.got += k; n.got == len(n.in) {
-		if cap(n.in) > keepBuffer {
-			n.in = nil
+		if onLoop {
+			n.loop.bufs.put(n.in)
 		}
-		n.in, n.got = n.in[:0], 0
+		n.in, n.got = nil, 0
 	}
 	return k
 }

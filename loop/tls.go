@@ -117,15 +117,15 @@ func (s *TLSStream) Deliver(p []byte) {
 	l, c := s.loop, s.conn
 	l.enter()
 	defer l.leave()
-	most := l.limits.InboundMax
-	if s.state != tlsOpen {
-		most = handshakeBytesMax
+	held, most := s.wire.unread()+len(p), l.limits.InboundMax
+	if s.state != tlsOpen { // p may hold much that follows the handshake's end
+		held, most = s.wire.unread(), handshakeBytesMax
 	}
 	switch {
 	case c.closed:
 	case c.closing:
 		c.swallow(len(p))
-	case s.wire.unread()+len(p) > most:
+	case held > most:
 		l.stats.ClosedInbound++
 		c.drop(ErrInboundFull)
 	default:

@@ -251,9 +251,13 @@ func (x *exchange) read(p []byte) (int, error) {
 
 // writeTo is the body as an io.WriterTo: whole buffers, at the writer's pace.
 func (x *exchange) writeTo(w io.Writer) (total int64, err error) {
+	write := w.Write
+	if t, ok := w.(interface{ WriteThrough([]byte) (int, error) }); ok { // app.Stream's
+		write = t.WriteThrough
+	}
 	for {
 		if x.r < x.d {
-			n, err := w.Write(x.buf[x.r:x.d])
+			n, err := write(x.buf[x.r:x.d])
 			x.r += n
 			total += int64(n)
 			if err != nil {
