@@ -23,12 +23,16 @@ type Machine struct {
 	Kernel string `json:"kernel"`
 	Go     string `json:"go"`
 	System string `json:"system"`
+	// Congestion is how TCP limits its senders, over loopback, too.
+	Congestion string `json:"congestion_control"`
 }
 
 // Describe reads this machine's description.
 func Describe() Machine {
 	m := Machine{Date: time.Now().UTC().Format("2006-01-02 15:04 MST"), Cores: runtime.NumCPU(), Go: runtime.Version(),
 		CPU: procField("/proc/cpuinfo", "model name"), System: strings.Trim(shellField("/etc/os-release", "PRETTY_NAME"), `"`)}
+	control, _ := os.ReadFile("/proc/sys/net/ipv4/tcp_congestion_control")
+	m.Congestion = strings.TrimSpace(string(control))
 	var u unix.Utsname
 	if unix.Uname(&u) == nil {
 		m.Kernel = unix.ByteSliceToString(u.Sysname[:]) + " " + unix.ByteSliceToString(u.Release[:]) + " " + unix.ByteSliceToString(u.Machine[:])
