@@ -22,9 +22,11 @@ const patience = 20 * time.Second
 var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
 
 // serve starts an App for a test and returns its address.
-func serve(t testing.TB, a *app.App) string {
+func serve(t testing.TB, a *app.App) string { return serveOn(t, a, 2) }
+
+func serveOn(t testing.TB, a *app.App, loops int) string {
 	t.Helper()
-	s, err := app.Listen(a, app.ServerConfig{Addr: "127.0.0.1:0", Loops: 2})
+	s, err := app.Listen(a, app.ServerConfig{Addr: "127.0.0.1:0", Loops: loops})
 	require.NoError(t, err)
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
