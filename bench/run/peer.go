@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // Peer is one server that takes part.
@@ -25,6 +26,8 @@ type Peer struct {
 	// peer binary was built with, under Module.
 	Version []string
 	Module  string
+	// Settle is how much longer than others it is warmed up: interpreters import and start threads at their first requests.
+	Settle time.Duration
 }
 
 // Missing tells why the peer cannot take part: the line that installs it, or "" when it is there.

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // python is the interpreter that Debian's gevent and mod_wsgi packages belong to.
@@ -27,6 +28,7 @@ func PythonRounds(root string) int {
 
 var gevent = Peer{
 	Name: "gevent", About: "gevent.pywsgi, monkey-patched http.client, one process, no log",
+	Settle:  500 * time.Millisecond,
 	Program: "/usr/lib/python3/dist-packages/gevent/pywsgi.py", Install: "apt-get install python3-gevent",
 	Version: []string{python, "-c", "import gevent, sys; print('gevent', gevent.__version__, 'Python', sys.version.split()[0])"},
 	Command: func(s Setting) ([]string, []string, error) {
@@ -36,7 +38,8 @@ var gevent = Peer{
 }
 
 var apache = Peer{
-	Name: "apache", About: "Apache event MPM, mod_wsgi daemon mode, 4 processes of 128 threads",
+	Name: "apache", About: "Apache event MPM, mod_wsgi daemon mode, 4 processes of 128 threads; warmed up 3 s longer than others, for it starts its threads at its first requests",
+	Settle:  3 * time.Second,
 	Program: "/usr/lib/apache2/modules/mod_wsgi.so", Install: "apt-get install apache2 libapache2-mod-wsgi-py3",
 	Version: []string{"/usr/sbin/apache2", "-v"},
 	Command: func(s Setting) ([]string, []string, error) {

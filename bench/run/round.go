@@ -62,7 +62,7 @@ func (b *Bench) Play(c Case, p Peer, round int) (Sample, error) {
 	if c.Hold != nil {
 		s, err = c.Hold.weigh(server, set.Listen)
 	} else {
-		s, err = b.measure(c, server, backend, set.Listen)
+		s, err = b.measure(c, p.Settle, server, backend, set.Listen)
 	}
 	if err == nil && !server.Running() {
 		err = errors.New("the server ended")
@@ -75,9 +75,9 @@ func (b *Bench) Play(c Case, p Peer, round int) (Sample, error) {
 }
 
 // measure reads the clocks of server and backend at the edges of the generator's window.
-func (b *Bench) measure(c Case, server, backend *Server, addr netip.AddrPort) (Sample, error) {
+func (b *Bench) measure(c Case, settle time.Duration, server, backend *Server, addr netip.AddrPort) (Sample, error) {
 	plan := c.Plan
-	plan.Addr, plan.Warmup, plan.Window, plan.CPU = addr, b.Warmup, b.Window, b.Cores.Load
+	plan.Addr, plan.Warmup, plan.Window, plan.CPU = addr, b.Warmup+settle, b.Window, b.Cores.Load
 	var start, end clocks
 	plan.AtStart = func() { start = b.read(server, backend) }
 	plan.AtEnd = func() { end = b.read(server, backend) }
