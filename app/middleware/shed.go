@@ -4,6 +4,7 @@
 package middleware
 
 import (
+	"math"
 	"sync"
 	"time"
 
@@ -13,23 +14,25 @@ import (
 
 // ShedOptions say when a loop has more to do than it can. Zero fields take the defaults.
 type ShedOptions struct {
-	// LagMax is how long what comes to a loop may wait for it, in each of ten samples in a row, before the loop sheds; default
-	// 20 ms. One handler that overruns makes one sample late, not ten.
+	// LagMax is how long what comes to a loop may wait for it, in each of the samples that begin within a tenth of a second, three
+	// at least, before the loop sheds; default 20 ms. One handler that overruns makes one sample late, not three.
 	LagMax time.Duration
 }
 
 const (
 	shedEvery    = 10 * time.Millisecond
-	shedSamples  = 10   // in a period
-	shedAdmitMin = 0.02 // of all requests: what is left to notice that the time has come to admit more
-	shedLess     = 0.7  // of what was admitted is, after a late period
-	shedMore     = 0.05 // of all are admitted in addition, after a good one
+	shedPeriod   = 100 * time.Millisecond // at least
+	shedSamples  = 3                      // at least, in a period: a late loop takes few
+	shedAdmitMin = 0.02                   // of all requests: what is left to notice that the time has come to admit more
+	shedLess     = 0.7                    // of what was admitted is, for each shedPeriod of a late period,
+	shedLeast    = 0.25                   // but not less after one of them
+	shedMore     = 0.05                   // of all are admitted in addition, after a good one
 )
 
 // Shed refuses requests before their loop spends time on them, with 503 and Retry-After: 1, as long as it has a standing queue. Every
-// 10 ms the loop sends itself a call by the way that requests come; when even the fastest of ten was under way for more than
-// LagMax (the rule of CoDel, RFC 8289 section 3), it admits 30% less, until it is in time again; from then on it admits a
-// twentieth of all more with every ten. What is admitted is answered in time, and the loop is kept busy.
+// 10 ms the loop sends itself a call by the way that requests come; when for a tenth of a second even the fastest was under way for
+// more than LagMax (the rule of CoDel, RFC 8289 section 3), it admits 30% less, until it is in time again; from then on it admits a
+// twentieth of all more with every tenth of a second. What is admitted is answered in time, and the loop is kept busy.
 //
 // Each loop sheds for itself. Waiting for upstreams does not make a loop late: for that there is Concurrency.
 func Shed(o ShedOptions) app.Middleware {
@@ -71,7 +74,8 @@ type valve struct {
 	admit  float64 // the part that is let in
 	credit float64 // of a request
 	least  time.Duration
-	n      int // samples in this period
+	n      int           // samples in this period
+	took   time.Duration // they, together
 }
 
 func newValve(l *loop.Loop, lagMax time.Duration) *valve {
@@ -116,13 +120,15 @@ func (v *valve) end() {
 // sample enters one.
 func (v *valve) sample(lag time.Duration) {
 	v.least = min(v.least, lag)
-	if v.n++; v.n < shedSamples {
+	v.n++
+	if v.took += shedEvery + lag; v.n < shedSamples || v.took < shedPeriod {
 		return
 	}
 	if v.least > v.lagMax {
-		v.admit = max(v.admit*shedLess, shedAdmitMin)
+		less := math.Pow(shedLess, float64(v.took)/float64(shedPeriod))
+		v.admit = max(v.admit*max(less, shedLeast), shedAdmitMin)
 	} else {
 		v.admit = min(v.admit+shedMore, 1)
 	}
-	v.least, v.n = never, 0
+	v.least, v.n, v.took = never, 0, 0
 }

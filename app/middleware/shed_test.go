@@ -2,6 +2,7 @@ package middleware
 
 import (
 	"io"
+	"math"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -14,19 +15,24 @@ import (
 )
 
 func TestShedAdmits(t *testing.T) {
-	const late, good = 30 * time.Millisecond, time.Millisecond
+	const late, good = 40 * time.Millisecond, time.Millisecond
 	v := newValve(nil, 20*time.Millisecond)
 	period := func(lags ...time.Duration) float64 {
-		for i := range shedSamples {
-			v.sample(lags[i%len(lags)])
+		for i := 0; ; i++ {
+			if v.sample(lags[i%len(lags)]); v.n == 0 {
+				return v.admit
+			}
 		}
-		return v.admit
 	}
 	require.EqualValues(t, 1, period(good))
 	require.EqualValues(t, 1, period(late, good), "now and then late is not overloaded")
-	require.InDelta(t, 0.7, period(late), 1e-9)
-	require.InDelta(t, 0.49, period(late), 1e-9)
-	require.InDelta(t, 0.54, period(late, late, late, late, late, late, late, late, late, good), 1e-9, "one in time is enough")
+	require.EqualValues(t, 1, period(time.Second, good, good), "nor is one that held its loop")
+	once := math.Pow(0.7, 1.5) // three samples of 10 and 40 ms
+	require.InDelta(t, once, period(late), 1e-9)
+	require.InDelta(t, once*once, period(late), 1e-9)
+	require.InDelta(t, once*once+0.05, period(late, late, good), 1e-9, "one in time is enough")
+	v.admit = 1
+	require.InDelta(t, 0.25, period(time.Second), 1e-9, "the later, the less, but in steps")
 	for range 100 {
 		period(late)
 	}
