@@ -33,7 +33,10 @@ func (c *Conn) WriteThrough(p []byte) {
 		l.aside.Unlock()
 		l.stats.BytesOut += uint64(n)
 		before := min(n, len(c.out))
-		c.out = c.out[:copy(c.out, c.out[before:])]
+		if c.out = c.out[:copy(c.out, c.out[before:])]; len(c.out) == 0 {
+			l.bufs.put(c.out)
+			c.out = nil
+		}
 		p = p[n-before:]
 	}
 	if len(p) > 0 {
