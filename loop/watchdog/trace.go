@@ -99,17 +99,21 @@ func (tr *tracer) lane(ln *lane, from int64, overruns []Overrun) {
 		o := byStart[run.Start]
 		tr.slice(tid, run, o)
 		if before, ok := last[run.Task]; ok && run.Task != 0 {
-			tr.flow("request", tid, before.End, run.Start)
+			tr.flow("request", tid, lastOf(before), run.Start)
 		}
 		last[run.Task] = run
 		if o != nil {
-			tr.victims(tid, run.End, o, known)
+			tr.victims(tid, lastOf(run), o, known)
 		}
 	}
 }
 
+// lastOf is the last nanosecond of a run, at which its slice ends in the trace. The next one may begin with the very next; where a
+// viewer adds up a start and a length in floating point, slices that touch would overlap, and be nested.
+func lastOf(r Run) int64 { return max(r.End-1, r.Start) }
+
 func (tr *tracer) slice(tid int, run Run, o *Overrun) {
-	dur := micros(max(run.End-run.Start, 1))
+	dur := micros(lastOf(run) - run.Start)
 	e := event{Name: "task", Phase: "X", Cat: "slice", PID: 1, TID: tid, TS: micros(run.Start), Dur: &dur,
 		Args: map[string]any{"task": run.Task, "waited_us": micros(run.Start - run.Ready)}}
 	if run.Route != nil {
