@@ -142,7 +142,7 @@ func (c *Conn) Deliver(p []byte) {
 		c.drop(ErrInboundFull)
 	default:
 		if n, ok := c.handler.(*netConn); ok && len(c.in) == 0 {
-			n.take(p) // all of it: no need for another copy
+			n.bound(n.take(p)) // all of it: no need for another copy
 			break
 		}
 		c.receive(p)

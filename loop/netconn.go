@@ -72,14 +72,14 @@ func NewNetConn(c *Conn) net.Conn {
 
 // Data is the Handler's.
 func (n *netConn) Data(c *Conn) {
-	in := c.Input()
-	n.take(in)
-	c.Consume(len(in))
+	held := n.take(c.Input())
+	c.Consume(len(c.Input())) // before the stream may leave, and take with it what is left here
+	n.bound(held)
 }
 
-// take hands p to the Read that waits, and keeps what it has no room for. Loop
-// goroutine.
-func (n *netConn) take(p []byte) {
+// take hands p to the Read that waits, and keeps what it has no room for: held is
+// how much that is now, for bound. Loop goroutine.
+func (n *netConn) take(p []byte) (held int) {
 	n.mu.Lock()
 	if n.want != nil {
 		n.filled = copy(n.want, p)
@@ -89,8 +89,13 @@ func (n *netConn) take(p []byte) {
 	if len(p) > 0 {
 		n.in = append(n.loop.bufs.grow(n.in, len(p), false), p...)
 	}
-	held := len(n.in) - n.got
+	held = len(n.in) - n.got
 	n.mu.Unlock()
+	return held
+}
+
+// bound keeps what is held by a connection that nobody reads bounded.
+func (n *netConn) bound(held int) {
 	if held > readAheadMax {
 		n.leaveLoop(held)
 	}
