@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"os"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -138,4 +139,48 @@ func TestSmallInbound(t *testing.T) {
 	defer func() { _ = c.Close() }()
 	echoes(t, c, 500<<10)
 	require.Zero(t, stat(e, func(s loop.Stats) uint64 { return s.ClosedInbound }))
+}
+
+// hoard lets much gather before it makes a net.Conn of its connection.
+type hoard struct{ made chan net.Conn }
+
+func (h hoard) Data(c *loop.Conn) {
+	if len(c.Input()) >= 600<<10 {
+		h.made <- loop.NewNetConn(c)
+	}
+}
+func (hoard) Timeout(c *loop.Conn)     { c.Close() }
+func (hoard) Closed(*loop.Conn, error) {}
+
+// What a connection held when it became a net.Conn is read once, also if it is so much that the stream leaves its loop at once.
+func TestNetConnOfMuchInput(t *testing.T) {
+	h := hoard{make(chan net.Conn, 1)}
+	e, err := loop.Start(loop.Config{
+		Addr: "127.0.0.1:0", Loops: 1, Log: slog.New(slog.DiscardHandler), Open: func(*loop.Conn) loop.Handler { return h },
+	})
+	require.NoError(t, err)
+	defer func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		require.NoError(t, e.Stop(ctx))
+	}()
+	c, err := net.Dial("tcp", e.Addr().String())
+	require.NoError(t, err)
+	defer func() { _ = c.Close() }()
+	out := make([]byte, 800<<10)
+	for i := range out {
+		out[i] = byte(i >> 8)
+	}
+	_, err = c.Write(out)
+	require.NoError(t, err)
+	n := <-h.made
+	in := make([]byte, len(out))
+	require.NoError(t, n.SetReadDeadline(time.Now().Add(20*time.Second)))
+	_, err = io.ReadFull(n, in)
+	require.NoError(t, err)
+	require.Equal(t, sha256.Sum256(out), sha256.Sum256(in))
+	require.NoError(t, n.SetReadDeadline(time.Now().Add(50*time.Millisecond)))
+	_, err = n.Read(in)
+	require.ErrorIs(t, err, os.ErrDeadlineExceeded, "and nothing twice")
+	require.NoError(t, n.Close())
 }
