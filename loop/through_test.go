@@ -18,6 +18,19 @@ import (
 	"tafe/loop"
 )
 
+// runEngine runs an engine until the test ends.
+func runEngine(t *testing.T, config loop.Config) *loop.Engine {
+	t.Helper()
+	e, err := loop.Start(config)
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		require.NoError(t, e.Stop(ctx))
+	})
+	return e
+}
+
 // mixer answers whatever comes with pieces written in both ways.
 type mixer struct{ pieces [][]byte }
 
@@ -47,7 +60,7 @@ func TestWriteThrough(t *testing.T) {
 		m.pieces = append(m.pieces, p)
 		want = append(want, p...)
 	}
-	e, err := loop.Start(loop.Config{
+	e := runEngine(t, loop.Config{
 		Loops: 1, Log: slog.New(slog.DiscardHandler),
 		Open: func(*loop.Conn) loop.Handler { return m },
 		Listeners: []loop.Listener{
@@ -55,12 +68,6 @@ func TestWriteThrough(t *testing.T) {
 			{Addr: "127.0.0.1:0", TLS: &loop.TLS{Config: &tls.Config{Certificates: []tls.Certificate{ownCertificate()}}}},
 		},
 	})
-	require.NoError(t, err)
-	defer func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-		defer cancel()
-		require.NoError(t, e.Stop(ctx))
-	}()
 	for _, secure := range []bool{false, true} {
 		for _, slow := range []bool{false, true} {
 			raw, err := net.Dial("tcp", e.Addrs()[map[bool]int{true: 1}[secure]].String())
@@ -124,16 +131,10 @@ func TestTLSDataWithFinished(t *testing.T) {
 
 // A bound below what is read at once elsewhere is kept, and nobody who stays within it is cut off.
 func TestSmallInbound(t *testing.T) {
-	e, err := loop.Start(loop.Config{
+	e := runEngine(t, loop.Config{
 		Addr: "127.0.0.1:0", Loops: 1, Limits: loop.Limits{InboundMax: 8 << 10}, Log: slog.New(slog.DiscardHandler),
 		Open: func(*loop.Conn) loop.Handler { return secureEcho{} },
 	})
-	require.NoError(t, err)
-	defer func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-		defer cancel()
-		require.NoError(t, e.Stop(ctx))
-	}()
 	c, err := net.Dial("tcp", e.Addr().String())
 	require.NoError(t, err)
 	defer func() { _ = c.Close() }()
@@ -155,15 +156,9 @@ func (hoard) Closed(*loop.Conn, error) {}
 // What a connection held when it became a net.Conn is read once, also if it is so much that the stream leaves its loop at once.
 func TestNetConnOfMuchInput(t *testing.T) {
 	h := hoard{make(chan net.Conn, 1)}
-	e, err := loop.Start(loop.Config{
+	e := runEngine(t, loop.Config{
 		Addr: "127.0.0.1:0", Loops: 1, Log: slog.New(slog.DiscardHandler), Open: func(*loop.Conn) loop.Handler { return h },
 	})
-	require.NoError(t, err)
-	defer func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-		defer cancel()
-		require.NoError(t, e.Stop(ctx))
-	}()
 	c, err := net.Dial("tcp", e.Addr().String())
 	require.NoError(t, err)
 	defer func() { _ = c.Close() }()

@@ -247,8 +247,8 @@ func (h *handshake) Done(_ *Task, err error) {
 	s.pump()
 }
 
-// handshakeBuffers are where a tls.Conn gathers a handshake's messages and its
-// records: none that a Go version names otherwise.
+// handshakeBuffers are the offsets of the fields in which a tls.Conn gathers
+// messages and records. A field that a Go version names otherwise is left out.
 var handshakeBuffers = func() (offsets []uintptr) {
 	for _, name := range []string{"hand", "rawInput"} {
 		f, ok := reflect.TypeFor[tls.Conn]().FieldByName(name)

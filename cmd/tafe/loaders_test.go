@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"os"
 	"os/exec"
 	"regexp"
 	"strconv"
@@ -81,11 +80,7 @@ respond = { body = "ok" }
 	}
 	nonGood := regexp.MustCompile(`Non-2xx or 3xx responses: (\d+)`)
 	for _, l := range loaders {
-		path, err := exec.LookPath(l.name)
-		if err != nil && os.Getenv("CI") != "true" {
-			t.Skip(l.name + " is not installed")
-		}
-		require.NoError(t, err)
+		path := program(t, l.name)
 		for _, c := range []struct {
 			target  string
 			headers []string
