@@ -31,6 +31,7 @@ type netConn struct {
 
 	mu      sync.Mutex
 	closed  bool  // by Close
+	keep    bool  // when a task that reads is cancelled
 	ended   error // why nothing more comes
 	bulk    *Bulk // once the stream has left the loop
 	readBy  int64 // deadline on the loop clock; 0: none
@@ -56,7 +57,8 @@ type netConn struct {
 // received and not consumed is read first. Loop goroutine only; the net.Conn may
 // be used by any goroutine. A task of any loop that waits in it gives its loop
 // back, and when it is cancelled meanwhile the connection is closed: the state
-// of its protocol is unknown then. Deadlines do not close it. A peer that ends
+// of its protocol is unknown then. (A method KeepOnCancel(bool) changes that for
+// Read, whose caller then decides.) Deadlines do not close it. A peer that ends
 // its direction of the stream ends both (see DESIGN: EOF is the peer leaving).
 func NewNetConn(c *Conn) net.Conn {
 	n := &netConn{loop: c.loop, conn: c, local: c.LocalAddr(), remote: c.RemoteAddr()}
@@ -138,7 +140,7 @@ func (n *netConn) Read(p []byte) (int, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if err := n.reads.take(t, n.loop, &n.mu, &n.readBy, n.mayRead); err != nil {
-		return 0, n.fail("read", n.given(t, err))
+		return 0, n.fail("read", n.given(t, err, n.keep))
 	}
 	k, err := n.read(p, t)
 	n.reads.release(t)
@@ -176,7 +178,7 @@ func (n *netConn) read(p []byte, t *Task) (int, error) {
 			return n.filled, nil
 		}
 		if err != nil {
-			return 0, n.given(t, err)
+			return 0, n.given(t, err, n.keep)
 		}
 		if t == nil {
 			if k, err := n.readBeside(p); k > 0 || err != nil {
@@ -216,13 +218,36 @@ func (n *netConn) unlocked(t *Task, op func() (int, error)) (int, error) {
 	return k, err
 }
 
-// given closes the connection when a wait of t failed because t was cancelled.
-func (n *netConn) given(t *Task, err error) error {
-	if t != nil && t.Err() != nil && !n.closed {
-		n.close(t)
+// given closes the connection, unless keep, when a wait of t failed because t
+// was cancelled.
+func (n *netConn) given(t *Task, err error, keep bool) error {
+	switch {
+	case t == nil || t.Err() == nil || n.closed:
+		return err
+	case keep:
+		return interrupted{err}
 	}
+	n.close(t)
 	return err
 }
+
+// KeepOnCancel says whether the connection stays open when a task that waits in
+// Read is cancelled. The Read's error is a net.Error that is Temporary then, so
+// that crypto/tls, too, can be read again. Nothing that was received is lost. A
+// Write that is cancelled always closes: who knows what of it has gone. So does a
+// Read beyond a detached stream.
+func (n *netConn) KeepOnCancel(keep bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.keep = keep
+}
+
+// interrupted is the cause of a cancelled Read that another may follow.
+type interrupted struct{ error }
+
+func (e interrupted) Unwrap() error   { return e.error }
+func (e interrupted) Timeout() bool   { return false }
+func (e interrupted) Temporary() bool { return true }
 
 // Write implements net.Conn. It returns when the bytes are on their way: an
 // error of the socket is that of a later call.
@@ -234,7 +259,7 @@ func (n *netConn) Write(p []byte) (int, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if err := n.writes.take(t, n.loop, &n.mu, &n.writeBy, n.mayWrite); err != nil {
-		return 0, n.fail("write", n.given(t, err))
+		return 0, n.fail("write", n.given(t, err, false))
 	}
 	total := 0
 	for total < len(p) && err == nil {
@@ -288,7 +313,7 @@ func (n *netConn) write(p []byte, t *Task) (int, error) {
 	err := n.wait(n.writer, n.lookUntil(t, n.writeBy, stuckMin))
 	n.writer = waiter{}
 	if err != nil {
-		return 0, n.given(t, err)
+		return 0, n.given(t, err, false)
 	}
 	if t == nil {
 		n.writeBeside()

@@ -228,6 +228,42 @@ func TestNetConnCancellationCloses(t *testing.T) {
 	}
 }
 
+// A Read that is cancelled may leave the connection to another.
+func TestNetConnOutlivesACancelledRead(t *testing.T) {
+	errLeft := errors.New("client left")
+	l := looptest.New(t, looptest.Options{})
+	n, p := pair(t, l)
+	n.(interface{ KeepOnCancel(bool) }).KeepOnCancel(true)
+	read := func() (r *looptest.Run, err *error, got *string) {
+		err, got = new(error), new(string)
+		return l.Start(func(*loop.Task) {
+			var b [8]byte
+			var k int
+			k, *err = n.Read(b[:])
+			*got = string(b[:k])
+		}), err, got
+	}
+	r, err, _ := read()
+	r.Cancel(errLeft)
+	require.True(t, r.Ended())
+	require.ErrorIs(t, *err, errLeft)
+	var ne net.Error
+	require.ErrorAs(t, *err, &ne)
+	require.False(t, ne.Timeout())
+	temporary, ok := ne.(interface{ Temporary() bool })
+	require.True(t, ok && temporary.Temporary(), "crypto/tls may be read again")
+	p.Send([]byte("late"))
+	r, err, got := read()
+	require.True(t, r.Ended())
+	require.NoError(t, *err)
+	require.Equal(t, "late", *got)
+	n.(interface{ KeepOnCancel(bool) }).KeepOnCancel(false)
+	r, _, _ = read()
+	r.Cancel(errLeft)
+	l.Advance(time.Minute)
+	require.True(t, p.Gone())
+}
+
 func TestNetConnWritesInOrder(t *testing.T) {
 	for seed := range uint64(10) {
 		l := looptest.New(t, looptest.Options{Seed: seed})

@@ -41,7 +41,7 @@ func TestAllocations(t *testing.T) {
 func TestAllocationsInTask(t *testing.T) {
 	e := loops(t, 1)
 	p := plain(t, hello)
-	c := newLoopClient(t, e, Options{})
+	c := newClient(t, Options{})
 	start(t, e.Loops()[0], func(task *loop.Task) {
 		req := Request{URL: p.url("/path")}
 		var resp Response

@@ -11,7 +11,7 @@ import (
 func BenchmarkGetInTask(b *testing.B) {
 	e := loops(b, 1)
 	p := plain(b, kilobyte())
-	c := newLoopClient(b, e, Options{})
+	c := newClient(b, Options{})
 	b.ReportAllocs()
 	defer reportCPU(b)()
 	start(b, e.Loops()[0], func(t *loop.Task) { getMany(b, c, t, p, b.N) }).wait(b)
@@ -21,7 +21,7 @@ func BenchmarkGetInTask(b *testing.B) {
 func BenchmarkGetInTasks(b *testing.B) {
 	e := loops(b, 1)
 	p := plain(b, kilobyte())
-	c := newLoopClient(b, e, Options{})
+	c := newClient(b, Options{})
 	b.ReportAllocs()
 	defer reportCPU(b)()
 	var jobs []*job

@@ -35,6 +35,13 @@ type Options struct {
 	HeadTimeout     time.Duration // from the start of writing to the end of the response head; default 30 s
 	BodyTimeout     time.Duration // for each read of a response body, and each write of a request body; default 30 s
 
+	// LateTimeout, unless it is 0, keeps connections whose answers come too late: when a task's request is given up, by Request.Timeout or
+	// because the task was cancelled, after it was sent and before anything of its answer came, the answer is read and thrown away for so
+	// long, up to 64 KiB of it, and the connection then serves other requests. With 0 it is closed at once, which costs the next request
+	// a new one, and lets the peer know that nobody listens.
+	LateTimeout time.Duration
+	LateMax     int // connections to one host that wait so, per loop; default half of ConnsPerHostMax. Those beyond it are closed
+
 	// Limits bounds responses; the zero value means httpparse.DefaultLimits.
 	Limits httpparse.Limits
 	Hedge  Hedge
@@ -63,6 +70,7 @@ func (o Options) withDefaults() Options {
 	}
 	orInt(&o.ConnsPerHostMax, 256)
 	orInt(&o.IdlePerHostMax, 64)
+	orInt(&o.LateMax, o.ConnsPerHostMax/2)
 	orInt(&o.ConnsMax, 4096)
 	orInt(&o.WaitersMax, 1024)
 	orInt(&o.HostsMax, 1024)
@@ -144,7 +152,7 @@ func (c *Client) addPool(l *loop.Loop) *pool {
 //
 // t is the calling task, nil on any other goroutine; resp belongs to the same
 // task or goroutine until it is closed. Cancelling t or ctx ends the request
-// and closes its connection. ctx may be nil: in a task that is the normal and
+// and closes its connection (but see Options.LateTimeout). ctx may be nil: in a task that is the normal and
 // the cheapest case, since the task's own cancellation and deadline are
 // obeyed anyway. The error is an *Error.
 //
@@ -222,6 +230,7 @@ type Stats struct {
 	Hedges     uint64 // second requests sent
 	HedgeWins  uint64 // of these, answered first
 	Unfinished uint64 // connections closed because a response was not read to its end
+	Late       uint64 // connections kept by reading an answer that nobody waited for any more
 	Open       int    // connections open, or being opened
 	Idle       int    // of these, idle
 }
@@ -240,6 +249,7 @@ func (c *Client) Stats() (s Stats) {
 		s.Hedges += n.hedges.Load()
 		s.HedgeWins += n.hedgeWins.Load()
 		s.Unfinished += n.unfinished.Load()
+		s.Late += n.late.Load()
 		s.Idle += int(n.idle.Load())
 	}
 	s.Open = int(c.slots.open.Load())

@@ -46,8 +46,16 @@ func newConn(raw net.Conn, h *host) *conn {
 		c.control, _ = sc.SyscallConn()
 	}
 	c.stream, _ = raw.(arriver)
+	c.keep(true)
 	c.look = c.peek
 	return c
+}
+
+// keep says that c outlives the cancellation of a task that reads from it: its exchange decides what becomes of it.
+func (c *conn) keep(on bool) {
+	if k, ok := c.raw.(keeper); ok {
+		k.KeepOnCancel(on)
+	}
 }
 
 // Close ends the connection at once. Any goroutine, any number of times.

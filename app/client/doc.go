@@ -24,6 +24,7 @@
 //	slots.go     the bound over all pools
 //	conn.go      one connection: dialling, TLS, and whether it is still clean
 //	records.go   TLS, read so that nothing hides in it
+//	late.go      an answer that nobody waits for any more
 //	hedge.go     a second request when the first is late, within a budget
 //	latency.go   the live estimate of how late is late
 //	error.go     what can go wrong, and at which stage

@@ -58,28 +58,11 @@ func start(t testing.TB, l *loop.Loop, code func(*loop.Task)) *job {
 	return j
 }
 
-// newLoopClient is newClient for use on the loops of e.
-func newLoopClient(t testing.TB, e *loop.Engine, o Options) *Client {
-	c := newClient(t, o)
-	t.Cleanup(func() {
-		c.Close()
-		eventually(t, "the loops close what is idle", func() bool { return c.Stats().Open == 0 })
-		for _, p := range *c.pools.Load() {
-			checked := make(chan bool)
-			require.True(t, p.loop == nil || p.post(func() { checkHosts(t, p); close(checked) }))
-			if p.loop != nil {
-				<-checked
-			}
-		}
-	})
-	return c
-}
-
 // everywhere runs test on a plain goroutine and in a task.
 func everywhere(t *testing.T, e *loop.Engine, why string, o Options, test func(t *testing.T, c *Client, task *loop.Task)) {
 	t.Run(why+"/goroutine", func(t *testing.T) { test(t, newClient(t, o), nil) })
 	t.Run(why+"/task", func(t *testing.T) {
-		c := newLoopClient(t, e, o)
+		c := newClient(t, o)
 		start(t, e.Loops()[0], func(task *loop.Task) { test(t, c, task) }).wait(t)
 	})
 }

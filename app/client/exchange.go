@@ -165,7 +165,7 @@ func (x *exchange) run() error {
 		}
 		kind := kindOf(err)
 		stale := kind == KindLost && x.reused && !x.gotBytes
-		x.drop()
+		x.leave(err)
 		switch {
 		case !x.replayable:
 			return err
@@ -183,14 +183,13 @@ func (x *exchange) run() error {
 
 // try sends the request once and reads the head of the answer.
 func (x *exchange) try(fresh bool) error {
-	x.reused, x.cut, x.gotHead, x.gotBytes, x.interim, x.resume = false, false, false, false, 0, 0
-	x.buf, x.r, x.d, x.w, x.end, x.pulled = x.in, 0, 0, 0, nil, nil
 	now := time.Now()
 	x.begun = now
-	x.deadline = time.Time{}
+	deadline := time.Time{}
 	if x.timeout > 0 {
-		x.deadline = now.Add(x.timeout)
+		deadline = now.Add(x.timeout)
 	}
+	x.restart(deadline)
 	dialled, err := x.connect(fresh)
 	if err != nil {
 		return err
@@ -209,6 +208,13 @@ func (x *exchange) try(fresh bool) error {
 	}
 	x.observe()
 	return x.startBody()
+}
+
+// restart makes x ready for a try, or for reading an answer.
+func (x *exchange) restart(deadline time.Time) {
+	x.reused, x.cut, x.gotHead, x.gotBytes, x.interim, x.resume = false, false, false, false, 0, 0
+	x.buf, x.r, x.d, x.w, x.end, x.pulled = x.in, 0, 0, 0, nil, nil
+	x.deadline = deadline
 }
 
 // before is t, or the try's deadline if that is earlier.

@@ -79,14 +79,16 @@ func (d *duel) ask(c *Client, ctx context.Context) <-chan outcome {
 	close(d.armed)
 	go func() {
 		var resp Response
-		defer resp.Close()
 		var o outcome
+		defer func() {
+			resp.Close()
+			done <- o
+		}()
 		if o.err = c.Do(nil, ctx, &Request{URL: d.url("/"), Hedge: true}, &resp); o.err == nil {
 			var b []byte
 			b, o.err = resp.ReadAll(100)
 			o.body, o.hedged, o.tries = string(b), resp.Hedged, resp.Tries
 		}
-		done <- o
 	}()
 	return done
 }

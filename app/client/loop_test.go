@@ -26,7 +26,7 @@ import (
 func TestTasks(t *testing.T) {
 	e := loops(t, 2)
 	p := answer(t, hello)
-	c := newLoopClient(t, e, Options{})
+	c := newClient(t, Options{})
 	for _, l := range e.Loops() {
 		start(t, l, func(task *loop.Task) {
 			for i := range 3 {
@@ -48,7 +48,7 @@ func TestTasks(t *testing.T) {
 func TestTasksWaitCooperatively(t *testing.T) {
 	e := loops(t, 1)
 	g := newGate(t)
-	c := newLoopClient(t, e, Options{ConnsPerHostMax: 2})
+	c := newClient(t, Options{ConnsPerHostMax: 2})
 	l := e.Loops()[0]
 	var jobs []*job
 	for range 10 {
@@ -77,7 +77,7 @@ func TestTaskIsCancelled(t *testing.T) {
 	t.Run("waiting for the head", func(t *testing.T) {
 		asked, ended := make(chan bool, 1), make(chan bool, 1)
 		p := serve(t, func(w *wire) { _, _ = w.request(); asked <- true; w.drain(); ended <- true })
-		c := newLoopClient(t, e, Options{})
+		c := newClient(t, Options{})
 		j := start(t, l, func(task *loop.Task) {
 			var resp Response
 			err := c.Do(task, nil, &Request{URL: p.url("/"), Retries: 3}, &resp)
@@ -97,7 +97,7 @@ func TestTaskIsCancelled(t *testing.T) {
 			w.drain()
 			ended <- true
 		})
-		c := newLoopClient(t, e, Options{})
+		c := newClient(t, Options{})
 		reading := make(chan bool, 1)
 		j := start(t, l, func(task *loop.Task) {
 			var resp Response
@@ -115,7 +115,7 @@ func TestTaskIsCancelled(t *testing.T) {
 	})
 	t.Run("waiting for a connection", func(t *testing.T) {
 		g := newGate(t)
-		c := newLoopClient(t, e, Options{ConnsPerHostMax: 1})
+		c := newClient(t, Options{ConnsPerHostMax: 1})
 		first := start(t, l, func(task *loop.Task) { _, _, _ = c.Get(task, nil, g.url("/"), 100) })
 		eventually(t, "it has the connection", func() bool { return g.inside.Load() == 1 })
 		j := start(t, l, func(task *loop.Task) {
@@ -131,7 +131,7 @@ func TestTaskIsCancelled(t *testing.T) {
 	})
 	t.Run("by its deadline", func(t *testing.T) {
 		p := serve(t, func(w *wire) { w.drain() })
-		c := newLoopClient(t, e, Options{})
+		c := newClient(t, Options{})
 		start(t, l, func(task *loop.Task) {
 			task.SetDeadline(20 * time.Millisecond)
 			_, _, err := c.Get(task, nil, p.url("/"), 100)
@@ -141,7 +141,7 @@ func TestTaskIsCancelled(t *testing.T) {
 	})
 	t.Run("by a context", func(t *testing.T) {
 		p := serve(t, func(w *wire) { w.drain() })
-		c := newLoopClient(t, e, Options{})
+		c := newClient(t, Options{})
 		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
 		defer cancel()
 		start(t, l, func(task *loop.Task) {
@@ -154,7 +154,7 @@ func TestTaskIsCancelled(t *testing.T) {
 	})
 	t.Run("by a timeout of the try", func(t *testing.T) {
 		p := serve(t, func(w *wire) { w.drain() })
-		c := newLoopClient(t, e, Options{})
+		c := newClient(t, Options{})
 		start(t, l, func(task *loop.Task) {
 			var resp Response
 			err := c.Do(task, nil, &Request{URL: p.url("/"), Timeout: 10 * time.Millisecond, Retries: 1}, &resp)
@@ -171,7 +171,7 @@ func TestTaskStaleConnection(t *testing.T) {
 			_, _ = w.request()
 		}
 	})
-	c := newLoopClient(t, e, Options{})
+	c := newClient(t, Options{})
 	start(t, e.Loops()[0], func(task *loop.Task) {
 		for range 3 {
 			_, body, err := c.Get(task, nil, p.url("/"), 100)
@@ -199,7 +199,7 @@ func TestPoisonOnALoop(t *testing.T) {
 			}
 		}
 	})
-	c := newLoopClient(t, e, Options{})
+	c := newClient(t, Options{})
 	start(t, e.Loops()[0], func(task *loop.Task) {
 		_, _, err := c.Get(task, nil, p.url("/"), 100)
 		assert.NoError(t, err)
@@ -220,7 +220,7 @@ func TestPoisonOnALoop(t *testing.T) {
 func TestTaskReaper(t *testing.T) {
 	e := loops(t, 1)
 	p := answer(t, hello)
-	c := newLoopClient(t, e, Options{IdleTimeout: 10 * time.Millisecond})
+	c := newClient(t, Options{IdleTimeout: 10 * time.Millisecond})
 	for range 2 {
 		start(t, e.Loops()[0], func(task *loop.Task) {
 			_, _, err := c.Get(task, nil, p.url("/"), 100)
@@ -233,7 +233,7 @@ func TestTaskReaper(t *testing.T) {
 func TestConnectionsOfAllLoops(t *testing.T) {
 	e := loops(t, 2)
 	g := newGate(t)
-	c := newLoopClient(t, e, Options{ConnsMax: 3})
+	c := newClient(t, Options{ConnsMax: 3})
 	var jobs []*job
 	for i := range 20 {
 		jobs = append(jobs, start(t, e.Loops()[i%2], func(task *loop.Task) {
@@ -299,7 +299,7 @@ func TestHedgeInTasks(t *testing.T) {
 	} {
 		t.Run(tt.why, func(t *testing.T) {
 			d := newDuel(t)
-			c := newLoopClient(t, e, Options{Hedge: Hedge{SamplesMin: 5, BudgetPercent: 100, DelayMin: 2 * time.Millisecond}})
+			c := newClient(t, Options{Hedge: Hedge{SamplesMin: 5, BudgetPercent: 100, DelayMin: 2 * time.Millisecond}})
 			start(t, e.Loops()[0], func(task *loop.Task) {
 				var resp Response
 				for range 10 {
@@ -334,9 +334,16 @@ func TestHedgeInTasks(t *testing.T) {
 }
 
 func TestNoCrossTalkInTasks(t *testing.T) {
+	for _, late := range []time.Duration{0, 200 * time.Millisecond} {
+		t.Run(fmt.Sprint("late answers for ", late), func(t *testing.T) { noCrossTalkInTasks(t, late) })
+	}
+}
+
+func noCrossTalkInTasks(t *testing.T, late time.Duration) {
 	e := loops(t, 2)
 	p := serve(t, rogue)
-	c := newLoopClient(t, e, Options{ConnsPerHostMax: 16, Hedge: Hedge{SamplesMin: 10, BudgetPercent: 20, DelayMin: time.Microsecond}})
+	c := newClient(t, Options{ConnsPerHostMax: 16, LateTimeout: late,
+		Hedge: Hedge{SamplesMin: 10, BudgetPercent: 20, DelayMin: time.Microsecond}})
 	var answered, failed atomic.Int32
 	var jobs []*job
 	for worker := range 32 {
@@ -361,6 +368,7 @@ func TestNoCrossTalkInTasks(t *testing.T) {
 	t.Logf("%d answered, %d failed: %+v", answered.Load(), failed.Load(), c.Stats())
 	assert.Positive(t, answered.Load())
 	assert.Positive(t, failed.Load())
+	assert.Equal(t, late > 0, c.Stats().Late > 0)
 }
 
 // Large bodies, both ways, in tasks, with and without TLS.
@@ -377,7 +385,7 @@ func TestTasksAndNetHTTP(t *testing.T) {
 				s.Start()
 			}
 			defer s.Close()
-			c := newLoopClient(t, e, o)
+			c := newClient(t, o)
 			var jobs []*job
 			for i := range 4 {
 				jobs = append(jobs, start(t, e.Loops()[i%2], func(task *loop.Task) {
@@ -419,7 +427,7 @@ func TestDialsOutliveTheirRequests(t *testing.T) {
 	dialer.Bind(e)
 	refuse := errors.New("refused")
 	var refusing atomic.Bool
-	c := newLoopClient(t, e, Options{Dial: func(ctx context.Context, network, addr string) (net.Conn, error) {
+	c := newClient(t, Options{Dial: func(ctx context.Context, network, addr string) (net.Conn, error) {
 		if err := e.Current().Sleep(100 * time.Millisecond); err != nil {
 			return nil, err
 		}

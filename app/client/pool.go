@@ -29,6 +29,7 @@ type host struct {
 	tls           *tls.Config // nil for plain
 	users         int         // exchanges that hold this host
 	open          int         // connections, those being opened included
+	late          int         // of these, those whose answer nobody waits for
 	idle          []*conn     // last used last
 	waiters       []*exchange // first come first
 	latency       *latency    // nil unless a request was hedged
@@ -55,8 +56,8 @@ type pool struct {
 
 // counters may be read by any goroutine.
 type counters struct {
-	requests, dials, reuses, poisoned, stale, retries, waits, hedges, hedgeWins, unfinished atomic.Uint64
-	idle                                                                                    atomic.Int64
+	requests, dials, reuses, poisoned, stale, retries, waits, hedges, hedgeWins, unfinished, late atomic.Uint64
+	idle                                                                                          atomic.Int64
 }
 
 func newPool(c *Client, l *loop.Loop) *pool {

@@ -165,6 +165,7 @@ func (r *Response) Upgrade() (net.Conn, error) {
 		return nil, ErrClosed
 	}
 	x.pool.freeSlot(c.host)
+	c.keep(false)
 	if err := c.SetDeadline(time.Time{}); err != nil {
 		_ = c.Close()
 		return nil, err
