@@ -26,7 +26,8 @@ import (
 
 const (
 	bidDeadline    = 50 * time.Millisecond
-	bidAnswerMax   = 16 << 10 // bytes of a bidder's body
+	bidAnswerMax   = 16 << 10    // bytes of a bidder's body
+	bidLate        = time.Second // a bidder's answer is read, though nobody waits for it, to keep the connection
 	storeTimeout   = 250 * time.Millisecond
 	storeIdleMax   = 64 // connections kept for each loop
 	userBytesMax   = 100
@@ -50,7 +51,7 @@ type bidding struct {
 // it after the last.
 func newBidding(loops int, store string, bidders []bidder, log *slog.Logger) *bidding {
 	b := &bidding{log: log, store: store, bidders: bidders, stores: make([]*memcache.Client, loops)}
-	b.client = client.New(client.Options{Dial: b.dialer.DialContext})
+	b.client = client.New(client.Options{Dial: b.dialer.DialContext, LateTimeout: bidLate})
 	for i := range b.stores {
 		b.stores[i] = memcache.New(store)
 		b.stores[i].Timeout = storeTimeout

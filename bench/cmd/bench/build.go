@@ -49,7 +49,9 @@ func build(root string, peers []string, cases []run.Case) error {
 		return nil
 	}
 	if slices.ContainsFunc(cases, func(c run.Case) bool { return c.Role == run.RoleWork }) {
-		return compile(root, "go", "build", "-o", "bin/peer-tafe", "./peers/tafe")
+		if err := compile(root, "go", "build", "-o", "bin/peer-tafe", "./peers/tafe"); err != nil {
+			return err
+		}
 	}
 	return compile(filepath.Dir(root), "go", "build", "-o", "bench/bin/tafe", "./cmd/tafe")
 }

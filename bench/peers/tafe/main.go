@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"time"
 
 	"tafe/app"
 	"tafe/app/client"
@@ -41,7 +42,7 @@ func main() {
 		*rounds = work.RoundsPerMilli()
 	}
 	h := &handlers{
-		client:  client.New(client.Options{ConnsPerHostMax: 4096, IdlePerHostMax: 4096}),
+		client:  client.New(client.Options{ConnsPerHostMax: 4096, IdlePerHostMax: 4096, LateTimeout: time.Second}),
 		backend: *backend, url: "http://" + *backend + "/delay", rounds: *rounds, pool: loop.NewPool(offloadWorkers, offloadQueue),
 	}
 	holds := map[string]app.Handler{"inline": h.hold, "yield": h.holdYielding, "offload": h.holdOffloaded}
