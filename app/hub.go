@@ -56,8 +56,8 @@ type Counters struct {
 	Conns, Active, Draining int // open connections, requests in their handlers, loops that drain
 
 	// Of one loop; sums leave them out.
-	Routes []RouteStats // those that were asked for, in no order
-	Queued Histogram    // what requests waited behind others of their connection
+	Routes []RouteStats   // those that were asked for, in no order
+	Queued loop.Histogram // what requests waited behind others of their connection
 }
 
 func (s *Counters) add(o Counters) {

@@ -111,6 +111,7 @@ type Loop struct {
 	plain        []byte // scratch for what TLS decrypts
 	closed       bool
 	stats        Stats
+	slices, lags Histogram // of what all slices took, and waited before
 
 	aside   sync.Mutex   // held by who works beside a slice; see Loop.beside
 	asiders atomic.Int32 // who hold it or are about to
@@ -176,6 +177,13 @@ func (l *Loop) Stats() Stats {
 	s.Timers, s.Queued = l.wheel.count, l.runq.len()+l.yielded.len()
 	return s
 }
+
+// Times are the distributions of what slices took, and of what tasks waited for
+// the loop before each. Any goroutine: the loop may be writing, so what it counts
+// now may be in one of them already.
+//
+//go:norace
+func (l *Loop) Times() (slices, lags Histogram) { return l.slices, l.lags }
 
 // Post runs fn on the loop, soon and in order. It is the only entry from other
 // goroutines; calling it on the loop is allowed. fn must not wait. It reports

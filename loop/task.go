@@ -220,6 +220,8 @@ func (l *Loop) resume(t *Task) {
 	l.awaitBeside()
 	l.running = nil
 	l.stats.Slices++
+	l.slices.Observe(time.Duration(l.now - start))
+	l.lags.Observe(time.Duration(start - t.ready))
 	if l.observer != nil {
 		l.observer.SliceEnd(l, t, t.ready, start, l.now)
 	}

@@ -7,7 +7,6 @@
 // # The parts, in reading order
 //
 //	admin.go     Config, the routes, start and stop
-//	meter.go     Meter: slices and lags of each loop, counted on the loop
 //	survey.go    what each loop last told, and since when it is silent
 //	health.go    /healthz and /readyz
 //	loops.go     /loops
@@ -41,8 +40,6 @@ type Config struct {
 	Server *app.Server
 	// Watchdog is who watches the server's loops; nil if nobody does.
 	Watchdog *watchdog.Watchdog
-	// Meter is what the loops of the server report to; nil leaves out the distributions of slices and lags.
-	Meter *Meter
 	// Budget is what a slice may take where its route does not say otherwise.
 	Budget time.Duration
 	// Upstreams, if not nil, lists the servers behind this one. Called by any goroutine; it must not wait.
@@ -132,7 +129,7 @@ const stepPeriod = 500 * time.Millisecond
 func newDesk(config Config, clock func() time.Time) *desk {
 	return &desk{
 		config: config, clock: clock, started: clock(),
-		survey: newSurvey(config.Server, config.Meter, clock), account: newAccount(),
+		survey: newSurvey(config.Server, clock), account: newAccount(),
 		history: newHistory(len(config.Server.Engine().Loops()), config.Budget),
 	}
 }

@@ -54,15 +54,14 @@ func newRig(t *testing.T, upstreams func() []Upstream) *rig {
 		return c.NoContent(204)
 	})
 	dog := watchdog.New(watchdog.Config{Log: quiet})
-	meter := &Meter{}
 	budget := 10 * time.Millisecond
 	var err error
-	r.server, err = app.Listen(a, app.ServerConfig{Addr: "127.0.0.1:0", Loops: 1, Limits: loop.Limits{SliceBudget: budget}, Observe: meter.Observe(dog.Observe)})
+	r.server, err = app.Listen(a, app.ServerConfig{Addr: "127.0.0.1:0", Loops: 1, Limits: loop.Limits{SliceBudget: budget}, Observe: dog.Observe})
 	require.NoError(t, err)
 	dog.Start()
 	r.admin, err = Listen("127.0.0.1:0")
 	require.NoError(t, err)
-	r.admin.Serve(Config{Server: r.server, Watchdog: dog, Meter: meter, Budget: budget, Upstreams: upstreams, Log: quiet})
+	r.admin.Serve(Config{Server: r.server, Watchdog: dog, Budget: budget, Upstreams: upstreams, Log: quiet})
 	r.stop = sync.OnceFunc(func() {
 		r.release()
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
@@ -205,6 +204,8 @@ func TestAnswersWhileTheOnlyLoopIsHeld(t *testing.T) {
 	require.Contains(t, body, `tafe_loop_stale{loop="0"} 0`)
 	require.Contains(t, body, `tafe_overruns_total{verdict="channel"} 1`)
 	require.Contains(t, body, `tafe_route_overruns_total{route="/hold/{what}"} 1`)
+	require.Contains(t, body, `tafe_route_slice_duration_seconds_bucket{route="/hold/{what}",le="0.01"}`)
+	require.Contains(t, body, `tafe_route_slice_duration_seconds_count{route="/plaintext"}`)
 	require.Contains(t, body, `tafe_requests_total{method="GET",route="/hold/{what}",status="204"} 1`)
 	require.Contains(t, body, "tafe_overruns_active 0")
 }

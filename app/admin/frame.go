@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"tafe/app"
+	"tafe/loop"
 	"tafe/loop/watchdog"
 )
 
@@ -136,7 +136,7 @@ func (f *Frame) measure(from, to moment, passed time.Duration) {
 	}
 	slices.SortStableFunc(f.Routes, func(a, b RouteRow) int { return compareRows(a, b) })
 	f.Routes = f.Routes[:min(len(f.Routes), routesShown)]
-	var lag app.Histogram
+	var lag loop.Histogram
 	for i := range to.loops {
 		newer, older := &to.loops[i], &from.loops[i]
 		lag.Add(&newer.lags)

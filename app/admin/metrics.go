@@ -4,6 +4,7 @@ package admin
 // into text. The labels are bounded: loops, routes as registered, common methods, statuses, reasons and verdicts.
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"strconv"
@@ -14,13 +15,14 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"tafe/app"
+	"tafe/loop"
 	"tafe/loop/watchdog"
 )
 
 // unmatched is the label of requests that no route took.
 const unmatched = "unmatched"
 
-// bounds are the buckets of the exported histograms: those of app.Histogram that it is exact for, where servers live.
+// bounds are the buckets of the exported histograms: those of loop.Histogram that it is exact for, where servers live.
 var bounds = func() (all []time.Duration) {
 	for decade := 10 * time.Microsecond; decade <= 10*time.Second; decade *= 10 {
 		all = append(all, decade, 2*decade, 5*decade)
@@ -39,7 +41,7 @@ type series struct {
 	draining, uptime                                                           *prometheus.Desc
 
 	watched, budget, overrunsActive, overruns, overrunTime, victims, victimTime *prometheus.Desc
-	routeOverruns, routeOverrunTime, routeVictimTime                            *prometheus.Desc
+	routeSlices, routeOverruns, routeOverrunTime, routeVictimTime               *prometheus.Desc
 
 	upstreamUp, upstreamActive, upstreamRequests, upstreamFailures *prometheus.Desc
 	spans, spansExported, spansFailed                              *prometheus.Desc
@@ -84,6 +86,7 @@ func newSeries() *series {
 	s.overrunTime = of("overrun_seconds_total", "Time that overruns held their loops.", "verdict")
 	s.victims = of("overrun_victims_total", "Tasks that overruns kept waiting.", "verdict")
 	s.victimTime = of("overrun_victim_seconds_total", "Time that tasks waited for overruns.", "verdict")
+	s.routeSlices = of("route_slice_duration_seconds", "Uninterrupted runs of a route's tasks; of all others the route is none.", "route")
 	s.routeOverruns = of("route_overruns_total", "Overruns that the route's code is to blame for.", "route")
 	s.routeOverrunTime = of("route_overrun_seconds_total", "Time that those held their loops.", "route")
 	s.routeVictimTime = of("route_overrun_victim_seconds_total", "Time that other tasks waited for those.", "route")
@@ -155,10 +158,8 @@ func (c collector) loopSeries(e emitter, last []told, asked time.Time) {
 		e.counter(c.opened, float64(t.stats.Opened), n)
 		e.counter(c.bytesIn, float64(t.stats.BytesIn), n)
 		e.counter(c.bytesOut, float64(t.stats.BytesOut), n)
-		if c.desk.config.Meter != nil {
-			e.histogram(c.slices, &t.slices, n)
-			e.histogram(c.lag, &t.lags, n)
-		}
+		e.histogram(c.slices, &t.slices, n)
+		e.histogram(c.lag, &t.lags, n)
 	}
 }
 
@@ -192,6 +193,13 @@ func (c collector) watchdogSeries(e emitter) {
 		e.counter(c.overrunTime, seconds(t.Held), string(verdict))
 		e.counter(c.victims, float64(t.Victims), string(verdict))
 		e.counter(c.victimTime, seconds(t.Cost), string(verdict))
+	}
+	if c.desk.config.Watchdog != nil {
+		for _, r := range c.desk.config.Watchdog.Routes() {
+			if r.Slices.Count() > 0 {
+				e.histogram(c.routeSlices, &r.Slices, cmp.Or(r.Route, "none"))
+			}
+		}
 	}
 	for route, t := range a.routes {
 		e.counter(c.routeOverruns, float64(t.Overruns), route)
@@ -236,7 +244,7 @@ func (e emitter) counter(d *prometheus.Desc, v float64, labels ...string) {
 	e.out <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, v, labels...)
 }
 
-func (e emitter) histogram(d *prometheus.Desc, h *app.Histogram, labels ...string) {
+func (e emitter) histogram(d *prometheus.Desc, h *loop.Histogram, labels ...string) {
 	buckets := make(map[float64]uint64, len(bounds))
 	for _, bound := range bounds {
 		buckets[bound.Seconds()] = h.AtMost(bound)

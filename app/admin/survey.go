@@ -20,18 +20,18 @@ const answerMax = 200 * time.Millisecond
 type told struct {
 	at           time.Time
 	stats        loop.Stats
-	slices, lags app.Histogram
+	slices, lags loop.Histogram
 }
 
 // poster is a loop as the survey sees it.
 type poster interface {
 	Post(fn func()) bool
 	Stats() loop.Stats
+	Times() (slices, lags loop.Histogram)
 }
 
 type respondent struct {
 	loop     poster
-	gage     *gage // nil: none
 	last     told
 	answered chan struct{} // closed by the answer to the last question; nil: none is open
 }
@@ -50,10 +50,10 @@ type survey struct {
 	requests app.Stats
 }
 
-func newSurvey(server *app.Server, meter *Meter, clock func() time.Time) *survey {
+func newSurvey(server *app.Server, clock func() time.Time) *survey {
 	s := &survey{clock: clock, server: server}
 	for _, l := range server.Engine().Loops() {
-		s.loops = append(s.loops, &respondent{loop: l, gage: meter.of(l), last: told{at: clock()}})
+		s.loops = append(s.loops, &respondent{loop: l, last: told{at: clock()}})
 	}
 	return s
 }
@@ -95,9 +95,7 @@ func (s *survey) ask(r *respondent) <-chan struct{} {
 	r.answered = answered
 	posted := r.loop.Post(func() {
 		t := told{at: s.clock(), stats: r.loop.Stats()}
-		if r.gage != nil {
-			t.slices, t.lags = r.gage.slices, r.gage.lags
-		}
+		t.slices, t.lags = r.loop.Times()
 		s.mu.Lock()
 		r.last, r.answered = t, nil
 		s.mu.Unlock()

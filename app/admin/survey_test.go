@@ -35,6 +35,8 @@ func (l *manualLoop) Post(fn func()) bool {
 
 func (l *manualLoop) Stats() loop.Stats { return loop.Stats{Slices: l.slices} }
 
+func (l *manualLoop) Times() (slices, lags loop.Histogram) { return slices, lags }
+
 func (l *manualLoop) turn() {
 	for _, fn := range l.posted {
 		fn()

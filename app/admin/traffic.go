@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"tafe/app"
+	"tafe/loop"
 	"tafe/loop/watchdog"
 )
 
@@ -21,7 +22,7 @@ type answerKey struct {
 type routeTraffic struct {
 	name     string
 	answers  map[answerKey]uint64
-	duration app.Histogram
+	duration loop.Histogram
 }
 
 // count is the number of answers, and of those with a status of 500 or more.

@@ -78,7 +78,6 @@ func (e *edge) start(stdout io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	meter := &admin.Meter{}
 	listeners, stores, err := c.AppListeners()
 	if err != nil {
 		return err
@@ -86,7 +85,7 @@ func (e *edge) start(stdout io.Writer) (err error) {
 	e.certs = stores
 	e.server, err = app.Listen(a, app.ServerConfig{
 		Listeners: listeners, Loops: c.Server.Loops, ConnMax: c.Limits.ConnMax, Shared: c.Server.Shared,
-		LockThreads: c.Server.LockThreads, Limits: c.LoopLimits(), Observe: meter.Observe(observe),
+		LockThreads: c.Server.LockThreads, Limits: c.LoopLimits(), Observe: observe,
 	})
 	if err != nil {
 		return listenError(addresses(listeners), err)
@@ -102,7 +101,7 @@ func (e *edge) start(stdout io.Writer) (err error) {
 		e.bidding.bind(e.server.Engine())
 	}
 	e.admin.Serve(admin.Config{
-		Server: e.server, Watchdog: e.watchdog, Meter: meter, Budget: time.Duration(c.Watchdog.Budget), Log: e.log, Upstreams: e.upstreams(),
+		Server: e.server, Watchdog: e.watchdog, Budget: time.Duration(c.Watchdog.Budget), Log: e.log, Upstreams: e.upstreams(),
 		Spans: e.spans(),
 	})
 	return nil

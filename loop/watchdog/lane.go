@@ -31,6 +31,7 @@ type lane struct {
 	routes  [2 * routesMax]atomic.Pointer[routeStats]
 	nroutes int
 	other   *routeStats
+	latest  *routeStats // of the last slice
 	// lastEnd is the end of the last overrun: who was ready later is no victim.
 	lastEnd atomic.Int64
 	// heldOutside is the start of a callback that was reported to hold the loop
@@ -77,8 +78,7 @@ type ended struct {
 
 type routeStats struct {
 	route  *string
-	slices Histogram // lengths
-	waits  Histogram // for the loop, before each slice
+	slices loop.Histogram // lengths
 }
 
 func newLane(w *Watchdog, l *loop.Loop) *lane {
@@ -116,9 +116,10 @@ func (ln *lane) SliceEnd(_ *loop.Loop, t *loop.Task, ready, start, end int64) {
 
 func (ln *lane) count(t *loop.Task, ready, start, end int64) {
 	route := t.RoutePattern()
-	s := ln.stats(route)
-	s.slices.add(end - start)
-	s.waits.add(start - ready)
+	if ln.latest == nil || ln.latest.route != route {
+		ln.latest = ln.stats(route)
+	}
+	ln.latest.slices.Observe(time.Duration(end - start))
 	ln.runs.add(start, end, ready, t.ID(), route)
 }
 

@@ -15,13 +15,11 @@ type lateness struct {
 	absent [latenessKept]struct{ from, to int64 }
 	at     int
 	last   int64 // of the last wake
-	all    Histogram
 }
 
 // woke notes that a sleep that should have ended at due ended now.
 func (l *lateness) woke(due, now int64) {
 	l.last = now - due
-	l.all.add(l.last)
 	if l.last >= latenessMin {
 		l.absent[l.at].from, l.absent[l.at].to = due, now
 		l.at = (l.at + 1) % latenessKept

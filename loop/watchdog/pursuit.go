@@ -20,6 +20,7 @@ const (
 	lookEvery    = int64(250 * time.Millisecond)
 	lookLater    = int64(time.Hour)       // at the next tick
 	lookIdle     = 2 * lookLater          // at the tick after the next: nothing runs
+	baseMax      = 2                      // ticks: how old a reading of before a slice may be
 	settleMax    = int64(5 * time.Second) // what the ledger may take to settle
 	updateFrom   = int64(time.Second)     // a live report is updated at this length and at its doubles
 )
@@ -72,6 +73,9 @@ func (ln *lane) visit(w *Watchdog) int64 {
 		}
 		ln.written = ln.runs.written()
 	}
+	if rest := ln.spare(w, since, task, inTask || outside); rest > 0 {
+		return rest
+	}
 	r := ln.read(w)
 	if !inTask && !outside || !ln.passive && r.now <= since {
 		ln.base = r
@@ -96,6 +100,26 @@ func (ln *lane) visit(w *Watchdog) int64 {
 	ln.base = r
 	p.lateness = max(p.lateness, w.late.last)
 	return ln.pursue(w, r.now-p.began)
+}
+
+// spare tells that a look need not be a reading, and in how many ns the next one
+// is due: what runs has only begun, and the last reading is fresh enough to tell
+// later what was before it. Of a loop with many short slices this is every other
+// look, and a reading is most of what a look costs.
+func (ln *lane) spare(w *Watchdog, since int64, task *loop.Task, runs bool) int64 {
+	now := ln.clock()
+	if ln.passive || ln.hunt.since != 0 || ln.base.now == 0 || now-ln.base.now > baseMax*w.tick.Load() {
+		return 0
+	}
+	if !runs {
+		return lookLater
+	}
+	budget := int64(ln.budget(task))
+	w.heed(durationOf(budget))
+	if age := now - since; age < budget/4 {
+		return budget*3/4 - age
+	}
+	return 0
 }
 
 // clock is the loop's, or the sampler's where the loop's is not real.

@@ -7,6 +7,8 @@ package watchdog
 import (
 	"encoding/json"
 	"time"
+
+	"tafe/loop"
 )
 
 // Summary is a line of the sink that is no overrun.
@@ -19,11 +21,10 @@ type Summary struct {
 
 const summaryPeriod = time.Minute
 
-// RouteTimes is what the slices of one route on all loops took and waited.
+// RouteTimes is what the slices of one route on all loops took.
 type RouteTimes struct {
 	Route  string // "" for slices outside of requests
-	Slices Histogram
-	Waits  Histogram
+	Slices loop.Histogram
 }
 
 // Routes returns the times of each route since the start. Any goroutine.
@@ -40,9 +41,8 @@ func (w *Watchdog) Routes() []RouteTimes {
 				r = &RouteTimes{Route: name}
 				byName[name] = r
 			}
-			slices, waits := copyWords(&s.slices), copyWords(&s.waits)
-			r.Slices.Merge(&slices)
-			r.Waits.Merge(&waits)
+			slices := copyWords(&s.slices)
+			r.Slices.Add(&slices)
 		})
 	}
 	all := make([]RouteTimes, 0, len(byName))
@@ -61,17 +61,23 @@ func (ln *lane) eachRoute(f func(*routeStats)) {
 	f(ln.other)
 }
 
+// copyWords copies a histogram that its owner may be writing.
+//
+//go:norace
+func copyWords(from *loop.Histogram) loop.Histogram { return *from }
+
 // summarizer writes summaries; the sampler's own.
 type summarizer struct {
 	since         time.Time
-	slices, waits Histogram // at since
+	slices, waits loop.Histogram // at since
 }
 
-// sum is what all routes have counted.
-func (w *Watchdog) sum() (slices, waits Histogram) {
-	for _, r := range w.Routes() {
-		slices.Merge(&r.Slices)
-		waits.Merge(&r.Waits)
+// sum is what all loops have counted.
+func (w *Watchdog) sum() (slices, waits loop.Histogram) {
+	for _, ln := range w.lanes() {
+		s, lags := ln.loop.Times()
+		slices.Add(&s)
+		waits.Add(&lags)
 	}
 	return slices, waits
 }
@@ -87,7 +93,7 @@ func (w *Watchdog) summarize(now time.Time, last bool) {
 		return
 	}
 	slices, waits := w.sum()
-	fresh := Summary{From: s.since, To: now, Waits: waits.minus(&s.waits), Slices: slices.minus(&s.slices)}
+	fresh := Summary{From: s.since, To: now, Waits: sparseSince(&waits, &s.waits), Slices: sparseSince(&slices, &s.slices)}
 	s.since, s.slices, s.waits = now, slices, waits
 	if len(fresh.Slices) == 0 {
 		return
@@ -99,15 +105,4 @@ func (w *Watchdog) summarize(now time.Time, last bool) {
 	if err != nil {
 		w.config.Log.Warn("the watchdog's file takes nothing", "error", err.Error())
 	}
-}
-
-// minus is what h has more than an earlier state of it.
-func (h *Histogram) minus(earlier *Histogram) Sparse {
-	s := Sparse{}
-	for i, c := range h.Counts {
-		if d := c - earlier.Counts[i]; d > 0 && c > earlier.Counts[i] {
-			s[i] = int64(d)
-		}
-	}
-	return s
 }

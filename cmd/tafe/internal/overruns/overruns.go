@@ -14,6 +14,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"tafe/loop"
 	"tafe/loop/watchdog"
 )
 
@@ -30,7 +31,7 @@ type Place struct {
 	Held, Cost      watchdog.Millis // of loops; of others
 	Longest         watchdog.Millis
 	Stack           []watchdog.Frame
-	waited, without watchdog.Histogram
+	waited, without loop.Histogram
 }
 
 // Log is what a file held.
@@ -41,7 +42,7 @@ type Log struct {
 	Bad      int // lines that were no records
 	From, To time.Time
 
-	waits     watchdog.Histogram
+	waits     loop.Histogram
 	summaries int
 }
 
@@ -86,7 +87,7 @@ func (l *Log) line(line []byte, places map[string]*Place) {
 		l.Bad++
 	case record.Waits != nil:
 		l.summaries++
-		l.waits.Add(record.Waits, 1)
+		record.Waits.AddTo(&l.waits, 1)
 	default:
 		l.overrun(&record.Overrun, places)
 	}
@@ -118,8 +119,8 @@ func (l *Log) overrun(o *watchdog.Overrun, places map[string]*Place) {
 	p.Longest = max(p.Longest, o.Held)
 	p.Victims += o.Victims.Count
 	p.Cost += o.Victims.Total
-	p.waited.Add(o.Victims.Waited, 1)
-	p.without.Add(o.Victims.Without, 1)
+	o.Victims.Waited.AddTo(&p.waited, 1)
+	o.Victims.Without.AddTo(&p.without, 1)
 }
 
 // Wait is the quantile q of what slices waited for their loops.
