@@ -136,3 +136,20 @@ func TestDurationTakesTheUnitThatFits(t *testing.T) {
 		require.Equal(t, want, duration(micros))
 	}
 }
+
+func TestDifference(t *testing.T) {
+	var base, same, more [][]float64
+	for start := range 20 {
+		drift := 1 + float64(start%7)/10 // of the machine: it reaches both
+		noise := 1 + float64(start%3-1)/100
+		base = append(base, []float64{10 * drift, 11 * drift, 12 * drift})
+		same = append(same, []float64{10 * drift * noise, 11 * drift * noise, 12 * drift * noise})
+		more = append(more, []float64{10.5 * drift, 11.55 * drift, 50 * drift})
+	}
+	require.Equal(t, Difference{}, DifferenceOf(base, base))
+	d := DifferenceOf(base, same)
+	require.InDelta(t, 0, d.Share, 2*d.Error)
+	require.InDelta(t, 0.002, d.Error, 0.001)
+	require.InDelta(t, 0.05, DifferenceOf(base, more).Share, 1e-9, "one turn that was disturbed does not count")
+	require.Zero(t, DifferenceOf(base[:1], more[:1]).Error, "nothing can be said of one start")
+}

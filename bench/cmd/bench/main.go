@@ -5,6 +5,7 @@
 //	bench report F   draws index.html anew from F/results.json
 //	bench show F     prints its table
 //	bench agree      checks the load generator against wrk and h2load
+//	bench compare    what the watchdog costs, or one server more than another, to parts of a percent
 //	bench run --scenario plaintext --peers tafe,gnet,fasthttp,nethttp,climit --rounds 5 --seconds 3
 //
 // Run it in the bench folder. It builds what it needs into bin/, starts every server afresh for each round, bound to one
@@ -19,6 +20,7 @@ import (
 
 var commands = map[string]func(args []string) error{
 	"run": runChosen, "quick": runQuick, "all": runAll, "report": redraw, "show": show, "agree": agree,
+	"compare": compare,
 }
 
 // errUsage is a mistake on the command line, already explained.
@@ -26,7 +28,7 @@ var errUsage = errors.New("usage")
 
 func main() {
 	if len(os.Args) < 2 || commands[os.Args[1]] == nil {
-		fmt.Fprintln(os.Stderr, "usage: bench quick|all|run [flags], bench report|show FOLDER, bench agree; bench run --help lists the flags")
+		fmt.Fprintln(os.Stderr, "usage: bench quick|all|run [flags], bench compare [flags], bench report|show FOLDER, bench agree; bench run --help lists the flags")
 		os.Exit(2)
 	}
 	err := commands[os.Args[1]](os.Args[2:])
