@@ -101,24 +101,18 @@ func TestFindsTheStackAmongManyGoroutines(t *testing.T) {
 	s.openLoop("nap", make([]time.Duration, 8)) // idle coroutines
 	var waits sync.WaitGroup
 	waits.Go(func() { s.openLoop("wait", make([]time.Duration, 4)) })
-	for _, route := range []string{"sleep", "spin", "pull"} {
-		s.callUntilBlamed(route)
-	}
+	s.callUntilJudged("sleep", Sleep)
+	s.callUntilJudged("spin", Spin)
+	s.callUntilJudged("pull", Sleep)
 	waits.Wait()
 	close(release)
 	parked.Wait()
-	s.callUntilBlamed("label")
-	found := map[string]Verdict{}
+	s.callUntilJudged("label", Sleep)
 	for _, o := range s.settled() {
-		if o.Samples == 0 {
-			continue // the machine did not let the watchdog look
+		if o.Samples > 0 { // the machine let the watchdog look
+			require.Contains(t, Folded(o.Stack), "TestFindsTheStackAmongManyGoroutines", o.Route)
 		}
-		if o.Blamed {
-			found[o.Route] = o.Verdict
-		}
-		require.Contains(t, Folded(o.Stack), "TestFindsTheStackAmongManyGoroutines", o.Route)
 	}
-	require.Equal(t, map[string]Verdict{"sleep": Sleep, "spin": Spin, "pull": Sleep, "label": Sleep}, found)
 }
 
 func TestTraceOpensInPerfetto(t *testing.T) {

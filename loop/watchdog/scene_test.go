@@ -158,13 +158,25 @@ func (s *stage) call(route, id string) string {
 // machine that does other work may not let the watchdog see the first ones.
 func (s *stage) callUntilBlamed(route string) {
 	s.t.Helper()
+	s.callUntil(route, func(o Overrun) bool { return o.Blamed })
+}
+
+// callUntilJudged is callUntilBlamed for one verdict: how often it is another is
+// what the matrix in docs/watchdog.md is for.
+func (s *stage) callUntilJudged(route string, v Verdict) {
+	s.t.Helper()
+	s.callUntil(route, func(o Overrun) bool { return o.Blamed && o.Verdict == v })
+}
+
+func (s *stage) callUntil(route string, ok func(Overrun) bool) {
+	s.t.Helper()
 	for range 100 {
 		s.call(route, route)
-		if slices.ContainsFunc(s.dog.Recent(), func(o Overrun) bool { return o.Final && o.Blamed && o.Route == route }) {
+		if slices.ContainsFunc(s.dog.Recent(), func(o Overrun) bool { return o.Final && o.Route == route && ok(o) }) {
 			return
 		}
 	}
-	s.t.Fatalf("%s was never blamed", route)
+	s.t.Fatalf("%s was never judged like that: %v", route, s.dog.Recent())
 }
 
 // settled waits until the overruns that have ended are closed records.
