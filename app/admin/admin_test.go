@@ -49,6 +49,12 @@ func newRig(t *testing.T, upstreams func() []Upstream) *rig {
 	r := &rig{t: t, client: &http.Client{Timeout: patience, Transport: &http.Transport{}}, release: sync.OnceFunc(func() { close(held) })}
 	a := app.New(app.Options{Log: quiet})
 	a.Get("/plaintext", func(c *app.Context) error { return c.String(200, "Hello, World!") })
+	a.Get("/nap", func(c *app.Context) error {
+		if err := c.Task().Sleep(time.Millisecond); err != nil {
+			return err
+		}
+		return c.NoContent(204)
+	})
 	a.Get("/hold/{what}", func(c *app.Context) error {
 		waitBadly(held)
 		return c.NoContent(204)
@@ -83,6 +89,9 @@ func newRig(t *testing.T, upstreams func() []Upstream) *rig {
 //
 //go:noinline
 func waitBadly(held <-chan struct{}) { <-held }
+
+// page is the address of the live page.
+func (r *rig) page() string { return "http://" + r.admin.Addr().String() + "/" }
 
 // get asks the admin listener.
 func (r *rig) get(target string) (int, http.Header, string) {

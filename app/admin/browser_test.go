@@ -18,7 +18,7 @@ import (
 )
 
 // browse opens the page in a Chromium of its own, and returns what runs actions in it.
-func browse(t *testing.T, r *rig) (run func(...chromedp.Action)) {
+func browse(t *testing.T, url string) (run func(...chromedp.Action)) {
 	t.Helper()
 	var path string
 	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
@@ -69,7 +69,7 @@ func browse(t *testing.T, r *rig) (run func(...chromedp.Action)) {
 		t.Helper()
 		require.NoError(t, chromedp.Run(ctx, actions...))
 	}
-	run(chromedp.EmulateViewport(1200, 900), chromedp.Navigate("http://"+r.admin.Addr().String()+"/"))
+	run(chromedp.EmulateViewport(1200, 900), chromedp.Navigate(url))
 	return run
 }
 
@@ -91,7 +91,7 @@ func TestPageInABrowser(t *testing.T) {
 		return []Upstream{{Name: "bidders", Addr: "127.0.0.1:1", Up: false, State: "down", Active: 3}}
 	})
 	require.Equal(t, 200, r.request("/plaintext"))
-	run := browse(t, r)
+	run := browse(t, r.page())
 	run(
 		shows("#status", "serving"), shows("#no-culprits", "Nobody has held a loop"),
 		shows("#lanes", "loop 0"), shows("#routes", "/plaintext"), shows("#upstreams", "down"),
@@ -139,7 +139,7 @@ func TestPageInABrowser(t *testing.T) {
 
 func TestPageSaysWhenTheServerIsGone(t *testing.T) {
 	r := newRig(t, nil)
-	run := browse(t, r)
+	run := browse(t, r.page())
 	run(shows("#status", "serving"))
 	r.stop()
 	run(shows("#status", "no connection"))

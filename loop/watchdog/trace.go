@@ -41,7 +41,7 @@ type tracer struct {
 // stuck. Any goroutine.
 func (w *Watchdog) WriteTrace(out io.Writer, window time.Duration) error {
 	tr := &tracer{out: bufio.NewWriterSize(out, 64<<10), first: true}
-	tr.raw(`{"displayTimeUnit":"ms","traceEvents":[`)
+	tr.raw(`{"displayTimeUnit":"ns","traceEvents":[`)
 	tr.emit(event{Name: "process_name", Phase: "M", PID: 1, Args: map[string]any{"name": "tafe"}})
 	overruns := w.Recent()
 	for _, ln := range w.lanes() {

@@ -1,0 +1,108 @@
+// The trace is tested against the importer of the viewer that its format comes from, which the Go distribution carries for
+// go tool trace: what it has to complain of, or draws otherwise than the loops ran, is our mistake.
+
+package admin
+
+import (
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/chromedp/chromedp"
+	"github.com/stretchr/testify/require"
+)
+
+// viewerPage imports a trace and says what came of it.
+const viewerPage = `<!DOCTYPE html>
+<script src="/static/webcomponents.min.js"></script>
+<link rel="import" href="/static/trace_viewer_full.html">
+<script>
+document.addEventListener('WebComponentsReady', async () => {
+  const model = new tr.Model(), options = new tr.importer.ImportOptions();
+  const trace = await (await fetch('/trace.json')).text();
+  await new tr.importer.Import(model, options).importTracesWithProgressDialog([trace]);
+  const seen = {tracks: [], slices: 0, nested: 0, flows: 0, loose: 0, overruns: 0, warnings: model.importWarnings.map(w => w.type + ': ' + w.message)};
+  for (const thread of model.getAllThreads()) {
+    seen.tracks.push(thread.name);
+    for (const slice of thread.sliceGroup.slices) {
+      seen.slices++;
+      if (slice.parentSlice) seen.nested++;
+      if (slice.category === 'overrun') seen.overruns++;
+    }
+  }
+  for (const flow of model.flowEvents) {
+    seen.flows++;
+    if (!flow.startSlice || !flow.endSlice) seen.loose++;
+  }
+  window.seen = seen;
+});
+</script>`
+
+// viewerFiles is the folder with the viewer.
+func viewerFiles(t *testing.T) string {
+	t.Helper()
+	root, err := exec.Command("go", "env", "GOROOT").Output()
+	folder := filepath.Join(strings.TrimSpace(string(root)), "src", "internal", "trace", "traceviewer", "static")
+	if err == nil {
+		_, err = os.Stat(filepath.Join(folder, "trace_viewer_full.html"))
+	}
+	if err != nil {
+		if os.Getenv("CI") == "true" {
+			require.NoError(t, err, "the viewer of go tool trace, which CI must have")
+		}
+		t.Skip("no viewer of go tool trace: ", err)
+	}
+	return folder
+}
+
+func TestTraceInAViewer(t *testing.T) {
+	folder := viewerFiles(t)
+	r := newRig(t, nil)
+	var load sync.WaitGroup
+	for range 4 {
+		load.Go(func() {
+			for range 250 { // short slices, close to each other
+				for _, path := range []string{"/plaintext", "/nap"} {
+					if response, err := r.client.Get("http://" + r.server.Addr().String() + path); err == nil {
+						_, _ = io.Copy(io.Discard, response.Body)
+						_ = response.Body.Close()
+					}
+				}
+			}
+		})
+	}
+	load.Wait()
+	answered := r.hold("trace")
+	r.release()
+	answered()
+	r.await("the overrun is closed", func() bool { return r.overruns()[0].Final })
+	status, _, trace := r.get("/trace?seconds=60")
+	require.Equal(t, http.StatusOK, status)
+
+	files := http.NewServeMux()
+	files.Handle("GET /static/", http.StripPrefix("/static/", http.FileServer(http.Dir(folder))))
+	files.HandleFunc("GET /trace.json", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(trace)) })
+	files.HandleFunc("GET /", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(viewerPage)) })
+	site := httptest.NewServer(files)
+	defer site.Close()
+	run := browse(t, site.URL)
+	var seen struct {
+		Tracks                                 []string
+		Slices, Nested, Flows, Loose, Overruns int
+		Warnings                               []string
+	}
+	run(chromedp.Poll("window.seen !== undefined", nil), chromedp.Evaluate("window.seen", &seen))
+	require.Equal(t, []string{"loop 0"}, seen.Tracks)
+	require.GreaterOrEqual(t, seen.Slices, 3000)
+	require.Positive(t, seen.Overruns)
+	require.Zero(t, seen.Nested, "slices of one loop follow each other")
+	require.Positive(t, seen.Flows, "requests across their waits")
+	require.Zero(t, seen.Loose, "an arrow joins two slices")
+	require.Empty(t, seen.Warnings)
+}
