@@ -152,9 +152,9 @@ func (c *Client) addPool(l *loop.Loop) *pool {
 //
 // t is the calling task, nil on any other goroutine; resp belongs to the same
 // task or goroutine until it is closed. Cancelling t or ctx ends the request
-// and closes its connection (but see Options.LateTimeout). ctx may be nil: in a task that is the normal and
-// the cheapest case, since the task's own cancellation and deadline are
-// obeyed anyway. The error is an *Error.
+// and closes its connection (but see Options.LateTimeout). ctx may be nil: in a
+// task that is the normal and the cheapest case, since the task's own
+// cancellation and deadline are obeyed anyway. The error is an *Error.
 //
 // A request fails at once, without a retry, unless a pooled connection turns
 // out to be stale (closed by the peer before one byte of the response): then an
@@ -230,7 +230,7 @@ type Stats struct {
 	Hedges     uint64 // second requests sent
 	HedgeWins  uint64 // of these, answered first
 	Unfinished uint64 // connections closed because a response was not read to its end
-	Late       uint64 // connections kept by reading an answer that nobody waited for any more
+	Late       uint64 // answers read to their end though nobody waited for them any more
 	Open       int    // connections open, or being opened
 	Idle       int    // of these, idle
 }

@@ -65,16 +65,16 @@ func (ln *lane) visit(w *Watchdog) int64 {
 		ln.lost(w)
 	}
 	ln.close(w)
-	if since == 0 && !ln.passive {
-		if ln.base.now != 0 && ln.runs.written() == ln.written {
-			// Nothing has run since the last look: its reading still holds.
-			ln.base.now, ln.base.mono = ln.clock(), monotonic()
-			return lookIdle
-		}
-		ln.written = ln.runs.written()
+	if since == 0 && !ln.passive && ln.base.now != 0 && ln.runs.written() == ln.written {
+		// Nothing has run since the last reading: it still holds.
+		ln.base.now, ln.base.mono = ln.clock(), monotonic()
+		return lookIdle
 	}
 	if rest := ln.spare(w, since, task, inTask || outside); rest > 0 {
 		return rest
+	}
+	if since == 0 {
+		ln.written = ln.runs.written() // before the reading: what runs meanwhile asks for another
 	}
 	r := ln.read(w)
 	if !inTask && !outside || !ln.passive && r.now <= since {
