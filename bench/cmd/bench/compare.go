@@ -33,8 +33,9 @@ func compare(args []string) error {
 	if err := run.Confine(s.bench.Cores.Load); err != nil {
 		return err
 	}
+	s.bar.total = 0
 	for _, sc := range s.scenarios {
-		s.bar.total = len(sc.Cases) * set.rounds
+		s.bar.total += len(sc.Cases) * set.rounds
 	}
 	for _, sc := range s.scenarios {
 		peers := s.peers[sc.Name]
