@@ -178,6 +178,12 @@ func (l *Loop) Stats() Stats {
 	return s
 }
 
+func (l *Loop) countSlice(length, lag int64) {
+	l.stats.Slices++
+	l.slices.Observe(time.Duration(length))
+	l.lags.Observe(time.Duration(lag))
+}
+
 // Times are the distributions of what slices took, and of what tasks waited for
 // the loop before each. Any goroutine: the loop may be writing, so what it counts
 // now may be in one of them already.

@@ -219,9 +219,7 @@ func (l *Loop) resume(t *Task) {
 	t.usage.Waited += time.Duration(max(0, start-t.ready))
 	l.awaitBeside()
 	l.running = nil
-	l.stats.Slices++
-	l.slices.Observe(time.Duration(l.now - start))
-	l.lags.Observe(time.Duration(start - t.ready))
+	l.countSlice(l.now-start, start-t.ready)
 	if l.observer != nil {
 		l.observer.SliceEnd(l, t, t.ready, start, l.now)
 	}

@@ -35,10 +35,10 @@ type Options struct {
 	HeadTimeout     time.Duration // from the start of writing to the end of the response head; default 30 s
 	BodyTimeout     time.Duration // for each read of a response body, and each write of a request body; default 30 s
 
-	// LateTimeout, unless it is 0, keeps connections whose answers come too late: when a task's request is given up, by Request.Timeout or
-	// because the task was cancelled, after it was sent and before anything of its answer came, the answer is read and thrown away for so
-	// long, up to 64 KiB of it, and the connection then serves other requests. With 0 it is closed at once, which costs the next request
-	// a new one, and lets the peer know that nobody listens.
+	// LateTimeout, unless it is 0, keeps connections whose answers come too late: when a task's request is given up after it was sent and before
+	// anything of its answer came (by Request.Timeout, because the task or the context is cancelled, because a hedge was faster), the answer is
+	// read and thrown away for so long, up to 64 KiB of it, and the connection then serves other requests. With 0 it is closed at
+	// once, which costs the next request a new one, and lets the peer know that nobody listens.
 	LateTimeout time.Duration
 	LateMax     int // connections to one host that wait so, per loop; default half of ConnsPerHostMax. Those beyond it are closed
 

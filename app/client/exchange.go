@@ -82,6 +82,8 @@ type exchange struct {
 	cause      error  // why it was interrupted
 	cancelDial func()
 	breakable  *conn
+	spared     bool // by an interruption
+	broken     bool // by an interruption
 	waker      loop.Waker
 	signal     chan struct{} // cap 1: the waker of a plain goroutine
 	unfollow   func() bool
@@ -366,6 +368,7 @@ func (x *exchange) discard() {
 	x.mu.Lock()
 	x.gen++
 	x.cause, x.cancelDial, x.unfollow, x.ctx, x.waker = nil, nil, nil, nil, loop.Waker{}
+	x.spared, x.broken = false, false
 	x.mu.Unlock()
 	p := x.pool
 	h := x.host

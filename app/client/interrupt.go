@@ -80,8 +80,8 @@ func (x *exchange) follow(ctx context.Context) error {
 }
 
 // interrupt ends use gen of x with cause, wherever it is: its connection is
-// closed, its dialling cancelled, its sleep ended. Nothing happens when that use
-// is over. Any goroutine.
+// closed, unless it is spared, its dialling cancelled, its sleep ended. Nothing
+// happens when that use is over. Any goroutine.
 func (x *exchange) interrupt(gen uint64, cause error) {
 	x.mu.Lock()
 	if x.gen != gen || x.cause != nil {
@@ -92,8 +92,13 @@ func (x *exchange) interrupt(gen uint64, cause error) {
 	if x.cancelDial != nil {
 		x.cancelDial()
 	}
-	if x.breakable != nil {
-		_ = x.breakable.Close() // under mu, so that it cannot be another's by now
+	switch { // under mu, so that it cannot be another's by now
+	case x.breakable == nil:
+	case x.spared:
+		_ = x.breakable.SetReadDeadline(time.Unix(1, 0)) // the Read ends, and leave decides
+	default:
+		x.broken = true
+		_ = x.breakable.Close()
 	}
 	x.mu.Unlock()
 	x.wake(false)
@@ -118,11 +123,23 @@ func (x *exchange) own(c *conn) bool {
 	return true
 }
 
-// disown ends that. clean is false if x was interrupted, and c may be closed.
+// spare says whether an interruption leaves the connection open: its answer may
+// then be read for nobody. false: one has come already.
+func (x *exchange) spare(on bool) bool {
+	if x.options().LateTimeout <= 0 || x.pool.loop == nil {
+		return true // a connection that is closed says so by itself
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.spared = on
+	return x.cause == nil
+}
+
+// disown ends that. clean is false if an interruption has closed c.
 func (x *exchange) disown() (c *conn, clean bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	c = x.conn
 	x.conn, x.breakable = nil, nil
-	return c, x.cause == nil
+	return c, !x.broken
 }

@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -44,20 +45,25 @@ func TestLateAnswerKeepsTheConnection(t *testing.T) {
 	site := httptest.NewTLSServer(http.NotFoundHandler())
 	t.Cleanup(site.Close)
 	const patience = 200 * time.Millisecond
-	giveUp := map[string]func(task *loop.Task, do func(*loop.Task, *Request) error) error{
-		"a timeout": func(task *loop.Task, do func(*loop.Task, *Request) error) error {
-			return do(task, &Request{Timeout: patience})
+	giveUp := map[string]func(task *loop.Task, do func(*loop.Task, context.Context, *Request) error) error{
+		"a timeout": func(task *loop.Task, do func(*loop.Task, context.Context, *Request) error) error {
+			return do(task, nil, &Request{Timeout: patience})
 		},
-		"a deadline of a group": func(task *loop.Task, do func(*loop.Task, *Request) error) (err error) {
+		"a deadline of a group": func(task *loop.Task, do func(*loop.Task, context.Context, *Request) error) (err error) {
 			g := task.Group()
 			g.SetDeadline(patience)
-			_ = g.Go(func(child *loop.Task) error { err = do(child, &Request{}); return err })
+			_ = g.Go(func(child *loop.Task) error { err = do(child, nil, &Request{}); return err })
 			_, _ = g.Settle()
 			return err
 		},
-		"a sibling that fails": func(task *loop.Task, do func(*loop.Task, *Request) error) (err error) {
+		"a context that ends": func(task *loop.Task, do func(*loop.Task, context.Context, *Request) error) error {
+			ctx, cancel := context.WithTimeout(context.Background(), patience)
+			defer cancel()
+			return do(task, ctx, &Request{})
+		},
+		"a sibling that fails": func(task *loop.Task, do func(*loop.Task, context.Context, *Request) error) (err error) {
 			g := task.Group()
-			_ = g.Go(func(child *loop.Task) error { err = do(child, &Request{}); return err })
+			_ = g.Go(func(child *loop.Task) error { err = do(child, nil, &Request{}); return err })
 			_ = g.Go(func(child *loop.Task) error { _ = child.Sleep(patience); return errors.New("failed") })
 			_ = g.All()
 			return err
@@ -101,13 +107,13 @@ func TestLateAnswerKeepsTheConnection(t *testing.T) {
 					start(t, l, func(task *loop.Task) {
 						_, _, err := c.Get(task, nil, scheme+p.addr+"/first", 100) // connected: what comes is the wait
 						require.NoError(t, err)
-						err = give(task, func(task *loop.Task, req *Request) error {
+						err = give(task, func(task *loop.Task, ctx context.Context, req *Request) error {
 							var resp Response
 							req.URL = scheme + p.addr + "/late"
 							if framing == "head only" {
 								req.Method = "HEAD"
 							}
-							return c.Do(task, nil, req, &resp)
+							return c.Do(task, ctx, req, &resp)
 						})
 						var e *Error
 						require.ErrorAs(t, err, &e)
@@ -131,6 +137,53 @@ func TestLateAnswerKeepsTheConnection(t *testing.T) {
 			}
 		}
 	}
+}
+
+// The slower of two tries of a request keeps its connection too.
+func TestLateAnswerOfASlowerTry(t *testing.T) {
+	e := loops(t, 1)
+	release := make(chan bool)
+	var slow atomic.Int32
+	p := serve(t, func(w *wire) {
+		for {
+			req, _ := w.request()
+			if req == nil {
+				return
+			}
+			id := req.URL.Path[1:]
+			if id == "slow" && slow.Add(1) == 1 {
+				<-release
+			}
+			w.send(fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(id), id))
+		}
+	})
+	c := newClient(t, Options{LateTimeout: 10 * time.Second, Hedge: Hedge{SamplesMin: 5, BudgetPercent: 100, DelayMin: 50 * time.Millisecond}})
+	start(t, e.Loops()[0], func(task *loop.Task) {
+		ask := func(path string) (string, bool) {
+			var resp Response
+			defer resp.Close()
+			require.NoError(t, c.Do(task, nil, &Request{URL: p.url(path), Hedge: path != "/mine"}, &resp))
+			b, err := resp.ReadAll(100)
+			require.NoError(t, err)
+			return string(b), resp.Hedged
+		}
+		for range 10 { // latencies to go by
+			ask("/warm")
+		}
+		body, hedged := ask("/slow")
+		require.Equal(t, "slow", body)
+		require.True(t, hedged)
+		close(release)
+		for c.Stats().Late == 0 {
+			require.NoError(t, task.Sleep(time.Millisecond))
+		}
+		for range 3 {
+			body, _ := ask("/mine")
+			require.Equal(t, "mine", body)
+		}
+	}).wait(t)
+	eventually(t, "all are kept", func() bool { s := c.Stats(); return s.Open == int(s.Dials) && s.Idle == s.Open })
+	assert.EqualValues(t, 2, slow.Load())
 }
 
 // What does not come in time, or is too long, or has come in part, closes.

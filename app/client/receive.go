@@ -37,17 +37,20 @@ func (x *exchange) receiveHead() error {
 			return x.fault(StageHead, err)
 		}
 	}
-	for {
-		if err := x.fillHead(); err != nil {
-			return x.fault(StageHead, err)
-		}
-		if err := x.parseHead(); err != nil {
-			return x.fault(StageHead, err)
-		}
-		if x.gotHead {
-			return nil
+	x.spare(true)
+	var err error
+	for !x.gotHead && err == nil {
+		if err = x.fillHead(); err == nil {
+			err = x.parseHead()
 		}
 	}
+	if !x.spare(false) && err == nil {
+		err = ErrClosed
+	}
+	if err != nil {
+		return x.fault(StageHead, err)
+	}
+	return nil
 }
 
 // fillHead reads once.
