@@ -13,7 +13,7 @@ type Flight[K comparable, V any] struct {
 }
 
 type call[V any] struct {
-	line  line
+	line  Cond
 	ended bool
 	gone  bool // its caller was cancelled or unwound: there is no result
 	value V
@@ -26,16 +26,18 @@ type call[V any] struct {
 // fails after its cancellation, the next one calls its f. A panic in f is its
 // caller's, the others get it as a *PanicError.
 func (g *Flight[K, V]) Do(t *Task, key K, f func() (V, error)) (value V, shared bool, err error) {
+	entered := t.Enter()
+	defer t.Leave(entered)
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for {
 		c := g.calls[key]
 		if c == nil {
-			value, err = g.lead(t, key, f)
+			value, err = g.lead(t, entered, key, f)
 			return value, false, err
 		}
 		for !c.ended {
-			if err := c.line.wait(t, nil, &g.mu, 0); err != nil {
+			if err := c.line.Wait(t, nil, &g.mu, 0); err != nil {
 				return value, true, err
 			}
 		}
@@ -45,20 +47,22 @@ func (g *Flight[K, V]) Do(t *Task, key K, f func() (V, error)) (value V, shared 
 	}
 }
 
-// lead calls f without the lock, and tells the others.
-func (g *Flight[K, V]) lead(t *Task, key K, f func() (V, error)) (V, error) {
+// lead calls f without the lock, where the caller of Do was, and tells the others.
+func (g *Flight[K, V]) lead(t *Task, entered Crossing, key K, f func() (V, error)) (V, error) {
 	c := &call[V]{gone: true}
 	if g.calls == nil {
 		g.calls = map[K]*call[V]{}
 	}
 	g.calls[key] = c
 	g.mu.Unlock()
+	t.Leave(entered)
 	defer func() {
 		p := recover()
+		t.Enter()
 		g.mu.Lock()
 		c.ended = true
 		delete(g.calls, key)
-		c.line.wakeAll(nil)
+		c.line.Broadcast()
 		switch p := p.(type) {
 		case nil: // or Goexit
 		case unwind:

@@ -44,6 +44,8 @@ func (t *Task) Group() *Group {
 // Go starts f as a child, which runs once the parent waits. The error is
 // ErrTooManyTasks or ErrClosed.
 func (g *Group) Go(f func(t *Task) error) error {
+	caller, entered := g.parent.loop.touch() // a child may be the caller
+	defer caller.Leave(entered)
 	c := &child{group: g, f: f}
 	t, err := g.parent.loop.Start(c)
 	if err != nil {
@@ -59,7 +61,7 @@ func (g *Group) Go(f func(t *Task) error) error {
 }
 
 // Run is the Runner's.
-func (c *child) Run(t *Task) { c.err = c.f(t) }
+func (c *child) Run(t *Task) { t.Outside(func() { c.err = c.f(t) }) }
 
 // Done is the Runner's.
 func (c *child) Done(t *Task, err error) {
@@ -145,15 +147,16 @@ func (g *Group) Settle() (ok int, err error) {
 // cancelled.
 func (g *Group) join(enough func() bool) (ok int, err error) {
 	t := g.parent
-	if err := t.mayPark(); err != nil {
+	if err := t.MayPark(); err != nil {
 		return 0, err
 	}
+	defer t.Leave(t.Enter())
 	for len(g.children) > 0 {
 		if enough() {
 			g.cancel(errEnough)
 		}
 		g.waker = t.Prepare()
-		t.parkThrough(g.cancel)
+		t.ParkThrough(g.cancel)
 	}
 	t.loop.StopTimer(&g.deadline)
 	p := g.panicked

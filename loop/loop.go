@@ -1,7 +1,7 @@
 package loop
 
-// Loop: the run queue, the one dispatcher that resumes tasks, and Post, the
-// only entry from other goroutines. It does not know which poller drives it.
+// Loop: the run queue, the dispatcher, and Post, the only entry from other
+// goroutines. What polls, and what a connection is, is the driver's business.
 
 import (
 	"errors"
@@ -9,7 +9,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-	"unsafe"
 )
 
 // Errors of this package that callers compare against.
@@ -29,13 +28,10 @@ var (
 
 // Limits bounds what one loop holds. Zero fields take the defaults.
 type Limits struct {
-	TaskMax      int           // tasks alive at once; default 65536
-	IdleTaskMax  int           // coroutines kept for reuse; default 1024
-	PostMax      int           // functions posted and not yet run; default 1<<20; beyond it Post reports false
-	InboundMax   int           // bytes a Conn holds unread; default 1 MiB; beyond it the connection is closed
-	OutboundMax  int           // bytes a Conn holds unwritten before Task.Drain waits; default 1 MiB
-	WriteTimeout time.Duration // for each 16 KiB of progress towards a reader; default 30 s
-	SliceBudget  time.Duration // what a slice may take before YieldIfDue yields; default 10 ms
+	TaskMax     int           // tasks alive at once; default 65536
+	IdleTaskMax int           // coroutines kept for reuse; default 1024
+	PostMax     int           // functions posted and not yet run; default 1<<20; beyond it Post reports false
+	SliceBudget time.Duration // what a slice may take before YieldIfDue yields; default 10 ms
 }
 
 func (l Limits) withDefaults() Limits {
@@ -47,35 +43,40 @@ func (l Limits) withDefaults() Limits {
 	orInt(&l.TaskMax, 1<<16)
 	orInt(&l.IdleTaskMax, 1024)
 	orInt(&l.PostMax, 1<<20)
-	orInt(&l.InboundMax, 1<<20)
-	orInt(&l.OutboundMax, 1<<20)
-	if l.WriteTimeout <= 0 {
-		l.WriteTimeout = 30 * time.Second
-	}
 	if l.SliceBudget <= 0 {
 		l.SliceBudget = 10 * time.Millisecond
 	}
 	return l
 }
 
-// Driver is what runs a Loop: a gnet reactor in an Engine, a test in looptest.
+// Driver runs a Loop: a reactor, or a test in looptest. It calls BeginTurn and
+// EndTurn around each of its callbacks, and Turn after Wake and WakeAt.
 type Driver interface {
-	// Now is the loop clock: monotonic ns, never 0. Any goroutine.
+	// Now returns the loop clock: monotonic ns, never 0. Any goroutine.
 	Now() int64
-	// Wake makes the driver call Turn soon, after the I/O that is already waiting.
+	// Wake makes the driver call Turn soon, after the I/O that is ready already.
 	// Any goroutine.
 	Wake()
-	// WakeAfter makes the driver call Turn once, d ns from now, instead of any
-	// earlier WakeAfter. Loop goroutine.
-	WakeAfter(d int64)
+	// WakeAt makes the driver call Turn once the clock shows at (ns), in place of
+	// any earlier WakeAt. Loop goroutine.
+	WakeAt(at int64)
+	// Flush sends what was written. The loop calls it after each task and before
+	// it waits. Loop goroutine.
+	Flush()
 }
 
-// Loop runs tasks, timers and connections on one goroutine. Unless a method
-// says otherwise it is for that goroutine alone (see the package comment).
+// chainMax bounds how many tasks run one after the other, without a flush, each
+// started by the end of the one before.
+const chainMax = 32
+
+// Loop runs tasks and timers on one goroutine at a time. Unless a method says
+// otherwise it is for that goroutine alone (see the package comment).
 type Loop struct {
 	slice Slice // first: keeps its cache lines apart from what follows
 
 	running   *Task // nil between slices
+	chained   *Task // started by the end of the task that ran last; runs next
+	ending    bool  // a Runner's Done is called
 	lastStart int64 // of the last slice; the next one starts later
 	id        int
 	driver    Driver
@@ -84,37 +85,25 @@ type Loop struct {
 	observer  Observer
 	late      LateObserver // the observer, if it is one
 
-	g unsafe.Pointer // the loop's own goroutine
-	// threadLocked: that goroutine holds its OS thread, and so all coroutines do.
-	threadLocked bool
-	gid          atomic.Uint64
-	now          int64       // clock at the last reading
-	depth        int         // nesting of enter/leave
-	eventAt      int64       // since when the event being handled was waiting; 0: since now
-	estimated    bool        // eventAt is
-	tracing      atomic.Bool // find that out for each read
-	runq         ring[*Task] // ready to run
-	yielded      ring[*Task] // ready, but behind the I/O that is waiting
-	tasks        int         // alive
-	idle         []*Task
-	all          taskList // alive tasks, for shutdown
-	taskSeq      uint64
-	connSeq      uint64
-	dirty        []*Conn
-	wheel        wheel
-	armed        int64 // clock time of the pending WakeAfter; never when none
-	conns        int
-	detached     map[*Bulk]struct{} // connections whose stream is off the loop
-	bufs         bufferPool
-	handshakes   int    // TLS, under way
-	handshakeAt  int64  // clock: the next one's turn
-	plain        []byte // scratch for what TLS decrypts
-	closed       bool
-	stats        Stats
-	slices, lags Histogram // of what all slices took, and waited before
+	owner     atomic.Pointer[byte] // descriptor of the goroutine that owns the loop
+	gid       atomic.Uint64
+	inTurn    bool        // between BeginTurn and EndTurn
+	now       int64       // clock at the last reading
+	eventAt   int64       // since when the event being handled was waiting; 0: since now
+	estimated bool        // eventAt is
+	tracing   atomic.Bool // find out eventAt for each read
+	runq      ring[*Task] // ready to run
+	yielded   ring[*Task] // ready, but behind the I/O that is waiting
+	tasks     int         // alive
+	idle      []*Task
+	all       taskList // alive tasks, for shutdown
+	taskSeq   uint64
+	wheel     wheel
+	armed     int64 // clock time of the pending WakeAt; never when none
+	closed    bool
+	stats     Stats
 
-	aside   sync.Mutex   // held by who works beside a slice; see Loop.beside
-	asiders atomic.Int32 // who hold it or are about to
+	slices, lags Histogram // of what all slices took, and waited before
 
 	postMu  sync.Mutex
 	posted  []post
@@ -131,10 +120,7 @@ type post struct {
 // [Loop.Stats] on the loop, or through Post.
 type Stats struct {
 	Slices, Tasks, Panics, Goexits, Posts, TimersFired uint64
-	Opened, Refused, ClosedInbound, ClosedWrite        uint64
-	BytesIn, BytesOut                                  uint64
-	Handshakes, HandshakesResumed, HandshakesFailed    uint64 // of TLS
-	TasksAlive, CoroutinesIdle, Conns, Timers, Queued  int
+	TasksAlive, CoroutinesIdle, Timers, Queued         int
 }
 
 // New makes a loop for a driver. id is for logs and metrics.
@@ -144,6 +130,9 @@ func New(id int, d Driver, limits Limits, log *slog.Logger) *Loop {
 	l.wheel.init(l.now)
 	return l
 }
+
+// Driver returns what drives the loop. Any goroutine.
+func (l *Loop) Driver() Driver { return l.driver }
 
 // ID is the loop's index in its engine. Any goroutine.
 func (l *Loop) ID() int { return l.id }
@@ -173,7 +162,7 @@ func (l *Loop) SetObserver(o Observer) {
 // Stats returns the counters and gauges as they are now.
 func (l *Loop) Stats() Stats {
 	s := l.stats
-	s.TasksAlive, s.CoroutinesIdle, s.Conns = l.tasks, len(l.idle), l.conns
+	s.TasksAlive, s.CoroutinesIdle = l.tasks, len(l.idle)
 	s.Timers, s.Queued = l.wheel.count, l.runq.len()+l.yielded.len()
 	return s
 }
@@ -214,17 +203,24 @@ func (l *Loop) post(fn func(), postMax int) bool {
 	return true
 }
 
-// stopped tells whether the loop was shut down. Any goroutine.
-func (l *Loop) stopped() bool {
+// Stopped tells whether the loop was shut down. Any goroutine.
+func (l *Loop) Stopped() bool {
 	l.postMu.Lock()
 	defer l.postMu.Unlock()
 	return l.closed
 }
 
-// Turn runs what was posted, what is due and what is ready. Its driver calls
-// it after Wake and WakeAfter, on the loop's goroutine.
-func (l *Loop) Turn() {
-	l.enter()
+// Turn runs what was posted, what is due and what is ready. Its driver calls it
+// after Wake and WakeAt, on the loop's goroutine. The result is EndTurn's.
+func (l *Loop) Turn() bool {
+	l.BeginTurn()
+	l.TakePosted()
+	return l.EndTurn()
+}
+
+// TakePosted runs what was posted, in a turn that the driver has begun, and lets
+// the tasks that have yielded run in it.
+func (l *Loop) TakePosted() {
 	l.postMu.Lock()
 	l.woken = false
 	l.posted, l.postRun = l.postRun[:0], l.posted
@@ -239,23 +235,21 @@ func (l *Loop) Turn() {
 		l.postRun[i].fn()
 		l.postRun[i] = post{}
 	}
-	l.eventAt = 0
-	l.now = l.driver.Now() // what was posted is not charged to the first task
-	l.leave()
+	if len(l.postRun) > 0 {
+		l.eventAt = 0
+		l.now = l.driver.Now() // what was posted is not charged to the first task
+	}
 }
 
-// enter begins a callback of the driver: every path onto the loop starts here
-// and ends with leave.
-func (l *Loop) enter() {
-	l.depth++
-	if l.depth > 1 {
-		return
-	}
-	if l.g == nil {
-		l.g = getg()
-		l.threadLocked = threadLocked()
-		labelGoroutine(l.id)
+// BeginTurn begins a callback of the driver: it reads the clock and fires the
+// timers that are due. What follows until EndTurn may enqueue tasks and never
+// runs one. Turns do not nest.
+func (l *Loop) BeginTurn() {
+	l.inTurn = true
+	if g := (*byte)(getg()); l.owner.Load() != g {
+		l.owner.Store(g)
 		l.gid.Store(goroutineID())
+		labelGoroutine(l.id)
 	}
 	l.now = l.driver.Now()
 	l.slice.outside(l.now)
@@ -269,24 +263,56 @@ func (l *Loop) expire() {
 	l.stats.TimersFired += uint64(l.wheel.advance(l.now))
 }
 
-// leave runs the tasks that became ready, writes what they produced and asks
-// to be called again if there is more. Bounded: it resumes only the tasks that
-// are in the queue now; those they wake, and those that yield, wait behind the
-// next I/O.
-func (l *Loop) leave() {
-	if l.depth == 1 {
-		for range l.runq.len() {
-			l.resume(l.runq.pop())
-			l.flushDirty() // what this task answered does not wait for the next one
+// EventAt says since when, on the loop clock, the event that the driver handles
+// in this turn has been ready; estimated says that this is not exact. Tasks that
+// the event makes ready are ready since then. EndTurn ends that.
+func (l *Loop) EventAt(at int64, estimated bool) { l.eventAt, l.estimated = at, estimated }
+
+// EndTurn runs the tasks that are ready, flushes what they wrote and asks to be
+// called again if there is more. It runs only the tasks that are queued at its
+// call, and those that their ends start: what they wake, and what yields, waits
+// behind the next I/O. It reports false when the calling goroutine does not own
+// the loop any more: it must return without touching the loop.
+func (l *Loop) EndTurn() bool {
+	l.eventAt, l.estimated = 0, false
+	return l.dispatch()
+}
+
+func (l *Loop) dispatch() bool {
+	for range l.runq.len() {
+		if !l.runChain(l.runq.pop()) {
+			return false
 		}
-		l.flushDirty()
-		if l.runq.len()+l.yielded.len() > 0 {
-			l.wakeSelf()
-		}
-		l.arm()
-		l.slice.idle()
 	}
-	l.depth--
+	l.driver.Flush()
+	if l.runq.len()+l.yielded.len() > 0 {
+		l.wakeSelf()
+	}
+	l.arm()
+	l.slice.idle()
+	l.inTurn = false
+	return true
+}
+
+// runChain runs t, and then the tasks that are started by the end of the one
+// before, such as the next pipelined request of a connection: their output
+// leaves in one piece.
+func (l *Loop) runChain(t *Task) bool {
+	for n := 1; ; n++ {
+		if !l.resume(t) {
+			return false
+		}
+		t = l.chained
+		if l.chained = nil; t == nil {
+			break
+		}
+		if n == chainMax {
+			l.runq.push(t)
+			break
+		}
+	}
+	l.driver.Flush()
+	return true
 }
 
 // wakeSelf asks for another Turn unless one is coming already.
@@ -307,14 +333,16 @@ func (l *Loop) arm() {
 	}
 	if at := l.wheel.next(); at < l.armed {
 		l.armed = at
-		l.driver.WakeAfter(max(at-l.driver.Now(), 1))
+		l.driver.WakeAt(at)
 	}
 }
 
-// AfterFunc arms t to call fire on the loop after d, instead of what it was
+// AfterFunc arms t to call fire on the loop after d, in place of what it was
 // armed for before. fire must not wait. The wheel's tick is 0.26 ms: it fires
 // that much late at most, and never early.
 func (l *Loop) AfterFunc(t *Timer, d time.Duration, fire func(*Timer)) {
+	caller, entered := l.touch()
+	defer caller.Leave(entered)
 	t.fire = fire
 	now := l.now
 	if l.running != nil { // its slice may have run for long since
@@ -324,17 +352,36 @@ func (l *Loop) AfterFunc(t *Timer, d time.Duration, fire func(*Timer)) {
 }
 
 // StopTimer disarms t; it is no error if it was not armed.
-func (l *Loop) StopTimer(t *Timer) { l.wheel.remove(t) }
-
-// onLoop tells whether the calling goroutine may touch the loop now.
-func (l *Loop) onLoop() bool {
-	return (l.depth > 0 && l.g == getg()) || l.Current() != nil
+func (l *Loop) StopTimer(t *Timer) {
+	caller, entered := l.touch()
+	defer caller.Leave(entered)
+	l.wheel.remove(t)
 }
 
-func (l *Loop) mustBeOn() {
-	if !l.onLoop() {
-		panic("loop: called by a goroutine that is neither the loop nor its running task; use Post")
+// Owned tells whether the calling goroutine may touch the loop now: it is the
+// loop's own, inside a turn, or the task that the loop runs, after Enter. Any
+// goroutine.
+func (l *Loop) Owned() bool {
+	if l.IsOwner() {
+		return l.inTurn
 	}
+	t := l.Current()
+	return t != nil && t.region.word.Load() == inside
+}
+
+// IsOwner tells whether the calling goroutine is the loop's own. Any goroutine.
+func (l *Loop) IsOwner() bool { return l.owner.Load() == (*byte)(getg()) }
+
+// touch begins a method that touches the loop: for the loop's own goroutine, or
+// a task of the loop, which calls Leave on the result.
+func (l *Loop) touch() (*Task, Crossing) {
+	if l.IsOwner() && l.inTurn {
+		return nil, false
+	}
+	if t := l.Current(); t != nil {
+		return t, t.Enter()
+	}
+	panic("loop: called by a goroutine that is neither the loop nor a task of it; use Post")
 }
 
 // Current returns the task that the calling goroutine is, or nil when it is

@@ -5,6 +5,7 @@ package loop
 
 import (
 	"errors"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 )
@@ -109,12 +110,13 @@ func (p *Pool) next() func() {
 // otherwise.
 func Offload[T any](t *Task, p *Pool, f func() (T, error)) (T, error) {
 	var none T
-	if err := t.mayPark(); err != nil {
+	if err := t.MayPark(); err != nil {
 		return none, err
 	}
 	if err := t.Err(); err != nil {
 		return none, err
 	}
+	defer t.Leave(t.Enter())
 	type outcome struct {
 		value     T
 		err       error
@@ -134,7 +136,7 @@ func Offload[T any](t *Task, p *Pool, f func() (T, error)) (T, error) {
 		}
 		w.Post()
 	}
-	if err := p.submit(func() { guarded(call, done) }); err != nil {
+	if err := p.submit(func() { Guard(call, done) }); err != nil {
 		return none, err
 	}
 	ended := false
@@ -148,6 +150,35 @@ func Offload[T any](t *Task, p *Pool, f func() (T, error)) (T, error) {
 		return none, err
 	}
 	ended = true
-	rethrow(out.err)
+	Rethrow(out.err)
 	return out.value, out.err
+}
+
+// Guard runs f as the body of a goroutine that works for a task, and tells
+// done how it ended: f's error, a *PanicError or ErrGoexit.
+func Guard(f func() error, done func(error)) {
+	err := ErrGoexit
+	defer func() {
+		if p := recover(); p != nil {
+			err = panicError(p)
+		}
+		done(err)
+	}()
+	err = f()
+}
+
+// panicError is the error of a recovered panic, which keeps the stack of one that
+// has crossed from another goroutine.
+func panicError(p any) *PanicError {
+	if err, ok := p.(*PanicError); ok {
+		return err
+	}
+	return &PanicError{Value: p, Stack: debug.Stack()}
+}
+
+// Rethrow lets a panic of another goroutine go on in this one, with its stack.
+func Rethrow(err error) {
+	if p, ok := err.(*PanicError); ok {
+		panic(p)
+	}
 }

@@ -13,8 +13,8 @@ type Queue[T any] struct {
 	lenMax int
 	values ring[T]
 	closed bool
-	takers line
-	givers line
+	takers Cond
+	givers Cond
 }
 
 // NewQueue makes a Queue that holds at most lenMax values, at least 1.
@@ -37,11 +37,12 @@ func (q *Queue[T]) Offer(v T) error {
 // Put appends v, waiting for room. t is the calling task, nil for another
 // goroutine. The error is ErrClosed or a cancelled task's cause.
 func (q *Queue[T]) Put(t *Task, v T) error {
+	defer t.Leave(t.Enter())
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for q.values.len() >= q.lenMax && !q.closed {
-		if err := q.givers.wait(t, nil, &q.mu, 0); err != nil {
-			q.givers.wakeOne(loopOf(t))
+		if err := q.givers.Wait(t, nil, &q.mu, 0); err != nil {
+			q.givers.Signal()
 			return err
 		}
 	}
@@ -54,26 +55,27 @@ func (q *Queue[T]) Put(t *Task, v T) error {
 
 func (q *Queue[T]) push(v T) {
 	q.values.push(v)
-	q.takers.wakeOne(nil)
+	q.takers.Signal()
 }
 
 // Take removes the oldest value, waiting for one. t is the calling task, nil for
 // another goroutine. The error is a cancelled task's cause, or ErrClosed once
 // the Queue is closed and empty.
 func (q *Queue[T]) Take(t *Task) (v T, err error) {
+	defer t.Leave(t.Enter())
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for q.values.len() == 0 {
 		if q.closed {
 			return v, ErrClosed
 		}
-		if err := q.takers.wait(t, nil, &q.mu, 0); err != nil {
-			q.takers.wakeOne(loopOf(t))
+		if err := q.takers.Wait(t, nil, &q.mu, 0); err != nil {
+			q.takers.Signal()
 			return v, err
 		}
 	}
 	v = q.values.pop()
-	q.givers.wakeOne(loopOf(t))
+	q.givers.Signal()
 	return v, nil
 }
 
@@ -83,8 +85,8 @@ func (q *Queue[T]) Close() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.closed = true
-	q.takers.wakeAll(nil)
-	q.givers.wakeAll(nil)
+	q.takers.Broadcast()
+	q.givers.Broadcast()
 }
 
 // Len is how many values are waiting to be taken.

@@ -22,7 +22,7 @@ type Semaphore struct {
 }
 
 type hopeful struct {
-	waiter  waiter
+	waiter  Waiter
 	granted bool
 }
 
@@ -35,6 +35,7 @@ func NewSemaphore(holders, waitMax int) *Semaphore {
 // goroutine, which blocks. The error is ErrQueueFull, or the cause of a
 // cancelled task; s is not held then.
 func (s *Semaphore) Acquire(t *Task) error {
+	defer t.Leave(t.Enter())
 	s.mu.Lock()
 	if s.free > 0 && len(s.queue) == 0 {
 		s.free--
@@ -45,7 +46,7 @@ func (s *Semaphore) Acquire(t *Task) error {
 		s.mu.Unlock()
 		return ErrQueueFull
 	}
-	h := &hopeful{waiter: waiterFor(t)}
+	h := &hopeful{waiter: WaiterFor(t)}
 	s.queue = append(s.queue, h)
 	s.mu.Unlock()
 	held := false
@@ -54,7 +55,7 @@ func (s *Semaphore) Acquire(t *Task) error {
 			s.leave(h)
 		}
 	}()
-	err := h.waiter.wait(nil, 0)
+	err := h.waiter.Wait(nil, 0)
 	held = err == nil
 	return err
 }
@@ -85,7 +86,7 @@ func (s *Semaphore) release() {
 	h := s.queue[0]
 	s.queue = slices.Delete(s.queue, 0, 1)
 	h.granted = true
-	h.waiter.wake(nil)
+	h.waiter.Wake()
 }
 
 // leave takes h out of the queue, or passes on what it was granted.

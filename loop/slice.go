@@ -81,12 +81,15 @@ type LateObserver interface {
 // called, in ns.
 const LateMin = int64(500 * time.Microsecond)
 
-// TraceArrivals makes the loop ask the kernel, for each connection it reads,
-// since when the bytes have been waiting; tasks that they start or wake are
-// ready since then. It costs 1.3 us for each read, so it is meant for the turns
-// that follow a long slice. The answer is an estimate (TCP on Linux, up to a
-// kernel tick of error). Any goroutine.
+// TraceArrivals asks the driver to find out, for each connection it reads, since
+// when the bytes have been waiting; tasks that they start or wake are ready since
+// then. It costs 1.3 us for each read, so it is meant for the turns that follow a
+// long slice. The answer is an estimate (TCP, up to a kernel tick of error). Any
+// goroutine.
 func (l *Loop) TraceArrivals(on bool) { l.tracing.Store(on) }
+
+// TracesArrivals tells the driver whether to find that out. Any goroutine.
+func (l *Loop) TracesArrivals() bool { return l.tracing.Load() }
 
 // ready is since when the event that is being handled has been waiting.
 func (l *Loop) ready() int64 {
@@ -146,6 +149,9 @@ type Usage struct {
 // Usage tells what the task has had of its loop so far, with the slice that it
 // is in. On the loop's goroutine or the task's own.
 func (t *Task) Usage() Usage {
+	if t.g == getg() {
+		defer t.Leave(t.Enter())
+	}
 	u := t.usage
 	if l := t.loop; l.running == t {
 		u.Held += time.Duration(l.driver.Now() - l.lastStart)
@@ -166,14 +172,15 @@ type label struct {
 	route  atomic.Pointer[string]
 	method atomic.Pointer[string]
 	budget atomic.Int64 // ns; 0: the loop's
-	conn   *connLabel
+	conn   *ConnLabel
 	ends   [3]uint16 // of path, request id, traceparent in text
 	text   [labelBytesMax]byte
 }
 
-type connLabel struct {
-	id     uint64
-	remote string
+// ConnLabel names a connection in reports.
+type ConnLabel struct {
+	ID     uint64 // unique among the connections of a loop
+	Remote string // the peer's address
 }
 
 // Description tells what a task does, for reports.
@@ -199,15 +206,12 @@ func (l *label) clear() {
 
 // Describe records what the task does; see Description. route and method must
 // point to strings that nobody changes. The rest is copied, at most 256 bytes
-// in all: path is cut so that the ids fit. c may be nil. Does not allocate.
-func (t *Task) Describe(route, method *string, path, requestID, traceparent []byte, c *Conn) {
+// in all: path is cut so that the ids fit. conn may be nil. Does not allocate.
+func (t *Task) Describe(route, method *string, path, requestID, traceparent []byte, conn *ConnLabel) {
 	l := &t.label
 	l.route.Store(route)
 	l.method.Store(method)
-	l.conn = nil
-	if c != nil {
-		l.conn = &c.label
-	}
+	l.conn = conn
 	requestID = requestID[:min(len(requestID), 64)]
 	traceparent = traceparent[:min(len(traceparent), 64)]
 	path = path[:min(len(path), labelBytesMax-len(requestID)-len(traceparent))]
@@ -232,14 +236,14 @@ func (t *Task) Description() (d Description) {
 	}
 	var raw struct {
 		id   uint64
-		conn *connLabel
+		conn *ConnLabel
 		ends [3]uint16
 		text [labelBytesMax]byte
 	}
 	readLabel(t, &raw.id, &raw.conn, &raw.ends, &raw.text)
 	d.TaskID = raw.id
 	if raw.conn != nil {
-		d.ConnID, d.Remote = raw.conn.id, raw.conn.remote
+		d.ConnID, d.Remote = raw.conn.ID, raw.conn.Remote
 	}
 	end := [3]int{int(raw.ends[0]), int(raw.ends[1]), int(raw.ends[2])}
 	if end[0] <= end[1] && end[1] <= end[2] && end[2] <= labelBytesMax {
@@ -254,6 +258,6 @@ func (t *Task) Description() (d Description) {
 // Description, and the race detector is told so.
 //
 //go:norace
-func readLabel(t *Task, id *uint64, conn **connLabel, ends *[3]uint16, text *[labelBytesMax]byte) {
+func readLabel(t *Task, id *uint64, conn **ConnLabel, ends *[3]uint16, text *[labelBytesMax]byte) {
 	*id, *conn, *ends, *text = t.id, t.label.conn, t.label.ends, t.label.text
 }

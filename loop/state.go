@@ -67,7 +67,7 @@ func (l *Loop) State() string {
 	if _, t, ok := l.slice.Load(); ok {
 		return t.State()
 	}
-	return learned().of(l.g)
+	return learned().of(unsafe.Pointer(l.owner.Load()))
 }
 
 func (d *descriptor) of(g unsafe.Pointer) string {

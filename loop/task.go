@@ -66,6 +66,9 @@ type Task struct {
 	yield  func(struct{}) bool
 	runner Runner
 
+	region region // who may touch the loop: see region.go
+	since  int64  // start of the slice that the task is in
+
 	id       uint64
 	epoch    uint64 // of the current wait; only grows, so old Wakers are void for ever
 	state    taskState
@@ -93,23 +96,24 @@ type Task struct {
 
 type taskList []*Task
 
-// Start begins a task. On the loop outside a slice it runs at once, until its
-// first wait; from inside another task it is queued behind the ready ones. The
-// error is ErrTooManyTasks or ErrClosed; then neither Run nor Done is called.
+// Start makes a task, which runs when the dispatcher gets to it: after those
+// that are ready, or right after the task that ends now where a Runner's Done
+// calls Start. The error is ErrTooManyTasks or ErrClosed; then neither Run nor
+// Done is called.
 func (l *Loop) Start(r Runner) (*Task, error) {
-	l.mustBeOn()
+	caller, entered := l.touch()
+	defer caller.Leave(entered)
 	t, err := l.take(r)
 	if err != nil {
 		return nil, err
 	}
-	if l.running != nil {
-		l.enqueue(t, l.ready())
-		return t, nil
-	}
-	l.enter()
+	t.state = taskReady
 	t.ready, t.estimated = l.ready(), l.estimated
-	l.resume(t)
-	l.leave()
+	if l.ending && l.chained == nil {
+		l.chained = t
+	} else {
+		l.runq.push(t)
+	}
 	return t, nil
 }
 
@@ -148,7 +152,6 @@ func (t *Task) coroutine(yield func(struct{}) bool) {
 	t.yield = yield
 	for {
 		t.run()
-		t.releaseThread()
 		if t.broken || !yield(struct{}{}) {
 			return
 		}
@@ -168,17 +171,24 @@ func (t *Task) run() {
 		case nil: // Goexit: this goroutine cannot be kept, but the loop can
 			t.ended, t.broken = ErrGoexit, true
 			t.releaseThread()
+			t.Enter()
 			t.state = taskIdle
 			t.yield(struct{}{})
 		case unwind:
 			t.ended, t.broken = ErrShutdown, true
 		case *PanicError: // of a goroutine or task that worked for this one
 			t.ended = p.(error)
+			t.releaseThread()
+			t.Enter()
 		default:
 			t.ended = &PanicError{Value: p, Stack: debug.Stack()}
+			t.releaseThread()
+			t.Enter()
 		}
 	}()
 	t.runner.Run(t)
+	t.releaseThread()
+	t.Enter()
 	returned = true
 	t.state = taskIdle
 }
@@ -187,7 +197,7 @@ func (t *Task) run() {
 // locked thread is fatal to the process.
 func (t *Task) releaseThread() {
 	for range 1 << 16 {
-		if t.loop.threadLocked || !threadLocked() {
+		if !threadLocked() {
 			return
 		}
 		runtime.UnlockOSThread()
@@ -201,9 +211,10 @@ func (l *Loop) enqueue(t *Task, ready int64) {
 	l.runq.push(t)
 }
 
-// resume runs t until its next wait or its end: one slice. Never called from
-// inside a coroutine.
-func (l *Loop) resume(t *Task) {
+// resume runs t until its next wait or its end: one slice. It reports false
+// when the loop was taken meanwhile: then nothing here touches it any more.
+// Called by the dispatcher alone, never inside a coroutine.
+func (l *Loop) resume(t *Task) bool {
 	start := max(l.now, l.lastStart+1)
 	l.lastStart = start
 	t.state = taskRunning
@@ -211,13 +222,13 @@ func (l *Loop) resume(t *Task) {
 		l.late.SliceLate(l, t, t.ready, start)
 	}
 	l.running = t
+	t.since = start
 	l.slice.begin(t, start)
 	t.next()
 	l.now = l.driver.Now()
 	l.slice.outside(l.now)
 	t.usage.Held += time.Duration(l.now - start)
 	t.usage.Waited += time.Duration(max(0, start-t.ready))
-	l.awaitBeside()
 	l.running = nil
 	l.countSlice(l.now-start, start-t.ready)
 	if l.observer != nil {
@@ -229,6 +240,7 @@ func (l *Loop) resume(t *Task) {
 	if t.state == taskIdle {
 		l.finish(t)
 	}
+	return true
 }
 
 // finish tells the Runner and puts the coroutine back into the pool.
@@ -256,7 +268,9 @@ func (l *Loop) finish(t *Task) {
 	}
 	t.closeDone()
 	r := t.runner
+	l.ending = true
 	r.Done(t, err)
+	l.ending = false
 	t.runner, t.ended = nil, nil
 	t.epoch++
 	t.signaled = false
@@ -274,14 +288,9 @@ func (l *Loop) finish(t *Task) {
 	}
 }
 
-// discard lets go of a coroutine in mid-Goexit. Its Goexit passes on to
-// whoever stops it, so a goroutine of its own does; on a locked loop no other
-// thread may, and the suspended goroutine (about 3 KB) is left behind.
-func (l *Loop) discard(t *Task) {
-	if !l.threadLocked {
-		go t.stop()
-	}
-}
+// discard lets go of a coroutine in mid-Goexit. Its Goexit passes on to the
+// goroutine that stops it, so that is one of its own.
+func (l *Loop) discard(t *Task) { go t.stop() }
 
 // Loop is the loop the task runs on. Any goroutine.
 func (t *Task) Loop() *Loop { return t.loop }
@@ -302,6 +311,7 @@ type Waker struct {
 // Prepare begins a wait: the Waker it returns ends the next Park, also when it
 // is used before Park is called. Wakers of earlier waits become void.
 func (t *Task) Prepare() Waker {
+	defer t.Leave(t.Enter())
 	t.epoch++
 	t.signaled = false
 	return Waker{t, t.epoch}
@@ -313,9 +323,10 @@ func (t *Task) Prepare() Waker {
 // goroutine but the task's own and with ErrThreadLocked when that goroutine
 // holds its OS thread: nothing was waited for then.
 func (t *Task) Park() error {
-	if err := t.mayPark(); err != nil {
+	if err := t.MayPark(); err != nil {
 		return err
 	}
+	defer t.Leave(t.Enter())
 	for {
 		if t.signaled {
 			t.endWait()
@@ -336,11 +347,13 @@ func (t *Task) endWait() {
 	t.loop.wheel.remove(&t.wait)
 }
 
-func (t *Task) mayPark() error {
+// MayPark tells whether a Park could wait: nil, ErrForeignGoroutine or
+// ErrThreadLocked.
+func (t *Task) MayPark() error {
 	if t.g != getg() {
 		return ErrForeignGoroutine
 	}
-	if !t.loop.threadLocked && threadLocked() {
+	if threadLocked() {
 		return ErrThreadLocked
 	}
 	return nil
@@ -370,7 +383,8 @@ func (w Waker) WakeAt(ready int64) {
 	if t == nil {
 		return
 	}
-	t.loop.mustBeOn()
+	caller, entered := t.loop.touch()
+	defer caller.Leave(entered)
 	if t.epoch != w.epoch || t.signaled {
 		return
 	}
@@ -390,6 +404,8 @@ func (w Waker) Post() bool {
 // Cancel makes the current wait, and every later one, return cause. The first
 // cause stays. A task that is not waiting notices at its next wait.
 func (t *Task) Cancel(cause error) {
+	caller, entered := t.loop.touch()
+	defer caller.Leave(entered)
 	if t.cause.Load() != nil || t.runner == nil {
 		return
 	}
@@ -403,6 +419,7 @@ func (t *Task) Cancel(cause error) {
 // SetDeadline cancels the task with context.DeadlineExceeded after d; a later
 // call replaces an earlier one. d <= 0 removes the deadline.
 func (t *Task) SetDeadline(d time.Duration) {
+	defer t.Leave(t.Enter())
 	if d <= 0 {
 		t.loop.StopTimer(&t.deadline)
 		return
@@ -454,6 +471,16 @@ func (t *Task) closeDone() {
 // without it and may still ask Err or Done. Any goroutine, while the task lives.
 func (t *Task) Retain() { t.retained.Store(true) }
 
+// Shutdown cancels the loop's tasks with ErrShutdown, unwinds those that go on,
+// and takes no more posts. Its driver calls it in the loop's last turn.
+func (l *Loop) Shutdown() {
+	l.postMu.Lock()
+	l.closed = true
+	l.postMu.Unlock()
+	l.stopTasks()
+	l.driver.Flush()
+}
+
 // stopTasks ends what is left when the loop stops: cancelled tasks get one
 // chance to finish, the rest is unwound.
 func (l *Loop) stopTasks() {
@@ -465,13 +492,13 @@ func (l *Loop) stopTasks() {
 			l.runq.push(l.yielded.pop())
 		}
 		for range l.runq.len() {
-			l.resume(l.runq.pop())
+			l.runChain(l.runq.pop())
 		}
 	}
 	for len(l.all) > 0 {
 		t := l.all[len(l.all)-1]
 		t.stopping, t.ended = true, ErrShutdown
-		l.stopCoroutine(t)
+		t.unwind()
 		t.broken = false // it has ended: nothing left to discard
 		t.state = taskIdle
 		l.finish(t)
@@ -482,14 +509,10 @@ func (l *Loop) stopTasks() {
 	l.idle = nil
 }
 
-// stopCoroutine unwinds a suspended task. A Goexit in one of its deferred
-// functions passes on to whoever stops it, so that is a goroutine of its own,
-// but on a locked loop, whose coroutines no other thread may resume.
-func (l *Loop) stopCoroutine(t *Task) {
-	if l.threadLocked {
-		t.stop()
-		return
-	}
+// unwind runs the deferred functions of a suspended task. A Goexit in one of
+// them passes on to the goroutine that stops the coroutine, so that is one of
+// its own.
+func (t *Task) unwind() {
 	stopped := make(chan struct{})
 	go func() {
 		defer close(stopped)

@@ -54,12 +54,8 @@ func (l *Loop) Thread() int {
 	if _, t, ok := l.slice.Load(); ok {
 		return t.Thread()
 	}
-	return threadOf(l.g)
+	return threadOf(unsafe.Pointer(l.owner.Load()))
 }
-
-// ThreadLocked tells whether the loop has its OS thread for itself
-// (Config.LockThreads). Any goroutine.
-func (l *Loop) ThreadLocked() bool { return l.gid.Load() != 0 && l.threadLocked }
 
 // ThreadsKnown tells whether Thread works with this Go release.
 func ThreadsKnown() bool { return threadWords }

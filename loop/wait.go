@@ -8,9 +8,10 @@ import "time"
 // Sleep waits for d, giving the loop back. It returns early with the cause when
 // the task is cancelled. The resolution is 0.26 ms; it is never early.
 func (t *Task) Sleep(d time.Duration) error {
-	if err := t.mayPark(); err != nil {
+	if err := t.MayPark(); err != nil {
 		return err
 	}
+	defer t.Leave(t.Enter())
 	if d <= 0 {
 		return t.Err()
 	}
@@ -23,6 +24,7 @@ func (t *Task) Sleep(d time.Duration) error {
 // timeout. Park returns nil then, as for any Waker, and forgets the timeout
 // when the wait ends otherwise.
 func (t *Task) WakeAfter(d time.Duration) {
+	defer t.Leave(t.Enter())
 	t.wait.Owner = t
 	t.loop.AfterFunc(&t.wait, d, wakeWaiter)
 }
@@ -37,9 +39,10 @@ func wakeWaiter(tm *Timer) {
 // Yield gives the loop back and goes on after the tasks that are ready and the
 // I/O that is waiting now.
 func (t *Task) Yield() error {
-	if err := t.mayPark(); err != nil {
+	if err := t.MayPark(); err != nil {
 		return err
 	}
+	defer t.Leave(t.Enter())
 	if err := t.Err(); err != nil {
 		return err
 	}
@@ -59,13 +62,38 @@ func (t *Task) Yield() error {
 func (t *Task) YieldIfDue() error {
 	t.asked++
 	l := t.loop
-	if l.slice.due.Load() != l.lastStart {
+	if l.slice.due.Load() != t.since {
 		if l.late != nil && t.asked%8 != 0 { // the watchdog itself may be late
 			return nil
 		}
-		if l.driver.Now()-l.lastStart < int64(t.Budget())/2 {
+		if l.driver.Now()-t.since < int64(t.Budget())/2 {
 			return nil
 		}
 	}
 	return t.Yield()
+}
+
+// ParkThrough waits for the current wait's Waker alone: when the task is
+// cancelled it calls interrupt, once, and waits on until what was interrupted
+// has ended. It returns the cause, if any. The caller has asked mayPark.
+func (t *Task) ParkThrough(interrupt func(cause error)) error {
+	defer t.Leave(t.Enter())
+	ended, interrupted := false, false
+	defer func() {
+		if !ended { // unwound
+			interrupt(ErrShutdown)
+		}
+	}()
+	for !t.signaled {
+		if cause := t.cause.Load(); cause != nil && !interrupted {
+			interrupted = true
+			interrupt(*cause)
+			continue
+		}
+		t.state = taskParked
+		t.suspend()
+	}
+	ended = true
+	t.endWait()
+	return t.Err()
 }

@@ -1,6 +1,6 @@
 package loop
 
-// waiter: one wait of the calling goroutine, whoever it is. A task of any loop
+// Waiter: one wait of the calling goroutine, whoever it is. A task of any loop
 // parks; any other goroutine blocks. What is shared between loops and
 // goroutines (connections, semaphores, flights, queues) waits by this.
 
@@ -20,13 +20,13 @@ type directory interface {
 	Current() *Task
 }
 
-// caller is the task that the calling goroutine is, of whichever loop; nil if
+// Caller returns the task that the calling goroutine is, of whichever loop; nil if
 // it is none. The error is ErrOnLoop.
-func (l *Loop) caller() (*Task, error) {
+func (l *Loop) Caller() (*Task, error) {
 	if t := l.Current(); t != nil {
 		return t, nil
 	}
-	if l.g == getg() {
+	if l.IsOwner() {
 		return nil, ErrOnLoop
 	}
 	if d, ok := l.driver.(directory); ok {
@@ -35,25 +35,24 @@ func (l *Loop) caller() (*Task, error) {
 	return nil, nil
 }
 
-// waiter is a value: whoever wakes it may keep a copy. The zero waiter wakes
-// nobody.
-type waiter struct {
+// Waiter is one wait of one goroutine: a task parks, any other goroutine blocks.
+// It is a value, and may be copied. The zero Waiter wakes nobody.
+type Waiter struct {
 	waker Waker
 	ch    chan struct{}
 }
 
-// waiterFor begins a wait of the calling goroutine, which is the task t, or
-// none.
-func waiterFor(t *Task) waiter {
+// WaiterFor begins a wait of the calling goroutine: of the task t, or, when t is
+// nil, of a goroutine that is no task.
+func WaiterFor(t *Task) Waiter {
 	if t != nil {
-		return waiter{waker: t.Prepare()}
+		return Waiter{waker: t.Prepare()}
 	}
-	return waiter{ch: make(chan struct{}, 1)}
+	return Waiter{ch: make(chan struct{}, 1)}
 }
 
-// wake ends the wait. from is the loop whose goroutine calls, if that is known:
-// a Post costs more than a Wake.
-func (w waiter) wake(from *Loop) {
+// Wake ends the wait. It never waits itself. Any goroutine.
+func (w Waiter) Wake() {
 	switch {
 	case w.ch != nil:
 		select {
@@ -61,18 +60,17 @@ func (w waiter) wake(from *Loop) {
 		default:
 		}
 	case w.waker.task == nil:
-	case w.waker.task.loop == from:
-		w.waker.Wake()
-	case w.waker.task.loop.Current() != nil:
+	case w.waker.task.loop.Owned():
 		w.waker.Wake()
 	default:
 		w.waker.Post()
 	}
 }
 
-// wait returns nil once woken, and also when until, if not 0, has come on the
-// clock of l; else a task's cause, ErrForeignGoroutine or ErrThreadLocked.
-func (w waiter) wait(l *Loop, until int64) error {
+// Wait returns nil once woken, and also when until, if not 0, has come on the
+// clock of l; else the task's cause, ErrForeignGoroutine or ErrThreadLocked. l
+// may be nil when until is 0.
+func (w Waiter) Wait(l *Loop, until int64) error {
 	if t := w.waker.task; t != nil {
 		if until != 0 {
 			t.WakeAfter(time.Duration(max(until-l.Clock(), 1)))
@@ -92,23 +90,17 @@ func (w waiter) wait(l *Loop, until int64) error {
 	return nil
 }
 
-// loopOf is the loop that a caller is on, for waiter.wake.
-func loopOf(t *Task) *Loop {
-	if t == nil {
-		return nil
-	}
-	return t.loop
-}
+// Cond is a condition variable at which tasks park and other goroutines block;
+// the first to wait is the first to be woken. The mutex of its owner guards it.
+type Cond struct{ queue []Waiter }
 
-// line is a queue of those who wait for a condition, first come, first woken:
-// a condition variable at which tasks park. Guarded by its owner's mutex.
-type line struct{ queue []waiter }
-
-// wait waits in the line, until woken or until, if not 0, has come on l's clock.
-// mu is held before and after, and let go of meanwhile. Whoever gets an error,
-// or does not want what it was woken for, passes it on with wakeOne.
-func (n *line) wait(t *Task, l *Loop, mu sync.Locker, until int64) error {
-	w := waiterFor(t)
+// Wait waits until Signal or Broadcast wakes the caller, or until, if not 0, has
+// come on the clock of l. t is the calling task, nil for another goroutine. The
+// caller holds mu, which is unlocked meanwhile. A caller that gets an error, or
+// does not use what it was woken for, calls Signal. The errors are those of
+// Waiter.Wait.
+func (n *Cond) Wait(t *Task, l *Loop, mu sync.Locker, until int64) error {
+	w := WaiterFor(t)
 	n.queue = append(n.queue, w)
 	mu.Unlock()
 	defer func() { // also when the task is unwound
@@ -117,58 +109,22 @@ func (n *line) wait(t *Task, l *Loop, mu sync.Locker, until int64) error {
 			n.queue = slices.Delete(n.queue, i, i+1)
 		}
 	}()
-	return w.wait(l, until)
+	return w.Wait(l, until)
 }
 
-func (n *line) wakeOne(from *Loop) {
+// Signal wakes the caller of Wait that waits for the longest time.
+func (n *Cond) Signal() {
 	if len(n.queue) > 0 {
 		next := n.queue[0]
 		n.queue = slices.Delete(n.queue, 0, 1)
-		next.wake(from)
+		next.Wake()
 	}
 }
 
-func (n *line) wakeAll(from *Loop) {
+// Broadcast wakes all callers of Wait.
+func (n *Cond) Broadcast() {
 	for _, w := range n.queue {
-		w.wake(from)
+		w.Wake()
 	}
 	n.queue = nil
-}
-
-// turns lets one user at a time through. Guarded by its owner's mutex.
-type turns struct {
-	line
-	taken bool
-}
-
-// take waits for the turn; mu is as for line.wait. It fails with stop's error as
-// soon as that has one, and then the turn was not taken.
-func (u *turns) take(t *Task, l *Loop, mu sync.Locker, until *int64, stop func() error) error {
-	for {
-		err := stop()
-		if err == nil && !u.taken {
-			u.taken = true
-			return nil
-		}
-		if err == nil {
-			err = u.wait(t, l, mu, *until)
-		}
-		if err != nil {
-			u.pass(t)
-			return err
-		}
-	}
-}
-
-// release ends the caller's turn.
-func (u *turns) release(t *Task) {
-	u.taken = false
-	u.pass(t)
-}
-
-// pass wakes the next in line if the turn is free.
-func (u *turns) pass(t *Task) {
-	if !u.taken {
-		u.wakeOne(loopOf(t))
-	}
 }

@@ -1,4 +1,4 @@
-package loop
+package reactor
 
 // Since when have the bytes that were just read been waiting? The kernel notes
 // for each TCP socket the tick at which data last arrived: an estimate that is

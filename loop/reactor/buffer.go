@@ -1,9 +1,11 @@
-package loop
+package reactor
 
 // Buffers for connection input and output, recycled per loop without locks. A
 // buffer has one owner at a time; what is put back must not be viewed any more.
 
 const (
+	inputClass    = 1        // the first of an input: 1 KiB
+	inputClassMax = 5        // 256 KiB
 	bufferMin     = 256      // what a short request has room in, as long as it waits
 	bufferClasses = 7        // 256 bytes, 1, 4, 16, 64, 256 KiB, and 1 MiB with room for a head
 	outputMin     = 4 << 10  // of output: several answers, mostly, and soon given back
@@ -36,6 +38,15 @@ func (p *bufferPool) get(size int) []byte {
 	if class >= bufferClasses {
 		return make([]byte, 0, size)
 	}
+	return p.take(class, capacity)
+}
+
+// getClass returns an empty buffer of a class.
+func (p *bufferPool) getClass(class int) []byte {
+	return p.take(class, bufferMin<<(2*class)) // inputClassMax is below the last class
+}
+
+func (p *bufferPool) take(class, capacity int) []byte {
 	if n := len(p.free[class]); n > 0 {
 		b := p.free[class][n-1]
 		p.free[class][n-1] = nil

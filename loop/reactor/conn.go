@@ -1,0 +1,470 @@
+package reactor
+
+// Conn: one byte stream of a loop. This file has its input, its timeouts and how
+// it ends; output.go has what it sends.
+//
+// A Conn ends by one of three verbs:
+//
+//	Close   sends what was written, then FIN; discards a bounded amount of input
+//	        for a moment, so that the peer reads the answer instead of a reset
+//	        (RFC 9112 section 9.6); then the descriptor is closed
+//	Abort   drops what is unsent and closes the descriptor, with a reset if there
+//	        is an error; at the end of the slice or turn
+//	end     (inside this package) the descriptor is closed and Handler.Closed called
+//
+//	state      on Close     on Abort   peer's FIN             error, timeout
+//	open       flushing     ended      open, input ended      ended
+//	flushing   -            ended      flushing               ended
+//	lingering  -            ended      ended                  ended
+//
+// flushing becomes lingering when the last byte and FIN were sent.
+
+import (
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"time"
+
+	"tafe/loop"
+)
+
+// ErrWriteTimeout closes a connection whose peer takes too little of what it is
+// sent; see Limits.WriteTimeout.
+var ErrWriteTimeout = errors.New("reactor: the peer reads too slowly")
+
+// Transport moves the bytes of a Conn: a socket, TLS over one, or a test's
+// memory. None of its methods waits. Loop goroutine only.
+type Transport interface {
+	// Read fills first and then then, either of which may be empty. n is 0 without
+	// an error when nothing is there; the end of the stream is io.EOF.
+	Read(first, then []byte) (n int, err error)
+	// Write takes of p what can be sent now, perhaps nothing, without an error.
+	Write(p []byte) (n int, err error)
+	// Unsent returns how many bytes taken by Write are still in this process. Write
+	// with an empty p sends more of them.
+	Unsent() int
+	// Want says which of Conn.Readable and Conn.Writable are to be called; at first
+	// it is Readable alone.
+	Want(read, write bool)
+	// CloseWrite ends this direction of the stream; it is called when nothing is
+	// unsent.
+	CloseWrite() error
+	// Close closes the stream, with a reset if abort. It is called once, last.
+	Close(abort bool)
+	RemoteAddr() net.Addr
+	LocalAddr() net.Addr
+	// FD returns the file descriptor, or -1.
+	FD() int
+}
+
+// Handler gets the events of a Conn. Its methods run on the loop, outside of
+// tasks, and must not wait: they start or wake tasks.
+type Handler interface {
+	// Data: Input has more bytes than before, or has ended (Conn.InputEnded).
+	Data(c *Conn)
+	// Timeout: the time set with SetTimeout has passed.
+	Timeout(c *Conn)
+	// Closed: the connection has ended. err is nil after Close, the error given to
+	// Abort, ErrWriteTimeout, or that of the stream. It is the last call, and made
+	// once.
+	Closed(c *Conn, err error)
+}
+
+// inputTaker is a Handler with a buffer of its own for the next bytes.
+type inputTaker interface {
+	// inputBuffer returns where the next bytes go first; it may be empty.
+	inputBuffer() []byte
+	// inputTaken tells that n bytes were read into it.
+	inputTaken(n int)
+}
+
+const (
+	lingerTime  = 2 * time.Second
+	lingerBytes = 512 << 10
+	// readMin is the room for which a read is worth a system call.
+	readMin = 512
+)
+
+type connState uint8
+
+const (
+	connOpen connState = iota
+	connFlushing
+	connLingering
+	connEnded
+)
+
+// Conn is one connection of a loop, for the loop's goroutine and, after
+// Task.Enter, its running task. While nothing is in transit it holds no buffers.
+type Conn struct {
+	r         *Reactor
+	transport Transport
+	handler   Handler
+	label     loop.ConnLabel
+
+	state      connState
+	aborting   bool // ends when dirty connections are flushed
+	dirty      bool
+	pinned     bool
+	inputEnded bool
+	paused     bool // reading
+	wantRead   bool // as the transport was last told
+	wantWrite  bool
+	noLinger   bool
+	class      uint8 // of the next input buffer
+	cause      error // of aborting
+
+	in   []byte
+	read int // of in: consumed
+	out  []byte
+	sent int // of out: handed to the transport
+
+	timeout   loop.Timer // the Handler's, and that of lingering
+	stallTime loop.Timer // watches unsent bytes
+	progress  int        // bytes sent since stalledAt
+	stalledAt int64      // loop clock
+	swallowed int        // while lingering
+	drained   []drainWait
+	tls       *tlsStream  // nil: no TLS
+	release   func(*Conn) // gives its place among the connections back
+	counted   netip.Addr  // as whose it is counted; see Config.ConnMaxPerIP
+}
+
+// Open makes a Conn of a new stream, which reads from now on. h is told what
+// happens on it; SetHandler may follow in the same turn.
+func (r *Reactor) Open(tr Transport, h Handler) *Conn {
+	r.connSeq++
+	c := &Conn{r: r, transport: tr, handler: h, class: inputClass}
+	c.label.ID = r.connSeq
+	if a := tr.RemoteAddr(); a != nil {
+		c.label.Remote = a.String()
+	}
+	c.wantRead = true
+	r.conns++
+	r.stats.Opened++
+	return c
+}
+
+// Loop returns the loop of the connection.
+func (c *Conn) Loop() *loop.Loop { return c.r.loop }
+
+// ID is unique among the loop's connections.
+func (c *Conn) ID() uint64 { return c.label.ID }
+
+// Label names the connection in reports of the watchdog.
+func (c *Conn) Label() *loop.ConnLabel { return &c.label }
+
+// Remote returns the peer's address as text; it stays valid.
+func (c *Conn) Remote() string { return c.label.Remote }
+
+// RemoteAddr returns the peer's address.
+func (c *Conn) RemoteAddr() net.Addr { return c.transport.RemoteAddr() }
+
+// LocalAddr returns the own address.
+func (c *Conn) LocalAddr() net.Addr { return c.transport.LocalAddr() }
+
+// Closed tells whether the connection has ended or is ending: what is written
+// from now on is dropped.
+func (c *Conn) Closed() bool { return c.state != connOpen || c.aborting }
+
+// InputEnded tells whether the peer has ended its direction of the stream; it may
+// still read.
+func (c *Conn) InputEnded() bool { return c.inputEnded }
+
+// SetHandler replaces the handler.
+func (c *Conn) SetHandler(h Handler) { c.handler = h }
+
+// Limits are the bounds of the loop's connections.
+func (c *Conn) Limits() *Limits { return &c.r.limits }
+
+// Readable reads what has arrived and tells the Handler. Its driver calls it in a
+// turn of the loop.
+func (c *Conn) Readable() {
+	switch {
+	case c.state == connEnded:
+	case c.tls != nil && c.tls.state != tlsOpen && c.state == connOpen:
+		c.tls.readable()
+	case c.state != connOpen || c.aborting:
+		c.swallow()
+	case c.paused || c.inputEnded:
+		// Level-triggered readiness is off: this is an error or a late event.
+		c.probe()
+	default:
+		c.receive()
+	}
+}
+
+// receive reads once, or, above TLS, all that was received.
+func (c *Conn) receive() {
+	r := c.r
+	if r.loop.TracesArrivals() {
+		r.loop.EventAt(arrivedAt(c.transport.FD(), r.loop.Now()), true)
+	}
+	for {
+		n, err := c.fill()
+		r.stats.BytesIn += uint64(n)
+		if n > 0 || err == io.EOF {
+			if err == io.EOF {
+				c.inputEnded = true
+			}
+			c.pauseIfFull()
+			c.updateWant()
+			c.handler.Data(c)
+			c.releaseInput()
+		}
+		switch {
+		case err != nil && err != io.EOF:
+			c.end(err)
+			return
+		case n == 0 || err != nil || c.paused || c.Closed() || c.tls == nil:
+			return // what more there is, is an event of its own
+		}
+	}
+}
+
+// fill reads into the handler's buffer or the connection's own, and what goes
+// beyond it through the buffer that all connections of the loop share.
+func (c *Conn) fill() (n int, err error) {
+	r := c.r
+	if taker, ok := c.handler.(inputTaker); ok && len(c.in) == c.read {
+		if own := taker.inputBuffer(); len(own) > 0 {
+			n, err = c.transport.Read(own, r.spillOf(c))
+			if k := min(n, len(own)); k > 0 {
+				taker.inputTaken(k)
+			}
+			if n > len(own) {
+				c.append(r.spill[:n-len(own)])
+			}
+			return n, err
+		}
+	}
+	if c.in == nil {
+		c.in = r.bufs.getClass(int(c.class))
+	} else if cap(c.in)-len(c.in) < readMin && c.read > 0 && !c.pinned {
+		c.in = c.in[:copy(c.in, c.in[c.read:])]
+		c.read = 0
+	}
+	room := c.in[len(c.in):cap(c.in)]
+	if most := r.limits.InboundMax - (len(c.in) - c.read); len(room) > most {
+		room = room[:max(most, 1)]
+	}
+	n, err = c.transport.Read(room, r.spillOf(c))
+	k := min(n, len(room))
+	c.in = c.in[:len(c.in)+k]
+	if n > k {
+		c.append(r.spill[:n-k])
+	}
+	c.adapt(n)
+	return n, err
+}
+
+// spillOf returns the shared buffer, as much of it as c may still hold.
+func (r *Reactor) spillOf(c *Conn) []byte {
+	most := r.limits.InboundMax - cap(c.in) + c.read
+	return r.spill[:min(max(most, 0), len(r.spill))]
+}
+
+// append copies p behind the input.
+func (c *Conn) append(p []byte) {
+	if c.in == nil {
+		c.in = c.r.bufs.get(len(p))
+	}
+	if cap(c.in)-len(c.in) < len(p) && c.read > 0 && !c.pinned {
+		c.in = c.in[:copy(c.in, c.in[c.read:])]
+		c.read = 0
+	}
+	c.in = append(c.r.bufs.grow(c.in, len(p), c.pinned), p...)
+}
+
+// adapt has the next input buffer fit what a read brings.
+func (c *Conn) adapt(n int) {
+	if class, _ := classOf(n); class > int(c.class) {
+		c.class = uint8(min(class, inputClassMax))
+	} else if class+1 < int(c.class) && n > 0 {
+		c.class--
+	}
+}
+
+// pauseIfFull stops reading when as much input is held as may be.
+func (c *Conn) pauseIfFull() {
+	if !c.paused && len(c.in)-c.read >= c.r.limits.InboundMax {
+		c.Pause()
+	}
+}
+
+// Pause stops reading: the peer is held back by its window. Reading goes on after
+// Resume, or by itself where the connection paused because its input was full and
+// half of it was consumed.
+func (c *Conn) Pause() {
+	c.paused = true
+	c.updateWant()
+}
+
+// Resume reads again.
+func (c *Conn) Resume() {
+	if !c.paused || c.state != connOpen {
+		return
+	}
+	c.paused = false
+	c.updateWant()
+	if c.tls != nil && !c.inputEnded { // it may hold bytes for which no event comes
+		c.r.readAgain(c)
+	}
+}
+
+// probe looks for an error of a connection that is not read.
+func (c *Conn) probe() {
+	if fd := c.transport.FD(); fd >= 0 {
+		if err := socketError(fd); err != nil {
+			c.end(err)
+		}
+	}
+}
+
+// swallow discards what a peer sends to a connection that is being closed.
+func (c *Conn) swallow() {
+	n, err := c.transport.Read(nil, c.r.spill)
+	c.swallowed += n
+	switch {
+	case err == io.EOF && c.state == connFlushing:
+		c.inputEnded = true
+		c.updateWant()
+	case err == io.EOF:
+		c.end(nil)
+	case err != nil:
+		c.end(err)
+	case c.swallowed >= lingerBytes:
+		c.end(nil)
+	}
+}
+
+// updateWant tells the transport which events are needed now.
+func (c *Conn) updateWant() {
+	read := !c.paused && !c.inputEnded && c.state != connEnded
+	write := len(c.out)-c.sent > 0 && !c.dirty || c.transport.Unsent() > 0
+	if read != c.wantRead || write != c.wantWrite {
+		c.wantRead, c.wantWrite = read, write
+		c.transport.Want(read, write)
+	}
+}
+
+// Input returns what was received and not consumed. The view is valid until the
+// next event of the connection, or, from Pin, until Unpin.
+func (c *Conn) Input() []byte { return c.in[c.read:] }
+
+// Consume marks the first n bytes of Input as done with.
+func (c *Conn) Consume(n int) {
+	c.read += n
+	if c.paused && len(c.in)-c.read <= c.r.limits.InboundMax/2 {
+		c.Resume()
+	}
+	c.releaseInput()
+}
+
+// Pin keeps views into Input valid while more arrives and when they are consumed;
+// Unpin ends that.
+func (c *Conn) Pin() { c.pinned = true }
+
+// Unpin lets the input buffer move and be recycled again.
+func (c *Conn) Unpin() {
+	c.pinned = false
+	c.releaseInput()
+}
+
+// releaseInput gives the input buffer back once nothing in it is needed.
+func (c *Conn) releaseInput() {
+	if c.in != nil && c.read == len(c.in) && !c.pinned {
+		c.r.bufs.put(c.in)
+		c.in, c.read = nil, 0
+	}
+}
+
+// SetTimeout calls the Handler's Timeout once after d, in place of any earlier set
+// time; d <= 0 means never.
+func (c *Conn) SetTimeout(d time.Duration) {
+	if c.state != connOpen {
+		return // Close has its own
+	}
+	if d <= 0 {
+		c.r.loop.StopTimer(&c.timeout)
+		return
+	}
+	c.timeout.Owner = c
+	c.r.loop.AfterFunc(&c.timeout, d, connTimeout)
+}
+
+func connTimeout(t *loop.Timer) {
+	c := t.Owner.(*Conn)
+	if c.state == connLingering {
+		c.end(nil)
+		return
+	}
+	c.handler.Timeout(c)
+}
+
+// Close sends what was written and then the end of the stream; see the table
+// above.
+func (c *Conn) Close() {
+	if c.Closed() {
+		return
+	}
+	c.state = connFlushing
+	c.paused = false
+	c.r.loop.StopTimer(&c.timeout)
+	c.markDirty()
+}
+
+// NoLinger has Close end the connection as soon as everything was sent. It is for
+// connections whose peer answers and does not ask: those that were dialed.
+func (c *Conn) NoLinger() { c.noLinger = true }
+
+// Abort ends the connection without sending what is left; the Handler's Closed
+// gets err. It happens at the end of the slice or turn.
+func (c *Conn) Abort(err error) {
+	if c.state == connEnded || c.aborting {
+		return
+	}
+	c.aborting, c.cause = true, err
+	c.markDirty()
+}
+
+// shut ends the stream's write side after the last byte, and lingers.
+func (c *Conn) shut() {
+	if c.noLinger {
+		c.end(nil)
+		return
+	}
+	if err := c.transport.CloseWrite(); err != nil || c.inputEnded {
+		c.end(nil)
+		return
+	}
+	c.state = connLingering
+	c.timeout.Owner = c
+	c.r.loop.AfterFunc(&c.timeout, lingerTime, connTimeout)
+	c.updateWant()
+}
+
+// end closes the descriptor and tells the Handler, once.
+func (c *Conn) end(err error) {
+	if c.state == connEnded {
+		return
+	}
+	c.state = connEnded
+	r := c.r
+	r.conns--
+	r.loop.StopTimer(&c.timeout)
+	r.loop.StopTimer(&c.stallTime)
+	c.transport.Close(err != nil)
+	if c.release != nil {
+		c.release(c)
+	}
+	c.dropOutput()
+	c.wakeDrained(0)
+	c.handler.Closed(c, err)
+	c.pinned = c.pinned && len(c.in) > 0
+	if !c.pinned && c.in != nil {
+		r.bufs.put(c.in)
+		c.in, c.read = nil, 0
+	}
+}

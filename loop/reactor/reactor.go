@@ -1,0 +1,251 @@
+package reactor
+
+// Reactor: the sockets of one loop. It has the poller, what wakes it, and what
+// the loop's connections share. Without a poller it serves connections in memory:
+// those of tests.
+
+import (
+	"log/slog"
+	"time"
+
+	"github.com/panjf2000/gnet/v2/pkg/errors"
+	"github.com/panjf2000/gnet/v2/pkg/netpoll"
+	"golang.org/x/sys/unix"
+
+	"tafe/loop"
+)
+
+// Limits bounds what a loop and one connection hold. Zero fields take the
+// defaults.
+type Limits struct {
+	loop.Limits
+	InboundMax   int           // bytes a Conn holds unread, about; default 1 MiB; beyond it the peer is not read
+	OutboundMax  int           // bytes a Conn holds unsent before Drain waits; default 1 MiB
+	WriteTimeout time.Duration // for each 16 KiB that the peer takes; default 30 s; then the connection is closed
+}
+
+func (l Limits) withDefaults() Limits {
+	if l.InboundMax <= 0 {
+		l.InboundMax = 1 << 20
+	}
+	if l.OutboundMax <= 0 {
+		l.OutboundMax = 1 << 20
+	}
+	if l.WriteTimeout <= 0 {
+		l.WriteTimeout = 30 * time.Second
+	}
+	return l
+}
+
+// Stats are counters of a loop and its connections since its start, and gauges.
+type Stats struct {
+	loop.Stats
+	Opened, Refused, ClosedWrite                    uint64
+	BytesIn, BytesOut                               uint64
+	Handshakes, HandshakesResumed, HandshakesFailed uint64 // of TLS
+	Conns                                           int
+}
+
+// spillBytes is the size of the buffer behind the input buffers; see
+// docs/decisions/011.
+const spillBytes = 256 << 10
+
+// Reactor is the socket side of a Loop. For the loop's goroutine.
+type Reactor struct {
+	loop    *loop.Loop
+	engine  *Engine // nil in tests
+	limits  Limits
+	connSeq uint64
+	conns   int
+	stats   Stats
+	dirty   []*Conn
+	bufs    bufferPool
+	spill   []byte
+	unread  []*Conn // to be read without an event
+
+	handshakes  int   // TLS, under way
+	handshakeAt int64 // clock: the next one's turn
+
+	poller  *netpoll.Poller
+	sources []source // by descriptor
+	bell    int      // eventfd that wakes the loop
+	alarm   int      // timerfd
+	base    time.Time
+	accepts []*acceptor
+	stopped bool
+}
+
+// source is what the events of a descriptor go to.
+type source interface {
+	ready(events netpoll.IOEvent)
+}
+
+// Memory makes the Reactor of a loop whose connections have no sockets: l's
+// Driver calls its Flush, and Conn.Readable and Conn.Writable.
+func Memory(l *loop.Loop, limits Limits) *Reactor {
+	return &Reactor{loop: l, limits: limits.withDefaults(), spill: make([]byte, 64<<10), bell: -1, alarm: -1}
+}
+
+// Of returns the Reactor that drives l, nil where something else does.
+func Of(l *loop.Loop) *Reactor {
+	r, _ := l.Driver().(*Reactor)
+	return r
+}
+
+// newReactor makes a Reactor with a poller and its Loop.
+func newReactor(e *Engine, id int, log *slog.Logger) (*Reactor, error) {
+	r := &Reactor{
+		engine: e, limits: e.config.Limits.withDefaults(), spill: make([]byte, spillBytes),
+		base: e.base, bell: -1, alarm: -1,
+	}
+	var err error
+	if r.poller, err = netpoll.OpenPoller(); err != nil {
+		return nil, err
+	}
+	if r.bell, err = unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC); err == nil {
+		r.alarm, err = unix.TimerfdCreate(unix.CLOCK_MONOTONIC, unix.TFD_NONBLOCK|unix.TFD_CLOEXEC)
+	}
+	if err == nil {
+		err = r.add(r.bell, turner{r, r.bell})
+	}
+	if err == nil {
+		err = r.add(r.alarm, turner{r, r.alarm})
+	}
+	if err != nil {
+		r.close()
+		return nil, err
+	}
+	r.loop = loop.New(id, r, e.config.Limits.Limits, log)
+	return r, nil
+}
+
+// Loop returns the reactor's loop. Any goroutine.
+func (r *Reactor) Loop() *loop.Loop { return r.loop }
+
+// Limits are the bounds in force. Any goroutine.
+func (r *Reactor) Limits() *Limits { return &r.limits }
+
+// Stats returns the counters and gauges as they are now.
+func (r *Reactor) Stats() Stats {
+	s := r.stats
+	s.Stats, s.Conns = r.loop.Stats(), r.conns
+	return s
+}
+
+// run polls until the loop has stopped.
+func (r *Reactor) run() error {
+	if !r.loop.Turn() { // from here on it knows its goroutine
+		return nil
+	}
+	return r.poller.Polling(r.event)
+}
+
+// event is the poller's callback: a turn of the loop for one descriptor.
+func (r *Reactor) event(fd int, events netpoll.IOEvent, _ netpoll.IOFlags) error {
+	if fd >= len(r.sources) || r.sources[fd] == nil {
+		return nil // closed since the poller looked
+	}
+	r.loop.BeginTurn()
+	r.sources[fd].ready(events)
+	if len(r.unread) > 0 {
+		r.readUnread()
+	}
+	if !r.loop.EndTurn() || r.stopped {
+		return errStopped
+	}
+	return nil
+}
+
+// turner is the source of the descriptors that only wake the loop.
+type turner struct {
+	r  *Reactor
+	fd int
+}
+
+func (t turner) ready(netpoll.IOEvent) {
+	var b [8]byte
+	_, _ = rawRead(t.fd, b[:])
+	t.r.loop.TakePosted()
+}
+
+// Now, Wake and WakeAt are the loop.Driver; so is Flush.
+func (r *Reactor) Now() int64 { return int64(time.Since(r.base)) }
+
+var one = []byte{1, 0, 0, 0, 0, 0, 0, 0}
+
+// Wake rings the eventfd: the loop turns after the I/O that is ready already.
+func (r *Reactor) Wake() { _, _ = unix.Write(r.bell, one) } // EAGAIN: it has been rung
+
+// WakeAt sets the timer descriptor.
+func (r *Reactor) WakeAt(at int64) {
+	d := max(at-r.Now(), 1)
+	spec := unix.ItimerSpec{Value: unix.NsecToTimespec(d)}
+	_ = unix.TimerfdSettime(r.alarm, 0, &spec, nil)
+}
+
+// errStopped ends Polling when the loop has stopped, or belongs to another
+// goroutine.
+var errStopped = errors.ErrEngineShutdown
+
+// shutdown ends the loop's tasks and connections, and then its polling.
+func (r *Reactor) shutdown() {
+	if r.stopped {
+		return
+	}
+	r.stopped = true
+	r.stopAccepting()
+	r.loop.Shutdown()
+	for _, s := range r.sources {
+		if s, ok := s.(*socket); ok && s.conn != nil {
+			s.conn.end(loop.ErrShutdown)
+		}
+	}
+	r.Flush()
+}
+
+// readAgain has c read in this turn or the next, without an event.
+func (r *Reactor) readAgain(c *Conn) {
+	r.unread = append(r.unread, c)
+	if len(r.unread) == 1 {
+		r.loop.Post(func() { r.readUnread() })
+	}
+}
+
+func (r *Reactor) readUnread() {
+	batch := r.unread
+	r.unread = nil
+	for _, c := range batch {
+		c.Readable()
+	}
+}
+
+// add registers a descriptor for reading.
+func (r *Reactor) add(fd int, s source) error {
+	if fd >= len(r.sources) {
+		r.sources = append(r.sources, make([]source, max(fd+1-len(r.sources), len(r.sources), 64))...)
+	}
+	r.sources[fd] = s
+	if err := r.poller.AddRead(&netpoll.PollAttachment{FD: fd}, false); err != nil {
+		r.sources[fd] = nil
+		return err
+	}
+	return nil
+}
+
+// remove ends the events of a descriptor, which the caller closes.
+func (r *Reactor) remove(fd int) {
+	if fd < len(r.sources) && r.sources[fd] != nil {
+		r.sources[fd] = nil
+		_ = r.poller.Delete(fd)
+	}
+}
+
+// close closes the reactor's own descriptors.
+func (r *Reactor) close() {
+	for _, fd := range []int{r.bell, r.alarm} {
+		if fd >= 0 {
+			_ = unix.Close(fd)
+		}
+	}
+	_ = r.poller.Close()
+}
