@@ -93,7 +93,7 @@ func (x *exchange) Run(t *loop.Task) {
 	c.task = t
 	c.hub.active++
 	c.hub.counts.Requests++
-	t.Describe(c.routeName, methodName(c.req.Method), c.path, c.id[:c.idBytes], c.req.Traceparent, c.cycle.conn)
+	t.Describe(c.routeName, methodName(c.req.Method), c.path, c.id[:c.idBytes], c.req.Traceparent, c.cycle.conn.Label())
 	if c.route != nil && c.route.Budget > 0 {
 		t.SetBudget(c.route.Budget)
 	}
@@ -101,12 +101,13 @@ func (x *exchange) Run(t *loop.Task) {
 		c.deadline = c.hub.loop.Now() + int64(c.timeout)
 		t.SetDeadline(c.timeout)
 	}
-	defer c.attach() // also when the handler panics: its answer needs the loop
+	t.Leave(true) // the handler may be slow: its loop may be taken from it
 	c.err = c.handler(c)
 	c.resp.choose = nil // what is left is answered by the loop, which cannot wait
 	if c.err == nil && c.resp.coder != nil {
 		c.err = c.endCoding()
 	}
+	t.Enter()
 }
 
 // Done concludes the answer and gives the connection back to its cycle.

@@ -5,7 +5,6 @@ package reactor
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -42,6 +41,12 @@ type Config struct {
 	DialMax int
 	Limits  Limits
 	Log     *slog.Logger
+	// Handoff is for how long a slice may hold its loop while others wait: then
+	// another goroutine takes the loop over. 0: loop.HandoffTime; less than 0: never.
+	Handoff time.Duration
+	// Steward looks at the loops; nil: one of the engine's own. The caller starts it
+	// and stops it after the engine.
+	Steward *loop.Steward
 	// Observe, if not nil, returns what is told of a loop's slices.
 	Observe func(l *loop.Loop) loop.Observer
 }
@@ -58,6 +63,10 @@ type Engine struct {
 	dialed       atomic.Int64 // outbound, also those in the making
 	refused      atomic.Uint64
 	acceptErrors atomic.Uint64
+	abandon      atomic.Bool // released tasks are not waited for any more
+	steward      *loop.Steward
+	spares       chan *Reactor // for goroutines that own no loop
+	idleSpares   atomic.Int32
 	perIP        perIP
 
 	running   sync.WaitGroup // goroutines of the loops
@@ -74,6 +83,9 @@ func Start(config Config) (*Engine, error) {
 	}
 	if config.Log == nil {
 		config.Log = slog.Default()
+	}
+	if config.Handoff == 0 {
+		config.Handoff = loop.HandoffTime
 	}
 	var warnings []string
 	config.ConnMax, config.DialMax, warnings = fileLimits(config.ConnMax, config.DialMax)
@@ -93,7 +105,11 @@ func Start(config Config) (*Engine, error) {
 			l.Open = config.Open
 		}
 	}
-	e := &Engine{config: config, listens: listens, base: time.Now().Add(-time.Second), exited: make(chan struct{})}
+	e := &Engine{config: config, listens: listens, base: time.Now().Add(-time.Second), exited: make(chan struct{}),
+		steward: config.Steward, spares: make(chan *Reactor)}
+	if e.steward == nil {
+		e.steward = loop.NewSteward()
+	}
 	if err := e.startLoops(); err != nil {
 		e.closeListeners()
 		for _, r := range e.reactors {
@@ -125,13 +141,20 @@ func (e *Engine) startLoops() error {
 	}
 	for _, r := range e.reactors {
 		e.running.Add(1)
-		go func() {
-			defer e.running.Done()
-			e.failed(r.run())
-		}()
+		go e.own(r, r.loop.Turn)
+		e.steward.Watch(r.loop, e.config.Handoff)
+	}
+	if e.config.Steward == nil {
+		e.steward.Start()
 	}
 	go func() {
 		e.running.Wait()
+		for _, l := range e.loops {
+			e.steward.Forget(l)
+		}
+		if e.config.Steward == nil {
+			e.steward.Stop()
+		}
 		e.closeListeners()
 		for _, r := range e.reactors {
 			r.close()
@@ -143,9 +166,6 @@ func (e *Engine) startLoops() error {
 
 // failed keeps the error that ended a loop, and ends the others.
 func (e *Engine) failed(err error) {
-	if err == nil || errors.Is(err, errStopped) {
-		return
-	}
 	e.errMu.Lock()
 	first := e.exitErr == nil
 	if first {
@@ -253,8 +273,22 @@ func (e *Engine) Stop(ctx context.Context) error {
 	case <-e.exited:
 		return nil
 	case <-ctx.Done():
-		return ctx.Err()
 	}
+	// Tasks that run beside their loops can only be left behind.
+	e.abandon.Store(true)
+	left := 0
+	for _, r := range e.reactors {
+		left += r.loop.Released()
+		r.Wake()
+	}
+	if left > 0 {
+		e.config.Log.Error("stopped without waiting for code that runs on", "tasks", left, "stacks", e.releasedStacks())
+	}
+	select {
+	case <-e.exited:
+	case <-time.After(stopGrace): // a loop is held
+	}
+	return ctx.Err()
 }
 
 // shutdown asks every loop to end.

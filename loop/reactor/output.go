@@ -4,8 +4,6 @@ package reactor
 // until the peer has taken it.
 
 import (
-	"os"
-
 	"tafe/loop"
 )
 
@@ -232,6 +230,6 @@ func Drain(t *loop.Task, c *Conn) error {
 // of the loop of c, and nothing else may be written to c meanwhile. sent is less
 // than n without an error where the file is shorter. ErrUnsupported: c is not a
 // plain socket.
-func SendFile(t *loop.Task, c *Conn, f *os.File, offset, n int64) (sent int64, err error) {
+func SendFile(t *loop.Task, c *Conn, f File, offset, n int64) (sent int64, err error) {
 	return sendFile(t, c, f, offset, n)
 }

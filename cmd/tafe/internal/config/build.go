@@ -17,6 +17,7 @@ import (
 	"tafe/app/tracing"
 	"tafe/httpparse"
 	"tafe/loop"
+	"tafe/loop/reactor"
 )
 
 // Options are the App's, but for the access log and the log.
@@ -35,12 +36,13 @@ func (c *Config) Options() app.Options {
 }
 
 // LoopLimits are what a loop may hold.
-func (c *Config) LoopLimits() loop.Limits {
+func (c *Config) LoopLimits() reactor.Limits {
 	l := &c.Limits
-	return loop.Limits{
-		TaskMax: l.TaskMax, IdleTaskMax: l.IdleTaskMax, PostMax: l.PostMax,
-		InboundMax: int(l.InboundBytesMax), OutboundMax: int(l.OutboundBytesMax),
-		WriteTimeout: time.Duration(c.Timeouts.Write), SliceBudget: time.Duration(c.Watchdog.Budget),
+	return reactor.Limits{
+		Limits: loop.Limits{
+			TaskMax: l.TaskMax, IdleTaskMax: l.IdleTaskMax, PostMax: l.PostMax, SliceBudget: time.Duration(c.Watchdog.Budget),
+		},
+		InboundMax: int(l.InboundBytesMax), OutboundMax: int(l.OutboundBytesMax), WriteTimeout: time.Duration(c.Timeouts.Write),
 	}
 }
 
