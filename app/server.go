@@ -29,6 +29,8 @@ type ServerConfig struct {
 	ConnMaxPerIP int
 	DialMax      int
 	Limits       reactor.Limits
+	Handoff      time.Duration // 0: loop.HandoffTime; less than 0: off
+	Steward      *loop.Steward
 	Observe      func(l *loop.Loop) loop.Observer
 }
 
@@ -51,7 +53,7 @@ func Listen(a *App, config ServerConfig) (*Server, error) {
 	s.app.Store(a)
 	engine, err := reactor.Start(reactor.Config{
 		Listeners: s.listeners(config), Inherited: config.Inherited, Loops: config.Loops, ConnMax: config.ConnMax,
-		ConnMaxPerIP: config.ConnMaxPerIP, DialMax: config.DialMax, Limits: config.Limits, Log: a.options.Log, Observe: config.Observe,
+		ConnMaxPerIP: config.ConnMaxPerIP, DialMax: config.DialMax, Limits: config.Limits, Handoff: config.Handoff, Steward: config.Steward, Log: a.options.Log, Observe: config.Observe,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("app: %w", err)

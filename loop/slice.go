@@ -149,6 +149,10 @@ func (t *Task) AddDelay(overrun uint64, d time.Duration) {
 type Usage struct {
 	Held   time.Duration // all its slices together
 	Waited time.Duration // could have run, but the loop was busy
+	// Handoffs is how often the loop was taken from the task, Taken what those slices
+	// held it until then.
+	Handoffs uint64
+	Taken    time.Duration
 }
 
 // Usage tells what the task has had of its loop so far, with the slice that it

@@ -257,6 +257,8 @@ func (l *Loop) endSlice(t *Task, taken bool) {
 	l.countSlice(l.now-start, start-t.ready)
 	if taken {
 		l.stats.Handoffs++
+		t.usage.Handoffs++
+		t.usage.Taken += time.Duration(l.now - start)
 		if o, ok := l.observer.(ReleaseObserver); ok {
 			o.Released(l, t, t.ready, start, l.now)
 			return

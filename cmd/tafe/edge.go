@@ -85,7 +85,7 @@ func (e *edge) start(stdout io.Writer) (err error) {
 	e.certs = stores
 	e.server, err = app.Listen(a, app.ServerConfig{
 		Listeners: listeners, Loops: c.Server.Loops, ConnMax: c.Limits.ConnMax,
-		ConnMaxPerIP: c.Limits.ConnMaxPerIP, DialMax: c.Limits.DialMax, Limits: c.LoopLimits(), Observe: observe,
+		ConnMaxPerIP: c.Limits.ConnMaxPerIP, DialMax: c.Limits.DialMax, Limits: c.LoopLimits(), Handoff: time.Duration(c.Server.Handoff), Observe: observe,
 	})
 	if err != nil {
 		return listenError(addresses(listeners), err)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -43,6 +44,9 @@ type Config struct {
 	Log     *slog.Logger
 	// Handoff is for how long a slice may hold its loop while others wait: then
 	// another goroutine takes the loop over. 0: loop.HandoffTime; less than 0: never.
+	// Where it is not off, Start raises GOMAXPROCS so that the steward and spare
+	// goroutines find a P beside slices that compute; the kernel shares the CPUs
+	// among them. See docs/decisions/007.
 	Handoff time.Duration
 	// Steward looks at the loops; nil: one of the engine's own. The caller starts it
 	// and stops it after the engine.
@@ -87,6 +91,9 @@ func Start(config Config) (*Engine, error) {
 	if config.Handoff == 0 {
 		config.Handoff = loop.HandoffTime
 	}
+	if want := processorsFor(config.Loops); config.Handoff > 0 && runtime.GOMAXPROCS(0) < want {
+		runtime.GOMAXPROCS(want)
+	}
 	var warnings []string
 	config.ConnMax, config.DialMax, warnings = fileLimits(config.ConnMax, config.DialMax)
 	for _, w := range warnings {
@@ -119,6 +126,10 @@ func Start(config Config) (*Engine, error) {
 	}
 	return e, nil
 }
+
+// processorsFor is how many Ps a process needs: more than the goroutines that can
+// be busy at once, which are loops, released tasks, the steward and the collector.
+func processorsFor(loops int) int { return 2*loops + 6 }
 
 // startLoops makes all reactors and then runs them: a loop may be asked for the
 // task of another from the first moment.

@@ -208,6 +208,12 @@ func (b *builder) route(p path, r *Route) {
 	if r.Name != "" {
 		options = append(options, app.Name(r.Name))
 	}
+	if r.Handoff != 0 {
+		options = append(options, app.Handoff(time.Duration(r.Handoff)))
+	}
+	if r.Blocking {
+		options = append(options, app.Blocking())
+	}
 	if r.Budget > 0 {
 		options = append(options, app.Budget(time.Duration(r.Budget)))
 	}

@@ -72,6 +72,9 @@ type Server struct {
 	Listen Address `toml:"listen" default:"127.0.0.1:8080" reload:"restart"`
 	// Event loops. Without it, one for each CPU the process may use (GOMAXPROCS).
 	Loops int `toml:"loops" min:"1" max:"1024" reload:"restart"`
+	// The longest that a handler may hold its loop while other requests wait: then another goroutine takes the loop over, and the handler
+	// runs on beside it. "off": never.
+	Handoff Handoff `toml:"handoff" default:"2ms" reload:"restart"`
 	// Value of the Server header; "-" omits it.
 	Name HeaderValue `toml:"name" default:"tafe"`
 	// Networks of the proxies in front. Their X-Forwarded-For says who the client is, for allow_ip, deny_ip, rate_limit, hash_by and
