@@ -172,11 +172,11 @@ func socketError(fd int) error {
 	return nil
 }
 
-func rawRead(fd int, p []byte) (int, error) { return raw(unix.SYS_READ, fd, p) }
+func rawRead(fd int, p []byte) (int, error) { return rawCall(unix.SYS_READ, fd, p) }
 
-func rawWrite(fd int, p []byte) (int, error) { return raw(unix.SYS_WRITE, fd, p) }
+func rawWrite(fd int, p []byte) (int, error) { return rawCall(unix.SYS_WRITE, fd, p) }
 
-func raw(call uintptr, fd int, p []byte) (int, error) {
+func rawCall(call uintptr, fd int, p []byte) (int, error) {
 	n, _, errno := syscall.RawSyscall(call, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)))
 	if errno != 0 {
 		return 0, errno
