@@ -421,6 +421,9 @@ func (c *Conn) Close() {
 	c.paused, c.full = false, false
 	c.r.loop.StopTimer(&c.timeout)
 	c.markDirty()
+	if c.file != nil {
+		c.file.wake()
+	}
 }
 
 // NoLinger has Close end the connection as soon as everything was sent. It is for

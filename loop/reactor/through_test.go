@@ -18,7 +18,7 @@ import (
 )
 
 // runEngine runs an engine until the test ends.
-func runEngine(t *testing.T, config reactor.Config) *reactor.Engine {
+func runEngine(t testing.TB, config reactor.Config) *reactor.Engine {
 	t.Helper()
 	e, err := reactor.Start(config)
 	require.NoError(t, err)

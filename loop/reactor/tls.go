@@ -197,14 +197,14 @@ func (h *handshake) Run(t *loop.Task) {
 }
 
 // handshakeTurn returns how long the next handshake has to wait, for not more
-// than perSecond of them a second; a tenth of that may come at once.
+// than perSecond of them a second; a tenth of that, or one, may come at once.
 func (r *Reactor) handshakeTurn(perSecond int) time.Duration {
 	if perSecond <= 0 {
 		return 0
 	}
 	now := r.loop.Now()
 	step := int64(time.Second) / int64(perSecond)
-	burst := int64(time.Second) / 10
+	burst := max(int64(time.Second)/10, step)
 	r.handshakeAt = max(r.handshakeAt, now-burst) + step
 	return time.Duration(max(r.handshakeAt-now, 0))
 }
