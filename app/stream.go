@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"syscall"
 
 	"tafe/httpparse"
 	"tafe/loop"
@@ -270,7 +271,7 @@ type file interface {
 	fs.File
 	io.ReaderAt
 	io.Seeker
-	Fd() uintptr
+	syscall.Conn
 }
 
 // streamWriter is a Stream without ReadFrom.

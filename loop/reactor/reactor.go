@@ -224,6 +224,10 @@ func (r *Reactor) endTurn() error {
 
 // readAgain has c read in this turn or the next, without an event.
 func (r *Reactor) readAgain(c *Conn) {
+	if c.queued {
+		return
+	}
+	c.queued = true
 	r.unread = append(r.unread, c)
 	if len(r.unread) == 1 {
 		r.loop.Post(func() { r.readUnread() })
@@ -234,6 +238,7 @@ func (r *Reactor) readUnread() {
 	batch := r.unread
 	r.unread = nil
 	for _, c := range batch {
+		c.queued = false
 		c.Readable()
 	}
 }
