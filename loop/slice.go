@@ -201,6 +201,7 @@ func (l *label) clear() {
 	if l.budget.Load() != 0 {
 		l.budget.Store(0)
 	}
+	l.conn = nil
 	l.ends = [3]uint16{}
 }
 
