@@ -139,9 +139,7 @@ func (ln *lane) read(w *Watchdog) reading {
 	} else if state == stateCoroutine {
 		tid = ln.carrier
 	}
-	r := w.instruments.read(ln.clock(), tid, state)
-	r.bound = ln.loop.ThreadLocked()
-	return r
+	return w.instruments.read(ln.clock(), tid, state)
 }
 
 // pursue decides what to do about a slice of the given age, and when to look

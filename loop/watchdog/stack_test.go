@@ -70,6 +70,7 @@ func TestOwners(t *testing.T) {
 		{server, "iter.Pull[...].func1", ownerRuntime, "coroutines"},
 		{server, "encoding/json.Marshal", ownerLibrary, "the standard library"},
 		{server, "tafe/loop.(*Task).run", ownerFramework, "below every handler"},
+		{server, "tafe/loop/reactor.(*Reactor).event", ownerFramework, "below every callback"},
 		{server, "tafe/app.(*exchange).Run", ownerFramework, "below every handler"},
 		{server, "tafe/app/proxy.(*Proxy).serve", ownerHandler, "a handler of the server's own"},
 		{server, "main.main", ownerHandler, "the program"},

@@ -109,7 +109,7 @@ func New(config Config) *Watchdog {
 }
 
 // Observe attaches the watchdog to a loop and returns what the loop shall
-// report to. It has the shape of loop.Config.Observe.
+// report to. It has the shape of reactor.Config.Observe.
 func (w *Watchdog) Observe(l *loop.Loop) loop.Observer {
 	ln := newLane(w, l)
 	w.heed(ln.budget(nil))
