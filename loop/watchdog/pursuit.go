@@ -317,7 +317,7 @@ func (ln *lane) record(p *pursuit, age int64, final bool) Overrun {
 		Own: Millis(min(p.ev.proven(), age)), Running: Millis(p.ev.running), Starved: Millis(p.ev.starved),
 		Paused: Millis(p.ev.paused), Stopped: Millis(p.ev.stopped),
 		Samples: p.samples, Discarded: p.discarded, Lateness: Millis(p.lateness), Capture: Millis(p.cost),
-		Tree: p.tree.Children,
+		Tree: p.tree.clone().Children, // it grows on while others read the record
 	}
 	o.describe(p.description)
 	o.Verdict = p.verdict()

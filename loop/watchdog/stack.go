@@ -195,6 +195,14 @@ func (t *Tree) add(frames []Frame) {
 	}
 }
 
+func (t *Tree) clone() *Tree {
+	c := &Tree{Frame: t.Frame, Samples: t.Samples}
+	for _, child := range t.Children {
+		c.Children = append(c.Children, child.clone())
+	}
+	return c
+}
+
 func (t *Tree) child(f Frame) *Tree {
 	for _, c := range t.Children {
 		if c.Frame.Func == f.Func && c.Frame.Line == f.Line {

@@ -131,7 +131,11 @@ func TestTreeMergesFromTheRoot(t *testing.T) {
 	for _, leaf := range []string{"a.x", "a.y", "a.x"} {
 		tree.add([]Frame{{leaf, "a.go", 1}, {"main.f", "f.go", 2}, {"main.g", "g.go", 3}})
 	}
-	require.Equal(t, "3 main.g (g.go:3) > main.f (f.go:2)\n  2 a.x (a.go:1)\n  1 a.y (a.go:1)\n", tree.String())
+	want := "3 main.g (g.go:3) > main.f (f.go:2)\n  2 a.x (a.go:1)\n  1 a.y (a.go:1)\n"
+	require.Equal(t, want, tree.String())
+	published := tree.clone()
+	tree.add([]Frame{{"a.x", "a.go", 1}, {"main.f", "f.go", 2}, {"main.g", "g.go", 3}})
+	require.Equal(t, want, published.String(), "what was published stays")
 }
 
 func FuzzParseDump(f *testing.F) {
