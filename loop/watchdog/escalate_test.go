@@ -52,6 +52,7 @@ func TestMovedRouteLeavesTheLoopAlone(t *testing.T) {
 	require.Contains(t, s.log.String(), "a route is moved off the loops")
 	dog.escalate(time.Now().Add(2 * time.Hour))
 	require.False(t, dog.Moved("hog"), "on trial")
+	dog.desk.awaitWrites()
 	require.Contains(t, s.log.String(), "a route is back on the loops, on trial")
 }
 
