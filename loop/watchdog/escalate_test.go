@@ -80,6 +80,25 @@ func TestStuckLoopAborts(t *testing.T) {
 	require.Empty(t, ends, "once")
 }
 
+// A live report needs a verdict, or patience.
+func TestUnknownIsNotReportedAtOnce(t *testing.T) {
+	log := &safeBuffer{}
+	w := New(Config{Log: slog.New(slog.NewTextHandler(log, nil))})
+	ln := w.Observe(loop.New(0, still{time.Now().Add(-time.Second)}, loop.Limits{}, nil)).(*lane)
+	ln.hunt = pursuit{
+		since: 1, began: 1, budget: 10 * ms, samples: 2,
+		ev: evidence{parked: 2000 * ms, spent: map[string]int64{loop.StateWaiting: 2000 * ms}},
+	}
+	ln.accuse(w, 20*ms)
+	w.desk.awaitWrites()
+	require.Empty(t, log.String())
+	require.Empty(t, w.Recent())
+	ln.accuse(w, 1000*ms)
+	w.desk.awaitWrites()
+	require.Contains(t, log.String(), "verdict=unknown")
+	require.Len(t, w.Recent(), 1)
+}
+
 // What no code is to blame for ends no process.
 func TestInnocentLoopDoesNotAbort(t *testing.T) {
 	w := New(Config{Log: slog.New(slog.DiscardHandler), Escalation: Escalation{AbortAfter: time.Nanosecond, Abort: func(Overrun, []byte) {

@@ -288,11 +288,16 @@ func (p *pursuit) proven(age int64) bool {
 	return p.ev.proven() >= p.budget && (p.samples >= p.ev.stacksNeeded(age) || p.refused)
 }
 
-// accuse makes the first report of an overrun, while it lasts.
+// accuse makes the first report of an overrun, while it lasts. One whose stacks do
+// not say what it does, or say that it works for the collector, is not reported
+// before it is long.
 func (ln *lane) accuse(w *Watchdog, age int64) {
 	p := &ln.hunt
-	p.nextUpdate = max(updateFrom, 2*age)
 	o := ln.record(p, age, false)
+	if !o.Blamed && o.Held < alwaysAt {
+		return
+	}
+	p.nextUpdate = max(updateFrom, 2*age)
 	p.reported = &o
 	if p.outside {
 		ln.heldOutside.Store(p.since)
