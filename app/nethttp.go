@@ -183,6 +183,7 @@ func (b *bridge) end() {
 	b.turn(func() {
 		b.conn.Abort(nil)
 		b.loop.Shutdown()
+		b.loop.Close()
 	})
 	if b.alarm != nil {
 		b.alarm.Stop()

@@ -1,13 +1,11 @@
 package loop
 
-// The in-memory driver of this package's own tests: a clock that moves only
-// when told, and streams without sockets.
+// The driver of this package's own tests: a clock that moves only when told.
 
 import (
 	"errors"
 	"io"
 	"log/slog"
-	"net"
 	"testing"
 	"time"
 
@@ -15,15 +13,19 @@ import (
 )
 
 type manual struct {
-	now   int64
-	woken bool
-	alarm int64
+	now     int64
+	woken   bool
+	alarm   int64
+	flushed func() // called by Flush
 }
 
-func (m *manual) Now() int64 { m.now++; return m.now }
-func (m *manual) Wake()      { m.woken = true }
-func (m *manual) WakeAfter(d int64) {
-	m.alarm = m.now + d
+func (m *manual) Now() int64      { m.now++; return m.now }
+func (m *manual) Wake()           { m.woken = true }
+func (m *manual) WakeAt(at int64) { m.alarm = at }
+func (m *manual) Flush() {
+	if m.flushed != nil {
+		m.flushed()
+	}
 }
 
 func newManual(t *testing.T, limits Limits) (*Loop, *manual) {
@@ -32,7 +34,7 @@ func newManual(t *testing.T, limits Limits) (*Loop, *manual) {
 	l := New(0, m, limits, slog.New(slog.NewTextHandler(io.Discard, nil)))
 	l.Turn()
 	t.Cleanup(func() {
-		l.Shutdown()
+		on(l, func() { l.Shutdown(); l.Close() })
 		require.Empty(t, l.all, "tasks left behind")
 		require.Zero(t, l.tasks)
 	})
@@ -53,6 +55,7 @@ func (m *manual) settle(l *Loop) {
 
 // advance moves the clock, stopping at every alarm on the way.
 func (m *manual) advance(l *Loop, d time.Duration) {
+	m.settle(l)
 	end := m.now + int64(d)
 	for m.alarm <= end {
 		m.now, m.alarm = max(m.now, m.alarm), never
@@ -63,66 +66,13 @@ func (m *manual) advance(l *Loop, d time.Duration) {
 	m.settle(l)
 }
 
-// memory is a Transport that keeps what was sent; room bounds what it takes
-// before bytes stay unsent.
-type memory struct {
-	c      *Conn
-	sent   []byte
-	room   int
-	held   []byte
-	eof    bool
-	closed bool
-	fail   error
-}
-
-func (s *memory) Write(p []byte) (int, error) {
-	if s.fail != nil {
-		s.closed = true
-		s.c.Hangup(s.fail)
-		return 0, s.fail
-	}
-	if s.closed {
-		return 0, errors.New("write on a closed transport")
-	}
-	n := min(len(p), s.room)
-	s.sent = append(s.sent, p[:n]...)
-	s.room -= n
-	s.held = append(s.held, p[n:]...)
-	return len(p), nil
-}
-
-// take lets the peer read n more bytes.
-func (s *memory) take(n int) {
-	n = min(n, len(s.held))
-	s.sent = append(s.sent, s.held[:n]...)
-	s.held = append([]byte(nil), s.held[n:]...)
-}
-
-func (s *memory) Unsent() int          { return len(s.held) }
-func (s *memory) CloseWrite() error    { s.eof = true; return nil }
-func (s *memory) RemoteAddr() net.Addr { return &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 1} }
-func (s *memory) LocalAddr() net.Addr  { return &net.TCPAddr{} }
-func (s *memory) Fd() int              { return -1 }
-func (s *memory) Close() error {
-	s.closed = true
-	s.c.Hangup(nil)
-	return nil
-}
-
-func openMemory(l *Loop, h Handler) (*Conn, *memory) {
-	s := &memory{room: 1 << 30}
-	s.c = l.Open(s, h)
-	return s.c, s
-}
-
-// code is a Runner of two functions.
+// code is a Runner of two functions; run is user code.
 type code struct {
 	run  func(*Task)
 	done func(*Task, error)
-	task *Task
 }
 
-func (c *code) Run(t *Task) { c.task = t; c.run(t) }
+func (c *code) Run(t *Task) { t.Outside(func() { c.run(t) }) }
 func (c *code) Done(t *Task, err error) {
 	if c.done != nil {
 		c.done(t, err)
@@ -131,11 +81,12 @@ func (c *code) Done(t *Task, err error) {
 
 // on runs f on the loop, as a callback of its driver.
 func on(l *Loop, f func()) {
-	l.enter()
+	l.BeginTurn()
+	defer l.EndTurn()
 	f()
-	l.leave()
 }
 
+// start runs a task until its first wait; ended is how it ended.
 func start(t *testing.T, l *Loop, run func(*Task)) (ended *error) {
 	t.Helper()
 	unset := errors.New("still running")

@@ -58,11 +58,7 @@ func (g *Flight[K, V]) lead(t *Task, entered Crossing, key K, f func() (V, error
 	t.Leave(entered)
 	defer func() {
 		p := recover()
-		t.Enter()
-		g.mu.Lock()
-		c.ended = true
-		delete(g.calls, key)
-		c.line.Broadcast()
+		g.conclude(t, key, c)
 		switch p := p.(type) {
 		case nil: // or Goexit
 		case unwind:
@@ -75,4 +71,16 @@ func (g *Flight[K, V]) lead(t *Task, entered Crossing, key K, f func() (V, error
 	c.value, c.err = f()
 	c.gone = c.err != nil && t != nil && t.Err() != nil
 	return c.value, c.err
+}
+
+// conclude tells the others that c has ended, also when Enter unwinds the task. It
+// returns with the lock held.
+func (g *Flight[K, V]) conclude(t *Task, key K, c *call[V]) {
+	defer func() {
+		g.mu.Lock()
+		c.ended = true
+		delete(g.calls, key)
+		c.line.Broadcast()
+	}()
+	t.Enter()
 }

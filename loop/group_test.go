@@ -11,6 +11,7 @@ import (
 
 	"tafe/loop"
 	"tafe/loop/looptest"
+	"tafe/loop/reactor"
 )
 
 var errBoom = errors.New("boom")
@@ -155,7 +156,7 @@ func TestGroupDescribesItsChildren(t *testing.T) {
 }
 
 func TestGroupHitsTheTaskLimit(t *testing.T) {
-	l := looptest.New(t, looptest.Options{Limits: loop.Limits{TaskMax: 3}})
+	l := looptest.New(t, looptest.Options{Limits: reactor.Limits{Limits: loop.Limits{TaskMax: 3}}})
 	l.Run(func(task *loop.Task) {
 		g := task.Group()
 		nap := func(c *loop.Task) error { return c.Sleep(time.Millisecond) }

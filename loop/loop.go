@@ -255,8 +255,11 @@ func (l *Loop) TakePosted() {
 
 // BeginTurn begins a callback of the driver: it reads the clock and fires the
 // timers that are due. What follows until EndTurn may enqueue tasks and never
-// runs one. Turns do not nest.
+// runs one. Turns do not nest: BeginTurn inside a turn panics.
 func (l *Loop) BeginTurn() {
+	if l.inTurn {
+		panic("loop: a turn inside a turn")
+	}
 	l.inTurn = true
 	l.own()
 	l.now = l.driver.Now()
@@ -296,6 +299,9 @@ func (l *Loop) EndTurn() bool {
 }
 
 func (l *Loop) dispatch() bool {
+	if l.closed {
+		l.TakePosted() // there will be no other turn for them
+	}
 	for range l.runq.len() {
 		if !l.runChain(l.runq.pop()) {
 			return false
@@ -399,6 +405,21 @@ func (l *Loop) touch() (*Task, Crossing) {
 		return t, t.Enter()
 	}
 	panic("loop: called by a goroutine that is neither the loop nor a task of it; use Post")
+}
+
+// tryTouch is touch for a caller that must not wait: ok is false where Enter
+// would, and where the caller is neither the loop nor a task of it.
+func (l *Loop) tryTouch() (t *Task, entered Crossing, ok bool) {
+	if l.IsOwner() {
+		return nil, false, l.inTurn
+	}
+	if t = l.Current(); t == nil {
+		return nil, false, false
+	}
+	if t.region.word.CompareAndSwap(t.since, inside) {
+		return t, true, true
+	}
+	return t, false, t.region.word.Load() == inside
 }
 
 // Current returns the task that the calling goroutine is, or nil when it is

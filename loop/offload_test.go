@@ -144,9 +144,9 @@ func TestOffloadOfACancelledTask(t *testing.T) {
 func BenchmarkOffload(b *testing.B) {
 	pool := loop.NewPool(1, 1)
 	defer pool.Close()
-	e := startEngine(b, 1, nothing)
+	l := startLoops(b, 1)[0]
 	b.ReportAllocs()
-	_ = onTask(e.Loops()[0], func(t *loop.Task) {
+	_ = onTask(l, func(t *loop.Task) {
 		for b.Loop() {
 			_, _ = loop.Offload(t, pool, func() (int, error) { return 0, nil })
 		}

@@ -64,11 +64,16 @@ func (t *Task) Leave(entered Crossing) {
 }
 
 // Outside runs f as user code: the loop may be taken while f runs. It is for a
-// Runner that calls code which is not its own.
+// Runner that calls code which is not its own. However f ends, the caller is
+// inside again. In user code Outside only calls f.
 func (t *Task) Outside(f func()) {
+	if t.region.word.Load() != inside {
+		f()
+		return
+	}
 	t.region.word.Store(t.since)
+	defer t.Enter()
 	f()
-	t.Enter()
 }
 
 // Beside leaves the loop for user code that is known to be slow: the code that

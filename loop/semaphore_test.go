@@ -84,7 +84,7 @@ func TestSemaphoreOfCancelledWaiters(t *testing.T) {
 // TestSemaphoreAcrossLoops has tasks of two loops, and goroutines, hold the same
 // one, some of them cancelled: never too many, and in the end all is free.
 func TestSemaphoreAcrossLoops(t *testing.T) {
-	e := startEngine(t, 2, nothing)
+	loops := startLoops(t, 2)
 	s := loop.NewSemaphore(3, 1000)
 	var holding, most atomic.Int64
 	use := func(wait func()) {
@@ -104,8 +104,7 @@ func TestSemaphoreAcrossLoops(t *testing.T) {
 				}
 				return
 			}
-			l := e.Loops()[i%3]
-			_ = onTask(l, func(task *loop.Task) {
+			_ = onTask(loops[i%3], func(task *loop.Task) {
 				if i%7 == 0 {
 					task.SetDeadline(time.Duration(rand.IntN(2000)+1) * time.Microsecond)
 				}

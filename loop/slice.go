@@ -214,6 +214,7 @@ func (l *label) clear() {
 	if l.handoff.Load() != 0 {
 		l.handoff.Store(0)
 	}
+	l.conn = nil
 	l.ends = [3]uint16{}
 }
 

@@ -10,9 +10,10 @@ import (
 // realTime is a driver that nobody waits for, on the real clock.
 type realTime struct{ base time.Time }
 
-func (r realTime) Now() int64      { return int64(time.Since(r.base)) }
-func (r realTime) Wake()           {}
-func (r realTime) WakeAfter(int64) {}
+func (r realTime) Now() int64 { return int64(time.Since(r.base)) }
+func (realTime) Wake()        {}
+func (realTime) WakeAt(int64) {}
+func (realTime) Flush()       {}
 
 type nothing struct{}
 
@@ -24,9 +25,9 @@ func BenchmarkSlice(b *testing.B) {
 	l := New(0, realTime{time.Now().Add(-time.Second)}, Limits{}, slog.New(slog.NewTextHandler(io.Discard, nil)))
 	b.ReportAllocs()
 	for b.Loop() {
-		l.enter()
+		l.BeginTurn()
 		_, _ = l.Start(nothing{})
-		l.leave()
+		l.EndTurn()
 	}
-	l.Shutdown()
+	on(l, func() { l.Shutdown(); l.Close() })
 }

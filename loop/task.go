@@ -216,14 +216,10 @@ func (l *Loop) enqueue(t *Task, ready int64) {
 // Called by the dispatcher alone, never inside a coroutine.
 func (l *Loop) resume(t *Task) bool {
 	start := max(l.now, l.lastStart+1)
-	l.lastStart = start
-	t.state = taskRunning
 	if l.late != nil && start-t.ready >= LateMin {
 		l.late.SliceLate(l, t, t.ready, start)
 	}
-	l.running = t
-	t.since = start
-	l.slice.begin(t, start)
+	l.begin(t, start)
 	t.next()
 	switch t.region.word.Load() {
 	case released: // the loop belongs to another goroutine
@@ -267,6 +263,15 @@ func (l *Loop) endSlice(t *Task, taken bool) {
 	if l.observer != nil {
 		l.observer.SliceEnd(l, t, t.ready, start, l.now)
 	}
+}
+
+// begin publishes that t runs from now on.
+func (l *Loop) begin(t *Task, start int64) {
+	l.lastStart = start
+	t.state = taskRunning
+	l.running = t
+	t.since = start
+	l.slice.begin(t, start)
 }
 
 // finish tells the Runner and puts the coroutine back into the pool.
@@ -445,7 +450,8 @@ func (t *Task) Cancel(cause error) {
 // SetDeadline cancels the task with context.DeadlineExceeded after d; a later
 // call replaces an earlier one. d <= 0 removes the deadline.
 func (t *Task) SetDeadline(d time.Duration) {
-	defer t.Leave(t.Enter())
+	caller, entered := t.loop.touch()
+	defer caller.Leave(entered)
 	if d <= 0 {
 		t.loop.StopTimer(&t.deadline)
 		return
@@ -533,11 +539,17 @@ func (l *Loop) Close() {
 			continue
 		}
 		t.stopping, t.ended = true, ErrShutdown
+		l.now = l.driver.Now()
+		l.begin(t, max(l.now, l.lastStart+1)) // its deferred functions may touch the loop
 		t.unwind()
+		l.running = nil
+		l.now = l.driver.Now()
+		l.slice.outside(l.now)
 		t.broken = false // it has ended: nothing left to discard
 		t.state = taskIdle
 		l.finish(t)
 	}
+	l.runq, l.yielded = ring[*Task]{}, ring[*Task]{} // of those that were unwound
 	for _, t := range l.idle {
 		t.stop()
 	}

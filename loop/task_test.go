@@ -222,7 +222,7 @@ func TestTaskLimitAndReuse(t *testing.T) {
 }
 
 func TestStartInsideATaskIsQueued(t *testing.T) {
-	l, _ := newManual(t, Limits{})
+	l, m := newManual(t, Limits{})
 	var order []string
 	start(t, l, func(t *Task) {
 		order = append(order, "parent")
@@ -232,6 +232,8 @@ func TestStartInsideATaskIsQueued(t *testing.T) {
 		}
 		order = append(order, "parent goes on")
 	})
+	require.Len(t, order, 2, "the child waits behind the next I/O")
+	m.settle(l)
 	require.Equal(t, []string{"parent", "parent goes on", "child"}, order)
 }
 
@@ -264,7 +266,7 @@ func TestShutdownUnwindsTasks(t *testing.T) {
 			t.cause.Store(nil)
 		}
 	})
-	l.Shutdown()
+	on(l, func() { l.Shutdown(); l.Close() })
 	require.Equal(t, 3, cleaned)
 	require.Len(t, ends, 3)
 	require.Empty(t, l.all)
@@ -321,6 +323,7 @@ func BenchmarkTaskRun(b *testing.B) {
 	for b.Loop() {
 		on(l, func() { _, _ = l.Start(c) })
 	}
+	on(l, func() { l.Shutdown(); l.Close() })
 }
 
 func BenchmarkYield(b *testing.B) {
@@ -335,7 +338,7 @@ func BenchmarkYield(b *testing.B) {
 	for b.Loop() {
 		l.Turn()
 	}
-	l.Shutdown()
+	on(l, func() { l.Shutdown(); l.Close() })
 }
 
 func BenchmarkYieldIfDue(b *testing.B) {
@@ -347,13 +350,15 @@ func BenchmarkYieldIfDue(b *testing.B) {
 			}
 		}})
 	})
+	on(l, func() { l.Shutdown(); l.Close() })
 }
 
 type realClock struct{ base time.Time }
 
-func (r realClock) Now() int64    { return int64(time.Since(r.base)) + 1 }
-func (realClock) Wake()           {}
-func (realClock) WakeAfter(int64) {}
+func (r realClock) Now() int64 { return int64(time.Since(r.base)) + 1 }
+func (realClock) Wake()        {}
+func (realClock) WakeAt(int64) {}
+func (realClock) Flush()       {}
 
 func BenchmarkGetg(b *testing.B) {
 	for b.Loop() {

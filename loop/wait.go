@@ -75,7 +75,7 @@ func (t *Task) YieldIfDue() error {
 
 // ParkThrough waits for the current wait's Waker alone: when the task is
 // cancelled it calls interrupt, once, and waits on until what was interrupted
-// has ended. It returns the cause, if any. The caller has asked mayPark.
+// has ended. It returns the cause, if any. The caller has asked MayPark.
 func (t *Task) ParkThrough(interrupt func(cause error)) error {
 	defer t.Leave(t.Enter())
 	ended, interrupted := false, false

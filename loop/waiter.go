@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// ErrOnLoop: a loop's own goroutine, in a Handler's method or a posted
-// function, was asked to wait. Start a task for that.
+// ErrOnLoop: a loop's own goroutine, in a callback or a posted function, was asked
+// to wait. Start a task for that.
 var ErrOnLoop = errors.New("loop: a loop's own goroutine must not wait; start a task")
 
 // directory is a Driver that knows the tasks of other loops than its own.
@@ -53,18 +53,23 @@ func WaiterFor(t *Task) Waiter {
 
 // Wake ends the wait. It never waits itself. Any goroutine.
 func (w Waiter) Wake() {
-	switch {
-	case w.ch != nil:
+	if w.ch != nil {
 		select {
 		case w.ch <- struct{}{}:
 		default:
 		}
-	case w.waker.task == nil:
-	case w.waker.task.loop.Owned():
-		w.waker.Wake()
-	default:
-		w.waker.Post()
+		return
 	}
+	if w.waker.task == nil {
+		return
+	}
+	// On the loop of the waiting task a Post, with its system call, is not needed.
+	if caller, entered, ok := w.waker.task.loop.tryTouch(); ok {
+		w.waker.Wake()
+		caller.Leave(entered)
+		return
+	}
+	w.waker.Post()
 }
 
 // Wait returns nil once woken, and also when until, if not 0, has come on the
@@ -96,7 +101,8 @@ type Cond struct{ queue []Waiter }
 
 // Wait waits until Signal or Broadcast wakes the caller, or until, if not 0, has
 // come on the clock of l. t is the calling task, nil for another goroutine. The
-// caller holds mu, which is unlocked meanwhile. A caller that gets an error, or
+// caller holds mu, which is unlocked meanwhile; a task has called Enter before it
+// locked mu. A caller that gets an error, or
 // does not use what it was woken for, calls Signal. The errors are those of
 // Waiter.Wait.
 func (n *Cond) Wait(t *Task, l *Loop, mu sync.Locker, until int64) error {

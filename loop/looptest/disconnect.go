@@ -8,8 +8,6 @@ import (
 	"slices"
 	"testing"
 	"time"
-
-	"tafe/loop"
 )
 
 const disconnectMax = 1000 // scenarios have tens of waits, not thousands
@@ -59,8 +57,7 @@ func (l *Loop) resetAll() {
 
 func (l *Loop) mustBeEmpty(t *testing.T) {
 	t.Helper()
-	var s loop.Stats
-	l.On(func() { s = l.Stats() })
+	s := l.Stats()
 	if s.TasksAlive != 0 || s.Conns != 0 {
 		t.Fatalf("looptest: %d tasks and %d connections are left", s.TasksAlive, s.Conns)
 	}

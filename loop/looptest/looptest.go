@@ -11,8 +11,8 @@
 // A [Loop] belongs to the goroutine that made it: call its methods from there.
 package looptest
 
-// This file owns the driver: clock, turns and what "nothing left to do" means.
-// It knows nothing of streams but that they have steps to make.
+// This file has the driver: clock, turns and what "nothing left to do" means.
+// peer.go has the streams, which make steps.
 
 import (
 	"io"
@@ -25,6 +25,7 @@ import (
 	"time"
 
 	"tafe/loop"
+	"tafe/loop/reactor"
 )
 
 const (
@@ -38,7 +39,7 @@ type Options struct {
 	// Seed, if not 0, splits deliveries, holds back output and interleaves
 	// connections at random, the same way for the same seed.
 	Seed   uint64
-	Limits loop.Limits
+	Limits reactor.Limits
 	// Log is discarded if nil.
 	Log *slog.Logger
 	// Observer, if not nil, is told of every slice's end.
@@ -49,6 +50,7 @@ type Options struct {
 type Loop struct {
 	*loop.Loop
 	t        testing.TB
+	reactor  *reactor.Reactor
 	driver   *driver
 	rnd      *rand.Rand // nil: no disturbance
 	observer loop.Observer
@@ -59,6 +61,7 @@ type Loop struct {
 	cutAfter int // slices until every connection is reset; 0: never
 	cut      bool
 	settling bool
+	turning  bool // inside a turn of the loop
 }
 
 // New makes a loop that is shut down when the test ends; a connection or task
@@ -71,15 +74,16 @@ func New(t testing.TB, o Options) *Loop {
 	d := &driver{wakes: make(chan struct{}, 1)}
 	d.now.Store(int64(time.Second))
 	l := &Loop{
-		Loop: loop.New(0, d, o.Limits, o.Log), t: t, driver: d,
+		Loop: loop.New(0, d, o.Limits.Limits, o.Log), t: t, driver: d,
 		observer: o.Observer, listens: map[string]func(*Peer){},
 	}
-	d.loop = l
+	l.reactor = reactor.Memory(l.Loop, o.Limits)
+	d.reactor = l.reactor
 	if o.Seed != 0 {
 		l.rnd = rand.New(rand.NewPCG(o.Seed, 0x7461_6665))
 	}
 	l.SetObserver(l)
-	l.Turn()
+	l.turnPosted()
 	t.Cleanup(l.Close)
 	return l
 }
@@ -87,11 +91,34 @@ func New(t testing.TB, o Options) *Loop {
 // Close shuts the loop down: its tasks end with loop.ErrShutdown, its
 // connections are dropped. Tests need not call it.
 func (l *Loop) Close() {
-	l.Shutdown()
-	for _, p := range l.peers {
-		p.hangup(nil)
+	if l.turning {
+		return // the test has failed inside a turn, which will not end
 	}
+	l.turn(func() {
+		l.Shutdown()
+		l.Loop.Close()
+		for _, p := range l.peers {
+			if p.conn != nil {
+				p.conn.Abort(loop.ErrShutdown)
+			}
+		}
+	})
 }
+
+// Stats returns the counters and gauges of the loop and its connections.
+func (l *Loop) Stats() reactor.Stats { return l.reactor.Stats() }
+
+// turn is a turn of the loop in which f is what its driver does.
+func (l *Loop) turn(f func()) {
+	l.turning = true
+	l.BeginTurn()
+	f()
+	l.EndTurn()
+	l.turning = false
+}
+
+// turnPosted is the turn that a wake or the clock asks for.
+func (l *Loop) turnPosted() { l.turn(l.TakePosted) }
 
 // Run is one task that a test started.
 type Run struct {
@@ -112,9 +139,7 @@ func (l *Loop) Start(f func(*loop.Task)) *Run {
 		if err != nil {
 			l.t.Fatalf("looptest: start: %v", err)
 		}
-		if !r.ended {
-			r.task = task
-		}
+		r.task = task
 	})
 	l.Settle()
 	return r
@@ -176,7 +201,7 @@ func (l *Loop) fail(err error) {
 }
 
 // Run is the loop.Runner's; a test has no use for it.
-func (r *Run) Run(t *loop.Task) { r.task = t; r.code(t) }
+func (r *Run) Run(t *loop.Task) { t.Outside(func() { r.code(t) }) }
 
 // Done is the loop.Runner's; a test has no use for it.
 func (r *Run) Done(_ *loop.Task, err error) { r.ended, r.err, r.task = true, err, nil }
@@ -196,22 +221,28 @@ func (r *Run) Cancel(cause error) {
 	}
 }
 
-// On calls f on the loop, as its driver's callbacks are.
+// On calls f on the loop, in a turn of its own; inside of a turn it only calls f.
 func (l *Loop) On(f func()) {
-	l.Post(f)
-	l.driver.takeWake()
-	l.Turn()
+	if l.turning {
+		f()
+		return
+	}
+	l.turn(f)
 }
 
 // Settle turns the loop, delivers and sends until nothing is left to do at this
-// time of the clock.
+// time of the clock. Inside a task or a callback it does nothing: its caller does
+// that.
 func (l *Loop) Settle() {
 	l.t.Helper()
+	if l.settling || l.turning {
+		return
+	}
 	l.settling = true
 	defer func() { l.settling = false }()
 	for range turnMax {
 		if !l.step() {
-			l.peers = slices.DeleteFunc(l.peers, (*Peer).Gone)
+			l.peers = slices.DeleteFunc(l.peers, (*Peer).done)
 			return
 		}
 		if l.cut {
@@ -232,7 +263,7 @@ func (l *Loop) step() bool {
 		at := (first + i) % (len(l.peers) + 1)
 		if at == 0 {
 			if l.driver.takeWake() {
-				l.Turn()
+				l.turnPosted()
 				return true
 			}
 			continue
@@ -253,11 +284,11 @@ func (l *Loop) Advance(d time.Duration) {
 	for alarm := l.driver.alarm; alarm != 0 && alarm <= end; alarm = l.driver.alarm {
 		l.driver.alarm = 0
 		l.driver.moveTo(alarm)
-		l.Turn()
+		l.turnPosted()
 		l.Settle()
 	}
 	l.driver.moveTo(end)
-	l.Turn()
+	l.turnPosted()
 	l.Settle()
 }
 
@@ -281,10 +312,10 @@ func (l *Loop) SliceEnd(of *loop.Loop, t *loop.Task, ready, start, end int64) {
 
 // driver is the loop.Driver: a clock and a bell.
 type driver struct {
-	loop  *Loop
-	now   atomic.Int64
-	alarm int64 // 0: none
-	wakes chan struct{}
+	reactor *reactor.Reactor
+	now     atomic.Int64
+	alarm   int64 // 0: none
+	wakes   chan struct{}
 }
 
 func (d *driver) Now() int64 { return d.now.Load() }
@@ -307,7 +338,9 @@ func (d *driver) takeWake() bool {
 	}
 }
 
-func (d *driver) WakeAfter(after int64) { d.alarm = d.now.Load() + after }
+func (d *driver) WakeAt(at int64) { d.alarm = at }
+
+func (d *driver) Flush() { d.reactor.Flush() }
 
 func (d *driver) moveTo(at int64) {
 	if at > d.now.Load() {

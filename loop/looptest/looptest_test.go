@@ -15,39 +15,42 @@ import (
 
 	"tafe/loop"
 	"tafe/loop/looptest"
+	"tafe/loop/reactor"
 )
 
-// gnet's worker pool has goroutines from the moment it is imported.
-func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m,
-		goleak.IgnoreAnyFunction("github.com/panjf2000/ants/v2.(*poolCommon).purgeStaleWorkers"),
-		goleak.IgnoreAnyFunction("github.com/panjf2000/ants/v2.(*poolCommon).ticktock"))
-}
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // upper answers each line in upper case after a wait; a task per connection.
 type upper struct {
-	conn   *loop.Conn
+	conn   *reactor.Conn
 	task   *loop.Task
 	waker  loop.Waker
 	closed error
 	ended  bool
 }
 
-func openUpper(c *loop.Conn) loop.Handler { return &upper{conn: c} }
+func openUpper(c *reactor.Conn) reactor.Handler { return &upper{conn: c} }
 
-func (u *upper) Data(c *loop.Conn) {
-	if u.task != nil {
-		u.waker.Wake()
-		return
-	}
-	if _, err := c.Loop().Start(u); err != nil {
+func (u *upper) Data(c *reactor.Conn) {
+	var err error
+	switch {
+	case c.InputEnded():
 		c.Close()
+		if u.task != nil {
+			u.task.Cancel(io.EOF)
+		}
+	case u.task != nil:
+		u.waker.Wake()
+	default:
+		if u.task, err = c.Loop().Start(u); err != nil {
+			c.Close()
+		}
 	}
 }
 
-func (u *upper) Timeout(c *loop.Conn) { c.Close() }
+func (u *upper) Timeout(c *reactor.Conn) { c.Close() }
 
-func (u *upper) Closed(_ *loop.Conn, err error) {
+func (u *upper) Closed(_ *reactor.Conn, err error) {
 	u.closed, u.ended = err, true
 	if u.task != nil {
 		u.task.Cancel(err)
@@ -55,7 +58,6 @@ func (u *upper) Closed(_ *loop.Conn, err error) {
 }
 
 func (u *upper) Run(t *loop.Task) {
-	u.task = t
 	for {
 		line, _, ok := bytes.Cut(u.conn.Input(), []byte("\n"))
 		if !ok {
@@ -131,35 +133,168 @@ func TestDisconnectAtEveryWait(t *testing.T) {
 	}
 }
 
+// logged is a handler that notes its events and does what the test says.
+type logged struct {
+	data   func(c *reactor.Conn)
+	input  []byte
+	ended  bool
+	closed bool
+	err    error
+}
+
+func (h *logged) Data(c *reactor.Conn) {
+	h.input = append(h.input, c.Input()...)
+	c.Consume(len(c.Input()))
+	h.ended = c.InputEnded()
+	if h.data != nil {
+		h.data(c)
+	}
+}
+
+func (h *logged) Timeout(c *reactor.Conn) { c.Close() }
+
+func (h *logged) Closed(_ *reactor.Conn, err error) { h.closed, h.err = true, err }
+
 func TestPeerEndings(t *testing.T) {
 	for _, tc := range []struct {
-		why  string
-		end  func(*looptest.Peer)
-		want error
+		why      string
+		data     func(c *reactor.Conn)
+		do       func(l *looptest.Loop, p *looptest.Peer)
+		ended    bool // the loop's side has read the end of the stream
+		closed   bool // and its connection has ended
+		err      error
+		received string
+		peer     bool // the Peer has got the end of the stream, or a reset
 	}{
-		{"a peer that closes ends the stream", (*looptest.Peer).Close, io.EOF},
-		{"a peer that resets is an error of the socket", (*looptest.Peer).Reset, syscall.ECONNRESET},
-		{"closing on this side is no error", func(p *looptest.Peer) { p.Conn().Abort(nil); p.Send(nil) }, nil},
+		{"half closed: the answer still arrives", func(c *reactor.Conn) {
+			if c.InputEnded() {
+				c.Write([]byte("answer"))
+			}
+		}, func(_ *looptest.Loop, p *looptest.Peer) { p.Send([]byte("question")); p.CloseWrite() }, true, false, nil, "answer", false},
+		{"half closed, and the loop's side closes", func(c *reactor.Conn) {
+			if c.InputEnded() {
+				c.Write([]byte("answer"))
+				c.Close()
+			}
+		}, func(_ *looptest.Loop, p *looptest.Peer) { p.Send([]byte("question")); p.CloseWrite() }, true, true, nil, "answer", true},
+		{"a peer that leaves ends its stream", nil, func(_ *looptest.Loop, p *looptest.Peer) { p.Close() }, true, false, nil, "", false},
+		{"and answers what comes with a reset", nil, func(l *looptest.Loop, p *looptest.Peer) {
+			p.Close()
+			l.On(func() { p.Conn().Write([]byte("late")) })
+			l.Settle()
+		}, true, true, syscall.ECONNRESET, "", true},
+		{"a peer that resets is an error", nil, func(_ *looptest.Loop, p *looptest.Peer) { p.Reset() }, false, true, syscall.ECONNRESET, "", true},
+		{"also where nobody reads", nil, func(l *looptest.Loop, p *looptest.Peer) {
+			l.On(p.Conn().Pause)
+			p.Reset()
+		}, false, true, syscall.ECONNRESET, "", true},
+		{"a write after a reset is an error too", nil, func(l *looptest.Loop, p *looptest.Peer) {
+			l.On(func() { p.Reset(); p.Conn().Write([]byte("x")) })
+			l.Settle()
+		}, false, true, syscall.EPIPE, "", true},
+		{"aborted without an error: what is unsent is dropped", nil, func(l *looptest.Loop, p *looptest.Peer) {
+			l.On(func() { p.Conn().Write([]byte("x")); p.Conn().Abort(nil) })
+			l.Settle()
+		}, false, true, nil, "", true},
+		{"aborted with an error", nil, func(l *looptest.Loop, p *looptest.Peer) {
+			l.On(func() { p.Conn().Abort(io.ErrUnexpectedEOF) })
+			l.Settle()
+		}, false, true, io.ErrUnexpectedEOF, "", true},
+		{"closed on this side: the peer follows", nil, func(l *looptest.Loop, p *looptest.Peer) {
+			l.On(func() { p.Conn().Write([]byte("bye")); p.Conn().Close() })
+			l.Settle()
+		}, false, true, nil, "bye", true},
+		{"a peer that does not follow is waited for", nil, func(l *looptest.Loop, p *looptest.Peer) {
+			p.KeepOpen = true
+			l.On(p.Conn().Close)
+			l.Advance(time.Second)
+		}, false, false, nil, "", true},
+		{"but not for long", nil, func(l *looptest.Loop, p *looptest.Peer) {
+			p.KeepOpen = true
+			l.On(p.Conn().Close)
+			l.Advance(3 * time.Second)
+		}, false, true, nil, "", true},
 	} {
 		t.Run(tc.why, func(t *testing.T) {
 			l := looptest.New(t, looptest.Options{})
-			u := &upper{}
-			p := l.Open(func(c *loop.Conn) loop.Handler { u.conn = c; return u })
-			tc.end(p)
-			require.True(t, u.ended)
-			require.Equal(t, tc.want, u.closed)
-			require.True(t, p.Gone())
+			h := &logged{data: tc.data}
+			p := l.Open(func(*reactor.Conn) reactor.Handler { return h })
+			tc.do(l, p)
+			require.Equal(t, tc.ended, h.ended)
+			require.Equal(t, tc.closed, h.closed)
+			require.ErrorIs(t, h.err, tc.err)
+			require.Equal(t, tc.received, string(p.Received()))
+			require.Equal(t, tc.peer, p.Ended())
+			require.Equal(t, tc.closed, p.Gone())
 		})
 	}
 }
 
+// TestSeedsBreakTheStream writes much to a peer that takes little by little: all of
+// it arrives, in order, through writes that the socket takes in part or not at all.
+func TestSeedsBreakTheStream(t *testing.T) {
+	for seed := range uint64(20) {
+		l := looptest.New(t, looptest.Options{Seed: seed, Limits: reactor.Limits{InboundMax: 1000}})
+		h := &logged{data: func(c *reactor.Conn) {
+			if c.InputEnded() {
+				c.Close()
+			}
+		}}
+		p := l.Open(func(*reactor.Conn) reactor.Handler { return h })
+		var want []byte
+		for i := range 100 {
+			line := fmt.Appendf(nil, "line %d\n", i)
+			want = append(want, line...)
+			p.Send(line)
+			l.On(func() { p.Conn().Write(line) })
+		}
+		p.CloseWrite()
+		require.Equal(t, string(want), string(p.Received()), "seed %d", seed)
+		require.Equal(t, string(want), string(h.input), "seed %d", seed)
+		require.True(t, h.closed)
+		require.NoError(t, h.err)
+		require.True(t, p.Gone() && p.Ended())
+	}
+}
+
+// TestFullInputHoldsThePeerBack: what a connection does not read stays on its way.
+func TestFullInputHoldsThePeerBack(t *testing.T) {
+	l := looptest.New(t, looptest.Options{Limits: reactor.Limits{InboundMax: 1000}})
+	u := &upper{}
+	p := l.Open(func(c *reactor.Conn) reactor.Handler { u.conn = c; return u })
+	text := bytes.Repeat([]byte("x"), 10_000) // no line ends
+	p.Send(text)
+	require.GreaterOrEqual(t, len(p.Conn().Input()), 1000)
+	require.Less(t, len(p.Conn().Input()), len(text))
+	for range 100 {
+		l.On(func() { p.Conn().Consume(len(p.Conn().Input())) })
+		l.Settle()
+	}
+	require.Empty(t, p.Conn().Input())
+	require.EqualValues(t, len(text), l.Stats().BytesIn)
+}
+
+// TestTasksMayUseTheirPeers: a task that drives its own peer leaves the settling to
+// the turn that it is in.
+func TestTasksMayUseTheirPeers(t *testing.T) {
+	l := looptest.New(t, looptest.Options{})
+	l.Run(func(task *loop.Task) {
+		p := l.Open(openUpper)
+		p.Send([]byte("a\n"))
+		require.Empty(t, p.Received())
+		require.NoError(t, task.Sleep(10*time.Millisecond))
+		require.Equal(t, "A\n", string(p.Received()))
+		l.On(func() { require.True(t, l.Owned() || l.Current() == task) })
+	})
+}
+
 func TestStalledPeer(t *testing.T) {
-	l := looptest.New(t, looptest.Options{Limits: loop.Limits{OutboundMax: 100}})
+	l := looptest.New(t, looptest.Options{Limits: reactor.Limits{OutboundMax: 100}})
 	p := l.Open(openUpper)
 	p.Stall()
 	r := l.Start(func(t *loop.Task) {
 		p.Conn().Write(make([]byte, 200))
-		if err := t.Drain(p.Conn()); err != nil {
+		if err := reactor.Drain(t, p.Conn()); err != nil {
 			panic(err)
 		}
 	})

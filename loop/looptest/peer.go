@@ -1,41 +1,64 @@
 package looptest
 
-// Peer: the test's end of a connection, and the loop.Transport between the two.
-// It owns the bytes on their way; it does not know what they mean.
+// Peer: the test's end of a connection, and the reactor.Transport between the two.
+// It behaves as two sockets and the network between them do: bytes and the end of
+// a stream take their time, in order; a reset overtakes them.
 
 import (
 	"io"
 	"net"
+	"os"
 	"syscall"
 
-	"tafe/loop"
+	"tafe/loop/reactor"
 )
 
 // Peer is the other end of a loop's connection.
+//
+//	call        the loop's side sees             what the loop's side sends afterwards
+//	CloseWrite  the end of the stream            arrives
+//	Close       the end of the stream            is answered with a reset
+//	Reset       an error (syscall.ECONNRESET)    is an error
+//
+// A Peer that receives the end of the stream ends its own direction too, as
+// clients do, unless KeepOpen is set.
 type Peer struct {
 	// OnReceive, if set, is called when bytes of the loop's side arrive, instead of
 	// keeping them for Received: a scripted server. It may Send and Close.
 	OnReceive func(p *Peer, b []byte)
+	// KeepOpen: the end of the loop's stream does not end the Peer's.
+	KeepOpen bool
 
-	loop     *Loop
-	conn     *loop.Conn
-	accept   func(*Peer) // to be called when the dial arrives
-	sending  []byte      // to the loop, not yet delivered
-	eof      bool        // after sending
-	held     []byte      // from the loop, not yet taken
-	received []byte
-	ended    bool // the loop's side has sent its end of stream
-	gone     bool // the connection is no more
-	stalled  bool // takes nothing
-	remote   net.Addr
+	loop   *Loop
+	conn   *reactor.Conn
+	accept func(*Peer) // to be called when the dial arrives
+	remote net.Addr
+
+	// Towards the loop.
+	sending []byte // on its way
+	ending  bool   // the end of the stream is behind it
+	arrived []byte // to be read
+	reset   bool   // a reset has arrived
+	told    bool   // and the connection was told
+	left    bool   // what arrives at the Peer is answered with a reset
+
+	// From the loop.
+	held      []byte // on its way
+	fin       bool   // the end of the stream is behind it
+	received  []byte
+	ended     bool // that has arrived, or a reset
+	stalled   bool // takes nothing
+	gone      bool // the loop's side has closed its descriptor
+	wantRead  bool
+	wantWrite bool
 }
 
 // Open makes a connection as if a client had connected, and returns the
-// client's end. open is what a loop.Config's Open is.
-func (l *Loop) Open(open func(*loop.Conn) loop.Handler) *Peer {
+// client's end. open is what a reactor.Config's Open is.
+func (l *Loop) Open(open func(*reactor.Conn) reactor.Handler) *Peer {
 	p := l.newPeer()
 	l.On(func() {
-		p.conn = l.Loop.Open((*stream)(p), nil)
+		p.conn = l.reactor.Open((*stream)(p), nil)
 		p.conn.SetHandler(open(p.conn))
 	})
 	l.Settle()
@@ -44,30 +67,46 @@ func (l *Loop) Open(open func(*loop.Conn) loop.Handler) *Peer {
 
 func (l *Loop) newPeer() *Peer {
 	l.port++
-	p := &Peer{loop: l, remote: &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: l.port}}
+	p := &Peer{loop: l, remote: &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: l.port}, wantRead: true}
 	l.peers = append(l.peers, p)
 	return p
 }
 
 // Conn is the loop's end.
-func (p *Peer) Conn() *loop.Conn { return p.conn }
+func (p *Peer) Conn() *reactor.Conn { return p.conn }
 
 // Send sends b to the loop and settles. Inside OnReceive it only sends.
 func (p *Peer) Send(b []byte) {
-	p.sending = append(p.sending, b...)
-	p.settle()
+	if !p.ending {
+		p.sending = append(p.sending, b...)
+	}
+	p.loop.Settle()
 }
 
-// Close ends the stream after what was sent, as a peer does that leaves.
+// CloseWrite ends the stream after what was sent (a FIN); the Peer still reads.
+func (p *Peer) CloseWrite() {
+	p.ending = true
+	p.loop.Settle()
+}
+
+// Close ends the stream after what was sent, and leaves: what the loop's side
+// sends afterwards is answered with a reset.
 func (p *Peer) Close() {
-	p.eof = true
-	p.settle()
+	p.ending, p.left = true, true
+	p.loop.Settle()
 }
 
 // Reset breaks the connection at once, with what is on its way lost.
 func (p *Peer) Reset() {
-	p.hangup(syscall.ECONNRESET)
-	p.settle()
+	p.breaks()
+	p.loop.Settle()
+}
+
+// breaks is the arrival of a reset at the loop's side.
+func (p *Peer) breaks() {
+	p.reset, p.ended = true, true
+	p.accept = nil
+	p.sending, p.arrived, p.held = nil, nil, nil
 }
 
 // Stall makes the peer take nothing until Resume: what the loop writes stays
@@ -77,7 +116,7 @@ func (p *Peer) Stall() { p.stalled = true }
 // Resume ends Stall.
 func (p *Peer) Resume() {
 	p.stalled = false
-	p.settle()
+	p.loop.Settle()
 }
 
 // Received returns what has arrived since the last call.
@@ -87,44 +126,67 @@ func (p *Peer) Received() []byte {
 	return b
 }
 
-// Ended tells whether the loop's side has ended the stream or dropped it.
-func (p *Peer) Ended() bool { return p.ended || p.gone }
+// Ended tells whether the stream of the loop's side has ended here, or was reset.
+func (p *Peer) Ended() bool { return p.ended }
 
-// Gone tells whether the connection is no more.
+// Gone tells whether the loop's side has closed the connection for good. That may
+// be up to two seconds after Conn.Close: until then it discards what comes.
 func (p *Peer) Gone() bool { return p.gone }
 
-func (p *Peer) settle() {
-	if !p.loop.settling {
-		p.loop.Settle()
-	}
-}
+// done: nothing will happen on p any more.
+func (p *Peer) done() bool { return p.gone && p.ended }
 
-// step makes one delivery in either direction, of a size up to the seed.
+// step does one thing: a delivery in either direction, of a size up to the seed, or
+// an event of the socket.
 func (p *Peer) step() bool {
 	switch {
-	case p.gone || p.conn == nil:
-		return false
+	case p.conn == nil:
 	case p.accept != nil:
 		accept := p.accept
 		p.accept = nil
 		accept(p)
-	case len(p.held) > 0 && !p.stalled && (len(p.sending) == 0 || p.loop.coin()):
+		return true
+	case p.reset && !p.told && !p.gone:
+		p.told = true
+		p.loop.turn(p.tellReset)
+		return true
+	case p.canTake() && (!p.canDeliver() || p.loop.coin()):
 		p.take()
-	case len(p.sending) > 0:
-		n := p.loop.part(len(p.sending))
-		b := p.sending[:n:n]
-		p.sending = p.sending[n:]
-		p.conn.Deliver(b)
-	case p.eof:
-		p.hangup(io.EOF)
-	default:
-		return false
+		return true
+	case p.canDeliver():
+		p.deliver()
+		return true
+	case p.wantWrite && !p.stalled && !p.reset && !p.gone:
+		p.loop.turn(p.conn.Writable)
+		return true
 	}
-	return true
+	return false
 }
 
-// take moves held bytes to the test.
+// tellReset is the event of a reset. A socket that is not read from has it too.
+func (p *Peer) tellReset() {
+	if p.wantRead {
+		p.conn.Readable()
+		return
+	}
+	p.conn.Abort(errReset)
+}
+
+func (p *Peer) canTake() bool {
+	return !p.stalled && !p.ended && (len(p.held) > 0 || p.fin)
+}
+
+// take has some of what the loop's side sent arrive.
 func (p *Peer) take() {
+	if len(p.held) == 0 {
+		p.ended = true
+		p.ending = p.ending || !p.KeepOpen
+		return
+	}
+	if p.left {
+		p.breaks()
+		return
+	}
 	n := p.loop.part(len(p.held))
 	b := append([]byte(nil), p.held[:n]...)
 	p.held = p.held[n:]
@@ -135,56 +197,91 @@ func (p *Peer) take() {
 	p.received = append(p.received, b...)
 }
 
-func (p *Peer) hangup(err error) {
-	if p.gone {
-		return
-	}
-	p.gone = true
-	p.sending, p.held = nil, nil
-	if p.conn != nil {
-		p.conn.Hangup(err)
-	}
+// canDeliver: the loop's side reads, and there is something. One that does not
+// read holds the Peer back by its window.
+func (p *Peer) canDeliver() bool {
+	return p.wantRead && !p.gone && !p.reset && (len(p.arrived) > 0 || len(p.sending) > 0 || p.ending)
 }
 
-// stream is the Peer as its connection's loop.Transport.
+// deliver has some of what was sent arrive at the loop's side, or the end of it.
+func (p *Peer) deliver() {
+	if len(p.sending) > 0 {
+		n := p.loop.part(len(p.sending))
+		p.arrived = append(p.arrived, p.sending[:n]...)
+		p.sending = p.sending[n:]
+	}
+	p.loop.turn(p.conn.Readable)
+}
+
+// stream is the Peer as its connection's reactor.Transport.
 type stream Peer
 
-func (s *stream) Write(b []byte) (int, error) {
-	if s.gone {
+var (
+	errReset = os.NewSyscallError("read", syscall.ECONNRESET)
+	errPipe  = os.NewSyscallError("write", syscall.EPIPE)
+)
+
+func (s *stream) Read(first, then []byte) (n int, err error) {
+	switch {
+	case s.gone:
 		return 0, net.ErrClosed
+	case s.reset:
+		s.told = true
+		return 0, errReset
+	case len(s.arrived) == 0 && len(s.sending) == 0 && s.ending:
+		return 0, io.EOF
 	}
-	s.held = append(s.held, b...)
-	if p := (*Peer)(s); !s.stalled && s.loop.rnd == nil && s.OnReceive == nil && s.accept == nil {
+	n = copy(first, s.arrived)
+	n += copy(then, s.arrived[n:])
+	s.arrived = s.arrived[n:]
+	return n, nil
+}
+
+func (s *stream) Write(b []byte) (int, error) {
+	p := (*Peer)(s)
+	switch {
+	case s.gone || s.fin:
+		return 0, net.ErrClosed
+	case s.reset:
+		return 0, errPipe
+	case len(b) == 0 || s.stalled || s.loop.rnd != nil && s.loop.rnd.IntN(4) == 0:
+		return 0, nil
+	}
+	n := s.loop.part(len(b))
+	s.held = append(s.held, b[:n]...)
+	if s.loop.rnd == nil && s.OnReceive == nil && s.accept == nil && !s.left {
 		p.take()
 	}
-	return len(b), nil
+	return n, nil
 }
 
-func (s *stream) Unsent() int { return len(s.held) }
+func (s *stream) Unsent() int { return 0 }
+
+func (s *stream) Want(read, write bool) { s.wantRead, s.wantWrite = read, write }
 
 func (s *stream) CloseWrite() error {
-	s.ended = true
+	if s.reset {
+		return os.NewSyscallError("shutdown", syscall.ENOTCONN)
+	}
+	s.fin = true
 	return nil
 }
 
-func (s *stream) Close() error {
-	// What Write has taken is on its way and arrives: as a socket's close does.
-	if p := (*Peer)(s); !p.gone && !p.stalled {
-		for len(p.held) > 0 {
-			p.take()
-		}
-		p.hangup(nil)
-	} else {
-		p.hangup(nil)
+// Close sends a reset if asked to, and where input is left that nobody has read.
+// A reset may overtake what was written.
+func (s *stream) Close(abort bool) {
+	if (abort || len(s.arrived) > 0) && s.loop.rnd != nil && s.loop.coin() {
+		s.held = nil
 	}
-	return nil
+	s.gone, s.fin = true, true
+	s.sending, s.arrived = nil, nil
 }
 
 func (s *stream) RemoteAddr() net.Addr { return s.remote }
 func (s *stream) LocalAddr() net.Addr {
 	return &net.TCPAddr{IP: net.IPv4(192, 0, 2, 254), Port: 80}
 }
-func (s *stream) Fd() int { return -1 }
+func (s *stream) FD() int { return -1 }
 
 // coin is heads or tails, heads without a seed.
 func (l *Loop) coin() bool { return l.rnd == nil || l.rnd.IntN(2) == 0 }

@@ -37,7 +37,7 @@ func newManual(t testing.TB, limits Limits) *manual {
 	m.r = Memory(l, limits)
 	l.Turn()
 	t.Cleanup(func() {
-		m.on(l.Shutdown)
+		m.on(func() { l.Shutdown(); l.Close() })
 		require.Zero(t, l.Stats().TasksAlive, "tasks left behind")
 	})
 	return m

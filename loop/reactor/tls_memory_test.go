@@ -319,7 +319,10 @@ func TestTLSHandshakeFailures(t *testing.T) {
 		{"no end of hellos", func(_ *manual, p *tlsPeer) {
 			p.s.deliver("\x16\x03\x01\x40\x00\x01\x00\xff\xff" + strings.Repeat(strings.Repeat("x", 16380)+"\x16\x03\x01\x3f\xfc", 20))
 		}, 1, nil, ""},
-		{"the loop ends", func(m *manual, p *tlsPeer) { p.s.deliver("\x16\x03"); m.on(m.r.loop.Shutdown) }, 1, loop.ErrShutdown, ""},
+		{"the loop ends", func(m *manual, p *tlsPeer) {
+			p.s.deliver("\x16\x03")
+			m.on(func() { m.r.loop.Shutdown(); m.r.loop.Close() })
+		}, 1, loop.ErrShutdown, ""},
 	} {
 		t.Run(tc.why, func(t *testing.T) {
 			m := newManual(t, Limits{})

@@ -15,9 +15,10 @@ import (
 // still is a driver on the real clock that nobody wakes.
 type still struct{ base time.Time }
 
-func (s still) Now() int64      { return int64(time.Since(s.base)) }
-func (s still) Wake()           {}
-func (s still) WakeAfter(int64) {}
+func (s still) Now() int64 { return int64(time.Since(s.base)) }
+func (still) Wake()        {}
+func (still) WakeAt(int64) {}
+func (still) Flush()       {}
 
 type nothing struct{ route *string }
 
@@ -36,7 +37,8 @@ func runSlices(b *testing.B, watch func(*loop.Loop) loop.Observer) {
 		l.Post(func() { _, _ = l.Start(nothing{&route}) })
 		l.Turn()
 	}
-	l.Shutdown()
+	l.Post(l.Shutdown)
+	l.Turn()
 }
 
 // BenchmarkSliceUnwatched and BenchmarkSliceWatched differ by what every slice
@@ -68,7 +70,8 @@ func BenchmarkVisit(b *testing.B) {
 		l.SetObserver(w.Observe(l))
 		l.Post(func() { _, _ = l.Start(hold{began, end}) })
 		l.Turn()
-		l.Shutdown()
+		l.Post(l.Shutdown)
+		l.Turn()
 		close(began)
 	}()
 	<-began

@@ -295,7 +295,7 @@ func kindOf(frames []Frame) stackKind {
 		case "runtime.corostart":
 			kind = kindCoroutine
 		}
-		if strings.HasPrefix(f.Func, "tafe/loop.(*events).On") || f.Func == "tafe/loop.(*Loop).Turn" {
+		if f.Func == "tafe/loop/reactor.(*Reactor).event" || f.Func == "tafe/loop.(*Loop).Turn" {
 			kind = kindLoop
 		}
 	}

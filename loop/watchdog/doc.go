@@ -20,10 +20,11 @@
 //	overrun.go      the record of one overrun
 //	pursuit.go      following one slice from first sight to its end
 //	report.go       what is logged, and what is kept quiet
+//	outbox.go       who writes it: a goroutine that may block
 //	capture.go      the stack of the goroutine that holds a loop
 //	stack.go        frames: whose code they are, and merged trees of them
 //	recorder.go     the last slices of each loop, and their Chrome trace (trace.go)
-//	histogram.go    distributions of slices and waits
+//	summary.go      distributions of slices and waits, for the sink and by route
 //	escalate.go     what happens to a route or a process that does not improve
 //
 // # Threads

@@ -7,6 +7,7 @@ package watchdog
 // decisions are made here; who can act on them acts.
 
 import (
+	"log/slog"
 	"runtime"
 	"slices"
 	"time"
@@ -105,7 +106,8 @@ func (w *Watchdog) behaved(o *Overrun, now time.Time) {
 			c.back = min(2*c.back, offloadBackMax)
 		}
 		c.moved, c.until = true, now.Add(c.back)
-		w.move(o.Route, true, "held", c.held.String(), "window", e.OffloadWindow.String(), "until", c.until.UTC().Format(time.RFC3339))
+		w.move(o.Route, true, slog.String("held", c.held.String()), slog.String("window", e.OffloadWindow.String()),
+			slog.String("until", c.until.UTC().Format(time.RFC3339)))
 	}
 }
 
@@ -118,7 +120,7 @@ func (w *Watchdog) Moved(route string) bool {
 }
 
 // move acts, and leaves a record of it.
-func (w *Watchdog) move(route string, on bool, details ...any) {
+func (w *Watchdog) move(route string, on bool, details ...slog.Attr) {
 	var moved []string
 	for name, c := range w.escalation.routes {
 		if c.moved {
@@ -134,7 +136,7 @@ func (w *Watchdog) move(route string, on bool, details ...any) {
 	if on {
 		what = "a route is moved off the loops"
 	}
-	w.config.Log.Warn(what, append([]any{"route", route}, details...)...)
+	w.desk.log.say(slog.LevelWarn, what, append([]slog.Attr{slog.String("route", route)}, details...)...)
 	w.config.Escalation.Offload(route, on)
 }
 

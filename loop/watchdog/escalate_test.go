@@ -52,6 +52,7 @@ func TestMovedRouteLeavesTheLoopAlone(t *testing.T) {
 	require.Contains(t, s.log.String(), "a route is moved off the loops")
 	dog.escalate(time.Now().Add(2 * time.Hour))
 	require.False(t, dog.Moved("hog"), "on trial")
+	dog.desk.awaitWrites()
 	require.Contains(t, s.log.String(), "a route is back on the loops, on trial")
 }
 
@@ -77,6 +78,25 @@ func TestStuckLoopAborts(t *testing.T) {
 	<-done
 	s.settled()
 	require.Empty(t, ends, "once")
+}
+
+// A live report needs a verdict, or patience.
+func TestUnknownIsNotReportedAtOnce(t *testing.T) {
+	log := &safeBuffer{}
+	w := New(Config{Log: slog.New(slog.NewTextHandler(log, nil))})
+	ln := w.Observe(loop.New(0, still{time.Now().Add(-time.Second)}, loop.Limits{}, nil)).(*lane)
+	ln.hunt = pursuit{
+		since: 1, began: 1, budget: 10 * ms, samples: 2,
+		ev: evidence{parked: 2000 * ms, spent: map[string]int64{loop.StateWaiting: 2000 * ms}},
+	}
+	ln.accuse(w, 20*ms)
+	w.desk.awaitWrites()
+	require.Empty(t, log.String())
+	require.Empty(t, w.Recent())
+	ln.accuse(w, 1000*ms)
+	w.desk.awaitWrites()
+	require.Contains(t, log.String(), "verdict=unknown")
+	require.Len(t, w.Recent(), 1)
 }
 
 // What no code is to blame for ends no process.

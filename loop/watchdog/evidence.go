@@ -17,7 +17,6 @@ type reading struct {
 	cpu     int64  // of that thread, ns
 	delay   int64  // what the kernel has kept that thread waiting for a CPU, ns
 	timed   bool   // cpu and delay could be read
-	bound   bool   // the thread runs nothing but this loop
 	process int64  // CPU time of the process, ns
 	paused  int64  // stop-the-world pauses of the Go runtime, ns
 	marking bool   // the collector is in a cycle
@@ -111,11 +110,8 @@ func (e *evidence) add(r reading, d, maybe int64, late *lateness) {
 		take(&e.starved, r.delay-was.delay)
 	case same:
 		// While nobody looked the thread may have run other goroutines.
-		computed, seen := r.cpu-was.cpu, d-asleep
-		if r.bound {
-			seen = d
-		}
-		own := min(computed, seen)
+		computed := r.cpu - was.cpu
+		own := min(computed, d-asleep)
 		if r.assisting || was.assisting {
 			own = min(own, e.vouch)
 			e.ofMark += own

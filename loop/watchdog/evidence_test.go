@@ -60,8 +60,6 @@ func TestEvidence(t *testing.T) {
 			3, WatchdogLate, "nobody was awake to see: the process may have been stopped"},
 		{"computes while the watchdog is late", 100, at(99, "running", 0, 0), []reading{at(160, "running", 60, 0)}, [2]int64{101, 160},
 			1, WatchdogLate, "its thread may have run other goroutines"},
-		{"computes on a thread of its own", 100, at(99, "running", 0, 0), []reading{func() reading { r := at(160, "running", 60, 0); r.bound = true; return r }()}, [2]int64{101, 160},
-			59, "", "that clock needs no witness; one of the 60 may have been before"},
 		{"blocked in a call", 100, at(99, "running", 0, 0), []reading{in('D', at(120, loop.StateSyscall, 0, 0))}, [2]int64{},
 			20, "", "an uninterruptible wait"},
 		{"stopped by a signal", 100, at(99, "running", 0, 0), []reading{in('T', at(400, "running", 0, 0))}, [2]int64{},

@@ -185,7 +185,6 @@ func (ln *lane) endOutside(since, end int64) {
 // readHere takes the loop's own readings, on the loop.
 func (ln *lane) readHere(now int64) reading {
 	r := ln.own.read(now, threadID(), loop.StateUnknown)
-	r.bound = ln.loop.ThreadLocked()
 	r.state = nil // it runs: the kernel has accounted for all its waits
 	return r
 }

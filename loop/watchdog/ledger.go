@@ -29,8 +29,7 @@ type ledger struct {
 	entries []*entry // oldest first
 	tracing bool     // arrivals are being asked for; a marker is on its way
 	round   int
-	found   int    // victims since the last marker
-	opened  uint64 // connections opened before the last marker
+	found   int // victims since the last marker
 	fresh   []named
 }
 
@@ -123,7 +122,8 @@ func clone(s Sparse) Sparse {
 // trace makes the loop ask for arrivals until nothing that was ready before
 // the overrun's end is left. All that was ready is handled before the second
 // turn that is asked for now; a connection that was only waiting to be accepted
-// takes another.
+// takes another, and where more of them waited than one turn accepts, each turn
+// finds the victims of the one before.
 func (ln *lane) trace() {
 	g := &ln.ledger
 	g.round = 0
@@ -138,9 +138,8 @@ func (ln *lane) mark() {
 	ln.mu.Lock()
 	defer ln.mu.Unlock()
 	g := &ln.ledger
-	opened := ln.loop.Stats().Opened
-	quiet := g.found == 0 && opened == g.opened
-	g.found, g.opened = 0, opened
+	quiet := g.found == 0
+	g.found = 0
 	g.round++
 	if (quiet && g.round > 2 || g.round > roundsMax) || !ln.loop.Post(ln.mark) {
 		g.tracing = false

@@ -45,7 +45,7 @@ func TestReportedWhileItLasts(t *testing.T) {
 	require.Equal(t, Channel, first.Verdict)
 	require.Equal(t, "h", first.RequestID)
 	require.NotEmpty(t, first.Remote)
-	require.Contains(t, s.log.String(), "a loop is held")
+	require.Eventually(t, func() bool { return strings.Contains(s.log.String(), "a loop is held") }, 10*time.Second, time.Millisecond)
 	t.Logf("first report after %v", first.Held)
 	time.AfterFunc(held, func() { close(released) })
 	require.Eventually(t, func() bool { return !s.dog.Ready() }, 10*time.Second, time.Millisecond, "not ready")

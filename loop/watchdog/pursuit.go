@@ -139,9 +139,7 @@ func (ln *lane) read(w *Watchdog) reading {
 	} else if state == stateCoroutine {
 		tid = ln.carrier
 	}
-	r := w.instruments.read(ln.clock(), tid, state)
-	r.bound = ln.loop.ThreadLocked()
-	return r
+	return w.instruments.read(ln.clock(), tid, state)
 }
 
 // pursue decides what to do about a slice of the given age, and when to look
@@ -290,11 +288,16 @@ func (p *pursuit) proven(age int64) bool {
 	return p.ev.proven() >= p.budget && (p.samples >= p.ev.stacksNeeded(age) || p.refused)
 }
 
-// accuse makes the first report of an overrun, while it lasts.
+// accuse makes the first report of an overrun, while it lasts. One whose stacks do
+// not say what it does, or say that it works for the collector, is not reported
+// before it is long.
 func (ln *lane) accuse(w *Watchdog, age int64) {
 	p := &ln.hunt
-	p.nextUpdate = max(updateFrom, 2*age)
 	o := ln.record(p, age, false)
+	if !o.Blamed && o.Held < alwaysAt {
+		return
+	}
+	p.nextUpdate = max(updateFrom, 2*age)
 	p.reported = &o
 	if p.outside {
 		ln.heldOutside.Store(p.since)
@@ -319,7 +322,7 @@ func (ln *lane) record(p *pursuit, age int64, final bool) Overrun {
 		Own: Millis(min(p.ev.proven(), age)), Running: Millis(p.ev.running), Starved: Millis(p.ev.starved),
 		Paused: Millis(p.ev.paused), Stopped: Millis(p.ev.stopped),
 		Samples: p.samples, Discarded: p.discarded, Lateness: Millis(p.lateness), Capture: Millis(p.cost),
-		Tree: p.tree.Children,
+		Tree: p.tree.clone().Children, // it grows on while others read the record
 	}
 	o.describe(p.description)
 	o.Verdict = p.verdict()

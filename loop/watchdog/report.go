@@ -29,12 +29,14 @@ type desk struct {
 	stacks map[string]*Stack
 	counts map[Verdict]*Count
 	minute time.Time
-	lines  int // in this minute
-	unsaid int // for want of lines, in this minute
+	spoken int // records in this minute
+	unsaid int // for want of them, in this minute
 	second time.Time
 	sunk   int    // in this second
-	lost   uint64 // records that the sink did not get
-	watch  []chan Overrun
+	spared uint64 // records beyond SinkMax
+	said   uint64 // losses that were reported
+	log    journal
+	lines  outbox // of the sink
 	// discovered is told of the first overrun of a stack, when it is over.
 	discovered func(id uint64)
 }
@@ -67,7 +69,7 @@ type Count struct {
 }
 
 func newDesk(c Config) *desk {
-	d := &desk{config: c, live: map[uint64]*Overrun{}, loud: map[uint64]bool{}, stacks: map[string]*Stack{}, counts: map[Verdict]*Count{}}
+	d := &desk{config: c, log: journal{log: c.Log}, live: map[uint64]*Overrun{}, loud: map[uint64]bool{}, stacks: map[string]*Stack{}, counts: map[Verdict]*Count{}}
 	for _, v := range Verdicts {
 		d.counts[v] = &Count{}
 	}
@@ -83,7 +85,6 @@ func (d *desk) open(o Overrun) {
 		d.loud[o.ID] = true
 		d.say(slog.LevelWarn, "a loop is held", &o)
 	}
-	d.publish(o)
 }
 
 // update takes later reports of it.
@@ -95,7 +96,6 @@ func (d *desk) update(o Overrun) {
 		d.loud[o.ID] = true
 		d.say(slog.LevelWarn, "a loop is still held", &o)
 	}
-	d.publish(o)
 }
 
 // close takes the final record.
@@ -127,7 +127,8 @@ func (d *desk) close(o Overrun, known bool) {
 	case loud:
 		d.say(slog.LevelWarn, "a loop was held", &o)
 	case !o.Blamed:
-		d.config.Log.Debug("a loop was held, by no fault of its code", "verdict", string(o.Verdict), "loop", o.Loop, "held", o.Held.String())
+		d.log.say(slog.LevelDebug, "a loop was held, by no fault of its code",
+			slog.String("verdict", string(o.Verdict)), slog.Int("loop", o.Loop), slog.String("held", o.Held.String()))
 	}
 	if len(d.closed) < d.config.RecentMax {
 		d.closed = append(d.closed, o)
@@ -136,7 +137,6 @@ func (d *desk) close(o Overrun, known bool) {
 		d.at = (d.at + 1) % len(d.closed)
 	}
 	d.sink(&o, now)
-	d.publish(o)
 }
 
 func (d *desk) count(o *Overrun) {
@@ -206,16 +206,16 @@ func (d *desk) extend(s *Stack, now time.Time) {
 // say logs unless the minute's lines are used up.
 func (d *desk) say(level slog.Level, what string, o *Overrun) {
 	if d.spend() {
-		d.config.Log.LogAttrs(context.Background(), level, what, o.attrs()...)
+		d.log.say(level, what, o.attrs()...)
 	}
 }
 
 func (d *desk) spend() bool {
-	if d.lines >= d.config.ReportsMax {
+	if d.spoken >= d.config.ReportsMax {
 		d.unsaid++
 		return false
 	}
-	d.lines++
+	d.spoken++
 	return true
 }
 
@@ -226,9 +226,13 @@ func (d *desk) chores(now time.Time) {
 	defer d.mu.Unlock()
 	if now.Sub(d.minute) >= time.Minute {
 		if d.unsaid > 0 {
-			d.config.Log.Warn("more overruns than may be reported in a minute", "reports_dropped", d.unsaid)
+			d.log.say(slog.LevelWarn, "more overruns than may be reported in a minute", slog.Int("reports_dropped", d.unsaid))
 		}
-		d.minute, d.lines, d.unsaid = now, 0, 0
+		if lost := d.log.losses() + d.lines.losses(); lost > d.said {
+			d.log.say(slog.LevelWarn, "the log or the file of the watchdog has blocked or failed", slog.Uint64("records_lost", lost))
+			d.said = lost
+		}
+		d.minute, d.spoken, d.unsaid = now, 0, 0
 	}
 	for _, s := range d.stacks {
 		if s.hushed.Count > 0 && !now.Before(s.next) {
@@ -242,8 +246,9 @@ func (d *desk) tell(s *Stack) {
 	if !d.spend() {
 		return
 	}
-	d.config.Log.Warn("loops were held at the same place again", "count", s.hushed.Count, "held", s.hushed.Held.String(),
-		"victim_time", s.hushed.Victims.String(), "route", s.Route, "verdict", string(s.Verdict), "at", s.Culprit.String(), "stack_key", s.Key)
+	d.log.say(slog.LevelWarn, "loops were held at the same place again", slog.Int("count", s.hushed.Count),
+		slog.String("held", s.hushed.Held.String()), slog.String("victim_time", s.hushed.Victims.String()), slog.String("route", s.Route),
+		slog.String("verdict", string(s.Verdict)), slog.String("at", s.Culprit.String()), slog.String("stack_key", s.Key))
 	s.hushed = Suppressed{}
 }
 
@@ -266,17 +271,39 @@ func (d *desk) sink(o *Overrun, now time.Time) {
 		d.second, d.sunk = now, 0
 	}
 	if d.sunk >= d.config.SinkMax {
-		d.lost++
+		d.spared++
 		return
 	}
 	d.sunk++
-	line, err := json.Marshal(o)
-	if err == nil {
-		_, err = d.config.Sink.Write(append(line, '\n'))
-	}
-	if err != nil {
-		d.lost++
-	}
+	d.sinkLine(*o)
+}
+
+// sinkLine writes a record to the sink. Nobody may change what it points to.
+func (d *desk) sinkLine(record any) {
+	d.lines.put(func() {
+		line, err := json.Marshal(record)
+		if err == nil {
+			_, err = d.config.Sink.Write(append(line, '\n'))
+		}
+		if err != nil {
+			d.lines.fail()
+		}
+	})
+}
+
+// losses counts what the log and the sink did not get.
+func (d *desk) losses() uint64 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.spared + d.log.losses() + d.lines.losses()
+}
+
+// awaitWrites waits until everything is written, or for stopWait.
+func (d *desk) awaitWrites() {
+	ctx, cancel := context.WithTimeout(context.Background(), stopWait)
+	defer cancel()
+	d.log.flush(ctx)
+	d.lines.flush(ctx)
 }
 
 func (d *desk) recent() []Overrun {
@@ -293,16 +320,6 @@ func (d *desk) recent() []Overrun {
 		all = append(all, d.closed[(d.at+len(d.closed)-1-i)%len(d.closed)])
 	}
 	return all
-}
-
-// publish hands a record to the subscribers that keep up.
-func (d *desk) publish(o Overrun) {
-	for _, c := range d.watch {
-		select {
-		case c <- o:
-		default:
-		}
-	}
 }
 
 // attrs is the record for a log.

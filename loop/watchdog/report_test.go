@@ -14,12 +14,23 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func testDesk(c Config) (*desk, *safeBuffer) {
-	log := &safeBuffer{}
-	c.Log = slog.New(slog.NewTextHandler(log, nil))
-	d := newDesk(c.withDefaults())
-	d.discovered = func(uint64) {}
-	return d, log
+func testDesk(c Config) (*desk, *deskLog) {
+	log := &deskLog{}
+	c.Log = slog.New(slog.NewTextHandler(&log.safeBuffer, nil))
+	log.desk = newDesk(c.withDefaults())
+	log.desk.discovered = func(uint64) {}
+	return log.desk, log
+}
+
+// deskLog is a log that is complete when it is read.
+type deskLog struct {
+	safeBuffer
+	desk *desk
+}
+
+func (l *deskLog) String() string {
+	l.desk.awaitWrites()
+	return l.safeBuffer.String()
 }
 
 func overrunAt(id uint64, line int, held time.Duration) Overrun {
@@ -96,7 +107,7 @@ func TestInnocentOverrunsAreCountedOnly(t *testing.T) {
 	require.Empty(t, log.String())
 	require.EqualValues(t, 3, d.counts[GC].Overruns)
 	require.Equal(t, 2, strings.Count(sink.String(), "\n"), "SinkMax a second")
-	require.EqualValues(t, 1, d.lost)
+	require.EqualValues(t, 1, d.losses())
 	var o Overrun
 	require.NoError(t, json.Unmarshal(bytes.SplitN(sink.Bytes(), []byte("\n"), 2)[0], &o))
 	require.Equal(t, Millis(time.Second), o.Held, "as written")

@@ -21,6 +21,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"tafe/loop"
+	"tafe/loop/reactor"
 )
 
 const testBudget = 10 * time.Millisecond
@@ -28,7 +29,7 @@ const testBudget = 10 * time.Millisecond
 // stage is a running engine with a watchdog.
 type stage struct {
 	t      testing.TB
-	engine *loop.Engine
+	engine *reactor.Engine
 	dog    *Watchdog
 	log    *safeBuffer
 	addr   string
@@ -79,10 +80,10 @@ func openStage(t testing.TB, loops int, config Config, routes map[string]func(*l
 		observe = nil
 	}
 	var err error
-	s.engine, err = loop.Start(loop.Config{
+	s.engine, err = reactor.Start(reactor.Config{Handoff: -1,
 		Addr: "127.0.0.1:0", Loops: loops, Log: config.Log, Observe: observe,
-		Limits: loop.Limits{SliceBudget: testBudget},
-		Open:   func(*loop.Conn) loop.Handler { return &line{stage: s} },
+		Limits: reactor.Limits{Limits: loop.Limits{SliceBudget: testBudget}},
+		Open:   func(*reactor.Conn) reactor.Handler { return &line{stage: s} },
 	})
 	require.NoError(t, err)
 	s.addr = s.engine.Addr().String()
@@ -107,12 +108,16 @@ func (s *stage) stop() {
 // line is one connection; a request is "route id\n".
 type line struct {
 	stage *stage
-	c     *loop.Conn
+	c     *reactor.Conn
 	route string
 	id    string
 }
 
-func (h *line) Data(c *loop.Conn) {
+func (h *line) Data(c *reactor.Conn) {
+	if c.InputEnded() {
+		c.Close()
+		return
+	}
 	for end := 0; end >= 0; {
 		in := c.Input()
 		if end = bytes.IndexByte(in, '\n'); end < 0 {
@@ -125,15 +130,15 @@ func (h *line) Data(c *loop.Conn) {
 		}
 	}
 }
-func (h *line) Timeout(c *loop.Conn)     { c.Close() }
-func (h *line) Closed(*loop.Conn, error) {}
+func (h *line) Timeout(c *reactor.Conn)     { c.Close() }
+func (h *line) Closed(*reactor.Conn, error) {}
 
 var getMethod = "GET"
 
 func (h *line) Run(t *loop.Task) {
-	t.Describe(h.stage.names[h.route], &getMethod, []byte("/"+h.route), []byte(h.id), nil, h.c)
+	t.Describe(h.stage.names[h.route], &getMethod, []byte("/"+h.route), []byte(h.id), nil, h.c.Label())
 	if run := h.stage.routes[h.route]; run != nil {
-		run(t)
+		t.Outside(func() { run(t) })
 	}
 	d := t.Delayed()
 	h.c.Write(fmt.Appendf(nil, "%s %d %d %d\n", h.id, d.Total, d.Overrun, time.Since(h.stage.base)))

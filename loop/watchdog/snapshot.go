@@ -7,6 +7,7 @@ package watchdog
 import (
 	"cmp"
 	"compress/gzip"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -29,7 +30,7 @@ func (w *Watchdog) keepSnapshot(id uint64) {
 	w.errands.Go(func() {
 		defer w.snapshotting.Store(false)
 		if err := w.writeSnapshot(id); err != nil {
-			w.config.Log.Warn("no snapshot of an overrun", "overrun", id, "error", err.Error())
+			w.desk.log.say(slog.LevelWarn, "no snapshot of an overrun", slog.Uint64("overrun", id), slog.String("error", err.Error()))
 		}
 	})
 }

@@ -57,7 +57,7 @@ const (
 // framework lists the packages whose frames stand between the loop and the
 // handler, or between the handler and its wait.
 var framework = map[string]bool{
-	"tafe/loop": true, "tafe/httpparse": true, "tafe/app": true, "tafe/app/middleware": true,
+	"tafe/loop": true, "tafe/loop/reactor": true, "tafe/httpparse": true, "tafe/app": true, "tafe/app/middleware": true,
 }
 
 // modules of this binary: what is in one of them is not the standard library,
@@ -193,6 +193,14 @@ func (t *Tree) add(frames []Frame) {
 		t = t.child(frames[i])
 		t.Samples++
 	}
+}
+
+func (t *Tree) clone() *Tree {
+	c := &Tree{Frame: t.Frame, Samples: t.Samples}
+	for _, child := range t.Children {
+		c.Children = append(c.Children, child.clone())
+	}
+	return c
 }
 
 func (t *Tree) child(f Frame) *Tree {

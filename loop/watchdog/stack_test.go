@@ -70,6 +70,7 @@ func TestOwners(t *testing.T) {
 		{server, "iter.Pull[...].func1", ownerRuntime, "coroutines"},
 		{server, "encoding/json.Marshal", ownerLibrary, "the standard library"},
 		{server, "tafe/loop.(*Task).run", ownerFramework, "below every handler"},
+		{server, "tafe/loop/reactor.(*Reactor).event", ownerFramework, "below every callback"},
 		{server, "tafe/app.(*exchange).Run", ownerFramework, "below every handler"},
 		{server, "tafe/app/proxy.(*Proxy).serve", ownerHandler, "a handler of the server's own"},
 		{server, "main.main", ownerHandler, "the program"},
@@ -130,7 +131,11 @@ func TestTreeMergesFromTheRoot(t *testing.T) {
 	for _, leaf := range []string{"a.x", "a.y", "a.x"} {
 		tree.add([]Frame{{leaf, "a.go", 1}, {"main.f", "f.go", 2}, {"main.g", "g.go", 3}})
 	}
-	require.Equal(t, "3 main.g (g.go:3) > main.f (f.go:2)\n  2 a.x (a.go:1)\n  1 a.y (a.go:1)\n", tree.String())
+	want := "3 main.g (g.go:3) > main.f (f.go:2)\n  2 a.x (a.go:1)\n  1 a.y (a.go:1)\n"
+	require.Equal(t, want, tree.String())
+	published := tree.clone()
+	tree.add([]Frame{{"a.x", "a.go", 1}, {"main.f", "f.go", 2}, {"main.g", "g.go", 3}})
+	require.Equal(t, want, published.String(), "what was published stays")
 }
 
 func FuzzParseDump(f *testing.F) {

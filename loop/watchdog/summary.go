@@ -5,7 +5,6 @@ package watchdog
 // one of them. And the same numbers for who asks while the process runs.
 
 import (
-	"encoding/json"
 	"time"
 
 	"tafe/loop"
@@ -98,11 +97,5 @@ func (w *Watchdog) summarize(now time.Time, last bool) {
 	if len(fresh.Slices) == 0 {
 		return
 	}
-	line, err := json.Marshal(fresh)
-	if err == nil {
-		_, err = w.config.Sink.Write(append(line, '\n'))
-	}
-	if err != nil {
-		w.config.Log.Warn("the watchdog's file takes nothing", "error", err.Error())
-	}
+	w.desk.sinkLine(fresh)
 }

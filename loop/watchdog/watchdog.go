@@ -21,7 +21,9 @@ type Config struct {
 	// that has one; 0: it does not.
 	Budget time.Duration
 	// Sink, if not nil, gets every closed overrun as a line of JSON, at most
-	// SinkMax a second (default 50), from the watchdog's own goroutine.
+	// SinkMax a second (default 50), by one Write each, never two at once. It may
+	// block, as may the Log: what is written meanwhile waits, up to 512 records of
+	// each, and what is beyond that is dropped (see Watchdog.Lost).
 	Sink    io.Writer
 	SinkMax int
 	// ReportsMax bounds log records a minute; default 30. What is beyond it is
@@ -109,7 +111,7 @@ func New(config Config) *Watchdog {
 }
 
 // Observe attaches the watchdog to a loop and returns what the loop shall
-// report to. It has the shape of loop.Config.Observe.
+// report to. It has the shape of reactor.Config.Observe.
 func (w *Watchdog) Observe(l *loop.Loop) loop.Observer {
 	ln := newLane(w, l)
 	w.heed(ln.budget(nil))
@@ -144,8 +146,8 @@ func (w *Watchdog) Start() {
 	}
 }
 
-// Stop ends watching and closes the records that are open. The loops may run
-// on or have stopped.
+// Stop ends watching and closes the records that are open. It gives the Log and the
+// Sink 2 s to take what is left. The loops may run on or have stopped.
 func (w *Watchdog) Stop() {
 	w.mu.Lock()
 	begun := w.begun
@@ -156,7 +158,13 @@ func (w *Watchdog) Stop() {
 		<-w.stopped
 		w.errands.Wait()
 	}
+	w.desk.awaitWrites()
 }
+
+// Lost counts what the Log and the Sink did not get: log records and lines that
+// were dropped because their writer was blocked, lines beyond SinkMax, and writes
+// that failed. Any goroutine.
+func (w *Watchdog) Lost() uint64 { return w.desk.losses() }
 
 // Recent returns the overruns that were closed last, newest first, with those
 // that are going on before them.
