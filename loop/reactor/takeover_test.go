@@ -25,8 +25,10 @@ type program struct {
 	t        *testing.T
 	number   byte
 	listens  []*listening
+	sockets  int
 	handover *Handover
 	stop     func()        // stops accepting, and returns when that has stopped
+	serving  chan struct{} // closed when handover is set
 	drained  chan struct{} // closed by drain
 }
 
@@ -36,14 +38,16 @@ func startProgram(t *testing.T, path string, number byte, loops int, addrs ...st
 	if !errors.Is(err, os.ErrNotExist) {
 		require.NoError(t, err)
 	}
-	p := &program{t: t, number: number, drained: make(chan struct{})}
+	p := &program{t: t, number: number, serving: make(chan struct{}), drained: make(chan struct{})}
 	p.listens, err = listen(wanted(addrs...), loops, inherited)
 	require.NoError(t, err)
+	p.sockets = len(socketsOf(p.listens))
 	require.Empty(t, inherited.CloseRest())
 	p.accept(loops)
 	require.NoError(t, inherited.Ready(t.Context()))
 	p.handover, err = ServeHandover(path, func() []Socket { return socketsOf(p.listens) }, p.stop, p.drain, slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
+	close(p.serving)
 	return p
 }
 
@@ -96,6 +100,7 @@ func (p *program) loop(polled []unix.PollFd) {
 
 // drain is what the callback of that name does: this program has no connections, so it ends.
 func (p *program) drain() {
+	<-p.serving
 	for _, l := range p.listens {
 		l.handOver()
 	}
@@ -138,33 +143,43 @@ func ask(addr net.Addr) (byte, error) {
 	return b[0], nil
 }
 
-// crowd asks at a rate, each time on a new connection, until it is stopped.
+// crowd asks at a rate, each time on a new connection, until it is stopped. Of what is due while all its clients wait for an
+// answer, it leaves out the rest.
 func crowd(addr net.Addr, perSecond int) (stop func() (asked int64, failed []error)) {
+	const clients = 64
 	var asked atomic.Int64
 	var mu sync.Mutex
 	var failed []error
-	ended := make(chan struct{})
+	due, ended := make(chan struct{}), make(chan struct{})
 	var wg sync.WaitGroup
+	for range clients {
+		wg.Go(func() {
+			for range due {
+				asked.Add(1)
+				if _, err := ask(addr); err != nil {
+					mu.Lock()
+					failed = append(failed, err)
+					mu.Unlock()
+				}
+			}
+		})
+	}
 	wg.Go(func() {
-		const every = time.Millisecond
-		tick := time.NewTicker(every)
+		defer close(due)
+		tick := time.NewTicker(time.Millisecond)
 		defer tick.Stop()
-		start, begun := time.Now(), 0
-		for {
+		start := time.Now()
+		for begun := 0; ; {
 			select {
 			case <-ended:
 				return
 			case <-tick.C:
 			}
-			for due := int(time.Since(start).Seconds() * float64(perSecond)); begun < due; begun++ {
-				wg.Go(func() {
-					asked.Add(1)
-					if _, err := ask(addr); err != nil {
-						mu.Lock()
-						failed = append(failed, err)
-						mu.Unlock()
-					}
-				})
+			for wanted := int(time.Since(start).Seconds() * float64(perSecond)); begun < wanted; begun++ {
+				select {
+				case due <- struct{}{}:
+				default: // all wait
+				}
 			}
 		}
 	})
@@ -187,7 +202,7 @@ func TestTakeOverLosesNoConnection(t *testing.T) {
 	const (
 		takeOvers = 10
 		perSecond = 2000
-		between   = 1000 // answers of one client that asks one after the other
+		between   = 500 // answers of one client that asks one after the other
 	)
 	for _, c := range []struct {
 		loops []int // by turns
@@ -206,12 +221,12 @@ func TestTakeOverLosesNoConnection(t *testing.T) {
 				addr = unixPrefix + filepath.Join(dir, "serve")
 			}
 			now := startProgram(t, path, 0, c.loops[0], addr)
-			bound, sockets := now.listens[0].addr, len(socketsOf(now.listens))
+			bound := now.listens[0].addr
 			stop := crowd(bound, perSecond)
 			for n := 1; n <= takeOvers; n++ {
 				awaitAnswers(t, bound, between)
 				next := startProgram(t, path, byte(n), c.loops[n%len(c.loops)], addr)
-				require.Len(t, socketsOf(next.listens), sockets, "none is left behind")
+				require.Equal(t, now.sockets, next.sockets, "none is left behind")
 				now.awaitDrained()
 				now = next
 			}
@@ -544,14 +559,15 @@ func TestAnotherUserIsRefused(t *testing.T) {
 	require.NoError(t, err)
 	asUser(t, nobody, func() { err = unix.Connect(fd, &unix.SockaddrUnix{Name: path}) })
 	require.NoError(t, err)
-	conn, err := net.FileConn(os.NewFile(uintptr(fd), ""))
+	file := os.NewFile(uintptr(fd), "")
+	conn, err := net.FileConn(file)
 	require.NoError(t, err)
+	require.NoError(t, file.Close())
 	m, err := readMessage(conn)
 	require.NoError(t, err)
 	require.Equal(t, kindRefused, m.Kind)
 	require.Contains(t, m.Reason, "user 65534 may not take over")
 	require.NoError(t, conn.Close())
-	_ = unix.Close(fd)
 	require.NoError(t, h.Close())
 
 	fd, err = unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0) // listens as nobody, where a successor looks
