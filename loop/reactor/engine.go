@@ -245,6 +245,17 @@ func (e *Engine) Err() error {
 	return e.exitErr
 }
 
+// Sockets are the listening sockets, for a successor: see ServeHandover.
+func (e *Engine) Sockets() []Socket { return socketsOf(e.listens) }
+
+// HandedOver says that a successor has the listening sockets: paths of unix sockets
+// stay when this engine ends.
+func (e *Engine) HandedOver() {
+	for _, l := range e.listens {
+		l.handOver()
+	}
+}
+
 // StopAccepting takes the connections that are waiting to be accepted, and then
 // no more. The sockets are closed unless keep: then another process has them. It
 // returns when every loop has done so, or ctx is done.
