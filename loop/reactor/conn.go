@@ -12,12 +12,13 @@ package reactor
 //	        is an error; at the end of the slice or turn
 //	end     (inside this package) the descriptor is closed and Handler.Closed called
 //
-//	state      on Close     on Abort   peer's FIN             error, timeout
-//	open       flushing     ended      open, input ended      ended
-//	flushing   -            ended      flushing               ended
-//	lingering  -            ended      ended                  ended
+//	state      on Close     on Abort   on CloseWrite          peer's FIN             error, timeout
+//	open       flushing     ended      open, output ended     open, input ended      ended
+//	flushing   -            ended      -                      flushing               ended
+//	lingering  -            ended      -                      ended                  ended
 //
-// flushing becomes lingering when the last byte and FIN were sent.
+// flushing becomes lingering when the last byte and FIN were sent. An open Conn
+// whose input and output have both ended stays open until Close or Abort.
 
 import (
 	"errors"
@@ -108,17 +109,21 @@ type Conn struct {
 	dirty      bool
 	pinned     bool
 	inputEnded bool
-	paused     bool // reading
+	outEnding  bool // CloseWrite was called
+	outEnded   bool // and everything before it was sent, and FIN
+	paused     bool // reading, by Pause
+	full       bool // reading is paused until half of the input is consumed
 	wantRead   bool // as the transport was last told
 	wantWrite  bool
 	noLinger   bool
 	class      uint8 // of the next input buffer
 	cause      error // of aborting
 
-	in   []byte
-	read int // of in: consumed
-	out  []byte
-	sent int // of out: handed to the transport
+	in    []byte
+	read  int // of in: consumed
+	inMax int // bytes of input beyond which the peer is not read, about
+	out   []byte
+	sent  int // of out: handed to the transport
 
 	timeout   loop.Timer // the Handler's, and that of lingering
 	stallTime loop.Timer // watches unsent bytes
@@ -135,7 +140,7 @@ type Conn struct {
 // happens on it; SetHandler may follow in the same turn.
 func (r *Reactor) Open(tr Transport, h Handler) *Conn {
 	r.connSeq++
-	c := &Conn{r: r, transport: tr, handler: h, class: inputClass}
+	c := &Conn{r: r, transport: tr, handler: h, class: inputClass, inMax: r.limits.InboundMax}
 	c.label.ID = r.connSeq
 	if a := tr.RemoteAddr(); a != nil {
 		c.label.Remote = a.String()
@@ -187,7 +192,7 @@ func (c *Conn) Readable() {
 		c.tls.readable()
 	case c.state != connOpen || c.aborting:
 		c.swallow()
-	case c.paused || c.inputEnded:
+	case !c.reading():
 		// Level-triggered readiness is off: this is an error or a late event.
 		c.probe()
 	default:
@@ -217,7 +222,7 @@ func (c *Conn) receive() {
 		case err != nil && err != io.EOF:
 			c.end(err)
 			return
-		case n == 0 || err != nil || c.paused || c.Closed() || c.tls == nil:
+		case n == 0 || err != nil || !c.reading() || c.Closed() || c.tls == nil:
 			return // what more there is, is an event of its own
 		}
 	}
@@ -246,7 +251,7 @@ func (c *Conn) fill() (n int, err error) {
 		c.read = 0
 	}
 	room := c.in[len(c.in):cap(c.in)]
-	if most := r.limits.InboundMax - (len(c.in) - c.read); len(room) > most {
+	if most := c.inMax - (len(c.in) - c.read); len(room) > most {
 		room = room[:max(most, 1)]
 	}
 	n, err = c.transport.Read(room, r.spillOf(c))
@@ -261,7 +266,7 @@ func (c *Conn) fill() (n int, err error) {
 
 // spillOf returns the shared buffer, as much of it as c may still hold.
 func (r *Reactor) spillOf(c *Conn) []byte {
-	most := r.limits.InboundMax - cap(c.in) + c.read
+	most := c.inMax - cap(c.in) + c.read
 	return r.spill[:min(max(most, 0), len(r.spill))]
 }
 
@@ -288,14 +293,17 @@ func (c *Conn) adapt(n int) {
 
 // pauseIfFull stops reading when as much input is held as may be.
 func (c *Conn) pauseIfFull() {
-	if !c.paused && len(c.in)-c.read >= c.r.limits.InboundMax {
-		c.Pause()
+	if len(c.in)-c.read >= c.inMax {
+		c.full = true
 	}
 }
 
-// Pause stops reading: the peer is held back by its window. Reading goes on after
-// Resume, or by itself where the connection paused because its input was full and
-// half of it was consumed.
+// reading tells whether the connection takes input.
+func (c *Conn) reading() bool { return !c.paused && !c.full && !c.inputEnded }
+
+// Pause stops reading until Resume: the peer is held back by its window. Where the
+// connection paused by itself because its input was full, reading goes on by
+// itself when half of it was consumed.
 func (c *Conn) Pause() {
 	c.paused = true
 	c.updateWant()
@@ -307,6 +315,11 @@ func (c *Conn) Resume() {
 		return
 	}
 	c.paused = false
+	c.readOn()
+}
+
+// readOn reads again after a pause.
+func (c *Conn) readOn() {
 	c.updateWant()
 	if c.tls != nil && !c.inputEnded { // it may hold bytes for which no event comes
 		c.r.readAgain(c)
@@ -341,7 +354,7 @@ func (c *Conn) swallow() {
 
 // updateWant tells the transport which events are needed now.
 func (c *Conn) updateWant() {
-	read := !c.paused && !c.inputEnded && c.state != connEnded
+	read := c.reading() && c.state != connEnded
 	write := len(c.out)-c.sent > 0 && !c.dirty || c.transport.Unsent() > 0
 	if read != c.wantRead || write != c.wantWrite {
 		c.wantRead, c.wantWrite = read, write
@@ -356,10 +369,29 @@ func (c *Conn) Input() []byte { return c.in[c.read:] }
 // Consume marks the first n bytes of Input as done with.
 func (c *Conn) Consume(n int) {
 	c.read += n
-	if c.paused && len(c.in)-c.read <= c.r.limits.InboundMax/2 {
-		c.Resume()
-	}
+	c.roomForInput()
 	c.releaseInput()
+}
+
+// roomForInput ends the pause of a full input once half of it is free.
+func (c *Conn) roomForInput() {
+	if c.full && len(c.in)-c.read <= c.inMax/2 && c.state == connOpen {
+		c.full = false
+		c.readOn()
+	}
+}
+
+// takeInput consumes Input and gives its buffer away: what is unread begins at
+// b[from]. The caller may put it back into the reactor's pool.
+func (c *Conn) takeInput() (b []byte, from int) {
+	if c.pinned { // views into the buffer live on
+		b, c.pinned = append([]byte(nil), c.Input()...), false
+	} else {
+		b, from = c.in, c.read
+	}
+	c.in, c.read = nil, 0
+	c.roomForInput()
+	return b, from
 }
 
 // Pin keeps views into Input valid while more arrives and when they are consumed;
@@ -410,9 +442,18 @@ func (c *Conn) Close() {
 		return
 	}
 	c.state = connFlushing
-	c.paused = false
+	c.paused, c.full = false, false
 	c.r.loop.StopTimer(&c.timeout)
 	c.markDirty()
+}
+
+// CloseWrite ends this direction of the stream after what was written; reading
+// goes on. What is written later is dropped.
+func (c *Conn) CloseWrite() {
+	if !c.Closed() && !c.outEnding {
+		c.outEnding = true
+		c.markDirty()
+	}
 }
 
 // NoLinger has Close end the connection as soon as everything was sent. It is for
@@ -435,7 +476,7 @@ func (c *Conn) shut() {
 		c.end(nil)
 		return
 	}
-	if err := c.transport.CloseWrite(); err != nil || c.inputEnded {
+	if !c.outEnded && c.transport.CloseWrite() != nil || c.inputEnded {
 		c.end(nil)
 		return
 	}

@@ -27,7 +27,7 @@ func (c *Conn) Write(p []byte) {
 // once: after the output that is unsent, p is sent from where it is, and the rest
 // is copied.
 func (c *Conn) WriteThrough(p []byte) {
-	if s, ok := c.transport.(*socket); ok && !c.Closed() && !c.wantWrite {
+	if s, ok := c.transport.(*socket); ok && !c.Closed() && !c.outEnding && !c.wantWrite {
 		n := s.writeBoth(c.out[c.sent:], p)
 		c.r.stats.BytesOut += uint64(n)
 		before := min(n, len(c.out)-c.sent)
@@ -60,8 +60,11 @@ func (c *Conn) Output(n int) []byte {
 
 // SetOutput takes back what Output returned, appended to.
 func (c *Conn) SetOutput(b []byte) {
+	if c.outEnding { // drop what was appended
+		b = b[:len(c.out)]
+	}
 	c.out = b
-	if c.state == connEnded || c.aborting {
+	if c.state == connEnded || c.aborting || c.outEnding && len(b) == c.sent {
 		c.dropOutput()
 		return
 	}
@@ -147,8 +150,20 @@ func (c *Conn) send() {
 	if len(c.drained) > 0 {
 		c.wakeDrained(unsent)
 	}
-	if unsent == 0 && c.state == connFlushing && !c.dirty {
+	switch {
+	case unsent > 0 || c.dirty:
+	case c.state == connFlushing:
 		c.shut()
+	case c.outEnding && !c.outEnded:
+		c.endOutput()
+	}
+}
+
+// endOutput ends the stream's write side after the last byte.
+func (c *Conn) endOutput() {
+	c.outEnded = true
+	if err := c.transport.CloseWrite(); err != nil {
+		c.end(err)
 	}
 }
 
