@@ -16,6 +16,7 @@
 //	output.go   what a Conn sends, and how its reader holds it back
 //	timer.go    the timer wheel
 //	slice.go    what is published about the running slice, for a watchdog
+//	goruntime.go  what is published about its goroutine and thread
 //	engine.go   the gnet adapter; nothing else implements its EventHandler
 //	bell.go     how a reactor is woken
 //	listener.go what an engine listens on
