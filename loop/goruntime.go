@@ -36,7 +36,7 @@ const (
 func RuntimeReport() []string { return goruntime.Check().Degraded() }
 
 // RuntimeParts returns all names that RuntimeReport can return, in its order.
-func RuntimeParts() []string { return goruntime.Parts[:] }
+func RuntimeParts() []string { return goruntime.Parts() }
 
 // StatesKnown reports whether State works with this Go release. The first call
 // takes some milliseconds: make it before the loops run.

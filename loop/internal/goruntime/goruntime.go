@@ -56,14 +56,15 @@ func Check() Report {
 	return Report{ThreadLock: LockKnown(), Thread: ThreadsKnown(), State: StatesKnown()}
 }
 
-// Parts are the names that Degraded uses, in its order.
-var Parts = [...]string{"thread_lock", "thread", "state"}
+// Parts returns the names that Degraded uses, in its order.
+func Parts() []string { return []string{"thread_lock", "thread", "state"} }
 
 // Degraded returns the names of the parts that do not work, nil if all do.
 func (r Report) Degraded() (parts []string) {
-	for i, works := range [...]bool{r.ThreadLock, r.Thread, r.State} {
-		if !works {
-			parts = append(parts, Parts[i])
+	works := [...]bool{r.ThreadLock, r.Thread, r.State}
+	for i, name := range Parts() {
+		if !works[i] {
+			parts = append(parts, name)
 		}
 	}
 	return parts

@@ -34,7 +34,7 @@ func TestDegradedNamesParts(t *testing.T) {
 		{Report{false, true, true}, []string{"thread_lock"}, "one does not"},
 		{Report{true, false, true}, []string{"thread"}, "one does not"},
 		{Report{true, true, false}, []string{"state"}, "one does not"},
-		{Report{}, Parts[:], "none does"},
+		{Report{}, Parts(), "none does"},
 	} {
 		require.Equal(t, c.want, c.report.Degraded(), c.why)
 	}
