@@ -81,9 +81,10 @@ func (s *sipper) sip(t *loop.Task, c *reactor.Conn) {
 // A sender that does not end is held back by its window, and loses nothing.
 func TestAFullInputHoldsTheSenderBack(t *testing.T) {
 	for _, most := range []int{5000, 100 << 10} {
-		var s *sipper
+		made := make(chan *sipper, 1)
 		open := func(*reactor.Conn) reactor.Handler {
-			s = &sipper{open: make(chan bool, 1), sum: make(chan []byte, 1)}
+			s := &sipper{open: make(chan bool, 1), sum: make(chan []byte, 1)}
+			made <- s
 			return s
 		}
 		plainAndSecure(t, reactor.Limits{InboundMax: most}, open, func(t *testing.T, e *reactor.Engine, c, raw net.Conn) {
@@ -101,6 +102,7 @@ func TestAFullInputHoldsTheSenderBack(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, "all", string(got))
 			require.NoError(t, <-written)
+			s := <-made
 			require.Equal(t, sha256.Sum256(out), [32]byte(<-s.sum))
 			require.LessOrEqual(t, s.most.Load(), int64(most))
 		})
