@@ -163,9 +163,6 @@ func (r *Reactor) event(fd int, events netpoll.IOEvent, _ netpoll.IOFlags) error
 	}
 	r.loop.BeginTurn()
 	r.sources[fd].ready(events)
-	if len(r.unread) > 0 {
-		r.readUnread()
-	}
 	return r.after(r.loop.EndTurn())
 }
 
@@ -245,7 +242,7 @@ func (r *Reactor) endTurn() error {
 	return errStopped
 }
 
-// readAgain has c read in this turn or the next, without an event.
+// readAgain has c read without an event, after the I/O that is ready now.
 func (r *Reactor) readAgain(c *Conn) {
 	if c.queued {
 		return
