@@ -167,7 +167,7 @@ func (l *Loop) Take(since int64, t *Task, force bool) bool {
 
 // awaited tells whether somebody waits for the loop.
 func (l *Loop) awaited() bool {
-	if l.runq.len()+l.yielded.len() > 0 || l.chained != nil {
+	if l.queued() > 0 || l.chained != nil {
 		return true
 	}
 	if l.wheel.count > 0 && l.wheel.next() <= l.driver.Now() {
