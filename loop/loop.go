@@ -111,6 +111,8 @@ type Loop struct {
 	slices, lags Histogram // of what all slices took, and waited before
 
 	besides     besides
+	force       func(t *Task) bool // see Force
+	forcedOff   []*Task            // taken from by force, and not yet run on
 	notReleased atomic.Uint64
 	orphans     sync.Mutex
 	ended       bool // nobody turns the loop any more; guarded by postMu

@@ -210,6 +210,9 @@ func (l *Loop) resume(t *Task) bool {
 	t.next()
 	switch t.region.word.Load() {
 	case released: // the loop belongs to another goroutine
+		if n := len(l.forcedOff); n > 0 && l.forcedOff[n-1] == t {
+			return false // RunReleased runs it on
+		}
 		l.comeBack(t)
 		return false
 	case leaving:
