@@ -203,6 +203,16 @@ func (e *Engine) Current() *loop.Task {
 	return nil
 }
 
+// offLoops returns loop.ErrOnLoop when the calling goroutine is a loop's own.
+func (e *Engine) offLoops() error {
+	for _, l := range e.loops {
+		if l.IsOwner() {
+			return loop.ErrOnLoop
+		}
+	}
+	return nil
+}
+
 // Done is closed when the engine has ended, by Stop or by a failure that Err
 // then tells.
 func (e *Engine) Done() <-chan struct{} { return e.exited }
