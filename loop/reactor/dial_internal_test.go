@@ -174,6 +174,32 @@ func TestHappyEyeballs(t *testing.T) {
 	}
 }
 
+// An engine that stops ends the dials that are under way.
+func TestDialWhileTheEngineStops(t *testing.T) {
+	e, err := Start(Config{Addr: "127.0.0.1:0", Loops: 1, Open: func(c *Conn) Handler { return NewNetConn(c).(Handler) }})
+	require.NoError(t, err)
+	d := &Dialer{}
+	d.Bind(e)
+	port := listenAt(t, "127.0.0.1", 0)
+	deafAt(t, [4]byte{127, 0, 0, 100}, port)
+	failed := make(chan error, 2)
+	dial := func() {
+		_, err := d.Dial("tcp", fmt.Sprintf("127.0.0.100:%d", port))
+		failed <- err
+	}
+	go func() { _ = onTask(e.loops[0], func(*loop.Task) { dial() }) }()
+	go dial()
+	require.Eventually(t, func() bool {
+		dials := make(chan int, 1)
+		e.loops[0].Post(func() { dials <- len(e.reactors[0].dials) })
+		return <-dials == 2
+	}, 10*time.Second, time.Millisecond)
+	require.NoError(t, e.Stop(context.Background()))
+	require.ErrorIs(t, <-failed, loop.ErrShutdown)
+	require.ErrorIs(t, <-failed, loop.ErrShutdown)
+	require.Equal(t, 0, e.Dialed())
+}
+
 func fdCount(t *testing.T) int {
 	n := 0
 	for fd := range 1024 {
