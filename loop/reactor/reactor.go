@@ -162,11 +162,10 @@ func (r *Reactor) run() error {
 
 // event is the poller's callback: a turn of the loop for one descriptor.
 func (r *Reactor) event(fd int, events netpoll.IOEvent, _ netpoll.IOFlags) error {
-	if fd >= len(r.sources) || r.sources[fd] == nil {
-		return nil // closed since the poller looked
-	}
 	r.loop.BeginTurn()
-	r.sources[fd].ready(events)
+	if fd < len(r.sources) && r.sources[fd] != nil { // else a timer or an earlier event has closed it
+		r.sources[fd].ready(events)
+	}
 	if len(r.unread) > 0 {
 		r.readUnread()
 	}
