@@ -87,6 +87,8 @@ func TestRedis(t *testing.T) {
 	})
 }
 
+// A task of pgconn that reads while a background goroutine of it does waits for that
+// goroutine by a sync.Cond, which in turn waits for its loop.
 func TestPostgreSQL(t *testing.T) {
 	const places = "/usr/lib/postgresql/*/bin"
 	initdb, postgres := binary(t, "initdb", places), binary(t, "postgres", places)
