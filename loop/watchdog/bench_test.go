@@ -2,7 +2,6 @@ package watchdog
 
 import (
 	"log/slog"
-	"runtime"
 	"strconv"
 	"testing"
 	"time"
@@ -65,7 +64,6 @@ func BenchmarkVisit(b *testing.B) {
 	w := New(Config{})
 	began, end := make(chan *loop.Loop), make(chan bool)
 	go func() {
-		runtime.LockOSThread()
 		l := loop.New(0, still{time.Now().Add(-time.Second)}, loop.Limits{SliceBudget: time.Hour}, slog.New(slog.DiscardHandler))
 		l.SetObserver(w.Observe(l))
 		l.Post(func() { _, _ = l.Start(hold{began, end}) })
