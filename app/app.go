@@ -15,7 +15,6 @@
 //	response.go  what a handler answers, written straight into the connection's output
 //	stream.go    answers in pieces
 //	coding.go    bodies that are compressed on their way out
-//	lane.go      large messages, off the loop
 //	upgrade.go   a connection that a handler takes over
 //	conclude.go  what is answered for a handler that failed or wrote nothing
 //	error.go     HTTPError, and what an error or a panic turns into
@@ -54,9 +53,6 @@ type Options struct {
 	IdleTimeout    time.Duration // between two messages; default 75 s; then the connection is closed
 	HandlerTimeout time.Duration // from a handler's start to its cancellation; 0: never; then 503
 
-	// BodyMemoryMax is up to where a streamed request body, or a file that is sent, goes over the loop; larger ones move
-	// beside it, by goroutines and the kernel. In bytes; default 1 MiB.
-	BodyMemoryMax int64
 	// OffloadWorkers bounds the calls of Offload that run at once, OffloadQueue those that wait; beyond: 503. Default 64, 1024.
 	OffloadWorkers, OffloadQueue int
 	// MountMax bounds the requests that mounted http.Handlers serve at once; as many wait, beyond: 503. Default 1024.
@@ -99,9 +95,6 @@ func (o Options) withDefaults() Options {
 		if *f.timeout <= 0 {
 			*f.timeout = f.value
 		}
-	}
-	if o.BodyMemoryMax <= 0 {
-		o.BodyMemoryMax = 1 << 20
 	}
 	for _, f := range []struct {
 		bound *int

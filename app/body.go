@@ -4,7 +4,6 @@
 package app
 
 import (
-	"errors"
 	"io"
 	"slices"
 
@@ -18,7 +17,6 @@ const (
 	bodiesKept   = 16 << 20 // of all larger ones of a loop's recycled Contexts together
 	bodyForesee  = 8        // room is made for this many times of what has come of a body, if it is to be so long
 	swallowMax   = 64 << 10 // bytes of an unread body that are worth a kept connection
-	gatheredMax  = 64 << 20 // bytes of bodies that a loop gathers for handlers that are busy otherwise
 	continueLine = "HTTP/1.1 100 Continue\r\n\r\n"
 )
 
@@ -37,10 +35,7 @@ type body struct {
 	isChunked bool
 	chunked   httpparse.Chunked
 	decoded   int64 // of a chunked body
-	gathered  int
 	swallowed int
-
-	upload *upload // it is read in the bulk lane
 
 	wants100 bool // the client waits for 100 Continue
 	waiting  bool
@@ -70,29 +65,12 @@ func (b *body) expect(c *Context) {
 	}
 }
 
-// bodyArrived is told of input while the handler runs: it wakes one that waits for it. Where the handler waits for something
-// else, the input is left where it is as long as the connection may hold it, and then gathered: a client
-// cannot be told to send more slowly, and must not be cut off for it.
+// bodyArrived is told of input, or of its end, while the handler runs. Where the handler waits for something else, the input is
+// left where it is: the connection stops reading when it holds enough.
 func (c *Context) bodyArrived() {
-	b, conn := &c.body, c.cycle.conn
-	switch {
-	case b.waiting:
-		b.waker.Wake()
-		return
-	case !b.arrives || len(conn.Input()) < c.hub.loop.Limits().InboundMax/2:
-		return
+	if c.body.waiting {
+		c.body.waker.Wake()
 	}
-	if b.read == len(b.whole) {
-		b.own, b.read = b.own[:0], 0
-	}
-	for !b.done && b.err == nil && len(conn.Input()) > 0 && c.hub.gathered < gatheredMax {
-		b.own = slices.Grow(b.own, bodyStep)
-		n, _ := c.takeBody(b.own[len(b.own):cap(b.own)])
-		b.own = b.own[:len(b.own)+n]
-		b.gathered += n
-		c.hub.gathered += n
-	}
-	b.whole = b.own
 }
 
 func (b *body) timeOut() {
@@ -109,6 +87,7 @@ func (c *Context) Body() ([]byte, error) {
 	if b.done && b.err == nil {
 		return b.whole[b.read:], nil
 	}
+	defer c.task.Leave(c.task.Enter())
 	b.own = append(b.own[:0], b.whole[b.read:]...)
 	b.whole, b.read = nil, 0
 	for {
@@ -137,52 +116,20 @@ func (c *Context) growBody() {
 }
 
 // BodyReader reads the request body as it arrives; Read waits. Errors are those of Body. What it has returned, Body will not
-// return again. A body larger than Options.BodyMemoryMax is read off the loop (see loop.Bulk): the client is held back while
-// nobody reads, and memory stays flat. That it has left is then noticed by the next Read only.
+// return again. Memory stays flat whatever the length: while nobody reads, the client is held back by its window.
 func (c *Context) BodyReader() io.Reader { return (*bodyReader)(c) }
 
 type bodyReader Context
 
 func (r *bodyReader) Read(p []byte) (int, error) {
 	c := (*Context)(r)
-	if c.worthLane() {
-		if _, err := c.detachBody(); err != nil {
-			return 0, err
-		}
-	}
+	defer c.task.Leave(c.task.Enter())
 	return c.readBody(p)
-}
-
-// worthLane tells whether what is left of the body should be read off the loop. While a part of the answer is unsent, it is
-// not: the client may want to send first.
-func (c *Context) worthLane() bool {
-	b, limit := &c.body, c.app.options.BodyMemoryMax
-	switch {
-	case !b.arrives || b.done || b.err != nil || b.upload != nil || c.lane.refused:
-		return false
-	case b.read < len(b.whole) || c.resp.sent && c.cycle.conn.Unsent() > 0:
-		return false
-	case b.isChunked:
-		return b.decoded > limit
-	}
-	return b.left > limit
-}
-
-// detachBody goes over to the bulk lane, if there is one.
-func (c *Context) detachBody() (*upload, error) {
-	c.sayContinue()
-	if ok, err := c.detach(); !ok {
-		return nil, err
-	}
-	return c.beginUpload(), nil
 }
 
 // readBody takes the next bytes of the body, waiting for some.
 func (c *Context) readBody(p []byte) (int, error) {
 	for {
-		if c.lane.bulk != nil && !c.body.done {
-			return c.readUpload(p)
-		}
 		if n, err, ok := c.tryBody(p); ok {
 			return n, err
 		}
@@ -190,26 +137,6 @@ func (c *Context) readBody(p []byte) (int, error) {
 			return 0, err
 		}
 	}
-}
-
-// readUpload is readBody in the bulk lane. At the body's end the connection goes back to its loop.
-func (c *Context) readUpload(p []byte) (int, error) {
-	b := &c.body
-	if b.read < len(b.whole) {
-		return b.take(p), nil
-	}
-	if b.upload == nil {
-		c.beginUpload()
-	}
-	u := b.upload
-	n, err := u.Read(p)
-	switch {
-	case errors.Is(u.err, ErrClientGone):
-		c.cycle.conn.Abort(io.ErrUnexpectedEOF)
-	case u.done && !c.lane.streams:
-		c.attach()
-	}
-	return n, err
 }
 
 // take takes what is in memory.
@@ -237,7 +164,10 @@ func (c *Context) tryBody(p []byte) (n int, err error, ok bool) {
 			return n, nil, true // an error is reported by the next call
 		}
 		if err == nil && !b.done && len(c.cycle.conn.Input()) == 0 {
-			return 0, nil, false
+			if !c.cycle.conn.InputEnded() {
+				return 0, nil, false
+			}
+			b.err = refusedCut
 		}
 	}
 }

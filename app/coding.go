@@ -62,6 +62,7 @@ func (c *Context) answerCoded(coder Coder, status int, contentType string, body 
 	if err := c.mayWrite(status); err != nil {
 		return err
 	}
+	defer c.task.Leave(c.task.Enter())
 	conn := c.cycle.conn // what HEAD is told is what GET would be, but for a length that nobody has counted
 	conn.SetOutput(c.appendHead(conn.Output(headRoom+len(r.text)), status, contentType, -1))
 	return nil

@@ -16,7 +16,7 @@ import (
 // conclude brings the answer to an end after the handler: on the loop, where nothing may wait.
 func (c *Context) conclude(err error) {
 	r := &c.resp
-	if c.lane.hijacked {
+	if c.hijacked != nil {
 		c.concludeHijacked(err)
 		return
 	}
@@ -76,7 +76,7 @@ func (c *Context) concludeHijacked(err error) {
 	e, reason := c.reply(err)
 	c.fail(err, e, reason)
 	if reason == "panic" || reason == "goexit" {
-		_ = c.lane.bulk.Close()
+		_ = c.hijacked.Close()
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"context"
 	"iter"
+	"net"
 	"sync/atomic"
 	"time"
 	"unsafe"
@@ -37,7 +38,7 @@ type Context struct {
 	body      body
 	resp      response
 	stream    Stream
-	lane      lane
+	hijacked  net.Conn     // the connection, once the handler has taken it
 	scratch   bytes.Buffer // for JSON
 	uncoded   []byte       // for a Coder, and
 	coded     []byte       // what it makes of that
@@ -69,7 +70,7 @@ func (c *Context) reset() {
 	c.params.reset()
 	c.body.reset()
 	c.resp.reset()
-	c.stream, c.lane = Stream{}, lane{}
+	c.stream, c.hijacked = Stream{}, nil
 	c.cycle, c.task, c.path, c.route, c.handler, c.err = nil, nil, nil, nil, nil, nil
 	c.deadline, c.timedOut, c.reason, c.idBytes = 0, false, "", 0
 	c.whenDone = nil

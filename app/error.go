@@ -76,6 +76,7 @@ var (
 	refusedHeadTimeout = &httpparse.Error{Status: 408, Reason: "head-timeout", Detail: "the request head did not arrive in time"}
 	refusedConnect     = &httpparse.Error{Status: 501, Reason: "connect", Detail: "CONNECT is not served here"}
 	refusedBody        = &httpparse.Error{Status: 413, Reason: "body-too-large", Detail: "the body exceeds what the route takes"}
+	refusedCut         = &httpparse.Error{Status: 400, Reason: "incomplete-body", Detail: "the connection ended before the body did"}
 	refusedOverload    = &httpparse.Error{Status: 503, Reason: "too-many-tasks", Detail: "too many requests are being served"}
 )
 

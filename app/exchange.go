@@ -93,20 +93,34 @@ func (x *exchange) Run(t *loop.Task) {
 	c.task = t
 	c.hub.active++
 	c.hub.counts.Requests++
-	t.Describe(c.routeName, methodName(c.req.Method), c.path, c.id[:c.idBytes], c.req.Traceparent, c.cycle.conn)
+	t.Describe(c.routeName, methodName(c.req.Method), c.path, c.id[:c.idBytes], c.req.Traceparent, c.cycle.conn.Label())
 	if c.route != nil && c.route.Budget > 0 {
 		t.SetBudget(c.route.Budget)
+	}
+	blocking := false
+	if r := c.route; r != nil {
+		if r.Handoff != 0 {
+			t.SetHandoff(r.Handoff)
+		}
+		if r.Blocking || r.placement.beside.Load() {
+			blocking = r.placement.starts(r, c.hub.wall())
+		}
 	}
 	if c.timeout > 0 {
 		c.deadline = c.hub.loop.Now() + int64(c.timeout)
 		t.SetDeadline(c.timeout)
 	}
-	defer c.attach() // also when the handler panics: its answer needs the loop
+	if blocking {
+		t.Beside()
+	} else {
+		t.Leave(true) // the handler may be slow: its loop may be taken from it
+	}
 	c.err = c.handler(c)
 	c.resp.choose = nil // what is left is answered by the loop, which cannot wait
 	if c.err == nil && c.resp.coder != nil {
 		c.err = c.endCoding()
 	}
+	t.Enter()
 }
 
 // Done concludes the answer and gives the connection back to its cycle.
@@ -117,6 +131,7 @@ func (x *exchange) Done(t *loop.Task, err error) {
 		err = c.err
 	}
 	c.timedOut = t.Err() == context.DeadlineExceeded
+	c.place()
 	c.conclude(err)
 	c.hub.traffic.count(c)
 	if c.app.options.AccessLog != nil || c.whenDone != nil {

@@ -4,11 +4,13 @@
 //
 // A cycle is in one of these states:
 //
-//	idle        no request, no input       IdleTimeout, then closed without a word
+//	idle        no request, no input       IdleTimeout, then closed without an answer
 //	reading     no request, part of a head HeadTimeout, then 408
 //	answering   active, its task runs      no timeout but the handler's; BodyTimeout while it waits for the body
 //	swallowing  active, its task is done   the rest of the body arrives and is dropped; BodyTimeout, then closed
 //	stalled     the client does not read what it was sent: nothing more is answered until it does
+//
+// A client that ends its direction of the stream gets the answers to what it has sent as a whole; then the connection closes.
 
 package app
 
@@ -18,34 +20,29 @@ import (
 
 	"tafe/httpparse"
 	"tafe/loop"
+	"tafe/loop/reactor"
 )
 
-// messagesPerTurnMax bounds how many pipelined requests one connection may have answered before the loop's other
-// connections get their turn.
-const messagesPerTurnMax = 32
-
-// cycle is the loop.Handler of one connection.
+// cycle is the reactor.Handler of one connection.
 type cycle struct {
 	hub    *hub
-	conn   *loop.Conn
+	conn   *reactor.Conn
 	active *Context // the request that is being answered
 	pos    int      // in hub.cycles
 
 	scanned   int   // FindHead's resume
 	arrived   int64 // loop clock of the last input
 	pinned    bool
-	turning   bool // advance runs: nobody else needs to
 	reading   bool
 	swallows  bool
 	stalled   bool
 	forgotten bool                     // its handler has taken the connection
 	awaited   bool                     // by a drain
 	redirect  func(host string) string // of its Listener
-	again     func()                   // advance, for Post; made when first needed
 }
 
 // Data takes what arrived.
-func (y *cycle) Data(*loop.Conn) {
+func (y *cycle) Data(*reactor.Conn) {
 	y.arrived = y.hub.loop.Now()
 	switch {
 	case y.active == nil:
@@ -58,7 +55,7 @@ func (y *cycle) Data(*loop.Conn) {
 }
 
 // Timeout acts on the timeout of the state the cycle is in.
-func (y *cycle) Timeout(*loop.Conn) {
+func (y *cycle) Timeout(*reactor.Conn) {
 	switch {
 	case y.swallows:
 		y.hub.counts.Reasons["body-timeout"]++
@@ -73,11 +70,8 @@ func (y *cycle) Timeout(*loop.Conn) {
 }
 
 // Closed cancels what runs for a client that is gone.
-func (y *cycle) Closed(_ *loop.Conn, err error) {
-	switch {
-	case errors.Is(err, loop.ErrInboundFull):
-		y.hub.counts.Reasons["inbound-full"]++
-	case errors.Is(err, loop.ErrWriteTimeout):
+func (y *cycle) Closed(_ *reactor.Conn, err error) {
+	if errors.Is(err, reactor.ErrWriteTimeout) {
 		y.hub.counts.Reasons["write-timeout"]++
 	}
 	switch {
@@ -91,46 +85,22 @@ func (y *cycle) Closed(_ *loop.Conn, err error) {
 	}
 }
 
-// advance answers the messages that are there, until one makes it wait or the others' turn has come.
+// advance begins the next message, if it is there as a whole. Its end calls advance again.
 func (y *cycle) advance() {
-	if y.turning {
-		return
+	if y.active == nil && !y.stalled && !y.conn.Closed() {
+		y.next()
 	}
-	y.turning = true
-	for n := 0; y.active == nil && !y.stalled && !y.conn.Closed(); n++ {
-		if n == messagesPerTurnMax {
-			y.postpone()
-			break
-		}
-		if !y.next() {
-			break
-		}
-	}
-	y.turning = false
 	y.setTimeout()
 }
 
-// postpone has advance called again after the I/O that is waiting.
-func (y *cycle) postpone() {
-	if y.again == nil {
-		y.again = y.advance
-	}
-	if !y.hub.loop.Post(y.again) {
-		y.conn.Abort(loop.ErrClosed)
-	}
-}
-
-// setTimeout arms the timeout of the state in which advance leaves the cycle.
+// setTimeout arms the timeout of the state in which advance leaves the cycle. While a request is active, the timeout that is armed
+// is let pass: Timeout knows.
 func (y *cycle) setTimeout() {
 	o := &y.hub.app.options
 	switch {
-	case y.conn.Closed() || y.swallows:
-	case y.active != nil:
-		if !y.active.body.waiting {
-			y.conn.SetTimeout(0)
-		}
-	case y.stalled:
-		y.conn.SetTimeout(0)
+	case y.conn.Closed() || y.swallows || y.active != nil || y.stalled:
+	case y.conn.InputEnded():
+		y.conn.Close()
 	case len(y.conn.Input()) == 0:
 		if y.reading = false; !y.closeIfIdle() {
 			y.conn.SetTimeout(o.IdleTimeout)
@@ -150,25 +120,25 @@ func (y *cycle) closeIfIdle() bool {
 	return true
 }
 
-// next begins the next message. It reports false if that is not there as a whole, or refused.
-func (y *cycle) next() bool {
+// next begins the next message, unless that is not there as a whole, or refused.
+func (y *cycle) next() {
 	h := y.hub
 	in := y.conn.Input()
 	if len(in) == 0 {
-		return false
+		return
 	}
-	if y.conn.Unsent() >= h.loop.Limits().OutboundMax {
+	if y.conn.Unsent() >= y.conn.Limits().OutboundMax {
 		y.stall()
-		return false
+		return
 	}
 	skip, end, resume, err := httpparse.FindHead(in, y.scanned, &h.app.parseLimits)
 	if err != nil {
 		y.refuse(err, nil)
-		return false
+		return
 	}
 	if end == 0 {
 		y.scanned = resume
-		return false
+		return
 	}
 	y.scanned, y.reading = 0, false
 	c := h.take()
@@ -179,9 +149,9 @@ func (y *cycle) next() bool {
 	}
 	if err != nil {
 		y.refuseParsed(c, err)
-		return false
+		return
 	}
-	return y.start(c)
+	y.start(c)
 }
 
 // frame parses the head in[skip:end] and decides whose memory the request lives in. With its whole body in the input it
@@ -205,8 +175,8 @@ func (y *cycle) frame(c *Context, in []byte, skip, end int) error {
 	return c.req.Parse(c.head, limits)
 }
 
-// start runs the handler.
-func (y *cycle) start(c *Context) bool {
+// start has the handler run by a task.
+func (y *cycle) start(c *Context) {
 	c.identify()
 	if !c.body.done {
 		c.body.expect(c)
@@ -215,15 +185,13 @@ func (y *cycle) start(c *Context) bool {
 	if _, err := y.hub.loop.Start((*exchange)(c)); err != nil {
 		y.active = nil
 		y.refuseParsed(c, refusedOverload)
-		return false
 	}
-	return true
 }
 
 // answered goes on after the answer to c was written as far as it will be. Called on the loop, by Done.
 func (y *cycle) answered(c *Context) {
 	switch {
-	case c.lane.hijacked:
+	case c.hijacked != nil:
 		y.abandon()
 	case y.conn.Closed() || !c.resp.keepAlive || c.body.err != nil:
 		y.end(false)
@@ -244,6 +212,8 @@ func (y *cycle) swallow() {
 		y.end(false)
 	case c.body.done:
 		y.end(true)
+	case y.conn.InputEnded():
+		y.end(false)
 	default:
 		y.conn.SetTimeout(y.hub.app.options.BodyTimeout)
 	}
@@ -283,7 +253,7 @@ type drainer cycle
 // Run waits. The yield is what sends the output that has gathered.
 func (d *drainer) Run(t *loop.Task) {
 	if t.Yield() == nil {
-		_ = t.Drain(d.conn) // the connection's state tells
+		_ = reactor.Drain(t, d.conn) // the connection's state tells
 	}
 }
 

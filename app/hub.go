@@ -10,6 +10,7 @@ import (
 
 	"tafe/httpparse"
 	"tafe/loop"
+	"tafe/loop/reactor"
 )
 
 const (
@@ -27,7 +28,6 @@ type hub struct {
 	free     []*Context
 	cycles   []*cycle // open connections
 	active   int      // requests whose handler has not ended
-	gathered int      // bytes of bodies whose handlers are busy otherwise
 	bodies   int      // bytes of large body memory in free
 	draining bool
 	drained  func() // called once, when a drain has nothing left to wait for
@@ -50,9 +50,6 @@ type Counters struct {
 	Reasons   map[string]uint64 // refusals, panics and other failures by their reason's slug
 	BytesBody uint64            // of answers
 
-	Detached        uint64 // times that a connection went off its loop, for a large message or for good
-	LaneIn, LaneOut uint64 // bytes that were moved there
-
 	Conns, Active, Draining int // open connections, requests in their handlers, loops that drain
 
 	// Of one loop; sums leave them out.
@@ -69,9 +66,6 @@ func (s *Counters) add(o Counters) {
 		s.Reasons[reason] += n
 	}
 	s.BytesBody += o.BytesBody
-	s.Detached += o.Detached
-	s.LaneIn += o.LaneIn
-	s.LaneOut += o.LaneOut
 	s.Conns += o.Conns
 	s.Active += o.Active
 	s.Draining += o.Draining
@@ -90,7 +84,7 @@ func newHub(a *App, l *loop.Loop, wall func() time.Time) *hub {
 }
 
 // open is called for each new connection.
-func (h *hub) open(conn *loop.Conn) loop.Handler {
+func (h *hub) open(conn *reactor.Conn) reactor.Handler {
 	y := &cycle{hub: h, conn: conn, pos: len(h.cycles)}
 	h.cycles = append(h.cycles, y)
 	conn.SetTimeout(h.app.options.IdleTimeout)
@@ -128,7 +122,6 @@ func (h *hub) take() *Context {
 // put takes back a Context after its request. One that lives on as a context.Context of other goroutines is left to the
 // garbage collector as it is.
 func (h *hub) put(c *Context) {
-	h.gathered -= c.body.gathered
 	if c.retained.Load() || len(h.free) >= contextsKept {
 		return
 	}

@@ -8,6 +8,7 @@ import "time"
 // LimitTime cancels the request d from now, unless its deadline is sooner. What is answered then is told at
 // Options.HandlerTimeout. d must be above 0.
 func (c *Context) LimitTime(d time.Duration) {
+	defer c.task.Leave(c.task.Enter())
 	due := c.hub.loop.Now() + int64(d)
 	if d <= 0 || c.deadline != 0 && c.deadline <= due {
 		return

@@ -10,14 +10,15 @@ import (
 	"net/http"
 
 	"tafe/loop"
+	"tafe/loop/reactor"
 )
 
 // Listener is one address of a Server.
 type Listener struct {
-	Addr string    // "host:port" or "unix:/path"
-	TLS  *loop.TLS // nil: plain. Failed and NotTLS are set by Listen where they are not
+	Addr string       // "host:port" or "unix:/path"
+	TLS  *reactor.TLS // nil: plain. Failed and NotTLS are set by Listen where they are not
 	// Proxy, if not nil, has every connection begin with a PROXY header; its Failed is set by Listen where it is not.
-	Proxy *loop.ProxyProtocol
+	Proxy *reactor.ProxyProtocol
 	// Redirect, if not nil, is asked instead of the App's routes where a request's host, without its port, is to be sent: it
 	// returns "host" or "host:port" of the same site by https, answered with 308 and the request's target, or "" for a host
 	// that is not served here: 421.
@@ -28,13 +29,13 @@ type Listener struct {
 const notTLS = "HTTP/1.0 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n" +
 	"This port speaks HTTPS: ask for https:// instead.\n"
 
-func (s *Server) listeners(config ServerConfig) (all []loop.Listener) {
+func (s *Server) listeners(config ServerConfig) (all []reactor.Listener) {
 	wanted := config.Listeners
 	if len(wanted) == 0 {
 		wanted = []Listener{{Addr: config.Addr}}
 	}
 	for _, l := range wanted {
-		under := loop.Listener{Addr: l.Addr, Open: func(c *loop.Conn) loop.Handler {
+		under := reactor.Listener{Addr: l.Addr, Open: func(c *reactor.Conn) reactor.Handler {
 			y := s.hub(c.Loop()).open(c).(*cycle)
 			y.redirect = l.Redirect
 			return y
@@ -66,9 +67,9 @@ func (s *Server) handshakeFailed(l *loop.Loop, remote string, err error) {
 	var other tls.RecordHeaderError
 	reason := "tls-handshake"
 	switch {
-	case errors.Is(err, loop.ErrHandshakeTimeout):
+	case errors.Is(err, reactor.ErrHandshakeTimeout):
 		reason = "tls-timeout"
-	case errors.Is(err, loop.ErrHandshakesMax):
+	case errors.Is(err, reactor.ErrHandshakesMax):
 		reason = "tls-handshakes-max"
 	case errors.As(err, &other):
 		reason = "not-tls"
@@ -82,9 +83,9 @@ func (s *Server) handshakeFailed(l *loop.Loop, remote string, err error) {
 func (s *Server) prefaceFailed(l *loop.Loop, remote string, err error) {
 	reason := "proxy-header"
 	switch {
-	case errors.Is(err, loop.ErrProxyTimeout):
+	case errors.Is(err, reactor.ErrProxyTimeout):
 		reason = "proxy-header-timeout"
-	case errors.Is(err, loop.ErrUntrusted):
+	case errors.Is(err, reactor.ErrUntrusted):
 		reason = "proxy-header-untrusted"
 	}
 	s.refused(l, reason, remote, err)

@@ -55,9 +55,8 @@ type ask struct {
 	f    func(c *Context) error
 	last bool // f's error is the handler's
 
-	p      []byte
-	n      int
-	upload *upload // reads go there from now on
+	p []byte
+	n int
 
 	err  error
 	done chan struct{}
@@ -126,6 +125,7 @@ func (m *mounted) serving() bool {
 
 // attend does what the handler asks for until it has ended or the request is cancelled. For the task.
 func (m *mounted) attend(c *Context) error {
+	defer c.task.Leave(c.task.Enter())
 	t := &attendance{mounted: m, c: c, err: loop.ErrShutdown}
 	defer t.leave() // also when the task is unwound
 	for !t.ended && t.cause == nil {
@@ -171,7 +171,7 @@ func (t *attendance) attend() {
 
 // leave is the task's end: the handler's goroutine is let go.
 func (t *attendance) leave() {
-	m, c := t.mounted, t.c
+	m := t.mounted
 	over := errMountOver
 	if !t.ended {
 		over = t.err
@@ -187,10 +187,6 @@ func (t *attendance) leave() {
 			a.err = over
 			close(a.done)
 		}
-	}
-	if c.body.upload != nil && !t.ended { // the goroutine may be reading: the connection cannot come back
-		c.body.upload = nil
-		c.cycle.conn.Abort(t.err)
 	}
 }
 
@@ -229,16 +225,6 @@ func (m *mounted) next(c *Context, input bool) (*ask, error) {
 
 // read does what can be done of a Read now, and tells whether that is all.
 func (m *mounted) read(c *Context, a *ask) bool {
-	if c.worthLane() {
-		if u, err := c.detachBody(); u != nil || err != nil {
-			a.upload, a.err = u, err
-			return true
-		}
-	}
-	if c.lane.bulk != nil && !c.body.done && c.body.read == len(c.body.whole) {
-		a.upload = c.beginUpload() // the answer has left the loop before
-		return true
-	}
 	n, err, ok := c.tryBody(a.p)
 	a.n, a.err = n, err
 	return ok

@@ -1,5 +1,5 @@
 // This file owns the http.Request of a mounted handler: a copy of the request that may outlive it, and the body that is
-// read through the task, or beside it in the bulk lane.
+// read through the task.
 
 package app
 
@@ -11,7 +11,7 @@ import (
 	"net/textproto"
 	"net/url"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -106,65 +106,25 @@ func (d deadlined) Deadline() (time.Time, bool) { return d.at, true }
 
 // mountedBody is the body of a mounted handler's request.
 type mountedBody struct {
-	m *mounted
-
-	mu     sync.Mutex
-	ended  bool
-	upload *upload
-
-	lane sync.Mutex // held while upload is read
+	m     *mounted
+	ended atomic.Bool
 }
 
-// Read implements io.Reader. Of concurrent calls one waits for the other.
+// Read implements io.Reader.
 func (b *mountedBody) Read(p []byte) (int, error) {
-	b.mu.Lock()
-	u, ended := b.upload, b.ended
-	b.mu.Unlock()
 	switch {
-	case ended:
+	case b.ended.Load():
 		return 0, http.ErrBodyReadAfterClose
 	case len(p) == 0:
 		return 0, nil
-	case u != nil:
-		return b.readLane(p)
 	}
 	a := &ask{p: p}
 	err := b.m.put(a)
-	if a.upload == nil || err != nil {
-		return a.n, err
-	}
-	b.mu.Lock()
-	b.upload = a.upload
-	b.mu.Unlock()
-	return b.readLane(p)
+	return a.n, err
 }
 
-// readLane reads off the loop, on the goroutine that calls.
-func (b *mountedBody) readLane(p []byte) (int, error) {
-	b.lane.Lock()
-	defer b.lane.Unlock()
-	b.mu.Lock()
-	u, ended := b.upload, b.ended
-	b.mu.Unlock()
-	if ended {
-		return 0, http.ErrBodyReadAfterClose
-	}
-	return u.Read(p)
-}
-
-// Close implements io.Closer. It ends a Read that waits, and what was not read is left to the server.
+// Close implements io.Closer. What was not read is left to the server.
 func (b *mountedBody) Close() error {
-	b.mu.Lock()
-	b.ended = true
-	u := b.upload
-	b.mu.Unlock()
-	if u == nil {
-		return nil
-	}
-	for !b.lane.TryLock() { // the Read may set its own deadline after ours
-		_ = u.bulk.SetReadDeadline(time.Unix(1, 0))
-		time.Sleep(50 * time.Microsecond)
-	}
-	b.lane.Unlock()
+	b.ended.Store(true)
 	return nil
 }

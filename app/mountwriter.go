@@ -15,7 +15,6 @@ import (
 	"sync"
 
 	"tafe/httpparse"
-	"tafe/loop"
 )
 
 const mountedBuffer = 32 << 10 // of an answer that is gathered
@@ -37,7 +36,7 @@ type mountWriter struct {
 	streaming bool
 	head      bool
 	minor     int
-	hijacked  *loop.Bulk
+	hijacked  net.Conn
 	err       error // of writing: it stays
 }
 
@@ -89,9 +88,6 @@ func (w *mountWriter) inform(status int) {
 			}
 		}
 		conn.SetOutput(httpparse.AppendHeadEnd(out))
-		if c.lane.bulk != nil {
-			return c.pushOutput()
-		}
 		return nil
 	})
 }
@@ -257,7 +253,7 @@ func (w *mountWriter) readFile(r io.Reader) (n int64, err error) {
 	}
 	w.err = w.m.do(func(c *Context) error {
 		s, err := w.stream(c)
-		if err == nil && left > c.app.options.BodyMemoryMax {
+		if err == nil && left >= throughMin {
 			n, err = s.ReadFrom(r)
 		}
 		return err
@@ -302,10 +298,10 @@ func (w *mountWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if w.hijacked != nil {
 		return nil, nil, http.ErrHijacked
 	}
-	var bulk *loop.Bulk
+	var conn net.Conn
 	a := &ask{}
 	a.f = func(c *Context) (err error) {
-		bulk, err = c.Hijack()
+		conn, err = c.Hijack()
 		a.last = err == nil
 		return err
 	}
@@ -313,8 +309,8 @@ func (w *mountWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	w.hijacked = bulk
-	return bulk, bufio.NewReadWriter(bufio.NewReader(bulk), bufio.NewWriter(bulk)), nil
+	w.hijacked = conn
+	return conn, bufio.NewReadWriter(bufio.NewReader(conn), bufio.NewWriter(conn)), nil
 }
 
 // end concludes the answer with what became of the handler.

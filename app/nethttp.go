@@ -14,11 +14,12 @@ import (
 
 	"tafe/httpparse"
 	"tafe/loop"
+	"tafe/loop/reactor"
 )
 
 // ServeHTTP makes an App an http.Handler; registration has ended with the first request. Handlers may wait as usual, but each
 // request has a loop of its own: nothing is gained by it, and what is kept per loop is kept per request. While the
-// handler waits for the request body, its loop stands still. Connections made with a loop.Dialer block.
+// handler waits for the request body, its loop stands still. Connections made with a reactor.Dialer block.
 func (a *App) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a.freeze()
 	head, err := headOf(r)
@@ -28,10 +29,13 @@ func (a *App) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	b := &bridge{w: w, r: r, base: time.Now().Add(-time.Second), woken: make(chan struct{}, 1)}
 	b.loop = loop.New(0, b, loop.Limits{}, a.options.Log)
+	b.reactor = reactor.Memory(b.loop, reactor.Limits{})
 	h := newHub(a, b.loop, time.Now)
-	b.conn = b.loop.Open(b, nil)
-	b.cycle = h.open(b.conn).(*cycle)
-	b.conn.SetHandler(b.cycle)
+	b.turn(func() {
+		b.conn = b.reactor.Open(b, nil)
+		b.cycle = h.open(b.conn).(*cycle)
+		b.conn.SetHandler(b.cycle)
+	})
 	b.serve(head)
 	if !b.complete {
 		panic(http.ErrAbortHandler) // so that the client sees that the answer is not complete
@@ -74,15 +78,17 @@ const closeLine = "Connection: close\r\n"
 
 // bridge is the driver of one request's loop and the transport of its connection.
 type bridge struct {
-	w     http.ResponseWriter
-	r     *http.Request
-	loop  *loop.Loop
-	conn  *loop.Conn
-	cycle *cycle
-	base  time.Time
-	woken chan struct{}
-	alarm *time.Timer
+	w       http.ResponseWriter
+	r       *http.Request
+	loop    *loop.Loop
+	reactor *reactor.Reactor
+	conn    *reactor.Conn
+	cycle   *cycle
+	base    time.Time
+	woken   chan struct{}
+	alarm   *time.Timer
 
+	input    []byte // for the connection, not yet read
 	piece    []byte // of the request body
 	sent     bool   // all of it, where it is chunked
 	pending  []byte // of the answer's head
@@ -98,18 +104,33 @@ type bridge struct {
 // serve turns the loop until the answer is complete or broken off.
 func (b *bridge) serve(head []byte) {
 	defer b.end()
-	b.conn.Deliver(head)
+	b.deliver(head)
 	for !b.ended || b.cycle.hub.active > 0 {
 		if c := b.cycle.active; c != nil && c.body.waiting && !b.sent {
 			b.feed()
 			continue
 		}
-		b.turn()
+		b.await()
 	}
 }
 
-// turn waits for something to do, and does it.
-func (b *bridge) turn() {
+// turn runs f in a turn of the loop.
+func (b *bridge) turn(f func()) {
+	b.loop.BeginTurn()
+	f()
+	b.loop.EndTurn()
+}
+
+// deliver has the connection receive p.
+func (b *bridge) deliver(p []byte) {
+	b.input = p
+	for len(b.input) > 0 && !b.ended {
+		b.turn(b.conn.Readable)
+	}
+}
+
+// await waits for something to do, and does it.
+func (b *bridge) await() {
 	var due <-chan time.Time
 	if b.alarm != nil {
 		due = b.alarm.C
@@ -124,7 +145,7 @@ func (b *bridge) turn() {
 	case <-due:
 		b.loop.Turn()
 	case <-gone:
-		b.hangUp(io.EOF)
+		b.abort(ErrClientGone)
 	}
 }
 
@@ -137,39 +158,42 @@ func (b *bridge) feed() {
 	chunked := b.r.ContentLength < 0
 	if n > 0 {
 		if chunked {
-			b.conn.Deliver(httpparse.AppendChunk(nil, b.piece[:n]))
+			b.deliver(httpparse.AppendChunk(nil, b.piece[:n]))
 		} else {
-			b.conn.Deliver(b.piece[:n])
+			b.deliver(b.piece[:n])
 		}
 	}
 	switch {
 	case err == io.EOF && chunked:
 		b.sent = true
-		b.conn.Deliver(httpparse.AppendLastChunk(nil))
+		b.deliver(httpparse.AppendLastChunk(nil))
 	case err != nil && b.cycle.active != nil && !b.cycle.active.body.done:
-		b.hangUp(err)
+		b.abort(err)
 	}
 }
 
-func (b *bridge) hangUp(err error) {
+func (b *bridge) abort(err error) {
 	if !b.ended {
-		b.ended = true
-		b.conn.Hangup(err)
+		b.turn(func() { b.conn.Abort(err) })
 	}
 }
 
 // end takes the loop down, with what the handler has left running on it.
 func (b *bridge) end() {
-	b.conn.Hangup(nil)
-	b.loop.Shutdown()
+	b.turn(func() {
+		b.conn.Abort(nil)
+		b.loop.Shutdown()
+		b.loop.Close()
+	})
 	if b.alarm != nil {
 		b.alarm.Stop()
 	}
 }
 
-// Now, Wake and WakeAfter are the loop.Driver.
+// Now, Wake, WakeAt and Flush are the loop.Driver.
 func (b *bridge) Now() int64 { return int64(time.Since(b.base)) }
 
+// Wake implements loop.Driver.
 func (b *bridge) Wake() {
 	select {
 	case b.woken <- struct{}{}:
@@ -177,18 +201,30 @@ func (b *bridge) Wake() {
 	}
 }
 
-func (b *bridge) WakeAfter(d int64) {
+// WakeAt implements loop.Driver.
+func (b *bridge) WakeAt(at int64) {
+	d := time.Duration(max(at-b.Now(), 1))
 	if b.alarm == nil {
-		b.alarm = time.NewTimer(time.Duration(d))
+		b.alarm = time.NewTimer(d)
 		return
 	}
-	b.alarm.Reset(time.Duration(d))
+	b.alarm.Reset(d)
+}
+
+// Flush implements loop.Driver.
+func (b *bridge) Flush() { b.reactor.Flush() }
+
+// Read implements reactor.Transport.
+func (b *bridge) Read(first, then []byte) (int, error) {
+	n := copy(first, b.input)
+	k := copy(then, b.input[n:])
+	b.input = b.input[n+k:]
+	return n + k, nil
 }
 
 // Write hands the answer to net/http.
 func (b *bridge) Write(p []byte) (int, error) {
 	if err := b.relay(p); err != nil {
-		b.hangUp(err)
 		return 0, err
 	}
 	return len(p), nil
@@ -263,22 +299,19 @@ func (b *bridge) body(p []byte) (err error) {
 	return err
 }
 
-// Unsent, CloseWrite, Close and the addresses are the rest of the loop.Transport. net/http's Write waits for the client.
-func (b *bridge) Unsent() int       { return 0 }
-func (b *bridge) CloseWrite() error { b.ended = true; return nil }
-func (b *bridge) Close() error {
-	b.ended = true
-	b.conn.Hangup(nil)
-	return nil
-}
-func (b *bridge) RemoteAddr() net.Addr { return address(b.r.RemoteAddr) }
+// Unsent, Want, CloseWrite, Close and the addresses are the rest of the Transport. net/http's Write waits for the client.
+func (b *bridge) Unsent() int           { return 0 }
+func (b *bridge) Want(read, write bool) {}
+func (b *bridge) CloseWrite() error     { b.ended = true; return nil }
+func (b *bridge) Close(abort bool)      { b.ended = true }
+func (b *bridge) RemoteAddr() net.Addr  { return address(b.r.RemoteAddr) }
 func (b *bridge) LocalAddr() net.Addr {
 	if addr, ok := b.r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok {
 		return addr
 	}
 	return address("")
 }
-func (b *bridge) Fd() int { return -1 }
+func (b *bridge) FD() int { return -1 }
 
 // address is an address that is known as text.
 type address string

@@ -241,6 +241,7 @@ func answer[T string | []byte](c *Context, status int, contentType string, body 
 }
 
 func answerPlain[T string | []byte](c *Context, status int, contentType string, body T) error {
+	defer c.task.Leave(c.task.Enter())
 	out, hasBody, err := c.beginAnswer(status, contentType, len(body), len(body))
 	if err != nil {
 		return err
@@ -254,6 +255,7 @@ func answerPlain[T string | []byte](c *Context, status int, contentType string, 
 
 // answerThrough is answerPlain for a large body, which is sent from where it is.
 func (c *Context) answerThrough(status int, contentType string, body []byte) error {
+	defer c.task.Leave(c.task.Enter())
 	out, hasBody, err := c.beginAnswer(status, contentType, len(body), 0)
 	if err != nil {
 		return err
@@ -296,6 +298,7 @@ func (c *Context) Interim(status int, fields []httpparse.Header) error {
 	case c.req.Minor == 0:
 		return nil
 	}
+	defer c.task.Leave(c.task.Enter())
 	conn := c.cycle.conn
 	b := httpparse.AppendStatusLine(conn.Output(headRoom), status)
 	for _, f := range fields {
@@ -326,7 +329,7 @@ func (c *Context) appendHead(b []byte, status int, contentType string, length in
 	r := &c.resp
 	r.status, r.sent = status, true
 	c.hub.counts.ByClass[status/100%len(c.hub.counts.ByClass)]++
-	r.keepAlive = r.keepAlive && !c.hub.draining && c.worthSwallowing()
+	r.keepAlive = r.keepAlive && !c.hub.draining && c.worthSwallowing() && !c.lastOf()
 	b = httpparse.AppendStatusLine(b, status)
 	b = c.appendOwn(b)
 	if contentType != "" && !r.hasType {
@@ -352,6 +355,12 @@ func (c *Context) appendHead(b []byte, status int, contentType string, length in
 		b = append(b, "Connection: keep-alive\r\n"...)
 	}
 	return httpparse.AppendHeadEnd(b)
+}
+
+// lastOf tells whether no request follows: the client has ended its direction of the stream.
+func (c *Context) lastOf() bool {
+	conn := c.cycle.conn
+	return conn.InputEnded() && len(conn.Input()) == 0
 }
 
 // appendOwn appends what the server adds to every answer.

@@ -43,6 +43,11 @@ type Route struct {
 	Timeout time.Duration // from the start of the handler to its cancellation; 0: Options.HandlerTimeout
 	BodyMax int64         // request body in bytes, beyond: 413; 0: Options.Limits.BodyBytesMax
 
+	Handoff time.Duration // longest slice before the loop is handed over; 0: ServerConfig.Handoff; less than 0: never
+	// Blocking: the handler starts beside its loop; see Blocking.
+	Blocking bool
+
+	placement   placement
 	handler     Handler      // as registered
 	middlewares []Middleware // of its groups, outermost first
 	serve       Handler      // handler within all middlewares, from compose
@@ -69,6 +74,18 @@ func Timeout(d time.Duration) RouteOption {
 func BodyMax(n int64) RouteOption {
 	mustBePositive("BodyMax", n)
 	return func(r *Route) { r.BodyMax = n }
+}
+
+// Handoff sets for how long the route's handler may hold its loop while other work waits, in place of ServerConfig.Handoff; less
+// than 0 means that the loop is never taken from it.
+func Handoff(d time.Duration) RouteOption {
+	return func(r *Route) { r.Handoff = d }
+}
+
+// Blocking says that the route's handler is slow by itself: it computes for long, or blocks. It then starts on a goroutine beside its
+// loop and costs the others nothing, not even the time after which a loop is handed over. Handler and Context are the same.
+func Blocking() RouteOption {
+	return func(r *Route) { r.Blocking = true }
 }
 
 // Name sets the name under which logs and metrics show the route.

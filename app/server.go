@@ -13,27 +13,31 @@ import (
 	"time"
 
 	"tafe/loop"
+	"tafe/loop/reactor"
 )
 
 // stopGrace is what the loops get to end what runs, once nothing more is waited for.
 const stopGrace = 5 * time.Second
 
-// ServerConfig is where an App listens, and on what; see loop.Config for the fields.
+// ServerConfig is where an App listens, and on what; see reactor.Config for the fields.
 type ServerConfig struct {
-	Addr        string     // where there is one Listener and nothing to say about it
-	Listeners   []Listener // in place of Addr
-	Loops       int        // at least 1
-	ConnMax     int
-	Shared      bool
-	LockThreads bool
-	Limits      loop.Limits
-	Observe     func(l *loop.Loop) loop.Observer
+	Addr         string     // where there is one Listener and nothing to say about it
+	Listeners    []Listener // in place of Addr
+	Inherited    *reactor.Inherited
+	Loops        int // at least 1
+	ConnMax      int
+	ConnMaxPerIP int
+	DialMax      int
+	Limits       reactor.Limits
+	Handoff      time.Duration // 0: loop.HandoffTime; less than 0: off
+	Steward      *loop.Steward
+	Observe      func(l *loop.Loop) loop.Observer
 }
 
 // Server is a listening App. Its methods may be called by any goroutine.
 type Server struct {
 	app       atomic.Pointer[App]
-	engine    *loop.Engine
+	engine    *reactor.Engine
 	hubs      []*hub // each belongs to the loop with its index
 	draining  atomic.Bool
 	announced atomic.Bool
@@ -47,9 +51,9 @@ func Listen(a *App, config ServerConfig) (*Server, error) {
 	a.freeze()
 	s := &Server{hubs: make([]*hub, max(config.Loops, 0)), last: make([]Counters, max(config.Loops, 0))}
 	s.app.Store(a)
-	engine, err := loop.Start(loop.Config{
-		Listeners: s.listeners(config), Loops: config.Loops, ConnMax: config.ConnMax, Shared: config.Shared,
-		LockThreads: config.LockThreads, Limits: config.Limits, Log: a.options.Log, Observe: config.Observe,
+	engine, err := reactor.Start(reactor.Config{
+		Listeners: s.listeners(config), Inherited: config.Inherited, Loops: config.Loops, ConnMax: config.ConnMax,
+		ConnMaxPerIP: config.ConnMaxPerIP, DialMax: config.DialMax, Limits: config.Limits, Handoff: config.Handoff, Steward: config.Steward, Log: a.options.Log, Observe: config.Observe,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("app: %w", err)
@@ -68,7 +72,7 @@ func (s *Server) hub(l *loop.Loop) *hub {
 
 // Opener returns what opens connections of a on l, for a loop that no Server runs: a test's, with looptest. Registration
 // has ended with it. Call it once for a loop: what it returns is that loop's own.
-func (a *App) Opener(l *loop.Loop) func(*loop.Conn) loop.Handler {
+func (a *App) Opener(l *loop.Loop) func(*reactor.Conn) reactor.Handler {
 	a.freeze()
 	return newHub(a, l, time.Now).open
 }
@@ -113,7 +117,7 @@ func (s *Server) Addr() net.Addr { return s.engine.Addr() }
 func (s *Server) Addrs() []net.Addr { return s.engine.Addrs() }
 
 // Engine is what the server runs on.
-func (s *Server) Engine() *loop.Engine { return s.engine }
+func (s *Server) Engine() *reactor.Engine { return s.engine }
 
 // Done is closed when the server has ended, by Drain, by Stop or by a failure.
 func (s *Server) Done() <-chan struct{} { return s.engine.Done() }
@@ -126,12 +130,13 @@ func (s *Server) Announce() { s.announced.Store(true) }
 
 // Drain ends the server without breaking what it has begun: every answer from now on ends its connection, idle connections
 // are closed at once, and when all that were open are gone and no handler runs, or ctx is done, the loops stop.
-// Connections that still come in are served until then. The error is that of ctx if requests had to be cut off, or that
+// New connections are refused from then on, once those that wait to be accepted are. The error is that of ctx if requests had to be cut off, or that
 // of stopping.
 func (s *Server) Drain(ctx context.Context) error {
 	if !s.draining.CompareAndSwap(false, true) {
 		return errors.New("app: the server is draining already")
 	}
+	_ = s.engine.StopAccepting(ctx, false) // of a loop that is held: it stops when it can
 	loops := s.engine.Loops()
 	drained := make(chan struct{}, len(loops))
 	for _, l := range loops {
@@ -159,7 +164,7 @@ func (s *Server) Stop(ctx context.Context) error { return s.engine.Stop(ctx) }
 // Stats are what a server and its loops count.
 type Stats struct {
 	Counters
-	Refused uint64 // connections beyond ConnMax
+	Refused uint64 // connections beyond ConnMax or ConnMaxPerIP
 	ConnMax int
 	Loops   []Counters // of each
 	Silent  []int      // loops that did not answer in time: their part is what they last told

@@ -11,6 +11,7 @@ import (
 
 	"tafe/httpparse"
 	"tafe/loop"
+	"tafe/loop/reactor"
 )
 
 const streamStep = 64 << 10 // a larger Write is cut into such pieces, so that the output stays bounded
@@ -46,6 +47,7 @@ func (s *Stream) begin() error {
 	if s.begun {
 		return nil
 	}
+	defer c.task.Leave(c.task.Enter())
 	if !httpparse.ValidFieldValue(s.contentType) {
 		return errContentType
 	}
@@ -62,7 +64,7 @@ func (s *Stream) begin() error {
 }
 
 // Write appends p to the body, as one chunk or more where it is chunked: wrap it in a bufio.Writer for small pieces. It
-// waits while the client has loop.Limits.OutboundMax bytes to read; from then on what is larger is sent off the loop. The error is ErrContentLength, or that of Err.
+// waits while the client has reactor.Limits.OutboundMax bytes to read. The error is ErrContentLength, or that of Err.
 // To a HEAD request nothing is sent, and nothing where the status allows no body.
 func (s *Stream) Write(p []byte) (int, error) {
 	if err := s.begin(); err != nil {
@@ -95,6 +97,7 @@ func (s *Stream) WriteThrough(p []byte) (written int, err error) {
 	if len(p) < throughMin || r.headless || r.coder != nil || r.framing == byNothing || r.framing == byChunks {
 		return s.Write(p)
 	}
+	defer s.c.task.Leave(s.c.task.Enter())
 	for written < len(p) {
 		n, err := s.admit(len(p) - written)
 		if err != nil {
@@ -108,6 +111,7 @@ func (s *Stream) WriteThrough(p []byte) (written int, err error) {
 
 // send appends p to the body as it is.
 func (s *Stream) send(p []byte) (written int, err error) {
+	defer s.c.task.Leave(s.c.task.Enter())
 	for written < len(p) {
 		n, err := s.admit(len(p) - written)
 		if err != nil {
@@ -144,21 +148,10 @@ func (s *Stream) room() error {
 	if conn.Closed() {
 		return ErrClientGone
 	}
-	if s.c.lane.bulk != nil {
-		return s.c.pushOutput()
-	}
-	if conn.Unsent() < s.c.hub.loop.Limits().OutboundMax {
+	if conn.Unsent() < conn.Limits().OutboundMax {
 		return task.Err()
 	}
-	if err := task.Yield(); err != nil { // the end of a turn sends what has gathered
-		return err
-	}
-	if conn.Unsent() >= s.c.hub.loop.Limits().OutboundMax {
-		if ok, err := s.detach(); ok || err != nil {
-			return err
-		}
-	}
-	err := task.Drain(conn)
+	err := reactor.Drain(task, conn)
 	if errors.Is(err, loop.ErrClosed) {
 		return ErrClientGone
 	}
@@ -175,60 +168,92 @@ func (s *Stream) Flush() error {
 			return err
 		}
 	}
-	if s.c.lane.bulk != nil {
-		return s.c.pushOutput()
-	}
 	return s.c.task.Yield()
 }
 
-// detach sends the rest of the body off the loop, if there is a way.
-func (s *Stream) detach() (bool, error) {
-	ok, err := s.c.detach()
-	s.c.lane.streams = ok
-	return ok, err
-}
-
-// ReadFrom appends what r yields to its end, for io.Copy. Of a file, or an io.LimitedReader of one, whose length the
-// Content-Length header has announced, what is larger than Options.BodyMemoryMax is sent by the kernel. Other readers are
-// read on the loop.
+// ReadFrom appends what r yields to its end, for io.Copy. Of a file, or an io.LimitedReader of one, whose length the Content-Length
+// header has announced, what is in the page cache is sent by the kernel. Other readers are read by the task.
 func (s *Stream) ReadFrom(r io.Reader) (int64, error) {
-	if f, _ := fileOf(r); f != nil {
+	f, limited := fileOf(r)
+	if f != nil {
 		s.c.resp.choose = nil // to be coded it would have to be read, here
 	}
 	if err := s.begin(); err != nil {
 		return 0, err
 	}
 	resp := &s.c.resp
-	f, limited := fileOf(r)
-	if f == nil || resp.framing != byLength || resp.headless || resp.length-resp.bytes <= s.c.app.options.BodyMemoryMax {
+	if f == nil || resp.framing != byLength || resp.headless {
 		return io.Copy(streamWriter{s}, r)
 	}
 	n := resp.length - resp.bytes
 	if limited != nil {
 		n = min(n, limited.N)
 	}
-	if ok, err := s.detach(); err != nil {
-		return 0, err
-	} else if !ok {
-		return io.Copy(streamWriter{s}, r)
-	}
-	if err := s.c.pushOutput(); err != nil {
-		return 0, err
-	}
-	sent, err := s.c.sendFile(f, n)
-	resp.bytes += sent
+	sent, err := s.sendFile(f, n)
 	if limited != nil {
 		limited.N -= sent
 	}
 	return sent, err
 }
 
-// file is an *os.File, also in the disguise that its WriteTo gives it.
-type file interface {
-	fs.File
-	io.ReaderAt
-	io.Seeker
-	syscall.Conn
+const (
+	fileStep = 512 << 10 // bytes of a file that are looked up in the page cache, and sent, at a time
+	readStep = 256 << 10 // bytes that are read beside the loop where they cannot be sent by the kernel
+)
+
+// sendFile sends n bytes of f from where it stands, and moves it on.
+func (s *Stream) sendFile(f file, n int64) (sent int64, err error) {
+	at, err := f.Seek(0, io.SeekCurrent)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _, _ = f.Seek(at+sent, io.SeekStart) }()
+	for sent < n && err == nil {
+		var k int64
+		step := min(n-sent, fileStep)
+		if s.c.cycle.conn.Secure() || !reactor.Cached(f, at+sent, step) {
+			k, err = s.readFile(f, at+sent, min(step, readStep))
+		} else {
+			k, err = s.sendCached(f, at+sent, step)
+		}
+		sent += k
+		if err == nil && k == 0 {
+			break // the file has become shorter
+		}
+	}
+	return sent, err
+}
+
+// sendCached has the kernel send a piece that is in the page cache.
+func (s *Stream) sendCached(f file, at, n int64) (int64, error) {
+	c := s.c
+	k, err := reactor.SendFile(c.task, c.cycle.conn, f, at, n)
+	c.resp.bytes += k
+	switch {
+	case err == nil:
+	case errors.Is(err, errors.ErrUnsupported):
+		return s.readFile(f, at, min(n, readStep))
+	case errors.Is(err, loop.ErrClosed):
+		err = ErrClientGone
+	}
+	return k, err
+}
+
+// readFile reads a piece beside the loop, since the disk may have to be waited for, and sends it.
+func (s *Stream) readFile(f file, at, n int64) (int64, error) {
+	piece, err := Offload(s.c, func() ([]byte, error) {
+		p := make([]byte, n)
+		k, err := f.ReadAt(p, at)
+		if err == io.EOF {
+			err = nil
+		}
+		return p[:k], err
+	})
+	if err != nil {
+		return 0, err
+	}
+	k, err := s.WriteThrough(piece)
+	return int64(k), err
 }
 
 // fileOf finds the file that r reads, and the bound on it.
@@ -239,6 +264,14 @@ func fileOf(r io.Reader) (file, *io.LimitedReader) {
 	}
 	f, _ := r.(file)
 	return f, limited
+}
+
+// file is an *os.File, also in the disguise that its WriteTo gives it.
+type file interface {
+	fs.File
+	io.ReaderAt
+	io.Seeker
+	syscall.Conn
 }
 
 // streamWriter is a Stream without ReadFrom.

@@ -4,10 +4,10 @@
 package app
 
 import (
-	"errors"
+	"net"
 	"net/http"
 
-	"tafe/loop"
+	"tafe/loop/reactor"
 )
 
 // Upgrade is the protocol that the client asks for instead of HTTP, such as "websocket"; "" if none (RFC 9110 section 7.8).
@@ -18,42 +18,38 @@ func (c *Context) Upgrade() string {
 	return c.Header("Upgrade")
 }
 
-// Hijack takes the connection from the server, off its loop, before anything was answered: for WebSocket and its like. What
-// the client has sent behind the request's head, and was not read, the Bulk reads first. Nothing is written to the connection
-// from now on but by its new owner, who must close it; it may outlive the handler, and be used by any one reader and one
-// writer. It keeps its place among ServerConfig.ConnMax, and ends with the server: a drain does not wait for it. The error is
-// ErrWritten, that of Err, or errors.ErrUnsupported where the connection has no socket.
-func (c *Context) Hijack() (*loop.Bulk, error) {
-	if c.resp.sent || c.lane.hijacked {
+// Hijack takes the connection from the server before anything was answered: for WebSocket and its like. What the client has sent
+// behind the request's head, and was not read, is read first. Nothing is written to the connection from now on but by its new owner,
+// who must close it; it may outlive the handler. Tasks that read or write it give their loop back while they wait, other goroutines
+// block. Each direction ends by itself: CloseWrite, a method of the result, ends the own one. The connection keeps its place among
+// ServerConfig.ConnMax, and ends with the server: a drain does not wait for it. The error is ErrWritten, or that of Err.
+func (c *Context) Hijack() (net.Conn, error) {
+	defer c.task.Leave(c.task.Enter())
+	switch {
+	case c.resp.sent || c.hijacked != nil:
 		return nil, ErrWritten
-	}
-	if c.body.upload != nil {
-		return nil, errors.New("app: a body that is being read off the loop cannot be left")
+	case c.cycle.conn.Closed():
+		return nil, ErrClientGone
+	case c.task.Err() != nil:
+		return nil, c.task.Err()
 	}
 	c.body.wants100 = false
-	ok, err := c.detach()
-	switch {
-	case err != nil:
-		return nil, err
-	case !ok:
-		return nil, errors.ErrUnsupported
-	}
-	c.lane.hijacked = true
 	c.body.done = true
+	c.cycle.conn.SetTimeout(0)
+	c.hijacked = reactor.NewNetConn(c.cycle.conn)
 	r := &c.resp
 	r.sent, r.keepAlive, r.framing = true, false, byNothing
 	if r.status == 0 {
 		r.status = http.StatusSwitchingProtocols
 	}
 	c.hub.counts.ByClass[r.status/100%len(c.hub.counts.ByClass)]++
-	return c.lane.bulk, nil
+	return c.hijacked, nil
 }
 
 // abandon forgets the connection, which its handler has taken.
 func (y *cycle) abandon() {
 	c := y.active
 	y.active = nil
-	y.conn.SetTimeout(0)
 	if y.pinned {
 		y.pinned = false
 		y.conn.Unpin()

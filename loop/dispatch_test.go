@@ -130,6 +130,7 @@ func TestPostedBeforeShutdown(t *testing.T) {
 	on(l, func() {
 		require.True(t, l.Post(func() { ran = append(ran, 1) }))
 		l.Shutdown()
+		l.Close()
 		require.False(t, l.Post(func() { ran = append(ran, 2) }))
 	})
 	require.Equal(t, []int{1}, ran)
@@ -169,7 +170,7 @@ func TestUnwindingCodeMayTouchTheLoop(t *testing.T) {
 					}
 				}, done: func(_ *Task, err error) { ended = err }})
 			})
-			on(l, l.Shutdown)
+			on(l, func() { l.Shutdown(); l.Close() })
 			require.Equal(t, tc.want, got)
 			require.Equal(t, ErrShutdown, ended)
 			require.Empty(t, l.all)

@@ -34,7 +34,7 @@ func newManual(t *testing.T, limits Limits) (*Loop, *manual) {
 	l := New(0, m, limits, slog.New(slog.NewTextHandler(io.Discard, nil)))
 	l.Turn()
 	t.Cleanup(func() {
-		on(l, l.Shutdown)
+		on(l, func() { l.Shutdown(); l.Close() })
 		require.Empty(t, l.all, "tasks left behind")
 		require.Zero(t, l.tasks)
 	})

@@ -176,5 +176,6 @@ func (l *label) inherit(from *label) {
 	l.route.Store(from.route.Load())
 	l.method.Store(from.method.Load())
 	l.budget.Store(from.budget.Load())
+	l.handoff.Store(from.handoff.Load())
 	l.conn, l.ends, l.text = from.conn, from.ends, from.text
 }

@@ -31,6 +31,7 @@ type Limits struct {
 	TaskMax     int           // tasks alive at once; default 65536
 	IdleTaskMax int           // coroutines kept for reuse; default 1024
 	PostMax     int           // functions posted and not yet run; default 1<<20; beyond it Post reports false
+	ReleasedMax int           // tasks that run beside the loop at once, see Take; default 256
 	SliceBudget time.Duration // what a slice may take before YieldIfDue yields; default 10 ms
 }
 
@@ -43,6 +44,7 @@ func (l Limits) withDefaults() Limits {
 	orInt(&l.TaskMax, 1<<16)
 	orInt(&l.IdleTaskMax, 1024)
 	orInt(&l.PostMax, 1<<20)
+	orInt(&l.ReleasedMax, 256)
 	if l.SliceBudget <= 0 {
 		l.SliceBudget = 10 * time.Millisecond
 	}
@@ -105,6 +107,11 @@ type Loop struct {
 
 	slices, lags Histogram // of what all slices took, and waited before
 
+	besides     besides
+	notReleased atomic.Uint64
+	orphans     sync.Mutex
+	ended       bool // nobody turns the loop any more; guarded by postMu
+
 	postMu  sync.Mutex
 	posted  []post
 	postRun []post
@@ -120,7 +127,9 @@ type post struct {
 // [Loop.Stats] on the loop, or through Post.
 type Stats struct {
 	Slices, Tasks, Panics, Goexits, Posts, TimersFired uint64
+	Handoffs, NotReleased                              uint64 // slices whose loop was taken; those beyond ReleasedMax
 	TasksAlive, CoroutinesIdle, Timers, Queued         int
+	Released                                           int // tasks that run beside the loop
 }
 
 // New makes a loop for a driver. id is for logs and metrics.
@@ -163,6 +172,7 @@ func (l *Loop) SetObserver(o Observer) {
 func (l *Loop) Stats() Stats {
 	s := l.stats
 	s.TasksAlive, s.CoroutinesIdle = l.tasks, len(l.idle)
+	s.Released, s.NotReleased = l.Released(), l.notReleased.Load()
 	s.Timers, s.Queued = l.wheel.count, l.runq.len()+l.yielded.len()
 	return s
 }
@@ -184,12 +194,14 @@ func (l *Loop) Times() (slices, lags Histogram) { return l.slices, l.lags }
 // goroutines; calling it on the loop is allowed. fn must not wait. It reports
 // false, and fn will never run, when the loop has stopped or PostMax is
 // reached. Any goroutine.
-func (l *Loop) Post(fn func()) bool { return l.post(fn, l.limits.PostMax) }
+func (l *Loop) Post(fn func()) bool { return l.post(fn, l.limits.PostMax, false) }
 
-func (l *Loop) post(fn func(), postMax int) bool {
+// post is Post with another bound; late says that fn may still come while the loop
+// ends.
+func (l *Loop) post(fn func(), postMax int, late bool) bool {
 	at := l.driver.Now()
 	l.postMu.Lock()
-	if l.closed || len(l.posted) >= postMax {
+	if l.closed && !late || l.ended || len(l.posted) >= postMax {
 		l.postMu.Unlock()
 		return false
 	}
@@ -249,15 +261,20 @@ func (l *Loop) BeginTurn() {
 		panic("loop: a turn inside a turn")
 	}
 	l.inTurn = true
-	if g := (*byte)(getg()); l.owner.Load() != g {
-		l.owner.Store(g)
-		l.gid.Store(goroutineID())
-		labelGoroutine(l.id)
-	}
+	l.own()
 	l.now = l.driver.Now()
 	l.slice.outside(l.now)
 	if l.now >= l.armed {
 		l.expire()
+	}
+}
+
+// own makes the calling goroutine the loop's own.
+func (l *Loop) own() {
+	if g := (*byte)(getg()); l.owner.Load() != g {
+		l.owner.Store(g)
+		l.gid.Store(goroutineID())
+		labelGoroutine(l.id)
 	}
 }
 
@@ -411,7 +428,7 @@ func (l *Loop) Current() *Task {
 	if _, t, ok := l.slice.Load(); ok && atomic.LoadPointer(&t.g) == getg() {
 		return t
 	}
-	return nil
+	return l.besides.find(getg())
 }
 
 // ring is a growing FIFO that allocates only when it grows.

@@ -1,25 +1,34 @@
 package loop
 
-// Regions of a slice. User code (a handler, a middleware) may be slow, so the
-// loop can be taken from it; code that touches the loop may not be interrupted.
-// One word per task says where its slice is:
+// Handoff: a loop can be taken from a slice that holds it for too long. User code
+// (a handler, a middleware) may be slow at any point; code that touches the loop
+// may not be interrupted. One word per task says where its slice is:
 //
 //	inside    the task runs code that touches the loop, or does not run
 //	outside   the slice that began at that clock time runs user code
 //	released  the loop was taken from the slice: its code runs beside the loop
+//	leaving   the task asks to be run beside the loop
 //
 // Only the task moves between inside and outside. Only the goroutine that takes
 // the loop moves from outside to released, by compare-and-swap with the start of
-// the slice that it means, so that it cannot meet a later one.
+// the slice that it means, so that it cannot meet a later one. A released task
+// that calls Enter gives its goroutine back, is queued like any other, and goes
+// on when the loop resumes it.
 
-import "sync/atomic"
+import (
+	"math"
+	"sync"
+	"sync/atomic"
+	"unsafe"
+)
 
-// region is a word as above: inside, released, or the start of a slice.
+// region is a word as above: inside, released, leaving, or the start of a slice.
 type region struct{ word atomic.Int64 }
 
 const (
 	inside   = int64(0)
 	released = int64(-1)
+	leaving  = int64(-2)
 )
 
 // Crossing is what Enter tells Leave.
@@ -43,7 +52,7 @@ func (t *Task) Enter() Crossing {
 	if t.region.word.Load() == inside {
 		return false
 	}
-	t.rejoin()
+	t.suspend() // the goroutine that it returns to queues the task
 	return true
 }
 
@@ -67,5 +76,176 @@ func (t *Task) Outside(f func()) {
 	f()
 }
 
-// rejoin gives the task's code back to the loop, and waits until the loop runs it.
-func (t *Task) rejoin() { t.suspend() }
+// Beside leaves the loop for user code that is known to be slow: the code that
+// follows runs on another goroutine, until Enter. The calling goroutine must be
+// the task's, inside. Where the loop's driver runs nothing beside it, or too many
+// tasks are released, it is Leave.
+func (t *Task) Beside() {
+	l := t.loop
+	if _, ok := l.driver.(besider); !ok || int(l.besides.count.Load()) >= l.limits.ReleasedMax || t.MayPark() != nil {
+		t.region.word.Store(t.since)
+		return
+	}
+	t.region.word.Store(leaving)
+	t.suspend()
+}
+
+// besider is a Driver that runs functions on goroutines beside the loop.
+type besider interface{ RunBeside(f func()) }
+
+// besides are the released tasks of a loop, by their goroutines.
+type besides struct {
+	count atomic.Int32
+	mu    sync.Mutex
+	by    map[unsafe.Pointer]*Task
+}
+
+func (b *besides) add(t *Task) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.by == nil {
+		b.by = map[unsafe.Pointer]*Task{}
+	}
+	b.by[t.g] = t
+	b.count.Store(int32(len(b.by)))
+}
+
+func (b *besides) remove(t *Task) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.by, t.g)
+	b.count.Store(int32(len(b.by)))
+}
+
+func (b *besides) find(g unsafe.Pointer) *Task {
+	if b.count.Load() == 0 {
+		return nil
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.by[g]
+}
+
+// Released is how many tasks of the loop run beside it. Any goroutine.
+func (l *Loop) Released() int { return int(l.besides.count.Load()) }
+
+// ReleasedGoroutines are the numbers, in stack dumps, of the goroutines of the
+// tasks that run beside the loop. Any goroutine.
+func (l *Loop) ReleasedGoroutines() (ids []uint64) {
+	l.besides.mu.Lock()
+	defer l.besides.mu.Unlock()
+	for _, t := range l.besides.by {
+		ids = append(ids, t.gid.Load())
+	}
+	return ids
+}
+
+// Take takes the loop from the slice that Slice.Load reported, if that is still
+// running user code: when somebody waits for the loop (a ready task, a due timer,
+// a posted function, an event), or in any case if force. It reports true when the
+// loop was taken: then the caller must have some goroutine call Adopt. At most
+// Limits.ReleasedMax tasks of a loop are released at once; beyond that Take
+// reports false, and Stats.NotReleased counts it. Any goroutine but the loop's and its tasks'.
+func (l *Loop) Take(since int64, t *Task, force bool) bool {
+	word := &t.region.word
+	if !word.CompareAndSwap(since, released) {
+		return false
+	}
+	// From here on nobody touches the loop: the task stops at Enter.
+	full := int(l.besides.count.Load()) >= l.limits.ReleasedMax
+	if full || !force && !l.awaited() {
+		if full {
+			l.notReleased.Add(1)
+		}
+		if word.CompareAndSwap(released, since) {
+			return false
+		}
+	}
+	l.besides.add(t)
+	return true
+}
+
+// awaited tells whether somebody waits for the loop.
+func (l *Loop) awaited() bool {
+	if l.runq.len()+l.yielded.len() > 0 || l.chained != nil {
+		return true
+	}
+	if l.wheel.count > 0 && l.wheel.next() <= l.driver.Now() {
+		return true
+	}
+	l.postMu.Lock()
+	posted := len(l.posted)
+	l.postMu.Unlock()
+	if posted > 0 {
+		return true
+	}
+	p, ok := l.driver.(interface{ Pending() bool })
+	return ok && p.Pending()
+}
+
+// Adopt makes the calling goroutine the owner of a loop that Take has taken, ends
+// the slice that held it, and goes on where the dispatcher stood. The result is
+// EndTurn's.
+func (l *Loop) Adopt() bool {
+	t := l.running
+	l.own()
+	l.inTurn = true
+	l.now = l.driver.Now()
+	l.slice.outside(l.now)
+	l.running = nil
+	l.endSlice(t, true)
+	l.driver.Flush()
+	if l.now >= l.armed {
+		l.expire()
+	}
+	return l.dispatch()
+}
+
+// comeBack queues a task that was released and asks for its loop. It runs on the
+// goroutine that resumed the task last, which does not own the loop.
+func (l *Loop) comeBack(t *Task) {
+	at := l.driver.Now()
+	if l.post(func() { l.rejoin(t, at) }, math.MaxInt, true) {
+		return
+	}
+	// The loop has ended and nobody will resume the task: its deferred functions
+	// run here, one task after the other.
+	l.besides.remove(t)
+	l.orphans.Lock()
+	defer l.orphans.Unlock()
+	t.region.word.Store(inside)
+	t.stopping = true
+	t.unwind()
+}
+
+// rejoin makes a task that has come back an ordinary one.
+func (l *Loop) rejoin(t *Task, at int64) {
+	l.besides.remove(t)
+	t.region.word.Store(inside)
+	if o, ok := l.observer.(ReleaseObserver); ok {
+		o.Rejoined(l, t, t.since, at)
+	}
+	l.enqueue(t, at)
+}
+
+// moveBeside runs a task that has asked for it beside the loop.
+func (l *Loop) moveBeside(t *Task) {
+	l.besides.add(t)
+	t.region.word.Store(released)
+	l.driver.(besider).RunBeside(func() {
+		t.next()
+		l.comeBack(t)
+	})
+}
+
+// ReleaseObserver is an Observer that is also told of slices whose loop was taken.
+// Both methods run on the loop's goroutine, under the rules of Observer.
+type ReleaseObserver interface {
+	Observer
+	// Released reports that the loop was taken at the given time from the slice of
+	// t that began at start; ready is as for SliceEnd, which is not called.
+	Released(l *Loop, t *Task, ready, start, taken int64)
+	// Rejoined reports that the code which began as the slice at start came back to
+	// its loop at the given time.
+	Rejoined(l *Loop, t *Task, start, back int64)
+}

@@ -311,5 +311,5 @@ func BenchmarkEnter(b *testing.B) {
 			}
 		}})
 	})
-	on(l, l.Shutdown)
+	on(l, func() { l.Shutdown(); l.Close() })
 }

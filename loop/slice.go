@@ -106,6 +106,11 @@ func (l *Loop) ready() int64 {
 // Limits.SliceBudget; 0 means that again.
 func (t *Task) SetBudget(d time.Duration) { t.label.budget.Store(int64(d)) }
 
+// SetHandoff sets for how long each slice of this task may hold the loop while
+// others wait, in place of the loop's own time; 0 means that again, less than 0
+// that the loop is never taken from the task.
+func (t *Task) SetHandoff(d time.Duration) { t.label.handoff.Store(int64(d)) }
+
 // Budget is what one slice of the task may take. Any goroutine.
 func (t *Task) Budget() time.Duration {
 	if d := t.label.budget.Load(); d > 0 {
@@ -144,6 +149,10 @@ func (t *Task) AddDelay(overrun uint64, d time.Duration) {
 type Usage struct {
 	Held   time.Duration // all its slices together
 	Waited time.Duration // could have run, but the loop was busy
+	// Handoffs is how often the loop was taken from the task, Taken what those slices
+	// held it until then.
+	Handoffs uint64
+	Taken    time.Duration
 }
 
 // Usage tells what the task has had of its loop so far, with the slice that it
@@ -169,12 +178,13 @@ const labelBytesMax = 256
 // copied into the task, so that a reader that comes at a bad moment reads
 // nonsense, which it notices by asking the slice again, but never freed memory.
 type label struct {
-	route  atomic.Pointer[string]
-	method atomic.Pointer[string]
-	budget atomic.Int64 // ns; 0: the loop's
-	conn   *ConnLabel
-	ends   [3]uint16 // of path, request id, traceparent in text
-	text   [labelBytesMax]byte
+	route   atomic.Pointer[string]
+	method  atomic.Pointer[string]
+	budget  atomic.Int64 // ns; 0: the loop's
+	handoff atomic.Int64 // ns; 0: the loop's, negative: never
+	conn    *ConnLabel
+	ends    [3]uint16 // of path, request id, traceparent in text
+	text    [labelBytesMax]byte
 }
 
 // ConnLabel names a connection in reports.
@@ -200,6 +210,9 @@ func (l *label) clear() {
 	l.method.Store(nil)
 	if l.budget.Load() != 0 {
 		l.budget.Store(0)
+	}
+	if l.handoff.Load() != 0 {
+		l.handoff.Store(0)
 	}
 	l.conn = nil
 	l.ends = [3]uint16{}

@@ -29,5 +29,5 @@ func BenchmarkSlice(b *testing.B) {
 		_, _ = l.Start(nothing{})
 		l.EndTurn()
 	}
-	on(l, l.Shutdown)
+	on(l, func() { l.Shutdown(); l.Close() })
 }

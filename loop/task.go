@@ -221,15 +221,20 @@ func (l *Loop) resume(t *Task) bool {
 	}
 	l.begin(t, start)
 	t.next()
-	l.now = l.driver.Now()
-	l.slice.outside(l.now)
-	t.usage.Held += time.Duration(l.now - start)
-	t.usage.Waited += time.Duration(max(0, start-t.ready))
-	l.running = nil
-	l.countSlice(l.now-start, start-t.ready)
-	if l.observer != nil {
-		l.observer.SliceEnd(l, t, t.ready, start, l.now)
+	switch t.region.word.Load() {
+	case released: // the loop belongs to another goroutine
+		l.comeBack(t)
+		return false
+	case leaving:
+		l.now = l.driver.Now()
+		l.running = nil
+		l.endSlice(t, false)
+		l.moveBeside(t)
+		return true
 	}
+	l.now = l.driver.Now()
+	l.running = nil
+	l.endSlice(t, false)
 	if t.state == taskRunning { // it ended by a panic
 		t.state = taskIdle
 	}
@@ -237,6 +242,27 @@ func (l *Loop) resume(t *Task) bool {
 		l.finish(t)
 	}
 	return true
+}
+
+// endSlice accounts for the slice of t that ended now, or whose loop was taken.
+func (l *Loop) endSlice(t *Task, taken bool) {
+	start := l.lastStart
+	l.slice.outside(l.now)
+	t.usage.Held += time.Duration(l.now - start)
+	t.usage.Waited += time.Duration(max(0, start-t.ready))
+	l.countSlice(l.now-start, start-t.ready)
+	if taken {
+		l.stats.Handoffs++
+		t.usage.Handoffs++
+		t.usage.Taken += time.Duration(l.now - start)
+		if o, ok := l.observer.(ReleaseObserver); ok {
+			o.Released(l, t, t.ready, start, l.now)
+			return
+		}
+	}
+	if l.observer != nil {
+		l.observer.SliceEnd(l, t, t.ready, start, l.now)
+	}
 }
 
 // begin publishes that t runs from now on.
@@ -403,7 +429,7 @@ func (w Waker) WakeAt(ready int64) {
 // other bound keeps a task from being woken.
 func (w Waker) Post() bool {
 	at := w.task.loop.driver.Now()
-	return w.task.loop.post(func() { w.WakeAt(at) }, math.MaxInt)
+	return w.task.loop.post(func() { w.WakeAt(at) }, math.MaxInt, false)
 }
 
 // Cancel makes the current wait, and every later one, return cause. The first
@@ -478,32 +504,40 @@ func (t *Task) closeDone() {
 func (t *Task) Retain() { t.retained.Store(true) }
 
 // Shutdown cancels the loop's tasks with ErrShutdown, unwinds those that go on,
-// and takes no more posts; functions that were posted before still run, at the
-// turn's end. Its driver calls it in the loop's last turn.
+// and takes no more posts. Its driver calls it in a turn. Tasks that are released
+// at that time end when they come back, in later turns; Close is the end of that.
 func (l *Loop) Shutdown() {
 	l.postMu.Lock()
 	l.closed = true
 	l.postMu.Unlock()
-	l.stopTasks()
-	l.driver.Flush()
-}
-
-// stopTasks ends what is left when the loop stops: cancelled tasks get one
-// chance to finish, the rest is unwound.
-func (l *Loop) stopTasks() {
 	for _, t := range append(taskList(nil), l.all...) {
 		t.Cancel(ErrShutdown)
 	}
-	for range 16 {
+	l.driver.Flush()
+}
+
+// Close ends the loop, after Shutdown: what is left of its tasks is unwound, but
+// for those that are released, which are unwound when they ask for the loop. Its
+// driver calls it in the last turn.
+func (l *Loop) Close() {
+	for range 16 { // cancelled tasks get a chance to end by themselves
 		for l.yielded.len() > 0 {
 			l.runq.push(l.yielded.pop())
 		}
 		for range l.runq.len() {
-			l.runChain(l.runq.pop())
+			if !l.runChain(l.runq.pop()) {
+				return
+			}
 		}
 	}
-	for len(l.all) > 0 {
-		t := l.all[len(l.all)-1]
+	l.postMu.Lock()
+	l.ended = true
+	l.postMu.Unlock()
+	for i := len(l.all) - 1; i >= 0; i = min(i, len(l.all)) - 1 {
+		t := l.all[i]
+		if t.region.word.Load() == released {
+			continue
+		}
 		t.stopping, t.ended = true, ErrShutdown
 		l.now = l.driver.Now()
 		l.begin(t, max(l.now, l.lastStart+1)) // its deferred functions may touch the loop
@@ -520,6 +554,7 @@ func (l *Loop) stopTasks() {
 		t.stop()
 	}
 	l.idle = nil
+	l.driver.Flush()
 }
 
 // unwind runs the deferred functions of a suspended task. A Goexit in one of

@@ -266,7 +266,7 @@ func TestShutdownUnwindsTasks(t *testing.T) {
 			t.cause.Store(nil)
 		}
 	})
-	on(l, l.Shutdown)
+	on(l, func() { l.Shutdown(); l.Close() })
 	require.Equal(t, 3, cleaned)
 	require.Len(t, ends, 3)
 	require.Empty(t, l.all)
@@ -323,7 +323,7 @@ func BenchmarkTaskRun(b *testing.B) {
 	for b.Loop() {
 		on(l, func() { _, _ = l.Start(c) })
 	}
-	on(l, l.Shutdown)
+	on(l, func() { l.Shutdown(); l.Close() })
 }
 
 func BenchmarkYield(b *testing.B) {
@@ -338,7 +338,7 @@ func BenchmarkYield(b *testing.B) {
 	for b.Loop() {
 		l.Turn()
 	}
-	on(l, l.Shutdown)
+	on(l, func() { l.Shutdown(); l.Close() })
 }
 
 func BenchmarkYieldIfDue(b *testing.B) {
@@ -350,7 +350,7 @@ func BenchmarkYieldIfDue(b *testing.B) {
 			}
 		}})
 	})
-	on(l, l.Shutdown)
+	on(l, func() { l.Shutdown(); l.Close() })
 }
 
 type realClock struct{ base time.Time }

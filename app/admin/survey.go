@@ -10,6 +10,7 @@ import (
 
 	"tafe/app"
 	"tafe/loop"
+	"tafe/loop/reactor"
 )
 
 // answerMax is how long an answer is waited for: loops that turn take microseconds, and those that are held must not hold
@@ -19,14 +20,14 @@ const answerMax = 200 * time.Millisecond
 // told is what a loop said of itself.
 type told struct {
 	at           time.Time
-	stats        loop.Stats
+	stats        reactor.Stats
 	slices, lags loop.Histogram
 }
 
 // poster is a loop as the survey sees it.
 type poster interface {
 	Post(fn func()) bool
-	Stats() loop.Stats
+	Stats() reactor.Stats
 	Times() (slices, lags loop.Histogram)
 }
 
@@ -53,7 +54,7 @@ type survey struct {
 func newSurvey(server *app.Server, clock func() time.Time) *survey {
 	s := &survey{clock: clock, server: server}
 	for _, l := range server.Engine().Loops() {
-		s.loops = append(s.loops, &respondent{loop: l, last: told{at: clock()}})
+		s.loops = append(s.loops, &respondent{loop: reactor.Of(l), last: told{at: clock()}})
 	}
 	return s
 }

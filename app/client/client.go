@@ -18,7 +18,7 @@ import (
 // Options bounds a Client. Zero fields take the defaults.
 type Options struct {
 	// Dial connects. On a loop it must park the calling task instead of blocking.
-	// The default is loop.Dialer in a task and net.Dialer elsewhere.
+	// The default is reactor.Dialer in a task and net.Dialer elsewhere.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 	// TLS is used for https; it is cloned per host, ServerName being the host
 	// unless set here.
@@ -161,6 +161,8 @@ func (c *Client) addPool(l *loop.Loop) *pool {
 // idempotent request with a replayable body is sent once more, on a new
 // connection. Request.Retries allows more.
 func (c *Client) Do(t *loop.Task, ctx context.Context, req *Request, resp *Response) error {
+	entered := t.Enter()
+	defer t.Leave(entered)
 	if c.options.Tracer == nil {
 		return c.do(t, ctx, req, resp, "")
 	}

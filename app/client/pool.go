@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"tafe/loop"
+	"tafe/loop/reactor"
 )
 
 // hostKey tells hosts apart: what is asked, and whether by TLS.
@@ -109,7 +110,7 @@ func (p *pool) dial(ctx context.Context, t *loop.Task, network, addr string) (ne
 	case o.Dial != nil:
 		return o.Dial(ctx, network, addr)
 	case t != nil:
-		d := loop.Dialer{Timeout: o.DialTimeout}
+		d := reactor.Dialer{Timeout: o.DialTimeout}
 		return d.DialTask(ctx, t, network, addr)
 	}
 	var d net.Dialer

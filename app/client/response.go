@@ -77,6 +77,7 @@ func (r *Response) Read(p []byte) (int, error) {
 	if x == nil {
 		return 0, ErrClosed
 	}
+	defer x.task.Leave(x.task.Enter())
 	return x.read(p)
 }
 
@@ -86,6 +87,7 @@ func (r *Response) WriteTo(w io.Writer) (int64, error) {
 	if x == nil {
 		return 0, ErrClosed
 	}
+	defer x.task.Leave(x.task.Enter())
 	return x.writeTo(w)
 }
 
@@ -100,6 +102,7 @@ func (r *Response) AppendBody(b []byte, bodyMax int64) ([]byte, error) {
 	if x == nil {
 		return b, ErrClosed
 	}
+	defer x.task.Leave(x.task.Enter())
 	tooLarge := func() error { return x.protocol(StageBody, ErrBodyTooLarge) }
 	if x.body == byLength && x.left+int64(x.d-x.r) > bodyMax {
 		return b, tooLarge()
@@ -138,6 +141,8 @@ func (r *Response) AppendBody(b []byte, bodyMax int64) ([]byte, error) {
 // does nothing. Views into the response must not be used any more.
 func (r *Response) Close() {
 	if x := r.open(); x != nil {
+		t := x.task
+		defer t.Leave(t.Enter())
 		if x.conn != nil {
 			x.pool.count.unfinished.Add(1)
 		}
@@ -158,6 +163,7 @@ func (r *Response) Upgrade() (net.Conn, error) {
 	if !x.head.Upgrade || x.conn == nil {
 		return nil, ErrNoUpgrade
 	}
+	defer x.task.Leave(x.task.Enter())
 	early := append(append([]byte(nil), x.in[x.r:x.w]...), x.pulled...)
 	c, intact := x.disown()
 	if !intact {

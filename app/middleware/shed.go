@@ -47,10 +47,9 @@ func Shed(o ShedOptions) app.Middleware {
 		return func(c *app.Context) error {
 			v, ok := valves.Load(c.Loop())
 			if !ok {
-				v = newValve(c.Loop(), o.LagMax)
-				valves.Store(c.Loop(), v) // the loop is the only one to store under this key
+				v, _ = valves.LoadOrStore(c.Loop(), newValve(c.Loop(), o.LagMax))
 			}
-			if !v.(*valve).enter() {
+			if !v.(*valve).enter(c.Task()) {
 				c.SetHeader("Retry-After", "1")
 				return &app.HTTPError{Status: 503, Message: "the server is busy", Reason: "shed"}
 			}
@@ -84,8 +83,9 @@ func newValve(l *loop.Loop, lagMax time.Duration) *valve {
 	return v
 }
 
-// enter tells whether the next request is let in.
-func (v *valve) enter() bool {
+// enter tells whether the next request, of the task t, is let in.
+func (v *valve) enter(t *loop.Task) bool {
+	defer t.Leave(t.Enter())
 	v.used = true
 	if !v.busy { // it rests while there is nothing to measure
 		v.next()

@@ -17,6 +17,7 @@ import (
 
 	"tafe/app"
 	"tafe/loop"
+	"tafe/loop/reactor"
 )
 
 // Options say where the buckets are. Zero fields take the defaults.
@@ -34,7 +35,7 @@ type Options struct {
 // Buckets are the buckets of one limit. Any goroutine.
 type Buckets struct {
 	options Options
-	dialer  loop.Dialer
+	dialer  reactor.Dialer
 	script  *redis.Script
 	args    redis.Args // of every call
 	loops   sync.Map   // *loop.Loop to *connections
@@ -91,7 +92,7 @@ func New(o Options, rate float64, burst int) (*Buckets, error) {
 	}
 	interval := 1e6 / rate
 	return &Buckets{
-		options: o, dialer: loop.Dialer{Timeout: o.Timeout}, script: redis.NewScript(1, script),
+		options: o, dialer: reactor.Dialer{Timeout: o.Timeout}, script: redis.NewScript(1, script),
 		args: redis.Args{strconv.FormatFloat(interval, 'f', 3, 64), strconv.FormatFloat(interval*float64(burst), 'f', 3, 64)},
 	}, nil
 }
@@ -150,8 +151,8 @@ func (b *Buckets) of(l *loop.Loop) *connections {
 		},
 		seats: loop.NewSemaphore(b.options.ConnsMax, 16*b.options.ConnsMax),
 	}
-	b.loops.Store(l, k) // the loop is the only one to store under this key
-	return k
+	kept, _ := b.loops.LoadOrStore(l, k)
+	return kept.(*connections)
 }
 
 // dial connects in the running task. It logs in by itself: what redigo does with DialPassword happens on another goroutine, for which

@@ -22,6 +22,7 @@ import (
 	"tafe/app/client"
 	"tafe/cmd/tafe/internal/backend"
 	"tafe/loop"
+	"tafe/loop/reactor"
 )
 
 const (
@@ -40,7 +41,7 @@ type bidder struct{ name, address string }
 // bidding answers /bid. It is shared by all loops; what belongs to one loop is in stores and in the client's pools.
 type bidding struct {
 	log     *slog.Logger
-	dialer  loop.Dialer
+	dialer  reactor.Dialer
 	store   string
 	bidders []bidder
 	client  *client.Client
@@ -61,7 +62,7 @@ func newBidding(loops int, store string, bidders []bidder, log *slog.Logger) *bi
 	return b
 }
 
-func (b *bidding) bind(e *loop.Engine) { b.dialer.Bind(e) }
+func (b *bidding) bind(e *reactor.Engine) { b.dialer.Bind(e) }
 
 func (b *bidding) close() { b.client.Close() }
 

@@ -84,8 +84,8 @@ func (e *edge) start(stdout io.Writer) (err error) {
 	}
 	e.certs = stores
 	e.server, err = app.Listen(a, app.ServerConfig{
-		Listeners: listeners, Loops: c.Server.Loops, ConnMax: c.Limits.ConnMax, Shared: c.Server.Shared,
-		LockThreads: c.Server.LockThreads, Limits: c.LoopLimits(), Observe: observe,
+		Listeners: listeners, Loops: c.Server.Loops, ConnMax: c.Limits.ConnMax,
+		ConnMaxPerIP: c.Limits.ConnMaxPerIP, DialMax: c.Limits.DialMax, Limits: c.LoopLimits(), Handoff: time.Duration(c.Server.Handoff), Observe: observe,
 	})
 	if err != nil {
 		return listenError(addresses(listeners), err)

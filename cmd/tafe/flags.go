@@ -23,6 +23,7 @@ type serveFlags struct {
 	drainTimeout  time.Duration
 	watchdog      string        // on or off
 	budget        time.Duration // of a slice
+	handoff       config.Handoff
 	overrunLog    string        // a file, "-" or "off"
 	store         string        // empty: the embedded one
 	bidders       []string      // empty: the embedded ones
@@ -40,6 +41,8 @@ func parseServeFlags(args []string, stdout io.Writer) (*serveFlags, error) {
 	fs.IntVar(&f.loops, "loops", runtime.GOMAXPROCS(0), "`number` of event loops")
 	fs.StringVar(&f.watchdog, "watchdog", "on", "`on` or off: name the code that holds a loop")
 	fs.DurationVar(&f.budget, "budget", time.Duration(d.Watchdog.Budget), "how long a handler may hold its loop before the watchdog reports it")
+	f.handoff = d.Server.Handoff
+	fs.TextVar(&f.handoff, "handoff", f.handoff, "how `long` a handler may hold its loop while others wait before another goroutine takes the loop over, or off")
 	fs.StringVar(&f.overrunLog, "overrun-log", string(d.Watchdog.File), "`file` for a JSON line per overrun, for tafe overruns, - for stdout, or off; SIGHUP opens it anew")
 	fs.StringVar(&f.logFormat, "log-format", d.Log.Format, "`format` of the log on stderr: text or json")
 	fs.StringVar(&f.accessLog, "access-log", string(d.AccessLog.File), "`file` for a JSON line per answer, - for stdout, or off; SIGHUP opens it anew")
@@ -123,6 +126,8 @@ func (f *serveFlags) settings() (*config.Config, error) {
 			c.Watchdog.Enabled = f.watchdog == "on"
 		case "budget":
 			c.Watchdog.Budget = config.Duration(f.budget)
+		case "handoff":
+			c.Server.Handoff = f.handoff
 		case "overrun-log":
 			c.Watchdog.File = config.Path(f.overrunLog)
 		case "log-format":

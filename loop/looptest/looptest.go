@@ -96,6 +96,7 @@ func (l *Loop) Close() {
 	}
 	l.turn(func() {
 		l.Shutdown()
+		l.Loop.Close()
 		for _, p := range l.peers {
 			if p.conn != nil {
 				p.conn.Abort(loop.ErrShutdown)

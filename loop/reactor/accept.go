@@ -18,8 +18,10 @@ import (
 )
 
 const (
-	acceptMax   = 32 // a turn, of one listener
-	acceptPause = 100 * time.Millisecond
+	acceptMax = 32 // a turn, of one listener
+	// keepAliveSeconds without traffic, and the kernel asks whether a peer is there.
+	keepAliveSeconds = 60
+	acceptRetry      = 100 * time.Millisecond
 )
 
 // acceptor is a listening socket of a loop.
@@ -35,6 +37,7 @@ type acceptor struct {
 // accept has the reactor accept from the sockets of l that are its own.
 func (r *Reactor) accept(l *listening, id int) error {
 	for _, fd := range l.fds[id] {
+		setInherited(fd)
 		a := &acceptor{r: r, listens: l, fd: fd}
 		a.timer.Owner = a
 		if err := r.add(fd, a); err != nil {
@@ -43,6 +46,15 @@ func (r *Reactor) accept(l *listening, id int) error {
 		r.accepts = append(r.accepts, a)
 	}
 	return nil
+}
+
+// setInherited sets the options of a listening socket that accepted sockets inherit
+// (Linux), so that none is set for each. They do not exist for unix sockets.
+func setInherited(fd int) {
+	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
+	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1)
+	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, keepAliveSeconds)
+	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, keepAliveSeconds/4)
 }
 
 // ready accepts what waits, up to a bound for the sake of other connections.
@@ -74,10 +86,10 @@ func (a *acceptor) pause(err error) {
 	if !a.failing {
 		a.failing = true
 		r.engine.config.Log.Error("accept failed; trying again until it succeeds",
-			slog.String("addr", a.listens.addr.String()), "error", os.NewSyscallError("accept4", err), "pause", acceptPause)
+			slog.String("addr", a.listens.addr.String()), "error", os.NewSyscallError("accept4", err), "pause", acceptRetry)
 	}
 	r.remove(a.fd)
-	r.loop.AfterFunc(&a.timer, acceptPause, func(t *loop.Timer) {
+	r.loop.AfterFunc(&a.timer, acceptRetry, func(t *loop.Timer) {
 		if a := t.Owner.(*acceptor); !a.ended {
 			_ = a.r.add(a.fd, a)
 		}

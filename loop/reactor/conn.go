@@ -108,7 +108,9 @@ type Conn struct {
 	dirty      bool
 	pinned     bool
 	inputEnded bool
-	paused     bool // reading
+	paused     bool // by Pause
+	full       bool // as much input is held as may be
+	queued     bool // in Reactor.unread
 	wantRead   bool // as the transport was last told
 	wantWrite  bool
 	noLinger   bool
@@ -127,6 +129,7 @@ type Conn struct {
 	swallowed int        // while lingering
 	drained   []drainWait
 	tls       *tlsStream  // nil: no TLS
+	file      *fileSend   // nil: no SendFile is under way
 	release   func(*Conn) // gives its place among the connections back
 	counted   netip.Addr  // as whose it is counted; see Config.ConnMaxPerIP
 }
@@ -182,44 +185,50 @@ func (c *Conn) Limits() *Limits { return &c.r.limits }
 // turn of the loop.
 func (c *Conn) Readable() {
 	switch {
-	case c.state == connEnded:
+	case c.state == connEnded || c.aborting:
 	case c.tls != nil && c.tls.state != tlsOpen && c.state == connOpen:
 		c.tls.readable()
-	case c.state != connOpen || c.aborting:
-		c.swallow()
-	case c.paused || c.inputEnded:
+	case !c.reading():
 		// Level-triggered readiness is off: this is an error or a late event.
 		c.probe()
+	case c.state != connOpen:
+		c.swallow()
 	default:
+		if c.r.loop.TracesArrivals() {
+			c.r.loop.EventAt(arrivedAt(c.transport.FD(), c.r.loop.Now()), true)
+		}
 		c.receive()
 	}
 }
 
-// receive reads once, or, above TLS, all that was received.
+// reading tells whether the peer is read at all.
+func (c *Conn) reading() bool {
+	return !c.paused && !c.full && !c.inputEnded && c.state != connEnded
+}
+
+// receive reads once and tells the Handler. More on the socket is an event of its
+// own; for more inside the TLS session there is none.
 func (c *Conn) receive() {
-	r := c.r
-	if r.loop.TracesArrivals() {
-		r.loop.EventAt(arrivedAt(c.transport.FD(), r.loop.Now()), true)
+	n, err := c.fill()
+	c.r.stats.BytesIn += uint64(n)
+	if n > 0 || err == io.EOF {
+		c.inputEnded = c.inputEnded || err == io.EOF
+		c.full = len(c.in)-c.read >= c.r.limits.InboundMax
+		c.updateWant()
+		c.handler.Data(c)
 	}
-	for {
-		n, err := c.fill()
-		r.stats.BytesIn += uint64(n)
-		if n > 0 || err == io.EOF {
-			if err == io.EOF {
-				c.inputEnded = true
-			}
-			c.pauseIfFull()
-			c.updateWant()
-			c.handler.Data(c)
-			c.releaseInput()
-		}
-		switch {
-		case err != nil && err != io.EOF:
-			c.end(err)
-			return
-		case n == 0 || err != nil || c.paused || c.Closed() || c.tls == nil:
-			return // what more there is, is an event of its own
-		}
+	c.releaseInput()
+	if err != nil && err != io.EOF {
+		c.end(err)
+		return
+	}
+	c.readMore()
+}
+
+// readMore reads again soon if there may be bytes for which no event comes.
+func (c *Conn) readMore() {
+	if c.tls != nil && c.tls.more && c.state == connOpen && c.reading() {
+		c.r.readAgain(c)
 	}
 }
 
@@ -286,31 +295,26 @@ func (c *Conn) adapt(n int) {
 	}
 }
 
-// pauseIfFull stops reading when as much input is held as may be.
-func (c *Conn) pauseIfFull() {
-	if !c.paused && len(c.in)-c.read >= c.r.limits.InboundMax {
-		c.Pause()
-	}
-}
-
-// Pause stops reading: the peer is held back by its window. Reading goes on after
-// Resume, or by itself where the connection paused because its input was full and
-// half of it was consumed.
+// Pause stops reading until Resume: the peer is held back by its window. By itself
+// a connection stops reading when Limits.InboundMax bytes are unread, and goes on
+// when half of them are consumed.
 func (c *Conn) Pause() {
-	c.paused = true
-	c.updateWant()
+	if c.state == connOpen {
+		c.paused = true
+		c.updateWant()
+	}
 }
 
-// Resume reads again.
+// Resume ends Pause.
 func (c *Conn) Resume() {
-	if !c.paused || c.state != connOpen {
-		return
-	}
 	c.paused = false
+	c.readOn()
+}
+
+// readOn goes on reading where nothing forbids it any more.
+func (c *Conn) readOn() {
 	c.updateWant()
-	if c.tls != nil && !c.inputEnded { // it may hold bytes for which no event comes
-		c.r.readAgain(c)
-	}
+	c.readMore()
 }
 
 // probe looks for an error of a connection that is not read.
@@ -322,27 +326,30 @@ func (c *Conn) probe() {
 	}
 }
 
-// swallow discards what a peer sends to a connection that is being closed.
+// swallow discards what a peer sends to a connection that is being closed. While
+// output is unsent it is not read beyond a bound; after that, the bound ends it.
 func (c *Conn) swallow() {
 	n, err := c.transport.Read(nil, c.r.spill)
 	c.swallowed += n
 	switch {
-	case err == io.EOF && c.state == connFlushing:
-		c.inputEnded = true
-		c.updateWant()
-	case err == io.EOF:
-		c.end(nil)
-	case err != nil:
+	case err != nil && err != io.EOF:
 		c.end(err)
-	case c.swallowed >= lingerBytes:
+	case c.state == connFlushing:
+		c.inputEnded = err == io.EOF
+		c.full = c.swallowed >= lingerBytes
+		c.updateWant()
+	case err == io.EOF || c.swallowed >= lingerBytes:
 		c.end(nil)
 	}
 }
 
 // updateWant tells the transport which events are needed now.
 func (c *Conn) updateWant() {
-	read := !c.paused && !c.inputEnded && c.state != connEnded
-	write := len(c.out)-c.sent > 0 && !c.dirty || c.transport.Unsent() > 0
+	if c.state == connEnded {
+		return
+	}
+	read := c.reading()
+	write := len(c.out)-c.sent > 0 && !c.dirty || c.transport.Unsent() > 0 || c.file != nil && c.file.blocked
 	if read != c.wantRead || write != c.wantWrite {
 		c.wantRead, c.wantWrite = read, write
 		c.transport.Want(read, write)
@@ -355,9 +362,10 @@ func (c *Conn) Input() []byte { return c.in[c.read:] }
 
 // Consume marks the first n bytes of Input as done with.
 func (c *Conn) Consume(n int) {
-	c.read += n
-	if c.paused && len(c.in)-c.read <= c.r.limits.InboundMax/2 {
-		c.Resume()
+	c.read = min(c.read+n, len(c.in)) // the connection may have ended, and its input with it
+	if c.full && c.state == connOpen && len(c.in)-c.read <= c.r.limits.InboundMax/2 {
+		c.full = false
+		c.readOn()
 	}
 	c.releaseInput()
 }
@@ -410,9 +418,12 @@ func (c *Conn) Close() {
 		return
 	}
 	c.state = connFlushing
-	c.paused = false
+	c.paused, c.full = false, false
 	c.r.loop.StopTimer(&c.timeout)
 	c.markDirty()
+	if c.file != nil {
+		c.file.wake()
+	}
 }
 
 // NoLinger has Close end the connection as soon as everything was sent. It is for
@@ -435,11 +446,12 @@ func (c *Conn) shut() {
 		c.end(nil)
 		return
 	}
-	if err := c.transport.CloseWrite(); err != nil || c.inputEnded {
+	if err := c.transport.CloseWrite(); err != nil || c.inputEnded && c.transport.Unsent() == 0 {
 		c.end(nil)
 		return
 	}
 	c.state = connLingering
+	c.full, c.swallowed = false, 0
 	c.timeout.Owner = c
 	c.r.loop.AfterFunc(&c.timeout, lingerTime, connTimeout)
 	c.updateWant()
@@ -461,6 +473,9 @@ func (c *Conn) end(err error) {
 	}
 	c.dropOutput()
 	c.wakeDrained(0)
+	if c.file != nil {
+		c.file.wake()
+	}
 	c.handler.Closed(c, err)
 	c.pinned = c.pinned && len(c.in) > 0
 	if !c.pinned && c.in != nil {

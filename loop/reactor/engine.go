@@ -5,10 +5,10 @@ package reactor
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -42,6 +42,15 @@ type Config struct {
 	DialMax int
 	Limits  Limits
 	Log     *slog.Logger
+	// Handoff is for how long a slice may hold its loop while others wait: then
+	// another goroutine takes the loop over. 0: loop.HandoffTime; less than 0: never.
+	// Where it is not off, Start raises GOMAXPROCS so that the steward and spare
+	// goroutines find a P beside slices that compute; the kernel shares the CPUs
+	// among them. See docs/decisions/007.
+	Handoff time.Duration
+	// Steward looks at the loops; nil: one of the engine's own. The caller starts it
+	// and stops it after the engine.
+	Steward *loop.Steward
 	// Observe, if not nil, returns what is told of a loop's slices.
 	Observe func(l *loop.Loop) loop.Observer
 }
@@ -58,6 +67,10 @@ type Engine struct {
 	dialed       atomic.Int64 // outbound, also those in the making
 	refused      atomic.Uint64
 	acceptErrors atomic.Uint64
+	abandon      atomic.Bool // released tasks are not waited for any more
+	steward      *loop.Steward
+	spares       chan *Reactor // for goroutines that own no loop
+	idleSpares   atomic.Int32
 	perIP        perIP
 
 	running   sync.WaitGroup // goroutines of the loops
@@ -74,6 +87,12 @@ func Start(config Config) (*Engine, error) {
 	}
 	if config.Log == nil {
 		config.Log = slog.Default()
+	}
+	if config.Handoff == 0 {
+		config.Handoff = loop.HandoffTime
+	}
+	if want := processorsFor(config.Loops); config.Handoff > 0 && runtime.GOMAXPROCS(0) < want {
+		runtime.GOMAXPROCS(want)
 	}
 	var warnings []string
 	config.ConnMax, config.DialMax, warnings = fileLimits(config.ConnMax, config.DialMax)
@@ -93,7 +112,11 @@ func Start(config Config) (*Engine, error) {
 			l.Open = config.Open
 		}
 	}
-	e := &Engine{config: config, listens: listens, base: time.Now().Add(-time.Second), exited: make(chan struct{})}
+	e := &Engine{config: config, listens: listens, base: time.Now().Add(-time.Second), exited: make(chan struct{}),
+		steward: config.Steward, spares: make(chan *Reactor)}
+	if e.steward == nil {
+		e.steward = loop.NewSteward()
+	}
 	if err := e.startLoops(); err != nil {
 		e.closeListeners()
 		for _, r := range e.reactors {
@@ -103,6 +126,10 @@ func Start(config Config) (*Engine, error) {
 	}
 	return e, nil
 }
+
+// processorsFor is how many Ps a process needs: more than the goroutines that can
+// be busy at once, which are loops, released tasks, the steward and the collector.
+func processorsFor(loops int) int { return 2*loops + 6 }
 
 // startLoops makes all reactors and then runs them: a loop may be asked for the
 // task of another from the first moment.
@@ -125,13 +152,20 @@ func (e *Engine) startLoops() error {
 	}
 	for _, r := range e.reactors {
 		e.running.Add(1)
-		go func() {
-			defer e.running.Done()
-			e.failed(r.run())
-		}()
+		go e.own(r, r.loop.Turn)
+		e.steward.Watch(r.loop, e.config.Handoff)
+	}
+	if e.config.Steward == nil {
+		e.steward.Start()
 	}
 	go func() {
 		e.running.Wait()
+		for _, l := range e.loops {
+			e.steward.Forget(l)
+		}
+		if e.config.Steward == nil {
+			e.steward.Stop()
+		}
 		e.closeListeners()
 		for _, r := range e.reactors {
 			r.close()
@@ -143,9 +177,6 @@ func (e *Engine) startLoops() error {
 
 // failed keeps the error that ended a loop, and ends the others.
 func (e *Engine) failed(err error) {
-	if err == nil || errors.Is(err, errStopped) {
-		return
-	}
 	e.errMu.Lock()
 	first := e.exitErr == nil
 	if first {
@@ -253,8 +284,22 @@ func (e *Engine) Stop(ctx context.Context) error {
 	case <-e.exited:
 		return nil
 	case <-ctx.Done():
-		return ctx.Err()
 	}
+	// Tasks that run beside their loops can only be left behind.
+	e.abandon.Store(true)
+	left := 0
+	for _, r := range e.reactors {
+		left += r.loop.Released()
+		r.Wake()
+	}
+	if left > 0 {
+		e.config.Log.Error("stopped without waiting for code that runs on", "tasks", left, "stacks", e.releasedStacks())
+	}
+	select {
+	case <-e.exited:
+	case <-time.After(stopGrace): // a loop is held
+	}
+	return ctx.Err()
 }
 
 // shutdown asks every loop to end.

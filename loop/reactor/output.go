@@ -4,13 +4,14 @@ package reactor
 // until the peer has taken it.
 
 import (
-	"os"
-
 	"tafe/loop"
 )
 
 // writeStep is the progress, in bytes, for which a peer gets another WriteTimeout.
 const writeStep = 16 << 10
+
+// sendMax bounds, about, what one connection sends in one go.
+const sendMax = 1 << 20
 
 // drainWait is a wait for the unsent bytes to fall to a bound.
 type drainWait struct {
@@ -60,11 +61,15 @@ func (c *Conn) Output(n int) []byte {
 
 // SetOutput takes back what Output returned, appended to.
 func (c *Conn) SetOutput(b []byte) {
-	c.out = b
-	if c.state == connEnded || c.aborting {
+	switch {
+	case c.state == connEnded || c.aborting:
+		c.out = b
 		c.dropOutput()
 		return
+	case c.state != connOpen:
+		return // c.out ends where it did before
 	}
+	c.out = b
 	if len(b) > c.sent && !c.wantWrite {
 		c.markDirty()
 	}
@@ -75,7 +80,11 @@ func (c *Conn) Unsent() int {
 	if c.state == connEnded {
 		return 0
 	}
-	return len(c.out) - c.sent + c.transport.Unsent()
+	n := len(c.out) - c.sent + c.transport.Unsent()
+	if c.file != nil {
+		n += c.file.left
+	}
+	return n
 }
 
 func (c *Conn) markDirty() {
@@ -117,14 +126,19 @@ func (c *Conn) flush() {
 // Writable sends more of the output. Its driver calls it in a turn of the loop,
 // when the transport was told to want that.
 func (c *Conn) Writable() {
-	if c.state != connEnded {
+	switch {
+	case c.state == connEnded:
+	case c.file != nil:
+		c.file.wake()
+	default:
 		c.send()
 	}
 }
 
-// send hands the output to the transport, as much as that takes.
+// send hands the output to the transport, as much as that takes, within a bound
+// for the sake of other connections.
 func (c *Conn) send() {
-	total := 0
+	before, total := c.Unsent(), 0
 	for {
 		n, err := c.transport.Write(c.out[c.sent:])
 		if err != nil {
@@ -133,7 +147,7 @@ func (c *Conn) send() {
 		}
 		c.sent += n
 		total += n
-		if n == 0 || c.sent == len(c.out) {
+		if n == 0 || c.sent == len(c.out) || total >= sendMax {
 			break
 		}
 	}
@@ -141,14 +155,29 @@ func (c *Conn) send() {
 	if c.sent == len(c.out) {
 		c.dropOutput()
 	}
+	if c.sent < len(c.out) && total >= sendMax {
+		c.rearm()
+	}
 	unsent := c.Unsent()
-	c.watch(unsent, total)
+	c.watch(unsent, max(before-unsent, 0)) // TLS takes more than it has sent
 	c.updateWant()
 	if len(c.drained) > 0 {
 		c.wakeDrained(unsent)
 	}
-	if unsent == 0 && c.state == connFlushing && !c.dirty {
+	switch {
+	case unsent > 0 || c.dirty:
+	case c.state == connFlushing:
 		c.shut()
+	case c.state == connLingering && c.inputEnded: // what CloseWrite had left is sent
+		c.end(nil)
+	}
+}
+
+// rearm has the next updateWant ask for write events once more, where they are
+// edge-triggered: the transport has not refused anything since the last one.
+func (c *Conn) rearm() {
+	if !c.wantRead {
+		c.wantWrite = false
 	}
 }
 
@@ -200,6 +229,10 @@ func (c *Conn) wakeDrained(unsent int) {
 // whenDrained calls wake on the loop once at most below bytes are unsent or the
 // connection has ended.
 func (c *Conn) whenDrained(below int, wake func()) {
+	if c.state == connEnded {
+		wake()
+		return
+	}
 	c.drained = append(c.drained, drainWait{below, wake})
 	c.markDirty()
 }
@@ -232,6 +265,6 @@ func Drain(t *loop.Task, c *Conn) error {
 // of the loop of c, and nothing else may be written to c meanwhile. sent is less
 // than n without an error where the file is shorter. ErrUnsupported: c is not a
 // plain socket.
-func SendFile(t *loop.Task, c *Conn, f *os.File, offset, n int64) (sent int64, err error) {
+func SendFile(t *loop.Task, c *Conn, f File, offset, n int64) (sent int64, err error) {
 	return sendFile(t, c, f, offset, n)
 }

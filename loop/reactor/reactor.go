@@ -5,7 +5,9 @@ package reactor
 // those of tests.
 
 import (
+	"fmt"
 	"log/slog"
+	"reflect"
 	"time"
 
 	"github.com/panjf2000/gnet/v2/pkg/errors"
@@ -67,12 +69,13 @@ type Reactor struct {
 	handshakeAt int64 // clock: the next one's turn
 
 	poller  *netpoll.Poller
+	epoll   int      // its descriptor
 	sources []source // by descriptor
 	bell    int      // eventfd that wakes the loop
 	alarm   int      // timerfd
 	base    time.Time
 	accepts []*acceptor
-	stopped bool
+	ending  bool
 }
 
 // source is what the events of a descriptor go to.
@@ -102,6 +105,7 @@ func newReactor(e *Engine, id int, log *slog.Logger) (*Reactor, error) {
 	if r.poller, err = netpoll.OpenPoller(); err != nil {
 		return nil, err
 	}
+	r.epoll = int(reflect.ValueOf(r.poller).Elem().FieldByName("fd").Int())
 	if r.bell, err = unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC); err == nil {
 		r.alarm, err = unix.TimerfdCreate(unix.CLOCK_MONOTONIC, unix.TFD_NONBLOCK|unix.TFD_CLOEXEC)
 	}
@@ -132,14 +136,6 @@ func (r *Reactor) Stats() Stats {
 	return s
 }
 
-// run polls until the loop has stopped.
-func (r *Reactor) run() error {
-	if !r.loop.Turn() { // from here on it knows its goroutine
-		return nil
-	}
-	return r.poller.Polling(r.event)
-}
-
 // event is the poller's callback: a turn of the loop for one descriptor.
 func (r *Reactor) event(fd int, events netpoll.IOEvent, _ netpoll.IOFlags) error {
 	if fd >= len(r.sources) || r.sources[fd] == nil {
@@ -150,8 +146,16 @@ func (r *Reactor) event(fd int, events netpoll.IOEvent, _ netpoll.IOFlags) error
 	if len(r.unread) > 0 {
 		r.readUnread()
 	}
-	if !r.loop.EndTurn() || r.stopped {
-		return errStopped
+	return r.after(r.loop.EndTurn())
+}
+
+// after tells how polling goes on after a turn.
+func (r *Reactor) after(owned bool) error {
+	switch {
+	case !owned:
+		return errTaken
+	case r.ending:
+		return r.endTurn()
 	}
 	return nil
 }
@@ -183,16 +187,19 @@ func (r *Reactor) WakeAt(at int64) {
 	_ = unix.TimerfdSettime(r.alarm, 0, &spec, nil)
 }
 
-// errStopped ends Polling when the loop has stopped, or belongs to another
-// goroutine.
-var errStopped = errors.ErrEngineShutdown
+// These end Polling: the loop has stopped, or belongs to another goroutine.
+var (
+	errStopped = fmt.Errorf("stopped: %w", errors.ErrEngineShutdown)
+	errTaken   = fmt.Errorf("taken: %w", errors.ErrEngineShutdown)
+)
 
-// shutdown ends the loop's tasks and connections, and then its polling.
+// shutdown cancels the loop's tasks and ends its connections. The loop ends when
+// no task is released any more; see endTurn.
 func (r *Reactor) shutdown() {
-	if r.stopped {
+	if r.ending {
 		return
 	}
-	r.stopped = true
+	r.ending = true
 	r.stopAccepting()
 	r.loop.Shutdown()
 	for _, s := range r.sources {
@@ -200,11 +207,27 @@ func (r *Reactor) shutdown() {
 			s.conn.end(loop.ErrShutdown)
 		}
 	}
-	r.Flush()
+}
+
+// endTurn is the end of a turn of a loop that is to end.
+func (r *Reactor) endTurn() error {
+	if r.loop.Released() > 0 && !r.engine.abandon.Load() {
+		return nil
+	}
+	r.loop.BeginTurn()
+	r.loop.Close()
+	if !r.loop.EndTurn() {
+		return errTaken
+	}
+	return errStopped
 }
 
 // readAgain has c read in this turn or the next, without an event.
 func (r *Reactor) readAgain(c *Conn) {
+	if c.queued {
+		return
+	}
+	c.queued = true
 	r.unread = append(r.unread, c)
 	if len(r.unread) == 1 {
 		r.loop.Post(func() { r.readUnread() })
@@ -215,6 +238,7 @@ func (r *Reactor) readUnread() {
 	batch := r.unread
 	r.unread = nil
 	for _, c := range batch {
+		c.queued = false
 		c.Readable()
 	}
 }

@@ -97,6 +97,21 @@ func (s *socket) writeBoth(a, b []byte) int {
 	return n
 }
 
+// writeMore sends what the socket takes of p, and says that more follows soon: a
+// segment that is not full waits for that, 200 ms at most. An error is left to the
+// next Write.
+func (s *socket) writeMore(p []byte) int {
+	n, _, errno := syscall.RawSyscall6(unix.SYS_SENDTO, uintptr(s.fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)),
+		unix.MSG_MORE|unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, 0, 0)
+	if errno != 0 {
+		return 0
+	}
+	return int(n)
+}
+
+// push has what writeMore has left waiting sent.
+func (s *socket) push() { _ = unix.SetsockoptInt(s.fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1) }
+
 // Unsent implements Transport: a socket keeps nothing.
 func (s *socket) Unsent() int { return 0 }
 
@@ -172,11 +187,11 @@ func socketError(fd int) error {
 	return nil
 }
 
-func rawRead(fd int, p []byte) (int, error) { return raw(unix.SYS_READ, fd, p) }
+func rawRead(fd int, p []byte) (int, error) { return rawCall(unix.SYS_READ, fd, p) }
 
-func rawWrite(fd int, p []byte) (int, error) { return raw(unix.SYS_WRITE, fd, p) }
+func rawWrite(fd int, p []byte) (int, error) { return rawCall(unix.SYS_WRITE, fd, p) }
 
-func raw(call uintptr, fd int, p []byte) (int, error) {
+func rawCall(call uintptr, fd int, p []byte) (int, error) {
 	n, _, errno := syscall.RawSyscall(call, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)))
 	if errno != 0 {
 		return 0, errno

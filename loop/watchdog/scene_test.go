@@ -80,7 +80,7 @@ func openStage(t testing.TB, loops int, config Config, routes map[string]func(*l
 		observe = nil
 	}
 	var err error
-	s.engine, err = reactor.Start(reactor.Config{
+	s.engine, err = reactor.Start(reactor.Config{Handoff: -1,
 		Addr: "127.0.0.1:0", Loops: loops, Log: config.Log, Observe: observe,
 		Limits: reactor.Limits{Limits: loop.Limits{SliceBudget: testBudget}},
 		Open:   func(*reactor.Conn) reactor.Handler { return &line{stage: s} },

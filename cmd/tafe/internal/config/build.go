@@ -17,6 +17,7 @@ import (
 	"tafe/app/tracing"
 	"tafe/httpparse"
 	"tafe/loop"
+	"tafe/loop/reactor"
 )
 
 // Options are the App's, but for the access log and the log.
@@ -35,12 +36,13 @@ func (c *Config) Options() app.Options {
 }
 
 // LoopLimits are what a loop may hold.
-func (c *Config) LoopLimits() loop.Limits {
+func (c *Config) LoopLimits() reactor.Limits {
 	l := &c.Limits
-	return loop.Limits{
-		TaskMax: l.TaskMax, IdleTaskMax: l.IdleTaskMax, PostMax: l.PostMax,
-		InboundMax: int(l.InboundBytesMax), OutboundMax: int(l.OutboundBytesMax),
-		WriteTimeout: time.Duration(c.Timeouts.Write), SliceBudget: time.Duration(c.Watchdog.Budget),
+	return reactor.Limits{
+		Limits: loop.Limits{
+			TaskMax: l.TaskMax, IdleTaskMax: l.IdleTaskMax, PostMax: l.PostMax, SliceBudget: time.Duration(c.Watchdog.Budget),
+		},
+		InboundMax: int(l.InboundBytesMax), OutboundMax: int(l.OutboundBytesMax), WriteTimeout: time.Duration(c.Timeouts.Write),
 	}
 }
 
@@ -205,6 +207,12 @@ func (b *builder) route(p path, r *Route) {
 	var options []app.RouteOption
 	if r.Name != "" {
 		options = append(options, app.Name(r.Name))
+	}
+	if r.Handoff != 0 {
+		options = append(options, app.Handoff(time.Duration(r.Handoff)))
+	}
+	if r.Blocking {
+		options = append(options, app.Blocking())
 	}
 	if r.Budget > 0 {
 		options = append(options, app.Budget(time.Duration(r.Budget)))

@@ -72,12 +72,9 @@ type Server struct {
 	Listen Address `toml:"listen" default:"127.0.0.1:8080" reload:"restart"`
 	// Event loops. Without it, one for each CPU the process may use (GOMAXPROCS).
 	Loops int `toml:"loops" min:"1" max:"1024" reload:"restart"`
-	// Let other processes listen on the same addresses (SO_REUSEPORT), to hand over between two versions: start the new one
-	// beside the old one; it gets all new connections as soon as it says that it serves. Then end the old one by SIGTERM.
-	Shared bool `toml:"shared" default:"false" reload:"restart"`
-	// Tie each loop to an OS thread. The watchdog then knows the CPU time of a slice; posts from other goroutines get
-	// slower, 24 us in place of 6.
-	LockThreads bool `toml:"lock_threads" default:"false" reload:"restart"`
+	// The longest that a handler may hold its loop while other requests wait: then another goroutine takes the loop over, and the handler
+	// runs on beside it. "off": never.
+	Handoff Handoff `toml:"handoff" default:"2ms" reload:"restart"`
 	// Value of the Server header; "-" omits it.
 	Name HeaderValue `toml:"name" default:"tafe"`
 	// Networks of the proxies in front. Their X-Forwarded-For says who the client is, for allow_ip, deny_ip, rate_limit, hash_by and
@@ -107,15 +104,19 @@ type Limits struct {
 	// Trailer section of a chunked body. Beyond: 431.
 	TrailerBytesMax Bytes `toml:"trailer_bytes_max" default:"8KiB" min:"64" max:"1MiB"`
 	// Open connections, of all loops together. Beyond: closed at once. Without it, what the limit on open files leaves
-	// after a reserve for upstreams and logs.
+	// after a reserve for upstreams and logs, which also bounds any other value.
 	ConnMax int `toml:"conn_max" min:"1" max:"10000000" reload:"restart"`
+	// Open connections of one client address, behind PROXY the announced one. Beyond: closed at once. 0: no bound.
+	ConnMaxPerIP int `toml:"conn_max_per_ip" default:"0" min:"0" max:"10000000" reload:"restart"`
+	// Open connections to upstreams and stores, of all loops together. Beyond, connecting fails. Without it, half of the reserve.
+	DialMax int `toml:"dial_max" min:"1" max:"10000000" reload:"restart"`
 	// Requests that a loop has in its handlers. Beyond: 503.
 	TaskMax int `toml:"task_max" default:"65536" min:"1" max:"10000000" reload:"restart"`
 	// Coroutines that a loop keeps for reuse, about 3 KiB each.
 	IdleTaskMax int `toml:"idle_task_max" default:"1024" min:"1" max:"10000000" reload:"restart"`
 	// Calls from other goroutines that wait for a loop.
 	PostMax int `toml:"post_max" default:"1048576" min:"1024" max:"100000000" reload:"restart"`
-	// Bytes that a connection holds unread. Beyond: closed. At least head_bytes_max.
+	// Bytes that a connection holds unread. Beyond, the client is not read until some are consumed. At least head_bytes_max.
 	InboundBytesMax Bytes `toml:"inbound_bytes_max" default:"1MiB" min:"4KiB" max:"1GiB" reload:"restart"`
 	// Bytes that a connection holds unsent before who writes them has to wait.
 	OutboundBytesMax Bytes `toml:"outbound_bytes_max" default:"1MiB" min:"4KiB" max:"1GiB" reload:"restart"`

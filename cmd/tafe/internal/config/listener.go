@@ -11,7 +11,7 @@ import (
 
 	"tafe/app"
 	"tafe/cmd/tafe/internal/certs"
-	"tafe/loop"
+	"tafe/loop/reactor"
 )
 
 // Listener is one [[listener]]. With any of them, they are all there is, and server.listen must not be given.
@@ -130,14 +130,14 @@ func (c *Config) AppListeners() (all []app.Listener, stores []*certs.Store, err 
 		l := &c.Listeners[i]
 		a := app.Listener{Addr: string(l.Listen)}
 		if l.ProxyProtocol != nil {
-			a.Proxy = &loop.ProxyProtocol{}
+			a.Proxy = &reactor.ProxyProtocol{}
 			for _, n := range l.ProxyProtocol {
 				a.Proxy.Trusted = append(a.Proxy.Trusted, n.Prefix)
 			}
 		}
 		switch {
 		case l.TLS != nil:
-			a.TLS = &loop.TLS{Config: of[l].Config(), HandshakeTimeout: time.Duration(l.TLS.HandshakeTimeout), HandshakesMax: l.TLS.HandshakesMax,
+			a.TLS = &reactor.TLS{Config: of[l].Config(), HandshakeTimeout: time.Duration(l.TLS.HandshakeTimeout), HandshakesMax: l.TLS.HandshakesMax,
 				HandshakesPerSecond: l.TLS.HandshakesPerSecondMax}
 		case l.RedirectHTTPS != 0:
 			a.Redirect = redirectTo(of[c.tlsOn(l.RedirectHTTPS)], l.RedirectHTTPS)

@@ -40,6 +40,11 @@ type Route struct {
 	Name string `toml:"name"`
 	// The longest that the handler may hold its loop without being reported. Without it, watchdog.budget.
 	Budget Duration `toml:"budget" min:"100us" max:"1h"`
+	// The longest that the handler may hold its loop while other requests wait; then another goroutine takes the loop over. "off": the
+	// loop is never taken from it. Without it, server.handoff.
+	Handoff Handoff `toml:"handoff"`
+	// Start the handler beside its loop: for one that is known to block or to compute for long.
+	Blocking bool `toml:"blocking" default:"false"`
 	// From the handler's start to its cancellation. Then 503. Without it, timeouts.handler.
 	Timeout Duration `toml:"timeout" min:"1ms" max:"24h"`
 	// Request body, in place of limits.body_bytes_max: it may be more or less. Beyond: 413.

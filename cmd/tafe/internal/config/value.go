@@ -48,6 +48,52 @@ func (d Duration) String() string {
 	return text
 }
 
+// Handoff is a duration of 100us to 1m, or "off", which is below 0. 0 is unset.
+type Handoff time.Duration
+
+const (
+	handoffOff = Handoff(-1)
+	handoffMin = 100 * time.Microsecond
+	handoffMax = time.Minute
+)
+
+func (h *Handoff) set(v any) error {
+	if text, ok := v.(string); ok {
+		return h.UnmarshalText([]byte(text))
+	}
+	return errors.New(`want a duration in quotes, such as "2ms", or "off"`)
+}
+
+// UnmarshalText is for flags.
+func (h *Handoff) UnmarshalText(text []byte) error {
+	if string(text) == "off" || string(text) == "0" {
+		*h = handoffOff
+		return nil
+	}
+	d, err := time.ParseDuration(string(text))
+	switch {
+	case err != nil:
+		return errors.New(`neither a duration, such as "2ms", nor "off"`)
+	case d == 0:
+		*h = handoffOff
+		return nil
+	case d < handoffMin || d > handoffMax:
+		return fmt.Errorf(`not between %v and %v, and not "off"`, handoffMin, Duration(handoffMax))
+	}
+	*h = Handoff(d)
+	return nil
+}
+
+// MarshalText is for flags.
+func (h Handoff) MarshalText() ([]byte, error) { return []byte(h.String()), nil }
+
+func (h Handoff) String() string {
+	if h < 0 {
+		return "off"
+	}
+	return Duration(h).String()
+}
+
 // Bytes is a size: a whole number of bytes, or "64KiB", "10MiB", "1GiB", "1TiB".
 type Bytes int64
 

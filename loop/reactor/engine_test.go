@@ -1,0 +1,103 @@
+package reactor
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"tafe/loop"
+)
+
+// lineEcho answers each line after a cooperative wait of the given length.
+type lineEcho struct {
+	wait time.Duration
+}
+
+type lineTask struct {
+	c    *Conn
+	line string
+	wait time.Duration
+	run  func(*lineTask, *loop.Task)
+	done func(error)
+}
+
+func (r *lineTask) Run(t *loop.Task) {
+	if r.run != nil {
+		r.run(r, t)
+		return
+	}
+	if t.Sleep(r.wait) == nil {
+		r.c.Write([]byte(r.line))
+	}
+}
+
+func (r *lineTask) Done(_ *loop.Task, err error) {
+	if r.done != nil {
+		r.done(err)
+	}
+}
+
+func (h *lineEcho) Data(c *Conn) {
+	for {
+		in := c.Input()
+		end := -1
+		for i, b := range in {
+			if b == '\n' {
+				end = i + 1
+				break
+			}
+		}
+		if end < 0 {
+			if c.InputEnded() {
+				c.Close()
+			}
+			return
+		}
+		line := string(in[:end])
+		c.Consume(end)
+		if _, err := c.Loop().Start(&lineTask{c: c, line: line, wait: h.wait}); err != nil {
+			c.Close()
+		}
+	}
+}
+func (h *lineEcho) Timeout(c *Conn)     { c.Close() }
+func (h *lineEcho) Closed(*Conn, error) {}
+
+func startEcho(t *testing.T, loops int, wait time.Duration) *Engine {
+	t.Helper()
+	e, err := Start(Config{Addr: "127.0.0.1:0", Loops: loops, Open: func(*Conn) Handler { return &lineEcho{wait} }})
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		require.NoError(t, e.Stop(ctx))
+	})
+	return e
+}
+
+func TestEngineEchoes(t *testing.T) {
+	for _, wait := range []time.Duration{0, 3 * time.Millisecond} {
+		e := startEcho(t, 2, wait)
+		require.Len(t, e.Loops(), 2)
+		for i := range 8 {
+			conn, err := net.Dial("tcp", e.Addr().String())
+			require.NoError(t, err)
+			r := bufio.NewReader(conn)
+			for j := range 20 {
+				msg := fmt.Sprintf("hello %d %d\n", i, j)
+				_, err = io.WriteString(conn, msg)
+				require.NoError(t, err)
+				got, err := r.ReadString('\n')
+				require.NoError(t, err)
+				require.Equal(t, msg, got)
+			}
+			require.NoError(t, conn.Close())
+		}
+	}
+}

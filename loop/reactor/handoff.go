@@ -1,0 +1,98 @@
+package reactor
+
+// Handoff on the reactors' side: which goroutine owns a loop, and the spare ones
+// that take loops over.
+
+import (
+	"bytes"
+	"runtime"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"tafe/loop"
+)
+
+const (
+	sparesMax = 16 // idle ones that are kept
+	stopGrace = time.Second
+)
+
+// own runs r's loop on the calling goroutine, beginning with a first turn, until
+// the loop has stopped or was taken; then the goroutine is a spare one.
+func (e *Engine) own(r *Reactor, first func() bool) {
+	for r != nil {
+		err := r.after(first())
+		if err == nil {
+			err = r.poller.Polling(r.event)
+		}
+		switch err {
+		case errTaken:
+		case errStopped:
+			e.running.Done()
+		default:
+			e.failed(err)
+			e.running.Done()
+		}
+		r = e.spare()
+		if r != nil {
+			first = r.loop.Adopt
+		}
+	}
+}
+
+// spare waits for a loop to take over. It returns nil when enough goroutines wait,
+// or the engine has ended.
+func (e *Engine) spare() *Reactor {
+	if e.idleSpares.Add(1) > sparesMax {
+		e.idleSpares.Add(-1)
+		return nil
+	}
+	defer e.idleSpares.Add(-1)
+	select {
+	case r := <-e.spares:
+		return r
+	case <-e.exited:
+		return nil
+	}
+}
+
+// HandOver has a spare goroutine adopt the loop: loop.Owner.
+func (r *Reactor) HandOver() {
+	e := r.engine
+	select {
+	case e.spares <- r:
+	default:
+		go e.own(r, r.loop.Adopt)
+	}
+}
+
+// RunBeside runs f beside the loop.
+func (r *Reactor) RunBeside(f func()) { go f() }
+
+// Pending tells whether the poller has an event. Any goroutine.
+func (r *Reactor) Pending() bool {
+	fds := [1]unix.PollFd{{Fd: int32(r.epoll), Events: unix.POLLIN}}
+	n, err := unix.Poll(fds[:], 0)
+	return n > 0 || err == unix.EINTR
+}
+
+// releasedStacks are the stacks of the tasks that run beside the loops.
+func (e *Engine) releasedStacks() string {
+	buf := make([]byte, 1<<20)
+	buf = buf[:runtime.Stack(buf, true)]
+	var all []byte
+	for _, dump := range bytes.Split(buf, []byte("\n\n")) {
+		for _, l := range e.loops {
+			for _, id := range l.ReleasedGoroutines() {
+				if bytes.HasPrefix(dump, []byte("goroutine "+strconv.FormatUint(id, 10)+" ")) {
+					all = append(append(all, dump...), "\n\n"...)
+				}
+			}
+		}
+	}
+	return string(all)
+}
+
+var _ loop.Owner = (*Reactor)(nil)

@@ -1,0 +1,221 @@
+package reactor
+
+// This file has the messages of a take-over and how they travel on a unix stream
+// socket. takeover.go has the order in which they are sent.
+//
+// A message is its length in 4 bytes, big-endian, and a JSON object. A message of
+// kind "sockets" carries one descriptor (SCM_RIGHTS) for each of its names.
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	messageVersion  = 1
+	messageBytesMax = 512 << 10 // of the JSON; more than messageFDMax names of nameBytesMax can take
+	messageFDMax    = 253       // the kernel's SCM_MAX_FD
+	nameBytesMax    = 255       // systemd's FDNAME_MAX
+	socketsMax      = 4096      // of all messages together
+)
+
+// messageKind says what a message is for.
+type messageKind string
+
+const (
+	kindSockets messageKind = "sockets" // predecessor: descriptors; the last such message has Last set
+	kindReady   messageKind = "ready"   // successor: it accepts connections
+	kindStopped messageKind = "stopped" // predecessor: it accepts none any more
+	kindRefused messageKind = "refused" // predecessor: there is no take-over, for the Reason
+)
+
+// message is what the two processes of a take-over send each other.
+type message struct {
+	Version int         `json:"version"`
+	Kind    messageKind `json:"kind"`
+	Names   []string    `json:"names,omitempty"` // of the descriptors, in their order; see Socket.Name
+	Last    bool        `json:"last,omitempty"`
+	Reason  string      `json:"reason,omitempty"`
+}
+
+// appendMessage appends m with its length to b. It fails if m is too long.
+func appendMessage(b []byte, m message) ([]byte, error) {
+	m.Version = messageVersion
+	body, err := json.Marshal(m)
+	if err != nil {
+		return b, err
+	}
+	if len(body) > messageBytesMax {
+		return b, fmt.Errorf("message of %d bytes, more than %d", len(body), messageBytesMax)
+	}
+	return append(binary.BigEndian.AppendUint32(b, uint32(len(body))), body...), nil
+}
+
+// readMessage reads one message and nothing behind it. It fails with io.EOF if r
+// ends before the message, and with an error that says what is wrong if the message
+// is not one of this version.
+func readMessage(r io.Reader) (m message, err error) {
+	var head [4]byte
+	if _, err := io.ReadFull(r, head[:]); err != nil {
+		return m, err
+	}
+	n := binary.BigEndian.Uint32(head[:])
+	if n > messageBytesMax {
+		return m, fmt.Errorf("message of %d bytes, more than %d", n, messageBytesMax)
+	}
+	body := make([]byte, n)
+	if _, err := io.ReadFull(r, body); err != nil {
+		return m, noEOF(err)
+	}
+	if err := json.Unmarshal(body, &m); err != nil {
+		return message{}, fmt.Errorf("malformed message: %w", err)
+	}
+	if err := m.check(); err != nil {
+		return message{}, err
+	}
+	return m, nil
+}
+
+func noEOF(err error) error {
+	if errors.Is(err, io.EOF) {
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}
+
+func (m *message) check() error {
+	if m.Version != messageVersion {
+		return fmt.Errorf("message of version %d, want %d", m.Version, messageVersion)
+	}
+	switch m.Kind {
+	case kindSockets, kindReady, kindStopped, kindRefused:
+	default:
+		return fmt.Errorf("message of unknown kind %.20q", m.Kind)
+	}
+	if len(m.Names) > messageFDMax {
+		return fmt.Errorf("message with %d sockets, more than %d", len(m.Names), messageFDMax)
+	}
+	for _, name := range m.Names {
+		if len(name) > nameBytesMax {
+			return fmt.Errorf("socket name of %d bytes, more than %d", len(name), nameBytesMax)
+		}
+	}
+	return nil
+}
+
+// peer is the process at the other end of a take-over's connection. It is not safe
+// for concurrent use, but conn may be closed, or its deadline set, by any goroutine.
+type peer struct {
+	conn *net.UnixConn
+	fds  []int // received and not yet taken; the owner closes them
+	oob  []byte
+}
+
+// Read reads bytes, and keeps the descriptors that come with them.
+func (p *peer) Read(b []byte) (int, error) {
+	if p.oob == nil {
+		p.oob = make([]byte, unix.CmsgSpace(4*messageFDMax))
+	}
+	n, oobn, flags, _, err := p.conn.ReadMsgUnix(b, p.oob)
+	if oobn > 0 {
+		fds, malformed := rights(p.oob[:oobn])
+		p.fds = append(p.fds, fds...)
+		if err == nil {
+			err = malformed
+		}
+	}
+	if err == nil && flags&unix.MSG_CTRUNC != 0 {
+		err = errors.New("descriptors were lost: the limit of open files may be too low")
+	}
+	return n, err
+}
+
+// rights returns the descriptors of control messages, also beside an error.
+func rights(oob []byte) (fds []int, err error) {
+	controls, err := unix.ParseSocketControlMessage(oob)
+	if err != nil {
+		return nil, os.NewSyscallError("recvmsg", err)
+	}
+	for _, c := range controls {
+		got, failed := unix.ParseUnixRights(&c)
+		if failed != nil {
+			err = os.NewSyscallError("recvmsg", failed)
+			continue
+		}
+		fds = append(fds, got...)
+	}
+	return fds, err
+}
+
+var errPeerEnded = errors.New("the process at the other end closed the connection")
+
+// receive reads a message with its descriptors; it is an error if it is of another
+// kind than want. After an error there are no descriptors.
+func (p *peer) receive(want messageKind) (m message, fds []int, err error) {
+	m, err = readMessage(p)
+	fds, p.fds = p.fds, nil
+	switch {
+	case errors.Is(err, io.EOF):
+		err = errPeerEnded
+	case err != nil:
+	case m.Kind == kindRefused:
+		err = fmt.Errorf("refused: %s", m.Reason)
+	case m.Kind != want:
+		err = fmt.Errorf("message of kind %q, want %q", m.Kind, want)
+	case len(fds) != len(m.Names):
+		err = fmt.Errorf("message with %d descriptors for %d names", len(fds), len(m.Names))
+	}
+	if err != nil {
+		for _, fd := range fds {
+			_ = unix.Close(fd)
+		}
+		return message{}, nil, err
+	}
+	return m, fds, nil
+}
+
+// send writes a message with its descriptors, which stay the caller's.
+func (p *peer) send(m message, fds ...int) error {
+	b, err := appendMessage(nil, m)
+	if err != nil {
+		return err
+	}
+	var oob []byte
+	if len(fds) > 0 {
+		oob = unix.UnixRights(fds...)
+	}
+	n, _, err := p.conn.WriteMsgUnix(b, oob, nil) // descriptors go with the first byte
+	if err == nil && n < len(b) {
+		_, err = p.conn.Write(b[n:])
+	}
+	return err
+}
+
+// uid returns the user of the process at the other end (SO_PEERCRED).
+func (p *peer) uid() (uint32, error) {
+	raw, err := p.conn.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	var ucred *unix.Ucred
+	if failed := raw.Control(func(fd uintptr) {
+		ucred, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
+	}); failed != nil {
+		return 0, failed
+	}
+	if err != nil {
+		return 0, os.NewSyscallError("getsockopt", err)
+	}
+	return ucred.Uid, nil
+}
+
+// mayTakeOver reports whether a process of user uid may exchange sockets with one
+// of user own.
+func mayTakeOver(uid, own uint32) bool { return uid == own || uid == 0 }

@@ -1,0 +1,204 @@
+package reactor
+
+// tlsStream: the Transport of a TLS connection, above that of its socket. It
+// decrypts into the buffers of Conn and keeps a bounded amount of encrypted
+// output. The handshake is in tls.go.
+
+import (
+	"bytes"
+	"crypto/tls"
+	"errors"
+	"net"
+	"reflect"
+	"unsafe"
+
+	"tafe/loop"
+)
+
+type tlsState uint8
+
+const (
+	tlsFresh       tlsState = iota // nothing was received
+	tlsHandshaking                 // its task runs
+	tlsOpen
+	tlsOver // the handshake has failed
+)
+
+const (
+	// sealMax is how much output is encrypted at once: with the overhead of its
+	// records, which are small at first, it fits a buffer of 64 KiB.
+	sealMax = 60 << 10
+	// sealedMax bounds the encrypted output that reading causes: answers to a peer
+	// that asks for new keys and does not read.
+	sealedMax = 128 << 10
+)
+
+var errUnreadAnswers = errors.New("reactor: the peer asks for new TLS keys and does not read the answers")
+
+// tlsStream is for the loop's goroutine, except where the task of its handshake
+// uses it through wire.
+type tlsStream struct {
+	conn    *Conn
+	under   Transport
+	terms   *TLS
+	open    func(*Conn) Handler
+	session *tls.Conn
+	wire    wire
+
+	state    tlsState
+	more     bool // there may be input for which no event comes
+	settling bool // opened just now: the session holds the memory of its handshake
+	deaf     bool // read events are off: the handshake's task does not look at them
+	parked   bool // the handshake's task waits for input
+	closing  bool // CloseWrite was called
+	shut     bool // and the stream below was told
+	task     *loop.Task
+	waker    loop.Waker
+	failure  error // of the handshake
+
+	out  []byte // encrypted
+	sent int    // of out
+}
+
+// Read implements Transport: it decrypts what has arrived, until nothing is left
+// or both buffers are full. Input of a connection without a session, or that is
+// being closed, is not decrypted.
+func (s *tlsStream) Read(first, then []byte) (n int, err error) {
+	if s.state != tlsOpen || s.conn.state != connOpen {
+		return s.under.Read(first, then)
+	}
+	s.more = false
+	for {
+		p := first[min(n, len(first)):]
+		if len(p) == 0 {
+			p = then[n-len(first):]
+		}
+		if len(p) == 0 {
+			s.more = true
+			return n, nil
+		}
+		m, err := s.session.Read(p)
+		n += m
+		if err == nil {
+			continue
+		}
+		if s.Unsent() > 0 { // an answer to a request for new keys
+			s.conn.markDirty()
+		}
+		if err != errNoBytes {
+			return n, err
+		}
+		if s.settling {
+			s.settling = false
+			releaseHandshake(s.session)
+		}
+		return n, nil
+	}
+}
+
+// Write implements Transport: of p it takes up to sealMax bytes, once all it took
+// before is sent.
+func (s *tlsStream) Write(p []byte) (int, error) {
+	if err := s.flush(); err != nil || s.Unsent() > 0 {
+		return 0, err
+	}
+	if len(p) == 0 || s.state != tlsOpen {
+		return len(p), nil // without a session there is nothing to send it by
+	}
+	p = p[:min(len(p), sealMax)]
+	s.out = s.conn.r.bufs.get(len(p) + len(p)/32 + 256)
+	if _, err := s.session.Write(p); err != nil {
+		return 0, err
+	}
+	return len(p), s.flush()
+}
+
+// queue appends to what is to be sent, encrypted or meant to be sent as it is.
+func (s *tlsStream) queue(p []byte) {
+	if len(p) > 0 {
+		s.out = append(s.conn.r.bufs.grow(s.out, len(p), false), p...)
+	}
+}
+
+// flush sends what the stream below takes, and then the end of the stream if that
+// is due.
+func (s *tlsStream) flush() error {
+	for s.sent < len(s.out) {
+		n, err := s.under.Write(s.out[s.sent:])
+		if err != nil || n == 0 {
+			return err
+		}
+		s.sent += n
+	}
+	s.dropOut()
+	if s.closing && !s.shut {
+		s.shut = true
+		return s.under.CloseWrite()
+	}
+	return nil
+}
+
+func (s *tlsStream) dropOut() {
+	if s.out != nil {
+		s.conn.r.bufs.put(s.out)
+		s.out, s.sent = nil, 0
+	}
+}
+
+// Unsent implements Transport.
+func (s *tlsStream) Unsent() int { return len(s.out) - s.sent }
+
+// Want implements Transport.
+func (s *tlsStream) Want(read, write bool) { s.under.Want(read && !s.deaf, write) }
+
+// CloseWrite implements Transport: it sends close_notify and then ends the stream
+// below; where that has no room, the next Write goes on.
+func (s *tlsStream) CloseWrite() error {
+	if s.state == tlsOpen && !s.closing {
+		if err := s.session.CloseWrite(); err != nil {
+			return err
+		}
+	}
+	s.closing = true
+	return s.flush()
+}
+
+// Close implements Transport. Without a CloseWrite before it there is no
+// close_notify: the peer knows that something may be missing.
+func (s *tlsStream) Close(abort bool) {
+	s.under.Close(abort)
+	s.dropOut()
+	s.wire.ahead = nil
+}
+
+// RemoteAddr implements Transport.
+func (s *tlsStream) RemoteAddr() net.Addr { return s.under.RemoteAddr() }
+
+// LocalAddr implements Transport.
+func (s *tlsStream) LocalAddr() net.Addr { return s.under.LocalAddr() }
+
+// FD implements Transport.
+func (s *tlsStream) FD() int { return s.under.FD() }
+
+// handshakeBuffers are the offsets of the fields in which a tls.Conn gathers
+// messages and records. A field that a Go version names otherwise is left out.
+var handshakeBuffers = func() (offsets []uintptr) {
+	for _, name := range []string{"hand", "rawInput"} {
+		f, ok := reflect.TypeFor[tls.Conn]().FieldByName(name)
+		if ok && f.Type == reflect.TypeFor[bytes.Buffer]() {
+			offsets = append(offsets, f.Offset)
+		}
+	}
+	return offsets
+}()
+
+// releaseHandshake has a session whose handshake is done, and which nothing else
+// uses now, let go of the memory that the hello took; crypto/tls would keep it for
+// as long as it lives. An empty Buffer is as good as a new one.
+func releaseHandshake(session *tls.Conn) {
+	for _, offset := range handshakeBuffers {
+		if b := (*bytes.Buffer)(unsafe.Add(unsafe.Pointer(session), offset)); b.Len() == 0 {
+			*b = bytes.Buffer{}
+		}
+	}
+}

@@ -1,0 +1,354 @@
+package reactor
+
+// This file lets a new process take over the listening sockets of an old one
+// without losing a connection: see docs/decisions/008. The new process (the
+// successor) calls Receive, starts its Engine and calls Ready; the old one (the
+// predecessor) runs a Handover.
+//
+//	successor                      predecessor
+//	connect              ------>   checks the user
+//	                     <------   sockets, sockets, ... (last)
+//	listens, starts its loops
+//	ready                ------>   stops polling its sockets
+//	                     <------   stopped
+//	serves the path                drains
+//
+// Until "ready" the predecessor works on, whatever becomes of the successor.
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// messageMax bounds how long one message may take.
+	messageMax = 5 * time.Second
+	// readyMax bounds how long a successor may take to start, and how long a
+	// predecessor may take to stop accepting.
+	readyMax = time.Minute
+	// acceptPause is how long a Handover waits after it could not accept.
+	acceptPause = 100 * time.Millisecond
+	// handoverPathMax leaves room in a unix address for the suffix of the
+	// temporary socket.
+	handoverPathMax = 96
+)
+
+// Receive asks the process that serves path (ServeHandover) for its listening
+// sockets. It takes 5 seconds at most for each message, and ends early with ctx.
+// If no process serves path, the error is os.ErrNotExist or ECONNREFUSED
+// (errors.Is). The predecessor works on until Ready, and goes on with its work if
+// this process ends, or calls Close, before.
+func Receive(ctx context.Context, path string) (*Inherited, error) {
+	i, err := receive(ctx, path)
+	if err != nil {
+		return nil, fmt.Errorf("take over by %s: %w", path, err)
+	}
+	return i, nil
+}
+
+func receive(ctx context.Context, path string) (*Inherited, error) {
+	dialer := net.Dialer{Timeout: messageMax}
+	conn, err := dialer.DialContext(ctx, "unix", path)
+	if err != nil {
+		return nil, err
+	}
+	old := &peer{conn: conn.(*net.UnixConn)}
+	files, err := old.files(ctx)
+	if err != nil {
+		_ = conn.Close()
+		return nil, err
+	}
+	i, err := inherit(files)
+	if err != nil {
+		_ = conn.Close()
+		return nil, err
+	}
+	i.predecessor = old
+	return i, nil
+}
+
+// files receives all sockets of a predecessor.
+func (p *peer) files(ctx context.Context) (files []*os.File, err error) {
+	defer func() {
+		if err != nil {
+			for _, f := range files {
+				_ = f.Close()
+			}
+			files = nil
+		}
+	}()
+	uid, err := p.uid()
+	if err != nil {
+		return nil, err
+	}
+	if !mayTakeOver(uid, uint32(os.Geteuid())) {
+		return nil, fmt.Errorf("the process there is of user %d", uid)
+	}
+	for last := false; !last; {
+		var m message
+		var fds []int
+		err := p.within(ctx, messageMax, func() (err error) {
+			m, fds, err = p.receive(kindSockets)
+			return err
+		})
+		if err != nil {
+			return files, err
+		}
+		for n, fd := range fds {
+			files = append(files, os.NewFile(uintptr(fd), m.Names[n]))
+		}
+		if len(files) > socketsMax {
+			return files, fmt.Errorf("more than %d sockets", socketsMax)
+		}
+		if last = m.Last; !last && len(fds) == 0 {
+			return files, errors.New("message without sockets")
+		}
+	}
+	return files, nil
+}
+
+// within calls do, whose reads and writes fail after a time or when ctx ends.
+func (p *peer) within(ctx context.Context, timeout time.Duration, do func() error) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	stop := context.AfterFunc(ctx, func() { _ = p.conn.SetDeadline(time.Unix(1, 0)) })
+	err := do()
+	if !stop() && err != nil && ctx.Err() != nil {
+		return fmt.Errorf("%w (%w)", ctx.Err(), err)
+	}
+	return err
+}
+
+// Ready tells the predecessor that this process accepts connections, and returns
+// once that one accepts none any more; this takes a minute at most. It returns nil
+// at once if there is no predecessor. After an error the predecessor may have
+// ended, or may go on accepting beside this process. It is called once.
+func (i *Inherited) Ready(ctx context.Context) error {
+	if i == nil || i.predecessor == nil {
+		return nil
+	}
+	old := i.predecessor
+	i.predecessor = nil
+	defer func() { _ = old.conn.Close() }()
+	err := old.within(ctx, messageMax, func() error { return old.send(message{Kind: kindReady}) })
+	if err == nil {
+		err = old.within(ctx, readyMax, func() error {
+			_, _, err := old.receive(kindStopped)
+			return err
+		})
+	}
+	if err != nil {
+		return fmt.Errorf("take over: the old process did not confirm that it stopped accepting: %w", err)
+	}
+	i.completed.Store(true)
+	return nil
+}
+
+// Handover serves the sockets of an Engine to a successor, one at a time. Its
+// methods may be called by any goroutine.
+type Handover struct {
+	path          string
+	listener      *net.UnixListener
+	file          fs.FileInfo // the socket at path, as this process made it
+	sockets       func() []Socket
+	stopAccepting func()
+	drain         func()
+	log           *slog.Logger
+
+	ctx    context.Context // ends with Close
+	cancel context.CancelFunc
+	wg     sync.WaitGroup // the accept loop, and the successor's goroutine without its drain
+
+	mu     sync.Mutex
+	busy   bool // a successor has the sockets and is not ready
+	handed bool // a successor was ready
+}
+
+// ServeHandover listens on a unix socket at path, an absolute path of at most 96
+// bytes, and hands the sockets to the process that connects, of the same user or
+// root (Receive). It replaces a socket that is there: call it after Ready, or if
+// Receive found no process.
+//
+// sockets lists the sockets. Once the successor is ready, stopAccepting is called,
+// which returns when nothing polls them any more and must not call Close. Then the
+// successor is told, and drain is called on a goroutine of its own. Both are called
+// once at most. The sockets stay open until Close or drain is called.
+func ServeHandover(path string, sockets func() []Socket, stopAccepting, drain func(), log *slog.Logger) (*Handover, error) {
+	listener, file, err := listenHandover(path)
+	if err != nil {
+		return nil, fmt.Errorf("hand-over socket %s: %w", path, err)
+	}
+	h := &Handover{
+		path: path, listener: listener, file: file,
+		sockets: sockets, stopAccepting: stopAccepting, drain: drain, log: log.With("path", path),
+	}
+	h.ctx, h.cancel = context.WithCancel(context.Background())
+	h.wg.Go(h.accept)
+	return h, nil
+}
+
+// listenHandover puts a socket of mode 0600 at path, in one step.
+func listenHandover(path string) (*net.UnixListener, fs.FileInfo, error) {
+	if !strings.HasPrefix(path, "/") || len(path) > handoverPathMax {
+		return nil, nil, fmt.Errorf("want an absolute path of at most %d bytes", handoverPathMax)
+	}
+	if info, err := os.Lstat(path); err == nil && info.Mode().Type() != fs.ModeSocket {
+		return nil, nil, errors.New("the file there is no socket")
+	}
+	temporary := path + "." + strconv.Itoa(os.Getpid())
+	if err := os.Remove(temporary); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, nil, err
+	}
+	config := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) (err error) {
+		if failed := c.Control(func(fd uintptr) { err = unix.Fchmod(int(fd), 0o600) }); failed != nil {
+			return failed
+		}
+		return os.NewSyscallError("fchmod", err)
+	}}
+	ln, err := config.Listen(context.Background(), "unix", temporary)
+	if err != nil {
+		return nil, nil, err
+	}
+	listener := ln.(*net.UnixListener)
+	listener.SetUnlinkOnClose(false)
+	file, err := os.Lstat(temporary)
+	if err == nil {
+		err = os.Rename(temporary, path)
+	}
+	if err != nil {
+		_ = listener.Close()
+		_ = os.Remove(temporary)
+		return nil, nil, err
+	}
+	return listener, file, nil
+}
+
+// Close ends the service and a hand-over that has not come to "ready", and waits
+// for stopAccepting if that is being called. It removes the socket's file unless a
+// successor has taken over.
+func (h *Handover) Close() error {
+	h.cancel()
+	err := h.listener.Close()
+	h.wg.Wait()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if errors.Is(err, net.ErrClosed) {
+		return nil // the second call
+	}
+	if info, failed := os.Lstat(h.path); failed == nil && !h.handed && os.SameFile(info, h.file) {
+		_ = os.Remove(h.path)
+	}
+	return err
+}
+
+func (h *Handover) accept() {
+	for {
+		conn, err := h.listener.AcceptUnix()
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err != nil {
+			h.log.Warn("a successor cannot connect", "error", err)
+			select {
+			case <-h.ctx.Done():
+				return
+			case <-time.After(acceptPause):
+			}
+			continue
+		}
+		p := &peer{conn: conn}
+		if reason := h.admit(p); reason != "" {
+			h.log.Warn("hand-over refused", "reason", reason)
+			_ = p.within(h.ctx, messageMax, func() error { return p.send(message{Kind: kindRefused, Reason: reason}) })
+			_ = conn.Close()
+			continue
+		}
+		h.wg.Add(1)
+		go func() {
+			handed := h.serve(p)
+			h.wg.Done()
+			if handed {
+				h.drain()
+			}
+		}()
+	}
+}
+
+// admit makes p the successor, or says why not.
+func (h *Handover) admit(p *peer) (reason string) {
+	uid, err := p.uid()
+	if err != nil {
+		return err.Error()
+	}
+	if !mayTakeOver(uid, uint32(os.Geteuid())) {
+		return fmt.Sprintf("user %d may not take over", uid)
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.handed {
+		return "another process has taken over"
+	}
+	if h.busy {
+		return "another process is taking over"
+	}
+	h.busy = true
+	return ""
+}
+
+// serve hands the sockets to a successor. It reports whether that one was ready,
+// and accepting has stopped.
+func (h *Handover) serve(p *peer) bool {
+	defer func() { _ = p.conn.Close() }()
+	sockets := h.sockets()
+	err := h.offer(p, sockets)
+	h.mu.Lock()
+	h.busy = false
+	h.handed = err == nil
+	h.mu.Unlock()
+	if err != nil {
+		h.log.Warn("the successor did not take over", "error", err)
+		return false
+	}
+	h.stopAccepting()
+	if err := p.within(h.ctx, messageMax, func() error { return p.send(message{Kind: kindStopped}) }); err != nil {
+		h.log.Warn("the successor cannot be told that accepting has stopped", "error", err)
+	}
+	h.log.Info("a successor has taken over", "sockets", len(sockets))
+	return true
+}
+
+// offer sends the sockets and waits for "ready".
+func (h *Handover) offer(p *peer, sockets []Socket) error {
+	if len(sockets) > socketsMax {
+		return fmt.Errorf("%d sockets, more than %d", len(sockets), socketsMax)
+	}
+	for last := false; !last; {
+		part := sockets[:min(len(sockets), messageFDMax)]
+		sockets = sockets[len(part):]
+		last = len(sockets) == 0
+		m := message{Kind: kindSockets, Last: last}
+		var fds []int
+		for _, s := range part {
+			m.Names, fds = append(m.Names, s.Name), append(fds, s.FD)
+		}
+		if err := p.within(h.ctx, messageMax, func() error { return p.send(m, fds...) }); err != nil {
+			return err
+		}
+	}
+	return p.within(h.ctx, readyMax, func() error {
+		_, _, err := p.receive(kindReady)
+		return err
+	})
+}

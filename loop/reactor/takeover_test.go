@@ -1,0 +1,582 @@
+package reactor
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+)
+
+// program is what a process is in these tests: it answers each connection with its number, and lets others take over.
+type program struct {
+	t        *testing.T
+	number   byte
+	listens  []*listening
+	handover *Handover
+	stop     func()        // stops accepting, and returns when that has stopped
+	drained  chan struct{} // closed by drain
+}
+
+// startProgram takes over from whoever serves path, if anybody does.
+func startProgram(t *testing.T, path string, number byte, loops int, addrs ...string) *program {
+	inherited, err := Receive(t.Context(), path)
+	if !errors.Is(err, os.ErrNotExist) {
+		require.NoError(t, err)
+	}
+	p := &program{t: t, number: number, drained: make(chan struct{})}
+	p.listens, err = listen(wanted(addrs...), loops, inherited)
+	require.NoError(t, err)
+	require.Empty(t, inherited.CloseRest())
+	p.accept(loops)
+	require.NoError(t, inherited.Ready(t.Context()))
+	p.handover, err = ServeHandover(path, func() []Socket { return socketsOf(p.listens) }, p.stop, p.drain, slog.New(slog.DiscardHandler))
+	require.NoError(t, err)
+	return p
+}
+
+// accept runs a loop for each list of descriptors: poll, then accept until there is none.
+func (p *program) accept(loops int) {
+	var wg sync.WaitGroup
+	ends := make([]int, 0, loops)
+	for i := range loops {
+		end, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+		require.NoError(p.t, err)
+		ends = append(ends, end)
+		polled := []unix.PollFd{{Fd: int32(end), Events: unix.POLLIN}}
+		for _, l := range p.listens {
+			for _, fd := range l.fds[i] {
+				polled = append(polled, unix.PollFd{Fd: int32(fd), Events: unix.POLLIN})
+			}
+		}
+		wg.Go(func() { p.loop(polled) })
+	}
+	p.stop = sync.OnceFunc(func() {
+		for _, end := range ends {
+			_, _ = unix.Write(end, []byte{1, 0, 0, 0, 0, 0, 0, 0})
+		}
+		wg.Wait()
+		for _, end := range ends {
+			_ = unix.Close(end)
+		}
+	})
+}
+
+func (p *program) loop(polled []unix.PollFd) {
+	for {
+		if _, err := unix.Poll(polled, -1); err != nil {
+			continue // EINTR
+		}
+		if polled[0].Revents != 0 {
+			return
+		}
+		for _, one := range polled[1:] {
+			if one.Revents == 0 {
+				continue
+			}
+			if c, _, err := unix.Accept4(int(one.Fd), unix.SOCK_CLOEXEC); err == nil {
+				_, _ = unix.Write(c, []byte{p.number})
+				_ = unix.Close(c)
+			}
+		}
+	}
+}
+
+// drain is what the callback of that name does: this program has no connections, so it ends.
+func (p *program) drain() {
+	for _, l := range p.listens {
+		l.handOver()
+	}
+	p.end()
+	close(p.drained)
+}
+
+// end is a process's end without a successor, too.
+func (p *program) end() {
+	_ = p.handover.Close()
+	p.stop()
+	for _, l := range p.listens {
+		l.close()
+	}
+}
+
+func (p *program) awaitDrained() {
+	select {
+	case <-p.drained:
+	case <-time.After(waitMax):
+		p.t.Fatal("no drain")
+	}
+}
+
+// ask returns the number of the program that answers.
+func ask(addr net.Addr) (byte, error) {
+	c, err := net.DialTimeout(addr.Network(), addr.String(), waitMax)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = c.Close() }()
+	_ = c.SetDeadline(time.Now().Add(waitMax))
+	b, err := io.ReadAll(c)
+	if err == nil && len(b) != 1 {
+		err = io.ErrUnexpectedEOF
+	}
+	if err != nil {
+		return 0, err
+	}
+	return b[0], nil
+}
+
+// crowd asks at a rate, each time on a new connection, until it is stopped.
+func crowd(addr net.Addr, perSecond int) (stop func() (asked int64, failed []error)) {
+	var asked atomic.Int64
+	var mu sync.Mutex
+	var failed []error
+	ended := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		const every = time.Millisecond
+		tick := time.NewTicker(every)
+		defer tick.Stop()
+		start, begun := time.Now(), 0
+		for {
+			select {
+			case <-ended:
+				return
+			case <-tick.C:
+			}
+			for due := int(time.Since(start).Seconds() * float64(perSecond)); begun < due; begun++ {
+				wg.Go(func() {
+					asked.Add(1)
+					if _, err := ask(addr); err != nil {
+						mu.Lock()
+						failed = append(failed, err)
+						mu.Unlock()
+					}
+				})
+			}
+		}
+	})
+	return func() (int64, []error) {
+		close(ended)
+		wg.Wait()
+		return asked.Load(), failed
+	}
+}
+
+// awaitAnswers returns when one client has been answered so many times.
+func awaitAnswers(t *testing.T, addr net.Addr, n int) {
+	for range n {
+		_, err := ask(addr)
+		require.NoError(t, err)
+	}
+}
+
+func TestTakeOverLosesNoConnection(t *testing.T) {
+	const (
+		takeOvers = 10
+		perSecond = 2000
+		between   = 1000 // answers of one client that asks one after the other
+	)
+	for _, c := range []struct {
+		loops []int // by turns
+		unix  bool
+		why   string
+	}{
+		{loops: []int{2}, why: "as many sockets as loops"},
+		{loops: []int{1, 4}, why: "loops share a socket"},
+		{loops: []int{4, 1}, why: "a loop has several sockets"},
+		{loops: []int{2}, unix: true, why: "a unix socket"},
+	} {
+		t.Run(c.why, func(t *testing.T) {
+			dir := t.TempDir()
+			path, addr := filepath.Join(dir, "handover"), freePort(t)
+			if c.unix {
+				addr = unixPrefix + filepath.Join(dir, "serve")
+			}
+			now := startProgram(t, path, 0, c.loops[0], addr)
+			bound, sockets := now.listens[0].addr, len(socketsOf(now.listens))
+			stop := crowd(bound, perSecond)
+			for n := 1; n <= takeOvers; n++ {
+				awaitAnswers(t, bound, between)
+				next := startProgram(t, path, byte(n), c.loops[n%len(c.loops)], addr)
+				require.Len(t, socketsOf(next.listens), sockets, "none is left behind")
+				now.awaitDrained()
+				now = next
+			}
+			asked, failed := stop()
+			t.Logf("%d connections, %d take-overs: %d failed", asked, takeOvers, len(failed))
+			require.Empty(t, failed)
+			require.Positive(t, asked)
+			number, err := ask(bound)
+			require.NoError(t, err)
+			require.EqualValues(t, takeOvers, number)
+			now.end()
+			require.NoFileExists(t, path)
+			if c.unix {
+				require.NoFileExists(t, addr[len(unixPrefix):], "the last one removes it")
+			}
+		})
+	}
+}
+
+// From "stopped" on, the old program gets no connection, although its sockets are open.
+func TestPredecessorAcceptsNoneAfterReady(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "handover")
+	old := startProgram(t, path, 1, 2, "127.0.0.1:0")
+	addr := old.listens[0].addr
+	next := startProgram(t, path, 2, 2, addr.String())
+	for range 50 {
+		number, err := ask(addr)
+		require.NoError(t, err)
+		require.EqualValues(t, 2, number)
+	}
+	old.awaitDrained()
+	next.end()
+}
+
+func TestNoPredecessor(t *testing.T) {
+	dir := t.TempDir()
+	_, err := Receive(t.Context(), filepath.Join(dir, "none"))
+	require.ErrorIs(t, err, os.ErrNotExist)
+	path := filepath.Join(dir, "stale")
+	ln, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	require.NoError(t, err)
+	ln.SetUnlinkOnClose(false)
+	require.NoError(t, ln.Close())
+	_, err = Receive(t.Context(), path)
+	require.ErrorIs(t, err, unix.ECONNREFUSED)
+}
+
+func TestSuccessorThatFailsBeforeReady(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "handover")
+	serve := filepath.Join(dir, "serve")
+	old := startProgram(t, path, 1, 2, "127.0.0.1:0", unixPrefix+serve)
+	addr := old.listens[0].addr
+	for _, fail := range []func(i *Inherited){
+		func(i *Inherited) { require.NoError(t, i.Close()) }, // before it listened
+		func(i *Inherited) { // after
+			all, err := listen(wanted(addr.String(), unixPrefix+serve), 1, i)
+			require.NoError(t, err)
+			for _, l := range all {
+				l.close()
+			}
+			require.NoError(t, i.Close())
+		},
+		func(i *Inherited) { // another address is taken
+			taken, err := net.Listen("tcp", "127.0.0.1:0")
+			require.NoError(t, err)
+			defer func() { _ = taken.Close() }()
+			_, err = listen(wanted(unixPrefix+serve, taken.Addr().String()), 1, i)
+			require.ErrorIs(t, err, unix.EADDRINUSE)
+			require.NoError(t, i.Close())
+		},
+	} {
+		i := receiveWhenFree(t, path)
+		fail(i)
+		for _, l := range old.listens {
+			number, err := ask(l.addr)
+			require.NoError(t, err)
+			require.EqualValues(t, 1, number)
+		}
+	}
+	receiveWhenFree(t, path).Close()
+	old.end()
+}
+
+// receiveWhenFree asks again while the predecessor has not noticed that the one before has gone.
+func receiveWhenFree(t *testing.T, path string) *Inherited {
+	deadline := time.Now().Add(waitMax)
+	for {
+		i, err := Receive(t.Context(), path)
+		if err == nil {
+			return i
+		}
+		require.ErrorContains(t, err, "another process is taking over")
+		require.True(t, time.Now().Before(deadline))
+		runtime.Gosched()
+	}
+}
+
+// offering serves sockets that nobody polls.
+func offering(t *testing.T, sockets []Socket) (h *Handover, path string) {
+	path = filepath.Join(t.TempDir(), "handover")
+	never := func() { t.Error("no successor was ready") }
+	h, err := ServeHandover(path, func() []Socket { return sockets }, never, never, slog.New(slog.DiscardHandler))
+	require.NoError(t, err)
+	return h, path
+}
+
+func TestOneSuccessorAtATime(t *testing.T) {
+	h, path := offering(t, socketsOf(listenOn(t, 2, nil, "127.0.0.1:0")))
+	first, err := Receive(t.Context(), path)
+	require.NoError(t, err)
+	_, err = Receive(t.Context(), path)
+	require.ErrorContains(t, err, "another process is taking over")
+	require.NoError(t, h.Close(), "with a successor that waits")
+	require.ErrorContains(t, first.Ready(t.Context()), "did not confirm")
+	require.NoError(t, first.Close())
+	require.NoError(t, h.Close(), "once more")
+	require.NoFileExists(t, path)
+}
+
+func TestNoSecondSuccessor(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "handover")
+	stopped, drain := make(chan struct{}), make(chan struct{})
+	h, err := ServeHandover(path, func() []Socket { return nil }, func() { close(stopped) }, func() { close(drain) }, slog.New(slog.DiscardHandler))
+	require.NoError(t, err)
+	i, err := Receive(t.Context(), path)
+	require.NoError(t, err)
+	require.NoError(t, i.Ready(t.Context()))
+	<-stopped
+	<-drain
+	_, err = Receive(t.Context(), path)
+	require.ErrorContains(t, err, "another process has taken over")
+	require.NoError(t, h.Close())
+	require.FileExists(t, path, "it is the successor's to replace")
+}
+
+// More sockets than one message carries, with their names.
+func TestManySockets(t *testing.T) {
+	s := listenOn(t, 1, nil, "127.0.0.1:0")[0].sockets[0]
+	for _, n := range []int{0, 1, messageFDMax, messageFDMax + 1, 3*messageFDMax - 1} {
+		sockets := make([]Socket, n)
+		for i := range sockets {
+			sockets[i] = Socket{FD: s.FD, Name: string(make([]byte, nameBytesMax))} // NUL takes six bytes in JSON
+		}
+		h, path := offering(t, sockets)
+		before := openFiles(t)
+		i, err := Receive(t.Context(), path)
+		require.NoError(t, err)
+		require.Len(t, i.sockets, n)
+		if n > 0 {
+			require.Equal(t, s.Addr.String(), i.sockets[n-1].Addr.String())
+			require.Equal(t, sockets[n-1].Name, i.sockets[n-1].Name)
+		}
+		require.Len(t, i.CloseRest(), n)
+		require.NoError(t, i.Close())
+		require.NoError(t, h.Close())
+		require.LessOrEqual(t, openFiles(t), before)
+	}
+}
+
+func TestReceiveEndsWithItsContext(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "handover")
+	ln, err := net.Listen("unix", path) // accepts and says nothing
+	require.NoError(t, err)
+	defer func() { _ = ln.Close() }()
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	wg.Go(func() {
+		c, err := ln.Accept()
+		if err == nil {
+			defer func() { _ = c.Close() }()
+			cancel()
+			_, _ = c.Read(make([]byte, 1))
+		}
+	})
+	_, err = Receive(ctx, path)
+	require.ErrorIs(t, err, context.Canceled)
+}
+
+// raw answers one connection at a path with do.
+func raw(t *testing.T, do func(p *peer)) (path string) {
+	path = filepath.Join(t.TempDir(), "handover")
+	ln, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	require.NoError(t, err)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		c, err := ln.AcceptUnix()
+		if err != nil {
+			return
+		}
+		defer func() { _ = c.Close() }()
+		do(&peer{conn: c})
+	}()
+	t.Cleanup(func() {
+		_ = ln.Close()
+		<-ended
+	})
+	return path
+}
+
+func frame(body string) []byte {
+	return append(binary.BigEndian.AppendUint32(nil, uint32(len(body))), body...)
+}
+
+func TestReceiveRefuses(t *testing.T) {
+	listening := listenOn(t, 1, nil, "127.0.0.1:0")[0].sockets[0].FD
+	null, err := unix.Open(os.DevNull, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	require.NoError(t, err)
+	defer func() { _ = unix.Close(null) }()
+	for _, c := range []struct {
+		bytes []byte
+		fds   []int
+		text  string
+		why   string
+	}{
+		{nil, nil, "closed the connection", "nothing"},
+		{[]byte{0, 0}, nil, "closed the connection", "half a length"},
+		{[]byte{0, 0, 1, 0, '{'}, []int{listening}, "unexpected EOF", "half a message, with a descriptor"},
+		{[]byte{0xff, 0xff, 0xff, 0xff}, nil, "message of 4294967295 bytes", "too long"},
+		{frame(`[]`), []int{listening}, "malformed message", "no object"},
+		{frame(`{"version":2,"kind":"sockets","names":[""],"last":true}`), []int{listening}, "message of version 2, want 1", "another version"},
+		{frame(`{"version":1,"kind":"adieu"}`), nil, `unknown kind "adieu"`, "no such kind"},
+		{frame(`{"version":1,"kind":"ready"}`), nil, `message of kind "ready", want "sockets"`, "not its turn"},
+		{frame(`{"version":1,"kind":"refused","reason":"no"}`), nil, "refused: no", "a refusal"},
+		{frame(`{"version":1,"kind":"sockets","names":["",""],"last":true}`), []int{listening}, "1 descriptors for 2 names", "a descriptor is missing"},
+		{frame(`{"version":1,"kind":"sockets","names":[],"last":true}`), []int{listening}, "1 descriptors for 0 names", "one too many"},
+		{frame(`{"version":1,"kind":"sockets"}`), nil, "message without sockets", "it would never end"},
+		{frame(`{"version":1,"kind":"sockets","names":["null"],"last":true}`), []int{null}, "socket operation on non-socket", "no socket"},
+	} {
+		path := raw(t, func(p *peer) {
+			var oob []byte
+			if len(c.fds) > 0 {
+				oob = unix.UnixRights(c.fds...)
+			}
+			if len(c.bytes) > 0 {
+				_, _, err := p.conn.WriteMsgUnix(c.bytes, oob, nil)
+				require.NoError(t, err)
+			}
+		})
+		before := openFiles(t)
+		_, err := Receive(t.Context(), path)
+		require.ErrorContains(t, err, c.text, c.why)
+		require.ErrorContains(t, err, path, c.why)
+		require.LessOrEqual(t, openFiles(t), before+1, "descriptors stay open: %s", c.why) // the other side may not have closed yet
+	}
+}
+
+// What a successor says wrong leaves the predecessor as it was.
+func TestHandoverSurvivesMalformedMessages(t *testing.T) {
+	h, path := offering(t, socketsOf(listenOn(t, 2, nil, "127.0.0.1:0")))
+	for _, b := range [][]byte{
+		nil, {0}, {0xff, 0xff, 0xff, 0xff}, frame("x"), frame(`{"version":9,"kind":"ready"}`), frame(`{"version":1,"kind":"stopped"}`),
+	} {
+		i := receiveWhenFree(t, path)
+		_, err := i.predecessor.conn.Write(b)
+		require.NoError(t, err)
+		require.NoError(t, i.Close())
+	}
+	i := receiveWhenFree(t, path) // and descriptors that come with "ready"
+	b, err := appendMessage(nil, message{Kind: kindReady})
+	require.NoError(t, err)
+	_, _, err = i.predecessor.conn.WriteMsgUnix(b, unix.UnixRights(i.sockets[0].FD), nil)
+	require.NoError(t, err)
+	_, err = i.predecessor.conn.Read(make([]byte, 1))
+	require.ErrorIs(t, err, io.EOF)
+	require.NoError(t, i.Close())
+	require.NoError(t, h.Close())
+}
+
+func TestServeHandoverPath(t *testing.T) {
+	dir := t.TempDir()
+	file, missing := filepath.Join(dir, "file"), filepath.Join(dir, "missing", "s")
+	require.NoError(t, os.WriteFile(file, []byte("x"), 0o600))
+	for _, c := range []struct{ path, text, why string }{
+		{"handover", "absolute", "relative"},
+		{"@handover", "absolute", "abstract: others could not be kept from it"},
+		{"/" + string(make([]byte, handoverPathMax)), "at most 96 bytes", "too long for an address"},
+		{file, "no socket", "somebody's file"},
+		{missing, "no such file", "no directory"},
+	} {
+		_, err := ServeHandover(c.path, nil, nil, nil, slog.New(slog.DiscardHandler))
+		require.ErrorContains(t, err, c.text, c.why)
+	}
+	require.FileExists(t, file)
+}
+
+func TestHandoverSocketIsItsUsersAlone(t *testing.T) {
+	h, path := offering(t, nil)
+	info, err := os.Lstat(path)
+	require.NoError(t, err)
+	require.Equal(t, fs.ModeSocket|0o600, info.Mode())
+	require.NoError(t, h.Close())
+	left, err := os.ReadDir(filepath.Dir(path))
+	require.NoError(t, err)
+	require.Empty(t, left)
+}
+
+// A Handover that was replaced leaves its successor's socket.
+func TestReplacedHandoverLeavesThePath(t *testing.T) {
+	old, path := offering(t, nil)
+	next, err := ServeHandover(path, func() []Socket { return nil }, func() {}, func() {}, slog.New(slog.DiscardHandler))
+	require.NoError(t, err)
+	require.NoError(t, old.Close())
+	require.FileExists(t, path)
+	require.NoError(t, next.Close())
+	require.NoFileExists(t, path)
+}
+
+func TestMayTakeOver(t *testing.T) {
+	require.True(t, mayTakeOver(1000, 1000), "the same user")
+	require.True(t, mayTakeOver(0, 1000), "root")
+	require.False(t, mayTakeOver(1000, 0), "another user from root")
+	require.False(t, mayTakeOver(1001, 1000), "another user")
+}
+
+// A process of another user that can open the socket is refused, both ways.
+func TestAnotherUserIsRefused(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can be another user")
+	}
+	const nobody = 65534
+	path := filepath.Join("/tmp", "tafe-handover-test-"+filepath.Base(t.TempDir())+filepath.Base(filepath.Dir(t.TempDir())))
+	never := func() { t.Error("no successor was ready") }
+	h, err := ServeHandover(path, func() []Socket { return nil }, never, never, slog.New(slog.DiscardHandler))
+	require.NoError(t, err)
+	require.NoError(t, os.Chmod(path, 0o666))
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	require.NoError(t, err)
+	asUser(t, nobody, func() { err = unix.Connect(fd, &unix.SockaddrUnix{Name: path}) })
+	require.NoError(t, err)
+	conn, err := net.FileConn(os.NewFile(uintptr(fd), ""))
+	require.NoError(t, err)
+	m, err := readMessage(conn)
+	require.NoError(t, err)
+	require.Equal(t, kindRefused, m.Kind)
+	require.Contains(t, m.Reason, "user 65534 may not take over")
+	require.NoError(t, conn.Close())
+	_ = unix.Close(fd)
+	require.NoError(t, h.Close())
+
+	fd, err = unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0) // listens as nobody, where a successor looks
+	require.NoError(t, err)
+	defer func() { _ = unix.Close(fd) }()
+	require.NoError(t, unix.Bind(fd, &unix.SockaddrUnix{Name: path}))
+	defer func() { _ = os.Remove(path) }()
+	asUser(t, nobody, func() { err = unix.Listen(fd, 1) })
+	require.NoError(t, err)
+	_, err = Receive(t.Context(), path)
+	require.ErrorContains(t, err, "of user 65534")
+}
+
+// asUser calls do on a thread of its own with another effective user, which ends with it.
+func asUser(t *testing.T, uid int, do func()) {
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // and not unlocked: the thread is not used again
+		const same = ^uintptr(0)
+		if _, _, errno := unix.RawSyscall(unix.SYS_SETRESUID, same, uintptr(uid), same); errno != 0 {
+			done <- errno
+			return
+		}
+		do()
+		done <- nil
+	}()
+	require.NoError(t, <-done)
+}

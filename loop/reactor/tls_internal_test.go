@@ -1,0 +1,37 @@
+package reactor
+
+import (
+	"bytes"
+	"crypto/tls"
+	"io"
+	"net"
+	"testing"
+	"unsafe"
+
+	"github.com/stretchr/testify/require"
+)
+
+// A session that is done with its handshake can do without the memory of it, and the fields where that is are there.
+func TestReleaseHandshake(t *testing.T) {
+	require.Len(t, handshakeBuffers, 2, "crypto/tls has changed: idle TLS connections take more memory than they need")
+	a, b := net.Pipe()
+	defer func() { _ = a.Close() }()
+	defer func() { _ = b.Close() }()
+	// A handshake that ends in refusal fills them as any does.
+	failed := make(chan error, 1)
+	server := tls.Server(a, &tls.Config{MinVersion: tls.VersionTLS12, GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return nil, io.ErrNoProgress }})
+	go func() { failed <- server.Handshake() }()
+	_ = tls.Client(b, &tls.Config{ServerName: "a", MinVersion: tls.VersionTLS12}).Handshake()
+	require.ErrorIs(t, <-failed, io.ErrNoProgress)
+	rooms := func() (rooms []int) {
+		for _, offset := range handshakeBuffers {
+			rooms = append(rooms, (*bytes.Buffer)(unsafe.Add(unsafe.Pointer(server), offset)).Cap())
+		}
+		return rooms
+	}
+	for _, room := range rooms() {
+		require.Positive(t, room)
+	}
+	releaseHandshake(server)
+	require.Equal(t, []int{0, 0}, rooms())
+}
