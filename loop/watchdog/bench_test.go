@@ -36,8 +36,10 @@ func runSlices(b *testing.B, watch func(*loop.Loop) loop.Observer) {
 		l.Post(func() { _, _ = l.Start(nothing{&route}) })
 		l.Turn()
 	}
-	l.Post(l.Shutdown)
-	l.Turn()
+	l.BeginTurn()
+	l.Shutdown()
+	l.Close()
+	l.EndTurn()
 }
 
 // BenchmarkSliceUnwatched and BenchmarkSliceWatched differ by what every slice
@@ -68,8 +70,10 @@ func BenchmarkVisit(b *testing.B) {
 		l.SetObserver(w.Observe(l))
 		l.Post(func() { _, _ = l.Start(hold{began, end}) })
 		l.Turn()
-		l.Post(l.Shutdown)
-		l.Turn()
+		l.BeginTurn()
+		l.Shutdown()
+		l.Close()
+		l.EndTurn()
 		close(began)
 	}()
 	<-began
