@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -169,6 +170,9 @@ func TestRoutes(t *testing.T) {
 		{"/", 200, "<title>tafe</title>", "the page"},
 		{"/page.js", 200, "EventSource", "and what it needs"},
 		{"/metrics", 200, "tafe_watchdog_enabled 1", "metrics"},
+		{"/metrics", 200, `tafe_runtime_introspection{part="state"} ` + works("state"), "a part of the runtime's introspection"},
+		{"/metrics", 200, `tafe_runtime_introspection{part="thread"} ` + works("thread"), "another"},
+		{"/metrics", 200, `tafe_runtime_introspection{part="thread_lock"} ` + works("thread_lock"), "another"},
 		{"/debug/pprof/", 200, "goroutine", "profiles"},
 		{"/debug/pprof/goroutine?debug=1", 200, "goroutine profile", "each of them"},
 		{"/other", 404, "", "nothing else"},
@@ -179,6 +183,14 @@ func TestRoutes(t *testing.T) {
 		require.Equal(t, "no-store", header.Get("Cache-Control"), c.target)
 		require.Contains(t, header.Get("Content-Security-Policy"), "default-src 'none'", c.target)
 	}
+}
+
+// works is the value of tafe_runtime_introspection for a part.
+func works(part string) string {
+	if slices.Contains(loop.RuntimeReport(), part) {
+		return "0"
+	}
+	return "1"
 }
 
 func TestAnswersWhileTheOnlyLoopIsHeld(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"context"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
@@ -38,7 +39,7 @@ type series struct {
 
 	slices, lag, held, age, stale, queued, timers, tasks, tasksStarted, panics *prometheus.Desc
 	conns, opened, connsMax, refused, bytesIn, bytesOut                        *prometheus.Desc
-	draining, uptime                                                           *prometheus.Desc
+	draining, uptime, introspection                                            *prometheus.Desc
 
 	watched, budget, overrunsActive, overruns, overrunTime, victims, victimTime *prometheus.Desc
 	routeSlices, routeOverruns, routeOverrunTime, routeVictimTime               *prometheus.Desc
@@ -78,6 +79,8 @@ func newSeries() *series {
 	s.bytesOut = of("sent_bytes_total", "Bytes written to connections.", "loop")
 	s.draining = of("draining", "1 while the server drains.")
 	s.uptime = of("uptime_seconds", "Since the admin listener started.")
+
+	s.introspection = of("runtime_introspection", "1 if what tafe reads of the Go runtime beyond its API works with this Go release.", "part")
 
 	s.watched = of("watchdog_enabled", "1 if the watchdog watches the loops.")
 	s.budget = of("slice_budget_seconds", "What a slice may take where its route does not say otherwise.")
@@ -140,6 +143,10 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	e.gauge(c.draining, flag(c.desk.config.Server.Draining()))
 	e.gauge(c.uptime, asked.Sub(c.desk.started).Seconds())
 	e.gauge(c.budget, c.desk.config.Budget.Seconds())
+	degraded := loop.RuntimeReport()
+	for _, part := range loop.RuntimeParts() {
+		e.gauge(c.introspection, flag(!slices.Contains(degraded, part)), part)
+	}
 }
 
 func (c collector) loopSeries(e emitter, last []told, asked time.Time) {

@@ -31,6 +31,14 @@ type poster interface {
 	Times() (slices, lags loop.Histogram)
 }
 
+// surveyed is a loop with the counters of its connections.
+type surveyed struct {
+	*loop.Loop
+	reactor *reactor.Reactor
+}
+
+func (l surveyed) Stats() reactor.Stats { return l.reactor.Stats() }
+
 type respondent struct {
 	loop     poster
 	last     told
@@ -54,7 +62,7 @@ type survey struct {
 func newSurvey(server *app.Server, clock func() time.Time) *survey {
 	s := &survey{clock: clock, server: server}
 	for _, l := range server.Engine().Loops() {
-		s.loops = append(s.loops, &respondent{loop: reactor.Of(l), last: told{at: clock()}})
+		s.loops = append(s.loops, &respondent{loop: surveyed{l, reactor.Of(l)}, last: told{at: clock()}})
 	}
 	return s
 }

@@ -4,6 +4,7 @@ package client
 // connections itself.
 
 import (
+	"errors"
 	"io"
 	"iter"
 	"net"
@@ -192,4 +193,12 @@ func (u *upgraded) Read(p []byte) (int, error) {
 		return n, nil
 	}
 	return u.Conn.Read(p)
+}
+
+// CloseWrite ends the direction to the peer; reading goes on.
+func (u *upgraded) CloseWrite() error {
+	if w, ok := u.Conn.(interface{ CloseWrite() error }); ok {
+		return w.CloseWrite()
+	}
+	return errors.ErrUnsupported
 }

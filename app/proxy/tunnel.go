@@ -1,12 +1,12 @@
-// This file owns connections that have stopped being HTTP: a WebSocket, say. Bytes go both ways, off the loop.
+// This file owns connections that have stopped being HTTP: a WebSocket, say. Bytes go both ways.
 
 package proxy
 
 import (
 	"errors"
+	"io"
 	"net"
 	"os"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -16,8 +16,8 @@ import (
 )
 
 const (
-	tunnelBytes  = 16 << 10        // buffer of each direction
-	tunnelLinger = 5 * time.Second // for the other direction, once one has ended
+	tunnelBytesMin = 2 << 10  // buffer of each direction, at first
+	tunnelBytes    = 16 << 10 // once that was full
 )
 
 // upgrade joins the client's connection and the server's. It takes over the end of the request to s.
@@ -33,7 +33,7 @@ func (h *Handler) upgrade(c *app.Context, x *exchange, s *server) error {
 		g.done(s, true)
 		return &app.HTTPError{Status: 502, Message: messages[reasonLost], Reason: reasonLost.String(), Err: err}
 	}
-	bulk, err := c.Hijack()
+	client, err := c.Hijack()
 	if err != nil {
 		_ = upstream.Close()
 		g.done(s, false)
@@ -41,12 +41,14 @@ func (h *Handler) upgrade(c *app.Context, x *exchange, s *server) error {
 	}
 	g.counts.tunnels.Add(1)
 	g.counts.tunnelsOpen.Add(1)
-	t := &tunnel{client: bulk, server: upstream, idle: h.options.TunnelIdle, base: time.Now()}
-	go func() {
-		defer g.counts.tunnelsOpen.Add(-1)
-		defer g.done(s, false)
-		t.run(head)
-	}()
+	t := &tunnel{client: client, server: upstream, idle: h.options.TunnelIdle, base: time.Now(), head: head}
+	t.closed = func() {
+		g.counts.tunnelsOpen.Add(-1)
+		g.done(s, false)
+	}
+	task := c.Task()
+	defer task.Leave(task.Enter())
+	t.start(c.Loop())
 	return nil
 }
 
@@ -68,79 +70,96 @@ func (h *Handler) switching(x *exchange) ([]byte, error) {
 	return httpparse.AppendHeadEnd(b), nil
 }
 
-// tunnel copies both ways until both directions have ended, or nothing has moved for too long.
+// tunnel copies both ways, by a task for each direction, until both directions have ended, or nothing has moved for too long. The end
+// of one direction is passed on and leaves the other one open.
 type tunnel struct {
-	client *loop.Bulk
-	server net.Conn
-	idle   time.Duration
-	base   time.Time
-	last   atomic.Int64 // when something moved, since base
+	client, server net.Conn
+	head           []byte // the answer to the client, before all else
+	idle           time.Duration
+	base           time.Time
+	last           atomic.Int64 // when something moved, since base
+	ends           int          // directions that have ended; the loop's
+	closed         func()
 }
 
-func (t *tunnel) run(head []byte) {
-	defer func() { _ = t.client.Close() }()
-	defer func() { _ = t.server.Close() }()
-	_ = t.client.SetWriteDeadline(time.Now().Add(t.idle))
-	if _, err := t.client.Write(head); err != nil {
-		return
-	}
-	var up sync.WaitGroup
-	up.Go(func() {
-		t.copy(t.server, t.client)
-		t.end(t.server)
-	})
-	t.copy(t.client, t.server)
-	t.end(t.client)
-	up.Wait()
+// direction is the Runner of one direction.
+type direction struct {
+	t        *tunnel
+	to, from net.Conn
+	head     []byte
 }
 
-// end passes the end of one direction on, and gives the other one a moment.
-func (t *tunnel) end(to net.Conn) {
-	if w, ok := to.(interface{ CloseWrite() error }); ok {
-		_ = w.CloseWrite()
-	} else {
-		_ = to.Close() // a loop's connection ends both ways at once
-	}
-	soon := time.Now().Add(tunnelLinger)
-	_ = t.client.SetDeadline(soon)
-	_ = t.server.SetDeadline(soon)
-	t.last.Store(-int64(tunnelLinger)) // idle from here on
-}
+// tunnelName is what the watchdog's reports call the tasks of tunnels.
+var tunnelName = "proxy: tunnel"
 
-func (t *tunnel) copy(to, from net.Conn) {
-	buf := make([]byte, tunnelBytes)
-	for {
-		wait := t.idle
-		if t.last.Load() < 0 {
-			wait = tunnelLinger
+func (t *tunnel) start(l *loop.Loop) {
+	for _, d := range []*direction{{t, t.client, t.server, t.head}, {t, t.server, t.client, nil}} {
+		if _, err := l.Start(d); err != nil {
+			d.Done(nil, err)
 		}
-		_ = from.SetReadDeadline(time.Now().Add(wait))
-		n, err := from.Read(buf)
+	}
+}
+
+// Run implements loop.Runner.
+func (d *direction) Run(task *loop.Task) {
+	task.Describe(&tunnelName, nil, nil, nil, nil, nil)
+	task.Outside(func() {
+		if w, ok := d.to.(interface{ CloseWrite() error }); d.run() && ok && w.CloseWrite() == nil {
+			return
+		}
+		_ = d.t.client.Close()
+		_ = d.t.server.Close()
+	})
+}
+
+// Done implements loop.Runner. It is also called for a direction whose task could not start.
+func (d *direction) Done(_ *loop.Task, err error) {
+	t := d.t
+	t.ends++
+	if err != nil || t.ends == 2 {
+		_ = t.client.Close()
+		_ = t.server.Close()
+	}
+	if t.ends == 2 {
+		t.closed()
+	}
+}
+
+// run copies until the direction has ended. It reports false when the tunnel as a whole has: by an error, or because nothing moved.
+func (d *direction) run() bool {
+	t := d.t
+	if len(d.head) > 0 {
+		_ = d.to.SetWriteDeadline(time.Now().Add(t.idle))
+		if _, err := d.to.Write(d.head); err != nil {
+			return false
+		}
+	}
+	buf := make([]byte, tunnelBytesMin)
+	for {
+		_ = d.from.SetReadDeadline(time.Now().Add(t.idle))
+		n, err := d.from.Read(buf)
 		if n > 0 {
 			t.touch()
-			_ = to.SetWriteDeadline(time.Now().Add(t.idle))
-			if _, err := to.Write(buf[:n]); err != nil {
-				return
+			_ = d.to.SetWriteDeadline(time.Now().Add(t.idle))
+			if _, err := d.to.Write(buf[:n]); err != nil {
+				return false
 			}
 		}
 		switch {
 		case err == nil:
+			if n == len(buf) && n < tunnelBytes {
+				buf = make([]byte, tunnelBytes)
+			}
+		case err == io.EOF:
+			return true
 		case errors.Is(err, os.ErrDeadlineExceeded) && t.moved():
 		default:
-			return
+			return false
 		}
 	}
 }
 
-func (t *tunnel) touch() {
-	now := int64(time.Since(t.base))
-	if last := t.last.Load(); last >= 0 {
-		t.last.CompareAndSwap(last, now)
-	}
-}
+func (t *tunnel) touch() { t.last.Store(int64(time.Since(t.base))) }
 
 // moved tells whether the other direction has carried something while this one was idle.
-func (t *tunnel) moved() bool {
-	last := t.last.Load()
-	return last >= 0 && time.Since(t.base)-time.Duration(last) < t.idle
-}
+func (t *tunnel) moved() bool { return time.Since(t.base)-time.Duration(t.last.Load()) < t.idle }

@@ -55,6 +55,7 @@ func (e *edge) start(stdout io.Writer) (err error) {
 			_ = e.close()
 		}
 	}()
+	warnDegraded(e.log, loop.RuntimeReport())
 	if err := e.startBackends(); err != nil {
 		return err
 	}

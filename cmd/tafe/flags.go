@@ -24,10 +24,10 @@ type serveFlags struct {
 	watchdog      string        // on or off
 	budget        time.Duration // of a slice
 	handoff       config.Handoff
-	overrunLog    string        // a file, "-" or "off"
-	store         string        // empty: the embedded one
-	bidders       []string      // empty: the embedded ones
-	given         []string      // names of the flags that were
+	overrunLog    string   // a file, "-" or "off"
+	store         string   // empty: the embedded one
+	bidders       []string // empty: the embedded ones
+	given         []string // names of the flags that were
 }
 
 func parseServeFlags(args []string, stdout io.Writer) (*serveFlags, error) {

@@ -12,12 +12,13 @@ package reactor
 //	        is an error; at the end of the slice or turn
 //	end     (inside this package) the descriptor is closed and Handler.Closed called
 //
-//	state      on Close     on Abort   peer's FIN             error, timeout
-//	open       flushing     ended      open, input ended      ended
-//	flushing   -            ended      flushing               ended
-//	lingering  -            ended      ended                  ended
+//	state      on Close     on Abort   on CloseWrite          peer's FIN             error, timeout
+//	open       flushing     ended      open, output ended     open, input ended      ended
+//	flushing   -            ended      -                      flushing               ended
+//	lingering  -            ended      -                      ended                  ended
 //
-// flushing becomes lingering when the last byte and FIN were sent.
+// flushing becomes lingering when the last byte and FIN were sent. An open Conn
+// whose input and output have both ended stays open until Close or Abort.
 
 import (
 	"errors"
@@ -108,8 +109,10 @@ type Conn struct {
 	dirty      bool
 	pinned     bool
 	inputEnded bool
+	outEnding  bool // CloseWrite was called
+	outEnded   bool // and everything before it was sent, and FIN
 	paused     bool // by Pause
-	full       bool // as much input is held as may be
+	full       bool // reading is paused until half of the input is consumed
 	queued     bool // in Reactor.unread
 	wantRead   bool // as the transport was last told
 	wantWrite  bool
@@ -117,10 +120,11 @@ type Conn struct {
 	class      uint8 // of the next input buffer
 	cause      error // of aborting
 
-	in   []byte
-	read int // of in: consumed
-	out  []byte
-	sent int // of out: handed to the transport
+	in    []byte
+	read  int // of in: consumed
+	inMax int // bytes of input beyond which the peer is not read, about
+	out   []byte
+	sent  int // of out: handed to the transport
 
 	timeout   loop.Timer // the Handler's, and that of lingering
 	stallTime loop.Timer // watches unsent bytes
@@ -138,7 +142,7 @@ type Conn struct {
 // happens on it; SetHandler may follow in the same turn.
 func (r *Reactor) Open(tr Transport, h Handler) *Conn {
 	r.connSeq++
-	c := &Conn{r: r, transport: tr, handler: h, class: inputClass}
+	c := &Conn{r: r, transport: tr, handler: h, class: inputClass, inMax: r.limits.InboundMax}
 	c.label.ID = r.connSeq
 	if a := tr.RemoteAddr(); a != nil {
 		c.label.Remote = a.String()
@@ -213,7 +217,7 @@ func (c *Conn) receive() {
 	c.r.stats.BytesIn += uint64(n)
 	if n > 0 || err == io.EOF {
 		c.inputEnded = c.inputEnded || err == io.EOF
-		c.full = len(c.in)-c.read >= c.r.limits.InboundMax
+		c.full = len(c.in)-c.read >= c.inMax
 		c.updateWant()
 		c.handler.Data(c)
 	}
@@ -255,7 +259,7 @@ func (c *Conn) fill() (n int, err error) {
 		c.read = 0
 	}
 	room := c.in[len(c.in):cap(c.in)]
-	if most := r.limits.InboundMax - (len(c.in) - c.read); len(room) > most {
+	if most := c.inMax - (len(c.in) - c.read); len(room) > most {
 		room = room[:max(most, 1)]
 	}
 	n, err = c.transport.Read(room, r.spillOf(c))
@@ -270,7 +274,7 @@ func (c *Conn) fill() (n int, err error) {
 
 // spillOf returns the shared buffer, as much of it as c may still hold.
 func (r *Reactor) spillOf(c *Conn) []byte {
-	most := r.limits.InboundMax - cap(c.in) + c.read
+	most := c.inMax - cap(c.in) + c.read
 	return r.spill[:min(max(most, 0), len(r.spill))]
 }
 
@@ -363,11 +367,29 @@ func (c *Conn) Input() []byte { return c.in[c.read:] }
 // Consume marks the first n bytes of Input as done with.
 func (c *Conn) Consume(n int) {
 	c.read = min(c.read+n, len(c.in)) // the connection may have ended, and its input with it
-	if c.full && c.state == connOpen && len(c.in)-c.read <= c.r.limits.InboundMax/2 {
+	c.roomForInput()
+	c.releaseInput()
+}
+
+// roomForInput ends the pause of a full input once half of it is free.
+func (c *Conn) roomForInput() {
+	if c.full && len(c.in)-c.read <= c.inMax/2 && c.state == connOpen {
 		c.full = false
 		c.readOn()
 	}
-	c.releaseInput()
+}
+
+// takeInput consumes Input and gives its buffer away: what is unread begins at
+// b[from]. The caller may put it back into the reactor's pool.
+func (c *Conn) takeInput() (b []byte, from int) {
+	if c.pinned { // views into the buffer live on
+		b, c.pinned = append([]byte(nil), c.Input()...), false
+	} else {
+		b, from = c.in, c.read
+	}
+	c.in, c.read = nil, 0
+	c.roomForInput()
+	return b, from
 }
 
 // Pin keeps views into Input valid while more arrives and when they are consumed;
@@ -426,6 +448,15 @@ func (c *Conn) Close() {
 	}
 }
 
+// CloseWrite ends this direction of the stream after what was written; reading
+// goes on. What is written later is dropped.
+func (c *Conn) CloseWrite() {
+	if !c.Closed() && !c.outEnding {
+		c.outEnding = true
+		c.markDirty()
+	}
+}
+
 // NoLinger has Close end the connection as soon as everything was sent. It is for
 // connections whose peer answers and does not ask: those that were dialed.
 func (c *Conn) NoLinger() { c.noLinger = true }
@@ -446,7 +477,7 @@ func (c *Conn) shut() {
 		c.end(nil)
 		return
 	}
-	if err := c.transport.CloseWrite(); err != nil || c.inputEnded && c.transport.Unsent() == 0 {
+	if !c.outEnded && c.transport.CloseWrite() != nil || c.inputEnded && c.transport.Unsent() == 0 {
 		c.end(nil)
 		return
 	}

@@ -234,6 +234,16 @@ func (e *Engine) Current() *loop.Task {
 	return nil
 }
 
+// offLoops returns loop.ErrOnLoop when the calling goroutine is a loop's own.
+func (e *Engine) offLoops() error {
+	for _, l := range e.loops {
+		if l.IsOwner() {
+			return loop.ErrOnLoop
+		}
+	}
+	return nil
+}
+
 // Done is closed when the engine has ended, by Stop or by a failure that Err
 // then tells.
 func (e *Engine) Done() <-chan struct{} { return e.exited }
@@ -243,6 +253,17 @@ func (e *Engine) Err() error {
 	e.errMu.Lock()
 	defer e.errMu.Unlock()
 	return e.exitErr
+}
+
+// Sockets are the listening sockets, for a successor: see ServeHandover.
+func (e *Engine) Sockets() []Socket { return socketsOf(e.listens) }
+
+// HandedOver says that a successor has the listening sockets: paths of unix sockets
+// stay when this engine ends.
+func (e *Engine) HandedOver() {
+	for _, l := range e.listens {
+		l.handOver()
+	}
 }
 
 // StopAccepting takes the connections that are waiting to be accepted, and then

@@ -2,7 +2,8 @@ package reactor
 
 // Listener is one address of an Engine.
 type Listener struct {
-	// Addr to listen on: "host:port" or "unix:/path". Port 0 picks a free one.
+	// Addr to listen on: "host:port", "unix:/path", "unix:@name" (abstract) or
+	// "systemd:NAME". Port 0 picks a free one.
 	Addr string
 	// Proxy, if not nil, is expected before anything else.
 	Proxy *ProxyProtocol

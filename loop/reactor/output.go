@@ -28,7 +28,7 @@ func (c *Conn) Write(p []byte) {
 // once: after the output that is unsent, p is sent from where it is, and the rest
 // is copied.
 func (c *Conn) WriteThrough(p []byte) {
-	if s, ok := c.transport.(*socket); ok && !c.Closed() && !c.wantWrite {
+	if s, ok := c.transport.(*socket); ok && !c.Closed() && !c.outEnding && !c.wantWrite {
 		n := s.writeBoth(c.out[c.sent:], p)
 		c.r.stats.BytesOut += uint64(n)
 		before := min(n, len(c.out)-c.sent)
@@ -61,8 +61,11 @@ func (c *Conn) Output(n int) []byte {
 
 // SetOutput takes back what Output returned, appended to.
 func (c *Conn) SetOutput(b []byte) {
+	if c.outEnding { // drop what was appended
+		b = b[:len(c.out)]
+	}
 	switch {
-	case c.state == connEnded || c.aborting:
+	case c.state == connEnded || c.aborting || c.outEnding && len(b) == c.sent:
 		c.out = b
 		c.dropOutput()
 		return
@@ -168,8 +171,18 @@ func (c *Conn) send() {
 	case unsent > 0 || c.dirty:
 	case c.state == connFlushing:
 		c.shut()
+	case c.outEnding && !c.outEnded:
+		c.endOutput()
 	case c.state == connLingering && c.inputEnded: // what CloseWrite had left is sent
 		c.end(nil)
+	}
+}
+
+// endOutput ends the stream's write side after the last byte.
+func (c *Conn) endOutput() {
+	c.outEnded = true
+	if err := c.transport.CloseWrite(); err != nil {
+		c.end(err)
 	}
 }
 

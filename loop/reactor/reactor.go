@@ -76,6 +76,7 @@ type Reactor struct {
 	base    time.Time
 	accepts []*acceptor
 	ending  bool
+	dials   map[*dialing]struct{} // under way
 }
 
 // source is what the events of a descriptor go to.
@@ -99,7 +100,7 @@ func Of(l *loop.Loop) *Reactor {
 func newReactor(e *Engine, id int, log *slog.Logger) (*Reactor, error) {
 	r := &Reactor{
 		engine: e, limits: e.config.Limits.withDefaults(), spill: make([]byte, spillBytes),
-		base: e.base, bell: -1, alarm: -1,
+		base: e.base, bell: -1, alarm: -1, dials: map[*dialing]struct{}{},
 	}
 	var err error
 	if r.poller, err = netpoll.OpenPoller(); err != nil {
@@ -125,6 +126,25 @@ func newReactor(e *Engine, id int, log *slog.Logger) (*Reactor, error) {
 
 // Loop returns the reactor's loop. Any goroutine.
 func (r *Reactor) Loop() *loop.Loop { return r.loop }
+
+// Current returns the task, of any loop of the engine, that the calling goroutine
+// is, or nil. Any goroutine.
+func (r *Reactor) Current() *loop.Task {
+	if r.engine == nil {
+		return r.loop.Current()
+	}
+	return r.engine.Current()
+}
+
+// caller is loop.Caller for whoever uses a connection of r. The error is ErrOnLoop,
+// also for the own goroutine of another loop of the engine.
+func (r *Reactor) caller() (*loop.Task, error) {
+	t, err := r.loop.Caller()
+	if t != nil || err != nil || r.engine == nil {
+		return t, err
+	}
+	return nil, r.engine.offLoops()
+}
 
 // Limits are the bounds in force. Any goroutine.
 func (r *Reactor) Limits() *Limits { return &r.limits }
@@ -202,6 +222,9 @@ func (r *Reactor) shutdown() {
 	r.ending = true
 	r.stopAccepting()
 	r.loop.Shutdown()
+	for x := range r.dials {
+		x.fail(loop.ErrShutdown)
+	}
 	for _, s := range r.sources {
 		if s, ok := s.(*socket); ok && s.conn != nil {
 			s.conn.end(loop.ErrShutdown)
@@ -245,15 +268,35 @@ func (r *Reactor) readUnread() {
 
 // add registers a descriptor for reading.
 func (r *Reactor) add(fd int, s source) error {
-	if fd >= len(r.sources) {
-		r.sources = append(r.sources, make([]source, max(fd+1-len(r.sources), len(r.sources), 64))...)
-	}
-	r.sources[fd] = s
+	r.setSource(fd, s)
 	if err := r.poller.AddRead(&netpoll.PollAttachment{FD: fd}, false); err != nil {
 		r.sources[fd] = nil
 		return err
 	}
 	return nil
+}
+
+// addConnecting registers a descriptor that is being connected; connected has it
+// read.
+func (r *Reactor) addConnecting(fd int, s source) error {
+	r.setSource(fd, s)
+	if err := r.poller.AddWrite(&netpoll.PollAttachment{FD: fd}, false); err != nil {
+		r.sources[fd] = nil
+		return err
+	}
+	return nil
+}
+
+func (r *Reactor) connected(fd int, s source) error {
+	r.sources[fd] = s
+	return r.poller.ModRead(&netpoll.PollAttachment{FD: fd}, false)
+}
+
+func (r *Reactor) setSource(fd int, s source) {
+	if fd >= len(r.sources) {
+		r.sources = append(r.sources, make([]source, max(fd+1-len(r.sources), len(r.sources), 64))...)
+	}
+	r.sources[fd] = s
 }
 
 // remove ends the events of a descriptor, which the caller closes.

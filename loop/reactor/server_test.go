@@ -1,18 +1,26 @@
 package reactor_test
 
-// Real servers for tests: started on free ports in temporary folders, killed by
-// their process ids.
+// Real servers for the tests in client_test.go: started on free ports in
+// temporary folders, killed by their process ids.
 
 import (
+	"fmt"
 	"net"
 	"os"
 	"os/exec"
+	"os/user"
 	"path/filepath"
+	"strconv"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"tafe/loop"
+	"tafe/loop/reactor"
 )
 
 const patience = 60 * time.Second // for a machine with much else to do
@@ -113,5 +121,132 @@ func (s *server) kill() {
 	case <-time.After(patience):
 		_ = s.cmd.Process.Kill()
 		<-s.exited
+	}
+}
+
+// unprivileged makes dir belong to somebody who is not root, and commands run as
+// that user.
+func unprivileged(t *testing.T, dir string) *syscall.SysProcAttr {
+	t.Helper()
+	if os.Getuid() != 0 {
+		return nil
+	}
+	for _, name := range []string{"postgres", "nobody"} {
+		u, err := user.Lookup(name)
+		if err != nil {
+			continue
+		}
+		uid, err := strconv.Atoi(u.Uid)
+		require.NoError(t, err)
+		gid, err := strconv.Atoi(u.Gid)
+		require.NoError(t, err)
+		require.NoError(t, os.Chown(dir, uid, gid))
+		return &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid), NoSetGroups: true}}
+	}
+	t.Skip("no user to run a server that refuses to run as root")
+	return nil
+}
+
+// crowd is many tasks on all loops of an engine that do one thing again and
+// again until they are told to stop.
+type crowd struct {
+	e        *reactor.Engine
+	do       func(t *loop.Task, who, round int) error
+	stopping atomic.Bool
+	wg       sync.WaitGroup
+	members  []member
+}
+
+// member counts for one task.
+type member struct {
+	ok, failed atomic.Int64
+	last       atomic.Value // of error
+}
+
+func newCrowd(e *reactor.Engine, size int, do func(t *loop.Task, who, round int) error) *crowd {
+	c := &crowd{e: e, do: do, members: make([]member, size)}
+	for i := range size {
+		c.wg.Go(func() { _ = onTask(e.Loops()[i%len(e.Loops())], func(t *loop.Task) { c.work(t, i) }) })
+	}
+	return c
+}
+
+func (c *crowd) work(t *loop.Task, i int) {
+	m := &c.members[i]
+	for round := 0; !c.stopping.Load(); round++ {
+		if err := c.do(t, i, round); err != nil {
+			m.last.Store(fmt.Errorf("%w", err))
+			m.failed.Add(1)
+			if t.Sleep(20*time.Millisecond) != nil {
+				return
+			}
+			continue // tries again
+		}
+		m.ok.Add(1)
+	}
+}
+
+// each waits until every member's count has risen by n.
+func (c *crowd) each(t *testing.T, why string, n int64, count func(*member) *atomic.Int64) {
+	t.Helper()
+	before := make([]int64, len(c.members))
+	for i := range c.members {
+		before[i] = count(&c.members[i]).Load()
+	}
+	behind := 0
+	require.Eventually(t, func() bool {
+		for behind < len(c.members) && count(&c.members[behind]).Load() >= before[behind]+n {
+			behind++
+		}
+		return behind == len(c.members)
+	}, patience, 5*time.Millisecond, "%s: member %d does not", why, behind)
+}
+
+func succeeded(m *member) *atomic.Int64 { return &m.ok }
+func failed(m *member) *atomic.Int64    { return &m.failed }
+
+func (c *crowd) failures() (n int64, example any) {
+	for i := range c.members {
+		if k := c.members[i].failed.Load(); k > 0 {
+			n += k
+			example = c.members[i].last.Load()
+		}
+	}
+	return n, example
+}
+
+func (c *crowd) stop() {
+	c.stopping.Store(true)
+	c.wg.Wait()
+}
+
+// survives is the whole life of a client of a server that is killed amid load:
+// it works without an error, fails while the server is away, and works again.
+// Nothing is left afterwards.
+func survives(t *testing.T, s *server, client func(d *reactor.Dialer) (do func(t *loop.Task, who, round int) error, done func())) {
+	t.Helper()
+	e := startEngine(t, 2, nothing)
+	do, done := client(bound(e))
+	c := newCrowd(e, 500, do)
+	defer c.stop()
+	c.each(t, "before", 5, succeeded)
+	if n, err := c.failures(); n > 0 {
+		require.Fail(t, "failures while the server was well", "%d, one: %v", n, err)
+	}
+	s.kill()
+	c.each(t, "while it is away, requests fail", 1, failed)
+	s.start()
+	c.each(t, "and recover by themselves", 5, succeeded)
+	c.stop()
+	done()
+	require.Eventually(t, func() bool { return e.Dialed() == 0 }, patience, time.Millisecond, "connections are left")
+	for _, l := range e.Loops() {
+		stats := make(chan reactor.Stats, 1)
+		require.True(t, l.Post(func() { stats <- reactor.Of(l).Stats() }))
+		s := <-stats
+		require.Zero(t, s.TasksAlive)
+		require.Zero(t, s.Conns)
+		require.Zero(t, s.Timers)
+		require.Zero(t, s.Panics)
 	}
 }

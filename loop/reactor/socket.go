@@ -199,6 +199,14 @@ func rawCall(call uintptr, fd int, p []byte) (int, error) {
 	return int(n), nil
 }
 
+// rawPeek tells whether a socket has bytes, an end or an error to read.
+func rawPeek(fd int) bool {
+	var b [1]byte
+	_, _, errno := syscall.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd), uintptr(unsafe.Pointer(&b)), 1,
+		unix.MSG_PEEK|unix.MSG_DONTWAIT, 0, 0)
+	return errno != unix.EAGAIN
+}
+
 func rawReadv(fd int, a, b []byte) (int, error) { return rawVector(unix.SYS_READV, fd, a, b) }
 
 func rawWritev(fd int, a, b []byte) (int, error) { return rawVector(unix.SYS_WRITEV, fd, a, b) }

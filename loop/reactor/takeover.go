@@ -184,7 +184,8 @@ type Handover struct {
 // sockets lists the sockets. Once the successor is ready, stopAccepting is called,
 // which returns when nothing polls them any more and must not call Close. Then the
 // successor is told, and drain is called on a goroutine of its own. Both are called
-// once at most. The sockets stay open until Close or drain is called.
+// once at most, possibly before ServeHandover returns. The sockets must stay open
+// until Close has returned or drain is called.
 func ServeHandover(path string, sockets func() []Socket, stopAccepting, drain func(), log *slog.Logger) (*Handover, error) {
 	listener, file, err := listenHandover(path)
 	if err != nil {

@@ -53,8 +53,9 @@ type evidence struct {
 const restMin = int64(200_000)
 
 // stacksDisturbed is how many stacks it takes to blame code that ran beside the
-// collector, where no clock tells its own steps from those for the collector, or
-// that was kept from running for longer than it ran.
+// collector, where no clock tells its own steps from those for the collector,
+// code that was kept from running for longer than it ran, and all code if the
+// Go release hides threads (loop.ThreadsKnown), so that no clock can be read.
 const stacksDisturbed = 2
 
 // begin starts the account of a slice. base is an earlier reading, usually of
@@ -134,7 +135,7 @@ func (e *evidence) proven() int64 { return e.running + e.blocked + e.parked }
 // stacksNeeded is how many stacks must be seen before the code is blamed for a
 // slice of the given age.
 func (e *evidence) stacksNeeded(age int64) int {
-	if own := e.proven() + e.offered; e.ofMark > 0 || 2*own < age {
+	if own := e.proven() + e.offered; e.ofMark > 0 || 2*own < age || !e.last.known {
 		return stacksDisturbed
 	}
 	return 1
@@ -204,6 +205,8 @@ func (e *evidence) onThread(r reading, d, maybe int64) {
 		e.stopped += d
 	case inKernel || state == 'D':
 		e.blocked += d
+	case r.goState == loop.StateUnknown && r.state != nil:
+		e.offered += d // it waits in the kernel: for a system call or for the Go runtime, a stack tells
 	default: // the Go runtime waits, for one of its own locks
 		e.starved += d
 	}

@@ -121,8 +121,28 @@ func TestStacksSettleWhatClocksLeaveOpen(t *testing.T) {
 	}
 }
 
+// Without the goroutine's state a wait in the kernel may be a system call of the code or one of the Go runtime.
+func TestStackSettlesAWaitOfAnUnknownState(t *testing.T) {
+	for _, c := range []struct {
+		verdict Verdict
+		blocked int64
+		why     string
+	}{
+		{File, 12, "the stack is in a system call"},
+		{Spin, 0, "the stack computes, and neither its thread nor the process did"},
+		{Starved, 0, "the Go runtime kept it"},
+	} {
+		var e evidence
+		e.begin(100*ms, at(100, "", 0, 0), in('S', at(112, "", 0, 0)), 10*ms, &lateness{})
+		require.Zero(t, e.proven())
+		e.seen(c.verdict)
+		require.Equal(t, c.blocked, e.proven()/ms, c.why)
+	}
+}
+
 func TestComputingBesideTheCollectorNeedsStacks(t *testing.T) {
 	var e evidence
+	require.Equal(t, stacksDisturbed, e.stacksNeeded(4*ms), "no thread is known, so no clock was read")
 	e.begin(100*ms, at(100, "running", 0, 0), at(104, "running", 4, 0), 10*ms, &lateness{})
 	require.Equal(t, 1, e.stacksNeeded(4*ms), "no collector")
 	require.Equal(t, stacksDisturbed, e.stacksNeeded(9*ms), "kept from running for longer than it ran")

@@ -99,7 +99,16 @@ func (s *stage) requireInnocence() {
 // fullSize runs a scenario at the size of the matrix in docs/watchdog.md.
 func fullSize() bool { return os.Getenv("WATCHDOG_SEEDS") != "" }
 
+// needThreads skips a test of innocence that only the clocks of threads can prove.
+func needThreads(t *testing.T) {
+	t.Helper()
+	if !loop.ThreadsKnown() {
+		t.Skipf("without %q stacks alone tell who held the loop, and a stack does not show who was kept from running", loop.RuntimeReport())
+	}
+}
+
 func TestInnocentUnderGarbageCollection(t *testing.T) {
+	needThreads(t)
 	bytes, for_ := 128<<20, 1500*time.Millisecond
 	if fullSize() {
 		bytes, for_ = 2<<30, 10*time.Second
@@ -142,6 +151,7 @@ func storm(bytes int, d time.Duration) {
 }
 
 func TestInnocentAmongBusyProcesses(t *testing.T) {
+	needThreads(t)
 	d := 1500 * time.Millisecond
 	if fullSize() {
 		d = 10 * time.Second

@@ -16,17 +16,28 @@ type Run struct {
 	Route      *string
 }
 
-// recorder keeps the last runs. Very short ones that follow each other on a
-// busy loop push out what is older: how long it reaches back depends on the
-// load.
+// recorder keeps the last runs. On a busy loop, runs of very short slices
+// replace older ones: how far it reaches back depends on the load.
 //
-// The head is stored without a barrier: the loop would wait for it, after each
-// slice, until the run before it has reached memory (40 ns). What a reader on
-// another CPU may see for that is one run that is half the one before.
+// The loop writes the words of a run plainly and then adds 1 to the head; a
+// reader copies runs and then adds 0 to the head, h of what it returns. By the
+// Go memory model that makes every run that since returns complete and exact,
+// on each architecture:
+//   - A run below the head that the reader loaded first was written before that
+//     head.
+//   - The addition that follows the reader's in the loop observes it, so what
+//     the loop writes from run h+1 on is written after the copies. Only run h may
+//     have been written meanwhile, and the run that it replaces is left out.
+//
+// Both have to be read-modify-write operations. With a plain load at its end the
+// reader could do the copies later than the load: arm64 does that, amd64 does
+// not. For the words that are read and then left out the two functions that
+// touch them are not instrumented by the race detector.
 type recorder struct {
 	runs []Run // power of two
 	_    [64]byte
-	head uint64 // runs written so far
+	head atomic.Uint64 // runs written so far
+	_    [56]byte
 }
 
 func newRecorder(size int) *recorder {
@@ -47,19 +58,19 @@ const runsAhead = 8
 //go:noescape
 func prefetch(p unsafe.Pointer)
 
-// add is for the loop's goroutine. It does not allocate.
+// add records one run. On the loop's goroutine; it does not allocate.
 //
 //go:norace
 func (r *recorder) add(start, end, ready int64, task uint64, route *string) {
-	i := r.head
+	i := r.head.Load()
 	run := &r.runs[i&uint64(len(r.runs)-1)]
 	run.Start, run.End, run.Ready, run.Task, run.Route = start, end, ready, task, route
-	r.head = i + 1
+	r.head.Add(1)
 	prefetch(unsafe.Pointer(&r.runs[(i+runsAhead)&uint64(len(r.runs)-1)]))
 }
 
-// since returns the runs that ended at or after a time, oldest first. What the
-// loop overwrote meanwhile is left out.
+// since returns the runs that ended at or after a time, oldest first, without
+// those that the loop has replaced meanwhile. Any goroutine.
 func (r *recorder) since(from int64) []Run {
 	head := r.written()
 	size := uint64(len(r.runs))
@@ -68,11 +79,8 @@ func (r *recorder) since(from int64) []Run {
 		first = head - size
 	}
 	runs := r.copyRuns(first, head)
-	// An atomic that writes: the copies above are not done later than this.
-	var fence atomic.Uint64
-	fence.Add(1)
-	if overwritten := r.written() + 1; overwritten > size+first {
-		runs = runs[min(overwritten-size-first, uint64(len(runs))):]
+	if replaced := r.head.Add(0) + 1; replaced > size+first {
+		runs = runs[min(replaced-size-first, uint64(len(runs))):]
 	}
 	for len(runs) > 0 && runs[0].End < from {
 		runs = runs[1:]
@@ -81,10 +89,10 @@ func (r *recorder) since(from int64) []Run {
 }
 
 // written is how many runs were recorded so far. Any goroutine.
-//
-//go:norace
-func (r *recorder) written() uint64 { return r.head }
+func (r *recorder) written() uint64 { return r.head.Load() }
 
+// copyRuns copies runs that the loop may be replacing.
+//
 //go:norace
 func (r *recorder) copyRuns(first, head uint64) []Run {
 	runs := make([]Run, 0, head-first)

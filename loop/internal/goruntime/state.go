@@ -1,10 +1,10 @@
-package loop
+package goruntime
 
-// What a goroutine is doing, without stopping it: its status and what it waits
-// for, as words in the runtime's descriptor. Where those words are differs
-// between Go releases, so they are learned: goroutines are put into each kind of
-// wait, and the words that tell the kinds apart are the ones. If that fails,
-// nothing is known, and a watchdog must take stacks instead.
+// What a goroutine does or waits for, without stopping it: its status and its
+// wait reason, which are words of the runtime's descriptor. Their offsets differ
+// between Go releases, so they are learned: learn puts goroutines into each kind
+// of wait and looks for the words that tell the kinds apart. Where that fails, a
+// watchdog must take stacks instead.
 
 import (
 	"iter"
@@ -14,14 +14,14 @@ import (
 	"unsafe"
 )
 
-// States that are not waits. A wait is called what a stack dump calls it:
+// The states that are not waits. A wait has the name that stack dumps give it:
 // "sleep", "chan receive", "sync.Mutex.Lock", "coroutine"…
 const (
 	StateUnknown  = ""
 	StateRunning  = "running"
-	StateRunnable = "runnable" // ready, and nothing runs it
+	StateRunnable = "runnable" // ready, and no thread runs it
 	StateSyscall  = "syscall"
-	StateWaiting  = "waiting" // for something that has no name here
+	StateWaiting  = "waiting" // for something that was not learned
 )
 
 // The runtime's numbers, unchanged since Go 1.2; a concurrent scan adds a bit.
@@ -34,8 +34,7 @@ const (
 	gScanBit   = 0x1000
 )
 
-// descriptor is the part of the layout of a goroutine's descriptor that was
-// learned.
+// descriptor is the learned part of the layout of a goroutine's descriptor.
 type descriptor struct {
 	known  bool
 	status uintptr // offset of a uint32
@@ -43,32 +42,21 @@ type descriptor struct {
 	names  [256]string
 }
 
-var learned = sync.OnceValue(learn)
+var learned = sync.OnceValue(func() *descriptor {
+	if forcedOff("state") {
+		return &descriptor{}
+	}
+	return learn()
+})
 
-// StatesKnown tells whether Task.State works with this Go release. The first
-// call takes some milliseconds: make it before the loops run.
+// StatesKnown reports whether StateOf works. The first call of it or of StateOf
+// takes some milliseconds, so make it before the loops run. Any goroutine.
 func StatesKnown() bool { return learned().known }
 
-// State is what the task's goroutine is doing at this moment, or StateUnknown.
-// Any goroutine, while the task runs its slice; a few ns.
-func (t *Task) State() string {
-	if t.gid.Load() == 0 {
-		return StateUnknown
-	}
-	return learned().of(t.g)
-}
-
-// State is Task.State of the task that the loop runs, or else of the loop's own
-// goroutine. Any goroutine.
-func (l *Loop) State() string {
-	if l.gid.Load() == 0 {
-		return StateUnknown
-	}
-	if _, t, ok := l.slice.Load(); ok {
-		return t.State()
-	}
-	return learned().of(unsafe.Pointer(l.owner.Load()))
-}
+// StateOf returns what the goroutine with the descriptor g does at this moment,
+// and StateUnknown if StatesKnown is false. Any goroutine, while the other one
+// lives; a few ns.
+func StateOf(g unsafe.Pointer) string { return learned().of(g) }
 
 func (d *descriptor) of(g unsafe.Pointer) string {
 	if !d.known {
@@ -96,7 +84,8 @@ func (d *descriptor) read(g unsafe.Pointer) (status uint32, reason byte) {
 	return *(*uint32)(unsafe.Add(g, d.status)), *(*byte)(unsafe.Add(g, d.reason))
 }
 
-// waitKinds put the calling goroutine into a wait until stop is closed.
+// waitKinds are functions that keep the calling goroutine in one kind of wait
+// until stop is closed.
 var waitKinds = []struct {
 	name string
 	wait func(stop chan struct{})
@@ -171,9 +160,9 @@ var waitKinds = []struct {
 }
 
 const (
-	learnTime = time.Second // what learning may take; usually it is 1 ms
-	coreKinds = 5           // of waitKinds: have had reasons of their own for long
-	gBytes    = gWords * unsafe.Sizeof(uintptr(0))
+	learnTime = time.Second // the bound on learning, which usually takes 1 ms
+	coreKinds = 5           // the first of waitKinds: each has its own wait reason in all releases
+	gBytes    = gWords * wordBytes
 )
 
 type gImage [gBytes]byte
@@ -183,8 +172,8 @@ func imageOf(g unsafe.Pointer) gImage { return *(*gImage)(g) }
 
 func (m *gImage) status(at uintptr) uint32 { return *(*uint32)(unsafe.Pointer(&m[at])) }
 
-// learn puts two goroutines into each kind of wait and looks for the offsets
-// at which all of them, and the one that looks, show what they must.
+// learn puts two goroutines into each kind of wait and looks for the offsets at
+// which all of them, and the calling goroutine, have the values that they must.
 func learn() *descriptor {
 	stop := make(chan struct{})
 	var ended sync.WaitGroup
@@ -194,7 +183,7 @@ func learn() *descriptor {
 	for i, kind := range waitKinds {
 		for j := range 2 {
 			self := make(chan unsafe.Pointer)
-			ended.Go(func() { self <- getg(); kind.wait(stop) })
+			ended.Go(func() { self <- G(); kind.wait(stop) })
 			parked[i][j] = <-self
 		}
 	}
@@ -206,8 +195,9 @@ func learn() *descriptor {
 	return &descriptor{}
 }
 
+// compare looks for exactly one status word and one reason byte.
 func compare(parked [][2]unsafe.Pointer) *descriptor {
-	own := imageOf(getg())
+	own := imageOf(G())
 	images := make([][2]gImage, len(parked))
 	for i, pair := range parked {
 		images[i] = [2]gImage{imageOf(pair[0]), imageOf(pair[1])}
@@ -235,6 +225,8 @@ func compare(parked [][2]unsafe.Pointer) *descriptor {
 	return d
 }
 
+// isStatus reports whether the word at an offset is "running" in the calling
+// goroutine and "waiting" in all others.
 func isStatus(own *gImage, images [][2]gImage, at uintptr) bool {
 	if own.status(at)&^gScanBit != gRunning {
 		return false
@@ -249,8 +241,8 @@ func isStatus(own *gImage, images [][2]gImage, at uintptr) bool {
 	return true
 }
 
-// isReason: the byte is small, the same for both goroutines of a kind, and
-// another one for each of the core kinds.
+// isReason reports whether the byte at an offset is small, equal in both
+// goroutines of a kind, and different for each of the core kinds.
 func isReason(images [][2]gImage, at uintptr) bool {
 	var seen [256]bool
 	for _, pair := range images[:coreKinds] {

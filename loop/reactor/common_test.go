@@ -1,0 +1,145 @@
+package reactor_test
+
+// What the tests of this package share: tasks of one function, engines, servers of
+// package net.
+
+import (
+	"context"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"tafe/loop"
+	"tafe/loop/reactor"
+)
+
+// task is a Runner of one function, which is user code; done gets its end.
+type task struct {
+	run  func(*loop.Task)
+	done chan error
+}
+
+func (r *task) Run(t *loop.Task)             { t.Outside(func() { r.run(t) }) }
+func (r *task) Done(_ *loop.Task, err error) { r.done <- err }
+
+// startTask runs f as a task of l, and returns where its end comes.
+func startTask(l *loop.Loop, f func(*loop.Task)) <-chan error {
+	r := &task{f, make(chan error, 1)}
+	if !l.Post(func() {
+		if _, err := l.Start(r); err != nil {
+			r.done <- err
+		}
+	}) {
+		r.done <- loop.ErrClosed
+	}
+	return r.done
+}
+
+// onTask runs f as a task of l and waits for its end.
+func onTask(l *loop.Loop, f func(*loop.Task)) error { return <-startTask(l, f) }
+
+func startEngine(t testing.TB, loops int, open func(*reactor.Conn) reactor.Handler) *reactor.Engine {
+	t.Helper()
+	e, err := reactor.Start(reactor.Config{Addr: "127.0.0.1:0", Loops: loops, Open: open})
+	require.NoError(t, err)
+	t.Cleanup(func() { stopEngine(t, e) })
+	return e
+}
+
+func stopEngine(t testing.TB, e *reactor.Engine) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	require.NoError(t, e.Stop(ctx))
+}
+
+func nothing(c *reactor.Conn) reactor.Handler { return reactor.NewNetConn(c).(reactor.Handler) }
+
+func bound(e *reactor.Engine) *reactor.Dialer {
+	d := &reactor.Dialer{}
+	d.Bind(e)
+	return d
+}
+
+// serve answers each connection with f, on goroutines, until the test ends.
+func serve(t testing.TB, f func(net.Conn)) string {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	serveOn(t, ln, f)
+	return ln.Addr().String()
+}
+
+func serveOn(t testing.TB, ln net.Listener, f func(net.Conn)) {
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			wg.Go(func() {
+				defer func() { _ = c.Close() }()
+				f(c)
+			})
+		}
+	})
+	t.Cleanup(func() { _ = ln.Close(); wg.Wait() })
+}
+
+// echo hides the types of the streams: io.Copy would splice, and keep its pipes
+// open for later.
+func echo(c net.Conn) { _, _ = io.Copy(struct{ io.Writer }{c}, struct{ io.Reader }{c}) }
+
+// say sends msg to an echo and reads it back.
+func say(t testing.TB, c net.Conn, msg string) {
+	t.Helper()
+	_, err := io.WriteString(c, msg)
+	require.NoError(t, err)
+	got := make([]byte, len(msg))
+	_, err = io.ReadFull(c, got)
+	require.NoError(t, err)
+	require.Equal(t, msg, string(got))
+}
+
+// openFiles counts the descriptors of the process.
+func openFiles(t testing.TB) int {
+	t.Helper()
+	all, err := os.ReadDir("/proc/self/fd")
+	require.NoError(t, err)
+	return len(all)
+}
+
+// eventually is for what another goroutine does soon.
+func eventually(t testing.TB, why string, f func() bool) {
+	t.Helper()
+	require.Eventually(t, f, 20*time.Second, time.Millisecond, why)
+}
+
+// users are those who may use a connection of the first loop of two.
+var users = []struct {
+	why string
+	run func(e *reactor.Engine, f func()) error
+}{
+	{"a task of its loop", func(e *reactor.Engine, f func()) error {
+		return onTask(e.Loops()[0], func(*loop.Task) { f() })
+	}},
+	{"a task of another loop", func(e *reactor.Engine, f func()) error {
+		return onTask(e.Loops()[1], func(*loop.Task) { f() })
+	}},
+	{"a goroutine", func(_ *reactor.Engine, f func()) error { f(); return nil }},
+}
+
+// dialFrom dials by a task of l.
+func dialFrom(t testing.TB, d *reactor.Dialer, l *loop.Loop, network, addr string) (c net.Conn) {
+	t.Helper()
+	var err error
+	require.NoError(t, onTask(l, func(*loop.Task) { c, err = d.Dial(network, addr) }))
+	require.NoError(t, err)
+	return c
+}

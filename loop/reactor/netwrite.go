@@ -1,0 +1,155 @@
+package reactor
+
+// Writing to a netConn. A task of the Conn's own loop writes to the Conn; others
+// append to a buffer that the loop takes.
+
+import (
+	"net"
+	"os"
+	"syscall"
+
+	"tafe/loop"
+)
+
+const (
+	// writeAheadMax is how many bytes a writer may be ahead of the socket.
+	writeAheadMax = 256 << 10
+	// throughMin is the length from which sending at once pays, because it saves
+	// copying.
+	throughMin = 16 << 10
+	// keepBuffer is how large an empty buffer of off-loop writes may be to be kept.
+	keepBuffer = 4 << 10
+)
+
+// Write implements net.Conn. It returns when the bytes are on their way: an
+// error of the socket is that of a later call.
+func (n *netConn) Write(p []byte) (int, error) {
+	t, err := n.conn.r.caller()
+	if err != nil {
+		return 0, n.fail("write", err)
+	}
+	defer t.Leave(t.Enter())
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if err := n.writes.take(t, n.loop, &n.mu, &n.writeBy, n.mayWrite); err != nil {
+		return 0, n.fail("write", n.cancelled(t, err, false))
+	}
+	defer n.writes.release()
+	total := 0
+	for total < len(p) && err == nil {
+		var k int
+		k, err = n.write(p[total:], t)
+		total += k
+	}
+	return total, n.fail("write", err)
+}
+
+// mayWrite is the error that ends a Write.
+func (n *netConn) mayWrite() error {
+	switch {
+	case n.closed:
+		return net.ErrClosed
+	case n.passed(n.writeBy):
+		return os.ErrDeadlineExceeded
+	case n.outEnded:
+		return syscall.EPIPE
+	}
+	return n.ended
+}
+
+// write takes what there is room for, or waits for some.
+func (n *netConn) write(p []byte, t *loop.Task) (int, error) {
+	if err := n.mayWrite(); err != nil {
+		return 0, err
+	}
+	onLoop := n.isOn(t)
+	ahead := len(n.out) + n.behind
+	if onLoop {
+		ahead = len(n.out) + n.conn.Unsent()
+	}
+	if ahead < writeAheadMax {
+		p = p[:min(len(p), writeAheadMax-ahead)]
+		return len(p), n.put(p, onLoop)
+	}
+	return 0, n.awaitRoom(t, onLoop)
+}
+
+// awaitRoom waits until half of writeAheadMax is sent, the deadline, or another
+// reason to look again.
+func (n *netConn) awaitRoom(t *loop.Task, onLoop bool) error {
+	n.writer = loop.WaiterFor(t)
+	defer func() { n.writer = loop.Waiter{} }()
+	switch {
+	case n.asking:
+	case onLoop:
+		n.watchRoom()
+	case !n.loop.Post(n.watchRoomPosted):
+		return net.ErrClosed
+	}
+	n.asking = true
+	if err := n.wait(n.writer, n.writeBy); err != nil {
+		return n.cancelled(t, err, false)
+	}
+	return nil
+}
+
+// put hands p to the loop, in order.
+func (n *netConn) put(p []byte, onLoop bool) error {
+	if onLoop {
+		n.takeOutput()
+		if len(p) >= throughMin {
+			n.conn.WriteThrough(p)
+		} else {
+			n.conn.Write(p)
+		}
+		return nil
+	}
+	n.out = append(n.out, p...)
+	if !n.posted {
+		if !n.loop.Post(n.takePosted) {
+			return net.ErrClosed
+		}
+		n.posted = true
+	}
+	return nil
+}
+
+// takeOutput takes what was written off the loop. On the loop, mu held.
+func (n *netConn) takeOutput() {
+	if len(n.out) == 0 {
+		return
+	}
+	n.conn.Write(n.out)
+	if n.out = n.out[:0]; cap(n.out) > keepBuffer {
+		n.out = nil
+	}
+}
+
+// takePosted is takeOutput on behalf of put.
+func (n *netConn) takePosted() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.posted = false
+	n.takeOutput()
+	n.behind = n.conn.Unsent()
+}
+
+// watchRoom has room called when half of writeAheadMax is free. On the loop.
+func (n *netConn) watchRoom() { n.conn.whenDrained(writeAheadMax/2, n.room) }
+
+func (n *netConn) watchRoomPosted() {
+	if c := n.conn; c.Closed() || c.Unsent() <= writeAheadMax/2 {
+		n.room()
+		return
+	}
+	n.watchRoom()
+}
+
+// room wakes the writer that waits for it.
+func (n *netConn) room() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.behind = n.conn.Unsent()
+	n.asking = false
+	n.writer.Wake()
+}

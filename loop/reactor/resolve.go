@@ -1,0 +1,293 @@
+package reactor
+
+// What an address means: literals, names and the order of their addresses. Names
+// are looked up beside the loops, on a goroutine for each lookup.
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"strconv"
+	"sync"
+	"time"
+
+	"tafe/loop"
+)
+
+const (
+	resolveTTL = 5 * time.Second
+	namesMax   = 1024 // whose addresses are kept
+	addrsMax   = 16   // of a name that are tried
+)
+
+// resolve finds what x is to connect to. t is the calling task, nil for another
+// goroutine.
+func (x *dialing) resolve(ctx context.Context, t *loop.Task, address string) error {
+	if ctx.Err() != nil {
+		return x.fault(nil, contextError(ctx))
+	}
+	family := ""
+	switch x.network {
+	case "unix":
+		if x.path = address; address == "" {
+			return x.fault(nil, &net.AddrError{Err: "missing address"})
+		}
+		return nil
+	case "tcp":
+	case "tcp4":
+		family = "4"
+	case "tcp6":
+		family = "6"
+	default:
+		return x.fault(nil, net.UnknownNetworkError(x.network))
+	}
+	if literal, err := netip.ParseAddrPort(address); err == nil {
+		return x.accept(address, literal)
+	}
+	host, service, err := net.SplitHostPort(address)
+	if err != nil {
+		return x.fault(nil, err)
+	}
+	port, err := x.port(ctx, t, service)
+	if err != nil {
+		return err
+	}
+	if host == "" { // the own machine, as for net.Dial
+		host = "127.0.0.1"
+		if family == "6" {
+			host = "::1"
+		}
+	}
+	if ip, err := netip.ParseAddr(host); err == nil {
+		return x.accept(address, netip.AddrPortFrom(ip, port))
+	}
+	ips, err := x.ask(ctx, t, question{"ip" + family, host})
+	if err != nil {
+		return err
+	}
+	all := make([]netip.AddrPort, 0, len(ips))
+	for _, ip := range ips {
+		all = append(all, netip.AddrPortFrom(ip.Addr(), port))
+	}
+	return x.accept(address, all...)
+}
+
+// port converts a port number, or the name of a service.
+func (x *dialing) port(ctx context.Context, t *loop.Task, service string) (uint16, error) {
+	if n, err := strconv.ParseUint(service, 10, 16); err == nil {
+		return uint16(n), nil
+	}
+	found, err := x.ask(ctx, t, question{"port", service})
+	if err != nil {
+		return 0, err
+	}
+	return found[0].Port(), nil
+}
+
+// ask is names.ask for x, with the error of a dial.
+func (x *dialing) ask(ctx context.Context, t *loop.Task, q question) ([]netip.AddrPort, error) {
+	found, err := x.dialer.names.ask(ctx, t, x, q)
+	if err != nil && (t == nil || t.Err() == nil) {
+		err = x.fault(nil, err)
+	}
+	return found, err
+}
+
+// accept has x try those of the addresses that suit its network and local address.
+func (x *dialing) accept(address string, all ...netip.AddrPort) error {
+	local, err := x.localIP()
+	if err != nil {
+		return x.fault(nil, err)
+	}
+	suits := func(ip netip.Addr) bool {
+		switch {
+		case x.network == "tcp4" && !ip.Is4(), x.network == "tcp6" && ip.Is4():
+			return false
+		}
+		return !local.IsValid() || local.IsUnspecified() || local.Is4() == ip.Is4()
+	}
+	x.addrs = x.literal[:0]
+	for _, a := range all {
+		if ip := a.Addr().Unmap(); suits(ip) {
+			x.addrs = append(x.addrs, netip.AddrPortFrom(ip, a.Port()))
+		}
+	}
+	if len(x.addrs) == 0 {
+		return x.fault(nil, &net.AddrError{Err: "no suitable address found", Addr: address})
+	}
+	x.addrs = interleave(x.addrs)
+	x.addrs = x.addrs[:min(len(x.addrs), addrsMax)]
+	return nil
+}
+
+// interleave alternates the families, beginning with that of the first address
+// (RFC 8305 section 4).
+func interleave(addrs []netip.AddrPort) []netip.AddrPort {
+	if len(addrs) < 2 {
+		return addrs
+	}
+	var families [2][]netip.AddrPort // that of the first address, the other
+	for _, a := range addrs {
+		i := 0
+		if a.Addr().Is4() != addrs[0].Addr().Is4() {
+			i = 1
+		}
+		families[i] = append(families[i], a)
+	}
+	mixed := make([]netip.AddrPort, 0, len(addrs))
+	for i := range max(len(families[0]), len(families[1])) {
+		for _, f := range families {
+			if i < len(f) {
+				mixed = append(mixed, f[i])
+			}
+		}
+	}
+	return mixed
+}
+
+// names are what a Dialer has looked up, and looks up. Any goroutine.
+type names struct {
+	mu      sync.Mutex
+	answers map[question]answer
+	lookups map[question]*lookup
+}
+
+// question is a name to be looked up: of a host, where the network is "ip", "ip4"
+// or "ip6", or of a service, where it is "port".
+type question struct{ network, name string }
+
+type answer struct {
+	addrs []netip.AddrPort // an address or a port each
+	until time.Time
+}
+
+// lookup is one that runs, for all who ask for the same meanwhile.
+type lookup struct {
+	line   loop.Cond
+	asking int // callers that wait
+	cancel context.CancelFunc
+	ended  bool
+	addrs  []netip.AddrPort
+	err    error
+}
+
+// ask looks q up for x, or returns what was found within the last ResolveTTL. It
+// waits until ctx, the task or x.until ends it.
+func (n *names) ask(ctx context.Context, t *loop.Task, x *dialing, q question) ([]netip.AddrPort, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if a, ok := n.answers[q]; ok && time.Now().Before(a.until) {
+		return a.addrs, nil
+	}
+	u := n.lookups[q]
+	if u == nil {
+		u = n.begin(x.dialer, q)
+	}
+	u.asking++
+	defer n.leave(q, u)
+	if ctx.Done() != nil {
+		stop := context.AfterFunc(ctx, func() {
+			n.mu.Lock()
+			defer n.mu.Unlock()
+			u.line.Broadcast()
+		})
+		defer stop()
+	}
+	for !u.ended {
+		switch {
+		case ctx.Err() != nil:
+			return nil, contextError(ctx)
+		case x.r.Now() >= x.until:
+			return nil, errTimeout
+		}
+		if err := u.line.Wait(t, x.r.loop, &n.mu, x.until); err != nil {
+			return nil, err
+		}
+	}
+	return u.addrs, u.err
+}
+
+// begin starts a lookup on a goroutine of its own. mu is held.
+func (n *names) begin(d *Dialer, q question) *lookup {
+	ctx, cancel := context.WithTimeout(context.Background(), d.timeout())
+	u := &lookup{cancel: cancel}
+	if n.lookups == nil {
+		n.lookups, n.answers = map[question]*lookup{}, map[question]answer{}
+	}
+	n.lookups[q] = u
+	go func() {
+		defer cancel()
+		addrs, err := d.find(ctx, q)
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		u.addrs, u.err, u.ended = addrs, err, true
+		u.line.Broadcast()
+		if n.lookups[q] == u {
+			delete(n.lookups, q)
+			n.keep(q, u, d.ResolveTTL)
+		}
+	}()
+	return u
+}
+
+// leave ends a caller's wait. A lookup that nobody waits for is cancelled. mu is
+// held.
+func (n *names) leave(q question, u *lookup) {
+	if u.asking--; u.asking == 0 && !u.ended {
+		delete(n.lookups, q)
+		u.cancel()
+	}
+}
+
+// keep remembers what was found; mu is held.
+func (n *names) keep(q question, u *lookup, ttl time.Duration) {
+	delete(n.answers, q)
+	if ttl == 0 {
+		ttl = resolveTTL
+	}
+	if u.err != nil || ttl < 0 {
+		return
+	}
+	now := time.Now()
+	if len(n.answers) >= namesMax {
+		n.evict(now)
+	}
+	n.answers[q] = answer{u.addrs, now.Add(ttl)}
+}
+
+// evict removes what has expired, and one more if nothing has.
+func (n *names) evict(now time.Time) {
+	for q, a := range n.answers {
+		if !now.Before(a.until) {
+			delete(n.answers, q)
+		}
+	}
+	for q := range n.answers {
+		if len(n.answers) < namesMax {
+			return
+		}
+		delete(n.answers, q)
+	}
+}
+
+// find asks the resolver.
+func (d *Dialer) find(ctx context.Context, q question) ([]netip.AddrPort, error) {
+	resolver := d.Resolver
+	if resolver == nil {
+		resolver = net.DefaultResolver
+	}
+	if q.network == "port" {
+		port, err := resolver.LookupPort(ctx, "tcp", q.name)
+		return []netip.AddrPort{netip.AddrPortFrom(netip.Addr{}, uint16(port))}, err
+	}
+	ask := resolver.LookupNetIP
+	if d.lookup != nil {
+		ask = d.lookup
+	}
+	ips, err := ask(ctx, q.network, q.name)
+	found := make([]netip.AddrPort, 0, len(ips))
+	for _, ip := range ips {
+		found = append(found, netip.AddrPortFrom(ip, 0))
+	}
+	return found, err
+}
