@@ -20,7 +20,8 @@
 //	offload.go   Offload: blocking calls on a bounded pool of goroutines
 //	group.go     Group: child tasks, joined
 //	semaphore.go flight.go queue.go  what tasks and goroutines share
-//	goid.go thread.go state.go  what is asked of the Go runtime
+//	steward.go   who takes a loop from a slice that holds it
+//	goruntime.go what is published about a goroutine and its thread
 //
 // # The thread rule
 //
