@@ -60,6 +60,9 @@ func (t *Task) Enter() Crossing {
 func (t *Task) Leave(entered Crossing) {
 	if entered {
 		t.region.word.Store(t.since)
+		if t.loop.force != nil {
+			t.forced()
+		}
 	}
 }
 
@@ -71,8 +74,8 @@ func (t *Task) Outside(f func()) {
 		f()
 		return
 	}
-	t.region.word.Store(t.since)
 	defer t.Enter()
+	t.Leave(true)
 	f()
 }
 
@@ -88,6 +91,44 @@ func (t *Task) Beside() {
 	}
 	t.region.word.Store(leaving)
 	t.suspend()
+}
+
+// Force has decide asked whenever user code of a task of the loop begins, on the
+// task's goroutine. Where it reports true, the loop is taken from the task there, as
+// a steward could do. The code goes on beside the loop, or, where the loop's driver
+// runs nothing beside it, when RunReleased is called. It is for tests; before the
+// loop's first turn.
+func (l *Loop) Force(decide func(t *Task) bool) { l.force = decide }
+
+// forced asks l.force.
+func (t *Task) forced() {
+	l := t.loop
+	if t.region.word.Load() != t.since || t.MayPark() != nil || !l.force(t) {
+		return
+	}
+	if _, ok := l.driver.(besider); ok {
+		t.Enter()
+		t.Beside()
+		return
+	}
+	if l.Take(t.since, t, true) {
+		l.forcedOff = append(l.forcedOff, t)
+		t.suspend()
+	}
+}
+
+// RunReleased runs the code of the task that Force has taken the loop from first,
+// until the task asks for its loop. It reports whether there was one. It is for the
+// goroutine that drives the loop, outside of turns.
+func (l *Loop) RunReleased() bool {
+	if len(l.forcedOff) == 0 {
+		return false
+	}
+	t := l.forcedOff[0]
+	l.forcedOff = l.forcedOff[1:]
+	t.next()
+	l.comeBack(t)
+	return true
 }
 
 // besider is a Driver that runs functions on goroutines beside the loop.
@@ -167,7 +208,7 @@ func (l *Loop) Take(since int64, t *Task, force bool) bool {
 
 // awaited tells whether somebody waits for the loop.
 func (l *Loop) awaited() bool {
-	if l.runq.len()+l.yielded.len() > 0 || l.chained != nil {
+	if l.queued() > 0 || l.chained != nil {
 		return true
 	}
 	if l.wheel.count > 0 && l.wheel.next() <= l.driver.Now() {

@@ -66,8 +66,10 @@ type Task struct {
 	yield  func(struct{}) bool
 	runner Runner
 
-	region region // who may touch the loop: see region.go
-	since  int64  // start of the slice that the task is in
+	cost    *Cost  // nil: not known
+	ordinal int    // slices so far
+	region  region // who may touch the loop: see region.go
+	since   int64  // start of the slice that the task is in
 
 	id       uint64
 	epoch    uint64 // of the current wait; only grows, so old Wakers are void for ever
@@ -100,22 +102,7 @@ type taskList []*Task
 // that are ready, or right after the task that ends now where a Runner's Done
 // calls Start. The error is ErrTooManyTasks or ErrClosed; then neither Run nor
 // Done is called.
-func (l *Loop) Start(r Runner) (*Task, error) {
-	caller, entered := l.touch()
-	defer caller.Leave(entered)
-	t, err := l.take(r)
-	if err != nil {
-		return nil, err
-	}
-	t.state = taskReady
-	t.ready, t.estimated = l.ready(), l.estimated
-	if l.ending && l.chained == nil {
-		l.chained = t
-	} else {
-		l.runq.push(t)
-	}
-	return t, nil
-}
+func (l *Loop) Start(r Runner) (*Task, error) { return l.StartOf(r, nil) }
 
 // take makes a task of an idle coroutine, or of a new one.
 func (l *Loop) take(r Runner) (*Task, error) {
@@ -208,7 +195,7 @@ func (t *Task) releaseThread() {
 func (l *Loop) enqueue(t *Task, ready int64) {
 	t.state = taskReady
 	t.ready, t.estimated = ready, l.estimated
-	l.runq.push(t)
+	l.queue(t)
 }
 
 // resume runs t until its next wait or its end: one slice. It reports false
@@ -223,6 +210,9 @@ func (l *Loop) resume(t *Task) bool {
 	t.next()
 	switch t.region.word.Load() {
 	case released: // the loop belongs to another goroutine
+		if n := len(l.forcedOff); n > 0 && l.forcedOff[n-1] == t {
+			return false // RunReleased runs it on
+		}
 		l.comeBack(t)
 		return false
 	case leaving:
@@ -251,6 +241,10 @@ func (l *Loop) endSlice(t *Task, taken bool) {
 	t.usage.Held += time.Duration(l.now - start)
 	t.usage.Waited += time.Duration(max(0, start-t.ready))
 	l.countSlice(l.now-start, start-t.ready)
+	if t.cost != nil {
+		t.cost.learn(t.ordinal, l.now-start)
+	}
+	t.ordinal++
 	if taken {
 		l.stats.Handoffs++
 		t.usage.Handoffs++
@@ -307,6 +301,7 @@ func (l *Loop) finish(t *Task) {
 	t.signaled = false
 	t.label.clear()
 	t.delay, t.usage, t.asked = Delay{}, Usage{}, 0
+	t.cost, t.ordinal = nil, 0
 	switch {
 	case t.broken:
 		l.discard(t)
@@ -523,6 +518,9 @@ func (l *Loop) Shutdown() {
 func (l *Loop) Close() {
 	for range 16 { // cancelled tasks get a chance to end by themselves
 		l.TakePosted()
+		for l.heavies.len() > 0 {
+			l.runq.push(l.heavies.pop())
+		}
 		for range l.runq.len() {
 			if !l.runChain(l.runq.pop()) {
 				return
@@ -550,7 +548,7 @@ func (l *Loop) Close() {
 		t.state = taskIdle
 		l.finish(t)
 	}
-	l.runq, l.yielded = ring[*Task]{}, ring[*Task]{} // of those that were unwound
+	l.runq, l.yielded, l.heavies = ring[*Task]{}, ring[*Task]{}, ring[*Task]{} // of those that were unwound
 	for _, t := range l.idle {
 		t.stop()
 	}
