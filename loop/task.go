@@ -209,10 +209,9 @@ func (l *Loop) resume(t *Task) bool {
 	l.begin(t, start)
 	t.next()
 	switch t.region.word.Load() {
-	case released: // the loop belongs to another goroutine
-		if n := len(l.forcedOff); n > 0 && l.forcedOff[n-1] == t {
-			return false // RunReleased runs it on
-		}
+	case released: // taken by force: RunReleased runs it on
+		return false
+	case returning: // the loop belongs to another goroutine
 		l.comeBack(t)
 		return false
 	case leaving:
@@ -514,8 +513,9 @@ func (l *Loop) Shutdown() {
 // Close ends the loop, after Shutdown: what is left of its tasks is unwound, but
 // for those that are released, which are unwound when they ask for the loop.
 // Functions that were posted before still run. Its driver calls it in the last
-// turn, not in a posted function.
-func (l *Loop) Close() {
+// turn, not in a posted function. It reports false, like EndTurn, when the calling
+// goroutine does not own the loop any more.
+func (l *Loop) Close() bool {
 	for range 16 { // cancelled tasks get a chance to end by themselves
 		l.TakePosted()
 		for l.heavies.len() > 0 {
@@ -523,7 +523,7 @@ func (l *Loop) Close() {
 		}
 		for range l.runq.len() {
 			if !l.runChain(l.runq.pop()) {
-				return
+				return false
 			}
 		}
 	}
@@ -533,7 +533,7 @@ func (l *Loop) Close() {
 	l.TakePosted() // the last ones; a task that has come back by one of them is unwound
 	for i := len(l.all) - 1; i >= 0; i = min(i, len(l.all)) - 1 {
 		t := l.all[i]
-		if t.region.word.Load() == released {
+		if t.region.word.Load() != inside {
 			continue
 		}
 		t.stopping, t.ended = true, ErrShutdown
@@ -554,6 +554,7 @@ func (l *Loop) Close() {
 	}
 	l.idle = nil
 	l.driver.Flush()
+	return true
 }
 
 // unwind runs the deferred functions of a suspended task. A Goexit in one of

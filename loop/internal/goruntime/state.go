@@ -163,7 +163,7 @@ var waitKinds = []struct {
 const (
 	learnTime  = time.Second // the bound on learning, which usually takes 1 ms
 	learnTimes = 5           // looks that must show the same
-	coreKinds  = 5           // the first of waitKinds: each has its own wait reason in all releases
+	coreKinds  = 5           // the first of waitKinds: each has a wait reason of its own
 	gBytes     = gWords * wordBytes
 )
 
