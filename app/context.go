@@ -43,6 +43,7 @@ type Context struct {
 	uncoded   []byte       // for a Coder, and
 	coded     []byte       // what it makes of that
 
+	stats     *RouteStats
 	route     *Route // nil where no route took the request
 	routeName *string
 	handler   Handler
@@ -71,6 +72,7 @@ func (c *Context) reset() {
 	c.body.reset()
 	c.resp.reset()
 	c.stream, c.hijacked = Stream{}, nil
+	c.stats = nil
 	c.cycle, c.task, c.path, c.route, c.handler, c.err = nil, nil, nil, nil, nil, nil
 	c.deadline, c.timedOut, c.reason, c.idBytes = 0, false, "", 0
 	c.whenDone = nil

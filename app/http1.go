@@ -179,7 +179,7 @@ func (y *cycle) start(c *Context) {
 		c.body.expect(c)
 	}
 	y.active = c
-	if _, err := y.hub.loop.Start((*exchange)(c)); err != nil {
+	if _, err := y.hub.loop.StartOf((*exchange)(c), c.account()); err != nil {
 		y.active = nil
 		y.refuseParsed(c, refusedOverload)
 	}

@@ -16,6 +16,7 @@ type RouteStats struct {
 	Route    *Route // nil: those that no route took
 	Answers  []Answers
 	Duration loop.Histogram // from the arrival of the head to the end of the answer
+	Cost     loop.Cost      // of the slices of its requests
 }
 
 // Answers counts those with one method and status.
@@ -31,15 +32,33 @@ type traffic struct {
 	queued loop.Histogram
 }
 
-// count enters an answered request.
-func (y *traffic) count(c *Context) {
-	s := y.routes[c.route]
+// of finds the account of a route.
+func (y *traffic) of(r *Route) *RouteStats {
+	s := y.routes[r]
 	if s == nil {
 		if y.routes == nil {
 			y.routes = map[*Route]*RouteStats{}
 		}
-		s = &RouteStats{Route: c.route}
-		y.routes[c.route] = s
+		s = &RouteStats{Route: r}
+		y.routes[r] = s
+	}
+	return s
+}
+
+// account is what the request's route costs on its loop; nil where none took it.
+func (c *Context) account() *loop.Cost {
+	if c.route == nil {
+		return nil
+	}
+	c.stats = c.hub.traffic.of(c.route)
+	return &c.stats.Cost
+}
+
+// count enters an answered request.
+func (y *traffic) count(c *Context) {
+	s := c.stats
+	if s == nil {
+		s = y.of(c.route)
 	}
 	s.Duration.Observe(time.Duration(c.hub.loop.Now() - c.arrived))
 	y.queued.Observe(time.Duration(c.started - c.arrived))

@@ -33,6 +33,7 @@ type Limits struct {
 	PostMax     int           // functions posted and not yet run; default 1<<20; beyond it Post reports false
 	ReleasedMax int           // tasks that run beside the loop at once, see Take; default 256
 	SliceBudget time.Duration // what a slice may take before YieldIfDue yields; default 10 ms
+	FIFO        bool          // ready tasks run first come, first served, and not light ones first
 }
 
 func (l Limits) withDefaults() Limits {
@@ -96,6 +97,8 @@ type Loop struct {
 	tracing   atomic.Bool // find out eventAt for each read
 	runq      ring[*Task] // ready to run
 	yielded   ring[*Task] // ready, but behind the I/O that is waiting
+	heavies   ring[*Task] // ready, and likely to hold the loop for long; see order.go
+	heavyTurn bool        // this turn may run one of them
 	tasks     int         // alive
 	idle      []*Task
 	all       taskList // alive tasks, for shutdown
@@ -108,6 +111,8 @@ type Loop struct {
 	slices, lags Histogram // of what all slices took, and waited before
 
 	besides     besides
+	force       func(t *Task) bool // see Force
+	forcedOff   []*Task            // taken from by force, and not yet run on
 	notReleased atomic.Uint64
 	orphans     sync.Mutex
 	ended       bool // nobody turns the loop any more; guarded by postMu
@@ -173,7 +178,7 @@ func (l *Loop) Stats() Stats {
 	s := l.stats
 	s.TasksAlive, s.CoroutinesIdle = l.tasks, len(l.idle)
 	s.Released, s.NotReleased = l.Released(), l.notReleased.Load()
-	s.Timers, s.Queued = l.wheel.count, l.runq.len()+l.yielded.len()
+	s.Timers, s.Queued = l.wheel.count, l.queued()
 	return s
 }
 
@@ -238,8 +243,9 @@ func (l *Loop) TakePosted() {
 	l.posted, l.postRun = l.postRun[:0], l.posted
 	l.postMu.Unlock()
 	for l.yielded.len() > 0 {
-		l.runq.push(l.yielded.pop())
+		l.queue(l.yielded.pop())
 	}
+	l.heavyTurn = true
 	for i := range l.postRun {
 		l.stats.Posts++
 		l.now = max(l.now, l.postRun[i].at)
@@ -307,8 +313,15 @@ func (l *Loop) dispatch() bool {
 			return false
 		}
 	}
+	if l.heavies.len() > 0 && (l.heavyTurn || l.overdue()) {
+		l.heavyTurn = false
+		if !l.runChain(l.heavies.pop()) {
+			return false
+		}
+	}
+	l.heavyTurn = false
 	l.driver.Flush()
-	if l.runq.len()+l.yielded.len() > 0 {
+	if l.queued() > 0 {
 		l.wakeSelf()
 	}
 	l.arm()
@@ -329,8 +342,8 @@ func (l *Loop) runChain(t *Task) bool {
 		if l.chained = nil; t == nil {
 			break
 		}
-		if n == chainMax {
-			l.runq.push(t)
+		if n == chainMax || t.heavy() {
+			l.queue(t)
 			break
 		}
 	}
@@ -449,6 +462,9 @@ func (r *ring[T]) push(v T) {
 	r.buf[(r.head+r.size)&(len(r.buf)-1)] = v
 	r.size++
 }
+
+// peek returns the oldest value, which stays.
+func (r *ring[T]) peek() T { return r.buf[r.head] }
 
 func (r *ring[T]) pop() T {
 	var zero T

@@ -7,13 +7,14 @@ package loop
 //	inside    the task runs code that touches the loop, or does not run
 //	outside   the slice that began at that clock time runs user code
 //	released  the loop was taken from the slice: its code runs beside the loop
+//	returning the released task has stopped and asks for the loop
 //	leaving   the task asks to be run beside the loop
 //
-// Only the task moves between inside and outside. Only the goroutine that takes
-// the loop moves from outside to released, by compare-and-swap with the start of
-// the slice that it means, so that it cannot meet a later one. A released task
-// that calls Enter gives its goroutine back, is queued like any other, and goes
-// on when the loop resumes it.
+// Only the task moves between inside and outside, and from released to returning.
+// Only the goroutine that takes the loop moves between outside and released, by
+// compare-and-swap with the start of the slice that it means, so that it cannot
+// meet a later one. A returning task is queued like any other, and goes on when the
+// loop resumes it.
 
 import (
 	"math"
@@ -26,9 +27,10 @@ import (
 type region struct{ word atomic.Int64 }
 
 const (
-	inside   = int64(0)
-	released = int64(-1)
-	leaving  = int64(-2)
+	inside    = int64(0)
+	released  = int64(-1)
+	leaving   = int64(-2)
+	returning = int64(-3)
 )
 
 // Crossing is what Enter tells Leave.
@@ -46,13 +48,16 @@ func (t *Task) Enter() Crossing {
 	if t == nil {
 		return false
 	}
-	if t.region.word.CompareAndSwap(t.since, inside) {
-		return true
+	word := &t.region.word
+	for !word.CompareAndSwap(t.since, inside) {
+		if word.Load() == inside {
+			return false
+		}
+		if word.CompareAndSwap(released, returning) {
+			t.suspend() // the goroutine that it returns to queues the task
+			return true
+		}
 	}
-	if t.region.word.Load() == inside {
-		return false
-	}
-	t.suspend() // the goroutine that it returns to queues the task
 	return true
 }
 
@@ -60,6 +65,9 @@ func (t *Task) Enter() Crossing {
 func (t *Task) Leave(entered Crossing) {
 	if entered {
 		t.region.word.Store(t.since)
+		if t.loop.force != nil {
+			t.forced()
+		}
 	}
 }
 
@@ -71,8 +79,8 @@ func (t *Task) Outside(f func()) {
 		f()
 		return
 	}
-	t.region.word.Store(t.since)
 	defer t.Enter()
+	t.Leave(true)
 	f()
 }
 
@@ -88,6 +96,44 @@ func (t *Task) Beside() {
 	}
 	t.region.word.Store(leaving)
 	t.suspend()
+}
+
+// Force has decide asked whenever user code of a task of the loop begins, on the
+// task's goroutine. Where it reports true, the loop is taken from the task there, as
+// a steward could do. The code goes on beside the loop, or, where the loop's driver
+// runs nothing beside it, when RunReleased is called. It is for tests; before the
+// loop's first turn.
+func (l *Loop) Force(decide func(t *Task) bool) { l.force = decide }
+
+// forced asks l.force.
+func (t *Task) forced() {
+	l := t.loop
+	if t.region.word.Load() != t.since || t.MayPark() != nil || !l.force(t) {
+		return
+	}
+	if _, ok := l.driver.(besider); ok {
+		t.Enter()
+		t.Beside()
+		return
+	}
+	if l.Take(t.since, t, true) {
+		l.forcedOff = append(l.forcedOff, t)
+		t.suspend()
+	}
+}
+
+// RunReleased runs the code of the task that Force has taken the loop from first,
+// until the task asks for its loop. It reports whether there was one. It is for the
+// goroutine that drives the loop, outside of turns.
+func (l *Loop) RunReleased() bool {
+	if len(l.forcedOff) == 0 {
+		return false
+	}
+	t := l.forcedOff[0]
+	l.forcedOff = l.forcedOff[1:]
+	t.next()
+	l.comeBack(t)
+	return true
 }
 
 // besider is a Driver that runs functions on goroutines beside the loop.
@@ -167,7 +213,7 @@ func (l *Loop) Take(since int64, t *Task, force bool) bool {
 
 // awaited tells whether somebody waits for the loop.
 func (l *Loop) awaited() bool {
-	if l.runq.len()+l.yielded.len() > 0 || l.chained != nil {
+	if l.queued() > 0 || l.chained != nil {
 		return true
 	}
 	if l.wheel.count > 0 && l.wheel.next() <= l.driver.Now() {

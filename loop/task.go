@@ -66,8 +66,10 @@ type Task struct {
 	yield  func(struct{}) bool
 	runner Runner
 
-	region region // who may touch the loop: see region.go
-	since  int64  // start of the slice that the task is in
+	cost    *Cost  // nil: not known
+	ordinal int    // slices so far
+	region  region // who may touch the loop: see region.go
+	since   int64  // start of the slice that the task is in
 
 	id       uint64
 	epoch    uint64 // of the current wait; only grows, so old Wakers are void for ever
@@ -100,22 +102,7 @@ type taskList []*Task
 // that are ready, or right after the task that ends now where a Runner's Done
 // calls Start. The error is ErrTooManyTasks or ErrClosed; then neither Run nor
 // Done is called.
-func (l *Loop) Start(r Runner) (*Task, error) {
-	caller, entered := l.touch()
-	defer caller.Leave(entered)
-	t, err := l.take(r)
-	if err != nil {
-		return nil, err
-	}
-	t.state = taskReady
-	t.ready, t.estimated = l.ready(), l.estimated
-	if l.ending && l.chained == nil {
-		l.chained = t
-	} else {
-		l.runq.push(t)
-	}
-	return t, nil
-}
+func (l *Loop) Start(r Runner) (*Task, error) { return l.StartOf(r, nil) }
 
 // take makes a task of an idle coroutine, or of a new one.
 func (l *Loop) take(r Runner) (*Task, error) {
@@ -208,7 +195,7 @@ func (t *Task) releaseThread() {
 func (l *Loop) enqueue(t *Task, ready int64) {
 	t.state = taskReady
 	t.ready, t.estimated = ready, l.estimated
-	l.runq.push(t)
+	l.queue(t)
 }
 
 // resume runs t until its next wait or its end: one slice. It reports false
@@ -222,7 +209,9 @@ func (l *Loop) resume(t *Task) bool {
 	l.begin(t, start)
 	t.next()
 	switch t.region.word.Load() {
-	case released: // the loop belongs to another goroutine
+	case released: // taken by force: RunReleased runs it on
+		return false
+	case returning: // the loop belongs to another goroutine
 		l.comeBack(t)
 		return false
 	case leaving:
@@ -251,6 +240,10 @@ func (l *Loop) endSlice(t *Task, taken bool) {
 	t.usage.Held += time.Duration(l.now - start)
 	t.usage.Waited += time.Duration(max(0, start-t.ready))
 	l.countSlice(l.now-start, start-t.ready)
+	if t.cost != nil {
+		t.cost.learn(t.ordinal, l.now-start)
+	}
+	t.ordinal++
 	if taken {
 		l.stats.Handoffs++
 		t.usage.Handoffs++
@@ -307,6 +300,7 @@ func (l *Loop) finish(t *Task) {
 	t.signaled = false
 	t.label.clear()
 	t.delay, t.usage, t.asked = Delay{}, Usage{}, 0
+	t.cost, t.ordinal = nil, 0
 	switch {
 	case t.broken:
 		l.discard(t)
@@ -518,15 +512,19 @@ func (l *Loop) Shutdown() {
 
 // Close ends the loop, after Shutdown: what is left of its tasks is unwound, but
 // for those that are released, which are unwound when they ask for the loop. Its
-// driver calls it in the last turn.
-func (l *Loop) Close() {
+// driver calls it in the last turn. It reports false, like EndTurn, when the
+// calling goroutine does not own the loop any more.
+func (l *Loop) Close() bool {
 	for range 16 { // cancelled tasks get a chance to end by themselves
 		for l.yielded.len() > 0 {
 			l.runq.push(l.yielded.pop())
 		}
+		for l.heavies.len() > 0 {
+			l.runq.push(l.heavies.pop())
+		}
 		for range l.runq.len() {
 			if !l.runChain(l.runq.pop()) {
-				return
+				return false
 			}
 		}
 	}
@@ -535,7 +533,7 @@ func (l *Loop) Close() {
 	l.postMu.Unlock()
 	for i := len(l.all) - 1; i >= 0; i = min(i, len(l.all)) - 1 {
 		t := l.all[i]
-		if t.region.word.Load() == released {
+		if t.region.word.Load() != inside {
 			continue
 		}
 		t.stopping, t.ended = true, ErrShutdown
@@ -549,12 +547,13 @@ func (l *Loop) Close() {
 		t.state = taskIdle
 		l.finish(t)
 	}
-	l.runq, l.yielded = ring[*Task]{}, ring[*Task]{} // of those that were unwound
+	l.runq, l.yielded, l.heavies = ring[*Task]{}, ring[*Task]{}, ring[*Task]{} // of those that were unwound
 	for _, t := range l.idle {
 		t.stop()
 	}
 	l.idle = nil
 	l.driver.Flush()
+	return true
 }
 
 // unwind runs the deferred functions of a suspended task. A Goexit in one of

@@ -6,6 +6,7 @@
 //	looptest.go    Loop: the driver, its clock, running tasks to their end
 //	peer.go        Peer: the test's end of a connection
 //	dial.go        addresses that tasks can dial
+//	handoff.go     the same scenario again for each point, handed off there
 //	disconnect.go  the same scenario again for each wait, cut off there
 //
 // A [Loop] belongs to the goroutine that made it: call its methods from there.
@@ -25,6 +26,7 @@ import (
 	"time"
 
 	"tafe/loop"
+	"tafe/loop/internal/testmode"
 	"tafe/loop/reactor"
 )
 
@@ -62,11 +64,21 @@ type Loop struct {
 	cut      bool
 	settling bool
 	turning  bool // inside a turn of the loop
+	points   int  // at which user code of a task has begun
 }
 
 // New makes a loop that is shut down when the test ends; a connection or task
 // that is left then is the test's business, unless it hangs.
 func New(t testing.TB, o Options) *Loop {
+	t.Helper()
+	if testmode.Always() {
+		return newLoop(t, o, func(int) bool { return true })
+	}
+	return newLoop(t, o, nil)
+}
+
+// newLoop is New of a loop that is taken from its tasks where takes says so.
+func newLoop(t testing.TB, o Options, takes func(point int) bool) *Loop {
 	t.Helper()
 	if o.Log == nil {
 		o.Log = slog.New(slog.NewTextHandler(io.Discard, nil))
@@ -83,6 +95,9 @@ func New(t testing.TB, o Options) *Loop {
 		l.rnd = rand.New(rand.NewPCG(o.Seed, 0x7461_6665))
 	}
 	l.SetObserver(l)
+	if takes != nil {
+		l.take(takes)
+	}
 	l.turnPosted()
 	t.Cleanup(l.Close)
 	return l
@@ -94,8 +109,11 @@ func (l *Loop) Close() {
 	if l.turning {
 		return // the test has failed inside a turn, which will not end
 	}
+	l.turn(l.Shutdown)
+	for l.RunReleased() || l.driver.takeWake() {
+		l.turnPosted()
+	}
 	l.turn(func() {
-		l.Shutdown()
 		l.Loop.Close()
 		for _, p := range l.peers {
 			if p.conn != nil {
@@ -113,7 +131,9 @@ func (l *Loop) turn(f func()) {
 	l.turning = true
 	l.BeginTurn()
 	f()
-	l.EndTurn()
+	for owned := l.EndTurn(); !owned; {
+		owned = l.Adopt() // as another goroutine would
+	}
 	l.turning = false
 }
 
@@ -255,12 +275,18 @@ func (l *Loop) Settle() {
 
 // step does one thing that can be done now: which one is up to the seed.
 func (l *Loop) step() bool {
-	first := 0
+	first, n := 0, len(l.peers)+2
 	if l.rnd != nil {
-		first = l.rnd.IntN(len(l.peers) + 1)
+		first = l.rnd.IntN(n)
 	}
-	for i := range len(l.peers) + 1 {
-		at := (first + i) % (len(l.peers) + 1)
+	for i := range n {
+		at := (first + i) % n
+		if at == n-1 {
+			if l.RunReleased() {
+				return true
+			}
+			continue
+		}
 		if at == 0 {
 			if l.driver.takeWake() {
 				l.turnPosted()

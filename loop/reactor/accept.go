@@ -66,9 +66,9 @@ func (a *acceptor) take(most int) bool {
 		fd, sa, err := unix.Accept4(a.fd, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
 		switch err {
 		case nil:
-			a.failing = false
 			a.accepted(fd, sa)
 		case unix.EAGAIN:
+			a.failing = false // not before all that waited are accepted: near a limit it fails again and again
 			return false
 		case unix.EINTR, unix.ECONNABORTED:
 		default:

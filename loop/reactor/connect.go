@@ -80,7 +80,7 @@ func (x *dialing) run(ctx context.Context, t *loop.Task) (net.Conn, error) {
 	if t == nil || !x.done {
 		if ctx.Done() != nil {
 			stop := context.AfterFunc(ctx, func() {
-				x.r.loop.Post(func() { x.fail(contextError(ctx)) })
+				x.r.loop.Post(func() { x.expire(contextError(ctx)) })
 			})
 			defer stop()
 		}
@@ -112,7 +112,7 @@ func (x *dialing) start() {
 	x.r.dials[x] = struct{}{}
 	x.deadline.Owner, x.next.Owner = x, x
 	x.r.loop.AfterFunc(&x.deadline, time.Duration(x.until-x.r.Now()), func(t *loop.Timer) {
-		t.Owner.(*dialing).fail(errTimeout)
+		t.Owner.(*dialing).expire(errTimeout)
 	})
 	x.advance()
 }
@@ -168,6 +168,19 @@ func (x *dialing) fail(err error) {
 	}
 	x.err = x.fault(remote, err)
 	x.finish(nil)
+}
+
+// expire ends the dial with err, unless its time was enough and it is the loop that
+// was late: an attempt may be connected whose event has not come yet.
+func (x *dialing) expire(err error) {
+	if err == errTimeout {
+		for _, a := range slices.Clone(x.attempts) {
+			if a.fd >= 0 {
+				a.ready(0)
+			}
+		}
+	}
+	x.fail(err)
 }
 
 // finish ends all attempts and wakes the caller.

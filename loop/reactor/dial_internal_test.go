@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tafe/loop"
+	"tafe/loop/internal/testmode"
 )
 
 func TestInterleave(t *testing.T) {
@@ -172,6 +173,79 @@ func TestHappyEyeballs(t *testing.T) {
 			require.Eventually(t, func() bool { return fdCount(t) <= before && e.Dialed() == 0 }, 10*time.Second, time.Millisecond, "nothing is left")
 		})
 	}
+}
+
+// The event of a connection and the timer of its dial are due in the same turn,
+// because the loop was held: the server was in time.
+func TestDialOfALateLoop(t *testing.T) {
+	if testmode.Always() {
+		t.Skip("no task holds its loop in this run")
+	}
+	e := startEngine(t, 1)
+	l := e.loops[0]
+	port := listenAt(t, "127.0.0.1", 0)
+	for _, late := range []*lateContext{nil, {context.Background(), make(chan struct{})}} {
+		d := &Dialer{Timeout: 20 * time.Millisecond}
+		d.Bind(e)
+		require.NoError(t, onTask(l, func(*loop.Task) {
+			ctx := context.Background()
+			if late != nil {
+				ctx, d.Timeout = late, time.Hour
+			}
+			l.Post(func() { // runs when the task has parked
+				if late != nil {
+					close(late.done)
+				}
+				for end := l.Clock() + 40e6; l.Clock() < end; {
+				}
+			})
+			c, err := d.DialContext(ctx, "tcp", fmt.Sprintf("127.0.0.1:%d", port))
+			require.NoError(t, err)
+			require.NoError(t, c.Close())
+		}))
+	}
+}
+
+// lateContext is a context whose deadline passes when the test says so.
+type lateContext struct {
+	context.Context
+	done chan struct{}
+}
+
+func (c *lateContext) Done() <-chan struct{} { return c.done }
+func (c *lateContext) Err() error {
+	select {
+	case <-c.done:
+		return context.DeadlineExceeded
+	default:
+		return nil
+	}
+}
+
+// An engine that stops ends the dials that are under way.
+func TestDialWhileTheEngineStops(t *testing.T) {
+	e, err := Start(Config{Addr: "127.0.0.1:0", Loops: 1, Open: func(c *Conn) Handler { return NewNetConn(c).(Handler) }})
+	require.NoError(t, err)
+	d := &Dialer{}
+	d.Bind(e)
+	port := listenAt(t, "127.0.0.1", 0)
+	deafAt(t, [4]byte{127, 0, 0, 100}, port)
+	failed := make(chan error, 2)
+	dial := func() {
+		_, err := d.Dial("tcp", fmt.Sprintf("127.0.0.100:%d", port))
+		failed <- err
+	}
+	go func() { _ = onTask(e.loops[0], func(*loop.Task) { dial() }) }()
+	go dial()
+	require.Eventually(t, func() bool {
+		dials := make(chan int, 1)
+		e.loops[0].Post(func() { dials <- len(e.reactors[0].dials) })
+		return <-dials == 2
+	}, 10*time.Second, time.Millisecond)
+	require.NoError(t, e.Stop(context.Background()))
+	require.ErrorIs(t, <-failed, loop.ErrShutdown)
+	require.ErrorIs(t, <-failed, loop.ErrShutdown)
+	require.Equal(t, 0, e.Dialed())
 }
 
 func fdCount(t *testing.T) int {

@@ -281,30 +281,6 @@ func TestDialGivenUp(t *testing.T) {
 	}
 }
 
-// An engine that stops ends the dials that are under way.
-func TestDialWhileTheEngineStops(t *testing.T) {
-	e, err := reactor.Start(reactor.Config{Addr: "127.0.0.1:0", Loops: 1, Open: nothing})
-	require.NoError(t, err)
-	d := bound(e)
-	addr := blackHole(t)
-	failed := make(chan error, 2)
-	dial := func() {
-		_, err := d.Dial("tcp", addr)
-		failed <- err
-	}
-	startTask(e.Loops()[0], func(*loop.Task) { dial() })
-	go dial()
-	eventually(t, "both dial", func() bool { return e.Dialed() == 2 })
-	l := e.Loops()[0]
-	started := make(chan struct{}) // both are on the loop when a later function is
-	require.True(t, l.Post(func() { close(started) }))
-	<-started
-	stopEngine(t, e)
-	require.ErrorIs(t, <-failed, loop.ErrShutdown)
-	require.ErrorIs(t, <-failed, loop.ErrShutdown)
-	require.Equal(t, 0, e.Dialed())
-}
-
 func TestDialMax(t *testing.T) {
 	addr := serve(t, echo)
 	e, err := reactor.Start(reactor.Config{Addr: "127.0.0.1:0", Loops: 1, Open: nothing, DialMax: 2})

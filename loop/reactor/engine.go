@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"tafe/loop"
+	"tafe/loop/internal/testmode"
 )
 
 // Config is what an Engine is made of.
@@ -89,7 +90,7 @@ func Start(config Config) (*Engine, error) {
 		config.Log = slog.Default()
 	}
 	if config.Handoff == 0 {
-		config.Handoff = loop.HandoffTime
+		config.Handoff = testmode.Handoff(loop.HandoffTime)
 	}
 	if want := processorsFor(config.Loops); config.Handoff > 0 && runtime.GOMAXPROCS(0) < want {
 		runtime.GOMAXPROCS(want)
@@ -129,7 +130,7 @@ func Start(config Config) (*Engine, error) {
 
 // processorsFor is how many Ps a process needs: more than the goroutines that can
 // be busy at once, which are loops, released tasks, the steward and the collector.
-func processorsFor(loops int) int { return 2*loops + 6 }
+func processorsFor(loops int) int { return 2*loops + 8 }
 
 // startLoops makes all reactors and then runs them: a loop may be asked for the
 // task of another from the first moment.
@@ -143,6 +144,9 @@ func (e *Engine) startLoops() error {
 		e.loops = append(e.loops, r.loop)
 		if e.config.Observe != nil {
 			r.loop.SetObserver(e.config.Observe(r.loop))
+		}
+		if testmode.Always() && e.config.Handoff > 0 {
+			r.loop.Force(func(*loop.Task) bool { return true })
 		}
 		for _, l := range e.listens {
 			if err := r.accept(l, id); err != nil {

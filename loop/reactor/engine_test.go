@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"sync"
 	"testing"
 	"time"
 
@@ -100,4 +101,38 @@ func TestEngineEchoes(t *testing.T) {
 			require.NoError(t, conn.Close())
 		}
 	}
+}
+
+func TestPostFromManyGoroutines(t *testing.T) {
+	e := startEcho(t, 2, 0)
+	var mu sync.Mutex
+	perLoop := map[int][]int{}
+	var wg sync.WaitGroup
+	for _, l := range e.Loops() {
+		for g := range 4 {
+			wg.Add(1)
+			go func() {
+				defer wg.Done()
+				var ran sync.WaitGroup
+				for i := range 200 {
+					ran.Add(1)
+					require.True(t, l.Post(func() {
+						mu.Lock()
+						perLoop[l.ID()*10+g] = append(perLoop[l.ID()*10+g], i)
+						mu.Unlock()
+						ran.Done()
+					}))
+				}
+				ran.Wait()
+			}()
+		}
+	}
+	wg.Wait()
+	for key, got := range perLoop {
+		for i, v := range got {
+			require.Equal(t, i, v, "posts of one goroutine keep their order (%d)", key)
+		}
+	}
+	require.Len(t, perLoop, 8)
+	require.NoError(t, e.Err())
 }

@@ -6,7 +6,8 @@ package reactor
 //
 // Events of the Conn come on its loop, calls from any goroutine: mu guards what
 // both touch. The Conn itself is touched on its loop only. No goroutine waits
-// while it holds mu, and a task passes the gate (Task.Enter) before it locks it.
+// while it holds mu; a task that may wait, or touch the Conn, passes the gate
+// (Task.Enter) before it locks mu.
 
 import (
 	"errors"

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -398,6 +399,92 @@ func TestNetConnFailures(t *testing.T) {
 		}
 		require.True(t, p.gone)
 	}
+}
+
+// A Conn may have had another owner, who paused it, pinned its input and set a
+// timeout.
+func TestNewNetConnTakesOver(t *testing.T) {
+	m := newMemoryLoop(t)
+	p := &peer{m: m, room: unbounded, read: true}
+	var n net.Conn
+	var view []byte
+	m.on(func() {
+		p.conn = m.r.Open(p, silent{})
+		p.toConn = []byte("request rest")
+		p.conn.Readable()
+		p.conn.Pin()
+		view = p.conn.Input()[:7]
+		p.conn.Consume(8)
+		p.conn.Pause()
+		p.conn.SetTimeout(time.Second)
+		n = reactor.NewNetConn(p.conn)
+	})
+	m.advance(time.Minute)
+	require.False(t, p.gone, "the timeout was of the other owner")
+	var got []byte
+	r := m.start(func(*loop.Task) { got, _ = io.ReadAll(n) })
+	for range 100 {
+		p.send("and more ")
+	}
+	m.on(p.conn.Unpin)
+	require.False(t, r.ended)
+	p.closeWrite()
+	require.True(t, r.ended)
+	require.Equal(t, "rest"+strings.Repeat("and more ", 100), string(got))
+	require.Equal(t, "request", string(view), "the view is valid")
+}
+
+type silent struct{}
+
+func (silent) Data(*reactor.Conn)          {}
+func (silent) Timeout(*reactor.Conn)       {}
+func (silent) Closed(*reactor.Conn, error) {}
+
+// Arrived sees what is in the Conn and, on its loop, what is in the socket.
+func TestNetConnArrived(t *testing.T) {
+	e := startEngine(t, 2, nothing)
+	for _, u := range users {
+		t.Run(u.why, func(t *testing.T) {
+			next := make(chan bool)
+			addr := serve(t, func(c net.Conn) {
+				for send := range next {
+					if send {
+						_, _ = io.WriteString(c, "x")
+					} else {
+						return
+					}
+				}
+			})
+			c := dialFrom(t, bound(e), e.Loops()[0], "tcp", addr)
+			arrived := func() (is bool) {
+				require.NoError(t, u.run(e, func() { is = c.(interface{ Arrived() bool }).Arrived() }))
+				return is
+			}
+			require.False(t, arrived())
+			next <- true
+			eventually(t, "a byte arrives", arrived)
+			require.NoError(t, u.run(e, func() {
+				_, err := c.Read(make([]byte, 1))
+				require.NoError(t, err)
+			}))
+			require.False(t, arrived(), "it is read")
+			next <- false
+			eventually(t, "the end arrives", arrived)
+			close(next)
+			require.NoError(t, c.Close())
+			require.True(t, arrived(), "an error is something to read")
+		})
+	}
+	c := dialFrom(t, bound(e), e.Loops()[0], "tcp", serve(t, echo))
+	require.NoError(t, onTask(e.Loops()[0], func(*loop.Task) {
+		require.False(t, c.(interface{ Arrived() bool }).Arrived())
+		_, err := c.Write(bytesOf('x', 64<<10)) // so much that it is sent at once
+		require.NoError(t, err)
+		for !c.(interface{ Arrived() bool }).Arrived() {
+			runtime.Gosched() // the loop is held: the bytes are in the socket
+		}
+	}))
+	require.NoError(t, c.Close())
 }
 
 // What was received before a reset is read.

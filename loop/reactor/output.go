@@ -186,11 +186,11 @@ func (c *Conn) endOutput() {
 	}
 }
 
-// rearm has the next updateWant ask for write events once more, where they are
-// edge-triggered: the transport has not refused anything since the last one.
+// rearm asks for write events once more where they are edge-triggered, because the
+// transport has not refused anything since the last one.
 func (c *Conn) rearm() {
-	if !c.wantRead {
-		c.wantWrite = false
+	if !c.wantRead && c.wantWrite {
+		c.transport.Want(false, true)
 	}
 }
 

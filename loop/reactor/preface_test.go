@@ -125,28 +125,68 @@ func TestNoGoodProxyHeader(t *testing.T) {
 			_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
 			_, _ = io.WriteString(conn, c.send)
 			got, err := io.ReadAll(conn)
-			require.False(t, isTimeout(err), "closed by the server")
+			require.False(t, timedOut(err), "closed by the server")
 			require.Empty(t, got)
 			require.Eventually(t, func() bool { return failed.count() == 1 && e.Conns() == 0 }, 10*time.Second, time.Millisecond)
-			require.ErrorIs(t, failed.all[0], c.want)
+			require.ErrorIs(t, failed.first(), c.want)
 		})
 	}
 }
 
+// prefixing sends something before, and together with, the first bytes.
+type prefixing struct {
+	net.Conn
+	prefix string
+}
+
+func (p *prefixing) Write(b []byte) (int, error) {
+	_, err := p.Conn.Write(append([]byte(p.prefix), b...))
+	p.prefix = ""
+	return len(b), err
+}
+
 func TestProxyHeaderBeforeTLS(t *testing.T) {
 	terms := &reactor.TLS{Config: &tls.Config{Certificates: []tls.Certificate{ownCertificate()}}}
-	_, addr, _ := behindProxy(t, reactor.ProxyProtocol{}, terms)
-	raw, err := net.Dial("tcp", addr)
+	_, addr, failed := behindProxy(t, reactor.ProxyProtocol{}, terms)
+	for _, together := range []bool{true, false} {
+		raw := net.Conn(dial(t, addr))
+		if together {
+			raw = &prefixing{raw, version2}
+		} else {
+			_, err := io.WriteString(raw, version2)
+			require.NoError(t, err)
+		}
+		c := tls.Client(raw, clientConfig())
+		_, err := io.WriteString(c, "hello\n")
+		require.NoError(t, err)
+		line, err := bufio.NewReader(c).ReadString('\n')
+		require.NoError(t, err)
+		require.Equal(t, "192.0.2.1:56324 192.0.2.1:56324 hello\n", line)
+	}
+	require.Zero(t, failed.count())
+}
+
+// A health check that connects and leaves is no failure.
+func TestHealthCheckOfAProxy(t *testing.T) {
+	e, addr, failed := behindProxy(t, reactor.ProxyProtocol{}, nil)
+	for range 10 {
+		_ = dial(t, addr).Close()
+	}
+	c := dial(t, addr)
+	_, err := io.WriteString(c, version1+"hello\n")
 	require.NoError(t, err)
-	_, err = io.WriteString(raw, version2)
+	_, err = bufio.NewReader(c).ReadString('\n')
 	require.NoError(t, err)
-	c := tls.Client(raw, clientConfig())
-	defer func() { _ = c.Close() }()
-	_, err = io.WriteString(c, "hello\n")
+	require.Eventually(t, func() bool { return e.Conns() == 1 }, 10*time.Second, time.Millisecond)
+	require.Zero(t, failed.count())
+	_, err = io.WriteString(dial(t, addr), "PROXY TCP4 192")
 	require.NoError(t, err)
-	line, err := bufio.NewReader(c).ReadString('\n')
+	half := dial(t, addr)
+	_, err = io.WriteString(half, "PROXY TCP4 192")
 	require.NoError(t, err)
-	require.Equal(t, "192.0.2.1:56324 192.0.2.1:56324 hello\n", line)
+	require.NoError(t, half.CloseWrite())
+	require.Eventually(t, func() bool { return failed.count() == 1 }, 10*time.Second, time.Millisecond)
+	require.ErrorIs(t, failed.first(), reactor.ErrProxyHeader)
 }
 
 // HAProxy writes both versions.

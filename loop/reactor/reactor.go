@@ -158,13 +158,9 @@ func (r *Reactor) Stats() Stats {
 
 // event is the poller's callback: a turn of the loop for one descriptor.
 func (r *Reactor) event(fd int, events netpoll.IOEvent, _ netpoll.IOFlags) error {
-	if fd >= len(r.sources) || r.sources[fd] == nil {
-		return nil // closed since the poller looked
-	}
 	r.loop.BeginTurn()
-	r.sources[fd].ready(events)
-	if len(r.unread) > 0 {
-		r.readUnread()
+	if fd < len(r.sources) && r.sources[fd] != nil { // else a timer or an earlier event has closed it
+		r.sources[fd].ready(events)
 	}
 	return r.after(r.loop.EndTurn())
 }
@@ -238,14 +234,13 @@ func (r *Reactor) endTurn() error {
 		return nil
 	}
 	r.loop.BeginTurn()
-	r.loop.Close()
-	if !r.loop.EndTurn() {
+	if !r.loop.Close() || !r.loop.EndTurn() {
 		return errTaken
 	}
 	return errStopped
 }
 
-// readAgain has c read in this turn or the next, without an event.
+// readAgain has c read without an event, after the I/O that is ready now.
 func (r *Reactor) readAgain(c *Conn) {
 	if c.queued {
 		return

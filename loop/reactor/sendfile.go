@@ -64,10 +64,10 @@ func sendFile(t *loop.Task, c *Conn, f File, offset, n int64) (sent int64, err e
 
 // closedOr returns the error of a task that cannot send to c, if any.
 func closedOr(t *loop.Task, c *Conn) error {
-	if c.Closed() {
-		return loop.ErrClosed
+	if err := t.Err(); err != nil || !c.Closed() {
+		return err
 	}
-	return t.Err()
+	return loop.ErrClosed
 }
 
 // sendHead sends the output that is before a file. If the socket takes it at

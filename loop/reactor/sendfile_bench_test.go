@@ -20,7 +20,7 @@ func (h *copying) Data(c *reactor.Conn) {
 		c.Close()
 		return
 	}
-	_, _ = c.Loop().Start(&task{func(t *loop.Task) {
+	_, _ = c.Loop().Start(&fileTask{func(t *loop.Task) {
 		c.Write([]byte(head))
 		b := make([]byte, 64<<10)
 		for at := int64(0); at < h.n; {

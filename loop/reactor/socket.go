@@ -45,7 +45,13 @@ func (s *socket) Read(first, then []byte) (n int, err error) {
 		case len(then) == 0:
 			n, err = rawRead(s.fd, first)
 		default:
-			n, err = rawReadv(s.fd, first, then)
+			// A second call when the first has filled its buffer: readv would make every
+			// call dearer.
+			if n, err = rawRead(s.fd, first); n == len(first) {
+				if k, _ := rawRead(s.fd, then); k > 0 {
+					n += k
+				}
+			}
 		}
 		switch {
 		case n > 0:
@@ -206,8 +212,6 @@ func rawPeek(fd int) bool {
 		unix.MSG_PEEK|unix.MSG_DONTWAIT, 0, 0)
 	return errno != unix.EAGAIN
 }
-
-func rawReadv(fd int, a, b []byte) (int, error) { return rawVector(unix.SYS_READV, fd, a, b) }
 
 func rawWritev(fd int, a, b []byte) (int, error) { return rawVector(unix.SYS_WRITEV, fd, a, b) }
 

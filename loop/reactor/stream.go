@@ -8,6 +8,7 @@ import (
 	"bytes"
 	"crypto/tls"
 	"errors"
+	"io"
 	"net"
 	"reflect"
 	"unsafe"
@@ -31,6 +32,9 @@ const (
 	// sealedMax bounds the encrypted output that reading causes: answers to a peer
 	// that asks for new keys and does not read.
 	sealedMax = 128 << 10
+	// recordsRoom is the room for what is read at once: some three records. The
+	// session never needs more, or it would move to a buffer of its own.
+	recordsRoom = 64 << 10
 )
 
 var errUnreadAnswers = errors.New("reactor: the peer asks for new TLS keys and does not read the answers")
@@ -58,6 +62,7 @@ type tlsStream struct {
 
 	out  []byte // encrypted
 	sent int    // of out
+	room []byte // of the loop, lent to the session: where it gathers records
 }
 
 // Read implements Transport: it decrypts what has arrived, until nothing is left
@@ -66,6 +71,9 @@ type tlsStream struct {
 func (s *tlsStream) Read(first, then []byte) (n int, err error) {
 	if s.state != tlsOpen || s.conn.state != connOpen {
 		return s.under.Read(first, then)
+	}
+	if cap(s.room) < recordsRoom {
+		s.lend(recordsRoom)
 	}
 	s.more = false
 	for {
@@ -86,14 +94,40 @@ func (s *tlsStream) Read(first, then []byte) (n int, err error) {
 			s.conn.markDirty()
 		}
 		if err != errNoBytes {
+			if err == io.EOF { // what follows close_notify is not read
+				s.lend(0)
+			}
 			return n, err
 		}
 		if s.settling {
 			s.settling = false
 			releaseHandshake(s.session)
 		}
+		s.lend(-1)
 		return n, nil
 	}
+}
+
+// lend has the session gather records in a buffer of the loop, with room for n
+// bytes, to which what it holds is moved. With -1 there is room for a record that
+// is there in part, and else no buffer. What was decrypted and not read is lost.
+func (s *tlsStream) lend(n int) {
+	records := bufferOf(s.session, rawInputAt)
+	if records == nil {
+		return
+	}
+	if n < 0 {
+		n = records.Len()
+	}
+	var room []byte
+	if n > 0 {
+		room = append(s.conn.r.bufs.get(n), records.Bytes()...)
+	}
+	*records = *bytes.NewBuffer(room)
+	if s.room != nil {
+		s.conn.r.bufs.put(s.room[:0])
+	}
+	s.room = room
 }
 
 // Write implements Transport: of p it takes up to sealMax bytes, once all it took
@@ -169,6 +203,9 @@ func (s *tlsStream) Close(abort bool) {
 	s.under.Close(abort)
 	s.dropOut()
 	s.wire.ahead = nil
+	if s.room != nil { // of an open session, which nothing reads any more
+		s.lend(0)
+	}
 }
 
 // RemoteAddr implements Transport.
@@ -180,24 +217,31 @@ func (s *tlsStream) LocalAddr() net.Addr { return s.under.LocalAddr() }
 // FD implements Transport.
 func (s *tlsStream) FD() int { return s.under.FD() }
 
-// handshakeBuffers are the offsets of the fields in which a tls.Conn gathers
-// messages and records. A field that a Go version names otherwise is left out.
-var handshakeBuffers = func() (offsets []uintptr) {
-	for _, name := range []string{"hand", "rawInput"} {
-		f, ok := reflect.TypeFor[tls.Conn]().FieldByName(name)
-		if ok && f.Type == reflect.TypeFor[bytes.Buffer]() {
-			offsets = append(offsets, f.Offset)
-		}
+// The fields in which a tls.Conn gathers messages and records; -1 where a Go version
+// names them otherwise, and then they are left alone.
+var handAt, rawInputAt = bufferAt("hand"), bufferAt("rawInput")
+
+func bufferAt(name string) int {
+	f, ok := reflect.TypeFor[tls.Conn]().FieldByName(name)
+	if !ok || f.Type != reflect.TypeFor[bytes.Buffer]() {
+		return -1
 	}
-	return offsets
-}()
+	return int(f.Offset)
+}
+
+func bufferOf(session *tls.Conn, at int) *bytes.Buffer {
+	if at < 0 {
+		return nil
+	}
+	return (*bytes.Buffer)(unsafe.Add(unsafe.Pointer(session), at))
+}
 
 // releaseHandshake has a session whose handshake is done, and which nothing else
 // uses now, let go of the memory that the hello took; crypto/tls would keep it for
 // as long as it lives. An empty Buffer is as good as a new one.
 func releaseHandshake(session *tls.Conn) {
-	for _, offset := range handshakeBuffers {
-		if b := (*bytes.Buffer)(unsafe.Add(unsafe.Pointer(session), offset)); b.Len() == 0 {
+	for _, at := range []int{handAt, rawInputAt} {
+		if b := bufferOf(session, at); b != nil && b.Len() == 0 {
 			*b = bytes.Buffer{}
 		}
 	}

@@ -123,6 +123,9 @@ func requireNoBuffers(t *testing.T, c *Conn) {
 	require.Nil(t, c.out)
 	require.Nil(t, c.tls.out)
 	require.Nil(t, c.tls.wire.ahead)
+	require.Nil(t, c.tls.room)
+	require.Zero(t, bufferOf(c.tls.session, rawInputAt).Cap())
+	require.Zero(t, bufferOf(c.tls.session, handAt).Cap())
 }
 
 func echo(c *Conn) {

@@ -73,6 +73,13 @@ func (f *failures) count() int {
 	return len(f.all)
 }
 
+// first is the first failure.
+func (f *failures) first() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.all[0]
+}
+
 func secureEngine(t testing.TB, loops int, terms reactor.TLS) (*reactor.Engine, string, *failures) {
 	failed := &failures{}
 	if terms.Config == nil {
@@ -216,7 +223,7 @@ func TestTLSSlowHandshakes(t *testing.T) {
 	for _, c := range []net.Conn{silent, begun} {
 		_ = c.SetDeadline(time.Now().Add(20 * time.Second))
 		_, err = io.ReadAll(c)
-		require.False(t, isTimeout(err), "closed by the server")
+		require.False(t, timedOut(err), "closed by the server")
 	}
 	require.Eventually(t, func() bool { return failed.count() == 2 }, 10*time.Second, time.Millisecond)
 	for _, err := range failed.all {
@@ -225,7 +232,7 @@ func TestTLSSlowHandshakes(t *testing.T) {
 	require.Eventually(t, func() bool { return e.Conns() == 0 }, 10*time.Second, time.Millisecond)
 }
 
-func isTimeout(err error) bool {
+func timedOut(err error) bool {
 	var n net.Error
 	return errors.As(err, &n) && n.Timeout()
 }
@@ -274,4 +281,71 @@ func TestTLSManyOnTwoLoops(t *testing.T) {
 	wg.Wait()
 	require.Zero(t, failed.count())
 	require.Eventually(t, func() bool { return e.Conns() == 0 }, 10*time.Second, time.Millisecond)
+}
+
+// A callback of tls.Config may wait, as the task that it is called by.
+func TestTLSCallbackWaits(t *testing.T) {
+	var e atomic.Pointer[reactor.Engine]
+	calls := 0
+	terms := reactor.TLS{Config: &tls.Config{GetCertificate: func(h *tls.ClientHelloInfo) (*tls.Certificate, error) {
+		if calls++; calls == 1 {
+			if err := e.Load().Current().Sleep(50 * time.Millisecond); err != nil {
+				return nil, err
+			}
+			if h.Conn.RemoteAddr().String() == h.Conn.LocalAddr().String() {
+				return nil, errors.New("no addresses")
+			}
+		}
+		own := ownCertificate()
+		return &own, nil
+	}}}
+	started, addr, failed := secureEngine(t, 1, terms)
+	e.Store(started)
+	var wg sync.WaitGroup
+	for range 5 {
+		wg.Go(func() {
+			c, err := tls.Dial("tcp", addr, clientConfig())
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			echoes(t, c, 1000)
+			_ = c.Close()
+		})
+	}
+	wg.Wait()
+	require.Zero(t, failed.count())
+}
+
+func TestTLSHandshakesMax(t *testing.T) {
+	_, addr, failed := secureEngine(t, 1, reactor.TLS{HandshakesMax: 2})
+	for range 2 {
+		_, err := dial(t, addr).Write([]byte{0x16, 3, 1})
+		require.NoError(t, err)
+	}
+	require.Zero(t, failed.count())
+	third := dial(t, addr)
+	_, err := third.Write([]byte{0x16, 3, 1})
+	require.NoError(t, err)
+	_, err = io.ReadAll(third)
+	require.NoError(t, err, "closed in order")
+	require.Equal(t, 1, failed.count())
+	require.ErrorIs(t, failed.first(), reactor.ErrHandshakesMax)
+}
+
+// secureServer runs an engine of one loop that speaks TLS, until the caller stops it.
+func secureServer(t testing.TB, open func(*reactor.Conn) reactor.Handler) (*reactor.Engine, string) {
+	e, err := reactor.Start(reactor.Config{
+		Loops: 1, Log: slog.New(slog.DiscardHandler), Open: open,
+		Listeners: []reactor.Listener{{Addr: "127.0.0.1:0", TLS: &reactor.TLS{Config: &tls.Config{Certificates: []tls.Certificate{ownCertificate()}}}}},
+	})
+	require.NoError(t, err)
+	return e, e.Addr().String()
+}
+
+func dialTLS(t testing.TB, addr string) *tls.Conn {
+	c, err := tls.Dial("tcp", addr, clientConfig())
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = c.Close() })
+	return c
 }
