@@ -130,7 +130,8 @@ func (s *Server) Announce() { s.announced.Store(true) }
 
 // Drain ends the server without breaking what it has begun: every answer from now on ends its connection, idle connections
 // are closed at once, and when all that were open are gone and no handler runs, or ctx is done, the loops stop.
-// New connections are refused from then on, once those that wait to be accepted are. The error is that of ctx if requests had to be cut off, or that
+// New connections are refused from then on, once those that wait to be accepted are; after Engine.HandedOver they are another
+// process's, and the files of unix sockets stay. The error is that of ctx if requests had to be cut off, or that
 // of stopping.
 func (s *Server) Drain(ctx context.Context) error {
 	if !s.draining.CompareAndSwap(false, true) {

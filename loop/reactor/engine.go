@@ -75,7 +75,7 @@ type Engine struct {
 	perIP        perIP
 
 	running   sync.WaitGroup // goroutines of the loops
-	listening sync.Once      // to be ended
+	listenMu  sync.Mutex     // of what listens holds
 	exited    chan struct{}
 	errMu     sync.Mutex
 	exitErr   error
@@ -194,6 +194,8 @@ func (e *Engine) failed(err error) {
 }
 
 func (e *Engine) closeListeners() {
+	e.listenMu.Lock()
+	defer e.listenMu.Unlock()
 	for _, l := range e.listens {
 		l.close()
 	}
@@ -260,11 +262,18 @@ func (e *Engine) Err() error {
 }
 
 // Sockets are the listening sockets, for a successor: see ServeHandover.
-func (e *Engine) Sockets() []Socket { return socketsOf(e.listens) }
+func (e *Engine) Sockets() []Socket {
+	e.listenMu.Lock()
+	defer e.listenMu.Unlock()
+	return socketsOf(e.listens)
+}
 
-// HandedOver says that a successor has the listening sockets: paths of unix sockets
-// stay when this engine ends.
+// HandedOver says that a successor has the listening sockets and polls them: the
+// files of unix sockets stay when this engine closes its descriptors. Call it after
+// StopAccepting.
 func (e *Engine) HandedOver() {
+	e.listenMu.Lock()
+	defer e.listenMu.Unlock()
 	for _, l := range e.listens {
 		l.handOver()
 	}
@@ -285,7 +294,7 @@ func (e *Engine) StopAccepting(ctx context.Context, keep bool) error {
 		return err
 	}
 	if !keep {
-		e.listening.Do(e.closeListeners)
+		e.closeListeners()
 	}
 	return nil
 }
