@@ -39,13 +39,13 @@ type Crossing bool
 // Enter begins code that touches the task's loop or what belongs to it. In user
 // code it makes the loop the task's own until Leave; if the loop was taken
 // meanwhile, it waits until the loop resumes the task. In code that is inside
-// already it does nothing. The calling goroutine must be the task's, and must
-// hold no lock that other tasks of the loop take: Enter may wait. A nil task may
-// be used, for callers that are no task.
+// already it does nothing. The caller must hold no lock that other tasks of the
+// loop take: Enter may wait. For a goroutine that is not the task's, and for a nil
+// task, it does nothing.
 //
 //	defer t.Leave(t.Enter())
 func (t *Task) Enter() Crossing {
-	if t == nil {
+	if t == nil || t.g != getg() {
 		return false
 	}
 	word := &t.region.word

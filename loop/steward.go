@@ -21,27 +21,56 @@ const HandoffTime = 2 * time.Millisecond
 
 const (
 	lookMin  = 50 * time.Microsecond
-	lookBusy = time.Millisecond // between looks while slices run
-	lookIdle = 5 * time.Millisecond
+	lookBusy = time.Millisecond     // at a slice that may be handed over once somebody waits
+	lookIdle = 5 * time.Millisecond // at a loop that quietMax looks have found idle
+	quietMax = 20
+
+	stepMax = 10 * time.Millisecond // between any two looks
+
+	// A sleep of the Go runtime that ends lateMin late shows that no P was idle. When
+	// more than one in lateShare of them do, the next strictSleeps sleeps are the
+	// kernel's.
+	lateMin      = int64(time.Millisecond)
+	lateShare    = 16
+	strictSleeps = 512
 )
 
 // Owner is a Driver whose loop can be taken. HandOver has another goroutine call
 // Loop.Adopt, soon. Any goroutine.
 type Owner interface{ HandOver() }
 
-// Visitor looks at something at a given time (ns on the steward's clock) and
-// returns in how many ns it wants to look again, at the latest.
-type Visitor func(now int64) (next int64)
+// Visitor looks at something else in time. Its functions run on the steward's
+// thread and must be quick.
+type Visitor struct {
+	// Look is called with the time, in ns on the StewardClock, and returns in how many
+	// ns it wants to be called again.
+	Look func(now int64) (next int64)
+	// Woke, if not nil, is told after each sleep of the steward when it was to end and
+	// when it did.
+	Woke func(due, woke int64)
+}
+
+// visit is a Visitor and when it is due.
+type visit struct {
+	Visitor
+	mu   sync.Mutex // while it runs
+	gone bool
+	due  int64
+}
 
 // Steward watches loops. Its methods may be called by any goroutine.
 type Steward struct {
 	mu       sync.Mutex
 	begun    bool
 	loops    atomic.Pointer[[]*ward]
-	visitors atomic.Pointer[[]Visitor]
+	visits   atomic.Pointer[[]*visit]
 	stopping atomic.Bool
 	stopped  chan struct{}
-	lateness atomic.Pointer[func(due, woke int64)]
+
+	// The steward's own.
+	nap    func(d int64, inKernel bool) // sleeps d ns
+	late   int                          // what late sleeps have added up to
+	strict int                          // the next so many sleeps are the kernel's
 }
 
 // ward is a loop as its steward sees it. Its fields are the steward's own.
@@ -49,15 +78,14 @@ type ward struct {
 	loop    *Loop
 	owner   Owner
 	handoff int64 // ns; 0: never
-	since   int64 // of the slice at the last look
 	quiet   int   // looks that found no slice
 }
 
 // NewSteward makes a steward that does nothing until Start.
 func NewSteward() *Steward {
-	s := &Steward{stopped: make(chan struct{})}
+	s := &Steward{stopped: make(chan struct{}), nap: nap}
 	s.loops.Store(&[]*ward{})
-	s.visitors.Store(&[]Visitor{})
+	s.visits.Store(&[]*visit{})
 	return s
 }
 
@@ -82,17 +110,47 @@ func (s *Steward) Forget(l *Loop) {
 	s.loops.Store(&loops)
 }
 
-// Visit adds a visitor, which runs on the steward's thread and must be quick.
-func (s *Steward) Visit(v Visitor) {
+// Visit adds a visitor. leave removes it, and returns when it does not run any
+// more; it must not be called by the visitor.
+func (s *Steward) Visit(visitor Visitor) (leave func()) {
+	v := &visit{Visitor: visitor}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	visitors := append(slices.Clone(*s.visitors.Load()), v)
-	s.visitors.Store(&visitors)
+	visits := append(slices.Clone(*s.visits.Load()), v)
+	s.visits.Store(&visits)
+	return func() {
+		s.mu.Lock()
+		visits := slices.DeleteFunc(slices.Clone(*s.visits.Load()), func(o *visit) bool { return o == v })
+		s.visits.Store(&visits)
+		s.mu.Unlock()
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		v.gone = true
+	}
 }
 
-// OnWake has f called after each sleep with the time at which it was to end and
-// that at which it did (ns on the steward's clock), on the steward's thread.
-func (s *Steward) OnWake(f func(due, woke int64)) { s.lateness.Store(&f) }
+// look calls the visitor if it is due, and returns in how many ns it is again.
+func (v *visit) look(now int64) int64 {
+	if now < v.due {
+		return v.due - now
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.gone {
+		return math.MaxInt64
+	}
+	next := v.Look(now)
+	v.due = now + min(next, int64(time.Hour))
+	return next
+}
+
+func (v *visit) woke(due, woke int64) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if !v.gone && v.Woke != nil {
+		v.Woke(due, woke)
+	}
+}
 
 // Start begins to watch; a second call does nothing.
 func (s *Steward) Start() {
@@ -116,9 +174,9 @@ func (s *Steward) Stop() {
 	}
 }
 
-var processStart = time.Now()
+var processStart = time.Now().Add(-time.Second)
 
-// StewardClock is the clock of visitors: monotonic ns.
+// StewardClock is the clock of visitors: monotonic ns, never 0.
 func StewardClock() int64 { return int64(time.Since(processStart)) }
 
 func (s *Steward) run() {
@@ -130,32 +188,59 @@ func (s *Steward) run() {
 			next = min(next, w.look())
 		}
 		now := StewardClock()
-		for _, visit := range *s.visitors.Load() {
-			next = min(next, visit(now))
+		for _, v := range *s.visits.Load() {
+			next = min(next, v.look(now))
 		}
-		s.sleep(min(max(next, int64(lookMin)), int64(lookIdle)))
+		s.sleep(min(max(next, int64(lookMin)), int64(stepMax)))
 	}
 }
 
-// sleep sleeps d ns: in the kernel, on the steward's own thread, which needs no
-// timer of the Go scheduler. See docs/decisions/007.
+// sleep sleeps d ns and tells the visitors by how much it was more. A sleep of
+// the Go runtime costs less, and is punctual while a P is idle; one of the kernel,
+// on the steward's own thread, is so while the kernel lets it: see
+// docs/decisions/007.
 func (s *Steward) sleep(d int64) {
 	due := StewardClock() + d
-	ts := unix.NsecToTimespec(d)
-	_ = unix.ClockNanosleep(unix.CLOCK_MONOTONIC, 0, &ts, nil)
-	if f := s.lateness.Load(); f != nil {
-		(*f)(due, StewardClock())
+	s.nap(d, s.strict > 0)
+	woke := StewardClock()
+	switch {
+	case s.strict > 0:
+		s.strict--
+	case woke-due < lateMin:
+		s.late = max(s.late-1, 0)
+	case s.late > lateShare:
+		s.late, s.strict = 0, strictSleeps
+	default:
+		s.late += lateShare
+	}
+	for _, v := range *s.visits.Load() {
+		v.woke(due, woke)
 	}
 }
 
-// look looks at the running slice and returns in how many ns to look again.
+func nap(d int64, inKernel bool) {
+	if !inKernel {
+		time.Sleep(time.Duration(d))
+		return
+	}
+	ts := unix.NsecToTimespec(d)
+	_ = unix.ClockNanosleep(unix.CLOCK_MONOTONIC, 0, &ts, nil)
+}
+
+// look looks at the running slice and returns in how many ns to look again. A
+// slice that begins right after a look is seen at the latest when it is to be
+// handed over, except the first one of a loop that was idle for some time.
 func (w *ward) look() int64 {
+	period := int64(lookBusy)
+	if w.handoff > 0 {
+		period = min(w.handoff, int64(lookIdle))
+	}
 	since, t, ok := w.loop.slice.Load()
 	if !ok {
-		if w.quiet++; w.quiet > 20 {
+		if w.quiet++; w.quiet > quietMax {
 			return int64(lookIdle)
 		}
-		return int64(lookBusy)
+		return period
 	}
 	w.quiet = 0
 	handoff := w.handoff
@@ -163,14 +248,15 @@ func (w *ward) look() int64 {
 		handoff = max(d, 0)
 	}
 	if handoff == 0 {
-		return int64(lookBusy)
+		return period
 	}
 	held := w.loop.driver.Now() - since
 	if held < handoff {
-		return min(handoff-held, int64(lookBusy))
+		return min(handoff-held, period)
 	}
-	if w.loop.Take(since, t, false) {
+	if w.owner != nil && w.loop.Take(since, t, false) {
 		w.owner.HandOver()
+		return period
 	}
-	return int64(lookBusy)
+	return min(period, int64(lookBusy)) // somebody may come to wait
 }

@@ -511,14 +511,13 @@ func (l *Loop) Shutdown() {
 }
 
 // Close ends the loop, after Shutdown: what is left of its tasks is unwound, but
-// for those that are released, which are unwound when they ask for the loop. Its
-// driver calls it in the last turn. It reports false, like EndTurn, when the
-// calling goroutine does not own the loop any more.
+// for those that are released, which are unwound when they ask for the loop.
+// Functions that were posted before still run. Its driver calls it in the last
+// turn, not in a posted function. It reports false, like EndTurn, when the calling
+// goroutine does not own the loop any more.
 func (l *Loop) Close() bool {
 	for range 16 { // cancelled tasks get a chance to end by themselves
-		for l.yielded.len() > 0 {
-			l.runq.push(l.yielded.pop())
-		}
+		l.TakePosted()
 		for l.heavies.len() > 0 {
 			l.runq.push(l.heavies.pop())
 		}
@@ -531,6 +530,7 @@ func (l *Loop) Close() bool {
 	l.postMu.Lock()
 	l.ended = true
 	l.postMu.Unlock()
+	l.TakePosted() // the last ones; a task that has come back by one of them is unwound
 	for i := len(l.all) - 1; i >= 0; i = min(i, len(l.all)) - 1 {
 		t := l.all[i]
 		if t.region.word.Load() != inside {
@@ -538,7 +538,8 @@ func (l *Loop) Close() bool {
 		}
 		t.stopping, t.ended = true, ErrShutdown
 		l.now = l.driver.Now()
-		l.begin(t, max(l.now, l.lastStart+1)) // its deferred functions may touch the loop
+		l.begin(t, max(l.now, l.lastStart+1)) // its deferred functions may touch the loop,
+		t.since = inside                      // which is not to be taken from them
 		t.unwind()
 		l.running = nil
 		l.now = l.driver.Now()

@@ -130,7 +130,7 @@ func Start(config Config) (*Engine, error) {
 
 // processorsFor is how many Ps a process needs: more than the goroutines that can
 // be busy at once, which are loops, released tasks, the steward and the collector.
-func processorsFor(loops int) int { return 2*loops + 6 }
+func processorsFor(loops int) int { return 2*loops + 8 }
 
 // startLoops makes all reactors and then runs them: a loop may be asked for the
 // task of another from the first moment.

@@ -40,6 +40,7 @@ type descriptor struct {
 	status uintptr // offset of a uint32
 	reason uintptr // offset of a byte
 	names  [256]string
+	named  int // of waitKinds: those whose name is known
 }
 
 var learned = sync.OnceValue(func() *descriptor {
@@ -160,9 +161,10 @@ var waitKinds = []struct {
 }
 
 const (
-	learnTime = time.Second // the bound on learning, which usually takes 1 ms
-	coreKinds = 5           // the first of waitKinds: each has a wait reason of its own
-	gBytes    = gWords * wordBytes
+	learnTime  = time.Second // the bound on learning, which usually takes 1 ms
+	learnTimes = 5           // looks that must show the same
+	coreKinds  = 5           // the first of waitKinds: each has a wait reason of its own
+	gBytes     = gWords * wordBytes
 )
 
 type gImage [gBytes]byte
@@ -187,12 +189,22 @@ func learn() *descriptor {
 			parked[i][j] = <-self
 		}
 	}
+	// A goroutine may wait for the collector before it waits for what it should: only
+	// what stays the same is right.
+	best, last, same := &descriptor{}, &descriptor{}, 0
 	for end := time.Now().Add(learnTime); time.Now().Before(end); time.Sleep(100 * time.Microsecond) {
-		if d := compare(parked); d.known {
-			return d
+		d := compare(parked)
+		if *d != *last {
+			last, same = d, 0
+		}
+		if same++; d.known && same >= learnTimes && d.named >= best.named {
+			best = d
+		}
+		if best.named == len(waitKinds) {
+			break
 		}
 	}
-	return &descriptor{}
+	return best
 }
 
 // compare looks for exactly one status word and one reason byte.
@@ -217,8 +229,18 @@ func compare(parked [][2]unsafe.Pointer) *descriptor {
 		}
 	}
 	d.known = statuses == 1 && reasons == 1
+	if !d.known {
+		return &descriptor{}
+	}
+	var core [256]bool
 	for i, pair := range images {
-		if code := pair[0][d.reason]; d.known && pair[1][d.reason] == code && d.names[code] == "" {
+		code := pair[0][d.reason]
+		if pair[1][d.reason] != code || core[code] {
+			continue // one of them waits for something else
+		}
+		core[code] = i < coreKinds
+		d.named++
+		if d.names[code] == "" {
 			d.names[code] = waitKinds[i].name
 		}
 	}
