@@ -133,7 +133,8 @@ func (a *acceptor) accepted(fd int, sa unix.Sockaddr) {
 	}
 	c := r.Open(s, nil)
 	s.conn = c
-	c.release = accountOf
+	c.release, c.opening = accountOf, true
+	e.opening.Add(1)
 	if a.listens.Proxy != nil {
 		c.awaitPreface(a.listens)
 		return
@@ -144,6 +145,7 @@ func (a *acceptor) accepted(fd int, sa unix.Sockaddr) {
 // accountOf gives the place of an accepted connection back.
 func accountOf(c *Conn) {
 	e := c.r.engine
+	c.opened()
 	e.conns.Add(-1)
 	if c.counted.IsValid() {
 		e.perIP.leave(c.counted)
@@ -171,6 +173,15 @@ func (c *Conn) admit(l *listening) {
 		return
 	}
 	c.handler = l.Open(c)
+	c.opened()
+}
+
+// opened says that Open was called for an accepted connection, or will never be.
+func (c *Conn) opened() {
+	if c.opening {
+		c.opening = false
+		c.r.engine.opening.Add(-1)
+	}
 }
 
 // refusedHandler is of connections that are closed before they have one.
