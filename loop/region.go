@@ -246,6 +246,9 @@ func (l *Loop) Adopt() bool {
 // goroutine that resumed the task last, which does not own the loop.
 func (l *Loop) comeBack(t *Task) {
 	at := l.driver.Now()
+	if o, ok := l.observer.(ReleaseObserver); ok {
+		o.Returned(l, t, t.since, at)
+	}
 	if l.post(func() { l.rejoin(t, at) }, math.MaxInt, true) {
 		return
 	}
@@ -263,9 +266,6 @@ func (l *Loop) comeBack(t *Task) {
 func (l *Loop) rejoin(t *Task, at int64) {
 	l.besides.remove(t)
 	t.region.word.Store(inside)
-	if o, ok := l.observer.(ReleaseObserver); ok {
-		o.Rejoined(l, t, t.since, at)
-	}
 	l.enqueue(t, at)
 }
 
@@ -280,13 +280,15 @@ func (l *Loop) moveBeside(t *Task) {
 }
 
 // ReleaseObserver is an Observer that is also told of slices whose loop was taken.
-// Both methods run on the loop's goroutine, under the rules of Observer.
 type ReleaseObserver interface {
 	Observer
 	// Released reports that the loop was taken at the given time from the slice of
-	// t that began at start; ready is as for SliceEnd, which is not called.
+	// t that began at start; ready is as for SliceEnd, which is not called. It runs on
+	// the loop's goroutine, under the rules of Observer, while the code of t runs on.
 	Released(l *Loop, t *Task, ready, start, taken int64)
-	// Rejoined reports that the code which began as the slice at start came back to
-	// its loop at the given time.
-	Rejoined(l *Loop, t *Task, start, back int64)
+	// Returned reports that the code of t that began as the slice at start, and
+	// went on beside the loop, asked for its loop at the given time: when it was
+	// released, and when it had left by Task.Beside. It runs on the OS thread that
+	// ran the code, beside the loop. The task does nothing meanwhile.
+	Returned(l *Loop, t *Task, start, back int64)
 }
