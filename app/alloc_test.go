@@ -7,7 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"tafe/loop"
+	"tafe/loop/reactor"
 )
 
 // A plain request costs no allocation, from the bytes that arrive to those that leave; nor do its relatives.
@@ -38,13 +38,13 @@ func TestNoAllocations(t *testing.T) {
 		{"no keep-alive by default", "GET /plaintext HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"},
 		{"two at once", "GET /plaintext HTTP/1.1\r\nHost: a\r\n\r\nGET /plaintext HTTP/1.1\r\nHost: a\r\n\r\n"},
 	} {
-		r := newRig(t, a, loop.Limits{})
+		r := newRig(t, a, reactor.Limits{})
 		p := r.dial()
 		p.got = make([]byte, 0, 1<<20)
 		request := []byte(c.request)
 		got := testing.AllocsPerRun(100, func() {
 			p.got = p.got[:0]
-			p.conn.Deliver(request)
+			p.deliver(request)
 			if len(p.got) < 12 {
 				t.Fatal("no answer")
 			}
@@ -55,18 +55,18 @@ func TestNoAllocations(t *testing.T) {
 }
 
 func BenchmarkPlaintext(b *testing.B) {
-	r := newRig(b, demo(Options{}), loop.Limits{})
+	r := newRig(b, demo(Options{}), reactor.Limits{})
 	p := r.dial()
 	request := []byte("GET /plaintext HTTP/1.1\r\nHost: 127.0.0.1:8080\r\n\r\n")
 	b.ReportAllocs()
 	for b.Loop() {
 		p.got = p.got[:0]
-		p.conn.Deliver(request)
+		p.deliver(request)
 	}
 }
 
 func BenchmarkPlaintextPipelined(b *testing.B) {
-	r := newRig(b, demo(Options{}), loop.Limits{})
+	r := newRig(b, demo(Options{}), reactor.Limits{})
 	p := r.dial()
 	var request []byte
 	for range 16 {
@@ -75,7 +75,7 @@ func BenchmarkPlaintextPipelined(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		p.got = p.got[:0]
-		p.conn.Deliver(request)
+		p.deliver(request)
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/16, "ns/request")
 }

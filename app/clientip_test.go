@@ -6,7 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"tafe/loop"
+	"tafe/loop/reactor"
 )
 
 func TestClientIP(t *testing.T) {
@@ -43,7 +43,7 @@ func TestClientIP(t *testing.T) {
 		}
 		a := New(o)
 		a.Get("/", func(c *Context) error { return c.String(200, c.ClientIP()) })
-		p := newRig(t, a, loop.Limits{}).dial()
+		p := newRig(t, a, reactor.Limits{}).dial()
 		p.send("GET / HTTP/1.1\r\nHost: a\r\n" + c.fields + "\r\n")
 		require.Regexp(t, "\r\n\r\n"+c.want+"$", p.taken(), c.why)
 	}

@@ -10,7 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"tafe/loop"
+	"tafe/loop/reactor"
 )
 
 // shout is a Coder whose work can be seen, and waited for.
@@ -104,7 +104,7 @@ func TestCodeBody(t *testing.T) {
 		{"GET /stream-fails HTTP/1.1", []int64{-1}, true, "", "5\r\nHELLO\r\n", "no last chunk: the client sees that it is not complete"},
 	} {
 		coder, asked = nil, nil
-		r := newRig(t, a, loop.Limits{})
+		r := newRig(t, a, reactor.Limits{})
 		p := r.dial()
 		p.send(c.target + "\r\nHost: a\r\n\r\n")
 		r.advance(time.Second)
@@ -137,7 +137,7 @@ func TestCodeBodyOfAClientThatLeaves(t *testing.T) {
 		c.CodeBody(func(c *Context, _ int, _ string, _ int64) Coder { return &shout{} })
 		return c.String(200, "hello")
 	})
-	r := newRig(t, a, loop.Limits{})
+	r := newRig(t, a, reactor.Limits{})
 	p := r.dial()
 	p.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
 	p.hangUp()
@@ -157,7 +157,7 @@ func TestServerTiming(t *testing.T) {
 		}
 		return c.String(200, hello)
 	})
-	r := newRig(t, a, loop.Limits{})
+	r := newRig(t, a, reactor.Limits{})
 	p := r.dial()
 	p.send("GET / HTTP/1.1\r\nHost: a\r\n\r\nGET /none HTTP/1.1\r\nHost: a\r\n\r\n")
 	r.advance(time.Second)

@@ -53,8 +53,14 @@ func (c *Context) conclude(err error) {
 	e, reason := c.reply(err)
 	c.fail(err, e, reason)
 	if c.stream.begun && r.framing != byNothing && !r.headless {
-		c.cycle.conn.Abort(err) // so that the client sees that the body is not complete
+		c.breakOff(err)
 	}
+}
+
+// breakOff sends what was written and then resets the connection, so that the client sees that the body is not complete.
+func (c *Context) breakOff(err error) {
+	c.hub.loop.Driver().Flush()
+	c.cycle.conn.Abort(err)
 }
 
 // concludeGone ends a request whose connection is closed: nobody reads an answer, but a panic stays one.

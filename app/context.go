@@ -275,6 +275,14 @@ func (c *Context) Err() error {
 	return c.task.Err()
 }
 
+// gone is the error for a connection that has ended: why the request was cancelled, where that came first.
+func (c *Context) gone() error {
+	if err := c.task.Err(); err != nil {
+		return err
+	}
+	return ErrClientGone
+}
+
 // Sleep waits for d while the loop serves others, or until the request is cancelled: then the error is that of Err.
 func (c *Context) Sleep(d time.Duration) error { return c.task.Sleep(d) }
 

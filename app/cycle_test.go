@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"tafe/loop"
+	"tafe/loop/reactor"
 )
 
 const (
@@ -48,7 +49,7 @@ func TestTimeouts(t *testing.T) {
 		{"part of a body nobody reads", "POST /unread HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nab", 30 * time.Second,
 			text("200 OK", "not read"), "body-timeout"},
 	} {
-		r := newRig(t, demo(Options{}), loop.Limits{})
+		r := newRig(t, demo(Options{}), reactor.Limits{})
 		p := r.dial()
 		p.send(c.send)
 		r.advance(c.after - time.Millisecond)
@@ -66,7 +67,7 @@ func TestTimeouts(t *testing.T) {
 
 // A head that trickles in does not get more time by it; a body does, as long as some of it comes.
 func TestTimeoutsOfSlowMessages(t *testing.T) {
-	r := newRig(t, demo(Options{}), loop.Limits{})
+	r := newRig(t, demo(Options{}), reactor.Limits{})
 	p := r.dial()
 	for i := 0; i < 12 && !p.eof; i++ {
 		p.send("G")
@@ -116,7 +117,7 @@ func TestHandlerTimeout(t *testing.T) {
 		{"a handler that has something better", "/answers", "HTTP/1.1 200 ", time.Second, false},
 		{"too late to say so: the client sees a truncated body", "/midway", "HTTP/1.1 200 ", time.Second, true},
 	} {
-		r := newRig(t, a, loop.Limits{})
+		r := newRig(t, a, reactor.Limits{})
 		p := r.dial()
 		p.send("GET " + c.path + get)
 		before := p.taken()
@@ -147,7 +148,7 @@ func TestExpectContinue(t *testing.T) {
 		{"HTTP/1.0 knows no 100", strings.Replace(post100, "HTTP/1.1", "HTTP/1.0", 1), "abc", "",
 			strings.Replace(echoed, "\r\n\r\nabc", "\r\nConnection: close\r\n\r\nabc", 1), true},
 	} {
-		r := newRig(t, demo(Options{}), loop.Limits{})
+		r := newRig(t, demo(Options{}), reactor.Limits{})
 		p := r.dial()
 		p.send(c.head)
 		require.Equal(t, c.first, p.taken(), c.why)
@@ -187,7 +188,7 @@ func TestClientLeaves(t *testing.T) {
 		var ended error
 		a := New(Options{Log: quiet})
 		a.Post("/", func(x *Context) error { ended = c.wait(x); return ended })
-		r := newRig(t, a, loop.Limits{OutboundMax: 64 << 10})
+		r := newRig(t, a, reactor.Limits{OutboundMax: 64 << 10})
 		p := r.dial()
 		p.room = 1000
 		p.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n" + c.body)
@@ -219,7 +220,7 @@ func TestViewsStayValid(t *testing.T) {
 			}
 			return c.String(200, fmt.Sprint(path, name, header, string(body)))
 		})
-		r := newRig(t, a, loop.Limits{})
+		r := newRig(t, a, reactor.Limits{})
 		p := r.dial()
 		p.send("POST /views/one HTTP/1.1\r\nHost: a\r\nX-Sender: me\r\nContent-Length: " + first)
 		if first == "3\r\n\r\n" {
@@ -260,7 +261,7 @@ func TestBrokenStreams(t *testing.T) {
 	} {
 		a := New(Options{Log: quiet})
 		a.Get("/", func(x *Context) error { return c.write(x.Stream(200, "")) })
-		r := newRig(t, a, loop.Limits{})
+		r := newRig(t, a, reactor.Limits{})
 		p := r.dial()
 		p.send("GET /" + get + "GET /" + get)
 		got := p.taken()
@@ -276,7 +277,7 @@ func TestClientThatDoesNotRead(t *testing.T) {
 	a := demo(Options{})
 	body := strings.Repeat("x", 10<<10)
 	a.Get("/large", func(c *Context) error { return c.String(200, body) })
-	r := newRig(t, a, loop.Limits{OutboundMax: 64 << 10, WriteTimeout: 10 * time.Second})
+	r := newRig(t, a, reactor.Limits{OutboundMax: 64 << 10, WriteTimeout: 10 * time.Second})
 	p, other := r.dial(), r.dial()
 	p.room = 0
 	p.send(strings.Repeat("GET /large"+get, 100))
@@ -296,22 +297,51 @@ func TestClientThatDoesNotRead(t *testing.T) {
 	require.EqualValues(t, 1, r.hub.counts.Reasons["write-timeout"])
 }
 
+// chainMax is loop's: so many pipelined requests of one connection run before others have their turn.
+const chainMax = 32
+
 // One connection's pipeline is cut into turns, so that others are served in between.
 func TestPipelineIsFair(t *testing.T) {
-	r := newRig(t, demo(Options{}), loop.Limits{})
+	r := newRig(t, demo(Options{}), reactor.Limits{})
 	greedy, other := r.dial(), r.dial()
-	greedy.conn.Deliver([]byte(strings.Repeat("GET /plaintext"+get, 1000)))
-	require.EqualValues(t, messagesPerTurnMax, r.hub.counts.Requests)
-	other.conn.Deliver([]byte("GET /plaintext" + get))
+	greedy.deliver([]byte(strings.Repeat("GET /plaintext"+get, 1000)))
+	require.EqualValues(t, chainMax, r.hub.counts.Requests)
+	other.deliver([]byte("GET /plaintext" + get))
 	require.Equal(t, text("200 OK", hello), other.taken(), "served before the rest of the pipeline")
-	require.Less(t, r.hub.counts.Requests, uint64(3*messagesPerTurnMax))
+	require.LessOrEqual(t, r.hub.counts.Requests, uint64(2*chainMax+1))
 	r.settle()
 	require.Equal(t, 1000, strings.Count(greedy.taken(), hello))
 }
 
+// The answers to pipelined requests leave together: one write for up to chainMax of them.
+func TestPipelinedAnswersLeaveTogether(t *testing.T) {
+	for _, c := range []struct {
+		why      string
+		requests int
+		writes   int
+	}{
+		{"one", 1, 1},
+		{"a few", 16, 1},
+		{"as many as one chain has", chainMax, 1},
+		{"one more", chainMax + 1, 2},
+		{"many", 10 * chainMax, 10},
+	} {
+		r := newRig(t, demo(Options{}), reactor.Limits{})
+		p := r.dial()
+		p.send(strings.Repeat("GET /plaintext"+get, c.requests))
+		require.Equal(t, strings.Repeat(text("200 OK", hello), c.requests), p.taken(), c.why)
+		require.Equal(t, c.writes, p.writes, c.why)
+	}
+	r := newRig(t, demo(Options{}), reactor.Limits{})
+	p := r.dial()
+	p.send("GET /plaintext" + get + "POST /unread HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabcHEAD /users/7" + get + "GET /nowhere" + get + "NOT HTTP\r\n\r\n")
+	require.Equal(t, 5, strings.Count(p.taken(), "HTTP/1.1 "), "answers of all kinds")
+	require.Equal(t, 1, p.writes)
+}
+
 // Draining ends idle connections at once, others with the answer they wait for.
 func TestDrain(t *testing.T) {
-	r := newRig(t, demo(Options{}), loop.Limits{})
+	r := newRig(t, demo(Options{}), reactor.Limits{})
 	idle, busy, reading := r.dial(), r.dial(), r.dial()
 	idle.send("GET /plaintext" + get)
 	busy.send("GET /sleep?ms=1000" + get)
@@ -355,7 +385,7 @@ func TestContextOutlivesItsRequest(t *testing.T) {
 		}
 		return c.String(200, c.RequestID())
 	})
-	r := newRig(t, a, loop.Limits{})
+	r := newRig(t, a, reactor.Limits{})
 	p := r.dial()
 	p.send("GET /" + get)
 	p.send("GET /" + get)
@@ -369,7 +399,7 @@ func TestContextOutlivesItsRequest(t *testing.T) {
 }
 
 func TestTooManyTasks(t *testing.T) {
-	r := newRig(t, demo(Options{}), loop.Limits{TaskMax: 1})
+	r := newRig(t, demo(Options{}), reactor.Limits{Limits: loop.Limits{TaskMax: 1}})
 	p, q := r.dial(), r.dial()
 	p.send("GET /sleep?ms=10" + get)
 	q.send("GET /plaintext" + get)

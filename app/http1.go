@@ -30,15 +30,14 @@ type cycle struct {
 	active *Context // the request that is being answered
 	pos    int      // in hub.cycles
 
-	scanned   int   // FindHead's resume
-	arrived   int64 // loop clock of the last input
-	pinned    bool
-	reading   bool
-	swallows  bool
-	stalled   bool
-	forgotten bool                     // its handler has taken the connection
-	awaited   bool                     // by a drain
-	redirect  func(host string) string // of its Listener
+	scanned  int   // FindHead's resume
+	arrived  int64 // loop clock of the last input
+	pinned   bool
+	reading  bool
+	swallows bool
+	stalled  bool
+	awaited  bool                     // by a drain
+	redirect func(host string) string // of its Listener
 }
 
 // Data takes what arrived.
@@ -80,9 +79,7 @@ func (y *cycle) Closed(_ *reactor.Conn, err error) {
 	case y.active != nil:
 		y.active.task.Cancel(ErrClientGone)
 	}
-	if !y.forgotten {
-		y.hub.closed(y)
-	}
+	y.hub.closed(y)
 }
 
 // advance begins the next message, if it is there as a whole. Its end calls advance again.

@@ -29,6 +29,7 @@ type hub struct {
 	cycles   []*cycle // open connections
 	active   int      // requests whose handler has not ended
 	bodies   int      // bytes of large body memory in free
+	bridged  bool     // its connection is a request of net/http's
 	draining bool
 	drained  func() // called once, when a drain has nothing left to wait for
 	waitFor  int    // connections opened before the drain began and still open

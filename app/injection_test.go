@@ -1,6 +1,8 @@
 package app
 
 import (
+	"errors"
+	"io"
 	"net/http"
 	"net/url"
 	"strings"
@@ -11,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"tafe/httpparse"
-	"tafe/loop"
+	"tafe/loop/reactor"
 )
 
 // Every way to put a value into a head is given what would be another line, another head or another answer there. None of it may reach
@@ -53,8 +55,12 @@ func TestNoAPIInjectsLines(t *testing.T) {
 		},
 		"upgrade": func(c *Context) error {
 			c.SetHeader("Sec-WebSocket-Protocol", evil)
-			_, err := c.Hijack()
-			return err
+			conn, err := c.Hijack()
+			if err != nil {
+				return err
+			}
+			_, err = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\n\r\n")
+			return errors.Join(err, conn.Close())
 		},
 		"coded": func(c *Context) error {
 			c.CodeBody(func(c *Context, _ int, _ string, _ int64) Coder {
@@ -96,7 +102,7 @@ func TestNoAPIInjectsLines(t *testing.T) {
 			if strings.HasPrefix(target, "/mounted") {
 				continue // below, with a goroutine of its own
 			}
-			r := newRig(t, a, loop.Limits{})
+			r := newRig(t, a, reactor.Limits{})
 			p := r.dial()
 			p.send("GET " + target + " HTTP/1.1\r\nHost: a\r\nX-Request-ID: " + strings.Map(visible, evil) + "\r\n\r\n")
 			r.advance(time.Second)

@@ -1,119 +1,208 @@
-// This file is the in-memory driver of this package's tests: a loop on a clock that moves only when told, and clients
-// without sockets.
-
 package app
+
+// The in-memory driver of this package's tests: a loop on a clock that moves only when told, and clients without sockets.
 
 import (
 	"io"
 	"math"
 	"net"
+	"runtime"
+	"slices"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"tafe/loop"
+	"tafe/loop/reactor"
 )
 
 // rig is one loop with an App on it.
 type rig struct {
-	t     testing.TB
-	loop  *loop.Loop
-	hub   *hub
-	now   int64
-	woken bool
-	alarm int64
+	t       testing.TB
+	loop    *loop.Loop
+	reactor *reactor.Reactor
+	hub     *hub
+	now     atomic.Int64
+	woken   atomic.Bool
+	alarm   int64
+	peers   []*peer // whose connections are open
 }
 
-func (r *rig) Now() int64        { r.now++; return r.now }
-func (r *rig) Wake()             { r.woken = true }
-func (r *rig) WakeAfter(d int64) { r.alarm = r.now + d }
+func (r *rig) Now() int64      { return r.now.Add(1) }
+func (r *rig) Wake()           { r.woken.Store(true) }
+func (r *rig) WakeAt(at int64) { r.alarm = at }
+func (r *rig) Flush()          { r.reactor.Flush() }
 
 // newRig makes a rig whose wall clock begins at a Sunday in 1994, the example of RFC 9110 section 5.6.7.
-func newRig(t testing.TB, a *App, limits loop.Limits) *rig {
+func newRig(t testing.TB, a *App, limits reactor.Limits) *rig {
 	t.Helper()
 	a.freeze()
-	r := &rig{t: t, now: 1, alarm: math.MaxInt64}
-	r.loop = loop.New(0, r, limits, quiet)
+	r := &rig{t: t, alarm: math.MaxInt64}
+	r.now.Store(1)
+	r.loop = loop.New(0, r, limits.Limits, quiet)
+	r.reactor = reactor.Memory(r.loop, limits)
 	begin := time.Date(1994, 11, 6, 8, 49, 37, 0, time.UTC)
-	r.hub = newHub(a, r.loop, func() time.Time { return begin.Add(time.Duration(r.now)) })
+	r.hub = newHub(a, r.loop, func() time.Time { return begin.Add(time.Duration(r.now.Load())) })
 	t.Cleanup(func() {
 		require.Zero(t, r.hub.active, "handlers left behind")
 		require.Zero(t, r.loop.Stats().TasksAlive, "tasks left behind")
+		r.on(func() { r.loop.Shutdown(); r.loop.Close() })
 	})
 	return r
 }
 
-// settle turns the loop until nothing asks for another turn.
+// on runs f on the loop, in a turn of its own.
+func (r *rig) on(f func()) {
+	r.loop.BeginTurn()
+	f()
+	r.loop.EndTurn()
+}
+
+// settle turns the loop until nothing asks for another turn and no connection has an event.
 func (r *rig) settle() {
-	for range 10_000 {
-		if !r.woken {
+	for range 100_000 {
+		if !r.step() {
+			r.peers = slices.DeleteFunc(r.peers, func(p *peer) bool { return p.closed })
 			return
 		}
-		r.woken = false
-		r.loop.Turn()
 	}
 	require.Fail(r.t, "the loop never settles")
 }
 
+// await lets goroutines beside the loop wake it until ok.
+func (r *rig) await(ok func() bool) {
+	r.t.Helper()
+	for end := time.Now().Add(patience); !ok(); r.settle() {
+		require.True(r.t, time.Now().Before(end), "it does not come")
+		runtime.Gosched()
+	}
+}
+
+func (r *rig) step() (more bool) {
+	if r.woken.CompareAndSwap(true, false) {
+		more = true
+		r.loop.Turn()
+	}
+	for _, p := range r.peers {
+		more = p.event() || more
+	}
+	return more
+}
+
 // advance moves the clock, stopping at every alarm on the way.
 func (r *rig) advance(d time.Duration) {
-	end := r.now + int64(d)
+	r.settle()
+	end := r.now.Load() + int64(d)
 	for r.alarm <= end {
-		r.now, r.alarm = max(r.now, r.alarm), math.MaxInt64
+		r.now.Store(max(r.now.Load(), r.alarm))
+		r.alarm = math.MaxInt64
 		r.loop.Turn()
 		r.settle()
 	}
-	r.now = max(r.now, end)
+	r.now.Store(max(r.now.Load(), end))
 	r.settle()
 }
 
-// peer is a client: what it sends is delivered at once, what it is sent gathers in got.
+// peer is a client, and the reactor.Transport of its connection: what it sends is delivered at once, what it is sent gathers in got.
 type peer struct {
-	rig    *rig
-	conn   *loop.Conn
+	rig  *rig
+	conn *reactor.Conn
+
+	in    []byte // sent, and not read by the server
+	fin   bool   // nothing follows
+	reset bool
+
 	got    []byte
-	room   int // bytes it takes before the rest is held back
-	held   []byte
+	writes int  // calls of Write that brought something
+	room   int  // bytes it takes before the rest is held back
 	eof    bool // the server has ended its side
 	closed bool // the connection is gone
+
+	wantRead, wantWrite bool
 }
 
 func (r *rig) dial() *peer {
-	p := &peer{rig: r, room: math.MaxInt}
-	p.conn = r.loop.Open(p, nil)
-	p.conn.SetHandler(r.hub.open(p.conn))
-	r.loop.Post(func() {}) // the turn in which a driver would have opened it
+	p := &peer{rig: r, room: math.MaxInt, wantRead: true}
+	r.peers = append(r.peers, p)
+	r.on(func() {
+		p.conn = r.reactor.Open(p, nil)
+		p.conn.SetHandler(r.hub.open(p.conn))
+	})
 	r.settle()
 	return p
 }
 
-func (p *peer) Write(b []byte) (int, error) {
-	if p.closed {
-		return 0, io.ErrClosedPipe
+// event gives the connection one event of a level-triggered poller; false: there is none.
+func (p *peer) event() bool {
+	switch {
+	case p.closed:
+		return false
+	case p.wantRead && (len(p.in) > 0 || p.fin || p.reset):
+		p.readable()
+	case p.reset:
+		p.rig.on(func() { p.conn.Abort(syscall.ECONNRESET) })
+	case p.wantWrite && p.room > 0:
+		p.rig.on(p.conn.Writable)
+	default:
+		return false
 	}
-	n := min(len(b), p.room)
-	p.got = append(p.got, b[:n]...)
-	p.room -= n
-	p.held = append(p.held, b[n:]...)
-	return len(b), nil
+	return true
 }
 
-func (p *peer) Unsent() int          { return len(p.held) }
-func (p *peer) CloseWrite() error    { p.eof = true; return nil }
-func (p *peer) RemoteAddr() net.Addr { return &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 1234} }
-func (p *peer) LocalAddr() net.Addr  { return &net.TCPAddr{IP: net.IPv4(192, 0, 2, 2), Port: 80} }
-func (p *peer) Fd() int              { return -1 }
-func (p *peer) Close() error {
-	p.closed = true
-	p.conn.Hangup(nil)
-	return nil
+func (p *peer) readable() {
+	p.rig.loop.BeginTurn()
+	p.conn.Readable()
+	p.rig.loop.EndTurn()
+}
+
+// Read is the Transport's, as all methods up to FD.
+func (p *peer) Read(first, then []byte) (int, error) {
+	switch {
+	case p.reset:
+		return 0, syscall.ECONNRESET
+	case len(p.in) == 0 && p.fin:
+		return 0, io.EOF
+	}
+	n := copy(first, p.in)
+	n += copy(then, p.in[n:])
+	p.in = p.in[n:]
+	return n, nil
+}
+
+func (p *peer) Write(b []byte) (int, error) {
+	if p.closed || p.reset {
+		return 0, syscall.EPIPE
+	}
+	n := min(len(b), p.room)
+	if n > 0 {
+		p.writes++
+	}
+	p.got = append(p.got, b[:n]...)
+	p.room -= n
+	return n, nil
+}
+
+func (p *peer) Unsent() int           { return 0 }
+func (p *peer) Want(read, write bool) { p.wantRead, p.wantWrite = read, write }
+func (p *peer) CloseWrite() error     { p.eof = true; return nil }
+func (p *peer) Close(bool)            { p.eof, p.closed = true, true }
+func (p *peer) RemoteAddr() net.Addr  { return &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 1234} }
+func (p *peer) LocalAddr() net.Addr   { return &net.TCPAddr{IP: net.IPv4(192, 0, 2, 2), Port: 80} }
+func (p *peer) FD() int               { return -1 }
+
+// deliver has s arrive in one turn of the loop, and nothing else happen.
+func (p *peer) deliver(s []byte) {
+	p.in = s
+	p.readable()
 }
 
 // send delivers s and lets the loop do all it can do without the clock.
 func (p *peer) send(s string) {
 	if !p.closed {
-		p.conn.Deliver([]byte(s))
+		p.in = append(p.in, s...)
 	}
 	p.rig.settle()
 }
@@ -125,20 +214,21 @@ func (p *peer) sendSlowly(s string) {
 	}
 }
 
-// read lets the client take n more bytes.
-func (p *peer) read(n int) {
-	k := min(n, len(p.held))
-	p.got = append(p.got, p.held[:k]...)
-	p.held = append([]byte(nil), p.held[k:]...)
-	p.room += n - k
+// finish ends the client's direction of the stream; it still reads.
+func (p *peer) finish() {
+	p.fin = true
+	p.rig.settle()
 }
 
-// hangUp ends the connection from the client's side.
+// read lets the client take n more bytes.
+func (p *peer) read(n int) {
+	p.room += n
+	p.rig.settle()
+}
+
+// hangUp breaks the connection from the client's side, with a reset.
 func (p *peer) hangUp() {
-	if !p.closed {
-		p.closed = true
-		p.conn.Hangup(io.EOF)
-	}
+	p.reset = true
 	p.rig.settle()
 }
 

@@ -31,6 +31,7 @@ func (a *App) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	b.loop = loop.New(0, b, loop.Limits{}, a.options.Log)
 	b.reactor = reactor.Memory(b.loop, reactor.Limits{})
 	h := newHub(a, b.loop, time.Now)
+	h.bridged = true
 	b.turn(func() {
 		b.conn = b.reactor.Open(b, nil)
 		b.cycle = h.open(b.conn).(*cycle)
@@ -106,7 +107,7 @@ func (b *bridge) serve(head []byte) {
 	defer b.end()
 	b.deliver(head)
 	for !b.ended || b.cycle.hub.active > 0 {
-		if c := b.cycle.active; c != nil && c.body.waiting && !b.sent {
+		if c := b.cycle.active; c != nil && c.body.waiting && !b.sent && !b.ended {
 			b.feed()
 			continue
 		}

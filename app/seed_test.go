@@ -10,8 +10,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"tafe/loop"
 	"tafe/loop/looptest"
+	"tafe/loop/reactor"
 )
 
 const seeds = 150
@@ -78,7 +78,7 @@ func TestDisconnects(t *testing.T) {
 	})
 	request := "POST /everything HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 10\r\n\r\n"
 	for _, seed := range []uint64{0, 1, 2, 3} {
-		o := looptest.Options{Seed: seed, Limits: loop.Limits{OutboundMax: 32 << 10}}
+		o := looptest.Options{Seed: seed, Limits: reactor.Limits{OutboundMax: 32 << 10}}
 		looptest.Disconnects(t, o, func(t *testing.T, l *looptest.Loop) {
 			p := l.Open(a.Opener(l.Loop))
 			p.Send([]byte(request))
@@ -119,7 +119,7 @@ func FuzzCycle(f *testing.F) {
 }
 
 func fuzzRun(t *testing.T, data []byte, piece func() int) (answers string, ended bool) {
-	r := newRig(t, wireApp(), loop.Limits{})
+	r := newRig(t, wireApp(), reactor.Limits{})
 	copy(r.hub.ids[:], "fuzzfuzz")
 	p := r.dial()
 	for len(data) > 0 {

@@ -8,18 +8,18 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"tafe/loop"
+	"tafe/loop/reactor"
 )
 
 func TestRouteStats(t *testing.T) {
 	a := demo(Options{})
 	a.Get("/teapot", func(c *Context) error { return c.NoContent(418) }, Name("tea"))
-	r := newRig(t, a, loop.Limits{})
+	r := newRig(t, a, reactor.Limits{})
 	for _, request := range []string{
 		"GET /teapot HTTP/1.1\r\nHost: a\r\n\r\n", "GET /teapot HTTP/1.1\r\nHost: a\r\n\r\n", "HEAD /teapot HTTP/1.1\r\nHost: a\r\n\r\n",
 		"BREW /teapot HTTP/1.1\r\nHost: a\r\n\r\n", "GET /nowhere HTTP/1.1\r\nHost: a\r\n\r\n",
 	} {
-		r.dial().conn.Deliver([]byte(request))
+		r.dial().deliver([]byte(request))
 	}
 	s := r.hub.snapshot()
 	got := map[string][]Answers{}
@@ -52,8 +52,8 @@ func TestRouteStatsOutliveTheirApp(t *testing.T) {
 		a.freeze()
 		return a
 	}
-	r := newRig(t, version("/gone"), loop.Limits{})
-	ask := func(path string) { r.dial().conn.Deliver([]byte("GET " + path + " HTTP/1.1\r\nHost: a\r\n\r\n")) }
+	r := newRig(t, version("/gone"), reactor.Limits{})
+	ask := func(path string) { r.dial().deliver([]byte("GET " + path + " HTTP/1.1\r\nHost: a\r\n\r\n")) }
 	ask("/gone")
 	ask("/slow") // ends when its App is two swaps old
 	for range 20 {

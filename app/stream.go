@@ -146,14 +146,14 @@ func (s *Stream) admit(n int) (int, error) {
 func (s *Stream) room() error {
 	task, conn := s.c.task, s.c.cycle.conn
 	if conn.Closed() {
-		return ErrClientGone
+		return s.c.gone()
 	}
 	if conn.Unsent() < conn.Limits().OutboundMax {
 		return task.Err()
 	}
 	err := reactor.Drain(task, conn)
 	if errors.Is(err, loop.ErrClosed) {
-		return ErrClientGone
+		return s.c.gone()
 	}
 	return err
 }
@@ -234,7 +234,7 @@ func (s *Stream) sendCached(f file, at, n int64) (int64, error) {
 	case errors.Is(err, errors.ErrUnsupported):
 		return s.readFile(f, at, min(n, readStep))
 	case errors.Is(err, loop.ErrClosed):
-		err = ErrClientGone
+		err = c.gone()
 	}
 	return k, err
 }

@@ -4,6 +4,7 @@
 package app
 
 import (
+	"errors"
 	"net"
 	"net/http"
 
@@ -22,14 +23,17 @@ func (c *Context) Upgrade() string {
 // behind the request's head, and was not read, is read first. Nothing is written to the connection from now on but by its new owner,
 // who must close it; it may outlive the handler. Tasks that read or write it give their loop back while they wait, other goroutines
 // block. Each direction ends by itself: CloseWrite, a method of the result, ends the own one. The connection keeps its place among
-// ServerConfig.ConnMax, and ends with the server: a drain does not wait for it. The error is ErrWritten, or that of Err.
+// ServerConfig.ConnMax, and ends with the server: a drain does not wait for it. The error is ErrWritten, that of Err, or
+// errors.ErrUnsupported under App.ServeHTTP.
 func (c *Context) Hijack() (net.Conn, error) {
 	defer c.task.Leave(c.task.Enter())
 	switch {
 	case c.resp.sent || c.hijacked != nil:
 		return nil, ErrWritten
+	case c.hub.bridged:
+		return nil, errors.ErrUnsupported
 	case c.cycle.conn.Closed():
-		return nil, ErrClientGone
+		return nil, c.gone()
 	case c.task.Err() != nil:
 		return nil, c.task.Err()
 	}
@@ -55,9 +59,6 @@ func (y *cycle) abandon() {
 		y.conn.Unpin()
 	}
 	y.hub.put(c)
-	if !y.conn.Closed() {
-		y.forgotten = true
-		y.hub.closed(y)
-	}
+	y.hub.closed(y) // the connection's events go to its new owner
 	y.hub.checkDrained()
 }

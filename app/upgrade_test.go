@@ -88,7 +88,8 @@ func TestHijack(t *testing.T) {
 	require.Error(t, err, "and ends it")
 }
 
-func TestHijackNeedsASocket(t *testing.T) {
+// A request that comes by net/http has no connection to take.
+func TestHijackUnderNetHTTP(t *testing.T) {
 	a := New(Options{Log: quiet})
 	a.Get("/", func(c *Context) error {
 		_, err := c.Hijack()

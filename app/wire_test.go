@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"tafe/httpparse"
-	"tafe/loop"
+	"tafe/loop/reactor"
 )
 
 // stamp is what the server adds to every answer, at the rig's time.
@@ -232,7 +232,7 @@ var wireCases = []wireCase{
 func TestWire(t *testing.T) {
 	for _, c := range wireCases {
 		for _, slow := range []bool{false, true} {
-			r := newRig(t, wireApp(), loop.Limits{})
+			r := newRig(t, wireApp(), reactor.Limits{})
 			p := r.dial()
 			if slow {
 				p.sendSlowly(c.send)

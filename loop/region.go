@@ -7,13 +7,14 @@ package loop
 //	inside    the task runs code that touches the loop, or does not run
 //	outside   the slice that began at that clock time runs user code
 //	released  the loop was taken from the slice: its code runs beside the loop
+//	returning the released task has stopped and asks for the loop
 //	leaving   the task asks to be run beside the loop
 //
-// Only the task moves between inside and outside. Only the goroutine that takes
-// the loop moves from outside to released, by compare-and-swap with the start of
-// the slice that it means, so that it cannot meet a later one. A released task
-// that calls Enter gives its goroutine back, is queued like any other, and goes
-// on when the loop resumes it.
+// Only the task moves between inside and outside, and from released to returning.
+// Only the goroutine that takes the loop moves between outside and released, by
+// compare-and-swap with the start of the slice that it means, so that it cannot
+// meet a later one. A returning task is queued like any other, and goes on when the
+// loop resumes it.
 
 import (
 	"math"
@@ -26,9 +27,10 @@ import (
 type region struct{ word atomic.Int64 }
 
 const (
-	inside   = int64(0)
-	released = int64(-1)
-	leaving  = int64(-2)
+	inside    = int64(0)
+	released  = int64(-1)
+	leaving   = int64(-2)
+	returning = int64(-3)
 )
 
 // Crossing is what Enter tells Leave.
@@ -46,13 +48,16 @@ func (t *Task) Enter() Crossing {
 	if t == nil {
 		return false
 	}
-	if t.region.word.CompareAndSwap(t.since, inside) {
-		return true
+	word := &t.region.word
+	for !word.CompareAndSwap(t.since, inside) {
+		if word.Load() == inside {
+			return false
+		}
+		if word.CompareAndSwap(released, returning) {
+			t.suspend() // the goroutine that it returns to queues the task
+			return true
+		}
 	}
-	if t.region.word.Load() == inside {
-		return false
-	}
-	t.suspend() // the goroutine that it returns to queues the task
 	return true
 }
 

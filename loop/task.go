@@ -209,10 +209,9 @@ func (l *Loop) resume(t *Task) bool {
 	l.begin(t, start)
 	t.next()
 	switch t.region.word.Load() {
-	case released: // the loop belongs to another goroutine
-		if n := len(l.forcedOff); n > 0 && l.forcedOff[n-1] == t {
-			return false // RunReleased runs it on
-		}
+	case released: // taken by force: RunReleased runs it on
+		return false
+	case returning: // the loop belongs to another goroutine
 		l.comeBack(t)
 		return false
 	case leaving:
@@ -513,8 +512,9 @@ func (l *Loop) Shutdown() {
 
 // Close ends the loop, after Shutdown: what is left of its tasks is unwound, but
 // for those that are released, which are unwound when they ask for the loop. Its
-// driver calls it in the last turn.
-func (l *Loop) Close() {
+// driver calls it in the last turn. It reports false, like EndTurn, when the
+// calling goroutine does not own the loop any more.
+func (l *Loop) Close() bool {
 	for range 16 { // cancelled tasks get a chance to end by themselves
 		for l.yielded.len() > 0 {
 			l.runq.push(l.yielded.pop())
@@ -524,7 +524,7 @@ func (l *Loop) Close() {
 		}
 		for range l.runq.len() {
 			if !l.runChain(l.runq.pop()) {
-				return
+				return false
 			}
 		}
 	}
@@ -533,7 +533,7 @@ func (l *Loop) Close() {
 	l.postMu.Unlock()
 	for i := len(l.all) - 1; i >= 0; i = min(i, len(l.all)) - 1 {
 		t := l.all[i]
-		if t.region.word.Load() == released {
+		if t.region.word.Load() != inside {
 			continue
 		}
 		t.stopping, t.ended = true, ErrShutdown
@@ -553,6 +553,7 @@ func (l *Loop) Close() {
 	}
 	l.idle = nil
 	l.driver.Flush()
+	return true
 }
 
 // unwind runs the deferred functions of a suspended task. A Goexit in one of

@@ -45,7 +45,7 @@ type Options struct {
 	// Limits bounds responses; the zero value means httpparse.DefaultLimits.
 	Limits httpparse.Limits
 	Hedge  Hedge
-	// Tracer, if not nil, is told of every request.
+	// Tracer, if not nil, is told of every request, on the goroutine that called Do.
 	Tracer Tracer
 }
 
@@ -161,8 +161,6 @@ func (c *Client) addPool(l *loop.Loop) *pool {
 // idempotent request with a replayable body is sent once more, on a new
 // connection. Request.Retries allows more.
 func (c *Client) Do(t *loop.Task, ctx context.Context, req *Request, resp *Response) error {
-	entered := t.Enter()
-	defer t.Leave(entered)
 	if c.options.Tracer == nil {
 		return c.do(t, ctx, req, resp, "")
 	}
@@ -175,8 +173,11 @@ func (c *Client) Do(t *loop.Task, ctx context.Context, req *Request, resp *Respo
 }
 
 func (c *Client) do(t *loop.Task, ctx context.Context, req *Request, resp *Response, traceparent string) error {
+	entered := t.Enter()
+	defer t.Leave(entered)
 	resp.Close()
 	x := c.poolOf(t).newExchange(t)
+	x.entered = entered
 	kept := false
 	defer func() {
 		if !kept { // an error, or a panic of the caller's body reader

@@ -109,7 +109,7 @@ func (x *exchange) dial() error {
 		return x.fault(StageDial, ErrClosed)
 	}
 	x.pool.count.dials.Add(1)
-	raw, err := x.pool.dial(ctx, x.task, h.network, h.addr)
+	raw, err := x.pool.dial(ctx, x.task, x.entered, h.network, h.addr)
 	if err != nil {
 		return x.dialFault(StageDial, ctx, err)
 	}
@@ -144,7 +144,7 @@ type dialTask struct {
 
 // dialFor begins a connection in the slot that x was given, and puts x into the queue.
 func (p *pool) dialFor(x *exchange) error {
-	d := &dialTask{pool: p, host: x.host, x: x, gen: x.gen}
+	d := &dialTask{pool: p, host: x.host, x: x, gen: x.gen.Load()}
 	if _, err := p.loop.Start(d); err != nil {
 		p.freeSlot(x.host)
 		if errors.Is(err, loop.ErrClosed) {
@@ -164,7 +164,7 @@ func (d *dialTask) Run(t *loop.Task) {
 	deadline := time.Now().Add(d.pool.client.options.DialTimeout)
 	ctx, cancel := context.WithDeadline(context.Background(), deadline)
 	defer cancel()
-	raw, err := d.pool.dial(ctx, t, h.network, h.addr)
+	raw, err := d.pool.dial(ctx, t, true, h.network, h.addr)
 	if err != nil {
 		d.err = dialError(StageDial, h, err)
 		return
@@ -196,7 +196,7 @@ func (d *dialTask) Done(_ *loop.Task, err error) {
 	if d.err != nil {
 		err = d.err
 	}
-	if d.x.gen == d.gen && d.x.queued && d.x.host == d.host {
+	if d.x.gen.Load() == d.gen && d.x.queued && d.x.host == d.host {
 		p.unqueue(d.x)
 		d.x.failed = err
 		d.x.wake(true)

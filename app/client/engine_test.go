@@ -12,13 +12,14 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"tafe/loop"
+	"tafe/loop/reactor"
 )
 
 // loops starts an engine that serves nothing and is stopped at the end.
-func loops(t testing.TB, n int) *loop.Engine {
-	e, err := loop.Start(loop.Config{
+func loops(t testing.TB, n int) *reactor.Engine {
+	e, err := reactor.Start(reactor.Config{
 		Addr: "127.0.0.1:0", Loops: n,
-		Open: func(c *loop.Conn) loop.Handler { c.Close(); return mute{} },
+		Open: func(c *reactor.Conn) reactor.Handler { c.Close(); return mute{} },
 		Log:  slog.New(slog.NewTextHandler(io.Discard, nil)),
 	})
 	require.NoError(t, err)
@@ -32,18 +33,18 @@ func loops(t testing.TB, n int) *loop.Engine {
 
 type mute struct{}
 
-func (mute) Data(*loop.Conn)          {}
-func (mute) Timeout(*loop.Conn)       {}
-func (mute) Closed(*loop.Conn, error) {}
+func (mute) Data(*reactor.Conn)          {}
+func (mute) Timeout(*reactor.Conn)       {}
+func (mute) Closed(*reactor.Conn, error) {}
 
-// job is a task of a test.
+// job is a task of a test; its code is user code, as a handler is.
 type job struct {
 	code func(*loop.Task)
 	task *loop.Task // on the loop, until it ends
 	done chan error
 }
 
-func (j *job) Run(t *loop.Task)               { j.task = t; j.code(t) }
+func (j *job) Run(t *loop.Task)               { j.task = t; t.Outside(func() { j.code(t) }) }
 func (j *job) Done(_ *loop.Task, err error)   { j.task = nil; j.done <- err }
 func (j *job) wait(t testing.TB)              { t.Helper(); require.NoError(t, <-j.done) }
 func (j *job) cancel(l *loop.Loop, err error) { l.Post(func() { j.task.Cancel(err) }) }
@@ -59,7 +60,7 @@ func start(t testing.TB, l *loop.Loop, code func(*loop.Task)) *job {
 }
 
 // everywhere runs test on a plain goroutine and in a task.
-func everywhere(t *testing.T, e *loop.Engine, why string, o Options, test func(t *testing.T, c *Client, task *loop.Task)) {
+func everywhere(t *testing.T, e *reactor.Engine, why string, o Options, test func(t *testing.T, c *Client, task *loop.Task)) {
 	t.Run(why+"/goroutine", func(t *testing.T) { test(t, newClient(t, o), nil) })
 	t.Run(why+"/task", func(t *testing.T) {
 		c := newClient(t, o)

@@ -12,6 +12,7 @@ import (
 
 	"tafe/app/client"
 	"tafe/loop"
+	"tafe/loop/reactor"
 )
 
 // From a goroutine that is no task, it is an HTTP client like others.
@@ -45,7 +46,7 @@ func ExampleClient_Get_task() {
 		_, _ = io.WriteString(w, "from upstream")
 	}))
 	defer s.Close()
-	e, err := loop.Start(loop.Config{Addr: "127.0.0.1:0", Loops: 1, Open: func(*loop.Conn) loop.Handler { return nil }})
+	e, err := reactor.Start(reactor.Config{Addr: "127.0.0.1:0", Loops: 1, Open: func(*reactor.Conn) reactor.Handler { return nil }})
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -73,7 +74,7 @@ type task struct {
 	done chan bool
 }
 
-func (t task) Run(task *loop.Task)    { t.run(task) }
+func (t task) Run(task *loop.Task)    { task.Outside(func() { t.run(task) }) }
 func (t task) Done(*loop.Task, error) { close(t.done) }
 
 // When the answer is later than most are, the same request is sent once more, and the first answer wins. Second requests

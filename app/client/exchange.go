@@ -7,6 +7,7 @@ import (
 	"context"
 	"io"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"tafe/httpparse"
@@ -46,6 +47,7 @@ type exchange struct {
 	fresh      bool
 	tries      int
 	hedged     bool
+	entered    loop.Crossing // of the task, by the method that runs: see outside.go
 
 	// The try.
 	deadline time.Time // zero: none
@@ -78,8 +80,8 @@ type exchange struct {
 	failed      error // of the connection that was being made for x
 
 	mu         sync.Mutex
-	gen        uint64 // of uses; what came for an earlier one is void
-	cause      error  // why it was interrupted
+	gen        atomic.Uint64 // of uses; what came for an earlier one is void. Written under mu
+	cause      error         // why it was interrupted
 	cancelDial func()
 	breakable  *conn
 	spared     bool // by an interruption
@@ -366,13 +368,13 @@ func (x *exchange) discard() {
 	}
 	x.drop()
 	x.mu.Lock()
-	x.gen++
+	x.gen.Add(1)
 	x.cause, x.cancelDial, x.unfollow, x.ctx, x.waker = nil, nil, nil, nil, loop.Waker{}
 	x.spared, x.broken = false, false
 	x.mu.Unlock()
 	p := x.pool
 	h := x.host
-	x.host, x.task, x.rest, x.stream, x.onInterim, x.tries, x.hedged = nil, nil, nil, nil, nil, 0, false
+	x.host, x.task, x.rest, x.stream, x.onInterim, x.tries, x.hedged, x.entered = nil, nil, nil, nil, nil, 0, false, false
 	x.head.Reset()
 	if len(x.in) > keepBufferMax {
 		x.in = make([]byte, headBufferBytes)

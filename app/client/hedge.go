@@ -94,7 +94,7 @@ func (x *exchange) runHedged() (*exchange, error) {
 	if !ok || x.rest != nil || x.expected {
 		return x, x.run()
 	}
-	r := &race{pool: x.pool, first: x, gen: x.gen}
+	r := &race{pool: x.pool, first: x, gen: x.gen.Load()}
 	if l := x.pool.loop; l != nil {
 		r.timer.Owner = r
 		l.AfterFunc(&r.timer, delay, func(t *loop.Timer) { t.Owner.(*race).start() })
@@ -180,7 +180,7 @@ var hedgeName = "client: hedged request"
 // Run is the second request's task.
 func (r *race) Run(t *loop.Task) {
 	t.Describe(&hedgeName, nil, nil, nil, nil, nil)
-	r.second.task = t
+	r.second.task, r.second.entered = t, true
 	err := r.second.run()
 	r.second.task = nil
 	r.finish(err)
@@ -247,7 +247,7 @@ func (r *race) leave() bool {
 	case r.won:
 		return true
 	default:
-		r.second.interrupt(r.second.gen, errOutrun)
+		r.second.interrupt(r.second.gen.Load(), errOutrun)
 	}
 	return false
 }
@@ -257,6 +257,6 @@ func (x *exchange) handOver(answer *exchange) {
 	answer.task = x.task
 	answer.tries += x.tries
 	if ctx := x.ctx; ctx != nil && answer.follow(ctx) != nil {
-		answer.interrupt(answer.gen, context.Cause(ctx))
+		answer.interrupt(answer.gen.Load(), context.Cause(ctx))
 	}
 }

@@ -58,7 +58,7 @@ func newDuel(t *testing.T) *duel {
 
 // hedging makes a client that knows how fast d is and hedges after 2 ms.
 func hedging(t *testing.T, d *duel) *Client {
-	c := newClient(t, Options{Hedge: Hedge{SamplesMin: 5, BudgetPercent: 100, DelayMin: 2 * time.Millisecond}})
+	c := newClient(t, Options{Hedge: Hedge{SamplesMin: 10, BudgetPercent: 100, DelayMin: 2 * time.Millisecond}})
 	for range 10 {
 		var resp Response
 		require.NoError(t, c.Do(nil, nil, &Request{URL: d.url("/"), Hedge: true}, &resp))

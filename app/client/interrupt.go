@@ -73,7 +73,7 @@ func (x *exchange) follow(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return &Error{Kind: KindCancelled, Stage: StagePrepare, Addr: x.host.addr, Err: context.Cause(ctx)}
 	}
-	gen := x.gen
+	gen := x.gen.Load()
 	x.ctx = ctx
 	x.unfollow = context.AfterFunc(ctx, func() { x.interrupt(gen, context.Cause(ctx)) })
 	return nil
@@ -84,7 +84,7 @@ func (x *exchange) follow(ctx context.Context) error {
 // happens when that use is over. Any goroutine.
 func (x *exchange) interrupt(gen uint64, cause error) {
 	x.mu.Lock()
-	if x.gen != gen || x.cause != nil {
+	if x.gen.Load() != gen || x.cause != nil {
 		x.mu.Unlock()
 		return
 	}

@@ -21,6 +21,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"tafe/loop"
+	"tafe/loop/reactor"
 )
 
 // lateHost is what the loop's pool has of its only host.
@@ -243,7 +244,7 @@ func TestLateAnswersAreBounded(t *testing.T) {
 	} {
 		t.Run(why, func(t *testing.T) {
 			asked, release, closed := make(chan bool, 16), make(chan bool), make(chan bool)
-			var dialer loop.Dialer
+			var dialer reactor.Dialer
 			dialer.Bind(e)
 			p := serve(t, func(w *wire) {
 				_, _ = w.request()
@@ -295,7 +296,7 @@ func (c tapped) KeepOnCancel(k bool) { c.Conn.(keeper).KeepOnCancel(k) }
 
 // A loop that stops does not wait for late answers.
 func TestLateAnswersEndWithTheirLoop(t *testing.T) {
-	e, err := loop.Start(loop.Config{Addr: "127.0.0.1:0", Loops: 1, Open: func(c *loop.Conn) loop.Handler { c.Close(); return mute{} },
+	e, err := reactor.Start(reactor.Config{Addr: "127.0.0.1:0", Loops: 1, Open: func(c *reactor.Conn) reactor.Handler { c.Close(); return mute{} },
 		Log: slog.New(slog.NewTextHandler(io.Discard, nil))})
 	require.NoError(t, err)
 	p := serve(t, func(w *wire) { w.drain() })

@@ -21,6 +21,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"tafe/loop"
+	"tafe/loop/reactor"
 )
 
 func TestTasks(t *testing.T) {
@@ -261,7 +262,7 @@ func TestConnectionsOfAllLoops(t *testing.T) {
 // A loop that stops takes its requests with it and leaves the others alone.
 func TestLoopStops(t *testing.T) {
 	g := newGate(t)
-	e, err := loop.Start(loop.Config{Addr: "127.0.0.1:0", Loops: 1, Open: func(c *loop.Conn) loop.Handler { c.Close(); return mute{} },
+	e, err := reactor.Start(reactor.Config{Addr: "127.0.0.1:0", Loops: 1, Open: func(c *reactor.Conn) reactor.Handler { c.Close(); return mute{} },
 		Log: slog.New(slog.NewTextHandler(io.Discard, nil))})
 	require.NoError(t, err)
 	c := newClient(t, Options{ConnsPerHostMax: 1})
@@ -299,7 +300,7 @@ func TestHedgeInTasks(t *testing.T) {
 	} {
 		t.Run(tt.why, func(t *testing.T) {
 			d := newDuel(t)
-			c := newClient(t, Options{Hedge: Hedge{SamplesMin: 5, BudgetPercent: 100, DelayMin: 2 * time.Millisecond}})
+			c := newClient(t, Options{Hedge: Hedge{SamplesMin: 10, BudgetPercent: 100, DelayMin: 2 * time.Millisecond}})
 			start(t, e.Loops()[0], func(task *loop.Task) {
 				var resp Response
 				for range 10 {
@@ -423,7 +424,7 @@ func TestDialsOutliveTheirRequests(t *testing.T) {
 	e := loops(t, 1)
 	up := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok") }))
 	defer up.Close()
-	var dialer loop.Dialer
+	var dialer reactor.Dialer
 	dialer.Bind(e)
 	refuse := errors.New("refused")
 	var refusing atomic.Bool

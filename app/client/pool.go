@@ -103,11 +103,14 @@ func (p *pool) post(fn func()) bool {
 	return true
 }
 
-// dial connects by whatever Options or the kind of goroutine ask for.
-func (p *pool) dial(ctx context.Context, t *loop.Task, network, addr string) (net.Conn, error) {
+// dial connects by whatever Options or the kind of goroutine ask for. entered is
+// for Options.Dial, which is user code: see outside.go.
+func (p *pool) dial(ctx context.Context, t *loop.Task, entered loop.Crossing, network, addr string) (net.Conn, error) {
 	o := &p.client.options
 	switch {
 	case o.Dial != nil:
+		t.Leave(entered)
+		defer enterAgain(t, entered)
 		return o.Dial(ctx, network, addr)
 	case t != nil:
 		d := reactor.Dialer{Timeout: o.DialTimeout}

@@ -99,7 +99,7 @@ func (x *exchange) parseHead() error {
 			return x.protocol(StageHead, ErrInterim)
 		}
 		if x.onInterim != nil {
-			x.onInterim(x.head.Status, x.head.Headers)
+			x.tellInterim()
 		}
 	}
 	return nil
@@ -260,7 +260,7 @@ func (x *exchange) writeTo(w io.Writer) (total int64, err error) {
 	}
 	for {
 		if x.r < x.d {
-			n, err := write(x.buf[x.r:x.d])
+			n, err := x.callWrite(write, x.buf[x.r:x.d])
 			x.r += n
 			total += int64(n)
 			if err != nil {

@@ -34,12 +34,12 @@ type Response struct {
 func (r *Response) take(x *exchange) {
 	*r = Response{
 		Status: x.head.Status, Minor: x.head.Minor, Headers: x.head.Headers, ContentLength: x.head.ContentLength,
-		Reused: x.reused, Hedged: x.hedged, Tries: x.tries, x: x, gen: x.gen,
+		Reused: x.reused, Hedged: x.hedged, Tries: x.tries, x: x, gen: x.gen.Load(),
 	}
 }
 
 func (r *Response) open() *exchange {
-	if r.x == nil || r.x.gen != r.gen {
+	if r.x == nil || r.x.gen.Load() != r.gen {
 		return nil
 	}
 	return r.x
@@ -82,13 +82,16 @@ func (r *Response) Read(p []byte) (int, error) {
 	return x.read(p)
 }
 
-// WriteTo writes the body to w as it comes, no faster than w takes it.
+// WriteTo writes the body to w as it comes, no faster than w takes it. In a task,
+// w's Write is user code: it may take its time, and the loop is handed over.
 func (r *Response) WriteTo(w io.Writer) (int64, error) {
 	x := r.open()
 	if x == nil {
 		return 0, ErrClosed
 	}
-	defer x.task.Leave(x.task.Enter())
+	entered := x.task.Enter()
+	defer x.task.Leave(entered)
+	x.entered = entered
 	return x.writeTo(w)
 }
 

@@ -84,7 +84,7 @@ func (x *exchange) sendStream() error {
 			p = p[:min(int64(len(p)), x.streamLeft)]
 		}
 		x.streamed = true
-		n, err := x.stream.Read(p)
+		n, err := x.readStream(p)
 		if p = p[:n]; chunks {
 			x.scratch = httpparse.AppendChunk(x.scratch[:0], p)
 			p = x.scratch

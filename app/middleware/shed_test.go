@@ -45,7 +45,7 @@ func TestShedAdmits(t *testing.T) {
 	v.busy, v.admit = true, 0.25
 	admitted := 0
 	for range 1000 {
-		if v.enter() {
+		if v.enter(nil) {
 			admitted++
 		}
 	}

@@ -196,6 +196,7 @@ func TestClientGoneCancelsTheUpstream(t *testing.T) {
 	_, err = io.WriteString(c, "GET / HTTP/1.1\r\nHost: a\r\n\r\n")
 	require.NoError(t, err)
 	<-asked
+	require.NoError(t, c.(*net.TCPConn).SetLinger(0)) // a reset: a FIN only ends the request's input
 	require.NoError(t, c.Close())
 	<-gone
 	require.Eventually(t, func() bool {

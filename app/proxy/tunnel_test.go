@@ -62,6 +62,39 @@ func TestTunnel(t *testing.T) {
 		"the client's end ends the server's")
 }
 
+// The end of one direction leaves the other one open.
+func TestTunnelDirectionsEndSeparately(t *testing.T) {
+	t.Parallel()
+	ended := make(chan string, 1)
+	f := serve(t, GroupOptions{Servers: to(backend(t, func(w http.ResponseWriter, _ *http.Request) {
+		c, rw, err := w.(http.Hijacker).Hijack()
+		if err != nil {
+			return
+		}
+		defer func() { _ = c.Close() }()
+		_, _ = rw.WriteString("HTTP/1.1 101 Switching Protocols\r\nUpgrade: echo\r\nConnection: Upgrade\r\n\r\n")
+		_ = rw.Flush()
+		all, _ := io.ReadAll(rw) // to the client's FIN
+		ended <- string(all)
+		_, _ = io.WriteString(c, "answer after the end")
+	}))}, Options{})
+	c, err := net.Dial("tcp", f.Addr().String())
+	require.NoError(t, err)
+	defer func() { _ = c.Close() }()
+	_ = c.SetDeadline(time.Now().Add(patience))
+	_, err = io.WriteString(c, upgradeRequest+"all of it")
+	require.NoError(t, err)
+	require.NoError(t, c.(*net.TCPConn).CloseWrite())
+	in := bufio.NewReader(c)
+	_, err = http.ReadResponse(in, nil)
+	require.NoError(t, err)
+	rest, err := io.ReadAll(in)
+	require.NoError(t, err)
+	require.Equal(t, "all of it", <-ended)
+	require.Equal(t, "answer after the end", string(rest))
+	require.Eventually(t, func() bool { s := f.group.Stats(); return s.TunnelsOpen == 0 && s.Servers[0].Active == 0 }, patience, time.Millisecond)
+}
+
 func TestTunnelRefused(t *testing.T) {
 	t.Parallel()
 	f := serve(t, GroupOptions{Servers: to(backend(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(403) }))}, Options{})

@@ -113,10 +113,14 @@ func newTracing(t *testing.T, o Options) *Tracing {
 
 func serve(t *testing.T, tracing *Tracing, loops int, register func(a *app.App), observe func(*loop.Loop) loop.Observer) string {
 	t.Helper()
+	handoff := time.Duration(0)
+	if observe != nil {
+		handoff = -1 // a handler that holds its loop is to be seen
+	}
 	a := app.New(app.Options{Log: quiet, RequestIDHeader: "X-Request-ID"})
 	a.Use(tracing.Middleware())
 	register(a)
-	s, err := app.Listen(a, app.ServerConfig{Addr: "127.0.0.1:0", Loops: loops, Observe: observe})
+	s, err := app.Listen(a, app.ServerConfig{Addr: "127.0.0.1:0", Loops: loops, Observe: observe, Handoff: handoff})
 	require.NoError(t, err)
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"tafe/loop"
+	"tafe/loop/internal/testmode"
 )
 
 const handoffPointsMax = 1000 // scenarios have tens of points, not thousands
@@ -40,6 +41,10 @@ func Handoffs(t *testing.T, o Options, scenario func(t *testing.T, l *Loop)) {
 	}
 	t.Run("at every point", run(func(int) bool { return true }))
 }
+
+// HandsOffAlways tells whether this test run takes loops from all user code (see
+// loop/internal/testmode): a test whose task has to hold its loop skips then.
+func HandsOffAlways() bool { return testmode.Always() }
 
 // take has the loop taken at the points that takes names.
 func (l *Loop) take(takes func(point int) bool) {

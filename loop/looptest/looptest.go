@@ -110,7 +110,7 @@ func (l *Loop) Close() {
 		return // the test has failed inside a turn, which will not end
 	}
 	l.turn(l.Shutdown)
-	for l.RunReleased() {
+	for l.RunReleased() || l.driver.takeWake() {
 		l.turnPosted()
 	}
 	l.turn(func() {

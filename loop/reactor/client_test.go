@@ -63,12 +63,18 @@ func same(want string, got func() string, err error) error {
 	return err
 }
 
-func TestRedis(t *testing.T) {
+// startRedis starts a server that keeps nothing.
+func startRedis(t *testing.T) *server {
+	t.Helper()
 	path := binary(t, "redis-server")
 	dir := t.TempDir()
-	s := startServer(t, syscall.SIGKILL, func(port string) *exec.Cmd {
+	return startServer(t, syscall.SIGKILL, func(port string) *exec.Cmd {
 		return exec.Command(path, "--port", port, "--bind", "127.0.0.1", "--dir", dir, "--save", "", "--appendonly", "no", "--maxclients", "4000")
 	}, nil)
+}
+
+func TestRedis(t *testing.T) {
+	s := startRedis(t)
 	survives(t, s, func(d *reactor.Dialer) (func(*loop.Task, int, int) error, func()) {
 		pool := &redis.Pool{MaxIdle: 1000, DialContext: func(ctx context.Context) (redis.Conn, error) {
 			return redis.DialContext(ctx, "tcp", s.addr, redis.DialContextFunc(d.DialContext),
@@ -87,10 +93,9 @@ func TestRedis(t *testing.T) {
 	})
 }
 
-// A task of pgconn that reads while a background goroutine of it does waits for that
-// goroutine by a sync.Cond, which in turn waits for its loop.
-func TestPostgreSQL(t *testing.T) {
-	t.Skip("deadlocks until a loop can be handed off by a task that waits without parking")
+// startPostgreSQL starts a server without a password for the user of pgDSN.
+func startPostgreSQL(t *testing.T) *server {
+	t.Helper()
 	const places = "/usr/lib/postgresql/*/bin"
 	initdb, postgres := binary(t, "initdb", places), binary(t, "postgres", places)
 	dir := filepath.Join(t.TempDir(), "data")
@@ -106,7 +111,7 @@ func TestPostgreSQL(t *testing.T) {
 	}
 	out, err := command(initdb, "-D", dir, "-A", "trust", "-U", "tafe", "--no-sync").CombinedOutput()
 	require.NoError(t, err, "%s", out)
-	s := startServer(t, syscall.SIGQUIT, func(port string) *exec.Cmd {
+	return startServer(t, syscall.SIGQUIT, func(port string) *exec.Cmd {
 		return command(postgres, "-D", dir, "-p", port, "-k", dir, "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off", "-c", "max_connections=80")
 	}, func(port string) error { // the server accepts before it answers
 		c, err := pgconn.Connect(context.Background(), pgDSN+port)
@@ -115,6 +120,12 @@ func TestPostgreSQL(t *testing.T) {
 		}
 		return err
 	})
+}
+
+// A task of pgconn that reads while a background goroutine of it does waits for that
+// goroutine by a sync.Cond, which in turn waits for its loop.
+func TestPostgreSQL(t *testing.T) {
+	s := startPostgreSQL(t)
 	survives(t, s, func(d *reactor.Dialer) (func(*loop.Task, int, int) error, func()) {
 		pool := &pgPool{dialer: d, port: s.port, holders: loop.NewSemaphore(50, 1000)}
 		return func(task *loop.Task, who, round int) error {

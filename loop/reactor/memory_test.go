@@ -30,7 +30,7 @@ func newMemoryLoop(t testing.TB) *memoryLoop {
 	m.r = reactor.Memory(m.Loop, reactor.Limits{})
 	m.Turn()
 	t.Cleanup(func() {
-		m.on(m.Shutdown)
+		m.on(func() { m.Shutdown(); m.Loop.Close() })
 		require.Zero(t, m.Stats().TasksAlive)
 	})
 	return m

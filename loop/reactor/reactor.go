@@ -234,8 +234,7 @@ func (r *Reactor) endTurn() error {
 		return nil
 	}
 	r.loop.BeginTurn()
-	r.loop.Close()
-	if !r.loop.EndTurn() {
+	if !r.loop.Close() || !r.loop.EndTurn() {
 		return errTaken
 	}
 	return errStopped

@@ -30,7 +30,8 @@
 //
 // # Threads
 //
-// A lane's counters and rings belong to its loop's goroutine and are read from
-// elsewhere word by word: a reader may see a moment that never was, but no
-// torn word. Everything that is not on the path of every slice is under locks.
+// A lane's counters belong to its loop's goroutine and are read from elsewhere
+// word by word: a reader may see counters of different moments, but no torn
+// word. What a reader gets of the flight recorder is exact (see recorder).
+// Everything that is not on the path of every slice is under locks.
 package watchdog

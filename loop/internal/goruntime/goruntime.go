@@ -72,7 +72,7 @@ func (r Report) Degraded() (parts []string) {
 
 // G returns the address of the calling goroutine's descriptor. Compare it only
 // with that of a goroutine that is known to be alive: the runtime reuses
-// descriptors. It works on every Go release and costs 2 ns (BenchmarkG).
+// descriptors. It does not depend on the Go release; 2 ns (BenchmarkG).
 func G() unsafe.Pointer { return g() }
 
 // g is implemented in assembly.

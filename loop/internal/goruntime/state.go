@@ -161,7 +161,7 @@ var waitKinds = []struct {
 
 const (
 	learnTime = time.Second // the bound on learning, which usually takes 1 ms
-	coreKinds = 5           // the first of waitKinds: each has its own wait reason in all releases
+	coreKinds = 5           // the first of waitKinds: each has a wait reason of its own
 	gBytes    = gWords * wordBytes
 )
 
