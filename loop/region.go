@@ -172,6 +172,10 @@ func (b *besides) find(g unsafe.Pointer) *Task {
 	return b.by[g]
 }
 
+// ReturnedAt is when the task asked for its loop after it ran beside it, on the
+// loop clock; 0 before that, and once the loop has it back. Any goroutine.
+func (t *Task) ReturnedAt() int64 { return t.returned.Load() }
+
 // Released is how many tasks of the loop run beside it. Any goroutine.
 func (l *Loop) Released() int { return int(l.besides.count.Load()) }
 
@@ -251,6 +255,7 @@ func (l *Loop) Adopt() bool {
 // goroutine that resumed the task last, which does not own the loop.
 func (l *Loop) comeBack(t *Task) {
 	at := l.driver.Now()
+	t.returned.Store(at)
 	if o, ok := l.observer.(ReleaseObserver); ok {
 		o.Returned(l, t, t.since, at)
 	}
@@ -270,6 +275,7 @@ func (l *Loop) comeBack(t *Task) {
 // rejoin makes a task that has come back an ordinary one.
 func (l *Loop) rejoin(t *Task, at int64) {
 	l.besides.remove(t)
+	t.returned.Store(0)
 	t.region.word.Store(inside)
 	l.enqueue(t, at)
 }
@@ -294,6 +300,7 @@ type ReleaseObserver interface {
 	// Returned reports that the code of t that began as the slice at start, and
 	// went on beside the loop, asked for its loop at the given time: when it was
 	// released, and when it had left by Task.Beside. It runs on the OS thread that
-	// ran the code, beside the loop. The task does nothing meanwhile.
+	// ran the code, beside the loop, and so maybe before Released; ReturnedAt is set
+	// already. The task does nothing meanwhile.
 	Returned(l *Loop, t *Task, start, back int64)
 }
