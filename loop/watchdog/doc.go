@@ -26,7 +26,7 @@
 //	stack.go        frames: whose code they are, and merged trees of them
 //	recorder.go     the last slices of each loop, and their Chrome trace (trace.go)
 //	summary.go      distributions of slices and waits, for the sink and by route
-//	escalate.go     what happens to a route or a process that does not improve
+//	escalate.go     what happens to a process whose loop is held for long
 //
 // # Threads
 //

@@ -94,8 +94,7 @@ type Watchdog struct {
 	tick        atomic.Int64 // its period, ns
 	missed      atomic.Uint64
 	heart       heart
-	escalation  escalation
-	moved       atomic.Pointer[[]string] // routes; nil: none
+	aborted     bool
 	summarizer  summarizer
 
 	snapshotting atomic.Bool
@@ -107,10 +106,8 @@ type Watchdog struct {
 func New(config Config) *Watchdog {
 	loop.StatesKnown() // learn now, not when a loop is stuck
 	w := &Watchdog{config: config.withDefaults(), instruments: newInstruments()}
-	w.config.Escalation = w.config.Escalation.withDefaults()
 	w.desk = newDesk(w.config)
 	w.desk.discovered = w.keepSnapshot
-	w.escalation.routes = map[string]*conduct{}
 	w.tick.Store(int64(10 * time.Millisecond))
 	return w
 }
@@ -190,6 +187,6 @@ func (w *Watchdog) Recent() []Overrun { return w.desk.recent() }
 func (w *Watchdog) chores() {
 	w.desk.chores(time.Now())
 	w.heart.beat(w.lanes(), monotonic())
-	w.escalate(time.Now())
+	w.escalate()
 	w.summarize(time.Now(), w.stopping.Load())
 }
