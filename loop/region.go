@@ -172,6 +172,10 @@ func (b *besides) find(g unsafe.Pointer) *Task {
 	return b.by[g]
 }
 
+// ReturnedAt is when the task asked for its loop after it ran beside it, on the
+// loop clock; 0 before that, and once the loop has it back. Any goroutine.
+func (t *Task) ReturnedAt() int64 { return t.returned.Load() }
+
 // Released is how many tasks of the loop run beside it. Any goroutine.
 func (l *Loop) Released() int { return int(l.besides.count.Load()) }
 
@@ -251,6 +255,10 @@ func (l *Loop) Adopt() bool {
 // goroutine that resumed the task last, which does not own the loop.
 func (l *Loop) comeBack(t *Task) {
 	at := l.driver.Now()
+	t.returned.Store(at)
+	if o, ok := l.observer.(ReleaseObserver); ok {
+		o.Returned(l, t, t.since, at)
+	}
 	if l.post(func() { l.rejoin(t, at) }, math.MaxInt, true) {
 		return
 	}
@@ -267,10 +275,8 @@ func (l *Loop) comeBack(t *Task) {
 // rejoin makes a task that has come back an ordinary one.
 func (l *Loop) rejoin(t *Task, at int64) {
 	l.besides.remove(t)
+	t.returned.Store(0)
 	t.region.word.Store(inside)
-	if o, ok := l.observer.(ReleaseObserver); ok {
-		o.Rejoined(l, t, t.since, at)
-	}
 	l.enqueue(t, at)
 }
 
@@ -285,13 +291,16 @@ func (l *Loop) moveBeside(t *Task) {
 }
 
 // ReleaseObserver is an Observer that is also told of slices whose loop was taken.
-// Both methods run on the loop's goroutine, under the rules of Observer.
 type ReleaseObserver interface {
 	Observer
 	// Released reports that the loop was taken at the given time from the slice of
-	// t that began at start; ready is as for SliceEnd, which is not called.
+	// t that began at start; ready is as for SliceEnd, which is not called. It runs on
+	// the loop's goroutine, under the rules of Observer, while the code of t runs on.
 	Released(l *Loop, t *Task, ready, start, taken int64)
-	// Rejoined reports that the code which began as the slice at start came back to
-	// its loop at the given time.
-	Rejoined(l *Loop, t *Task, start, back int64)
+	// Returned reports that the code of t that began as the slice at start, and
+	// went on beside the loop, asked for its loop at the given time: when it was
+	// released, and when it had left by Task.Beside. It runs on the OS thread that
+	// ran the code, beside the loop, and so maybe before Released; ReturnedAt is set
+	// already. The task does nothing meanwhile.
+	Returned(l *Loop, t *Task, start, back int64)
 }
