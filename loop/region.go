@@ -108,7 +108,7 @@ func (l *Loop) Force(decide func(t *Task) bool) { l.force = decide }
 // forced asks l.force.
 func (t *Task) forced() {
 	l := t.loop
-	if t.region.word.Load() != t.since || t.MayPark() != nil || !l.force(t) {
+	if t.region.word.Load() != t.since || t.label.handoff.Load() < 0 || t.MayPark() != nil || !l.force(t) {
 		return
 	}
 	if _, ok := l.driver.(besider); ok {

@@ -74,11 +74,11 @@ type Engine struct {
 	idleSpares   atomic.Int32
 	perIP        perIP
 
-	running   sync.WaitGroup // goroutines of the loops
-	listenMu  sync.Mutex     // of what listens holds
-	exited    chan struct{}
-	errMu     sync.Mutex
-	exitErr   error
+	running  sync.WaitGroup // goroutines of the loops
+	listenMu sync.Mutex     // of what listens holds
+	exited   chan struct{}
+	errMu    sync.Mutex
+	exitErr  error
 }
 
 // Start listens and returns once every loop runs.
