@@ -45,14 +45,11 @@ type Crossing bool
 //
 //	defer t.Leave(t.Enter())
 func (t *Task) Enter() Crossing {
-	if t == nil || t.g != getg() {
+	if t == nil || t.region.word.Load() == inside || t.g != getg() {
 		return false
 	}
 	word := &t.region.word
 	for !word.CompareAndSwap(t.since, inside) {
-		if word.Load() == inside {
-			return false
-		}
 		if word.CompareAndSwap(released, returning) {
 			t.suspend() // the goroutine that it returns to queues the task
 			return true
