@@ -179,7 +179,8 @@ func (y *cycle) start(c *Context) {
 		c.body.expect(c)
 	}
 	y.active = c
-	if _, err := y.hub.loop.StartOf((*exchange)(c), c.account()); err != nil {
+	var err error
+	if c.task, err = y.hub.loop.StartOf((*exchange)(c), c.account()); err != nil {
 		y.active = nil
 		y.refuseParsed(c, refusedOverload)
 	}
