@@ -10,7 +10,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
 	"strconv"
 	"strings"
 	"testing"
@@ -34,17 +33,8 @@ func serve(t *testing.T, a *App, loops int) *Server {
 	return serveWith(t, a, ServerConfig{Loops: loops})
 }
 
-// handoffVar is the environment variable that sets ServerConfig.Handoff where a test does not: at 100us, say, handlers lose their loop at
-// most of their calls.
-const handoffVar = "TAFE_TEST_HANDOFF"
-
 func serveWith(t *testing.T, a *App, config ServerConfig) *Server {
 	t.Helper()
-	if text := os.Getenv(handoffVar); text != "" && config.Handoff == 0 {
-		d, err := time.ParseDuration(text)
-		require.NoError(t, err, handoffVar)
-		config.Handoff = d
-	}
 	if config.Addr == "" && config.Listeners == nil {
 		config.Addr = "127.0.0.1:0"
 	}

@@ -53,6 +53,9 @@ func (s *Stream) begin() error {
 	if err := c.mayWrite(s.status); err != nil {
 		return err
 	}
+	if err := c.task.Err(); err != nil { // what cancelled the request can still be answered
+		return err
+	}
 	if c.resp.choose != nil && c.coderFor(s.status, s.contentType, c.resp.length) != nil {
 		c.resp.length = -1
 	}

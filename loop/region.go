@@ -45,14 +45,11 @@ type Crossing bool
 //
 //	defer t.Leave(t.Enter())
 func (t *Task) Enter() Crossing {
-	if t == nil || t.g != getg() {
+	if t == nil || t.region.word.Load() == inside || t.g != getg() {
 		return false
 	}
 	word := &t.region.word
 	for !word.CompareAndSwap(t.since, inside) {
-		if word.Load() == inside {
-			return false
-		}
 		if word.CompareAndSwap(released, returning) {
 			t.suspend() // the goroutine that it returns to queues the task
 			return true
@@ -108,7 +105,7 @@ func (l *Loop) Force(decide func(t *Task) bool) { l.force = decide }
 // forced asks l.force.
 func (t *Task) forced() {
 	l := t.loop
-	if t.region.word.Load() != t.since || t.MayPark() != nil || !l.force(t) {
+	if t.region.word.Load() != t.since || t.label.handoff.Load() < 0 || t.MayPark() != nil || !l.force(t) {
 		return
 	}
 	if _, ok := l.driver.(besider); ok {
@@ -171,6 +168,10 @@ func (b *besides) find(g unsafe.Pointer) *Task {
 	defer b.mu.Unlock()
 	return b.by[g]
 }
+
+// ReturnedAt is when the task asked for its loop after it ran beside it, on the
+// loop clock; 0 before that, and once the loop has it back. Any goroutine.
+func (t *Task) ReturnedAt() int64 { return t.returned.Load() }
 
 // Released is how many tasks of the loop run beside it. Any goroutine.
 func (l *Loop) Released() int { return int(l.besides.count.Load()) }
@@ -251,6 +252,10 @@ func (l *Loop) Adopt() bool {
 // goroutine that resumed the task last, which does not own the loop.
 func (l *Loop) comeBack(t *Task) {
 	at := l.driver.Now()
+	t.returned.Store(at)
+	if o, ok := l.observer.(ReleaseObserver); ok {
+		o.Returned(l, t, t.since, at)
+	}
 	if l.post(func() { l.rejoin(t, at) }, math.MaxInt, true) {
 		return
 	}
@@ -267,10 +272,8 @@ func (l *Loop) comeBack(t *Task) {
 // rejoin makes a task that has come back an ordinary one.
 func (l *Loop) rejoin(t *Task, at int64) {
 	l.besides.remove(t)
+	t.returned.Store(0)
 	t.region.word.Store(inside)
-	if o, ok := l.observer.(ReleaseObserver); ok {
-		o.Rejoined(l, t, t.since, at)
-	}
 	l.enqueue(t, at)
 }
 
@@ -285,13 +288,16 @@ func (l *Loop) moveBeside(t *Task) {
 }
 
 // ReleaseObserver is an Observer that is also told of slices whose loop was taken.
-// Both methods run on the loop's goroutine, under the rules of Observer.
 type ReleaseObserver interface {
 	Observer
 	// Released reports that the loop was taken at the given time from the slice of
-	// t that began at start; ready is as for SliceEnd, which is not called.
+	// t that began at start; ready is as for SliceEnd, which is not called. It runs on
+	// the loop's goroutine, under the rules of Observer, while the code of t runs on.
 	Released(l *Loop, t *Task, ready, start, taken int64)
-	// Rejoined reports that the code which began as the slice at start came back to
-	// its loop at the given time.
-	Rejoined(l *Loop, t *Task, start, back int64)
+	// Returned reports that the code of t that began as the slice at start, and
+	// went on beside the loop, asked for its loop at the given time: when it was
+	// released, and when it had left by Task.Beside. It runs on the OS thread that
+	// ran the code, beside the loop, and so maybe before Released; ReturnedAt is set
+	// already. The task does nothing meanwhile.
+	Returned(l *Loop, t *Task, start, back int64)
 }

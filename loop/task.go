@@ -71,6 +71,8 @@ type Task struct {
 	region  region // who may touch the loop: see region.go
 	since   int64  // start of the slice that the task is in
 
+	returned atomic.Int64 // see ReturnedAt
+
 	id       uint64
 	epoch    uint64 // of the current wait; only grows, so old Wakers are void for ever
 	state    taskState

@@ -39,6 +39,7 @@ type edge struct {
 	accessLog *middleware.AccessLog
 	tracing   *tracing.Tracing
 	admin     *admin.Listener
+	steward   *loop.Steward // of the watchdog and the server; nil without a watchdog
 	watchdog  *watchdog.Watchdog
 	server    *app.Server
 	resources *config.Resources                // of the settings; nil in the demo
@@ -89,7 +90,8 @@ func (e *edge) start(ctx context.Context, stdout io.Writer) (err error) {
 	e.certs = stores
 	e.server, err = app.Listen(a, app.ServerConfig{
 		Listeners: listeners, Inherited: e.inherited, Loops: c.Server.Loops, ConnMax: c.Limits.ConnMax,
-		ConnMaxPerIP: c.Limits.ConnMaxPerIP, DialMax: c.Limits.DialMax, Limits: c.LoopLimits(), Handoff: time.Duration(c.Server.Handoff), Observe: observe,
+		ConnMaxPerIP: c.Limits.ConnMaxPerIP, DialMax: c.Limits.DialMax, Limits: c.LoopLimits(), Handoff: time.Duration(c.Server.Handoff),
+		Steward: e.steward, Observe: observe,
 	})
 	if err != nil {
 		return listenError(addresses(listeners), err)
@@ -97,6 +99,7 @@ func (e *edge) start(ctx context.Context, stdout io.Writer) (err error) {
 	e.renewing = e.renew()
 	if e.watchdog != nil {
 		e.watchdog.Start()
+		e.steward.Start()
 	}
 	if e.resources != nil {
 		e.resources.Start()
@@ -142,7 +145,8 @@ func (e *edge) newWatchdog(stdout io.Writer) (observe func(*loop.Loop) loop.Obse
 		return nil, err
 	}
 	watch := c.Watch()
-	watch.Log, watch.Sink = e.log, sink
+	e.steward = loop.NewSteward()
+	watch.Log, watch.Sink, watch.Steward = e.log, sink, e.steward
 	watch.Escalation.Abort = e.abort
 	if err := checkSnapshotDir(watch.SnapshotDir); err != nil {
 		return nil, err
@@ -248,6 +252,7 @@ func (e *edge) close() error {
 	}
 	if e.watchdog != nil {
 		e.watchdog.Stop()
+		e.steward.Stop()
 	}
 	if e.admin != nil {
 		errs = append(errs, e.admin.Close())

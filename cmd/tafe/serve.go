@@ -41,7 +41,7 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 	defer signal.Stop(signals)
 
-	// One P beyond the loops: with none to spare, whoever watches a stuck loop wakes when it is no longer stuck.
+	// With handoff off the engine does not raise GOMAXPROCS, and the watchdog needs a P while every loop is held.
 	if runtime.GOMAXPROCS(0) < settings.Server.Loops+1 {
 		runtime.GOMAXPROCS(settings.Server.Loops + 1)
 	}

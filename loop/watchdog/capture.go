@@ -106,8 +106,6 @@ func (c *camera) take(t target, first bool, account *pauses) (s shot, err error)
 	return s, err
 }
 
-var processStart = time.Now().Add(-time.Second)
-
 // dump writes all stacks, into a buffer that has room for n of usual size and
 // grows when it did not.
 func (c *camera) dump(n int) []byte {

@@ -1,7 +1,7 @@
 package watchdog
 
-// The instruments on Linux: clocks of threads and of the process, the time a
-// thread waited for a CPU, and a sleep that is not the Go scheduler's.
+// The clocks of threads and of the process, and the time a thread waited for a
+// CPU.
 
 import (
 	"bytes"
@@ -105,7 +105,3 @@ func processCPU() int64 {
 }
 
 func threadID() int { return unix.Gettid() }
-
-// raisePriority lets the calling thread run before others, where that is
-// permitted (CAP_SYS_NICE): what watches a busy machine must not wait for it.
-func raisePriority() { _ = unix.Setpriority(unix.PRIO_PROCESS, unix.Gettid(), -10) }

@@ -3,11 +3,7 @@ package watchdog
 // The end of a pursuit: the slice is over, its last evidence has come from the
 // loop, and the record waits for its victims before it is closed.
 
-import (
-	"time"
-
-	"tafe/loop"
-)
+import "tafe/loop"
 
 // closing is a record that waits for its ledger entry to settle.
 type closing struct {
@@ -62,7 +58,6 @@ func (ln *lane) close(w *Watchdog) {
 		}
 		ln.mu.Unlock()
 		if done {
-			w.behaved(&c.overrun, time.Now())
 			w.desk.close(c.overrun, c.known)
 		} else {
 			kept = append(kept, c)

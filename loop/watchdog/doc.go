@@ -2,7 +2,7 @@
 // the code, why, and who had to wait for it.
 //
 // A loop publishes what it runs (see [loop.Slice]); the watchdog reads that
-// from a thread of its own. A slice longer than its budget is an overrun. It is
+// on the thread of a [loop.Steward]. A slice longer than its budget is an overrun. It is
 // judged by evidence: the clocks of the thread that carries it, what the Go
 // runtime paused, what the kernel kept waiting, and stacks. Only time that the
 // code itself used up, computing or waiting, is ever blamed on a route; for the
@@ -12,7 +12,8 @@
 // # The parts, in reading order
 //
 //	watchdog.go     Watchdog: configuration, start and stop
-//	sampler.go      the thread that looks at every loop, and how late it is
+//	sampler.go      the steward's visitor that looks at every loop
+//	lateness.go     when it did not run although it should have
 //	evidence.go     what a slice's time went into, look by look
 //	verdict.go      why: one word from evidence and stacks
 //	lane.go         a loop's side: slice ends, late starts, counters
@@ -25,7 +26,7 @@
 //	stack.go        frames: whose code they are, and merged trees of them
 //	recorder.go     the last slices of each loop, and their Chrome trace (trace.go)
 //	summary.go      distributions of slices and waits, for the sink and by route
-//	escalate.go     what happens to a route or a process that does not improve
+//	escalate.go     what happens to a process whose loop is held for long
 //
 // # Threads
 //

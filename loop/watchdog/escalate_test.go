@@ -3,7 +3,6 @@ package watchdog
 import (
 	"log/slog"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -11,50 +10,6 @@ import (
 
 	"tafe/loop"
 )
-
-// A handler that does what it is told leaves its loop alone once its route is
-// moved, and is back on it for a trial.
-func TestMovedRouteLeavesTheLoopAlone(t *testing.T) {
-	pool := loop.NewPool(2, 8)
-	defer pool.Close()
-	var watching atomic.Pointer[Watchdog]
-	var offloaded atomic.Int64
-	block := func() (struct{}, error) { time.Sleep(30 * time.Millisecond); return struct{}{}, nil }
-	s := openStage(t, 1, Config{Escalation: Escalation{
-		Offload: func(string, bool) {}, OffloadShare: 1, OffloadWindow: 2 * time.Second, OffloadBack: time.Hour,
-	}}, map[string]func(*loop.Task){
-		"hog": func(task *loop.Task) {
-			if watching.Load().Moved("hog") {
-				offloaded.Add(1)
-				_, _ = loop.Offload(task, pool, block)
-				return
-			}
-			_, _ = block()
-		},
-	}, true)
-	dog := s.dog
-	watching.Store(dog)
-	require.False(t, dog.Moved("hog"))
-	for n := 0; !dog.Moved("hog"); n++ {
-		require.Less(t, n, 1000, "a watchdog that is never woken in time")
-		s.call("hog", "h")
-	}
-	require.False(t, dog.Moved("other"))
-	// The watchdog judges beside the loop: the last call may have found its route moved already.
-	before, since := offloaded.Load(), time.Now()
-	for range 5 {
-		s.call("hog", "h")
-	}
-	require.EqualValues(t, before+5, offloaded.Load())
-	for _, o := range s.settled() {
-		require.False(t, o.Blamed && o.Started.After(since), "the loop is free: %s", o.Line())
-	}
-	require.Contains(t, s.log.String(), "a route is moved off the loops")
-	dog.escalate(time.Now().Add(2 * time.Hour))
-	require.False(t, dog.Moved("hog"), "on trial")
-	dog.desk.awaitWrites()
-	require.Contains(t, s.log.String(), "a route is back on the loops, on trial")
-}
 
 // A loop that is held for too long ends the process, once, with all stacks.
 func TestStuckLoopAborts(t *testing.T) {
@@ -106,6 +61,6 @@ func TestInnocentLoopDoesNotAbort(t *testing.T) {
 	}}})
 	l := loop.New(0, still{time.Now().Add(-time.Second)}, loop.Limits{}, nil)
 	w.Observe(l)
-	w.escalate(time.Now())
-	require.False(t, w.escalation.aborted)
+	w.escalate()
+	require.False(t, w.aborted)
 }

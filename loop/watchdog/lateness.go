@@ -1,6 +1,6 @@
 package watchdog
 
-// When the sampler wakes late, something kept it from running: a busy machine,
+// When the steward wakes late, something kept it from running: a busy machine,
 // a stopped process, a frozen container, a paused virtual machine. What a slice
 // seems to have waited meanwhile proves nothing about its code.
 

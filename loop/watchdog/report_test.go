@@ -140,42 +140,6 @@ func TestStacksAreBounded(t *testing.T) {
 	require.Contains(t, d.stacks, expensive.Key, "the one that cost the most stays")
 }
 
-func TestRouteThatDoesNotImproveIsMoved(t *testing.T) {
-	var moves []string
-	w := New(Config{Log: slog.New(slog.DiscardHandler), Escalation: Escalation{OffloadBack: time.Minute, Offload: func(route string, on bool) {
-		moves = append(moves, fmt.Sprint(route, " ", on))
-	}}})
-	now := time.Now()
-	hold := func(d time.Duration) {
-		o := overrunAt(1, 1, d)
-		w.behaved(&o, now)
-	}
-	hold(time.Second)
-	now = now.Add(40 * time.Second)
-	hold(time.Second)
-	require.Empty(t, moves, "1 s in 30 is below 5%")
-	hold(time.Second)
-	require.Equal(t, []string{"/h true"}, moves)
-	now = now.Add(59 * time.Second)
-	w.escalate(now)
-	require.Len(t, moves, 1, "not before a minute")
-	now = now.Add(time.Second)
-	w.escalate(now)
-	require.Equal(t, []string{"/h true", "/h false"}, moves, "tried again")
-	hold(2 * time.Second)
-	require.Equal(t, "/h true", moves[2])
-	now = now.Add(90 * time.Second)
-	w.escalate(now)
-	require.Len(t, moves, 3, "it failed: twice as long now")
-	now = now.Add(31 * time.Second)
-	w.escalate(now)
-	require.Len(t, moves, 4)
-	innocent := overrunAt(2, 1, time.Hour)
-	innocent.Blamed = false
-	w.behaved(&innocent, now)
-	require.Len(t, moves, 4, "what the code is not to blame for does not count")
-}
-
 func TestSnapshotsKeepWithinTheirBytes(t *testing.T) {
 	dir := t.TempDir()
 	for i := range 10 {

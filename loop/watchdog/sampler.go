@@ -1,59 +1,56 @@
 package watchdog
 
-// The sampler: one OS thread that wakes, looks at every lane, and sleeps until
-// the next look is due. It knows how late it woke: that, too, is evidence.
+// The sampler: what the watchdog does on its steward's thread. It looks at every
+// lane that is due, and does the chores.
 
 import (
-	"runtime"
 	"time"
+
+	"tafe/loop"
 )
 
 const (
 	tickMin = time.Millisecond
-	// Housekeeping: reports that wait, metrics windows, heartbeats.
+	// Chores are reports that wait, heartbeats and summaries.
 	chorePeriod = time.Second
 )
 
-// sample is the sampler's loop.
-func (w *Watchdog) sample() {
-	runtime.LockOSThread() // and the thread ends with this goroutine
-	defer close(w.stopped)
-	raisePriority()
-	defer w.instruments.clocks.close()
-	chore := monotonic() + int64(chorePeriod)
-	for !w.stopping.Load() {
-		next := int64(lookIdle)
-		for _, ln := range w.lanes() {
-			next = min(next, ln.visit(w))
-		}
-		switch tick := w.tick.Load(); next {
-		case lookIdle:
-			next = tick
-		default:
-			next = min(next, tick*3/4)
-		}
-		if now := monotonic(); now >= chore {
-			w.chores()
-			chore = now + int64(chorePeriod)
-		}
-		w.sleep(max(next, int64(50*time.Microsecond)))
+// sampler is the loop.Visitor that looks at the lanes.
+func (w *Watchdog) sampler() loop.Visitor {
+	return loop.Visitor{Look: w.look, Woke: w.late.woke}
+}
+
+// look looks at every lane and returns in how many ns to look again.
+func (w *Watchdog) look(now int64) int64 {
+	next := int64(lookIdle)
+	for _, ln := range w.lanes() {
+		next = min(next, ln.visit(w))
 	}
+	switch tick := w.tick.Load(); next {
+	case lookIdle:
+		next = tick
+	default:
+		next = min(next, tick*3/4)
+	}
+	if now >= w.choresAt {
+		w.choresAt = now + int64(chorePeriod)
+		w.chores()
+	}
+	return next
+}
+
+// finish closes what is open when nobody looks any more.
+func (w *Watchdog) finish() {
 	for _, ln := range w.lanes() {
 		ln.finish(w)
 	}
 	w.chores()
 	w.desk.flush()
-}
-
-// sleep sleeps d ns and enters in the books by how much it was more.
-func (w *Watchdog) sleep(d int64) {
-	due := monotonic() + d
-	time.Sleep(time.Duration(d)) // not a system call: see docs/decisions/007
-	w.late.woke(due, monotonic())
+	w.instruments.clocks.close()
 }
 
 // monotonic is the sampler's clock, ns.
-func monotonic() int64 { return int64(time.Since(processStart)) }
+func monotonic() int64 { return loop.StewardClock() }
 
 // heed lowers the sampler's period to the smallest budget in use: a slice that
 // begins right after a look is seen again before it is an overrun, and looked at

@@ -43,6 +43,9 @@ type Config struct {
 	SnapshotDir      string
 	SnapshotBytesMax int64
 	Escalation       Escalation
+	// Steward looks at the loops for the watchdog. The caller starts it, and stops it
+	// after the watchdog. nil: one of the watchdog's own.
+	Steward *loop.Steward
 }
 
 func (c Config) withDefaults() Config {
@@ -79,33 +82,32 @@ type Watchdog struct {
 	mu     sync.Mutex
 	watch  []*lane
 	begun  bool
+	leave  func() // the steward
 	lastID atomic.Uint64
+	end    sync.Once
 
-	// Of the sampler's thread.
+	// The sampler's own.
+	choresAt    int64
 	instruments instruments
 	camera      camera
 	late        lateness
 	tick        atomic.Int64 // its period, ns
 	missed      atomic.Uint64
 	heart       heart
-	escalation  escalation
-	moved       atomic.Pointer[[]string] // routes; nil: none
+	aborted     bool
 	summarizer  summarizer
 
 	snapshotting atomic.Bool
 	errands      sync.WaitGroup
 	stopping     atomic.Bool
-	stopped      chan struct{}
 }
 
 // New makes a watchdog that does nothing until Start.
 func New(config Config) *Watchdog {
 	loop.StatesKnown() // learn now, not when a loop is stuck
-	w := &Watchdog{config: config.withDefaults(), instruments: newInstruments(), stopped: make(chan struct{})}
-	w.config.Escalation = w.config.Escalation.withDefaults()
+	w := &Watchdog{config: config.withDefaults(), instruments: newInstruments()}
 	w.desk = newDesk(w.config)
 	w.desk.discovered = w.keepSnapshot
-	w.escalation.routes = map[string]*conduct{}
 	w.tick.Store(int64(10 * time.Millisecond))
 	return w
 }
@@ -135,28 +137,39 @@ func (w *Watchdog) lanes() []*lane {
 	return w.watch
 }
 
-// Start begins to watch. It wants one P more than there are loops
-// (GOMAXPROCS), or it wakes late when all of them are busy.
+// Start begins to watch.
 func (w *Watchdog) Start() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if !w.begun {
-		w.begun = true
-		go w.sample()
+	if w.begun {
+		return
 	}
+	w.begun = true
+	w.choresAt = monotonic() + int64(chorePeriod)
+	if s := w.config.Steward; s != nil {
+		w.leave = s.Visit(w.sampler())
+		return
+	}
+	s := loop.NewSteward()
+	w.leave = s.Stop
+	s.Visit(w.sampler())
+	s.Start()
 }
 
 // Stop ends watching and closes the records that are open. It gives the Log and the
 // Sink 2 s to take what is left. The loops may run on or have stopped.
 func (w *Watchdog) Stop() {
 	w.mu.Lock()
-	begun := w.begun
+	leave := w.leave
 	w.begun = true // and never again
 	w.mu.Unlock()
-	if begun {
-		w.stopping.Store(true)
-		<-w.stopped
-		w.errands.Wait()
+	if leave != nil {
+		w.end.Do(func() {
+			w.stopping.Store(true)
+			leave()
+			w.finish()
+			w.errands.Wait()
+		})
 	}
 	w.desk.awaitWrites()
 }
@@ -174,6 +187,6 @@ func (w *Watchdog) Recent() []Overrun { return w.desk.recent() }
 func (w *Watchdog) chores() {
 	w.desk.chores(time.Now())
 	w.heart.beat(w.lanes(), monotonic())
-	w.escalate(time.Now())
+	w.escalate()
 	w.summarize(time.Now(), w.stopping.Load())
 }
