@@ -4,7 +4,6 @@ package reactor
 // loop; it pauses accepting for a moment.
 
 import (
-	"log/slog"
 	"net"
 	"net/netip"
 	"os"
@@ -86,7 +85,7 @@ func (a *acceptor) pause(err error) {
 	if !a.failing {
 		a.failing = true
 		r.engine.config.Log.Error("accept failed; trying again until it succeeds",
-			slog.String("addr", a.listens.addr.String()), "error", os.NewSyscallError("accept4", err), "pause", acceptRetry)
+			"addr", a.listens.addr.String(), "error", os.NewSyscallError("accept4", err), "pause", acceptRetry)
 	}
 	r.remove(a.fd)
 	r.loop.AfterFunc(&a.timer, acceptRetry, func(t *loop.Timer) {
