@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -175,50 +176,76 @@ func inChunks(body string, rnd *rand.Rand) string {
 	return b.String() + "0\r\n\r\n"
 }
 
-// TestFloodBeyondTheLimit opens twice the connections that the descriptor limit leaves. Those that are in are served, those
-// beyond are closed, and there is room again afterwards.
+// TestFloodBeyondTheLimit opens more connections than the limit on open files leaves. Those that are in are served, those beyond are
+// closed, and there is room again afterwards.
 func TestFloodBeyondTheLimit(t *testing.T) {
-	const files, connsMax = 1024, 768
-	e := startServeLimited(t, files)
-	resident := dialRaw(t, e.addr)
-	ask := func() {
-		resident.send("GET /plaintext HTTP/1.1\r\nHost: a\r\n\r\n")
-		response, body := resident.receive()
-		require.Equal(t, http.StatusOK, response.StatusCode)
-		require.Equal(t, "Hello, World!", body)
+	for _, c := range []struct {
+		why     string
+		files   int
+		connMax int // configured; 0: not
+		flood   int
+		held    int // that the server holds at most
+	}{
+		{"twice what the limit leaves", 1024, 0, 1536, 768},
+		{"conn_max above the limit", 256, 10000, 1000, 256},
+	} {
+		t.Run(c.why, func(t *testing.T) {
+			e := startServeLimited(t, c.files, c.connMax)
+			if c.connMax > 0 {
+				awaitLog(t, e, fmt.Sprintf("conn_max = %d is more than the limit of %d open files leaves", c.connMax, c.files))
+			}
+			resident := dialRaw(t, e.addr)
+			ask := func() {
+				resident.send("GET /plaintext HTTP/1.1\r\nHost: a\r\n\r\n")
+				response, body := resident.receive()
+				require.Equal(t, http.StatusOK, response.StatusCode)
+				require.Equal(t, "Hello, World!", body)
+			}
+			ask()
+			var flood []net.Conn
+			for range c.flood {
+				conn, err := net.DialTimeout("tcp", e.addr, 5*time.Second)
+				if err == nil {
+					flood = append(flood, conn)
+				}
+			}
+			require.Greater(t, len(flood), c.held)
+			ask()
+			status, _ := get(t, e.admin, "/healthz")
+			require.Equal(t, http.StatusOK, status, "descriptors are left for others")
+			for _, conn := range flood {
+				_ = conn.Close()
+			}
+			require.Eventually(t, func() bool { return answersNow(e.addr) }, processTimeMax, 10*time.Millisecond, "room again after the flood")
+			ask()
+			require.NotContains(t, e.stderr.String(), "accept failed")
+		})
 	}
-	ask()
-	var flood []net.Conn
-	for range 2 * connsMax {
-		conn, err := net.DialTimeout("tcp", e.addr, 5*time.Second)
-		if err == nil {
-			flood = append(flood, conn)
-		}
-	}
-	require.Greater(t, len(flood), connsMax)
-	ask()
-	for _, conn := range flood {
-		_ = conn.Close()
-	}
-	require.Eventually(t, func() bool {
-		conn, err := net.DialTimeout("tcp", e.addr, time.Second)
-		if err != nil {
-			return false
-		}
-		defer func() { _ = conn.Close() }()
-		_ = conn.SetDeadline(time.Now().Add(5 * time.Second))
-		_, _ = io.WriteString(conn, "GET /plaintext HTTP/1.1\r\nHost: a\r\n\r\n")
-		response, err := http.ReadResponse(bufio.NewReader(conn), nil)
-		return err == nil && response.StatusCode == http.StatusOK
-	}, 30*time.Second, 10*time.Millisecond, "room again after the flood")
-	ask()
 }
 
-// startServeLimited is startServe with a hard limit of open files.
-func startServeLimited(t *testing.T, files int) *edgeProcess {
+// answersNow makes a request on a new connection.
+func answersNow(addr string) bool {
+	conn, err := net.DialTimeout("tcp", addr, time.Second)
+	if err != nil {
+		return false
+	}
+	defer func() { _ = conn.Close() }()
+	_ = conn.SetDeadline(time.Now().Add(5 * time.Second))
+	_, _ = io.WriteString(conn, "GET /plaintext HTTP/1.1\r\nHost: a\r\n\r\n")
+	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	return err == nil && response.StatusCode == http.StatusOK
+}
+
+// startServeLimited is startServe with a hard limit of open files, and limits.conn_max unless that is 0.
+func startServeLimited(t *testing.T, files, connMax int) *edgeProcess {
 	t.Helper()
-	shell := fmt.Sprintf(`ulimit -n %d && exec "$0" "$@"`, files)
-	return serveOn(startCommand(t, "sh", "-c", shell, binary, "serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"))
+	args := []string{"-c", fmt.Sprintf(`ulimit -n %d && exec "$0" "$@"`, files), binary, "serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"}
+	if connMax > 0 {
+		file := filepath.Join(t.TempDir(), "edge.toml")
+		writeConfig(t, file, fmt.Sprintf("[limits]\nconn_max = %d\n[[route]]\npath = \"/plaintext\"\nrespond = { body = \"Hello, World!\" }\n", connMax))
+		args = append(args, "--config", file)
+	}
+	return serveOn(startCommand(t, "sh", args...))
 }
 
 // TestIdleCrowd holds thousands of idle connections: they must cost little, and nothing once they are gone.
