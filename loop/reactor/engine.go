@@ -65,6 +65,7 @@ type Engine struct {
 	base     time.Time
 
 	conns        atomic.Int64 // accepted
+	opening      atomic.Int64 // of these, those that have no handler of Config.Open yet
 	dialed       atomic.Int64 // outbound, also those in the making
 	refused      atomic.Uint64
 	acceptErrors atomic.Uint64
@@ -217,6 +218,10 @@ func (e *Engine) Loops() []*loop.Loop { return e.loops }
 
 // Conns is the number of accepted connections that are open.
 func (e *Engine) Conns() int { return int(e.conns.Load()) }
+
+// Opening is how many of them Open has not been called for: their PROXY header or
+// TLS handshake is under way.
+func (e *Engine) Opening() int { return int(e.opening.Load()) }
 
 // Refused counts connections that ConnMax or ConnMaxPerIP turned away.
 func (e *Engine) Refused() uint64 { return e.refused.Load() }
