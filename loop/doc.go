@@ -13,6 +13,7 @@
 //	loop.go      Loop: turns, the dispatcher, Post
 //	task.go      Task: coroutines, Park, Waker, cancel
 //	region.go    handoff: who may touch the loop, and how it is taken
+//	loan.go      the same for released tasks that hold their OS thread
 //	steward.go   Steward: the thread that takes loops
 //	order.go     which ready task runs next
 //	wait.go      Sleep, Yield, YieldIfDue
