@@ -40,6 +40,7 @@ type descriptor struct {
 	status uintptr // offset of a uint32
 	reason uintptr // offset of a byte
 	names  [256]string
+	named  int // of names
 }
 
 var learned = sync.OnceValue(func() *descriptor {
@@ -160,8 +161,9 @@ var waitKinds = []struct {
 }
 
 const (
-	learnTime = time.Second // the bound on learning, which usually takes 1 ms
-	coreKinds = 5           // the first of waitKinds: each has a wait reason of its own
+	learnTime = time.Second           // the bound on learning, which usually takes 1 ms
+	namesTime = 20 * time.Millisecond // for the names of all kinds, once the words are known
+	coreKinds = 5                     // the first of waitKinds: each has a wait reason of its own
 	gBytes    = gWords * wordBytes
 )
 
@@ -187,12 +189,20 @@ func learn() *descriptor {
 			parked[i][j] = <-self
 		}
 	}
+	best := &descriptor{}
 	for end := time.Now().Add(learnTime); time.Now().Before(end); time.Sleep(100 * time.Microsecond) {
-		if d := compare(parked); d.known {
+		d := compare(parked)
+		if d.named == len(waitKinds) {
 			return d
 		}
+		if d.known && !best.known { // some may still be on their way into their wait
+			end = time.Now().Add(namesTime)
+		}
+		if d.named > best.named {
+			best = d
+		}
 	}
-	return &descriptor{}
+	return best
 }
 
 // compare looks for exactly one status word and one reason byte.
@@ -220,6 +230,7 @@ func compare(parked [][2]unsafe.Pointer) *descriptor {
 	for i, pair := range images {
 		if code := pair[0][d.reason]; d.known && pair[1][d.reason] == code && d.names[code] == "" {
 			d.names[code] = waitKinds[i].name
+			d.named++
 		}
 	}
 	return d
