@@ -151,20 +151,25 @@ func (l *Loop) RunReleased() bool {
 // besider is a Driver that runs functions on goroutines beside the loop.
 type besider interface{ RunBeside(f func()) }
 
-// besides are the released tasks of a loop, by their goroutines.
+// besides are the tasks that run beside a loop, by their goroutines.
 type besides struct {
 	count atomic.Int32
 	mu    sync.Mutex
-	by    map[unsafe.Pointer]*Task
+	by    map[unsafe.Pointer]beside
 }
 
-func (b *besides) add(t *Task) {
+type beside struct {
+	task  *Task
+	taken bool // the loop was, from the task; false: the task left it
+}
+
+func (b *besides) add(t *Task, taken bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.by == nil {
-		b.by = map[unsafe.Pointer]*Task{}
+		b.by = map[unsafe.Pointer]beside{}
 	}
-	b.by[t.g] = t
+	b.by[t.g] = beside{t, taken}
 	b.count.Store(int32(len(b.by)))
 }
 
@@ -181,7 +186,7 @@ func (b *besides) find(g unsafe.Pointer) *Task {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.by[g]
+	return b.by[g].task
 }
 
 // ReturnedAt is when the task asked for its loop after it ran beside it, on the
@@ -196,10 +201,26 @@ func (l *Loop) Released() int { return int(l.besides.count.Load()) }
 func (l *Loop) ReleasedGoroutines() (ids []uint64) {
 	l.besides.mu.Lock()
 	defer l.besides.mu.Unlock()
-	for _, t := range l.besides.by {
-		ids = append(ids, t.gid.Load())
+	for _, b := range l.besides.by {
+		ids = append(ids, b.task.gid.Load())
 	}
 	return ids
+}
+
+// EachReleased calls f for each task that the loop was taken from and that has not
+// rejoined it, with the start of the slice from which it was. It is for watchdogs of
+// loops that do not report to them; f must not call the loop. Any goroutine.
+func (l *Loop) EachReleased(f func(t *Task, start int64)) {
+	if l.besides.count.Load() == 0 {
+		return
+	}
+	l.besides.mu.Lock()
+	defer l.besides.mu.Unlock()
+	for _, b := range l.besides.by {
+		if b.taken {
+			f(b.task, b.task.since)
+		}
+	}
 }
 
 // Take takes the loop from the slice that Slice.Load reported, if that is still
@@ -223,7 +244,7 @@ func (l *Loop) Take(since int64, t *Task, force bool) bool {
 			return false
 		}
 	}
-	l.besides.add(t)
+	l.besides.add(t, true)
 	return true
 }
 
@@ -294,7 +315,7 @@ func (l *Loop) rejoin(t *Task, at int64) {
 
 // moveBeside runs a task that has asked for it beside the loop.
 func (l *Loop) moveBeside(t *Task) {
-	l.besides.add(t)
+	l.besides.add(t, false)
 	t.region.word.Store(released)
 	l.driver.(besider).RunBeside(func() {
 		t.next()

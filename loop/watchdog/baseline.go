@@ -57,7 +57,7 @@ func (b Baseline) Write(w io.Writer) error {
 		places = append(places, place)
 	}
 	slices.Sort(places)
-	if _, err := fmt.Fprintln(w, "# Places that are known to hold a loop for longer than their budget: how long, and where."); err != nil {
+	if _, err := fmt.Fprintln(w, "# Places that are known to overrun their budget: how long their code ran, and where."); err != nil {
 		return err
 	}
 	for _, place := range places {
@@ -72,8 +72,8 @@ func (b Baseline) Write(w io.Writer) error {
 // when the machine is a little slower.
 func (b Baseline) Add(o *Overrun) {
 	step := 10 * time.Millisecond
-	held := (time.Duration(o.Held)/step + 1) * step
-	b[o.Place()] = max(b[o.Place()], held)
+	ran := (time.Duration(o.Ran)/step + 1) * step
+	b[o.Place()] = max(b[o.Place()], ran)
 }
 
 // worse is by how much a known place may grow before it is news.
@@ -89,7 +89,7 @@ func (b Baseline) News(o *Overrun) string {
 	switch {
 	case !ok:
 		return "a new overrun: " + o.Line()
-	case time.Duration(o.Held) > worse*known:
+	case time.Duration(o.Ran) > worse*known:
 		return fmt.Sprintf("worse than the %v that are known: %s", known, o.Line())
 	}
 	return ""

@@ -231,8 +231,9 @@ func openingBracket(name string) int {
 }
 
 // parseProfile finds the target in the text of a goroutine profile with labels:
-// the one task of its loop that is not suspended, or, if that drives a coroutine,
-// the one coroutine of the loop's that runs.
+// the task of its loop that is not suspended, or, if that drives a coroutine, the
+// one coroutine of the loop's that runs. Where several can be meant, and their
+// stacks differ, it finds none.
 func parseProfile(profile []byte, t target) (shot, error) {
 	label := strconv.Quote(loop.LoopLabel) + ":" + strconv.Quote(strconv.Itoa(t.loop))
 	var own, inner []shot
@@ -256,10 +257,10 @@ func parseProfile(profile []byte, t target) (shot, error) {
 			inner = append(inner, s)
 		}
 	}
-	if len(own) != 1 {
+	s, ok := onlyOne(own, t)
+	if !ok {
 		return shot{}, errNoStack // none, or who knows which
 	}
-	s := own[0]
 	switch {
 	case s.state != stateCoroutine:
 		switch t.state {
@@ -274,6 +275,29 @@ func parseProfile(profile []byte, t target) (shot, error) {
 	inner[0].frames = append(inner[0].frames, s.frames...)
 	return inner[0], nil
 }
+
+// onlyOne is the one of several stacks that can be the target's. Beside the loop
+// there may be tasks of it that were released, and goroutines that wait for those:
+// they are told apart by what they do.
+func onlyOne(all []shot, t target) (shot, bool) {
+	if len(all) == 1 {
+		return all[0], true
+	}
+	var fitting []shot
+	for _, s := range all {
+		switch {
+		case t.outside && s.state == stateCoroutine && t.state != stateCoroutine: // drives released code
+		case t.state == loop.StateUnknown || t.state == loop.StateWaiting, s.state == t.state, onCPU(s.state) && onCPU(t.state):
+			fitting = append(fitting, s)
+		}
+	}
+	if len(fitting) != 1 {
+		return shot{}, false
+	}
+	return fitting[0], true
+}
+
+func onCPU(state string) bool { return state == loop.StateRunning || state == loop.StateRunnable }
 
 type stackKind uint8
 

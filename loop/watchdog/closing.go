@@ -43,6 +43,9 @@ func (ln *lane) close(w *Watchdog) {
 	ln.ended = nil
 	ln.mu.Unlock()
 	for _, e := range news {
+		if e.release != nil && e.release.pursuit == nil { // released and returned in this visit
+			ln.takeReleases(w)
+		}
 		ln.conclude(w, e)
 	}
 	if len(ln.closing) == 0 {
@@ -70,7 +73,11 @@ func (ln *lane) close(w *Watchdog) {
 // it. If it was never seen, because it was short or the watchdog late, its
 // evidence is what the clocks say between the last look before and the end.
 func (ln *lane) conclude(w *Watchdog, e ended) {
+	ran := e.entry.end - e.entry.start
 	p := ln.seen(e.entry.start, e.outside)
+	if e.release != nil {
+		p, ran = e.release.pursuit, e.release.back.Load()-e.release.start
+	}
 	if p == nil {
 		p = &pursuit{since: e.entry.start, began: e.entry.start, outside: e.outside}
 		if ln.base.now <= e.entry.start && !e.outside {
@@ -92,14 +99,14 @@ func (ln *lane) conclude(w *Watchdog, e ended) {
 	if !e.outside {
 		p.description = e.description
 	}
-	o := ln.record(p, e.entry.end-e.entry.start, true)
+	o := ln.record(p, ran, true)
 	known := p.reported != nil
 	if p == &ln.hunt {
 		ln.hunt = pursuit{}
 	}
 	o.Asked = e.asked
 	if o.Blamed {
-		o.Advice = o.Verdict.advice(e.asked)
+		o.Advice = o.Verdict.advice(e.asked, o.Released)
 	}
 	ln.closing = append(ln.closing, closing{overrun: o, entry: e.entry, known: known})
 }
@@ -119,6 +126,7 @@ func (ln *lane) seen(since int64, outside bool) *pursuit {
 
 // finish closes what is open when the watchdog stops.
 func (ln *lane) finish(w *Watchdog) {
+	ln.takeReleases(w)
 	if since, _, ok := ln.loop.Slice().Load(); !ok || since != ln.hunt.since {
 		ln.lost(w)
 	}
@@ -132,4 +140,7 @@ func (ln *lane) finish(w *Watchdog) {
 	ln.closing = nil
 }
 
-var _ loop.LateObserver = (*lane)(nil)
+var (
+	_ loop.LateObserver    = (*lane)(nil)
+	_ loop.ReleaseObserver = (*lane)(nil)
+)

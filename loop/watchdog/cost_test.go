@@ -43,7 +43,7 @@ func BenchmarkCostOfWatching(b *testing.B) {
 
 // costOf is the CPU time in ns of a request on a connection that has 32 under way.
 func costOf(t testing.TB, watched bool) float64 {
-	s := openStage(t, 1, Config{}, map[string]func(*loop.Task){"fast": func(*loop.Task) {}}, watched)
+	s := openStage(t, 1, -1, Config{}, map[string]func(*loop.Task){"fast": func(*loop.Task) {}}, watched)
 	defer s.stop()
 	conn, err := net.Dial("tcp", s.addr)
 	require.NoError(t, err)

@@ -44,11 +44,11 @@ func TestUnknownIsNotReportedAtOnce(t *testing.T) {
 		since: 1, began: 1, budget: 10 * ms, samples: 2,
 		ev: evidence{parked: 2000 * ms, spent: map[string]int64{loop.StateWaiting: 2000 * ms}},
 	}
-	ln.accuse(w, 20*ms)
+	ln.accuse(w, &ln.hunt, 20*ms)
 	w.desk.awaitWrites()
 	require.Empty(t, log.String())
 	require.Empty(t, w.Recent())
-	ln.accuse(w, 1000*ms)
+	ln.accuse(w, &ln.hunt, 1000*ms)
 	w.desk.awaitWrites()
 	require.Contains(t, log.String(), "verdict=unknown")
 	require.Len(t, w.Recent(), 1)

@@ -225,8 +225,9 @@ var largeDocument = sync.OnceValue(func() []article {
 // judgeGuilty runs every scenario among harmless requests, in the order that
 // the seed shuffles, and returns the verdict on each. A scenario that the
 // watchdog says it could not see, because the machine did not let it, is run
-// again, up to a number of times.
-func judgeGuilty(t *testing.T, seed uint64, again int) (got map[string]Verdict, innocents []Overrun) {
+// again, up to a number of times. With handoff, others wait for the loop all the
+// time, and it is taken from the guilty.
+func judgeGuilty(t *testing.T, seed uint64, again int, handoff bool) (got map[string]Verdict, innocents []Overrun) {
 	largeDocument()
 	got = map[string]Verdict{}
 	routes := map[string]func(*loop.Task){
@@ -243,7 +244,16 @@ func judgeGuilty(t *testing.T, seed uint64, again int) (got map[string]Verdict, 
 		routes[sc.name] = func(*loop.Task) { sc.run(t, time.Duration(40+seed%40)*time.Millisecond) }
 	}
 	for ; len(byName) > 0 && again >= 0; again-- {
-		s := newStage(t, 1, Config{}, routes)
+		handoffTime := time.Duration(-1)
+		if handoff {
+			handoffTime = loop.HandoffTime
+		}
+		s := openStage(t, 1, handoffTime, Config{}, routes, true)
+		var others sync.WaitGroup
+		stop := make(chan struct{})
+		if handoff {
+			others.Go(func() { s.callOften("fast", stop) })
+		}
 		for i, k := range shuffled(len(guilty), seed) {
 			if _, ok := byName[guilty[k].name]; !ok {
 				continue
@@ -254,12 +264,18 @@ func judgeGuilty(t *testing.T, seed uint64, again int) (got map[string]Verdict, 
 			}
 			s.call(guilty[k].name, guilty[k].name)
 		}
+		close(stop)
+		others.Wait()
 		for _, o := range s.settled() {
 			sc, known := byName[o.Route]
 			switch {
 			case !known && o.Blamed:
 				innocents = append(innocents, o)
 			case known && (o.Samples > 0 && o.Blamed || again == 0):
+				if handoff {
+					require.True(t, o.Released, o.Line())
+					require.Greater(t, o.Ran, o.Held)
+				}
 				got[o.Route] = o.Verdict
 				delete(byName, o.Route)
 			}

@@ -17,7 +17,7 @@ const (
 	endedMax  = 256 // overruns that wait for the sampler
 )
 
-// lane implements loop.LateObserver.
+// lane implements loop.LateObserver and loop.ReleaseObserver.
 type lane struct {
 	loop *loop.Loop
 	dog  *Watchdog
@@ -44,15 +44,21 @@ type lane struct {
 	turned      atomic.Int64 // sampler's clock, ns
 
 	// The sampler's own.
-	hunt    pursuit
-	past    [4]pursuit // the ones before that came near their budget
-	pastAt  int
-	base    reading // the last
-	written uint64  // slices recorded at that time
-	carrier int     // the last thread that the loop was seen on
-	closing []closing
+	released []*pursuit // of slices whose loop was taken
+	hunt     pursuit
+	past     [4]pursuit // the ones before that came near their budget
+	pastAt   int
+	base     reading // the last
+	written  uint64  // slices recorded at that time
+	carrier  int     // the last thread that the loop was seen on
+	closing  []closing
 
 	mu      sync.Mutex
+	beside  map[*loop.Task]*release // whose code has not returned
+	news    []*release              // that the sampler has not taken yet
+	adopted reading                 // of the thread that took the loop over last, at that time
+	away    instruments             // for those who return
+	tracks  *recorder               // of released code: from when the loop was taken until it returned
 	ledger  ledger
 	ids     [8]started // overruns that have an id and have not ended
 	idAt    int
@@ -69,6 +75,7 @@ type started struct {
 // ended is what the loop tells of an overrun that is over.
 type ended struct {
 	entry       *entry
+	release     *release // nil: the loop was not taken
 	description loop.Description
 	budget      int64
 	asked       uint64
@@ -82,7 +89,8 @@ type routeStats struct {
 }
 
 func newLane(w *Watchdog, l *loop.Loop) *lane {
-	ln := &lane{loop: l, dog: w, runs: newRecorder(w.config.RecorderRuns), other: &routeStats{}, own: newInstruments()}
+	ln := &lane{loop: l, dog: w, runs: newRecorder(w.config.RecorderRuns), other: &routeStats{}, own: newInstruments(),
+		beside: map[*loop.Task]*release{}, away: newInstruments(), tracks: newRecorder(1)}
 	ln.loopBudget = l.Limits().SliceBudget
 	ln.common = ln.loopBudget
 	if w.config.Budget > 0 {

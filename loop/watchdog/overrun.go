@@ -40,17 +40,23 @@ func (m Millis) String() string {
 	return d.Round(time.Microsecond).String()
 }
 
-// Overrun is what is known of one slice that took longer than its budget.
+// Overrun is what is known of one slice whose code ran for longer than its
+// budget: all of that time on its loop, or, where the loop was handed over, first
+// on it and then beside it.
 type Overrun struct {
 	ID      uint64    `json:"id"`
 	Final   bool      `json:"final"` // false: it is still going on
 	Loop    int       `json:"loop"`
 	Started time.Time `json:"started"`
-	Held    Millis    `json:"held_ms"` // so far, or in all
-	Budget  Millis    `json:"budget_ms"`
-	Verdict Verdict   `json:"verdict"`
-	Blamed  bool      `json:"blamed"` // false: the cause lies outside the code
-	Advice  string    `json:"advice,omitempty"`
+	// Held is for how long it held the loop, and Ran for how long its code ran, so far
+	// or in all. They differ where the loop was handed over: then it is Released.
+	Held     Millis  `json:"held_ms"`
+	Ran      Millis  `json:"ran_ms"`
+	Released bool    `json:"released"`
+	Budget   Millis  `json:"budget_ms"`
+	Verdict  Verdict `json:"verdict"`
+	Blamed   bool    `json:"blamed"` // false: the cause lies outside the code
+	Advice   string  `json:"advice,omitempty"`
 
 	Route       string `json:"route,omitempty"` // the pattern; empty outside of requests
 	Method      string `json:"method,omitempty"`
@@ -94,6 +100,7 @@ type Overrun struct {
 type Suppressed struct {
 	Count   int    `json:"count"`
 	Held    Millis `json:"held_ms"`
+	Ran     Millis `json:"ran_ms"`
 	Victims Millis `json:"victim_ms"`
 }
 
@@ -131,7 +138,11 @@ func (o *Overrun) Line() string {
 	case who == "":
 		who = "task " + strconv.FormatUint(o.Task, 10)
 	}
-	s := who + " held loop " + strconv.Itoa(o.Loop) + " for " + o.Held.String() + ": " + string(o.Verdict)
+	s := who + " held loop " + strconv.Itoa(o.Loop) + " for " + o.Held.String()
+	if o.Released {
+		s += " and ran for " + o.Ran.String()
+	}
+	s += ": " + string(o.Verdict)
 	if o.Culprit.Func != "" {
 		s += " at " + o.Culprit.String()
 	}

@@ -2,7 +2,9 @@ package watchdog
 
 // A pursuit follows one slice from the first look at it until its record is
 // closed: it gathers evidence, takes stacks when the budget is spent, decides
-// when the code is to blame, and says so. One per lane, for the sampler alone.
+// when the code is to blame, and says so. A lane has one of the slice that its
+// loop runs, and those of slices whose loop was taken (release.go). For the sampler
+// alone.
 
 import (
 	"time"
@@ -34,6 +36,9 @@ type pursuit struct {
 	budget  int64
 	ev      evidence
 	hinted  bool
+	release *release // nil: it holds its loop
+	due     int64    // released: the next look, loop clock
+	carrier int      // released: the last thread that it was seen on
 
 	description loop.Description
 	described   bool
@@ -55,6 +60,16 @@ type pursuit struct {
 // visit looks at a lane and returns in how many ns it wants to be visited
 // again.
 func (ln *lane) visit(w *Watchdog) int64 {
+	ln.takeReleases(w)
+	next := ln.visitSlice(w)
+	if len(ln.released) > 0 {
+		next = min(next, ln.visitReleased(w))
+	}
+	return next
+}
+
+// visitSlice looks at what the loop runs.
+func (ln *lane) visitSlice(w *Watchdog) int64 {
 	since, task, inTask := ln.loop.Slice().Load()
 	outside := false
 	if !inTask && !ln.passive {
@@ -89,17 +104,21 @@ func (ln *lane) visit(w *Watchdog) int64 {
 			p.began = r.now // it has begun since the last look
 		}
 		p.ev.begin(p.began, ln.base, r, p.budget, &w.late)
-	} else {
-		p.ev.look(r, &w.late)
 	}
+	ln.observe(w, p, r)
+	ln.base = r
+	return ln.pursue(w, p, r.now-p.began)
+}
+
+// observe enters a reading.
+func (ln *lane) observe(w *Watchdog, p *pursuit, r reading) {
+	p.ev.look(r, &w.late)
 	if r.goState == loop.StateSyscall && p.hinted {
 		if v := judgeDescriptor(r.tid); v != Syscall { // between two calls it says nothing
 			p.kernel = v
 		}
 	}
-	ln.base = r
 	p.lateness = max(p.lateness, w.late.last)
-	return ln.pursue(w, r.now-p.began)
 }
 
 // spare tells that a look need not be a reading, and in how many ns the next one
@@ -144,11 +163,12 @@ func (ln *lane) read(w *Watchdog) reading {
 
 // pursue decides what to do about a slice of the given age, and when to look
 // again.
-func (ln *lane) pursue(w *Watchdog, age int64) int64 {
-	p := &ln.hunt
+func (ln *lane) pursue(w *Watchdog, p *pursuit, age int64) int64 {
 	if age >= p.budget/2 && !p.hinted {
 		p.hinted = true
-		ln.loop.Slice().SetDue(p.since)
+		if p.release == nil {
+			ln.loop.Slice().SetDue(p.since)
+		}
 	}
 	switch {
 	case age < p.budget/2:
@@ -164,13 +184,13 @@ func (ln *lane) pursue(w *Watchdog, age int64) int64 {
 		return max(step, min(p.budget-own, lookEvery))
 	}
 	if p.samples == 0 && !p.refused || age >= p.nextSample {
-		ln.sampleStack(w, age)
+		ln.sampleStack(w, p, age)
 	}
 	if p.reported == nil {
 		if !p.proven(age) {
 			return step
 		}
-		ln.accuse(w, age)
+		ln.accuse(w, p, age)
 		return min(step*2, lookEvery)
 	}
 	if age >= p.nextUpdate {
@@ -182,8 +202,7 @@ func (ln *lane) pursue(w *Watchdog, age int64) int64 {
 
 // sampleStack takes one stack and lets it settle the evidence. What was taken
 // after the slice had ended is thrown away.
-func (ln *lane) sampleStack(w *Watchdog, age int64) {
-	p := &ln.hunt
+func (ln *lane) sampleStack(w *Watchdog, p *pursuit, age int64) {
 	tid, state := p.ev.last.tid, p.ev.last.goState
 	who := target{gid: ln.loop.GoroutineID(), loop: ln.loop.ID(), outside: p.outside, state: state}
 	if p.task != nil {
@@ -197,13 +216,13 @@ func (ln *lane) sampleStack(w *Watchdog, age int64) {
 		rest = max(p.budget/4, captureHaste*s.stopped)
 	}
 	p.nextSample = age + rest
-	if !ln.still() {
+	if !ln.still(p) {
 		p.discarded++
 		return
 	}
 	if !p.described && p.task != nil {
 		d := p.task.Description()
-		if !ln.still() {
+		if !ln.still(p) {
 			return
 		}
 		p.description, p.described = d, true
@@ -232,8 +251,10 @@ func (ln *lane) sampleStack(w *Watchdog, age int64) {
 }
 
 // still tells whether the slice that is followed goes on.
-func (ln *lane) still() bool {
-	p := &ln.hunt
+func (ln *lane) still(p *pursuit) bool {
+	if r := p.release; r != nil {
+		return p.task.ReturnedAt() == 0 && r.back.Load() == 0 // in this order
+	}
 	if since, _, ok := ln.loop.Slice().Load(); ok {
 		return since == p.since && !p.outside
 	}
@@ -291,10 +312,9 @@ func (p *pursuit) proven(age int64) bool {
 // accuse makes the first report of an overrun, while it lasts. One whose stacks do
 // not say what it does, or say that it works for the collector, is not reported
 // before it is long.
-func (ln *lane) accuse(w *Watchdog, age int64) {
-	p := &ln.hunt
+func (ln *lane) accuse(w *Watchdog, p *pursuit, age int64) {
 	o := ln.record(p, age, false)
-	if !o.Blamed && o.Held < alwaysAt {
+	if !o.Blamed && o.Ran < alwaysAt {
 		return
 	}
 	p.nextUpdate = max(updateFrom, 2*age)
@@ -306,19 +326,18 @@ func (ln *lane) accuse(w *Watchdog, age int64) {
 	w.desk.open(o)
 }
 
-// record writes down what is known.
+// record writes down what is known of a slice whose code has run for age ns.
 func (ln *lane) record(p *pursuit, age int64, final bool) Overrun {
-	since := p.since
-	if p.outside {
-		since = -since
+	id, held := uint64(0), age
+	if r := p.release; r != nil {
+		id, held = r.id, r.taken-r.start
+	} else {
+		id = ln.number(p)
 	}
-	ln.mu.Lock()
-	id := ln.idFor(since)
-	ln.mu.Unlock()
 	o := Overrun{
 		ID: id, Final: final, Loop: ln.loop.ID(), start: p.since,
 		Started: time.Now().Add(-time.Duration(ln.clock() - p.began)),
-		Held:    Millis(age), Budget: Millis(p.budget), Outside: p.outside,
+		Held:    Millis(held), Ran: Millis(age), Released: p.release != nil, Budget: Millis(p.budget), Outside: p.outside,
 		Own: Millis(min(p.ev.proven(), age)), Running: Millis(p.ev.running), Starved: Millis(p.ev.starved),
 		Paused: Millis(p.ev.paused), Stopped: Millis(p.ev.stopped),
 		Samples: p.samples, Discarded: p.discarded, Lateness: Millis(p.lateness), Capture: Millis(p.cost),
@@ -347,6 +366,17 @@ func (ln *lane) record(p *pursuit, age int64, final bool) Overrun {
 		}
 	}
 	return o
+}
+
+// number is the id of the overrun of a slice that holds its loop.
+func (ln *lane) number(p *pursuit) uint64 {
+	since := p.since
+	if p.outside {
+		since = -since
+	}
+	ln.mu.Lock()
+	defer ln.mu.Unlock()
+	return ln.idFor(since)
 }
 
 func (o *Overrun) describe(d loop.Description) {

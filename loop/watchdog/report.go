@@ -16,7 +16,7 @@ import (
 
 const (
 	stacksMax = 512                 // that the desk remembers
-	alwaysAt  = Millis(time.Second) // an overrun this long is reported, however often its stack was
+	alwaysAt  = Millis(time.Second) // an overrun whose code ran this long is reported, however often its stack was
 )
 
 type desk struct {
@@ -51,7 +51,8 @@ type Stack struct {
 	Advice   string    `json:"advice,omitempty"`
 	Count    int       `json:"count"`
 	Held     Millis    `json:"held_ms"`
-	Longest  Millis    `json:"longest_ms"`
+	Ran      Millis    `json:"ran_ms"`
+	Longest  Millis    `json:"longest_ms"` // that its code ran
 	Victims  int       `json:"victims"`
 	Cost     Millis    `json:"victim_ms"` // what others waited for it
 	Last     time.Time `json:"last"`
@@ -64,6 +65,7 @@ type Stack struct {
 type Count struct {
 	Overruns uint64 `json:"overruns"`
 	Held     Millis `json:"held_ms"`
+	Ran      Millis `json:"ran_ms"`
 	Victims  uint64 `json:"victims"`
 	Cost     Millis `json:"victim_ms"`
 }
@@ -83,7 +85,7 @@ func (d *desk) open(o Overrun) {
 	d.live[o.ID] = &o
 	if s := d.admit(&o, time.Now()); s != nil {
 		d.loud[o.ID] = true
-		d.say(slog.LevelWarn, "a loop is held", &o)
+		d.say(slog.LevelWarn, o.event("a loop is held", "a task runs on beside its loop"), &o)
 	}
 }
 
@@ -92,9 +94,9 @@ func (d *desk) update(o Overrun) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.live[o.ID] = &o
-	if d.loud[o.ID] || o.Held >= alwaysAt {
+	if d.loud[o.ID] || o.Ran >= alwaysAt {
 		d.loud[o.ID] = true
-		d.say(slog.LevelWarn, "a loop is still held", &o)
+		d.say(slog.LevelWarn, o.event("a loop is still held", "a task still runs on beside its loop"), &o)
 	}
 }
 
@@ -116,6 +118,7 @@ func (d *desk) close(o Overrun, known bool) {
 		default:
 			s.hushed.Count++
 			s.hushed.Held += o.Held
+			s.hushed.Ran += o.Ran
 			s.hushed.Victims += o.Victims.Total
 		}
 		s.add(&o, now)
@@ -125,10 +128,11 @@ func (d *desk) close(o Overrun, known bool) {
 	}
 	switch {
 	case loud:
-		d.say(slog.LevelWarn, "a loop was held", &o)
+		d.say(slog.LevelWarn, o.event("a loop was held", "a task ran on beside its loop"), &o)
 	case !o.Blamed:
-		d.log.say(slog.LevelDebug, "a loop was held, by no fault of its code",
-			slog.String("verdict", string(o.Verdict)), slog.Int("loop", o.Loop), slog.String("held", o.Held.String()))
+		d.log.say(slog.LevelDebug, "an overrun that its code is not to blame for",
+			slog.String("verdict", string(o.Verdict)), slog.Int("loop", o.Loop), slog.String("held", o.Held.String()),
+			slog.String("ran", o.Ran.String()), slog.Bool("released", o.Released))
 	}
 	if len(d.closed) < d.config.RecentMax {
 		d.closed = append(d.closed, o)
@@ -143,6 +147,7 @@ func (d *desk) count(o *Overrun) {
 	c := d.counts[o.Verdict]
 	c.Overruns++
 	c.Held += o.Held
+	c.Ran += o.Ran
 	c.Victims += uint64(o.Victims.Count)
 	c.Cost += o.Victims.Total
 }
@@ -170,7 +175,8 @@ func (d *desk) stack(o *Overrun) *Stack {
 func (s *Stack) add(o *Overrun, now time.Time) {
 	s.Count++
 	s.Held += o.Held
-	s.Longest = max(s.Longest, o.Held)
+	s.Ran += o.Ran
+	s.Longest = max(s.Longest, o.Ran)
 	s.Victims += o.Victims.Count
 	s.Cost += o.Victims.Total
 	s.Last = now
@@ -246,8 +252,8 @@ func (d *desk) tell(s *Stack) {
 	if !d.spend() {
 		return
 	}
-	d.log.say(slog.LevelWarn, "loops were held at the same place again", slog.Int("count", s.hushed.Count),
-		slog.String("held", s.hushed.Held.String()), slog.String("victim_time", s.hushed.Victims.String()), slog.String("route", s.Route),
+	d.log.say(slog.LevelWarn, "more overruns of the same place", slog.Int("count", s.hushed.Count),
+		slog.String("held", s.hushed.Held.String()), slog.String("ran", s.hushed.Ran.String()), slog.String("victim_time", s.hushed.Victims.String()), slog.String("route", s.Route),
 		slog.String("verdict", string(s.Verdict)), slog.String("at", s.Culprit.String()), slog.String("stack_key", s.Key))
 	s.hushed = Suppressed{}
 }
@@ -312,7 +318,10 @@ func (d *desk) recent() []Overrun {
 	all := make([]Overrun, 0, len(d.closed)+len(d.live))
 	for _, o := range d.live {
 		now := *o
-		now.Held = max(now.Held, Millis(time.Since(o.Started)))
+		now.Ran = max(now.Ran, Millis(time.Since(o.Started)))
+		if !now.Released {
+			now.Held = now.Ran
+		}
 		all = append(all, now)
 	}
 	slices.SortFunc(all, func(a, b Overrun) int { return int(b.ID) - int(a.ID) })
@@ -322,11 +331,21 @@ func (d *desk) recent() []Overrun {
 	return all
 }
 
+// event is what a log says of it: held of one that holds its loop, beside of one
+// whose loop was handed over.
+func (o *Overrun) event(held, beside string) string {
+	if o.Released {
+		return beside
+	}
+	return held
+}
+
 // attrs is the record for a log.
 func (o *Overrun) attrs() []slog.Attr {
 	attrs := []slog.Attr{
 		slog.Uint64("overrun", o.ID), slog.Int("loop", o.Loop), slog.String("verdict", string(o.Verdict)),
-		slog.String("held", o.Held.String()), slog.String("budget", o.Budget.String()),
+		slog.String("held", o.Held.String()), slog.String("ran", o.Ran.String()), slog.Bool("released", o.Released),
+		slog.String("budget", o.Budget.String()),
 	}
 	add := func(key, value string) {
 		if value != "" {
@@ -360,7 +379,7 @@ func (o *Overrun) attrs() []slog.Attr {
 	}
 	if s := o.Suppressed; s != nil {
 		attrs = append(attrs, slog.Int("suppressed", s.Count), slog.String("suppressed_held", s.Held.String()),
-			slog.String("suppressed_victim_time", s.Victims.String()))
+			slog.String("suppressed_ran", s.Ran.String()), slog.String("suppressed_victim_time", s.Victims.String()))
 	}
 	if o.Lateness > Millis(time.Millisecond) {
 		add("watchdog_late", o.Lateness.String())

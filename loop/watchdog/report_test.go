@@ -35,7 +35,7 @@ func (l *deskLog) String() string {
 
 func overrunAt(id uint64, line int, held time.Duration) Overrun {
 	stack := []Frame{{"main.handler", "handler.go", line}}
-	return Overrun{ID: id, Final: true, Route: "/h", Verdict: Sleep, Blamed: true, Held: Millis(held), Budget: Millis(10 * time.Millisecond),
+	return Overrun{ID: id, Final: true, Route: "/h", Verdict: Sleep, Blamed: true, Held: Millis(held), Ran: Millis(held), Budget: Millis(10 * time.Millisecond),
 		Stack: stack, Culprit: stack[0], Key: stackKey(Sleep, stack), Victims: Toll{Count: 2, Total: Millis(held)}}
 }
 
@@ -50,7 +50,7 @@ func TestTheSameStackIsReportedOnceAndThenSummedUp(t *testing.T) {
 	d.chores(time.Now())
 	require.Equal(t, 2, strings.Count(log.String(), "\n"), "still quiet")
 	d.chores(time.Now().Add(2 * time.Second))
-	require.Contains(t, log.String(), "count=99 held=1.98s victim_time=1.98s")
+	require.Contains(t, log.String(), "count=99 held=1.98s ran=1.98s victim_time=1.98s")
 	d.chores(time.Now().Add(3 * time.Second))
 	require.Equal(t, 3, strings.Count(log.String(), "\n"), "summed up once")
 }

@@ -32,7 +32,13 @@ func shuffled(n int, seed uint64) []int {
 	return rand.New(rand.NewPCG(seed, 1)).Perm(n)
 }
 
-func TestGuiltyAreJudged(t *testing.T) {
+func TestGuiltyAreJudged(t *testing.T) { guiltyAreJudged(t, false) }
+
+// TestGuiltyAreJudgedBesideTheirLoops is the same where others wait and loops are
+// handed over.
+func TestGuiltyAreJudgedBesideTheirLoops(t *testing.T) { guiltyAreJudged(t, true) }
+
+func guiltyAreJudged(t *testing.T, handoff bool) {
 	right, all, again := 0, 0, 4
 	if os.Getenv("WATCHDOG_SEEDS") != "" {
 		again = 0
@@ -40,7 +46,7 @@ func TestGuiltyAreJudged(t *testing.T) {
 	matrix := map[string]map[Verdict]int{}
 	for seed := range uint64(seeds(t)) {
 		t.Run(fmt.Sprint("seed", seed), func(t *testing.T) {
-			got, innocents := judgeGuilty(t, seed, again)
+			got, innocents := judgeGuilty(t, seed, again, handoff)
 			if loop.ThreadsKnown() {
 				require.Empty(t, innocents, "an innocent route was blamed")
 			}

@@ -28,14 +28,15 @@ const testBudget = 10 * time.Millisecond
 
 // stage is a running engine with a watchdog.
 type stage struct {
-	t      testing.TB
-	engine *reactor.Engine
-	dog    *Watchdog
-	log    *safeBuffer
-	addr   string
-	base   time.Time
-	routes map[string]func(*loop.Task)
-	names  map[string]*string
+	t       testing.TB
+	engine  *reactor.Engine
+	steward *loop.Steward
+	dog     *Watchdog
+	log     *safeBuffer
+	addr    string
+	base    time.Time
+	routes  map[string]func(*loop.Task)
+	names   map[string]*string
 
 	stopped bool
 }
@@ -59,29 +60,37 @@ func (s *safeBuffer) String() string {
 
 func newStage(t testing.TB, loops int, config Config, routes map[string]func(*loop.Task)) *stage {
 	t.Helper()
-	return openStage(t, loops, config, routes, true)
+	return openStage(t, loops, -1, config, routes, true)
 }
 
-func openStage(t testing.TB, loops int, config Config, routes map[string]func(*loop.Task), watched bool) *stage {
+// newHandoffStage is newStage of an engine that hands its loops over.
+func newHandoffStage(t testing.TB, config Config, routes map[string]func(*loop.Task)) *stage {
 	t.Helper()
-	// One P for each loop, for the watchdog, for the clients and for timers.
-	if procs := runtime.GOMAXPROCS(0); procs < loops+3 {
-		runtime.GOMAXPROCS(loops + 3)
-		t.Cleanup(func() { runtime.GOMAXPROCS(procs) })
-	}
+	return openStage(t, 1, loop.HandoffTime, config, routes, true)
+}
+
+func openStage(t testing.TB, loops int, handoff time.Duration, config Config, routes map[string]func(*loop.Task), watched bool) *stage {
+	t.Helper()
+	// One P for each loop, for the watchdog, for the clients and for timers. An engine
+	// that hands over raises it further.
+	procs := runtime.GOMAXPROCS(0)
+	runtime.GOMAXPROCS(max(procs, loops+3))
+	t.Cleanup(func() { runtime.GOMAXPROCS(procs) })
 	s := &stage{t: t, base: time.Now(), log: &safeBuffer{}, routes: routes, names: map[string]*string{}}
 	for name := range routes {
 		s.names[name] = &name
 	}
 	config.Log = slog.New(slog.NewTextHandler(s.log, nil))
+	s.steward = loop.NewSteward()
+	config.Steward = s.steward
 	s.dog = New(config)
 	observe := s.dog.Observe
 	if !watched {
 		observe = nil
 	}
 	var err error
-	s.engine, err = reactor.Start(reactor.Config{Handoff: -1,
-		Addr: "127.0.0.1:0", Loops: loops, Log: config.Log, Observe: observe,
+	s.engine, err = reactor.Start(reactor.Config{Handoff: handoff,
+		Addr: "127.0.0.1:0", Loops: loops, Log: config.Log, Observe: observe, Steward: s.steward,
 		Limits: reactor.Limits{Limits: loop.Limits{SliceBudget: testBudget}},
 		Open:   func(*reactor.Conn) reactor.Handler { return &line{stage: s} },
 	})
@@ -90,6 +99,7 @@ func openStage(t testing.TB, loops int, config Config, routes map[string]func(*l
 	if watched {
 		s.dog.Start()
 	}
+	s.steward.Start()
 	t.Cleanup(s.stop)
 	return s
 }
@@ -103,6 +113,7 @@ func (s *stage) stop() {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	require.NoError(s.t, s.engine.Stop(ctx))
+	s.steward.Stop()
 }
 
 // line is one connection; a request is "route id\n".
@@ -159,6 +170,18 @@ func (s *stage) call(route, id string) string {
 	return strings.TrimSpace(answer)
 }
 
+// callOften calls a route every other millisecond until stop is closed.
+func (s *stage) callOften(route string, stop <-chan struct{}) {
+	for i := 0; ; i++ {
+		select {
+		case <-stop:
+			return
+		case <-time.After(2 * time.Millisecond):
+			s.call(route, fmt.Sprint(route, i))
+		}
+	}
+}
+
 // callUntilBlamed calls a route until an overrun of it is closed and blamed: a
 // machine that does other work may not let the watchdog see the first ones.
 func (s *stage) callUntilBlamed(route string) {
@@ -190,7 +213,7 @@ func (s *stage) settled() []Overrun {
 	require.Eventually(s.t, func() bool {
 		for _, ln := range s.dog.lanes() {
 			ln.mu.Lock()
-			open := len(ln.ended) > 0
+			open := len(ln.ended)+len(ln.beside) > 0
 			for _, e := range ln.ledger.entries {
 				open = open || !e.settled
 			}

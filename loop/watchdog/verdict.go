@@ -37,30 +37,43 @@ var Verdicts = []Verdict{Spin, Sleep, Lock, Channel, Network, File, Syscall, Cgo
 // looked at in time counts for nobody.
 func (v Verdict) Blames() bool { return v != GC && v != Starved && v != WatchdogLate && v != Unknown }
 
-// advice is what the verdict suggests to who wrote the code.
-func (v Verdict) advice(asked uint64) string {
+// advice is what the verdict suggests to who wrote the code. Where the loop was
+// handed over, the others waited for the held part alone; what is left to gain is
+// that part, and the goroutine that the code kept.
+func (v Verdict) advice(asked uint64, released bool) string {
 	switch v {
 	case Spin:
-		if asked == 0 {
+		switch {
+		case released:
+			return "computed beside its loop after a handoff: others waited for the held time only; YieldIfDue in its loops, or a Blocking route, saves them that too"
+		case asked == 0:
 			return "computes and never offers the loop: call YieldIfDue inside its loops, or Offload"
 		}
 		return fmt.Sprintf("asked YieldIfDue %d times, and then computed past the budget: ask more often", asked)
 	case Sleep:
-		return "sleeps the thread: Task.Sleep gives the loop back"
+		return pick(released, "slept on a goroutine beside its loop after a handoff: Task.Sleep needs neither", "sleeps the thread: Task.Sleep gives the loop back")
 	case Lock:
-		return "waits for a lock that another goroutine holds: shorten what is done under it, or Offload"
+		return pick(released, "waited for a lock beside its loop: others waited for the held time only, but each request that waits keeps a goroutine; shorten what is done under the lock",
+			"waits for a lock that another goroutine holds: shorten what is done under it, or Offload")
 	case Channel:
-		return "waits for a channel on the loop: use Park with Waker.Post, or Offload"
+		return pick(released, "waited for a channel beside its loop after a handoff: Park with Waker.Post waits without one", "waits for a channel on the loop: use Park with Waker.Post, or Offload")
 	case Network:
-		return "waits for a socket on the loop: dial with the loop's Dialer, or Offload"
+		return pick(released, "waited for a socket beside its loop after a handoff: the loop's Dialer waits without one", "waits for a socket on the loop: dial with the loop's Dialer, or Offload")
 	case File:
-		return "reads or writes a file on the loop: Offload"
+		return pick(released, "used a file beside its loop after a handoff: a Blocking route saves others the held time", "reads or writes a file on the loop: Offload")
 	case Syscall:
-		return "blocks in a system call: Offload"
+		return pick(released, "blocked in a system call beside its loop after a handoff: a Blocking route saves others the held time", "blocks in a system call: Offload")
 	case Cgo:
-		return "runs C code on the loop: Offload"
+		return pick(released, "ran C code beside its loop after a handoff: a Blocking route saves others the held time", "runs C code on the loop: Offload")
 	}
 	return ""
+}
+
+func pick(released bool, beside, held string) string {
+	if released {
+		return beside
+	}
+	return held
 }
 
 // judge reads one look's stack. onThread: an OS thread was running the
