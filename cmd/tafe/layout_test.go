@@ -79,7 +79,7 @@ var folders = []folder{
 // Tests may use these besides; none of them is linked into the binary.
 var testExternal = []string{"github.com/stretchr/testify", "go.uber.org/goleak", "golang.org/x/sys", "golang.org/x/net/nettest", "golang.org/x/net/dns/dnsmessage",
 	// Real clients against real servers, to prove that they wait cooperatively.
-	"github.com/bradfitz/gomemcache", "github.com/gomodule/redigo", "github.com/jackc/pgx/v5",
+	"github.com/bradfitz/gomemcache", "github.com/gomodule/redigo", "github.com/redis/go-redis/v9", "github.com/jackc/pgx/v5", "google.golang.org/grpc",
 	// The messages of OpenTelemetry, for a collector.
 	"go.opentelemetry.io/proto/otlp", "google.golang.org/protobuf",
 	// A handler of the net/http world, under a route of ours.
