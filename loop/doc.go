@@ -12,6 +12,8 @@
 //
 //	loop.go      Loop: turns, the dispatcher, Post
 //	task.go      Task: coroutines, Park, Waker, cancel
+//	cancel.go    cancelling a task
+//	shutdown.go  how a loop ends
 //	region.go    handoff: who may touch the loop, and how it is taken
 //	loan.go      the same for released tasks that hold their OS thread
 //	steward.go   Steward: the thread that takes loops

@@ -1,0 +1,75 @@
+package loop
+
+// Cancelling a task: the cause, the deadline, and Done for other goroutines.
+
+import (
+	"context"
+	"time"
+)
+
+// Cancel makes the current wait, and every later one, return cause. The first
+// cause stays. A task that is not waiting notices at its next wait.
+func (t *Task) Cancel(cause error) {
+	caller, entered := t.loop.touch()
+	defer caller.Leave(entered)
+	if t.cause.Load() != nil || t.runner == nil {
+		return
+	}
+	t.cause.Store(&cause)
+	t.closeDone()
+	if t.state == taskParked {
+		t.loop.enqueue(t, t.loop.ready())
+	}
+}
+
+// SetDeadline cancels the task with context.DeadlineExceeded after d; a later
+// call replaces an earlier one. d <= 0 removes the deadline.
+func (t *Task) SetDeadline(d time.Duration) {
+	caller, entered := t.loop.touch()
+	defer caller.Leave(entered)
+	if d <= 0 {
+		t.loop.StopTimer(&t.deadline)
+		return
+	}
+	t.deadline.Owner = t
+	t.loop.AfterFunc(&t.deadline, d, deadlinePassed)
+}
+
+// Err is the cause the task was cancelled with, or nil. Any goroutine.
+func (t *Task) Err() error {
+	if cause := t.cause.Load(); cause != nil {
+		return *cause
+	}
+	return nil
+}
+
+// Done returns a channel that is closed when the task is cancelled or ends. It
+// is made at the first call. Any goroutine.
+func (t *Task) Done() <-chan struct{} {
+	t.doneMu.Lock()
+	defer t.doneMu.Unlock()
+	if t.done == nil {
+		if t.cause.Load() != nil {
+			return closedChan
+		}
+		t.done = make(chan struct{})
+		t.retained.Store(true)
+	}
+	return t.done
+}
+
+func (t *Task) closeDone() {
+	if !t.retained.Load() {
+		return
+	}
+	t.doneMu.Lock()
+	defer t.doneMu.Unlock()
+	if t.done != nil && t.done != closedChan {
+		close(t.done)
+	}
+	t.done = closedChan
+}
+
+func deadlinePassed(tm *Timer) { tm.Owner.(*Task).Cancel(context.DeadlineExceeded) }
+
+var closedChan = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
