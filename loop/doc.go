@@ -12,6 +12,7 @@
 //	loop.go      Loop: turns, the run queue, one dispatcher, Post
 //	task.go      Task: coroutines, Park, Waker, cancel
 //	region.go    Enter and Leave: whether a task runs user code or touches the loop
+//	loan.go      the same for released tasks that hold their OS thread
 //	wait.go      Sleep, Yield, YieldIfDue
 //	timer.go     the timer wheel
 //	slice.go     what is published about the running slice, for a watchdog

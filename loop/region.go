@@ -8,9 +8,11 @@ package loop
 //	outside   the slice that began at that clock time runs user code
 //	released  the loop was taken from the slice: its code runs beside the loop
 //	returning the released task has stopped and asks for the loop
+//	borrowing the same, but its goroutine holds its OS thread; see loan.go
 //	leaving   the task asks to be run beside the loop
 //
-// Only the task moves between inside and outside, and from released to returning.
+// Only the task moves between inside and outside, and from released to returning or
+// borrowing.
 // Only the goroutine that takes the loop moves between outside and released, by
 // compare-and-swap with the start of the slice that it means, so that it cannot
 // meet a later one. A returning task is queued like any other, and goes on when the
@@ -31,6 +33,7 @@ const (
 	released  = int64(-1)
 	leaving   = int64(-2)
 	returning = int64(-3)
+	borrowing = int64(-4)
 )
 
 // Crossing is what Enter tells Leave.
@@ -53,6 +56,13 @@ func (t *Task) Enter() Crossing {
 		if word.Load() == inside {
 			return false
 		}
+		if threadLocked() {
+			if word.CompareAndSwap(released, borrowing) {
+				t.borrow()
+				return true
+			}
+			continue
+		}
 		if word.CompareAndSwap(released, returning) {
 			t.suspend() // the goroutine that it returns to queues the task
 			return true
@@ -63,11 +73,16 @@ func (t *Task) Enter() Crossing {
 
 // Leave ends what Enter has begun.
 func (t *Task) Leave(entered Crossing) {
-	if entered {
-		t.region.word.Store(t.since)
-		if t.loop.force != nil {
-			t.forced()
-		}
+	if !entered {
+		return
+	}
+	if t.loan != nil {
+		t.endLoan()
+		return
+	}
+	t.region.word.Store(t.since)
+	if t.loop.force != nil {
+		t.forced()
 	}
 }
 

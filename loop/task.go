@@ -70,6 +70,7 @@ type Task struct {
 	ordinal int    // slices so far
 	region  region // who may touch the loop: see region.go
 	since   int64  // start of the slice that the task is in
+	loan    *loan  // the loop, while a task that is released and holds its thread is inside
 
 	id       uint64
 	epoch    uint64 // of the current wait; only grows, so old Wakers are void for ever
@@ -77,6 +78,7 @@ type Task struct {
 	signaled bool // the current wait is over
 	broken   bool // the coroutine must not be resumed again
 	stopping bool // the loop stopped the coroutine: unwind
+	orphaned bool // see orphan
 	ended    error
 	ready    int64 // clock at which the task became able to run
 	started  int64
@@ -157,27 +159,43 @@ func (t *Task) run() {
 		switch p := recover(); p.(type) {
 		case nil: // Goexit: this goroutine cannot be kept, but the loop can
 			t.ended, t.broken = ErrGoexit, true
-			t.releaseThread()
-			t.Enter()
+			t.comeInside()
 			t.state = taskIdle
 			t.yield(struct{}{})
 		case unwind:
 			t.ended, t.broken = ErrShutdown, true
+			t.endOrphan()
 		case *PanicError: // of a goroutine or task that worked for this one
 			t.ended = p.(error)
-			t.releaseThread()
-			t.Enter()
+			t.comeInside()
 		default:
 			t.ended = &PanicError{Value: p, Stack: debug.Stack()}
-			t.releaseThread()
-			t.Enter()
+			t.comeInside()
 		}
 	}()
 	t.runner.Run(t)
-	t.releaseThread()
-	t.Enter()
+	t.comeInside()
 	returned = true
 	t.state = taskIdle
+}
+
+// comeInside makes the loop the task's own after its code has ended.
+func (t *Task) comeInside() {
+	t.releaseThread()
+	if t.loan != nil {
+		t.endLoan()
+	}
+	defer func() { // the loop may have ended
+		switch p := recover(); p.(type) {
+		case nil:
+		case unwind:
+			t.ended, t.broken = ErrShutdown, true
+		default:
+			panic(p)
+		}
+		t.endOrphan()
+	}()
+	t.Enter()
 }
 
 // releaseThread undoes what a handler left locked: a coroutine switch on a
