@@ -1,5 +1,5 @@
 # make run     build bin/tafe and serve the demo
-# make test    everything that must pass: build, vet, lint, tests, degraded runtime, race, short fuzz, bench module
+# make test    everything that must pass: build, vet, lint, tests, degraded runtime, race, handoff, short fuzz, bench module
 # make help    the other targets
 
 GO          ?= go
@@ -12,7 +12,7 @@ FUZZSHORT   ?= 3s
 .DEFAULT_GOAL := help
 # In the order written, with -j too: the quick ones first, and a failure is the last thing on the screen.
 .NOTPARALLEL:
-.PHONY: help run build test check vet lint unit degraded race fuzz fuzz-short bench-module bench bench-all tidy-check fmt-check clean
+.PHONY: help run build test check vet lint unit degraded race handoff fuzz fuzz-short bench-module bench bench-all tidy-check fmt-check clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -28,7 +28,7 @@ build: ## build bin/tafe, and everything for arm64 too
 	$(arm64) build ./...
 	$(GO) build -o bin/tafe ./cmd/tafe
 
-test: build vet lint unit degraded race fuzz-short bench-module ## the whole test command; ends at the first failure
+test: build vet lint unit degraded race handoff fuzz-short bench-module ## the whole test command; ends at the first failure
 
 check: fmt-check tidy-check test ## make test, and go.mod and formatting are as the tools would leave them
 
@@ -55,8 +55,12 @@ degraded: ## tests of tasks and of the watchdog with parts of what they read of 
 	$(GO) test -short -ldflags '$(off)=lock,thread,state' -run 'Task|Park|Thread' ./loop
 	$(GO) test -short -ldflags '$(off)=lock,thread,state' ./loop/internal/goruntime ./loop/watchdog
 
-race: ## unit under the race detector
-	$(GO) test -race ./...
+# Twenty times as many handoffs as a server makes: what is shared between a loop and the code beside it is seen by the race detector.
+race: ## unit under the race detector, with loops handed over after 0.1 ms
+	$(GO) test -race -ldflags '-X tafe/loop/internal/testmode.handoff=100us' ./...
+
+handoff: ## unit with all user code beside its loop
+	$(GO) test -ldflags '-X tafe/loop/internal/testmode.handoff=always' ./loop ./loop/looptest ./loop/reactor ./app/...
 
 fuzz-short: ## every fuzz target for FUZZSHORT
 	@GO='$(GO)' .ci/fuzz $(FUZZSHORT)

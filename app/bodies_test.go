@@ -5,12 +5,14 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"crypto/tls"
 	"encoding/hex"
 	"fmt"
 	"hash"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -196,6 +198,58 @@ func TestUploads(t *testing.T) {
 		answered(t, r, 200, func(string) string { return hello }, c.why)
 		answered(t, r, 200, func(string) string { return "abc" }, c.why)
 		require.NoError(t, conn.Close())
+	}
+}
+
+// A handler that is slower than its client holds it back: memory stays flat, with and without TLS.
+func TestUploadToASlowHandler(t *testing.T) {
+	const size, step = 64 << 20, 1 << 20
+	a := New(Options{Log: quiet, Limits: httpparse.Limits{BodyBytesMax: 1 << 30}})
+	a.Post("/", func(c *Context) error {
+		base, peak, sum, piece := heap(), int64(0), sha256.New(), make([]byte, step)
+		for i := 0; ; i++ {
+			n, err := io.ReadFull(c.BodyReader(), piece)
+			sum.Write(piece[:n])
+			if err == io.EOF || err == io.ErrUnexpectedEOF {
+				break
+			}
+			if err != nil {
+				return err
+			}
+			if err := c.Sleep(2 * time.Millisecond); err != nil {
+				return err
+			}
+			if i%8 == 0 {
+				peak = max(peak, heap()-base)
+			}
+		}
+		c.SetHeader("X-Peak", strconv.FormatInt(peak, 10))
+		return c.String(200, hex.EncodeToString(sum.Sum(nil)))
+	})
+	other := httptest.NewTLSServer(http.NotFoundHandler()) // has a certificate, and clients that trust it
+	defer other.Close()
+	s := serveWith(t, a, ServerConfig{Loops: 1, Listeners: []Listener{
+		{Addr: "127.0.0.1:0"},
+		{Addr: "127.0.0.1:0", TLS: &reactor.TLS{Config: &tls.Config{Certificates: other.TLS.Certificates}}},
+	}})
+	client := other.Client()
+	defer client.CloseIdleConnections()
+	for i, scheme := range []string{"http", "https"} {
+		for _, length := range []int64{size, -1} {
+			body := newPattern(size)
+			req, err := http.NewRequest("POST", scheme+"://"+s.Addrs()[i].String()+"/", body)
+			require.NoError(t, err)
+			req.ContentLength = length
+			resp, err := client.Do(req)
+			require.NoError(t, err, scheme)
+			answer, err := io.ReadAll(resp.Body)
+			require.NoError(t, err, scheme)
+			require.NoError(t, resp.Body.Close())
+			require.Equal(t, body.digest(), string(answer), scheme)
+			grown, err := strconv.ParseInt(resp.Header.Get("X-Peak"), 10, 64)
+			require.NoError(t, err)
+			require.Less(t, grown, int64(flatBytes), scheme)
+		}
 	}
 }
 

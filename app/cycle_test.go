@@ -297,6 +297,46 @@ func TestClientThatDoesNotRead(t *testing.T) {
 	require.EqualValues(t, 1, r.hub.counts.Reasons["write-timeout"])
 }
 
+// An endless stream to a client that takes nothing ends after WriteTimeout, although its handler writes on and never fills the output;
+// one to a client that takes a little now and then goes on.
+func TestStreamThatNobodyReads(t *testing.T) {
+	for _, takes := range []int{0, 20 << 10} { // every 5 s
+		ended := error(nil)
+		a := New(Options{Log: quiet})
+		a.Get("/events", func(c *Context) error {
+			s := c.Stream(200, "text/event-stream")
+			for ended == nil {
+				_, ended = s.Write(make([]byte, 4<<10))
+				if ended == nil {
+					ended = s.Flush()
+				}
+				if ended == nil {
+					ended = c.Sleep(time.Second)
+				}
+			}
+			return ended
+		})
+		r := newRig(t, a, reactor.Limits{WriteTimeout: 10 * time.Second})
+		p := r.dial()
+		p.room = 1000
+		p.send("GET /events" + get)
+		for range 12 {
+			r.advance(5 * time.Second)
+			p.read(takes)
+		}
+		if takes > 0 {
+			require.NoError(t, ended)
+			require.False(t, p.closed)
+			p.hangUp()
+			continue
+		}
+		require.True(t, p.closed)
+		require.ErrorIs(t, ended, ErrClientGone)
+		require.EqualValues(t, 1, r.hub.counts.Reasons["write-timeout"])
+		require.Less(t, r.now.Load(), int64(65*time.Second))
+	}
+}
+
 // chainMax is loop's: so many pipelined requests of one connection run before others have their turn.
 const chainMax = 32
 

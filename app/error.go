@@ -120,6 +120,8 @@ func httpReason(e *HTTPError) string {
 		return e.Reason
 	case e == ErrBodyTimeout:
 		return "body-timeout"
+	case e == errHandlerTimeout:
+		return "handler-timeout"
 	case e == errMountFull:
 		return "mount-full"
 	case e.Status >= 500:

@@ -17,6 +17,7 @@ package app
 import (
 	"errors"
 	"net/http"
+	"time"
 
 	"tafe/httpparse"
 	"tafe/loop"
@@ -33,6 +34,7 @@ type cycle struct {
 	scanned  int   // FindHead's resume
 	arrived  int64 // loop clock of the last input
 	pinned   bool
+	asked    bool // a request has come
 	reading  bool
 	swallows bool
 	stalled  bool
@@ -108,12 +110,20 @@ func (y *cycle) setTimeout() {
 	}
 }
 
-// closeIfIdle closes a connection without a request while its loop drains.
+// firstRequestMax is how long a connection that has had no request may take to send one while its loop drains: it was accepted
+// a moment ago, and its request may be under way.
+const firstRequestMax = time.Second
+
+// closeIfIdle closes a connection without a request while its loop drains, after a moment if it has never had one.
 func (y *cycle) closeIfIdle() bool {
 	if !y.hub.draining || y.active != nil || y.stalled || len(y.conn.Input()) > 0 {
 		return false
 	}
-	y.conn.Close()
+	if y.asked {
+		y.conn.Close()
+	} else {
+		y.conn.SetTimeout(firstRequestMax)
+	}
 	return true
 }
 
@@ -137,7 +147,7 @@ func (y *cycle) next() {
 		y.scanned = resume
 		return
 	}
-	y.scanned, y.reading = 0, false
+	y.scanned, y.reading, y.asked = 0, false, true
 	c := h.take()
 	c.cycle, c.arrived, c.started = y, y.arrived, h.loop.Now()
 	if err = y.frame(c, in, skip, end); err == nil {
@@ -179,7 +189,8 @@ func (y *cycle) start(c *Context) {
 		c.body.expect(c)
 	}
 	y.active = c
-	if _, err := y.hub.loop.StartOf((*exchange)(c), c.account()); err != nil {
+	var err error
+	if c.task, err = y.hub.loop.StartOf((*exchange)(c), c.account()); err != nil {
 		y.active = nil
 		y.refuseParsed(c, refusedOverload)
 	}

@@ -88,7 +88,9 @@ func newHub(a *App, l *loop.Loop, wall func() time.Time) *hub {
 func (h *hub) open(conn *reactor.Conn) reactor.Handler {
 	y := &cycle{hub: h, conn: conn, pos: len(h.cycles)}
 	h.cycles = append(h.cycles, y)
-	conn.SetTimeout(h.app.options.IdleTimeout)
+	if !y.closeIfIdle() {
+		conn.SetTimeout(h.app.options.IdleTimeout)
+	}
 	return y
 }
 
@@ -196,7 +198,7 @@ func (h *hub) snapshot() Counters {
 }
 
 // drain closes what is idle and has every answer from now on end its connection. drained is called when the connections
-// that are open now are gone and no handler runs.
+// that are open now are gone and no handler runs. It may be called again after that, for connections that have come since.
 func (h *hub) drain(drained func()) {
 	h.draining, h.drained = true, drained
 	h.waitFor = len(h.cycles)

@@ -126,4 +126,7 @@ func hostWithoutPort(host string) string {
 }
 
 // TLS is the state of the connection's TLS: version, cipher, the client's certificates; nil without TLS. It is a copy.
-func (c *Context) TLS() *tls.ConnectionState { return c.cycle.conn.TLS() }
+func (c *Context) TLS() *tls.ConnectionState {
+	defer c.task.Leave(c.task.Enter())
+	return c.cycle.conn.TLS()
+}

@@ -161,7 +161,7 @@ func (t *attendance) attend() {
 		t.reading, t.current = a, nil
 		return
 	}
-	a.err = a.f(t.c)
+	t.c.task.Outside(func() { a.err = a.f(t.c) }) // a Coder of the answer may be slow
 	if a.last {
 		t.ended, t.err = true, a.err
 	}

@@ -325,7 +325,7 @@ func TestMountClientLeaves(t *testing.T) {
 	_, err := io.WriteString(conn, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n")
 	require.NoError(t, err)
 	<-started
-	require.NoError(t, conn.Close())
+	reset(t, conn)
 	err = <-wrote
 	require.ErrorIs(t, err, ErrClientGone)
 	require.Equal(t, 3, strings.Count(err.Error(), ErrClientGone.Error()), "reading, the context, writing")

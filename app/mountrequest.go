@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"net"
 	"net/http"
 	"net/textproto"
 	"net/url"
@@ -64,7 +65,7 @@ func (m *mounted) request(c *Context, server *http.Server) (*http.Request, error
 // context is the request's: it carries the values and the deadline that c has now, and ends with the handler.
 func (m *mounted) context(c *Context, server *http.Server) context.Context {
 	var ctx context.Context = &mountedContext{
-		Context: context.Background(), server: server, local: c.cycle.conn.LocalAddr(), values: append([]value(nil), c.values...),
+		Context: context.Background(), server: server, local: c.localAddr(), values: append([]value(nil), c.values...),
 	}
 	ctx, m.cancel = context.WithCancelCause(ctx)
 	if at, ok := c.Deadline(); ok {
@@ -73,11 +74,16 @@ func (m *mounted) context(c *Context, server *http.Server) context.Context {
 	return ctx
 }
 
+func (c *Context) localAddr() net.Addr {
+	defer c.task.Leave(c.task.Enter())
+	return c.cycle.conn.LocalAddr()
+}
+
 // mountedContext has the values that net/http's handlers find, and those of Context.Set.
 type mountedContext struct {
 	context.Context
 	server *http.Server
-	local  any
+	local  net.Addr
 	values []value
 }
 

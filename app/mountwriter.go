@@ -78,6 +78,7 @@ func (w *mountWriter) inform(status int) {
 		return
 	}
 	w.err = w.m.do(func(c *Context) error {
+		defer c.task.Leave(c.task.Enter())
 		conn := c.cycle.conn
 		out, err := httpparse.AppendStatusLine(conn.Output(headRoom), status), error(nil)
 		for _, name := range slices.Sorted(maps.Keys(w.header)) {
@@ -341,6 +342,7 @@ func (w *mountWriter) end(err error) {
 func (w *mountWriter) conclude(c *Context, b []byte, err error) error {
 	switch {
 	case err == http.ErrAbortHandler:
+		defer c.task.Leave(c.task.Enter())
 		c.cycle.conn.Abort(err)
 		return err
 	case err != nil:

@@ -91,7 +91,7 @@ type bridge struct {
 
 	input    []byte // for the connection, not yet read
 	piece    []byte // of the request body
-	sent     bool   // all of it, where it is chunked
+	sent     bool   // all of it
 	pending  []byte // of the answer's head
 	head     httpparse.Response
 	chunks   httpparse.Chunked
@@ -165,10 +165,12 @@ func (b *bridge) feed() {
 		}
 	}
 	switch {
-	case err == io.EOF && chunked:
+	case err == io.EOF:
 		b.sent = true
-		b.deliver(httpparse.AppendLastChunk(nil))
-	case err != nil && b.cycle.active != nil && !b.cycle.active.body.done:
+		if chunked {
+			b.deliver(httpparse.AppendLastChunk(nil))
+		}
+	case err != nil:
 		b.abort(err)
 	}
 }

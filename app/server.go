@@ -129,33 +129,59 @@ func (s *Server) Draining() bool { return s.announced.Load() || s.draining.Load(
 func (s *Server) Announce() { s.announced.Store(true) }
 
 // Drain ends the server without breaking what it has begun: every answer from now on ends its connection, idle connections
-// are closed at once, and when all that were open are gone and no handler runs, or ctx is done, the loops stop.
-// New connections are refused from then on, once those that wait to be accepted are. The error is that of ctx if requests had to be cut off, or that
+// are closed at once, those without a first request within a second, and when all that were open are gone and no handler runs, or ctx is done, the loops stop.
+// New connections are refused from then on, once those that wait to be accepted are; after Engine.HandedOver they are another
+// process's, and the files of unix sockets stay. The error is that of ctx if requests had to be cut off, or that
 // of stopping.
 func (s *Server) Drain(ctx context.Context) error {
 	if !s.draining.CompareAndSwap(false, true) {
 		return errors.New("app: the server is draining already")
 	}
 	_ = s.engine.StopAccepting(ctx, false) // of a loop that is held: it stops when it can
-	loops := s.engine.Loops()
-	drained := make(chan struct{}, len(loops))
-	for _, l := range loops {
-		if !l.Post(func() { s.hub(l).drain(func() { drained <- struct{}{} }) }) {
-			drained <- struct{}{} // it has ended
-		}
-	}
 	var cut error
-	for range loops {
-		select {
-		case <-drained:
-		case <-ctx.Done():
-			cut = fmt.Errorf("app: requests were cut off: %w", context.Cause(ctx))
-		case <-s.engine.Done():
+	for opening := 1; opening > 0 && cut == nil && !s.ended(); {
+		opening = s.engine.Opening() // first: what has opened since is a connection that a loop waits for
+		if cut = s.drainLoops(ctx); opening > 0 {
+			time.Sleep(openingPoll)
 		}
 	}
 	stop, cancel := context.WithTimeout(context.Background(), stopGrace)
 	defer cancel()
 	return errors.Join(cut, s.engine.Stop(stop))
+}
+
+// ended tells whether the engine has.
+func (s *Server) ended() bool {
+	select {
+	case <-s.engine.Done():
+		return true
+	default:
+		return false
+	}
+}
+
+// openingPoll is how often a drain looks for PROXY headers and TLS handshakes that are under way.
+const openingPoll = 5 * time.Millisecond
+
+// drainLoops waits until the connections that the loops have now are gone.
+func (s *Server) drainLoops(ctx context.Context) error {
+	loops := s.engine.Loops()
+	drained := make(chan struct{}, len(loops))
+	for _, l := range loops {
+		if !l.Post(func() { s.hub(l).drain(func() { drained <- struct{}{} }) }) {
+			return nil // the server has ended
+		}
+	}
+	for range loops {
+		select {
+		case <-drained:
+		case <-ctx.Done():
+			return fmt.Errorf("app: requests were cut off: %w", context.Cause(ctx))
+		case <-s.engine.Done():
+			return nil
+		}
+	}
+	return nil
 }
 
 // Stop ends the server at once: handlers are cancelled with loop.ErrShutdown, connections closed.

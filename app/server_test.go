@@ -30,7 +30,15 @@ var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
 // serve starts a server for a test and ends it with it.
 func serve(t *testing.T, a *App, loops int) *Server {
 	t.Helper()
-	s, err := Listen(a, ServerConfig{Addr: "127.0.0.1:0", Loops: loops})
+	return serveWith(t, a, ServerConfig{Loops: loops})
+}
+
+func serveWith(t *testing.T, a *App, config ServerConfig) *Server {
+	t.Helper()
+	if config.Addr == "" && config.Listeners == nil {
+		config.Addr = "127.0.0.1:0"
+	}
+	s, err := Listen(a, config)
 	require.NoError(t, err)
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)

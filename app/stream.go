@@ -47,16 +47,19 @@ func (s *Stream) begin() error {
 	if s.begun {
 		return nil
 	}
-	defer c.task.Leave(c.task.Enter())
 	if !httpparse.ValidFieldValue(s.contentType) {
 		return errContentType
 	}
 	if err := c.mayWrite(s.status); err != nil {
 		return err
 	}
+	if err := c.task.Err(); err != nil { // what cancelled the request can still be answered
+		return err
+	}
 	if c.resp.choose != nil && c.coderFor(s.status, s.contentType, c.resp.length) != nil {
 		c.resp.length = -1
 	}
+	defer c.task.Leave(c.task.Enter())
 	s.begun = true
 	conn := c.cycle.conn
 	conn.SetOutput(c.appendHead(conn.Output(headRoom+len(c.resp.text)), s.status, s.contentType, c.resp.length))

@@ -152,6 +152,15 @@ func TestUnwindingCodeMayTouchTheLoop(t *testing.T) {
 		{"Cancel", func(_ *Loop, t *Task, _ *Timer) error { t.Cancel(ErrClosed); return nil }, nil},
 		{"SetDeadline", func(_ *Loop, t *Task, _ *Timer) error { t.SetDeadline(time.Hour); return nil }, nil},
 		{"Wake", func(_ *Loop, t *Task, _ *Timer) error { t.Prepare().Wake(); return nil }, nil},
+		{"and the loop is not taken from them", func(l *Loop, _ *Task, _ *Timer) error {
+			since, t, ok := l.Slice().Load()
+			taken := make(chan bool)
+			go func() { taken <- ok && l.Take(since, t, true) }()
+			if <-taken {
+				return ErrForeignGoroutine
+			}
+			return nil
+		}, nil},
 		{"Start", func(l *Loop, _ *Task, _ *Timer) error { _, err := l.Start(&code{}); return err }, ErrClosed},
 	} {
 		t.Run(tc.why, func(t *testing.T) {

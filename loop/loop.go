@@ -305,9 +305,6 @@ func (l *Loop) EndTurn() bool {
 }
 
 func (l *Loop) dispatch() bool {
-	if l.closed {
-		l.TakePosted() // there will be no other turn for them
-	}
 	for range l.runq.len() {
 		if !l.runChain(l.runq.pop()) {
 			return false

@@ -8,9 +8,11 @@ package loop
 //	outside   the slice that began at that clock time runs user code
 //	released  the loop was taken from the slice: its code runs beside the loop
 //	returning the released task has stopped and asks for the loop
+//	borrowing the same, but its goroutine holds its OS thread; see loan.go
 //	leaving   the task asks to be run beside the loop
 //
-// Only the task moves between inside and outside, and from released to returning.
+// Only the task moves between inside and outside, and from released to returning or
+// borrowing.
 // Only the goroutine that takes the loop moves between outside and released, by
 // compare-and-swap with the start of the slice that it means, so that it cannot
 // meet a later one. A returning task is queued like any other, and goes on when the
@@ -31,6 +33,7 @@ const (
 	released  = int64(-1)
 	leaving   = int64(-2)
 	returning = int64(-3)
+	borrowing = int64(-4)
 )
 
 // Crossing is what Enter tells Leave.
@@ -39,19 +42,23 @@ type Crossing bool
 // Enter begins code that touches the task's loop or what belongs to it. In user
 // code it makes the loop the task's own until Leave; if the loop was taken
 // meanwhile, it waits until the loop resumes the task. In code that is inside
-// already it does nothing. The calling goroutine must be the task's, and must
-// hold no lock that other tasks of the loop take: Enter may wait. A nil task may
-// be used, for callers that are no task.
+// already it does nothing. The caller must hold no lock that other tasks of the
+// loop take: Enter may wait. For a goroutine that is not the task's, and for a nil
+// task, it does nothing.
 //
 //	defer t.Leave(t.Enter())
 func (t *Task) Enter() Crossing {
-	if t == nil {
+	if t == nil || t.region.word.Load() == inside || t.g != getg() {
 		return false
 	}
 	word := &t.region.word
 	for !word.CompareAndSwap(t.since, inside) {
-		if word.Load() == inside {
-			return false
+		if threadLocked() {
+			if word.CompareAndSwap(released, borrowing) {
+				t.borrow()
+				return true
+			}
+			continue
 		}
 		if word.CompareAndSwap(released, returning) {
 			t.suspend() // the goroutine that it returns to queues the task
@@ -63,11 +70,16 @@ func (t *Task) Enter() Crossing {
 
 // Leave ends what Enter has begun.
 func (t *Task) Leave(entered Crossing) {
-	if entered {
-		t.region.word.Store(t.since)
-		if t.loop.force != nil {
-			t.forced()
-		}
+	if !entered {
+		return
+	}
+	if t.loan != nil {
+		t.endLoan()
+		return
+	}
+	t.region.word.Store(t.since)
+	if t.loop.force != nil {
+		t.forced()
 	}
 }
 
@@ -108,7 +120,7 @@ func (l *Loop) Force(decide func(t *Task) bool) { l.force = decide }
 // forced asks l.force.
 func (t *Task) forced() {
 	l := t.loop
-	if t.region.word.Load() != t.since || t.MayPark() != nil || !l.force(t) {
+	if t.region.word.Load() != t.since || t.label.handoff.Load() < 0 || t.MayPark() != nil || !l.force(t) {
 		return
 	}
 	if _, ok := l.driver.(besider); ok {

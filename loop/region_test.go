@@ -245,6 +245,30 @@ func TestOwned(t *testing.T) {
 	require.False(t, after, "in user code after a wait")
 }
 
+// TestForeignGoroutinesDoNotEnter: one that a handler started, and that is given its
+// task by mistake, does not change where the handler is.
+func TestForeignGoroutinesDoNotEnter(t *testing.T) {
+	l, _ := newManual(t, Limits{})
+	s := NewSemaphore(0, 1)
+	var err error
+	during, after := "", ""
+	start(t, l, func(t *Task) {
+		answer := make(chan error)
+		region := make(chan string, 1)
+		go func() {
+			e := t.Enter()
+			region <- regionOf(t)
+			t.Leave(e)
+			answer <- s.Acquire(t)
+		}()
+		during, err = <-region, <-answer
+		after = regionOf(t)
+	})
+	require.Equal(t, "outside", during)
+	require.Equal(t, "outside", after)
+	require.ErrorIs(t, err, ErrForeignGoroutine)
+}
+
 // TestWaiterOfTheSameLoop: user code wakes a task of its own loop without a Post,
 // which would cost a system call.
 func TestWaiterOfTheSameLoop(t *testing.T) {

@@ -70,6 +70,7 @@ type Task struct {
 	ordinal int    // slices so far
 	region  region // who may touch the loop: see region.go
 	since   int64  // start of the slice that the task is in
+	loan    *loan  // the loop, while a task that is released and holds its thread is inside
 
 	returned atomic.Int64 // see ReturnedAt
 
@@ -79,6 +80,7 @@ type Task struct {
 	signaled bool // the current wait is over
 	broken   bool // the coroutine must not be resumed again
 	stopping bool // the loop stopped the coroutine: unwind
+	orphaned bool // see orphan
 	ended    error
 	ready    int64 // clock at which the task became able to run
 	started  int64
@@ -159,27 +161,43 @@ func (t *Task) run() {
 		switch p := recover(); p.(type) {
 		case nil: // Goexit: this goroutine cannot be kept, but the loop can
 			t.ended, t.broken = ErrGoexit, true
-			t.releaseThread()
-			t.Enter()
+			t.comeInside()
 			t.state = taskIdle
 			t.yield(struct{}{})
 		case unwind:
 			t.ended, t.broken = ErrShutdown, true
+			t.endOrphan()
 		case *PanicError: // of a goroutine or task that worked for this one
 			t.ended = p.(error)
-			t.releaseThread()
-			t.Enter()
+			t.comeInside()
 		default:
 			t.ended = &PanicError{Value: p, Stack: debug.Stack()}
-			t.releaseThread()
-			t.Enter()
+			t.comeInside()
 		}
 	}()
 	t.runner.Run(t)
-	t.releaseThread()
-	t.Enter()
+	t.comeInside()
 	returned = true
 	t.state = taskIdle
+}
+
+// comeInside makes the loop the task's own after its code has ended.
+func (t *Task) comeInside() {
+	t.releaseThread()
+	if t.loan != nil {
+		t.endLoan()
+	}
+	defer func() { // the loop may have ended
+		switch p := recover(); p.(type) {
+		case nil:
+		case unwind:
+			t.ended, t.broken = ErrShutdown, true
+		default:
+			panic(p)
+		}
+		t.endOrphan()
+	}()
+	t.Enter()
 }
 
 // releaseThread undoes what a handler left locked: a coroutine switch on a
@@ -513,14 +531,13 @@ func (l *Loop) Shutdown() {
 }
 
 // Close ends the loop, after Shutdown: what is left of its tasks is unwound, but
-// for those that are released, which are unwound when they ask for the loop. Its
-// driver calls it in the last turn. It reports false, like EndTurn, when the
-// calling goroutine does not own the loop any more.
+// for those that are released, which are unwound when they ask for the loop.
+// Functions that were posted before still run. Its driver calls it in the last
+// turn, not in a posted function. It reports false, like EndTurn, when the calling
+// goroutine does not own the loop any more.
 func (l *Loop) Close() bool {
 	for range 16 { // cancelled tasks get a chance to end by themselves
-		for l.yielded.len() > 0 {
-			l.runq.push(l.yielded.pop())
-		}
+		l.TakePosted()
 		for l.heavies.len() > 0 {
 			l.runq.push(l.heavies.pop())
 		}
@@ -533,6 +550,7 @@ func (l *Loop) Close() bool {
 	l.postMu.Lock()
 	l.ended = true
 	l.postMu.Unlock()
+	l.TakePosted() // the last ones; a task that has come back by one of them is unwound
 	for i := len(l.all) - 1; i >= 0; i = min(i, len(l.all)) - 1 {
 		t := l.all[i]
 		if t.region.word.Load() != inside {
@@ -540,7 +558,8 @@ func (l *Loop) Close() bool {
 		}
 		t.stopping, t.ended = true, ErrShutdown
 		l.now = l.driver.Now()
-		l.begin(t, max(l.now, l.lastStart+1)) // its deferred functions may touch the loop
+		l.begin(t, max(l.now, l.lastStart+1)) // its deferred functions may touch the loop,
+		t.since = inside                      // which is not to be taken from them
 		t.unwind()
 		l.running = nil
 		l.now = l.driver.Now()

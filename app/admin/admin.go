@@ -74,8 +74,14 @@ func Listen(address string) (*Listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Listener{listener: l}, nil
+	return On(l), nil
 }
+
+// On makes a Listener of a socket that is listened on already.
+func On(l net.Listener) *Listener { return &Listener{listener: l} }
+
+// StopAccepting closes the socket. Connections that are open are served on.
+func (l *Listener) StopAccepting() { _ = l.listener.Close() }
 
 // Addr is the address that is listened on.
 func (l *Listener) Addr() net.Addr { return l.listener.Addr() }
@@ -95,7 +101,7 @@ func (l *Listener) Serve(config Config) {
 	}
 	l.ended.Go(func() { d.run(ctx) })
 	l.ended.Go(func() {
-		if err := l.server.Serve(l.listener); !errors.Is(err, http.ErrServerClosed) {
+		if err := l.server.Serve(l.listener); !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
 			config.Log.Error("the admin listener ended", "error", err)
 		}
 	})
@@ -109,6 +115,9 @@ func (l *Listener) Close() error {
 	l.stop()
 	err := l.server.Close()
 	l.ended.Wait()
+	if errors.Is(err, net.ErrClosed) { // by StopAccepting
+		err = nil
+	}
 	return err
 }
 

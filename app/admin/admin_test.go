@@ -19,6 +19,7 @@ import (
 
 	"tafe/app"
 	"tafe/loop"
+	"tafe/loop/reactor"
 	"tafe/loop/watchdog"
 )
 
@@ -63,7 +64,7 @@ func newRig(t *testing.T, upstreams func() []Upstream) *rig {
 	dog := watchdog.New(watchdog.Config{Log: quiet})
 	budget := 10 * time.Millisecond
 	var err error
-	r.server, err = app.Listen(a, app.ServerConfig{Addr: "127.0.0.1:0", Loops: 1, Limits: loop.Limits{SliceBudget: budget}, Observe: dog.Observe})
+	r.server, err = app.Listen(a, app.ServerConfig{Addr: "127.0.0.1:0", Loops: 1, Limits: reactor.Limits{Limits: loop.Limits{SliceBudget: budget}}, Handoff: -1, Observe: dog.Observe})
 	require.NoError(t, err)
 	dog.Start()
 	r.admin, err = Listen("127.0.0.1:0")

@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"tafe/app"
-	"tafe/loop"
+	"tafe/loop/reactor"
 )
 
 func TestLaneColumns(t *testing.T) {
@@ -67,7 +67,7 @@ func TestWindowForgets(t *testing.T) {
 		stats.Duration.Observe(d)
 		loops.lags.Observe(d)
 		stats.Answers[step%2].Count++
-		loops.stats = loop.Stats{BytesOut: loops.stats.BytesOut + 500}
+		loops.stats = reactor.Stats{BytesOut: loops.stats.BytesOut + 500}
 		at = at.Add(500 * time.Millisecond)
 		loops.at = at
 		told1 := loops

@@ -11,6 +11,7 @@ import (
 
 	"tafe/app"
 	"tafe/loop"
+	"tafe/loop/reactor"
 )
 
 // manualLoop keeps what was posted until turn, or is another goroutine that turns by itself.
@@ -33,7 +34,7 @@ func (l *manualLoop) Post(fn func()) bool {
 	return true
 }
 
-func (l *manualLoop) Stats() loop.Stats { return loop.Stats{Slices: l.slices} }
+func (l *manualLoop) Stats() reactor.Stats { return reactor.Stats{Stats: loop.Stats{Slices: l.slices}} }
 
 func (l *manualLoop) Times() (slices, lags loop.Histogram) { return slices, lags }
 

@@ -104,7 +104,7 @@ func TestLateAnswerKeepsTheConnection(t *testing.T) {
 							}
 						}
 					})
-					c := newClient(t, Options{TLS: trust(site), LateTimeout: 10 * time.Second, LateMax: 1})
+					c := newClient(t, Options{TLS: trust(site), LateTimeout: 10 * time.Second, LateMax: 1, DialTimeout: time.Minute})
 					start(t, l, func(task *loop.Task) {
 						_, _, err := c.Get(task, nil, scheme+p.addr+"/first", 100) // connected: what comes is the wait
 						require.NoError(t, err)

@@ -59,7 +59,7 @@ func TestShedUnderOverload(t *testing.T) {
 	a.Get("/", func(c *app.Context) error {
 		time.Sleep(2 * time.Millisecond) // holds the loop as computing would, and leaves the CPU to the clients
 		return c.String(200, "ok")
-	})
+	}, app.Handoff(-1))
 	addr := "http://" + serve(t, a) + "/"
 	client := &http.Client{Timeout: patience, Transport: &http.Transport{MaxIdleConnsPerHost: 128}}
 	defer client.CloseIdleConnections()

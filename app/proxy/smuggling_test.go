@@ -81,18 +81,20 @@ func requireNoSmuggling(t *testing.T, addr string, seen func() []string) {
 	}
 }
 
-// statusesOf sends a stream on one connection, and returns the statuses of what comes back until nothing does.
+// statusesOf sends a stream on one connection, ends it, and returns the statuses of what comes back.
 func statusesOf(t *testing.T, addr, stream string) (statuses []int) {
 	c, err := net.Dial("tcp", addr)
 	require.NoError(t, err)
 	defer func() { _ = c.Close() }()
 	_, err = io.WriteString(c, stream)
 	require.NoError(t, err)
+	_ = c.(*net.TCPConn).CloseWrite() // an error: the server has refused the stream already
+	_ = c.SetReadDeadline(time.Now().Add(patience))
 	in := bufio.NewReader(c)
 	for {
-		_ = c.SetReadDeadline(time.Now().Add(150 * time.Millisecond))
 		resp, err := http.ReadResponse(in, nil)
 		if err != nil {
+			require.NotErrorIs(t, err, os.ErrDeadlineExceeded, "the server closes when all is answered")
 			return statuses
 		}
 		_, _ = io.Copy(io.Discard, resp.Body)

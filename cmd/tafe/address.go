@@ -8,6 +8,8 @@ import (
 	"net"
 	"strings"
 	"syscall"
+
+	"tafe/cmd/tafe/internal/config"
 )
 
 // splitAddresses takes apart a list of addresses, separated by commas. An empty list is an error.
@@ -33,6 +35,14 @@ func checkAddress(address string) error {
 		return fmt.Errorf("%q has no such port", address)
 	}
 	return nil
+}
+
+// checkListen is checkAddress for an address to serve on, which can be a unix socket or one of systemd's.
+func checkListen(address string) error {
+	if strings.HasPrefix(address, "unix:") || strings.HasPrefix(address, "systemd:") {
+		return new(config.ListenAddress).UnmarshalText([]byte(address))
+	}
+	return checkAddress(address)
 }
 
 // listenError says in one line why a listener could not be had. Address is used where err does not name one itself.

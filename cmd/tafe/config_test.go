@@ -233,7 +233,7 @@ func readAnswer(r *bufio.Reader) (string, error) {
 }
 
 func TestReloadDoesNotDisturbWhatIsBeingServed(t *testing.T) {
-	const head = "[server]\nlock_threads = false\n[[route]]\npath = \"/\"\nbody_bytes_max = "
+	const head = "[server]\nhandoff = \"2ms\"\n[[route]]\npath = \"/\"\nbody_bytes_max = "
 	e, path := startConfigured(t, head+"10\nrespond = { body = \"old\" }\n")
 	// The head is there, the body is not: the handler has answered, and the old limit holds for what is still to come.
 	busy := dialRaw(t, e.addr)

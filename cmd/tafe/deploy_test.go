@@ -161,6 +161,8 @@ func TestSystemdUnit(t *testing.T) {
 	file := filepath.Join(dir, "tafe.service")
 	// The binary is where it is, not where it will be.
 	require.NoError(t, os.WriteFile(file, []byte(strings.ReplaceAll(unit, "/usr/local/bin/tafe", binary)), 0o600))
-	out, err := exec.Command(path, "verify", "--man=no", file).CombinedOutput()
+	socket := filepath.Join(dir, "tafe.socket")
+	require.NoError(t, os.WriteFile(socket, []byte(deployFile(t, "tafe.socket")), 0o600))
+	out, err := exec.Command(path, "verify", "--man=no", file, socket).CombinedOutput()
 	require.NoError(t, err, "%s", out)
 }

@@ -1,6 +1,6 @@
 // edge.go owns what runs behind the serve command: the demo's backends, the access log, the admin listener, the watchdog, the
 // server. Started in that order, ended in the reverse, and never by halves. It knows no signal; what a reload changes is in
-// reload.go.
+// reload.go, and where sockets come from and go to in takeover.go.
 
 package main
 
@@ -47,15 +47,19 @@ type edge struct {
 	shown     atomic.Pointer[config.Resources] // resources, for goroutines
 	certs     []*certs.Store
 	renewing  func() // ends the looking for renewed certificates
+	takeOver
 }
 
 // start starts everything or nothing, as the flags, settings and log of e say. Stdout takes the logs that are told to go there.
-func (e *edge) start(stdout io.Writer) (err error) {
+func (e *edge) start(ctx context.Context, stdout io.Writer) (err error) {
 	defer func() {
 		if err != nil {
 			_ = e.close()
 		}
 	}()
+	if err := e.inherit(ctx); err != nil {
+		return err
+	}
 	warnDegraded(e.log, loop.RuntimeReport())
 	if err := e.startBackends(); err != nil {
 		return err
@@ -68,9 +72,8 @@ func (e *edge) start(stdout io.Writer) (err error) {
 	}
 	// The pages of the demo name the admin address: it has to be known, port 0 and all, before they are made.
 	c := e.settings
-	e.admin, err = admin.Listen(string(c.Admin.Listen))
-	if err != nil {
-		return listenError(string(c.Admin.Listen), err)
+	if err := e.listenAdmin(string(c.Admin.Listen)); err != nil {
+		return err
 	}
 	a, err := e.makeApp()
 	if err != nil {
@@ -86,7 +89,7 @@ func (e *edge) start(stdout io.Writer) (err error) {
 	}
 	e.certs = stores
 	e.server, err = app.Listen(a, app.ServerConfig{
-		Listeners: listeners, Loops: c.Server.Loops, ConnMax: c.Limits.ConnMax,
+		Listeners: listeners, Inherited: e.inherited, Loops: c.Server.Loops, ConnMax: c.Limits.ConnMax,
 		ConnMaxPerIP: c.Limits.ConnMaxPerIP, DialMax: c.Limits.DialMax, Limits: c.LoopLimits(), Handoff: time.Duration(c.Server.Handoff),
 		Steward: e.steward, Observe: observe,
 	})
@@ -108,7 +111,7 @@ func (e *edge) start(stdout io.Writer) (err error) {
 		Server: e.server, Watchdog: e.watchdog, Budget: time.Duration(c.Watchdog.Budget), Log: e.log, Upstreams: e.upstreams(),
 		Spans: e.spans(),
 	})
-	return nil
+	return e.finishTakeOver(ctx)
 }
 
 // makeApp makes what is served: the routes of the file, or the demo.
@@ -240,6 +243,7 @@ func (e *edge) openLog(path config.Path, stdout io.Writer) (io.Writer, error) {
 // close ends what runs, the server at once unless a drain has ended it.
 func (e *edge) close() error {
 	var errs []error
+	e.endTakeOver()
 	if e.server != nil {
 		errs = append(errs, e.stopServer())
 	}

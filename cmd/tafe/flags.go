@@ -36,7 +36,7 @@ func parseServeFlags(args []string, stdout io.Writer) (*serveFlags, error) {
 	fs := flag.NewFlagSet("serve", flag.ContinueOnError)
 	fs.StringVar(&f.file, "config", "", "`file` to be configured by, in place of the demo; other flags hold over it; SIGHUP reads it anew")
 	fs.StringVar(&f.file, "c", "", "short for --config `file`")
-	fs.StringVar(&f.listen, "listen", string(d.Server.Listen), "`address` to serve on")
+	fs.StringVar(&f.listen, "listen", string(d.Server.Listen), "`address` to serve on: HOST:PORT, unix:/path or systemd:NAME")
 	fs.StringVar(&f.admin, "admin", string(d.Admin.Listen), "`address` of the admin listener")
 	fs.IntVar(&f.loops, "loops", runtime.GOMAXPROCS(0), "`number` of event loops")
 	fs.StringVar(&f.watchdog, "watchdog", "on", "`on` or off: name the code that holds a loop")
@@ -69,7 +69,10 @@ const loopsMax = 1024
 const budgetMin = 100 * time.Microsecond
 
 func (f *serveFlags) check() error {
-	for _, address := range []struct{ name, value string }{{"listen", f.listen}, {"admin", f.admin}, {"store", f.store}} {
+	if err := checkListen(f.listen); err != nil {
+		return usagef("--listen: %v", err)
+	}
+	for _, address := range []struct{ name, value string }{{"admin", f.admin}, {"store", f.store}} {
 		if address.value == "" && address.name == "store" {
 			continue
 		}
@@ -117,7 +120,7 @@ func (f *serveFlags) settings() (*config.Config, error) {
 			if len(c.Listeners) > 0 {
 				return nil, usagef("--listen: %s has [[listener]] sections: change them there", f.file)
 			}
-			c.Server.Listen = config.Address(f.listen)
+			c.Server.Listen = config.ListenAddress(f.listen)
 		case "admin":
 			c.Admin.Listen = config.Address(f.admin)
 		case "loops":

@@ -38,31 +38,36 @@ type folder struct {
 
 // The longest matching path wins. Everybody may import packages below its own folder, unless those have an entry.
 var folders = []folder{
-	{path: "loop", may: []string{"loop/internal/goruntime"}, external: []string{"github.com/panjf2000/gnet/v2", "github.com/pires/go-proxyproto", "golang.org/x/sys"}, not: []string{"net/http", "flag"},
-		why: "bytes, time, tasks: no HTTP, no flags, and the only folder that sees gnet"},
+	{path: "loop", external: []string{"golang.org/x/sys"}, not: []string{"net", "net/http", "flag"},
+		why: "tasks and time: no sockets, no HTTP, no flags"},
+	{path: "loop/reactor", may: []string{"loop", "loop/internal/testmode"},
+		external: []string{"github.com/panjf2000/gnet/v2/pkg", "github.com/pires/go-proxyproto", "golang.org/x/sys"}, not: []string{"net/http", "flag"},
+		why: "sockets for loops, and the only folder that sees gnet"},
 	{path: "loop/internal/goruntime", external: []string{"golang.org/x/sys"}, not: []string{"net", "net/http", "flag"},
 		why: "what is read of the Go runtime: it knows no loops, and only loop imports it"},
-	{path: "loop/looptest", may: []string{"loop", "loop/watchdog"}, not: []string{"net/http", "flag"},
+	{path: "loop/internal/testmode", not: []string{"net", "net/http"},
+		why: "what test runs ask of all loops by the environment"},
+	{path: "loop/looptest", may: []string{"loop", "loop/reactor", "loop/watchdog", "loop/internal/testmode"}, not: []string{"net/http", "flag"},
 		why: "drives a loop without sockets, and fails a test that blocks it"},
 	{path: "loop/watchdog", may: []string{"loop"}, external: []string{"golang.org/x/sys"}, not: []string{"net/http", "flag"},
 		why: "reads what loops publish; loops do not know it"},
 	{path: "httpparse", external: []string{"github.com/evanphx/wildcat"}, not: []string{"net", "os", "flag"},
 		why: "bytes to messages: no sockets, and the only folder that sees wildcat"},
-	{path: "app", may: []string{"loop", "httpparse", "app/client"}, not: []string{"flag"},
+	{path: "app", may: []string{"loop", "loop/reactor", "httpparse", "app/client"}, not: []string{"flag"},
 		why: "meaning, above both; siblings below it never import each other"},
 	{path: "app/middleware", may: []string{"app", "loop", "httpparse"},
 		external: []string{"github.com/klauspost/compress", "github.com/andybalholm/brotli"}, not: []string{"flag"}, why: "no sibling"},
-	{path: "app/client", may: []string{"loop", "httpparse"}, not: []string{"flag"},
+	{path: "app/client", may: []string{"loop", "loop/reactor", "httpparse"}, not: []string{"flag"},
 		why: "asks others; knows nothing of answering"},
 	{path: "app/proxy", may: []string{"app", "app/client", "loop", "httpparse"}, not: []string{"flag"}, why: "no sibling"},
 	{path: "app/static", may: []string{"app", "loop", "httpparse"}, not: []string{"flag"}, why: "no sibling"},
-	{path: "app/redislimit", may: []string{"app", "loop"}, external: []string{"github.com/gomodule/redigo"}, not: []string{"flag"},
+	{path: "app/redislimit", may: []string{"app", "loop", "loop/reactor"}, external: []string{"github.com/gomodule/redigo"}, not: []string{"flag"},
 		why: "no sibling; what middlewares ask of it is an interface of theirs"},
 	{path: "app/tracing", may: []string{"app", "app/client", "loop"}, external: []string{"go.opentelemetry.io/otel"}, not: []string{"flag"},
 		why: "no sibling but the client, whose requests it follows"},
-	{path: "app/admin", may: []string{"app", "loop", "loop/watchdog", "httpparse"}, external: []string{"github.com/prometheus"},
+	{path: "app/admin", may: []string{"app", "loop", "loop/reactor", "loop/watchdog", "httpparse"}, external: []string{"github.com/prometheus"},
 		not: []string{"flag"}, why: "shows what the watchdog knows"},
-	{path: "cmd/tafe", may: []string{"app/...", "loop/...", "httpparse"}, external: []string{"golang.org/x/sys", "github.com/bradfitz/gomemcache", "github.com/coreos/go-systemd/v22/daemon"},
+	{path: "cmd/tafe", may: []string{"app/...", "loop/...", "httpparse"}, external: []string{"golang.org/x/sys", "github.com/bradfitz/gomemcache", "github.com/coreos/go-systemd/v22/daemon", "github.com/coreos/go-systemd/v22/activation"},
 		why: "the top: wires everything, alone reads flags, files and environment"},
 	{path: "cmd/tafe/internal/certs/certstest", external: []string{"github.com/stretchr/testify"}, may: []string{"cmd/tafe/internal/certs"},
 		why: "for tests alone"},
@@ -72,7 +77,7 @@ var folders = []folder{
 }
 
 // Tests may use these besides; none of them is linked into the binary.
-var testExternal = []string{"github.com/stretchr/testify", "go.uber.org/goleak", "golang.org/x/sys", "golang.org/x/net/nettest",
+var testExternal = []string{"github.com/stretchr/testify", "go.uber.org/goleak", "golang.org/x/sys", "golang.org/x/net/nettest", "golang.org/x/net/dns/dnsmessage",
 	// Real clients against real servers, to prove that they wait cooperatively.
 	"github.com/bradfitz/gomemcache", "github.com/gomodule/redigo", "github.com/jackc/pgx/v5",
 	// The messages of OpenTelemetry, for a collector.
@@ -81,7 +86,7 @@ var testExternal = []string{"github.com/stretchr/testify", "go.uber.org/goleak",
 	"github.com/prometheus/client_golang/prometheus",
 	// The admin page in a real browser.
 	"github.com/chromedp"}
-var testMay = []string{"loop/looptest", "loop/watchdog"}
+var testMay = []string{"loop/looptest", "loop/reactor", "loop/watchdog"}
 
 // topLevel is what may stand at the root of the repository.
 var topLevel = regexp.MustCompile(`^(loop|httpparse|app|cmd|bench|docs|go\.mod|go\.sum|Makefile|README\.md|LICENSE|CHANGELOG\.md|` +
@@ -114,12 +119,23 @@ func TestLayoutRules(t *testing.T) {
 		test, want         bool
 		why                string
 	}{
-		{"loop", "github.com/panjf2000/gnet/v2", false, true, "loop owns gnet"},
-		{"loop", "github.com/panjf2000/gnet/v2/pkg/logging", false, true, "and its packages"},
-		{"app", "github.com/panjf2000/gnet/v2", false, false, "gnet never leaves loop"},
+		{"loop/reactor", "github.com/panjf2000/gnet/v2/pkg/netpoll", false, true, "the reactors poll with gnet's poller"},
+		{"loop/reactor", "github.com/panjf2000/gnet/v2", false, false, "and leave its engine alone"},
+		{"loop", "github.com/panjf2000/gnet/v2/pkg/netpoll", false, false, "a loop knows no sockets"},
+		{"loop", "net", false, false, "of no kind"},
+		{"loop", "tafe/loop/reactor", false, false, "nor who drives it"},
+		{"loop/reactor", "tafe/loop", false, true, "the arrow itself"},
+		{"loop/reactor", "tafe/loop/watchdog", false, false, "a reactor is not watched by itself"},
+		{"loop/watchdog", "tafe/loop/reactor", false, false, "the watchdog reads loops, whoever drives them"},
+		{"loop/watchdog", "tafe/loop/reactor", true, true, "a test of it has real ones"},
+		{"loop/looptest", "tafe/loop/reactor", false, true, "connections without sockets are the reactor's, too"},
+		{"app", "tafe/loop/reactor", false, true, "an app answers on connections"},
+		{"app/static", "tafe/loop/reactor", false, false, "a handler has its Context"},
+		{"app", "github.com/panjf2000/gnet/v2/pkg/netpoll", false, false, "gnet never leaves the reactor"},
 		{"cmd/tafe", "github.com/panjf2000/gnet/v2", false, false, "not even at the top"},
 		{"app", "github.com/evanphx/wildcat", true, false, "nor does wildcat, in tests either"},
 		{"loop", "tafe/httpparse", false, false, "loop knows no HTTP"},
+		{"loop/reactor", "tafe/httpparse", false, false, "nor does the reactor"},
 		{"httpparse", "tafe/loop", true, false, "and the parser no loop"},
 		{"loop", "tafe/loop/watchdog", false, false, "the watchdog reads loop, not the reverse"},
 		{"loop", "tafe/loop/looptest", true, true, "an external test of loop drives it without sockets"},
@@ -158,7 +174,7 @@ func TestLayoutRules(t *testing.T) {
 
 // What a folder owns it keeps: no exported declaration of it names a type of the library.
 func TestLibrariesStayBehindTheirAdapters(t *testing.T) {
-	for _, c := range []struct{ folder, library string }{{"loop", "gnet"}, {"httpparse", "wildcat"}} {
+	for _, c := range []struct{ folder, library string }{{"loop/reactor", "netpoll"}, {"httpparse", "wildcat"}} {
 		for _, file := range parseFolder(t, c.folder) {
 			for _, decl := range file.Decls {
 				for _, surface := range exportedSurface(decl) {

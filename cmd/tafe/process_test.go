@@ -64,23 +64,37 @@ func start(t *testing.T, args ...string) *process {
 // startCommand is start for any command.
 func startCommand(t *testing.T, name string, args ...string) *process {
 	t.Helper()
+	p := prepare(t, name, args...)
+	p.run()
+	return p
+}
+
+// prepare makes a process that run starts.
+func prepare(t *testing.T, name string, args ...string) *process {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), processTimeMax)
 	p := &process{t: t, cmd: exec.CommandContext(ctx, name, args...), stderr: &lockedBuffer{}, exited: make(chan error, 1)}
+	t.Cleanup(cancel)
+	return p
+}
+
+func (p *process) run() {
+	t := p.t
+	t.Helper()
 	out, err := p.cmd.StdoutPipe()
 	require.NoError(t, err)
 	p.stdout = bufio.NewReader(out)
 	p.cmd.Stderr = p.stderr
 	require.NoError(t, p.cmd.Start())
 	t.Cleanup(func() {
-		cancel()
 		if p.cmd.ProcessState == nil {
+			_ = p.cmd.Process.Kill()
 			_, _ = p.wait()
 		}
 		if t.Failed() {
-			t.Logf("stderr of %s %s:\n%s", name, strings.Join(args, " "), p.stderr)
+			t.Logf("stderr of %s:\n%s", strings.Join(p.cmd.Args, " "), p.stderr)
 		}
 	})
-	return p
 }
 
 // line is the next line of stdout.

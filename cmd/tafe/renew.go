@@ -76,6 +76,10 @@ func (e *edge) urls() (all []string) {
 		if secure[i] {
 			scheme = "https://"
 		}
+		if a.Network() == "unix" {
+			all = append(all, "unix:"+a.String())
+			continue
+		}
 		all = append(all, scheme+a.String()+"/")
 	}
 	return all

@@ -48,18 +48,20 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	e := &edge{flags: flags, settings: settings, level: new(slog.LevelVar), stderr: stderr}
 	e.level.Set(settings.LogLevel())
 	e.log = newLog(settings.Log.Format, stderr, e.level)
-	if err := e.start(stdout); err != nil {
+	if err := e.start(ctx, stdout); err != nil {
 		return err
 	}
 	fmt.Fprintf(stdout, "serving %s, admin http://%s/\n", strings.Join(e.urls(), ", "), e.admin.Addr())
-	notify(e.log, daemon.SdNotifyReady)
-	go keepAlive(e.log, e.server)
+	if !e.before { // else it has been told
+		notify(e.log, daemon.SdNotifyReady)
+	}
+	go keepAlive(e.log, e.server, e.handed)
 	err = e.untilSignal(ctx, signals)
 	return errors.Join(err, e.close())
 }
 
-// untilSignal returns when the server is drained after SIGTERM or SIGINT, when ctx ends, or when the server fails. A second
-// SIGTERM or SIGINT cuts the drain short.
+// untilSignal returns when the server is drained after SIGTERM or SIGINT, or because the next process has taken over; when ctx ends;
+// or when the server fails. A SIGTERM or SIGINT during the drain cuts it short.
 func (e *edge) untilSignal(ctx context.Context, signals <-chan os.Signal) error {
 	for {
 		select {
@@ -67,9 +69,11 @@ func (e *edge) untilSignal(ctx context.Context, signals <-chan os.Signal) error 
 			return nil
 		case <-e.server.Done():
 			return fmt.Errorf("the server ended by itself: %w", e.server.Engine().Err())
+		case <-e.handed:
+			return e.drain(ctx, "the next process has taken over", signals)
 		case s := <-signals:
 			if s != syscall.SIGHUP {
-				return e.drain(ctx, s, signals)
+				return e.drain(ctx, s.String(), signals)
 			}
 			notifyReloading(e.log)
 			e.hangup()
@@ -79,10 +83,14 @@ func (e *edge) untilSignal(ctx context.Context, signals <-chan os.Signal) error 
 }
 
 // drain ends the server without breaking what it has begun, until the timeout or a second signal.
-func (e *edge) drain(ctx context.Context, first os.Signal, signals <-chan os.Signal) error {
-	notify(e.log, daemon.SdNotifyStopping)
+func (e *edge) drain(ctx context.Context, cause string, signals <-chan os.Signal) error {
 	delay, timeout := time.Duration(e.settings.Timeouts.DrainDelay), time.Duration(e.settings.Timeouts.Drain)
-	e.log.Info("draining", "signal", first.String(), "delay", delay, "timeout", timeout)
+	if e.handedOver() {
+		delay = 0 // balancers have nothing to notice, and the supervisor looks at the next process
+	} else {
+		notify(e.log, daemon.SdNotifyStopping)
+	}
+	e.log.Info("draining", "cause", cause, "delay", delay, "timeout", timeout)
 	began := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, delay+timeout)
 	defer cancel()
@@ -107,6 +115,7 @@ func (e *edge) drain(ctx context.Context, first os.Signal, signals <-chan os.Sig
 	case <-time.After(delay):
 	case <-ctx.Done():
 	}
+	e.endTakeOver()
 	if err := e.server.Drain(ctx); err != nil {
 		return err
 	}

@@ -162,7 +162,7 @@ func TestDrainIsCutShort(t *testing.T) {
 			if c.again {
 				e.signal(syscall.SIGTERM)
 				awaitNotReady(t, e)
-				status, _ := get(t, e.addr, "/plaintext")
+				status, _ := get(t, e.admin, "/healthz")
 				require.Equal(t, 200, status, "the echo of a signal is not a second one")
 				await(t, "drain cut short", func() bool {
 					_ = e.cmd.Process.Signal(syscall.SIGTERM) // it may be gone by now

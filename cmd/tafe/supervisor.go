@@ -32,8 +32,8 @@ func notifyReloading(log *slog.Logger) {
 }
 
 // keepAlive tells the supervisor, as often as it wants twice over, that every loop has turned; as long as one is held it is
-// told nothing, and will restart the server once WatchdogSec is over. It returns when the server ends.
-func keepAlive(log *slog.Logger, server *app.Server) {
+// told nothing, and will restart the server once WatchdogSec is over. It returns when the server ends, or the next process has taken over.
+func keepAlive(log *slog.Logger, server *app.Server, handed <-chan struct{}) {
 	every, err := daemon.SdWatchdogEnabled(false)
 	if err != nil || every == 0 {
 		return
@@ -44,6 +44,8 @@ func keepAlive(log *slog.Logger, server *app.Server) {
 		select {
 		case <-ticker.C:
 		case <-server.Done():
+			return
+		case <-handed:
 			return
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), every/4)

@@ -44,12 +44,12 @@ func TestSupervisorIsTold(t *testing.T) {
 
 	t.Setenv("NOTIFY_SOCKET", path)
 	t.Setenv("WATCHDOG_USEC", "400000")
-	e := startServe(t)
+	e := startServe(t, "--handoff", "off")
 	require.Equal(t, "READY=1", next(patience), "not before it serves")
 	require.Equal(t, "WATCHDOG=1", next(patience))
 
 	// A loop that is held is not alive.
-	resp, err := http.Get("http://" + e.addr + "/hog?ms=2000")
+	resp, err := http.Get("http://" + e.addr + "/hog?how=sleep&ms=2000")
 	require.NoError(t, err)
 	_ = resp.Body.Close()
 	require.NoError(t, socket.SetReadDeadline(time.Now()))

@@ -4,9 +4,13 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -14,68 +18,352 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"tafe/loop/reactor"
 )
 
-const takeOvers = 4
+// visitors make requests at a rate, each on a connection of its own, until they are stopped. Of what is due while all of them wait
+// for an answer, the rest is left out.
+type visitors struct {
+	network, addr string
+	asked         atomic.Int64
+	mu            sync.Mutex
+	failed        []error
+	ended         chan struct{}
+	wg            sync.WaitGroup
+}
 
-// visitors make requests, each on a connection of its own and at fixed times, whatever becomes of the earlier ones.
-func visitors(t *testing.T, addr string, every time.Duration) (stop func() (asked, failed int64)) {
-	var asked, failed atomic.Int64
-	ended := make(chan struct{})
-	var wg sync.WaitGroup
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 20 * time.Second}
-	wg.Go(func() {
-		tick := time.NewTicker(every)
+const (
+	visitorsMax     = 64
+	visitsPerSecond = 2000
+)
+
+func visit(network, addr string) *visitors {
+	v := &visitors{network: network, addr: addr, ended: make(chan struct{})}
+	due := make(chan struct{})
+	for range visitorsMax {
+		v.wg.Go(func() {
+			for range due {
+				v.asked.Add(1)
+				if err := v.ask(); err != nil {
+					v.mu.Lock()
+					v.failed = append(v.failed, err)
+					v.mu.Unlock()
+				}
+			}
+		})
+	}
+	v.wg.Go(func() {
+		defer close(due)
+		tick := time.NewTicker(time.Millisecond)
 		defer tick.Stop()
-		for {
+		start := time.Now()
+		for begun := 0; ; {
 			select {
-			case <-ended:
+			case <-v.ended:
 				return
 			case <-tick.C:
-				wg.Go(func() {
-					asked.Add(1)
-					resp, err := client.Get("http://" + addr + "/hello")
-					if err == nil {
-						_ = resp.Body.Close()
-					}
-					if err != nil || resp.StatusCode != 200 {
-						failed.Add(1)
-						t.Logf("%v", err)
-					}
-				})
+			}
+			for wanted := int(time.Since(start).Seconds() * visitsPerSecond); begun < wanted; begun++ {
+				select {
+				case due <- struct{}{}:
+				default: // all wait
+				}
 			}
 		}
 	})
-	return func() (int64, int64) {
-		close(ended)
-		wg.Wait()
-		return asked.Load(), failed.Load()
+	return v
+}
+
+// ask makes one request.
+func (v *visitors) ask() error {
+	c, err := net.DialTimeout(v.network, v.addr, processTimeMax)
+	if err != nil {
+		return err
 	}
+	defer func() { _ = c.Close() }()
+	_ = c.SetDeadline(time.Now().Add(processTimeMax))
+	if _, err := io.WriteString(c, "GET /hello HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"); err != nil {
+		return err
+	}
+	answer, err := io.ReadAll(c)
+	if err == nil && (!strings.HasPrefix(string(answer), "HTTP/1.1 200 ") || !strings.HasSuffix(string(answer), "\r\n\r\nhello")) {
+		err = fmt.Errorf("answer %q", answer)
+	}
+	return err
+}
+
+// more returns when n more requests have been begun.
+func (v *visitors) more(t *testing.T, n int64) {
+	t.Helper()
+	enough := v.asked.Load() + n
+	await(t, "requests", func() bool { return v.asked.Load() >= enough })
+}
+
+func (v *visitors) stop() (asked int64, failed []error) {
+	close(v.ended)
+	v.wg.Wait()
+	return v.asked.Load(), v.failed
+}
+
+// freePort is an address that nobody listens on.
+func freePort(t *testing.T) string {
+	t.Helper()
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer func() { _ = free.Close() }()
+	return free.Addr().String()
+}
+
+// handoverConfig is a file with routes, on two addresses, for processes that take over from one another.
+type handoverConfig struct {
+	file, addr, unix, admin, handover string
+}
+
+func newHandoverConfig(t *testing.T) *handoverConfig {
+	t.Helper()
+	dir := t.TempDir()
+	c := &handoverConfig{
+		file: filepath.Join(dir, "edge.toml"), addr: freePort(t), unix: filepath.Join(dir, "serve.sock"), admin: freePort(t),
+		handover: filepath.Join(dir, "handover.sock"),
+	}
+	writeConfig(t, c.file, fmt.Sprintf(`
+[server]
+handover = %q
+loops = 2
+[[listener]]
+listen = %q
+[[listener]]
+listen = "unix:%s"
+[admin]
+listen = %q
+[timeouts]
+drain_delay = "1h" # which a take-over does not wait for
+[[route]]
+path = "/hello"
+respond = { body = "hello" }
+`, c.handover, c.addr, c.unix, c.admin))
+	return c
+}
+
+func (c *handoverConfig) serve(t *testing.T, args ...string) *process {
+	t.Helper()
+	p := start(t, append([]string{"serve", "--config", c.file}, args...)...)
+	require.Equal(t, fmt.Sprintf("serving http://%s/, unix:%s, admin http://%s/", c.addr, c.unix, c.admin), p.line())
+	return p
 }
 
 func TestTakeOverLosesNoRequest(t *testing.T) {
-	free, err := net.Listen("tcp", "127.0.0.1:0")
+	const takeOvers = 10
+	for _, tt := range []struct {
+		why, network string
+		loops        []string // by turns
+	}{
+		{"tcp", "tcp", []string{"2"}},
+		{"a unix socket", "unix", []string{"2"}},
+		{"more and fewer loops", "tcp", []string{"1", "3"}},
+	} {
+		t.Run(tt.why, func(t *testing.T) {
+			c := newHandoverConfig(t)
+			addr := c.addr
+			if tt.network == "unix" {
+				addr = c.unix
+			}
+			old := c.serve(t, "--loops", tt.loops[0])
+			kept := dialRaw(t, c.addr)
+			kept.send("GET /hello HTTP/1.1\r\n")
+			v := visit(tt.network, addr)
+			for i := 1; i <= takeOvers; i++ {
+				v.more(t, 300)
+				next := c.serve(t, "--loops", tt.loops[i%len(tt.loops)])
+				if i == 1 { // the old process answers what it has begun to read
+					kept.send("Host: a\r\n\r\n")
+					_, body := kept.receive()
+					require.Equal(t, "hello", body)
+					_, err := kept.r.ReadByte()
+					require.Error(t, err)
+					require.NoError(t, kept.Close())
+				}
+				code, _ := old.wait()
+				require.Zero(t, code)
+				require.Contains(t, old.stderr.String(), "drained")
+				require.Contains(t, next.stderr.String(), "took over from the process before")
+				old = next
+			}
+			v.more(t, 300)
+			asked, failed := v.stop()
+			t.Logf("%d requests, each on a new connection, %d take-overs: %d failed", asked, takeOvers, len(failed))
+			require.Empty(t, failed)
+			old.signal(syscall.SIGINT)
+			old.signal(syscall.SIGINT) // an hour of drain_delay would follow
+		})
+	}
+}
+
+// A process that ends before it is ready leaves the old one at work, whatever it has done until then.
+func TestSuccessorThatFails(t *testing.T) {
+	c := newHandoverConfig(t)
+	old := c.serve(t)
+	v := visit("tcp", c.addr)
+	u := visit("unix", c.unix)
+	v.more(t, 100)
+
+	// It finds another address taken.
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	addr := free.Addr().String()
-	require.NoError(t, free.Close())
-	file := filepath.Join(t.TempDir(), "edge.toml")
-	writeConfig(t, file, fmt.Sprintf("[server]\nlisten = %q\nshared = true\nloops = 2\n[[route]]\npath = \"/hello\"\nrespond = { body = \"hello\" }\n", addr))
+	defer func() { _ = taken.Close() }()
+	text, err := os.ReadFile(c.file)
+	require.NoError(t, err)
+	bad := filepath.Join(t.TempDir(), "bad.toml")
+	writeConfig(t, bad, string(text)+fmt.Sprintf("[[listener]]\nlisten = %q\n", taken.Addr()))
+	code, _ := start(t, "serve", "--config", bad).wait()
+	require.Equal(t, exitFailure, code)
+
+	// It is killed when it has the sockets: the connection to the old process ends.
+	i := receive(t, c.handover)
+	require.NotEmpty(t, i.CloseRest())
+	require.NoError(t, i.Close())
+
+	v.more(t, 100)
+	u.more(t, 100)
+	for _, v := range []*visitors{v, u} {
+		asked, failed := v.stop()
+		t.Logf("%s: %d requests, %d failed", v.network, asked, len(failed))
+		require.Empty(t, failed)
+	}
+	require.FileExists(t, c.unix)
+
+	// And the next one takes over.
+	next := c.serve(t)
+	code, _ = old.wait()
+	require.Zero(t, code)
+	status, _ := get(t, c.admin, "/readyz")
+	require.Equal(t, http.StatusOK, status, "the admin listener has moved, too")
+	next.signal(syscall.SIGINT)
+	next.signal(syscall.SIGINT)
+}
+
+// receive asks again while the old process has not noticed that the one before has gone.
+func receive(t *testing.T, path string) (i *reactor.Inherited) {
+	t.Helper()
+	await(t, "the hand-over socket", func() bool {
+		var err error
+		i, err = reactor.Receive(t.Context(), path)
+		return err == nil
+	})
+	return i
+}
+
+// A socket that is not ours to take is an error at the start.
+func TestHandoverPathInUse(t *testing.T) {
+	c := newHandoverConfig(t)
+	require.NoError(t, os.WriteFile(c.handover, nil, 0o600))
+	p := start(t, "serve", "--config", c.file)
+	code, _ := p.wait()
+	require.Equal(t, exitFailure, code)
+	require.Contains(t, p.stderr.String(), "no socket")
+	require.NoFileExists(t, c.unix)
+}
+
+// supervisorSocket is where systemd is told things.
+func supervisorSocket(t *testing.T) (path string, told func() string) {
+	t.Helper()
+	path = filepath.Join(t.TempDir(), "notify.sock")
+	c, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = c.Close() })
+	return path, func() string {
+		var b [1024]byte
+		_ = c.SetReadDeadline(time.Now().Add(processTimeMax))
+		n, err := c.Read(b[:])
+		require.NoError(t, err)
+		return string(b[:n])
+	}
+}
+
+// The supervisor is told of the new process before the old one can end, and the old one says nothing more.
+func TestTakeOverUnderASupervisor(t *testing.T) {
+	c := newHandoverConfig(t)
+	path, told := supervisorSocket(t)
+	t.Setenv("NOTIFY_SOCKET", path)
+	old := c.serve(t)
+	require.Equal(t, "READY=1", told())
+	next := c.serve(t)
+	require.Equal(t, "MAINPID="+strconv.Itoa(next.cmd.Process.Pid)+"\nREADY=1", told())
+	code, _ := old.wait()
+	require.Zero(t, code)
+	next.signal(syscall.SIGTERM)
+	require.Equal(t, "STOPPING=1", told())
+	require.NoError(t, next.cmd.Process.Kill())
+}
+
+// activated runs tafe as systemd does, with sockets from descriptor 3 on.
+func activated(t *testing.T, names string, sockets []*os.File, args ...string) *process {
+	t.Helper()
+	// LISTEN_PID is the process's own: a shell knows it and becomes the process.
+	p := prepare(t, "sh", append([]string{"-c", `LISTEN_PID=$$ exec "$@"`, "sh", binary}, args...)...)
+	p.cmd.Env = append(os.Environ(), "LISTEN_FDS="+strconv.Itoa(len(sockets)), "LISTEN_FDNAMES="+names)
+	p.cmd.ExtraFiles = sockets
+	p.run()
+	return p
+}
+
+// systemd holds the sockets while the service restarts: requests wait, and none fails.
+func TestSocketActivation(t *testing.T) {
+	dir := t.TempDir()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer func() { _ = ln.Close() }()
+	other, err := net.Listen("unix", filepath.Join(dir, "a.sock"))
+	require.NoError(t, err)
+	defer func() { _ = other.Close() }()
+	unused, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer func() { _ = unused.Close() }()
+	var sockets []*os.File
+	for _, l := range []interface{ File() (*os.File, error) }{ln.(*net.TCPListener), other.(*net.UnixListener), unused.(*net.TCPListener)} {
+		f, err := l.File()
+		require.NoError(t, err)
+		defer func() { _ = f.Close() }()
+		sockets = append(sockets, f)
+	}
+	file := filepath.Join(dir, "edge.toml")
+	writeConfig(t, file, fmt.Sprintf(`
+[server]
+loops = 2
+[[listener]]
+listen = %q
+[[listener]]
+listen = "systemd:local"
+[[route]]
+path = "/hello"
+respond = { body = "hello" }
+`, ln.Addr()))
 	serve := func() *process {
-		p := start(t, "serve", "--config", file, "--admin", "127.0.0.1:0")
-		require.Contains(t, p.line(), "serving http://"+addr)
+		p := activated(t, "http:local:unused", sockets, "serve", "--config", file, "--admin", "127.0.0.1:0")
+		require.Contains(t, p.line(), fmt.Sprintf("serving http://%s/, unix:%s, ", ln.Addr(), other.Addr()))
 		return p
 	}
-	old := serve()
-	stop := visitors(t, addr, 2*time.Millisecond)
-	for range takeOvers {
-		next := serve()
-		require.NoError(t, old.cmd.Process.Signal(syscall.SIGTERM))
-		code, _ := old.wait()
+	p := serve()
+	await(t, "a warning", func() bool { return strings.Contains(p.stderr.String(), "systemd:unused ("+unused.Addr().String()+")") })
+	v, u := visit("tcp", ln.Addr().String()), visit("unix", other.Addr().String())
+	for range 5 {
+		v.more(t, 100)
+		u.more(t, 20)
+		p.signal(syscall.SIGTERM)
+		code, _ := p.wait()
 		require.Zero(t, code)
-		old = next
+		p = serve()
 	}
-	asked, failed := stop()
-	t.Logf("%d requests, each on a new connection, %d take-overs: %d failed", asked, takeOvers, failed)
-	require.Positive(t, asked)
-	require.Zero(t, failed)
+	v.more(t, 100)
+	u.more(t, 20)
+	for _, v := range []*visitors{v, u} {
+		asked, failed := v.stop()
+		t.Logf("%s: %d requests, 5 restarts: %d failed", v.network, asked, len(failed))
+		require.Empty(t, failed)
+	}
+	p.signal(syscall.SIGTERM)
+	code, _ := p.wait()
+	require.Zero(t, code)
+	require.FileExists(t, other.Addr().String(), "the file is systemd's")
 }

@@ -57,7 +57,7 @@ func TestHeldLoopIsReportedWhileItLasts(t *testing.T) {
 	if os.Getenv("TAFE_LONG") != "" {
 		held = time.Minute
 	}
-	e := startServe(t, "--loops", "1")
+	e := startServe(t, "--loops", "1", "--handoff", "off")
 	answered := make(chan string, 1)
 	go func() {
 		_, body := get(t, e.addr, fmt.Sprintf("/hog?how=channel&ms=%d", held.Milliseconds()))

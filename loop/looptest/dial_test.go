@@ -31,15 +31,11 @@ func ask(dial func(context.Context, string, string) (net.Conn, error), line stri
 	return strings.TrimSpace(answer), err
 }
 
-// needsNetConn skips a test until reactor.NewNetConn is there.
-func needsNetConn(t *testing.T) { t.Skip("reactor.NewNetConn is a stub") }
-
 func shout(p *looptest.Peer) {
 	p.OnReceive = func(p *looptest.Peer, b []byte) { p.Send([]byte(strings.ToUpper(string(b)))) }
 }
 
 func TestDial(t *testing.T) {
-	needsNetConn(t)
 	for seed := range uint64(20) {
 		l := looptest.New(t, looptest.Options{Seed: seed})
 		l.Listen("backend:1", shout)
@@ -56,7 +52,6 @@ func TestDial(t *testing.T) {
 }
 
 func TestDialEndings(t *testing.T) {
-	needsNetConn(t)
 	cancelled, cancel := context.WithCancel(context.Background())
 	cancel()
 	for _, tc := range []struct {
@@ -88,7 +83,6 @@ func TestDialEndings(t *testing.T) {
 }
 
 func TestDialDisconnects(t *testing.T) {
-	needsNetConn(t)
 	looptest.Disconnects(t, looptest.Options{Seed: 1}, func(t *testing.T, l *looptest.Loop) {
 		l.Listen("backend:1", shout)
 		var answer string

@@ -4,7 +4,6 @@ package reactor
 // loop; it pauses accepting for a moment.
 
 import (
-	"log/slog"
 	"net"
 	"net/netip"
 	"os"
@@ -86,7 +85,7 @@ func (a *acceptor) pause(err error) {
 	if !a.failing {
 		a.failing = true
 		r.engine.config.Log.Error("accept failed; trying again until it succeeds",
-			slog.String("addr", a.listens.addr.String()), "error", os.NewSyscallError("accept4", err), "pause", acceptRetry)
+			"addr", a.listens.addr.String(), "error", os.NewSyscallError("accept4", err), "pause", acceptRetry)
 	}
 	r.remove(a.fd)
 	r.loop.AfterFunc(&a.timer, acceptRetry, func(t *loop.Timer) {
@@ -133,7 +132,8 @@ func (a *acceptor) accepted(fd int, sa unix.Sockaddr) {
 	}
 	c := r.Open(s, nil)
 	s.conn = c
-	c.release = accountOf
+	c.release, c.opening = accountOf, true
+	e.opening.Add(1)
 	if a.listens.Proxy != nil {
 		c.awaitPreface(a.listens)
 		return
@@ -144,6 +144,7 @@ func (a *acceptor) accepted(fd int, sa unix.Sockaddr) {
 // accountOf gives the place of an accepted connection back.
 func accountOf(c *Conn) {
 	e := c.r.engine
+	c.opened()
 	e.conns.Add(-1)
 	if c.counted.IsValid() {
 		e.perIP.leave(c.counted)
@@ -171,6 +172,15 @@ func (c *Conn) admit(l *listening) {
 		return
 	}
 	c.handler = l.Open(c)
+	c.opened()
+}
+
+// opened says that Open was called for an accepted connection, or will never be.
+func (c *Conn) opened() {
+	if c.opening {
+		c.opening = false
+		c.r.engine.opening.Add(-1)
+	}
 }
 
 // refusedHandler is of connections that are closed before they have one.

@@ -135,6 +135,7 @@ type Conn struct {
 	tls       *tlsStream  // nil: no TLS
 	file      *fileSend   // nil: no SendFile is under way
 	release   func(*Conn) // gives its place among the connections back
+	opening   bool        // accepted, and counted as such: see Engine.Opening
 	counted   netip.Addr  // as whose it is counted; see Config.ConnMaxPerIP
 }
 

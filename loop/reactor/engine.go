@@ -65,6 +65,7 @@ type Engine struct {
 	base     time.Time
 
 	conns        atomic.Int64 // accepted
+	opening      atomic.Int64 // of these, those that have no handler of Config.Open yet
 	dialed       atomic.Int64 // outbound, also those in the making
 	refused      atomic.Uint64
 	acceptErrors atomic.Uint64
@@ -74,11 +75,11 @@ type Engine struct {
 	idleSpares   atomic.Int32
 	perIP        perIP
 
-	running   sync.WaitGroup // goroutines of the loops
-	listening sync.Once      // to be ended
-	exited    chan struct{}
-	errMu     sync.Mutex
-	exitErr   error
+	running  sync.WaitGroup // goroutines of the loops
+	listenMu sync.Mutex     // of what listens holds
+	exited   chan struct{}
+	errMu    sync.Mutex
+	exitErr  error
 }
 
 // Start listens and returns once every loop runs.
@@ -194,6 +195,8 @@ func (e *Engine) failed(err error) {
 }
 
 func (e *Engine) closeListeners() {
+	e.listenMu.Lock()
+	defer e.listenMu.Unlock()
 	for _, l := range e.listens {
 		l.close()
 	}
@@ -215,6 +218,10 @@ func (e *Engine) Loops() []*loop.Loop { return e.loops }
 
 // Conns is the number of accepted connections that are open.
 func (e *Engine) Conns() int { return int(e.conns.Load()) }
+
+// Opening is how many of them Open has not been called for: their PROXY header or
+// TLS handshake is under way.
+func (e *Engine) Opening() int { return int(e.opening.Load()) }
 
 // Refused counts connections that ConnMax or ConnMaxPerIP turned away.
 func (e *Engine) Refused() uint64 { return e.refused.Load() }
@@ -260,11 +267,18 @@ func (e *Engine) Err() error {
 }
 
 // Sockets are the listening sockets, for a successor: see ServeHandover.
-func (e *Engine) Sockets() []Socket { return socketsOf(e.listens) }
+func (e *Engine) Sockets() []Socket {
+	e.listenMu.Lock()
+	defer e.listenMu.Unlock()
+	return socketsOf(e.listens)
+}
 
-// HandedOver says that a successor has the listening sockets: paths of unix sockets
-// stay when this engine ends.
+// HandedOver says that a successor has the listening sockets and polls them: the
+// files of unix sockets stay when this engine closes its descriptors. Call it after
+// StopAccepting.
 func (e *Engine) HandedOver() {
+	e.listenMu.Lock()
+	defer e.listenMu.Unlock()
 	for _, l := range e.listens {
 		l.handOver()
 	}
@@ -285,7 +299,7 @@ func (e *Engine) StopAccepting(ctx context.Context, keep bool) error {
 		return err
 	}
 	if !keep {
-		e.listening.Do(e.closeListeners)
+		e.closeListeners()
 	}
 	return nil
 }

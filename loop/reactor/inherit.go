@@ -9,6 +9,7 @@ import (
 	"os"
 	"strings"
 	"sync/atomic"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -125,6 +126,34 @@ func (i *Inherited) take(wanted string, addr net.Addr) (taken []Socket) {
 	}
 	i.sockets = rest
 	return taken
+}
+
+// Listen returns a net.Listener of the socket that is bound to addr ("host:port"),
+// for a server that is no Engine's, such as an admin listener. It returns nil if
+// there is none. Of several sockets it takes the first and closes the others.
+func (i *Inherited) Listen(addr string) (net.Listener, error) {
+	resolved, err := resolve(addr)
+	if err != nil || i == nil || resolved == nil {
+		return nil, err
+	}
+	taken := i.take(addr, resolved)
+	if len(taken) == 0 {
+		return nil, nil
+	}
+	closeSockets(taken[1:])
+	f := os.NewFile(uintptr(taken[0].FD), addr)
+	defer func() { _ = f.Close() }()
+	return net.FileListener(f)
+}
+
+// SocketOf returns a descriptor of a listener that is no Engine's, to be handed
+// over with those of the Engine (ServeHandover). The caller closes it.
+func SocketOf(ln interface {
+	net.Listener
+	syscall.Conn
+}) (Socket, error) {
+	fd, err := dup(ln)
+	return Socket{Addr: ln.Addr(), FD: fd}, err
 }
 
 // pathIsOurs reports whether the file of an inherited unix socket is this

@@ -26,6 +26,10 @@ type Limits struct {
 	WriteTimeout time.Duration // for each 16 KiB that the peer takes; default 30 s; then the connection is closed
 }
 
+// DefaultLimits are the Limits of connections that hold where none is given; those
+// of loop.Limits are left at 0.
+func DefaultLimits() Limits { return Limits{}.withDefaults() }
+
 func (l Limits) withDefaults() Limits {
 	if l.InboundMax <= 0 {
 		l.InboundMax = 1 << 20

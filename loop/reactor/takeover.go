@@ -40,10 +40,11 @@ const (
 	readyMax = time.Minute
 	// acceptPause is how long a Handover waits after it could not accept.
 	acceptPause = 100 * time.Millisecond
-	// handoverPathMax leaves room in a unix address for the suffix of the
-	// temporary socket.
-	handoverPathMax = 96
 )
+
+// HandoverPathMax bounds the path of a hand-over socket, in bytes: a unix address
+// has room for the suffix of the temporary socket, too.
+const HandoverPathMax = 96
 
 // Receive asks the process that serves path (ServeHandover) for its listening
 // sockets. It takes 5 seconds at most for each message, and ends early with ctx.
@@ -202,8 +203,8 @@ func ServeHandover(path string, sockets func() []Socket, stopAccepting, drain fu
 
 // listenHandover puts a socket of mode 0600 at path, in one step.
 func listenHandover(path string) (*net.UnixListener, fs.FileInfo, error) {
-	if !strings.HasPrefix(path, "/") || len(path) > handoverPathMax {
-		return nil, nil, fmt.Errorf("want an absolute path of at most %d bytes", handoverPathMax)
+	if !strings.HasPrefix(path, "/") || len(path) > HandoverPathMax {
+		return nil, nil, fmt.Errorf("want an absolute path of at most %d bytes", HandoverPathMax)
 	}
 	if info, err := os.Lstat(path); err == nil && info.Mode().Type() != fs.ModeSocket {
 		return nil, nil, errors.New("the file there is no socket")

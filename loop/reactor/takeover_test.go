@@ -262,7 +262,7 @@ func TestServeHandoverPath(t *testing.T) {
 	for _, c := range []struct{ path, text, why string }{
 		{"handover", "absolute", "relative"},
 		{"@handover", "absolute", "abstract: others could not be kept from it"},
-		{"/" + string(make([]byte, handoverPathMax)), "at most 96 bytes", "too long for an address"},
+		{"/" + string(make([]byte, HandoverPathMax)), "at most 96 bytes", "too long for an address"},
 		{file, "no socket", "somebody's file"},
 		{missing, "no such file", "no directory"},
 	} {
@@ -352,4 +352,39 @@ func asUser(t *testing.T, uid int, do func()) {
 		done <- nil
 	}()
 	require.NoError(t, <-done)
+}
+
+// A listener of another server goes over with those of an engine.
+func TestListenersOfOthersAreHandedOver(t *testing.T) {
+	old, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	addr := old.Addr().String()
+	socket, err := SocketOf(old.(*net.TCPListener))
+	require.NoError(t, err)
+	h, path := offering(t, []Socket{socket})
+	i, err := Receive(t.Context(), path)
+	require.NoError(t, err)
+	ln, err := i.Listen("127.0.0.1:1")
+	require.NoError(t, err)
+	require.Nil(t, ln, "another address")
+	ln, err = i.Listen(addr)
+	require.NoError(t, err)
+	require.Empty(t, i.CloseRest())
+	require.NoError(t, old.Close())
+	require.NoError(t, unix.Close(socket.FD))
+	c, err := net.Dial("tcp", addr)
+	require.NoError(t, err)
+	accepted, err := ln.Accept()
+	require.NoError(t, err)
+	require.NoError(t, accepted.Close())
+	require.NoError(t, c.Close())
+	require.NoError(t, ln.Close())
+	_, err = i.Listen("no address")
+	require.Error(t, err)
+	none := (*Inherited)(nil)
+	ln, err = none.Listen(addr)
+	require.NoError(t, err)
+	require.Nil(t, ln)
+	require.NoError(t, i.Close())
+	require.NoError(t, h.Close())
 }

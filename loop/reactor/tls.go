@@ -238,6 +238,7 @@ func (s *tlsStream) opened() {
 	s.listen()
 	c.SetTimeout(0)
 	c.handler = s.open(c)
+	c.opened()
 	if c.state == connOpen && !c.aborting && c.reading() {
 		c.receive()
 	}

@@ -2,7 +2,6 @@ package watchdog
 
 import (
 	"log/slog"
-	"runtime"
 	"strconv"
 	"testing"
 	"time"
@@ -37,8 +36,10 @@ func runSlices(b *testing.B, watch func(*loop.Loop) loop.Observer) {
 		l.Post(func() { _, _ = l.Start(nothing{&route}) })
 		l.Turn()
 	}
-	l.Post(l.Shutdown)
-	l.Turn()
+	l.BeginTurn()
+	l.Shutdown()
+	l.Close()
+	l.EndTurn()
 }
 
 // BenchmarkSliceUnwatched and BenchmarkSliceWatched differ by what every slice
@@ -65,13 +66,14 @@ func BenchmarkVisit(b *testing.B) {
 	w := New(Config{})
 	began, end := make(chan *loop.Loop), make(chan bool)
 	go func() {
-		runtime.LockOSThread()
 		l := loop.New(0, still{time.Now().Add(-time.Second)}, loop.Limits{SliceBudget: time.Hour}, slog.New(slog.DiscardHandler))
 		l.SetObserver(w.Observe(l))
 		l.Post(func() { _, _ = l.Start(hold{began, end}) })
 		l.Turn()
-		l.Post(l.Shutdown)
-		l.Turn()
+		l.BeginTurn()
+		l.Shutdown()
+		l.Close()
+		l.EndTurn()
 		close(began)
 	}()
 	<-began

@@ -263,7 +263,9 @@ func parseProfile(profile []byte, t target) (shot, error) {
 	}
 	switch {
 	case s.state != stateCoroutine:
-		if t.state != loop.StateUnknown && t.state != stateCoroutine {
+		switch t.state {
+		case loop.StateUnknown, loop.StateWaiting, stateCoroutine: // the frames say more
+		default:
 			s.state = t.state
 		}
 		return s, nil

@@ -40,7 +40,7 @@ type descriptor struct {
 	status uintptr // offset of a uint32
 	reason uintptr // offset of a byte
 	names  [256]string
-	named  int // of names
+	named  int // of waitKinds: those whose name is known
 }
 
 var learned = sync.OnceValue(func() *descriptor {
@@ -161,10 +161,10 @@ var waitKinds = []struct {
 }
 
 const (
-	learnTime = time.Second           // the bound on learning, which usually takes 1 ms
-	namesTime = 20 * time.Millisecond // for the names of all kinds, once the words are known
-	coreKinds = 5                     // the first of waitKinds: each has a wait reason of its own
-	gBytes    = gWords * wordBytes
+	learnTime  = time.Second // the bound on learning, which usually takes 1 ms
+	learnTimes = 5           // looks that must show the same
+	coreKinds  = 5           // the first of waitKinds: each has a wait reason of its own
+	gBytes     = gWords * wordBytes
 )
 
 type gImage [gBytes]byte
@@ -189,17 +189,19 @@ func learn() *descriptor {
 			parked[i][j] = <-self
 		}
 	}
-	best := &descriptor{}
+	// A goroutine may wait for the collector before it waits for what it should: only
+	// what stays the same is right.
+	best, last, same := &descriptor{}, &descriptor{}, 0
 	for end := time.Now().Add(learnTime); time.Now().Before(end); time.Sleep(100 * time.Microsecond) {
 		d := compare(parked)
-		if d.named == len(waitKinds) {
-			return d
+		if *d != *last {
+			last, same = d, 0
 		}
-		if d.known && !best.known { // some may still be on their way into their wait
-			end = time.Now().Add(namesTime)
-		}
-		if d.named > best.named {
+		if same++; d.known && same >= learnTimes && d.named >= best.named {
 			best = d
+		}
+		if best.named == len(waitKinds) {
+			break
 		}
 	}
 	return best
@@ -227,10 +229,19 @@ func compare(parked [][2]unsafe.Pointer) *descriptor {
 		}
 	}
 	d.known = statuses == 1 && reasons == 1
+	if !d.known {
+		return &descriptor{}
+	}
+	var core [256]bool
 	for i, pair := range images {
-		if code := pair[0][d.reason]; d.known && pair[1][d.reason] == code && d.names[code] == "" {
+		code := pair[0][d.reason]
+		if pair[1][d.reason] != code || core[code] {
+			continue // one of them waits for something else
+		}
+		core[code] = i < coreKinds
+		d.named++
+		if d.names[code] == "" {
 			d.names[code] = waitKinds[i].name
-			d.named++
 		}
 	}
 	return d

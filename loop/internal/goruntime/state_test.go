@@ -39,3 +39,38 @@ func TestStatesAreLearned(t *testing.T) {
 		ended.Wait()
 	}
 }
+
+// TestStatesAreLearnedBesideTheCollector learns while goroutines are often in a
+// wait for the collector instead of their own.
+func TestStatesAreLearnedBesideTheCollector(t *testing.T) {
+	needPart(t, "state")
+	stop := make(chan struct{})
+	var busy sync.WaitGroup
+	busy.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				runtime.GC()
+			}
+		}
+	})
+	defer busy.Wait()
+	defer close(stop)
+	for range 20 {
+		d := learn()
+		require.True(t, d.known)
+		var names, want []string
+		for _, name := range d.names {
+			if name != "" {
+				names = append(names, name)
+			}
+		}
+		for _, kind := range waitKinds {
+			want = append(want, kind.name)
+		}
+		require.ElementsMatch(t, want, names)
+		require.Equal(t, learned().names, d.names)
+	}
+}

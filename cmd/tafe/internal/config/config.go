@@ -68,8 +68,12 @@ type Config struct {
 
 // Server is the section of the same name.
 type Server struct {
-	// Address to serve on, HOST:PORT. Port 0 takes a free one, which is printed.
-	Listen Address `toml:"listen" default:"127.0.0.1:8080" reload:"restart"`
+	// Address to serve on: HOST:PORT, where port 0 takes a free one, which is printed; unix:/path; or systemd:NAME, a socket of
+	// systemd by its FileDescriptorName. A socket of systemd that is bound to the address is used, too.
+	Listen ListenAddress `toml:"listen" default:"127.0.0.1:8080" reload:"restart"`
+	// Unix socket, an absolute path such as "/run/tafe/handover.sock", on which this process gives its listening sockets to the next one. A
+	// process that starts with the same path takes them over without losing a connection, and the old one drains. Without it, never.
+	Handover SocketPath `toml:"handover" default:"" reload:"restart"`
 	// Event loops. Without it, one for each CPU the process may use (GOMAXPROCS).
 	Loops int `toml:"loops" min:"1" max:"1024" reload:"restart"`
 	// The longest that a handler may hold its loop while other requests wait: then another goroutine takes the loop over, and the handler

@@ -16,8 +16,8 @@ import (
 
 // Listener is one [[listener]]. With any of them, they are all there is, and server.listen must not be given.
 type Listener struct {
-	// Address to serve on: HOST:PORT, where port 0 takes a free one, which is printed, or unix:/path. Either all listeners are
-	// unix sockets or none is.
+	// Address to serve on: HOST:PORT, where port 0 takes a free one, which is printed; unix:/path; or systemd:NAME, the sockets of
+	// systemd of that FileDescriptorName. A socket of systemd that is bound to the address is used, too.
 	Listen ListenAddress `toml:"listen" required:"yes" reload:"restart"`
 	// Networks of balancers in front, such as ["10.0.0.0/8"]: each of their connections begins with a PROXY header (version 1 or
 	// 2) that says whose it is. Connections of anybody else, and without a good header within 5 s, are closed. Without it,
@@ -77,8 +77,6 @@ func (d *decoder) checkListeners(c *Config) {
 	for i := range c.Listeners {
 		l, p := &c.Listeners[i], path{"listener"}.index(i)
 		switch {
-		case l.Listen.unix() != c.Listeners[0].Listen.unix():
-			d.problem(p.child("listen"), "listener.listen = %q: either all listeners are unix sockets or none is", l.Listen)
 		case l.ProxyProtocol != nil && len(l.ProxyProtocol) == 0:
 			d.problem(p.child("proxy_protocol"), "listener.proxy_protocol is empty: nobody could connect; leave it out for no header")
 		case l.TLS != nil && l.RedirectHTTPS != 0:

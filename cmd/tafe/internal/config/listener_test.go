@@ -20,7 +20,7 @@ func TestListeners(t *testing.T) {
 		{secure + "redirect_https = 8443", "has both tls and redirect_https", "one or the other"},
 		{"[[listener]]\nlisten = \"unix:/tmp/a.sock\"\nproxy_protocol = [\"10.0.0.0/8\"]", "", "a socket and a balancer"},
 		{"[[listener]]\nlisten = \"unix:a.sock\"", "f.toml:2: listener.listen = \"unix:a.sock\": not unix:/path", "relative to what?"},
-		{"[[listener]]\nlisten = \"unix:/a\"\n[[listener]]\nlisten = \":1\"", "f.toml:4: listener.listen = \":1\": either all listeners are unix sockets or none is", "gnet accepts on one kind"},
+		{"[[listener]]\nlisten = \"unix:/a\"\n[[listener]]\nlisten = \":1\"\n[[listener]]\nlisten = \"systemd:http\"", "", "kinds of sockets beside one another"},
 		{"[[listener]]\nlisten = \":1\"\nproxy_protocol = []", "nobody could connect", "a slip"},
 		{"[[listener]]\nlisten = \":1\"\n[listener.tls]\ncerts = []", "listener.tls.certs is empty", "nothing to show"},
 		{"[[listener]]\nlisten = \":1\"\n[listener.tls]\ncerts = [{ cert = \"/no/such\", key = \"k\" }]", "f.toml:3: listener.tls: stat /no/such: no such file or directory", "a file that is not there"},

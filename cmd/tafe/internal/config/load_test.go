@@ -10,7 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"tafe/httpparse"
-	"tafe/loop"
+	"tafe/loop/looptest"
+	"tafe/loop/reactor"
 )
 
 // minimal is the rest of a file in which something else is tested.
@@ -40,7 +41,10 @@ func TestProblemsNameLineAndRemedy(t *testing.T) {
 		{"[server]\nlisten = 8080", `f.toml:2: server.listen = 8080: want an address in quotes`, "a port alone"},
 		{"[server]\nlisten = \"8080\"", `f.toml:2: server.listen = "8080": not HOST:PORT`, "a port alone, in quotes"},
 		{"[server]\nlisten = \":99999\"", `there is no port "99999"`, "a port beyond the last"},
-		{"[server]\nshared = \"yes\"", `f.toml:2: server.shared = "yes": want true or false`, "a word"},
+		{"[server]\nserver_timing = \"yes\"", `f.toml:2: server.server_timing = "yes": want true or false`, "a word"},
+		{"[server]\nhandover = \"run/x\"", `f.toml:2: server.handover = "run/x": want an absolute path in quotes, of at most 96 bytes`, "a relative path"},
+		{"[server]\nlisten = \"systemd:\"", `f.toml:2: server.listen = "systemd:": not systemd:NAME: want the FileDescriptorName of a socket unit`, "no name"},
+		{"[admin]\nlisten = \"systemd:a\"", `f.toml:2: admin.listen = "systemd:a": there is no port "a": want a number from 0 to 65535`, "the admin listener is no Listener"},
 		{"[timeouts]\nhead = 10", `f.toml:2: timeouts.head = 10: want a duration in quotes`, "of what?"},
 		{"[timeouts]\nhead = \"10\"", `f.toml:2: timeouts.head = "10": not a duration: want a number with its unit`, "still of what?"},
 		{"[limits]\nbody_bytes_max = \"10MB\"", `f.toml:2: limits.body_bytes_max = "10MB": want bytes`, "a unit of 1000s"},
@@ -147,18 +151,15 @@ func TestSecretsAreNotShown(t *testing.T) {
 	require.NotContains(t, err.Error(), "1234")
 }
 
-// stopped drives a loop that does nothing.
-type stopped struct{}
-
-func (stopped) Now() int64      { return 1 }
-func (stopped) Wake()           {}
-func (stopped) WakeAfter(int64) {}
-
 // The defaults stand in tags, for the reference; those of the packages that use them are the same.
 func TestDefaultsAgree(t *testing.T) {
 	c := Default()
 	require.Equal(t, httpparse.DefaultLimits(), c.Options().Limits)
-	require.Equal(t, loop.New(0, stopped{}, loop.Limits{}, nil).Limits(), c.LoopLimits())
+	l := looptest.New(t, looptest.Options{})
+	limits := c.LoopLimits()
+	limits.ReleasedMax = l.Limits().ReleasedMax // which has no key
+	require.Equal(t, l.Limits(), limits.Limits)
+	require.Equal(t, reactor.DefaultLimits(), reactor.Limits{InboundMax: limits.InboundMax, OutboundMax: limits.OutboundMax, WriteTimeout: limits.WriteTimeout})
 	require.Equal(t, 10*time.Second, time.Duration(c.Timeouts.Head))
 }
 

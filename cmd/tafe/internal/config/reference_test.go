@@ -108,7 +108,7 @@ func keysOf(t reflect.Type) []key {
 }
 
 var kinds = map[reflect.Type]string{
-	reflect.TypeFor[Address](): "address", reflect.TypeFor[ListenAddress](): "address", reflect.TypeFor[Duration](): "duration", reflect.TypeFor[Bytes](): "bytes", reflect.TypeFor[Handoff](): "duration, 100us to 1m, or off", reflect.TypeFor[Path](): "file",
+	reflect.TypeFor[Address](): "address", reflect.TypeFor[ListenAddress](): "address", reflect.TypeFor[Duration](): "duration", reflect.TypeFor[Bytes](): "bytes", reflect.TypeFor[Handoff](): "duration, 100us to 1m, or off", reflect.TypeFor[Path](): "file", reflect.TypeFor[SocketPath](): "absolute path",
 	reflect.TypeFor[HeaderName](): "header name", reflect.TypeFor[HeaderValue](): "text", reflect.TypeFor[string](): "text",
 	reflect.TypeFor[bool](): "true, false", reflect.TypeFor[int](): "number", reflect.TypeFor[float64](): "number",
 	reflect.TypeFor[[]string](): "array of text", reflect.TypeFor[[]Network](): "array of networks",
@@ -200,7 +200,7 @@ func TestExample(t *testing.T) {
 	require.NoError(t, err)
 	asIs, err := Parse("example", text)
 	require.NoError(t, err)
-	asIs.Server.Loops, asIs.Limits.ConnMax = whole.Server.Loops, whole.Limits.ConnMax // no defaults but the machine's
+	asIs.Server.Loops, asIs.Limits.ConnMax, asIs.Limits.DialMax = whole.Server.Loops, whole.Limits.ConnMax, whole.Limits.DialMax // no defaults but the machine's
 	asIs.Server.TrustedProxies, asIs.Tracing.Endpoint, asIs.Tracing.Headers = whole.Server.TrustedProxies, whole.Tracing.Endpoint, whole.Tracing.Headers
 	whole.source, asIs.source = nil, whole.source
 	lines := asIs.source.lines

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"tafe/httpparse"
+	"tafe/loop/reactor"
 )
 
 // value is a kind of its own: it is set from what TOML read, and its error ends the sentence "KEY = VALUE: …".
@@ -153,7 +154,7 @@ func (a *Address) set(v any) error {
 	return nil
 }
 
-// ListenAddress is HOST:PORT or unix:/path.
+// ListenAddress is HOST:PORT, unix:/path or systemd:NAME.
 type ListenAddress string
 
 func (a *ListenAddress) set(v any) error {
@@ -164,13 +165,36 @@ func (a *ListenAddress) set(v any) error {
 		*a = ListenAddress(text)
 		return nil
 	}
+	if text, ok := v.(string); ok && strings.HasPrefix(text, "systemd:") {
+		if text == "systemd:" {
+			return errors.New("not systemd:NAME: want the FileDescriptorName of a socket unit")
+		}
+		*a = ListenAddress(text)
+		return nil
+	}
 	return (*Address)(a).set(v)
+}
+
+// UnmarshalText is for flags.
+func (a *ListenAddress) UnmarshalText(text []byte) error { return a.set(string(text)) }
+
+// MarshalText is for flags.
+func (a ListenAddress) MarshalText() ([]byte, error) { return []byte(a), nil }
+
+// SocketPath is the path of a unix socket of ours, or "" for none.
+type SocketPath string
+
+func (p *SocketPath) set(v any) error {
+	text, ok := v.(string)
+	if !ok || text != "" && (text[0] != '/' || strings.ContainsRune(text, 0) || len(text) > reactor.HandoverPathMax) {
+		return fmt.Errorf("want an absolute path in quotes, of at most %d bytes", reactor.HandoverPathMax)
+	}
+	*p = SocketPath(text)
+	return nil
 }
 
 // unixPathMax is what the kernel has room for.
 const unixPathMax = 107
-
-func (a ListenAddress) unix() bool { return strings.HasPrefix(string(a), "unix:") }
 
 // Network is an address or a prefix.
 type Network struct{ netip.Prefix }

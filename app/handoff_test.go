@@ -1,0 +1,659 @@
+package app
+
+// Handlers that hold their loop: each test has one loop and real sockets, and passes only if the loop is handed over.
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"tafe/loop"
+)
+
+// together is how many requests the tests send at once.
+const together = 8
+
+// askTogether sends so many requests at once, each on a connection of its own, and tells the longest time of one.
+func askTogether(t *testing.T, s *Server, path func(i int) string, status int, want func(i int) string) {
+	t.Helper()
+	var wg sync.WaitGroup
+	var slowest atomic.Int64
+	client := &http.Client{Timeout: patience, Transport: &http.Transport{}}
+	defer client.CloseIdleConnections()
+	for i := range together {
+		wg.Go(func() {
+			began := time.Now()
+			resp, err := client.Get("http://" + s.Addr().String() + path(i))
+			if err != nil {
+				t.Errorf("request %d: %v", i, err)
+				return
+			}
+			body, err := io.ReadAll(resp.Body)
+			_ = resp.Body.Close()
+			if err != nil || resp.StatusCode != status || want != nil && string(body) != want(i) {
+				t.Errorf("request %d: %d %.200s (%v)", i, resp.StatusCode, body, err)
+			}
+			for took := int64(time.Since(began)); ; {
+				if have := slowest.Load(); have >= took || slowest.CompareAndSwap(have, took) {
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	t.Logf("the slowest of %d: %v", together, time.Duration(slowest.Load()).Round(time.Millisecond))
+}
+
+func same(s string) func(int) string { return func(int) string { return s } }
+
+// on runs f on the server's first loop, and waits for that.
+func on(t *testing.T, s *Server, f func(l *loop.Loop)) {
+	t.Helper()
+	done := make(chan struct{})
+	l := s.Engine().Loops()[0]
+	require.True(t, l.Post(func() { f(l); close(done) }))
+	select {
+	case <-done:
+	case <-time.After(patience):
+		require.Fail(t, "the loop is held")
+	}
+}
+
+// handoffs is how often the first loop was taken.
+func handoffs(t *testing.T, s *Server) (n uint64) {
+	t.Helper()
+	on(t, s, func(l *loop.Loop) { n = l.Stats().Handoffs })
+	return n
+}
+
+// released waits until so many tasks of the first loop run beside it.
+func released(t *testing.T, s *Server, n int) {
+	t.Helper()
+	l := s.Engine().Loops()[0]
+	require.Eventually(t, func() bool {
+		l.Post(func() {}) // somebody waits for the loop
+		return l.Released() == n
+	}, patience, time.Millisecond)
+}
+
+// Everyday Go that stops an event loop for good: here one request pays for itself.
+func TestHandoffOfBlockingHandlers(t *testing.T) {
+	var self atomic.Value // the server's own address
+	client := &http.Client{Timeout: patience, Transport: &http.Transport{}}
+	defer client.CloseIdleConnections()
+	var mu sync.Mutex
+	pool := make(chan int, 1)
+	pool <- 1
+	dir := t.TempDir()
+	a := New(Options{Log: quiet})
+	a.Get("/hello", func(c *Context) error { return c.String(200, hello) })
+	a.Get("/mutex", func(c *Context) error {
+		mu.Lock()
+		defer mu.Unlock()
+		if err := c.Sleep(10 * time.Millisecond); err != nil {
+			return err
+		}
+		return c.String(200, hello)
+	})
+	a.Get("/pool", func(c *Context) error {
+		x := <-pool
+		defer func() { pool <- x }()
+		if err := c.Sleep(10 * time.Millisecond); err != nil {
+			return err
+		}
+		return c.String(200, hello)
+	})
+	a.Get("/self", func(c *Context) error {
+		resp, err := client.Get("http://" + self.Load().(string) + "/hello")
+		if err != nil {
+			return err
+		}
+		defer func() { _ = resp.Body.Close() }()
+		body, err := io.ReadAll(resp.Body)
+		if err != nil {
+			return err
+		}
+		return c.Bytes(200, "", body)
+	})
+	a.Get("/exec", func(c *Context) error {
+		if err := exec.Command("true").Run(); err != nil {
+			return err
+		}
+		return c.String(200, hello)
+	})
+	a.Get("/fifo/{i}", func(c *Context) error {
+		content, err := os.ReadFile(filepath.Join(dir, c.Param("i")))
+		if err != nil {
+			return err
+		}
+		return c.Bytes(200, "", content)
+	})
+	a.Get("/spin/{i}", func(c *Context) error {
+		i := c.Param("i")
+		spin(50 * time.Millisecond)
+		return c.JSON(200, map[string]string{"i": i, "path": c.Path()})
+	})
+	a.Post("/body", func(c *Context) error {
+		spin(5 * time.Millisecond)
+		body, err := c.Body()
+		if err != nil {
+			return err
+		}
+		spin(5 * time.Millisecond)
+		return c.Bytes(200, "", body)
+	})
+	a.Get("/stream", func(c *Context) error {
+		s := c.Stream(200, "text/plain")
+		for range 5 {
+			spin(5 * time.Millisecond)
+			if _, err := io.WriteString(s, hello); err != nil {
+				return err
+			}
+		}
+		return s.Flush()
+	})
+	s := serve(t, a, 1)
+	self.Store(s.Addr().String())
+
+	feed := func() { // by other processes, a moment later
+		for i := range together {
+			name := filepath.Join(dir, strconv.Itoa(i))
+			require.NoError(t, unix.Mkfifo(name, 0o600))
+			feeder := exec.Command("sh", "-c", "sleep 0.2; printf 'fed "+strconv.Itoa(i)+"' >"+name)
+			require.NoError(t, feeder.Start())
+			t.Cleanup(func() { _ = feeder.Wait() })
+		}
+	}
+	numbered := func(prefix string) func(int) string { return func(i int) string { return prefix + strconv.Itoa(i) } }
+	for _, c := range []struct {
+		why  string
+		path func(int) string
+		want func(int) string
+	}{
+		{"a mutex that is held across a wait", same("/mutex"), same(hello)},
+		{"a pool of one, handed over by a channel", same("/pool"), same(hello)},
+		{"a plain http.Client that asks the server itself", same("/self"), same(hello)},
+		{"a process that is waited for", same("/exec"), same(hello)},
+		{"a file that blocks", numbered("/fifo/"), numbered("fed ")},
+		{"computing, and then an answer", numbered("/spin/"), func(i int) string { return fmt.Sprintf(`{"i":"%d","path":"/spin/%d"}`, i, i) }},
+		{"computing between the pieces of a stream", same("/stream"), same(strings.Repeat(hello, 5))},
+	} {
+		t.Run(c.why, func(t *testing.T) {
+			if c.why == "a file that blocks" {
+				feed()
+			}
+			before := handoffs(t, s)
+			askTogether(t, s, c.path, 200, c.want)
+			require.Greater(t, handoffs(t, s), before)
+		})
+	}
+	t.Run("a body that arrives while its handler computes", func(t *testing.T) {
+		var wg sync.WaitGroup
+		for i := range together {
+			wg.Go(func() {
+				body := bytes.Repeat([]byte{byte('a' + i)}, 300<<10)
+				resp, err := client.Post("http://"+s.Addr().String()+"/body", "", bytes.NewReader(body))
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				got, err := io.ReadAll(resp.Body)
+				_ = resp.Body.Close()
+				if err != nil || !bytes.Equal(body, got) {
+					t.Errorf("%d bytes (%v)", len(got), err)
+				}
+			})
+		}
+		wg.Wait()
+	})
+	require.Zero(t, s.Engine().Loops()[0].Released())
+}
+
+// spin computes for d.
+func spin(d time.Duration) {
+	for end := time.Now().Add(d); time.Now().Before(end); {
+	}
+}
+
+// held is an App with handlers that hold their loop until they are told to go on, and GET /go, which tells them.
+type held struct {
+	*App
+	started chan struct{} // one value for each that holds
+	release chan struct{}
+	once    sync.Once
+}
+
+func newHeld(t *testing.T, o Options) *held {
+	if o.Log == nil {
+		o.Log = quiet
+	}
+	h := &held{App: New(o), started: make(chan struct{}, together), release: make(chan struct{})}
+	t.Cleanup(h.free)
+	h.Get("/hello", func(c *Context) error { return c.String(200, hello) })
+	h.Get("/go", func(c *Context) error { h.free(); return c.String(200, hello) })
+	return h
+}
+
+func (h *held) free() { h.once.Do(func() { close(h.release) }) }
+
+// hold returns once free was called. That it does, where a request calls it, shows that the loop was taken.
+func (h *held) hold() {
+	h.started <- struct{}{}
+	<-h.release
+}
+
+// However a handler ends after its loop was taken, the request is answered as ever.
+func TestHandoffEndings(t *testing.T) {
+	for _, c := range []struct {
+		why    string
+		end    func(c *Context) error
+		status int
+		reason string
+	}{
+		{"an answer", func(c *Context) error { return c.String(200, hello) }, 200, ""},
+		{"nothing", func(*Context) error { return nil }, 200, ""},
+		{"an error", func(*Context) error { return Error(418, "") }, 418, ""},
+		{"a panic", func(*Context) error { panic("boom") }, 500, "panic"},
+		{"Goexit", func(*Context) error { runtime.Goexit(); return nil }, 500, "goexit"},
+		{"a panic after a wait", func(c *Context) error { _ = c.Sleep(time.Millisecond); panic("boom") }, 500, "panic"},
+		{"a lock of the thread that is left behind", func(c *Context) error { runtime.LockOSThread(); return c.String(200, hello) }, 200, ""},
+	} {
+		h := newHeld(t, Options{})
+		h.Get("/", func(x *Context) error { h.hold(); return c.end(x) })
+		s := serve(t, h.App, 1)
+		conn, other := dial(t, s), dial(t, s)
+		r := bufio.NewReader(conn)
+		_, err := io.WriteString(conn, "GET /"+get+"GET /hello"+get)
+		require.NoError(t, err)
+		<-h.started
+		_, err = io.WriteString(other, "GET /go"+get)
+		require.NoError(t, err)
+		answered(t, bufio.NewReader(other), 200, saying(hello), c.why)
+		answered(t, r, c.status, func(got string) string { return got }, c.why)
+		answered(t, r, 200, saying(hello), c.why+": the connection goes on")
+		if c.reason != "" {
+			require.EqualValues(t, 1, reasonsOf(t, s)[c.reason], c.why)
+		}
+		require.Positive(t, h.Routes()[2].Handoffs(), c.why)
+	}
+}
+
+func saying(s string) func(string) string { return func(string) string { return s } }
+
+// A deadline that passes while a handler runs beside its loop cancels it as ever.
+func TestHandoffDeadline(t *testing.T) {
+	for _, c := range []struct {
+		why string
+		end func(c *Context) error
+	}{
+		{"the next wait tells", func(c *Context) error { return c.Sleep(time.Minute) }},
+		{"the context tells", func(c *Context) error { return c.Err() }},
+		{"a handler that does not look", func(*Context) error { return nil }},
+		{"a handler that writes a stream", func(c *Context) error {
+			_, err := io.WriteString(c.Stream(200, ""), hello)
+			if err == nil {
+				return errors.New("a write after the deadline")
+			}
+			return err
+		}},
+	} {
+		h := newHeld(t, Options{})
+		got := make(chan error, 1)
+		h.Get("/", func(x *Context) error {
+			<-x.Done()
+			err := c.end(x)
+			got <- err
+			return err
+		}, Timeout(20*time.Millisecond))
+		s := serve(t, h.App, 1)
+		conn := dial(t, s)
+		_, err := io.WriteString(conn, "GET /"+get)
+		require.NoError(t, err)
+		answered(t, bufio.NewReader(conn), 503, func(got string) string { return got }, c.why)
+		if err := <-got; err != nil {
+			require.ErrorIs(t, err, context.DeadlineExceeded, c.why)
+		}
+		require.EqualValues(t, 1, reasonsOf(t, s)["handler-timeout"], c.why)
+		require.Positive(t, handoffs(t, s), c.why)
+	}
+}
+
+// A client that leaves while a handler runs beside its loop: the handler learns it at its next wait or write.
+func TestHandoffClientLeaves(t *testing.T) {
+	for _, c := range []struct {
+		why string
+		end func(c *Context) error
+	}{
+		{"at a wait", func(c *Context) error { return c.Sleep(time.Minute) }},
+		{"at a yield", func(c *Context) error { return c.Yield() }},
+		{"at a stream's write", func(c *Context) error { _, err := io.WriteString(c.Stream(200, ""), hello); return err }},
+		{"at reading the body", func(c *Context) error { _, err := c.Body(); return err }},
+		{"at Hijack", func(c *Context) error { _, err := c.Hijack(); return err }},
+		{"after an answer that nobody reads", func(c *Context) error {
+			_ = c.String(200, hello)
+			_ = c.Bytes(200, "", make([]byte, 1<<20))
+			return c.Err()
+		}},
+		{"after a large answer that nobody reads", func(c *Context) error { _ = c.Bytes(200, "", make([]byte, 1<<20)); return c.Err() }},
+	} {
+		ended := make(chan error, 1)
+		a := New(Options{Log: quiet})
+		a.Post("/", func(x *Context) error {
+			<-x.Done()
+			err := c.end(x)
+			ended <- err
+			return err
+		})
+		s := serve(t, a, 1)
+		conn := dial(t, s)
+		_, err := io.WriteString(conn, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n")
+		require.NoError(t, err)
+		released(t, s, 1)
+		reset(t, conn)
+		require.ErrorIs(t, <-ended, ErrClientGone, c.why)
+		counted(t, s, func(now Stats) bool { return now.Conns == 0 && now.Active == 0 })
+		require.EqualValues(t, 1, reasonsOf(t, s)["client-gone"], c.why)
+	}
+}
+
+// A drain waits for handlers that run beside their loop.
+func TestHandoffDrain(t *testing.T) {
+	h := newHeld(t, Options{})
+	h.Get("/", func(c *Context) error { h.hold(); return c.String(200, hello) })
+	s := serve(t, h.App, 1)
+	conn := dial(t, s)
+	_, err := io.WriteString(conn, "GET /"+get)
+	require.NoError(t, err)
+	<-h.started
+	released(t, s, 1)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	drained := make(chan error, 1)
+	go func() { drained <- s.Drain(ctx) }()
+	counted(t, s, func(now Stats) bool { return now.Draining == 1 })
+	select {
+	case <-drained:
+		require.Fail(t, "it has not waited")
+	default:
+	}
+	h.free()
+	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	require.NoError(t, err)
+	body, err := io.ReadAll(resp.Body)
+	require.NoError(t, err)
+	require.Equal(t, hello, string(body))
+	require.True(t, resp.Close)
+	require.NoError(t, conn.Close())
+	require.NoError(t, <-drained)
+}
+
+// A stop cancels handlers that run beside their loop, and waits for them.
+func TestHandoffStop(t *testing.T) {
+	ended := make(chan error, 1)
+	a := New(Options{Log: quiet})
+	a.Get("/", func(c *Context) error {
+		<-c.Done()
+		ended <- c.Sleep(time.Hour)
+		return nil
+	})
+	s := serve(t, a, 1)
+	_, err := io.WriteString(dial(t, s), "GET /"+get)
+	require.NoError(t, err)
+	released(t, s, 1)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	require.NoError(t, s.Stop(ctx))
+	require.ErrorIs(t, <-ended, loop.ErrShutdown)
+}
+
+// Stop does not wait for ever: it tells the stacks of the handlers that it leaves behind. What they do with their Contexts later unwinds
+// them and harms nobody.
+func TestHandoffStopLeavesHandlersBehind(t *testing.T) {
+	var out lockedBuffer
+	h := newHeld(t, Options{Log: slog.New(slog.NewTextHandler(&out, nil))})
+	calls := []struct {
+		why string
+		f   func(c *Context)
+	}{
+		{"a wait", func(c *Context) { _ = c.Sleep(time.Millisecond) }},
+		{"an answer", func(c *Context) { _ = c.String(200, hello) }},
+		{"a large answer", func(c *Context) { _ = c.Bytes(200, "", make([]byte, 1<<20)) }},
+		{"a stream", func(c *Context) { _, _ = io.WriteString(c.Stream(200, ""), hello) }},
+		{"the body", func(c *Context) { _, _ = c.Body() }},
+		{"Hijack", func(c *Context) { _, _ = c.Hijack() }},
+		{"nothing", func(*Context) {}},
+		{"a panic", func(*Context) { panic("boom") }},
+	}
+	var unwound sync.WaitGroup
+	h.Post("/{i}", func(c *Context) error {
+		defer unwound.Done()
+		i, _ := strconv.Atoi(c.Param("i"))
+		defer func() { // of one that is unwound, a call like any other
+			defer func() { _ = recover() }()
+			calls[i].f(c)
+		}()
+		h.hold()
+		calls[i].f(c)
+		_ = c.Yield()
+		return nil
+	})
+	s, err := Listen(h.App, ServerConfig{Addr: "127.0.0.1:0", Loops: 1})
+	require.NoError(t, err)
+	for i := range calls {
+		unwound.Add(1)
+		_, err := fmt.Fprintf(dial(t, s), "POST /%d HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n", i)
+		require.NoError(t, err)
+		<-h.started
+	}
+	released(t, s, len(calls))
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	require.ErrorIs(t, s.Stop(ctx), context.Canceled)
+	<-s.Done()
+	require.Contains(t, out.String(), "handoff_test.go", "where they are")
+	h.free()
+	unwound.Wait()
+}
+
+// lockedBuffer is a buffer for logs of several goroutines.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// Routes that are registered as Blocking start beside their loop, and are otherwise like others.
+func TestBlockingRoutes(t *testing.T) {
+	h := newHeld(t, Options{})
+	var started atomic.Int32
+	h.Get("/hold", func(c *Context) error {
+		// All hold at once, on one loop that serves /go meanwhile.
+		if started.Add(1) == together {
+			h.free()
+		}
+		<-h.release
+		return c.String(200, hello)
+	}, Blocking())
+	h.Get("/wait", func(c *Context) error {
+		if err := c.Sleep(time.Millisecond); err != nil {
+			return err
+		}
+		spin(time.Millisecond)
+		return c.String(200, c.Path())
+	}, Blocking())
+	h.Get("/panic", func(*Context) error { panic("boom") }, Blocking())
+	h.Get("/goexit", func(*Context) error { runtime.Goexit(); return nil }, Blocking())
+	h.Get("/error", func(*Context) error { return Error(418, "") }, Blocking())
+	h.Get("/deadline", func(c *Context) error { <-c.Done(); return c.Sleep(time.Hour) }, Blocking(), Timeout(20*time.Millisecond))
+	h.Post("/body", func(c *Context) error {
+		b, err := c.Body()
+		if err != nil {
+			return err
+		}
+		return c.Bytes(200, "", b)
+	}, Blocking())
+	s := serve(t, h.App, 1)
+	for _, c := range []struct {
+		path   string
+		status int
+		want   func(int) string
+	}{
+		{"/hold", 200, same(hello)},
+		{"/wait", 200, same("/wait")},
+		{"/panic", 500, nil},
+		{"/goexit", 500, nil},
+		{"/error", 418, nil},
+		{"/deadline", 503, nil},
+	} {
+		t.Run(c.path, func(t *testing.T) { askTogether(t, s, same(c.path), c.status, c.want) })
+	}
+	reasons := reasonsOf(t, s)
+	require.Equal(t, map[string]uint64{"panic": together, "goexit": together, "handler-timeout": together}, reasons)
+
+	conn := dial(t, s)
+	r := bufio.NewReader(conn)
+	_, err := io.WriteString(conn, "GET /wait"+get+"GET /hello"+get+"POST /body HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nab")
+	require.NoError(t, err)
+	answered(t, r, 200, saying("/wait"), "pipelined")
+	answered(t, r, 200, saying(hello), "pipelined behind it")
+	_, err = io.WriteString(conn, "c")
+	require.NoError(t, err)
+	answered(t, r, 200, saying("abc"), "a body that is waited for")
+	for _, route := range h.Routes() {
+		require.Equal(t, route.Blocking, route.Beside(), route.Pattern)
+	}
+}
+
+// From a route with a negative Handoff the loop is never taken.
+func TestHandoffOff(t *testing.T) {
+	for _, c := range []struct {
+		why    string
+		config time.Duration
+		opts   []RouteOption
+		taken  bool
+	}{
+		{"by default it is taken", 0, nil, true},
+		{"not from this route", 0, []RouteOption{Handoff(-1)}, false},
+		{"not on this server", -1, nil, false},
+		{"but from a route with its own time", -1, []RouteOption{Handoff(time.Millisecond)}, true},
+		{"a route with more time than it takes", 0, []RouteOption{Handoff(time.Hour)}, false},
+	} {
+		a := New(Options{Log: quiet})
+		started, told := make(chan struct{}, 1), make(chan struct{})
+		a.Get("/", func(x *Context) error {
+			started <- struct{}{}
+			select {
+			case <-told: // by another request, on the same loop
+			case <-time.After(100 * time.Millisecond):
+				if c.taken {
+					<-told
+				}
+			}
+			return x.String(200, hello)
+		}, c.opts...)
+		a.Get("/tell", func(x *Context) error { close(told); return x.String(200, hello) })
+		s := serveWith(t, a, ServerConfig{Loops: 1, Handoff: c.config})
+		one, two := dial(t, s), dial(t, s)
+		_, err := io.WriteString(one, "GET /"+get)
+		require.NoError(t, err)
+		<-started
+		_, err = io.WriteString(two, "GET /tell"+get)
+		require.NoError(t, err)
+		answered(t, bufio.NewReader(one), 200, saying(hello), c.why)
+		answered(t, bufio.NewReader(two), 200, saying(hello), c.why)
+		require.Equal(t, c.taken, a.Routes()[0].Handoffs() > 0, c.why)
+	}
+}
+
+// A route from which its loop is taken too often starts beside it, and is tried again, less often each time that fails.
+func TestPlacement(t *testing.T) {
+	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	r := &Route{}
+	p := &r.placement
+	require.False(t, p.starts(r, now), "on the loop")
+
+	const tooMuch = besideWindow / besideShare
+	for range 5 {
+		moved, _ := p.released(1, tooMuch/2, now)
+		require.False(t, moved, "less than the share of each window")
+		now = now.Add(besideWindow + 1)
+	}
+	require.False(t, r.Beside())
+
+	want := besideBack
+	for want < 2*besideBackMax { // it never behaves
+		_, _ = p.released(1, tooMuch/2, now)
+		moved, back := p.released(1, tooMuch/2, now)
+		require.True(t, moved)
+		require.Equal(t, min(want, besideBackMax), back)
+		require.True(t, r.Beside())
+		require.True(t, p.starts(r, now))
+		moved, _ = p.released(1, tooMuch, now)
+		require.False(t, moved, "one that had begun on the loop")
+		now = now.Add(back - 1)
+		require.True(t, p.starts(r, now))
+		now = now.Add(1)
+		require.False(t, p.starts(r, now), "back on the loop")
+		require.False(t, r.Beside())
+		moved, _ = p.released(1, tooMuch-1, now)
+		require.False(t, moved, "what it held before does not count")
+		now = now.Add(besideWindow + 1)
+		want *= 2
+	}
+
+	now = now.Add(11 * besideBackMax)
+	moved, back := p.released(3, tooMuch, now)
+	require.True(t, moved)
+	require.Equal(t, besideBack, back, "it had behaved for long")
+	require.Greater(t, r.Handoffs(), uint64(3))
+
+	blocking := &Route{Blocking: true}
+	require.True(t, blocking.placement.starts(blocking, now))
+	require.True(t, blocking.Beside())
+}
+
+// The same through a server: what holds the loop too often moves, and says so in the log.
+func TestPlacementByRequests(t *testing.T) {
+	var out lockedBuffer
+	a := New(Options{Log: slog.New(slog.NewTextHandler(&out, nil))})
+	a.Get("/spin", func(c *Context) error { spin(30 * time.Millisecond); return c.String(200, hello) })
+	s := serve(t, a, 1)
+	route := a.Routes()[0]
+	for end := time.Now().Add(patience); !route.Beside() && time.Now().Before(end); {
+		askTogether(t, s, same("/spin"), 200, same(hello))
+	}
+	require.True(t, route.Beside())
+	require.Contains(t, out.String(), "route=/spin")
+	before := handoffs(t, s)
+	askTogether(t, s, same("/spin"), 200, same(hello))
+	require.Equal(t, before, handoffs(t, s), "they start beside the loop")
+}

@@ -1,0 +1,139 @@
+// takeover.go owns where listening sockets come from when this process does not open them, and where they go: from systemd or from
+// the process before this one, and to the process after it. See docs/decisions/008.
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strings"
+	"syscall"
+
+	"github.com/coreos/go-systemd/v22/activation"
+	"github.com/coreos/go-systemd/v22/daemon"
+	"golang.org/x/sys/unix"
+
+	"tafe/app/admin"
+	"tafe/loop/reactor"
+)
+
+// takeOver is what a process has to do with the one before it and the one after it.
+type takeOver struct {
+	inherited   *reactor.Inherited // nil: no socket is
+	before      bool               // inherited are of a process that still serves
+	handover    *reactor.Handover  // to the next process; nil without server.handover
+	adminSocket reactor.Socket     // of the admin listener, for the next process; FD 0: none
+	handed      chan struct{}      // closed once the next process accepts in place of this one
+}
+
+// inherit gets the listening sockets of the process that serves server.handover, or those of systemd.
+func (e *edge) inherit(ctx context.Context) (err error) {
+	e.handed = make(chan struct{})
+	files := activation.Files(true) // in any case: a child of this process must not take them for its own
+	if path := string(e.settings.Server.Handover); path != "" {
+		e.inherited, err = reactor.Receive(ctx, path)
+		if err == nil {
+			e.before = true
+			for _, f := range files { // the process before has them
+				_ = f.Close()
+			}
+			return nil
+		}
+		if !errors.Is(err, os.ErrNotExist) && !errors.Is(err, syscall.ECONNREFUSED) {
+			return err
+		}
+	}
+	if len(files) == 0 {
+		return nil
+	}
+	e.inherited, err = reactor.SystemdSockets(files)
+	return err
+}
+
+// listenAdmin makes the admin listener, of an inherited socket if there is one.
+func (e *edge) listenAdmin(addr string) error {
+	ln, err := e.inherited.Listen(addr)
+	if ln == nil && err == nil {
+		ln, err = net.Listen("tcp", addr)
+	}
+	if err != nil {
+		return listenError(addr, err)
+	}
+	e.admin = admin.On(ln)
+	if e.settings.Server.Handover != "" {
+		e.adminSocket, err = reactor.SocketOf(ln.(*net.TCPListener))
+	}
+	return err
+}
+
+// finishTakeOver is called when this process accepts connections: the one before it stops, and the one after it may come.
+func (e *edge) finishTakeOver(ctx context.Context) error {
+	if closed := e.inherited.CloseRest(); len(closed) > 0 {
+		e.log.Warn("inherited sockets are not listened on", "closed", strings.Join(closed, ", "))
+	}
+	if e.before {
+		// First, since the supervisor has to know when the process before this one ends.
+		notify(e.log, fmt.Sprintf("MAINPID=%d\n%s", os.Getpid(), daemon.SdNotifyReady))
+		if err := e.inherited.Ready(ctx); err != nil {
+			e.log.Error("the process before this one may go on accepting", "error", err)
+		} else {
+			e.log.Info("took over from the process before")
+		}
+	}
+	path := string(e.settings.Server.Handover)
+	if path == "" {
+		return nil
+	}
+	h, err := reactor.ServeHandover(path, e.sockets, e.stopAccepting, func() { close(e.handed) }, e.log)
+	switch {
+	case err == nil:
+		e.handover = h
+	case e.before: // this process is the only one that accepts
+		e.log.Error("the next process will not be able to take over", "error", err)
+	default:
+		return err
+	}
+	return nil
+}
+
+// sockets are what the next process gets.
+func (e *edge) sockets() []reactor.Socket {
+	return append(e.server.Engine().Sockets(), e.adminSocket)
+}
+
+// stopAccepting leaves what comes from now on to the next process, which polls the sockets too.
+func (e *edge) stopAccepting() {
+	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
+	defer cancel()
+	if err := e.server.Engine().StopAccepting(ctx, true); err != nil {
+		e.log.Warn("a loop is held: it stops accepting when it is free", "error", err)
+	}
+	e.server.Engine().HandedOver()
+	e.admin.StopAccepting()
+}
+
+// handedOver tells whether the next process accepts in place of this one.
+func (e *edge) handedOver() bool {
+	select {
+	case <-e.handed:
+		return true
+	default:
+		return false
+	}
+}
+
+// endTakeOver has the next process find nobody. It is called before the server's sockets are closed.
+func (e *edge) endTakeOver() {
+	_ = e.inherited.Close()
+	if e.handover != nil {
+		_ = e.handover.Close()
+		e.handover = nil
+	}
+	if e.adminSocket.FD > 0 {
+		_ = unix.Close(e.adminSocket.FD)
+		e.adminSocket.FD = 0
+	}
+}

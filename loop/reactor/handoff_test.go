@@ -1,0 +1,157 @@
+package reactor_test
+
+// Tasks whose loop was taken and whose goroutine holds its OS thread.
+
+import (
+	"context"
+	"log/slog"
+	"runtime"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"tafe/loop"
+	"tafe/loop/reactor"
+)
+
+// heldUntil has the calling task hold its loop until another task has run there:
+// it is released then.
+func heldUntil(l *loop.Loop) { <-startTask(l, func(*loop.Task) {}) }
+
+func TestReleasedTaskHoldsItsThread(t *testing.T) {
+	e := startEngine(t, 1, nothing)
+	l := e.Loops()[0]
+	for _, tc := range []struct {
+		why  string
+		code func(t *loop.Task)
+	}{
+		{"Usage", func(t *loop.Task) { t.Usage() }},
+		{"Start", func(t *loop.Task) { _, _ = t.Loop().Start(&task{func(*loop.Task) {}, make(chan error, 1)}) }},
+		{"timers", func(t *loop.Task) {
+			var tm loop.Timer
+			t.Loop().AfterFunc(&tm, time.Hour, func(*loop.Timer) {})
+			t.Loop().StopTimer(&tm)
+		}},
+		{"a group", func(t *loop.Task) {
+			g := t.Group()
+			_ = g.Go(func(*loop.Task) error { return nil })
+			require.ErrorIs(nil2t, g.All(), loop.ErrThreadLocked)
+		}},
+		{"a semaphore", func(t *loop.Task) {
+			s := loop.NewSemaphore(1, 1)
+			require.NoError(nil2t, s.Acquire(t))
+			require.ErrorIs(nil2t, s.Acquire(t), loop.ErrThreadLocked)
+			s.Release()
+		}},
+		{"what cannot wait", func(t *loop.Task) {
+			require.ErrorIs(nil2t, t.Sleep(0), loop.ErrThreadLocked)
+			require.ErrorIs(nil2t, t.Yield(), loop.ErrThreadLocked)
+		}},
+		{"Outside in code that has entered", func(t *loop.Task) {
+			entered := t.Enter()
+			t.Outside(func() { heldUntil(t.Loop()) })
+			t.Leave(entered)
+		}},
+	} {
+		before, after, released := 0, 0, 0
+		err := onTask(l, func(t *loop.Task) {
+			runtime.LockOSThread()
+			before = unix.Gettid()
+			heldUntil(l)
+			tc.code(t)
+			tc.code(t)
+			released = l.Released()
+			after = unix.Gettid()
+			runtime.UnlockOSThread()
+			_ = t.Sleep(time.Millisecond)
+		})
+		require.NoError(t, err, tc.why)
+		require.Equal(t, before, after, "%s: another thread", tc.why)
+		require.Equal(t, 1, released, tc.why)
+		require.Zero(t, l.Released(), tc.why)
+	}
+}
+
+// nil2t makes failures in tasks panics, which end them.
+var nil2t = panics{}
+
+type panics struct{}
+
+func (panics) Errorf(format string, args ...any) { panic(format) }
+func (panics) FailNow()                          {}
+
+// However such a task ends, its thread is let go of and the loop goes on.
+func TestReleasedTaskEndsWithItsThread(t *testing.T) {
+	e := startEngine(t, 1, nothing)
+	l := e.Loops()[0]
+	for _, tc := range []struct {
+		why   string
+		code  func(t *loop.Task)
+		check func(err error)
+	}{
+		{"it returns", func(*loop.Task) {}, func(err error) { require.NoError(t, err) }},
+		{"it returns after Enter", func(t *loop.Task) { t.Enter() }, func(err error) { require.NoError(t, err) }},
+		{"it panics", func(*loop.Task) { panic("boom") }, func(err error) { require.ErrorContains(t, err, "boom") }},
+		{"it panics after Enter", func(t *loop.Task) { t.Enter(); panic("boom") }, func(err error) { require.ErrorContains(t, err, "boom") }},
+		{"Goexit", func(*loop.Task) { runtime.Goexit() }, func(err error) { require.ErrorIs(t, err, loop.ErrGoexit) }},
+		{"Goexit after Enter", func(t *loop.Task) { t.Enter(); runtime.Goexit() }, func(err error) { require.ErrorIs(t, err, loop.ErrGoexit) }},
+	} {
+		tc.check(onTask(l, func(t *loop.Task) {
+			runtime.LockOSThread()
+			heldUntil(l)
+			tc.code(t)
+		}))
+		require.Zero(t, l.Released(), tc.why)
+		require.NoError(t, onTask(l, func(t *loop.Task) { _ = t.Sleep(time.Millisecond) }), tc.why)
+	}
+}
+
+// A task that is left behind by Stop is unwound when it asks for its loop, whatever
+// its goroutine holds and its deferred functions do. Nothing of that may end the
+// process.
+func TestTasksLeftBehind(t *testing.T) {
+	for _, locked := range []bool{false, true} {
+		e, err := reactor.Start(reactor.Config{Addr: "127.0.0.1:0", Loops: 1, Open: nothing, Log: slog.New(slog.DiscardHandler)})
+		require.NoError(t, err)
+		l := e.Loops()[0]
+		release := make(chan struct{})
+		var ended sync.WaitGroup
+		codes := []func(t *loop.Task){
+			func(*loop.Task) {},
+			func(t *loop.Task) { t.Usage() },
+			func(t *loop.Task) { runtime.LockOSThread(); t.Usage() },
+			func(t *loop.Task) { _ = t.Yield() },
+			func(*loop.Task) { panic("boom") },
+			func(*loop.Task) { runtime.Goexit() },
+			func(t *loop.Task) { defer panic("boom"); t.Usage() },
+			func(t *loop.Task) { defer runtime.Goexit(); t.Usage() },
+			func(t *loop.Task) { defer t.Usage(); t.Usage() },
+			func(t *loop.Task) { defer func() { runtime.UnlockOSThread(); t.Usage() }(); t.Usage() },
+		}
+		for _, code := range codes {
+			ended.Add(1)
+			startTask(l, func(t *loop.Task) {
+				defer ended.Done()
+				if locked {
+					runtime.LockOSThread()
+				}
+				<-release
+				code(t)
+			})
+		}
+		eventually(t, "all are released", func() bool {
+			l.Post(func() {})
+			return l.Released() == len(codes)
+		})
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		require.ErrorIs(t, e.Stop(ctx), context.Canceled)
+		<-e.Done()
+		close(release)
+		ended.Wait()
+		eventually(t, "none is left", func() bool { return l.Released() == 0 })
+	}
+}
