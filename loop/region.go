@@ -60,13 +60,6 @@ func (t *Task) Enter() Crossing {
 			}
 			continue
 		}
-		if threadLocked() {
-			if word.CompareAndSwap(released, borrowing) {
-				t.borrow()
-				return true
-			}
-			continue
-		}
 		if word.CompareAndSwap(released, returning) {
 			t.suspend() // the goroutine that it returns to queues the task
 			return true
