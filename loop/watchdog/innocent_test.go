@@ -107,13 +107,21 @@ func needThreads(t *testing.T) {
 	}
 }
 
-func TestInnocentUnderGarbageCollection(t *testing.T) {
+// eitherWay runs a test with loops that are handed over and with such that are not.
+func eitherWay(t *testing.T, test func(t *testing.T, handoff time.Duration)) {
+	t.Run("held", func(t *testing.T) { test(t, -1) })
+	t.Run("handed over", func(t *testing.T) { test(t, loop.HandoffTime) })
+}
+
+func TestInnocentUnderGarbageCollection(t *testing.T) { eitherWay(t, innocentUnderGarbageCollection) }
+
+func innocentUnderGarbageCollection(t *testing.T, handoff time.Duration) {
 	needThreads(t)
 	bytes, for_ := 128<<20, 1500*time.Millisecond
 	if fullSize() {
 		bytes, for_ = 2<<30, 10*time.Second
 	}
-	s := newStage(t, 1, Config{}, innocentRoutes())
+	s := openStage(t, 1, handoff, Config{}, innocentRoutes(), true)
 	stop := make(chan struct{})
 	clients := s.load(stop)
 	storm(bytes, for_)
@@ -150,7 +158,9 @@ func storm(bytes int, d time.Duration) {
 	runtime.KeepAlive(heap)
 }
 
-func TestInnocentAmongBusyProcesses(t *testing.T) {
+func TestInnocentAmongBusyProcesses(t *testing.T) { eitherWay(t, innocentAmongBusyProcesses) }
+
+func innocentAmongBusyProcesses(t *testing.T, handoff time.Duration) {
 	needThreads(t)
 	d := 1500 * time.Millisecond
 	if fullSize() {
@@ -161,7 +171,7 @@ func TestInnocentAmongBusyProcesses(t *testing.T) {
 		require.NoError(t, hog.Start())
 		defer func() { _ = hog.Process.Kill(); _ = hog.Wait() }()
 	}
-	s := newStage(t, 1, Config{}, innocentRoutes())
+	s := openStage(t, 1, handoff, Config{}, innocentRoutes(), true)
 	stop := make(chan struct{})
 	clients := s.load(stop)
 	<-time.After(d)
@@ -175,7 +185,11 @@ func TestStoppedServer(t *testing.T) {
 	if os.Getenv("WATCHDOG_TEST_ROLE") != "stopped" {
 		t.Skip("a part in another test")
 	}
-	s := newStage(t, 1, Config{}, innocentRoutes())
+	handoff := time.Duration(-1)
+	if os.Getenv("WATCHDOG_TEST_HANDOFF") != "" {
+		handoff = loop.HandoffTime
+	}
+	s := openStage(t, 1, handoff, Config{}, innocentRoutes(), true)
 	stop := make(chan struct{})
 	clients := s.load(stop)
 	fmt.Println("serving")
@@ -185,12 +199,17 @@ func TestStoppedServer(t *testing.T) {
 	s.requireInnocence()
 }
 
-func TestInnocentWhenStopped(t *testing.T) {
+func TestInnocentWhenStopped(t *testing.T) { eitherWay(t, innocentWhenStopped) }
+
+func innocentWhenStopped(t *testing.T, handoff time.Duration) {
 	stops := 5
 	if fullSize() {
 		stops = 30
 	}
 	server := playRole(t, "stopped", "-test.run=^TestStoppedServer$", "-test.v")
+	if handoff > 0 {
+		server.Env = append(server.Env, "WATCHDOG_TEST_HANDOFF=on")
+	}
 	stdin, err := server.StdinPipe()
 	require.NoError(t, err)
 	stdout, err := server.StdoutPipe()
@@ -216,8 +235,10 @@ func TestInnocentWhenStopped(t *testing.T) {
 	t.Logf("%s", rest)
 }
 
-func TestInnocentShortSlices(t *testing.T) {
-	s := newStage(t, 1, Config{}, map[string]func(*loop.Task){
+func TestInnocentShortSlices(t *testing.T) { eitherWay(t, innocentShortSlices) }
+
+func innocentShortSlices(t *testing.T, handoff time.Duration) {
+	s := openStage(t, 1, handoff, Config{}, map[string]func(*loop.Task){
 		"yields": func(t *loop.Task) {
 			for range 10_000 {
 				spin(20 * time.Microsecond)
@@ -231,7 +252,7 @@ func TestInnocentShortSlices(t *testing.T) {
 			}
 		},
 		"fast": func(*loop.Task) {},
-	})
+	}, true)
 	var wg sync.WaitGroup
 	for _, route := range []string{"yields", "asks", "fast", "fast"} {
 		wg.Go(func() { s.call(route, route) })
@@ -240,15 +261,17 @@ func TestInnocentShortSlices(t *testing.T) {
 	s.requireInnocence()
 }
 
-func TestInnocentSleeperAndSlowClient(t *testing.T) {
+func TestInnocentSleeperAndSlowClient(t *testing.T) { eitherWay(t, innocentSleeperAndSlowClient) }
+
+func innocentSleeperAndSlowClient(t *testing.T, handoff time.Duration) {
 	d := time.Second
 	if fullSize() {
 		d = 10 * time.Second
 	}
-	s := newStage(t, 1, Config{}, map[string]func(*loop.Task){
+	s := openStage(t, 1, handoff, Config{}, map[string]func(*loop.Task){
 		"sleeper": func(t *loop.Task) { _ = t.Sleep(d) },
 		"fast":    func(*loop.Task) {},
-	})
+	}, true)
 	slow, err := net.Dial("tcp", s.addr)
 	require.NoError(t, err)
 	defer func() { _ = slow.Close() }()

@@ -1,0 +1,170 @@
+package watchdog
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"tafe/loop"
+)
+
+// Code that is released and runs on is an overrun: reported while it runs, with
+// both lengths, and closed when it has returned. It holds nobody meanwhile.
+func TestReleasedOverrunIsReportedWhileItRuns(t *testing.T) {
+	ran := 1500 * time.Millisecond
+	goOn := make(chan struct{})
+	s := newHandoffStage(t, Config{Escalation: Escalation{
+		UnreadyAfter: 500 * time.Millisecond, AbortAfter: 500 * time.Millisecond,
+		Abort: func(Overrun, []byte) { t.Error("aborted, and no loop is held") },
+	}}, map[string]func(*loop.Task){
+		"hog":  func(*loop.Task) { <-goOn },
+		"fast": func(*loop.Task) {},
+	})
+	var hog, others sync.WaitGroup
+	stop := make(chan struct{})
+	hog.Go(func() { s.call("hog", "h") })
+	others.Go(func() { s.callOften("fast", stop) })
+	live := func() (o Overrun) {
+		for _, o := range s.dog.Recent() {
+			if o.Route == "hog" && o.Released {
+				return o
+			}
+		}
+		return o
+	}
+	require.Eventually(t, func() bool { return live().ID != 0 }, 10*time.Second, time.Millisecond)
+	first := live()
+	require.False(t, first.Final)
+	require.Equal(t, Channel, first.Verdict)
+	require.Greater(t, first.Ran, first.Held)
+	require.Equal(t, "h", first.RequestID)
+	require.Contains(t, Folded(first.Stack), "TestReleasedOverrunIsReportedWhileItRuns")
+	require.Eventually(t, func() bool { return strings.Contains(s.log.String(), "a task runs on beside its loop") }, 10*time.Second, time.Millisecond)
+	time.AfterFunc(ran, func() { close(goOn) })
+	require.Eventually(t, func() bool {
+		require.True(t, s.dog.Ready())
+		return strings.Contains(s.log.String(), "a task still runs on beside its loop")
+	}, 10*time.Second, time.Millisecond)
+	hog.Wait()
+	close(stop)
+	others.Wait()
+	var o Overrun
+	for _, r := range s.settled() {
+		if r.ID == first.ID {
+			o = r
+		}
+	}
+	require.True(t, o.Final)
+	require.True(t, o.Released)
+	require.GreaterOrEqual(t, time.Duration(o.Ran), ran)
+	require.Equal(t, first.Held, o.Held, "it was over")
+	require.Greater(t, o.Samples, 1)
+	require.Contains(t, o.Advice, "beside its loop")
+	for _, v := range o.Victims.Worst {
+		require.LessOrEqual(t, v.Delay, o.Held, "only the held part delays others")
+	}
+	require.Contains(t, s.log.String(), "a task ran on beside its loop")
+	require.Regexp(t, `held=\S+ ran=\S+ released=true`, s.log.String())
+	require.Contains(t, o.Line(), "and ran for")
+}
+
+// Many released tasks at once are followed too, and none is lost.
+func TestManyReleasedTasks(t *testing.T) {
+	const tasks = 60
+	s := newHandoffStage(t, Config{}, map[string]func(*loop.Task){
+		"hog":  func(*loop.Task) { time.Sleep(300 * time.Millisecond) },
+		"fast": func(*loop.Task) {},
+	})
+	s.openLoop("hog", make([]time.Duration, tasks))
+	counts := map[bool]int{}
+	for _, o := range s.settled() {
+		require.Equal(t, "hog", o.Route)
+		require.True(t, o.Final)
+		require.GreaterOrEqual(t, time.Duration(o.Ran), 300*time.Millisecond)
+		counts[o.Released]++
+	}
+	require.Equal(t, tasks, counts[true]+counts[false])
+	require.Greater(t, counts[true], tasks/2, "only the last one need not be released")
+	for _, ln := range s.dog.lanes() {
+		require.Empty(t, ln.beside)
+	}
+}
+
+// A slice that is released and returns within its budget is no overrun.
+func TestReleasedWithinBudget(t *testing.T) {
+	s := newHandoffStage(t, Config{Budget: time.Hour}, map[string]func(*loop.Task){
+		"hog":  func(*loop.Task) { time.Sleep(20 * time.Millisecond) },
+		"fast": func(*loop.Task) {},
+	})
+	for range 20 {
+		s.openLoop("hog", make([]time.Duration, 4))
+		if s.handoffs() > 0 {
+			break
+		}
+	}
+	require.Positive(t, s.handoffs())
+	require.Empty(t, s.settled())
+}
+
+// handoffs is how often the loops were taken.
+func (s *stage) handoffs() (n uint64) {
+	for _, l := range s.engine.Loops() {
+		answer := make(chan uint64)
+		if l.Post(func() { answer <- l.Stats().Handoffs }) {
+			n += <-answer
+		}
+	}
+	return n
+}
+
+// A watchdog that a loop does not report to sees released code all the same:
+// looptest.NoOverruns of an engine's loops.
+func TestPassiveWatchdogSeesReleasedCode(t *testing.T) {
+	s := newHandoffStage(t, Config{}, map[string]func(*loop.Task){
+		"hog":  func(*loop.Task) { time.Sleep(200 * time.Millisecond) },
+		"fast": func(*loop.Task) {},
+	})
+	w := New(Config{Log: s.dog.config.Log, Budget: testBudget})
+	for _, l := range s.engine.Loops() {
+		w.Watch(l)
+	}
+	w.Start()
+	found := func() bool {
+		for _, o := range w.Recent() {
+			if o.Final && o.Released && o.Blamed && o.Verdict == Sleep && o.Ran > Millis(testBudget) {
+				return true
+			}
+		}
+		return false
+	}
+	for n := 0; !found(); n++ {
+		require.Less(t, n, 50, fmt.Sprint(w.Recent()))
+		s.openLoop("hog", make([]time.Duration, 3))
+	}
+	w.Stop()
+}
+
+// A trace shows released code on tracks of its own, with an arrow from the loop's.
+func TestTraceShowsReleasedCode(t *testing.T) {
+	s := newHandoffStage(t, Config{}, map[string]func(*loop.Task){
+		"hog":  func(*loop.Task) { time.Sleep(60 * time.Millisecond) },
+		"fast": func(*loop.Task) {},
+	})
+	for range 20 {
+		s.openLoop("hog", make([]time.Duration, 3))
+		if s.handoffs() > 0 {
+			break
+		}
+	}
+	s.settled()
+	var out bytes.Buffer
+	require.NoError(t, s.dog.WriteTrace(&out, time.Minute))
+	requireTrace(t, out.Bytes(), 1)
+	require.Contains(t, out.String(), `"name":"loop 0 released"`)
+	require.Contains(t, out.String(), `"name":"handoff"`)
+}
