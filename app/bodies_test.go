@@ -505,10 +505,25 @@ func TestStopCutsBodiesOff(t *testing.T) {
 
 // Without a socket there is no sendfile: the same handlers work all the same.
 func TestBodiesInMemory(t *testing.T) {
-	a, content := bodyApp(t, Options{})
+	a, _ := bodyApp(t, Options{})
+	content := newPattern(3 << 20)
+	data, err := io.ReadAll(content)
+	require.NoError(t, err)
+	path := filepath.Join(t.TempDir(), "some")
+	require.NoError(t, os.WriteFile(path, data, 0o600))
+	a.Get("/some", func(c *Context) error {
+		f, err := os.Open(path)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = f.Close() }()
+		c.SetHeader("Content-Length", strconv.Itoa(len(data)))
+		_, err = io.Copy(c.Stream(200, ""), f)
+		return err
+	})
 	r := newRig(t, a, reactor.Limits{InboundMax: 64 << 10})
 	p := r.dial()
-	p.send("GET /file" + get)
+	p.send("GET /some" + get)
 	r.await(func() bool { return r.hub.active == 0 }) // the file is read beside the loop
 	got := p.taken()
 	_, body, _ := strings.Cut(got, "\r\n\r\n")
