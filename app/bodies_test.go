@@ -201,6 +201,19 @@ func TestUploads(t *testing.T) {
 	}
 }
 
+// serveBoth serves on a plain address and, second, by TLS, and returns a client that trusts the certificate.
+func serveBoth(t *testing.T, a *App) (*Server, *http.Client) {
+	t.Helper()
+	other := httptest.NewTLSServer(http.NotFoundHandler()) // has a certificate, and clients that trust it
+	t.Cleanup(other.Close)
+	client := other.Client()
+	t.Cleanup(client.CloseIdleConnections)
+	return serveWith(t, a, ServerConfig{Loops: 1, Listeners: []Listener{
+		{Addr: "127.0.0.1:0"},
+		{Addr: "127.0.0.1:0", TLS: &reactor.TLS{Config: &tls.Config{Certificates: other.TLS.Certificates}}},
+	}}), client
+}
+
 // A handler that is slower than its client holds it back: memory stays flat, with and without TLS.
 func TestUploadToASlowHandler(t *testing.T) {
 	const size, step = 64 << 20, 1 << 20
@@ -226,14 +239,7 @@ func TestUploadToASlowHandler(t *testing.T) {
 		c.SetHeader("X-Peak", strconv.FormatInt(peak, 10))
 		return c.String(200, hex.EncodeToString(sum.Sum(nil)))
 	})
-	other := httptest.NewTLSServer(http.NotFoundHandler()) // has a certificate, and clients that trust it
-	defer other.Close()
-	s := serveWith(t, a, ServerConfig{Loops: 1, Listeners: []Listener{
-		{Addr: "127.0.0.1:0"},
-		{Addr: "127.0.0.1:0", TLS: &reactor.TLS{Config: &tls.Config{Certificates: other.TLS.Certificates}}},
-	}})
-	client := other.Client()
-	defer client.CloseIdleConnections()
+	s, client := serveBoth(t, a)
 	for i, scheme := range []string{"http", "https"} {
 		for _, length := range []int64{size, -1} {
 			body := newPattern(size)
@@ -505,10 +511,25 @@ func TestStopCutsBodiesOff(t *testing.T) {
 
 // Without a socket there is no sendfile: the same handlers work all the same.
 func TestBodiesInMemory(t *testing.T) {
-	a, content := bodyApp(t, Options{})
+	a, _ := bodyApp(t, Options{})
+	content := newPattern(3 << 20)
+	data, err := io.ReadAll(content)
+	require.NoError(t, err)
+	path := filepath.Join(t.TempDir(), "some")
+	require.NoError(t, os.WriteFile(path, data, 0o600))
+	a.Get("/some", func(c *Context) error {
+		f, err := os.Open(path)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = f.Close() }()
+		c.SetHeader("Content-Length", strconv.Itoa(len(data)))
+		_, err = io.Copy(c.Stream(200, ""), f)
+		return err
+	})
 	r := newRig(t, a, reactor.Limits{InboundMax: 64 << 10})
 	p := r.dial()
-	p.send("GET /file" + get)
+	p.send("GET /some" + get)
 	r.await(func() bool { return r.hub.active == 0 }) // the file is read beside the loop
 	got := p.taken()
 	_, body, _ := strings.Cut(got, "\r\n\r\n")

@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"sort"
 	"strings"
+	"sync"
 	"time"
 
 	"tafe/app"
@@ -30,6 +31,7 @@ func Example_fanOut() {
 	defer outbound.Close()
 	a := app.New(app.Options{})
 	a.Get("/offers", func(c *app.Context) error {
+		var mu sync.Mutex // one of two tasks may run beside their loop
 		var offers []string
 		g := c.Task().Group()
 		for _, shop := range []string{"near", "far", "asleep"} {
@@ -38,7 +40,9 @@ func Example_fanOut() {
 				if err != nil {
 					return err
 				}
-				offers = append(offers, string(body)) // tasks of one loop take turns: no lock
+				mu.Lock()
+				defer mu.Unlock()
+				offers = append(offers, string(body))
 				return nil
 			})
 			if err != nil {

@@ -1,8 +1,10 @@
 package app
 
 import (
+	"crypto/tls"
 	"io"
 	"net"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -97,9 +99,11 @@ func TestClientEndsItsStream(t *testing.T) {
 	}
 }
 
-// As TestClientEndsItsStream, by sockets: what printf '...' | nc -N does.
+// As TestClientEndsItsStream, by sockets: what printf '...' | nc -N does, and the same by TLS.
 func TestClientEndsItsStreamOverTheWire(t *testing.T) {
-	s := serve(t, wireApp(), 1)
+	s, client := serveBoth(t, wireApp())
+	terms := client.Transport.(*http.Transport).TLSClientConfig.Clone()
+	terms.ServerName = "example.com"
 	for _, c := range []struct {
 		why, send string
 		want      []string // the bodies of the answers
@@ -109,18 +113,29 @@ func TestClientEndsItsStreamOverTheWire(t *testing.T) {
 		{"several", "GET /sleep?ms=20" + get + "GET /plaintext" + get + "GET /sleep?ms=20" + get, []string{"slept 20", hello, "slept 20"}},
 		{"part of a body", "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 30\r\n\r\nabc", []string{"the connection ended before the body did\n"}},
 	} {
-		conn := dial(t, s)
-		_, err := io.WriteString(conn, c.send)
-		require.NoError(t, err)
-		require.NoError(t, conn.(*net.TCPConn).CloseWrite())
-		all, err := io.ReadAll(conn)
-		require.NoError(t, err, "%s: the end is no reset", c.why)
-		answers := strings.Split(string(all), "HTTP/1.1 ")[1:]
-		require.Len(t, answers, len(c.want), "%s: %s", c.why, all)
-		for i, want := range c.want {
-			_, body, _ := strings.Cut(answers[i], "\r\n\r\n")
-			require.Equal(t, want, body, c.why)
+		for i, addr := range s.Addrs() {
+			raw, err := net.DialTimeout("tcp", addr.String(), patience)
+			require.NoError(t, err)
+			require.NoError(t, raw.SetDeadline(time.Now().Add(patience)))
+			conn, secure := raw.(interface {
+				net.Conn
+				CloseWrite() error
+			}), i == 1
+			if secure {
+				conn = tls.Client(raw, terms)
+			}
+			_, err = io.WriteString(conn, c.send)
+			require.NoError(t, err)
+			require.NoError(t, conn.CloseWrite())
+			all, err := io.ReadAll(conn)
+			require.NoError(t, err, "%s: the end is no reset (TLS: %t)", c.why, secure)
+			answers := strings.Split(string(all), "HTTP/1.1 ")[1:]
+			require.Len(t, answers, len(c.want), "%s: %s (TLS: %t)", c.why, all, secure)
+			for i, want := range c.want {
+				_, body, _ := strings.Cut(answers[i], "\r\n\r\n")
+				require.Equal(t, want, body, "%s (TLS: %t)", c.why, secure)
+			}
+			_ = conn.Close()
 		}
-		require.NoError(t, conn.Close())
 	}
 }

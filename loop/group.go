@@ -14,8 +14,10 @@ var errEnough = errors.New("loop: the group has what it needs")
 
 // Group runs children of a task on its loop, and joins them: All, First and
 // Settle return when every child has ended. They cancel children, which then
-// end at their next wait, so what that takes is a slice or two. For the parent's
-// task; a child may call Go too. Once joined, a Group may be used again.
+// end at their next wait, so what that takes is a slice or two. Children may run
+// at the same time, one on the loop and others beside it (see [Loop.Take]): what
+// they share needs a lock. For the parent's task; a child may call Go too. Once
+// joined, a Group may be used again.
 type Group struct {
 	parent   *Task
 	children []*child
