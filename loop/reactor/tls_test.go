@@ -286,9 +286,9 @@ func TestTLSManyOnTwoLoops(t *testing.T) {
 // A callback of tls.Config may wait, as the task that it is called by.
 func TestTLSCallbackWaits(t *testing.T) {
 	var e atomic.Pointer[reactor.Engine]
-	calls := 0
+	var calls atomic.Int32
 	terms := reactor.TLS{Config: &tls.Config{GetCertificate: func(h *tls.ClientHelloInfo) (*tls.Certificate, error) {
-		if calls++; calls == 1 {
+		if calls.Add(1) == 1 {
 			if err := e.Load().Current().Sleep(50 * time.Millisecond); err != nil {
 				return nil, err
 			}

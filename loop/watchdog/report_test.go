@@ -88,7 +88,7 @@ func TestALongOverrunBreaksTheSilence(t *testing.T) {
 	o.Final = false
 	d.open(o)
 	require.Equal(t, 1, strings.Count(log.String(), "\n"), "a known stack, and short so far")
-	o.Held = Millis(2 * time.Second)
+	o.Held, o.Ran = Millis(2*time.Second), Millis(2*time.Second)
 	d.update(o)
 	require.Contains(t, log.String(), "a loop is still held")
 	o.Final = true
