@@ -73,6 +73,30 @@ func (p *placement) released(n uint64, held time.Duration, now time.Time) (moved
 	return true, p.back
 }
 
+// inherit goes on with what is known of an earlier placement.
+func (p *placement) inherit(old *placement) {
+	old.mu.Lock()
+	defer old.mu.Unlock()
+	p.handoffs.Store(old.handoffs.Load())
+	p.beside.Store(old.beside.Load())
+	p.since, p.held, p.until, p.back = old.since, old.held, old.until, old.back
+}
+
+// inherit has the routes go on with what is known of the same routes of an earlier App: counters do not begin anew, and a route
+// that is slow is not tried again.
+func (a *App) inherit(old *App) {
+	type identity struct{ method, pattern, name string }
+	known := make(map[identity]*Route, len(old.router.routes))
+	for _, r := range old.router.routes {
+		known[identity{r.Method, r.Pattern, r.Name}] = r
+	}
+	for _, r := range a.router.routes {
+		if before := known[identity{r.Method, r.Pattern, r.Name}]; before != nil && before != r {
+			r.placement.inherit(&before.placement)
+		}
+	}
+}
+
 // place enters what became of a request, at its end.
 func (c *Context) place() {
 	u := c.task.Usage()

@@ -90,6 +90,7 @@ func (s *Server) App() *App { return s.app.Load() }
 // disturbed. It returns once every loop has taken a, or with the error of ctx: loops that are held take it later.
 func (s *Server) Swap(ctx context.Context, a *App) error {
 	a.freeze()
+	a.inherit(s.app.Load())
 	s.app.Store(a)
 	loops := s.engine.Loops()
 	swapped := make(chan struct{}, len(loops))

@@ -128,8 +128,7 @@ type post struct {
 	at int64
 }
 
-// Stats are counters of a loop since its start, and gauges. Read them with
-// [Loop.Stats] on the loop, or through Post.
+// Stats are counters of a loop since its start, and gauges.
 type Stats struct {
 	Slices, Tasks, Panics, Goexits, Posts, TimersFired uint64
 	Handoffs, NotReleased                              uint64 // slices whose loop was taken; those beyond ReleasedMax
@@ -173,14 +172,25 @@ func (l *Loop) SetObserver(o Observer) {
 	l.late, _ = o.(LateObserver)
 }
 
-// Stats returns the counters and gauges as they are now.
+// Stats returns the counters and gauges as they are now. Any goroutine: the loop is
+// not asked, so that this works while it is held. It may be writing: each number is
+// one that was right, but they need not be of the same moment.
+//
+//go:norace
 func (l *Loop) Stats() Stats {
 	s := l.stats
 	s.TasksAlive, s.CoroutinesIdle = l.tasks, len(l.idle)
 	s.Released, s.NotReleased = l.Released(), l.notReleased.Load()
-	s.Timers, s.Queued = l.wheel.count, l.queued()
+	s.Timers, s.Queued = l.wheel.count, l.runq.size+l.yielded.size+l.heavies.size
 	return s
 }
+
+// TurnedAt is when the loop last read its clock in a turn, or at the end of a
+// slice. A Steward has idle loops turn once a second, so that a loop that has not
+// turned for longer is held, or nobody drives it. Any goroutine.
+//
+//go:norace
+func (l *Loop) TurnedAt() int64 { return l.now }
 
 func (l *Loop) countSlice(length, lag int64) {
 	l.stats.Slices++

@@ -24,6 +24,7 @@ const (
 	lookBusy = time.Millisecond     // at a slice that may be handed over once somebody waits
 	lookIdle = 5 * time.Millisecond // at a loop that quietMax looks have found idle
 	quietMax = 20
+	beatTime = time.Second // an idle loop turns at least so often
 
 	stepMax = 10 * time.Millisecond // between any two looks
 
@@ -75,6 +76,9 @@ type Steward struct {
 
 // ward is a loop as its steward sees it. Its fields are the steward's own.
 type ward struct {
+	mu      sync.Mutex // while the steward looks
+	gone    bool
+	beatAt  int64 // loop clock: when to have the loop turn if it is idle
 	loop    *Loop
 	owner   Owner
 	handoff int64 // ns; 0: never
@@ -102,11 +106,20 @@ func (s *Steward) Watch(l *Loop, handoff time.Duration) {
 	s.loops.Store(&loops)
 }
 
-// Forget removes a loop.
+// Forget removes a loop. When it returns the steward does not touch it any more.
 func (s *Steward) Forget(l *Loop) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	loops := slices.DeleteFunc(slices.Clone(*s.loops.Load()), func(w *ward) bool { return w.loop == l })
+	var loops []*ward
+	for _, w := range *s.loops.Load() {
+		if w.loop != l {
+			loops = append(loops, w)
+			continue
+		}
+		w.mu.Lock()
+		w.gone = true
+		w.mu.Unlock()
+	}
 	s.loops.Store(&loops)
 }
 
@@ -227,16 +240,41 @@ func nap(d int64, inKernel bool) {
 	_ = unix.ClockNanosleep(unix.CLOCK_MONOTONIC, 0, &ts, nil)
 }
 
-// look looks at the running slice and returns in how many ns to look again. A
+// look looks at the loop and returns in how many ns to look again.
+func (w *ward) look() int64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.gone {
+		return int64(lookIdle)
+	}
+	return w.lookAtSlice()
+}
+
+// beat has a loop turn that has not for beatTime: see Loop.TurnedAt.
+func (w *ward) beat() {
+	now := w.loop.driver.Now()
+	if now < w.beatAt {
+		return
+	}
+	idle := now - w.loop.TurnedAt()
+	if idle >= int64(beatTime) {
+		w.loop.driver.Wake()
+		idle = 0
+	}
+	w.beatAt = now + int64(beatTime) - idle
+}
+
+// lookAtSlice looks at the running slice and returns in how many ns to look again. A
 // slice that begins right after a look is seen at the latest when it is to be
 // handed over, except the first one of a loop that was idle for some time.
-func (w *ward) look() int64 {
+func (w *ward) lookAtSlice() int64 {
 	period := int64(lookBusy)
 	if w.handoff > 0 {
 		period = min(w.handoff, int64(lookIdle))
 	}
 	since, t, ok := w.loop.slice.Load()
 	if !ok {
+		w.beat()
 		if w.quiet++; w.quiet > quietMax {
 			return int64(lookIdle)
 		}

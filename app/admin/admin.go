@@ -1,13 +1,13 @@
 // Package admin shows an operator what a server does: a live page, health, metrics, overruns, profiles. It reads what
 // others count, and changes nothing.
 //
-// It runs on net/http and goroutines of its own, so that it answers while every loop is held. Whatever a loop has to tell
-// is asked for by Post and waited for briefly; a loop that is held is shown with what it last told.
+// It runs on net/http and goroutines of its own, so that it answers while every loop is held. What loops count is read without
+// asking them; the account of requests is asked for by Post and waited for briefly.
 //
 // # The parts, in reading order
 //
 //	admin.go     Config, the routes, start and stop
-//	survey.go    what each loop last told, and since when it is silent
+//	survey.go    what the loops and the server have counted
 //	health.go    /healthz and /readyz
 //	loops.go     /loops
 //	account.go   overruns by verdict, by route and by place in the code

@@ -107,7 +107,7 @@ func (d *desk) frame() Frame {
 
 func (d *desk) status() string {
 	switch {
-	case len(d.survey.stuck()) > 0:
+	case len(d.stuck()) > 0:
 		return "stuck"
 	case d.config.Server.Draining():
 		return "draining"

@@ -12,19 +12,10 @@ import (
 const turnMax = 5 * time.Second
 
 // stuck names the loops that have not turned for turnMax.
-func (s *survey) stuck() (numbers []int) {
-	now := s.clock()
-	last, _ := s.results()
-	for i, t := range last {
-		if now.Sub(t.at) > turnMax {
-			numbers = append(numbers, i)
-		}
-	}
-	return numbers
-}
+func (d *desk) stuck() []int { return d.config.Server.Engine().Stuck(turnMax) }
 
 func (d *desk) healthz(w http.ResponseWriter, _ *http.Request) {
-	if stuck := d.survey.stuck(); len(stuck) > 0 {
+	if stuck := d.stuck(); len(stuck) > 0 {
 		http.Error(w, fmt.Sprintf("loops %v have not turned for %v", stuck, turnMax), http.StatusServiceUnavailable)
 		return
 	}

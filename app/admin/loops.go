@@ -29,14 +29,17 @@ type LoopState struct {
 	Task    uint64          `json:"task,omitempty"`
 	Outside bool            `json:"outside,omitempty"` // a callback runs, no task
 	Budget  watchdog.Millis `json:"budget_ms"`
-	Age     watchdog.Millis `json:"age_ms"` // of what follows
+	Age     watchdog.Millis `json:"age_ms"` // since the loop last turned
 	Conns   int             `json:"conns"`
 	Tasks   int             `json:"tasks"`
 	Queued  int             `json:"queued"`
 	Timers  int             `json:"timers"`
-	Slices  uint64          `json:"slices"`
-	In      uint64          `json:"bytes_in"`
-	Out     uint64          `json:"bytes_out"`
+	// Handoffs is how often the loop was handed over, and Released how many tasks run beside it.
+	Handoffs uint64 `json:"handoffs"`
+	Released int    `json:"released"`
+	Slices   uint64 `json:"slices"`
+	In       uint64 `json:"bytes_in"`
+	Out      uint64 `json:"bytes_out"`
 }
 
 // look reads what a loop is running.
@@ -66,13 +69,13 @@ func look(l *loop.Loop, budget time.Duration) (s LoopState) {
 // states looks at every loop.
 func (d *desk) states() []LoopState {
 	last, _ := d.survey.results()
-	now := d.clock()
 	states := make([]LoopState, len(last))
 	for i, l := range d.config.Server.Engine().Loops() {
 		s := look(l, d.config.Budget)
 		t := &last[i]
-		s.Age = watchdog.Millis(now.Sub(t.at))
+		s.Age = watchdog.Millis(t.silent)
 		s.Conns, s.Tasks, s.Queued, s.Timers = t.stats.Conns, t.stats.TasksAlive, t.stats.Queued, t.stats.Timers
+		s.Handoffs, s.Released = t.stats.Handoffs, t.stats.Released
 		s.Slices, s.In, s.Out = t.stats.Slices, t.stats.BytesIn, t.stats.BytesOut
 		states[i] = s
 	}

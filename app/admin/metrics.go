@@ -39,6 +39,7 @@ type series struct {
 
 	slices, lag, held, age, stale, queued, timers, tasks, tasksStarted, panics *prometheus.Desc
 	conns, opened, connsMax, refused, bytesIn, bytesOut                        *prometheus.Desc
+	handoffs, released, routeHandoffs                                          *prometheus.Desc
 	draining, uptime, introspection                                            *prometheus.Desc
 
 	watched, budget, overrunsActive, overruns, overrunTime, victims, victimTime *prometheus.Desc
@@ -64,13 +65,16 @@ func newSeries() *series {
 	s.slices = of("slice_duration_seconds", "Uninterrupted runs of tasks.", "loop")
 	s.lag = of("loop_lag_seconds", "From when a task could run to when its loop ran it.", "loop")
 	s.held = of("loop_held_seconds", "For how long the loop has been running what it runs now; 0 when it waits.", "loop")
-	s.age = of("loop_report_age_seconds", "Age of what the loop last told of itself.", "loop")
-	s.stale = of("loop_stale", "1 if the loop did not answer this scrape: its other series are old.", "loop")
+	s.age = of("loop_report_age_seconds", "Since the loop last turned; idle loops turn once a second.", "loop")
+	s.stale = of("loop_stale", "1 if the loop has been held for 0.2 s: its other series are of before.", "loop")
 	s.queued = of("loop_queued_tasks", "Tasks that are ready to run.", "loop")
 	s.timers = of("loop_timers", "Timers that are armed.", "loop")
 	s.tasks = of("loop_tasks", "Tasks alive.", "loop")
 	s.tasksStarted = of("loop_tasks_started_total", "Tasks started.", "loop")
 	s.panics = of("loop_panics_total", "Tasks that ended by a panic.", "loop")
+	s.handoffs = of("loop_handoffs_total", "Slices whose loop was handed over while they ran.", "loop")
+	s.released = of("loop_released_tasks", "Tasks whose code runs beside the loop.", "loop")
+	s.routeHandoffs = of("route_handoffs_total", "Handoffs of loops from the route's requests.", "route")
 	s.conns = of("connections", "Open connections.", "loop")
 	s.opened = of("connections_opened_total", "Connections opened.", "loop")
 	s.connsMax = of("connections_max", "The bound on accepted connections.")
@@ -128,8 +132,9 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	c.desk.step(context.Background())
 	e := emitter{out}
 	last, requests := c.desk.survey.results()
-	c.loopSeries(e, last, asked)
+	c.loopSeries(e, last)
 	c.requestSeries(e, requests)
+	c.handoffSeries(e)
 	c.watchdogSeries(e)
 	if c.desk.config.Upstreams != nil {
 		c.upstreamSeries(e, c.desk.config.Upstreams())
@@ -149,17 +154,23 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	}
 }
 
-func (c collector) loopSeries(e emitter, last []told, asked time.Time) {
+// staleMin is for how long a loop is held before its series are called stale.
+const staleMin = 200 * time.Millisecond
+
+func (c collector) loopSeries(e emitter, last []told) {
 	loops := c.desk.config.Server.Engine().Loops()
+	held := c.desk.config.Server.Engine().Stuck(staleMin)
 	for i := range last {
 		t, n := &last[i], strconv.Itoa(i)
 		e.gauge(c.held, time.Duration(look(loops[i], c.desk.config.Budget).For).Seconds(), n)
-		e.gauge(c.age, max(c.desk.clock().Sub(t.at), 0).Seconds(), n)
-		e.gauge(c.stale, flag(t.at.Before(asked)), n)
+		e.gauge(c.age, t.silent.Seconds(), n)
+		e.gauge(c.stale, flag(slices.Contains(held, i)), n)
 		e.gauge(c.queued, float64(t.stats.Queued), n)
 		e.gauge(c.timers, float64(t.stats.Timers), n)
 		e.gauge(c.tasks, float64(t.stats.TasksAlive), n)
 		e.gauge(c.conns, float64(t.stats.Conns), n)
+		e.counter(c.handoffs, float64(t.stats.Handoffs), n)
+		e.gauge(c.released, float64(t.stats.Released), n)
 		e.counter(c.tasksStarted, float64(t.stats.Tasks), n)
 		e.counter(c.panics, float64(t.stats.Panics), n)
 		e.counter(c.opened, float64(t.stats.Opened), n)
@@ -187,6 +198,21 @@ func (c collector) requestSeries(e emitter, stats app.Stats) {
 	}
 	e.gauge(c.connsMax, float64(stats.ConnMax))
 	e.counter(c.refused, float64(stats.Refused))
+}
+
+// handoffSeries adds up by name, as traffic does.
+func (c collector) handoffSeries(e emitter) {
+	byName := map[string]uint64{}
+	for _, r := range c.desk.config.Server.App().Routes() {
+		name := r.Name
+		if _, known := byName[name]; !known && len(byName) >= routesMax {
+			name = otherRoute
+		}
+		byName[name] += r.Handoffs()
+	}
+	for name, n := range byName {
+		e.counter(c.routeHandoffs, float64(n), name)
+	}
 }
 
 func (c collector) watchdogSeries(e emitter) {

@@ -4,7 +4,6 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"log/slog"
 	"time"
@@ -48,10 +47,7 @@ func keepAlive(log *slog.Logger, server *app.Server, handed <-chan struct{}) {
 		case <-handed:
 			return
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), every/4)
-		stats := server.Stats(ctx)
-		cancel()
-		if len(stats.Silent) == 0 {
+		if len(server.Engine().Stuck(every/4)) == 0 {
 			notify(log, daemon.SdNotifyWatchdog)
 		}
 	}

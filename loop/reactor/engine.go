@@ -223,6 +223,26 @@ func (e *Engine) Conns() int { return int(e.conns.Load()) }
 // TLS handshake is under way.
 func (e *Engine) Opening() int { return int(e.opening.Load()) }
 
+// silentMin is for how long a loop must not have turned before it is stuck although
+// it seems to wait: idle loops turn once a second.
+const silentMin = 3 * time.Second
+
+// Stuck lists the loops, by their ids, that have been held for at least d, or that
+// nobody drives any more. Loops that were told to end are not in it. Any goroutine.
+func (e *Engine) Stuck(d time.Duration) (ids []int) {
+	for _, l := range e.loops {
+		now := l.Clock()
+		since, _, held := l.Slice().Load()
+		if !held {
+			since, held = l.Slice().Outside()
+		}
+		if (held && now-since >= int64(d) || now-l.TurnedAt() >= int64(max(d, silentMin))) && !l.Stopped() {
+			ids = append(ids, l.ID())
+		}
+	}
+	return ids
+}
+
 // Refused counts connections that ConnMax or ConnMaxPerIP turned away.
 func (e *Engine) Refused() uint64 { return e.refused.Load() }
 

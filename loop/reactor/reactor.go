@@ -153,7 +153,10 @@ func (r *Reactor) caller() (*loop.Task, error) {
 // Limits are the bounds in force. Any goroutine.
 func (r *Reactor) Limits() *Limits { return &r.limits }
 
-// Stats returns the counters and gauges as they are now.
+// Stats returns the counters and gauges as they are now. Any goroutine; see
+// loop.Loop.Stats.
+//
+//go:norace
 func (r *Reactor) Stats() Stats {
 	s := r.stats
 	s.Stats, s.Conns = r.loop.Stats(), r.conns

@@ -39,10 +39,6 @@ type lane struct {
 	heldOutside atomic.Int64
 	own         instruments // for the loop's goroutine
 
-	// Heartbeats.
-	asked, gone atomic.Bool
-	turned      atomic.Int64 // sampler's clock, ns
-
 	// The sampler's own.
 	released []*pursuit // of slices whose loop was taken
 	hunt     pursuit

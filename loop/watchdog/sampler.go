@@ -11,7 +11,7 @@ import (
 
 const (
 	tickMin = time.Millisecond
-	// Chores are reports that wait, heartbeats and summaries.
+	// Chores are reports that wait, escalation and summaries.
 	chorePeriod = time.Second
 )
 

@@ -93,7 +93,6 @@ type Watchdog struct {
 	late        lateness
 	tick        atomic.Int64 // its period, ns
 	missed      atomic.Uint64
-	heart       heart
 	aborted     bool
 	summarizer  summarizer
 
@@ -186,7 +185,6 @@ func (w *Watchdog) Recent() []Overrun { return w.desk.recent() }
 // chores is what the sampler does once a second.
 func (w *Watchdog) chores() {
 	w.desk.chores(time.Now())
-	w.heart.beat(w.lanes(), monotonic())
 	w.escalate()
 	w.summarize(time.Now(), w.stopping.Load())
 }
