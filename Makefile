@@ -12,7 +12,7 @@ FUZZSHORT   ?= 3s
 .DEFAULT_GOAL := help
 # In the order written, with -j too: the quick ones first, and a failure is the last thing on the screen.
 .NOTPARALLEL:
-.PHONY: help run build test check vet lint unit degraded race handoff fuzz fuzz-short bench-module bench bench-all tidy-check fmt-check clean
+.PHONY: help run build build-all test check vet lint unit degraded race handoff fuzz fuzz-short bench-module bench bench-all tidy-check fmt-check clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -23,12 +23,14 @@ run: build ## build and serve the demo (ARGS="--listen :8080" to change flags)
 # The two architectures that have the assembly; cgo would need a cross compiler.
 arm64 = CGO_ENABLED=0 GOOS=linux GOARCH=arm64 $(GO)
 
-build: ## build bin/tafe, and everything for arm64 too
-	$(GO) build ./...
-	$(arm64) build ./...
+build: ## build bin/tafe
 	$(GO) build -o bin/tafe ./cmd/tafe
 
-test: build vet lint unit degraded race handoff fuzz-short bench-module ## the whole test command; ends at the first failure
+build-all: build ## build every package, for arm64 too
+	$(GO) build ./...
+	$(arm64) build ./...
+
+test: build-all vet lint unit degraded race handoff fuzz-short bench-module ## the whole test command; ends at the first failure
 
 check: fmt-check tidy-check test ## make test, and go.mod and formatting are as the tools would leave them
 
