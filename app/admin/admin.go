@@ -127,7 +127,6 @@ type desk struct {
 	clock    func() time.Time
 	started  time.Time
 	survey   *survey
-	account  *account
 	history  *history
 	audience audience
 }
@@ -138,7 +137,7 @@ const stepPeriod = 500 * time.Millisecond
 func newDesk(config Config, clock func() time.Time) *desk {
 	return &desk{
 		config: config, clock: clock, started: clock(),
-		survey: newSurvey(config.Server, clock), account: newAccount(),
+		survey:  newSurvey(config.Server, clock),
 		history: newHistory(len(config.Server.Engine().Loops()), config.Budget),
 	}
 }
@@ -165,7 +164,6 @@ func (d *desk) run(ctx context.Context) {
 // step asks everybody once.
 func (d *desk) step(ctx context.Context) {
 	d.survey.refresh(ctx)
-	d.account.take(d.recent())
 }
 
 // recent are the watchdog's last overruns, newest first. The tree of one that is going on still grows in the watchdog's hands:

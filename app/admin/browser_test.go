@@ -93,7 +93,7 @@ func TestPageInABrowser(t *testing.T) {
 	require.Equal(t, 200, r.request("/plaintext"))
 	run := browse(t, r.page())
 	run(
-		shows("#status", "serving"), shows("#no-culprits", "Nobody has held a loop"),
+		shows("#status", "serving"), shows("#no-culprits", "No code has run for longer"),
 		shows("#lanes", "loop 0"), shows("#routes", "/plaintext"), shows("#upstreams", "down"),
 	)
 	run(met("document.documentElement.dataset.frames >= 3")) // updates come by themselves
@@ -103,7 +103,7 @@ func TestPageInABrowser(t *testing.T) {
 		shows("#lanes .overrun .now", "held for"), shows("#lanes .overrun .now", "<img src=x onerror=alert(1)>"),
 		met("document.querySelector('#lanes canvas').getAttribute('aria-label').includes('held for')"),
 		met("!document.querySelector('img[src=x]')"), // what strangers write stays text
-		shows("#culprits", "holds a loop now"),
+		shows("#culprits", "runs now"),
 	)
 	// By keyboard: from the last link of the head over the first culprit's summary into its stack.
 	run(

@@ -55,18 +55,20 @@ type Lane struct {
 
 // Brief is an overrun without its evidence.
 type Brief struct {
-	ID      uint64           `json:"id"`
-	Final   bool             `json:"final"`
-	Loop    int              `json:"loop"`
-	Started time.Time        `json:"started"`
-	Held    watchdog.Millis  `json:"held_ms"`
-	Verdict watchdog.Verdict `json:"verdict"`
-	Blamed  bool             `json:"blamed"`
-	Method  string           `json:"method"`
-	Path    string           `json:"path"`
-	Key     string           `json:"key"`
-	Victims int              `json:"victims"`
-	Cost    watchdog.Millis  `json:"victim_ms"`
+	ID       uint64           `json:"id"`
+	Final    bool             `json:"final"`
+	Loop     int              `json:"loop"`
+	Started  time.Time        `json:"started"`
+	Held     watchdog.Millis  `json:"held_ms"`
+	Ran      watchdog.Millis  `json:"ran_ms"`
+	Released bool             `json:"released"`
+	Verdict  watchdog.Verdict `json:"verdict"`
+	Blamed   bool             `json:"blamed"`
+	Method   string           `json:"method"`
+	Path     string           `json:"path"`
+	Key      string           `json:"key"`
+	Victims  int              `json:"victims"`
+	Cost     watchdog.Millis  `json:"victim_ms"`
 }
 
 // RouteRow is one route over the last seconds.
@@ -86,7 +88,7 @@ func (d *desk) frame() Frame {
 	f := Frame{
 		At: d.clock(), Uptime: d.clock().Sub(d.started).Seconds(), Status: d.status(), Budget: watchdog.Millis(d.config.Budget),
 		Watchdog: d.config.Watchdog != nil, Conns: d.config.Server.Engine().Conns(), ConnsMax: requests.ConnMax, Active: requests.Active,
-		Refused: requests.Refused, Culprits: d.account.top(culpritsShown, recent), Overruns: briefs(recent),
+		Refused: requests.Refused, Culprits: d.culprits(culpritsShown, recent), Overruns: briefs(recent),
 	}
 	for _, n := range requests.Reasons {
 		f.Refused += n
@@ -161,7 +163,7 @@ func compareRows(a, b RouteRow) int {
 func briefs(recent []watchdog.Overrun) []Brief {
 	all := make([]Brief, 0, overrunsShown)
 	for _, o := range recent[:min(len(recent), overrunsShown)] {
-		all = append(all, Brief{o.ID, o.Final, o.Loop, o.Started, o.Held, o.Verdict, o.Blamed, o.Method, o.Path, o.Key, o.Victims.Count, o.Victims.Total})
+		all = append(all, Brief{o.ID, o.Final, o.Loop, o.Started, o.Held, o.Ran, o.Released, o.Verdict, o.Blamed, o.Method, o.Path, o.Key, o.Victims.Count, o.Victims.Total})
 	}
 	return all
 }

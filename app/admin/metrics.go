@@ -39,6 +39,7 @@ type series struct {
 
 	slices, lag, held, age, stale, queued, timers, tasks, tasksStarted, panics *prometheus.Desc
 	conns, opened, connsMax, refused, bytesIn, bytesOut                        *prometheus.Desc
+	overrunRun, routeOverrunRun                                                *prometheus.Desc
 	handoffs, released, routeHandoffs                                          *prometheus.Desc
 	draining, uptime, introspection                                            *prometheus.Desc
 
@@ -89,13 +90,15 @@ func newSeries() *series {
 	s.watched = of("watchdog_enabled", "1 if the watchdog watches the loops.")
 	s.budget = of("slice_budget_seconds", "What a slice may take where its route does not say otherwise.")
 	s.overrunsActive = of("overruns_active", "Overruns that are going on.")
-	s.overruns = of("overruns_total", "Slices beyond their budget.", "verdict")
+	s.overruns = of("overruns_total", "Slices whose code ran beyond their budget.", "verdict")
 	s.overrunTime = of("overrun_seconds_total", "Time that overruns held their loops.", "verdict")
+	s.overrunRun = of("overrun_run_seconds_total", "Time that the code of overruns ran, on their loops and beside them.", "verdict")
 	s.victims = of("overrun_victims_total", "Tasks that overruns kept waiting.", "verdict")
 	s.victimTime = of("overrun_victim_seconds_total", "Time that tasks waited for overruns.", "verdict")
 	s.routeSlices = of("route_slice_duration_seconds", "Uninterrupted runs of a route's tasks; of all others the route is none.", "route")
 	s.routeOverruns = of("route_overruns_total", "Overruns that the route's code is to blame for.", "route")
 	s.routeOverrunTime = of("route_overrun_seconds_total", "Time that those held their loops.", "route")
+	s.routeOverrunRun = of("route_overrun_run_seconds_total", "Time that the code of those ran.", "route")
 	s.routeVictimTime = of("route_overrun_victim_seconds_total", "Time that other tasks waited for those.", "route")
 
 	s.upstreamUp = of("upstream_up", "1 if the upstream is thought healthy.", "upstream", "addr")
@@ -217,26 +220,29 @@ func (c collector) handoffSeries(e emitter) {
 
 func (c collector) watchdogSeries(e emitter) {
 	e.gauge(c.watched, flag(c.desk.config.Watchdog != nil))
-	a := c.desk.account
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	e.gauge(c.overrunsActive, float64(a.live))
-	for verdict, t := range a.verdicts {
+	dog := c.desk.config.Watchdog
+	if dog == nil {
+		return
+	}
+	totals := dog.Totals()
+	e.gauge(c.overrunsActive, float64(totals.Active))
+	for _, verdict := range watchdog.Verdicts {
+		t := totals.Verdicts[verdict]
 		e.counter(c.overruns, float64(t.Overruns), string(verdict))
 		e.counter(c.overrunTime, seconds(t.Held), string(verdict))
+		e.counter(c.overrunRun, seconds(t.Ran), string(verdict))
 		e.counter(c.victims, float64(t.Victims), string(verdict))
 		e.counter(c.victimTime, seconds(t.Cost), string(verdict))
 	}
-	if c.desk.config.Watchdog != nil {
-		for _, r := range c.desk.config.Watchdog.Routes() {
-			if r.Slices.Count() > 0 {
-				e.histogram(c.routeSlices, &r.Slices, cmp.Or(r.Route, "none"))
-			}
+	for _, r := range dog.Routes() {
+		if r.Slices.Count() > 0 {
+			e.histogram(c.routeSlices, &r.Slices, cmp.Or(r.Route, watchdog.NoRoute))
 		}
 	}
-	for route, t := range a.routes {
+	for route, t := range totals.Routes {
 		e.counter(c.routeOverruns, float64(t.Overruns), route)
 		e.counter(c.routeOverrunTime, seconds(t.Held), route)
+		e.counter(c.routeOverrunRun, seconds(t.Ran), route)
 		e.counter(c.routeVictimTime, seconds(t.Cost), route)
 	}
 }

@@ -58,7 +58,7 @@ func terminal(w io.Writer) bool {
 func runOverruns(_ context.Context, args []string, stdout, _ io.Writer) error {
 	fs := flag.NewFlagSet("overruns FILE", flag.ContinueOnError)
 	top := fs.Int("top", 20, "list at most so many `places`")
-	folded := fs.String("folded", "", "write folded stacks for a flame graph instead, weighed by `held|victims`")
+	folded := fs.String("folded", "", "write folded stacks for a flame graph instead, weighed by `held|ran|victims`")
 	var file string
 	if len(args) > 0 && (args[0] == "-" || args[0] != "" && args[0][0] != '-') {
 		file, args = args[0], args[1:]
@@ -71,15 +71,15 @@ func runOverruns(_ context.Context, args []string, stdout, _ io.Writer) error {
 	switch {
 	case file == "":
 		return usagef("needs a file that the watchdog wrote, or - for standard input")
-	case *folded != "" && *folded != "held" && *folded != "victims":
-		return usagef("--folded %q is neither held nor victims", *folded)
+	case *folded != "" && overruns.Weights[*folded] == nil:
+		return usagef("--folded %q is neither held, ran nor victims", *folded)
 	}
 	log, err := readOverruns(file)
 	if err != nil {
 		return err
 	}
 	if *folded != "" {
-		return log.Folded(stdout, *folded == "victims")
+		return log.Folded(stdout, overruns.Weights[*folded])
 	}
 	return log.Table(stdout, max(*top, 1))
 }

@@ -30,7 +30,7 @@ func TestOverrunsCommand(t *testing.T) {
 		{[]string{file, "--top", "5"}, exitOK, "main.f (f.go:3)", "flags behind the file"},
 		{[]string{"--folded", "victims", file}, exitOK, "main.f;[sleep] 5000", "flags before it"},
 		{[]string{}, exitUsage, "needs a file", "no file"},
-		{[]string{file, "--folded", "x"}, exitUsage, "neither held nor victims", "no such weight"},
+		{[]string{file, "--folded", "x"}, exitUsage, "neither held, ran nor victims", "no such weight"},
 		{[]string{file + ".not"}, exitFailure, "no such file", "not there"},
 		{[]string{"watchdog_test.go"}, exitFailure, "no line is a record", "another kind of file"},
 	} {

@@ -21,6 +21,8 @@
 //	overrun.go      the record of one overrun
 //	pursuit.go      following one slice from first sight to its end
 //	report.go       what is logged, and what is kept quiet
+//	totals.go       all overruns, by verdict, route and place
+//	routes.go       what the slices of each route took
 //	outbox.go       who writes it: a goroutine that may block
 //	capture.go      the stack of the goroutine that holds a loop
 //	stack.go        frames: whose code they are, and merged trees of them

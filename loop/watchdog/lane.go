@@ -7,15 +7,11 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-	"unsafe"
 
 	"tafe/loop"
 )
 
-const (
-	routesMax = 512 // of a loop; what comes later counts as one
-	endedMax  = 256 // overruns that wait for the sampler
-)
+const endedMax = 256 // overruns that wait for the sampler
 
 // lane implements loop.LateObserver and loop.ReleaseObserver.
 type lane struct {
@@ -27,11 +23,8 @@ type lane struct {
 	loopBudget, common time.Duration
 
 	// The loop's own, read by others word by word.
-	runs    *recorder
-	routes  [2 * routesMax]atomic.Pointer[routeStats]
-	nroutes int
-	other   *routeStats
-	latest  *routeStats // of the last slice
+	runs   *recorder
+	routes routeTable
 	// lastEnd is the end of the last overrun: who was ready later is no victim.
 	lastEnd atomic.Int64
 	// heldOutside is the start of a callback that was reported to hold the loop
@@ -79,13 +72,8 @@ type ended struct {
 	last        reading
 }
 
-type routeStats struct {
-	route  *string
-	slices loop.Histogram // lengths
-}
-
 func newLane(w *Watchdog, l *loop.Loop) *lane {
-	ln := &lane{loop: l, dog: w, runs: newRecorder(w.config.RecorderRuns), other: &routeStats{}, own: newInstruments(),
+	ln := &lane{loop: l, dog: w, runs: newRecorder(w.config.RecorderRuns), own: newInstruments(),
 		beside: map[*loop.Task]*release{}, away: newInstruments(), tracks: newRecorder(1)}
 	ln.loopBudget = l.Limits().SliceBudget
 	ln.common = ln.loopBudget
@@ -120,36 +108,8 @@ func (ln *lane) SliceEnd(_ *loop.Loop, t *loop.Task, ready, start, end int64) {
 
 func (ln *lane) count(t *loop.Task, ready, start, end int64) {
 	route := t.RoutePattern()
-	if ln.latest == nil || ln.latest.route != route {
-		ln.latest = ln.stats(route)
-	}
-	ln.latest.slices.Observe(time.Duration(end - start))
+	ln.routes.observe(route, time.Duration(end-start))
 	ln.runs.add(start, end, ready, t.ID(), route)
-}
-
-// stats finds the counters of a route: a table probed from where the pattern's
-// address hashes to.
-func (ln *lane) stats(route *string) *routeStats {
-	for i := addressHash(route); ; i++ {
-		slot := &ln.routes[i%uint64(len(ln.routes))]
-		s := slot.Load()
-		if s == nil {
-			return ln.addRoute(slot, route)
-		}
-		if s.route == route {
-			return s
-		}
-	}
-}
-
-func (ln *lane) addRoute(slot *atomic.Pointer[routeStats], route *string) *routeStats {
-	if ln.nroutes >= routesMax {
-		return ln.other
-	}
-	ln.nroutes++
-	s := &routeStats{route: route}
-	slot.Store(s)
-	return s
 }
 
 // SliceLate charges what a task waited for the loop.
@@ -216,8 +176,3 @@ func (ln *lane) idFor(since int64) uint64 {
 }
 
 func durationOf(ns int64) time.Duration { return time.Duration(ns) }
-
-// addressHash spreads the addresses of patterns over a table.
-func addressHash(route *string) uint64 {
-	return uint64(uintptr(unsafe.Pointer(route))) * 0x9e3779b97f4a7c15 >> 48
-}

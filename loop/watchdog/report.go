@@ -14,10 +14,9 @@ import (
 	"time"
 )
 
-const (
-	stacksMax = 512                 // that the desk remembers
-	alwaysAt  = Millis(time.Second) // an overrun whose code ran this long is reported, however often its stack was
-)
+// alwaysAt is how long the code of an overrun must have run for it to be reported however often
+// its stack was.
+const alwaysAt = Millis(time.Second)
 
 type desk struct {
 	config Config
@@ -28,6 +27,7 @@ type desk struct {
 	at     int
 	stacks map[string]*Stack
 	counts map[Verdict]*Count
+	routes map[string]*Count
 	minute time.Time
 	spoken int // records in this minute
 	unsaid int // for want of them, in this minute
@@ -41,37 +41,8 @@ type desk struct {
 	discovered func(id uint64)
 }
 
-// Stack is what the desk knows of one place in the code.
-type Stack struct {
-	Key      string    `json:"key"`
-	Verdict  Verdict   `json:"verdict"`
-	Route    string    `json:"route"`
-	Culprit  Frame     `json:"culprit"`
-	Frames   []Frame   `json:"stack"`
-	Advice   string    `json:"advice,omitempty"`
-	Count    int       `json:"count"`
-	Held     Millis    `json:"held_ms"`
-	Ran      Millis    `json:"ran_ms"`
-	Longest  Millis    `json:"longest_ms"` // that its code ran
-	Victims  int       `json:"victims"`
-	Cost     Millis    `json:"victim_ms"` // what others waited for it
-	Last     time.Time `json:"last"`
-	interval time.Duration
-	next     time.Time // not reported again before
-	hushed   Suppressed
-}
-
-// Count is of the overruns of one verdict.
-type Count struct {
-	Overruns uint64 `json:"overruns"`
-	Held     Millis `json:"held_ms"`
-	Ran      Millis `json:"ran_ms"`
-	Victims  uint64 `json:"victims"`
-	Cost     Millis `json:"victim_ms"`
-}
-
 func newDesk(c Config) *desk {
-	d := &desk{config: c, log: journal{log: c.Log}, live: map[uint64]*Overrun{}, loud: map[uint64]bool{}, stacks: map[string]*Stack{}, counts: map[Verdict]*Count{}}
+	d := &desk{config: c, log: journal{log: c.Log}, live: map[uint64]*Overrun{}, loud: map[uint64]bool{}, stacks: map[string]*Stack{}, counts: map[Verdict]*Count{}, routes: map[string]*Count{}}
 	for _, v := range Verdicts {
 		d.counts[v] = &Count{}
 	}
@@ -121,8 +92,8 @@ func (d *desk) close(o Overrun, known bool) {
 			s.hushed.Ran += o.Ran
 			s.hushed.Victims += o.Victims.Total
 		}
-		s.add(&o, now)
-		if s.Count == 1 {
+		s.Add(&o)
+		if s.Overruns == 1 {
 			d.discovered(o.ID)
 		}
 	}
@@ -141,46 +112,6 @@ func (d *desk) close(o Overrun, known bool) {
 		d.at = (d.at + 1) % len(d.closed)
 	}
 	d.sink(&o, now)
-}
-
-func (d *desk) count(o *Overrun) {
-	c := d.counts[o.Verdict]
-	c.Overruns++
-	c.Held += o.Held
-	c.Ran += o.Ran
-	c.Victims += uint64(o.Victims.Count)
-	c.Cost += o.Victims.Total
-}
-
-// stack finds or makes the entry of an overrun's stack; when there are too many
-// the one that cost others the least goes.
-func (d *desk) stack(o *Overrun) *Stack {
-	if s := d.stacks[o.Key]; s != nil {
-		return s
-	}
-	if len(d.stacks) >= stacksMax {
-		var least *Stack
-		for _, s := range d.stacks {
-			if least == nil || s.Cost < least.Cost {
-				least = s
-			}
-		}
-		delete(d.stacks, least.Key)
-	}
-	s := &Stack{Key: o.Key, Verdict: o.Verdict, Route: o.Route, Culprit: o.Culprit, Frames: o.Stack}
-	d.stacks[o.Key] = s
-	return s
-}
-
-func (s *Stack) add(o *Overrun, now time.Time) {
-	s.Count++
-	s.Held += o.Held
-	s.Ran += o.Ran
-	s.Longest = max(s.Longest, o.Ran)
-	s.Victims += o.Victims.Count
-	s.Cost += o.Victims.Total
-	s.Last = now
-	s.Advice = o.Advice
 }
 
 // admit decides whether a stack may be reported now; it then carries what was

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"tafe/loop"
 )
 
 func testDesk(c Config) (*desk, *deskLog) {
@@ -164,4 +166,61 @@ func TestSnapshotsKeepWithinTheirBytes(t *testing.T) {
 	require.NoFileExists(t, filepath.Join(dir, snapshotPrefix+"0.json.gz"), "the oldest goes first")
 	require.FileExists(t, filepath.Join(dir, snapshotPrefix+"9.json.gz"))
 	require.FileExists(t, foreign, "what is not ours stays")
+}
+
+func TestTotals(t *testing.T) {
+	w := New(Config{Log: slog.New(slog.DiscardHandler), RecentMax: 4})
+	ln := w.Observe(loop.New(0, still{time.Now()}, loop.Limits{}, nil)).(*lane)
+	for id := range uint64(2 * totalRoutesMax) {
+		o := overrunAt(id, int(id%3), 20*time.Millisecond)
+		o.Route, o.Method = fmt.Sprint("/", id), "GET"
+		if id%2 == 0 {
+			o.Held, o.Released = Millis(2*time.Millisecond), true
+		}
+		o.Victims.Worst = []Victim{{Delay: Millis(id)}}
+		w.desk.close(o, false)
+	}
+	innocent := overrunAt(9999, 1, time.Second)
+	innocent.Verdict, innocent.Blamed = GC, false
+	w.desk.close(innocent, false)
+	going := overrunAt(10000, 8, time.Second)
+	w.desk.open(going)
+	ln.dropped = 3
+	totals := w.Totals()
+	require.EqualValues(t, 1, totals.Active)
+	n := uint64(2 * totalRoutesMax)
+	require.Equal(t, Count{Overruns: n, Held: Millis(n/2) * Millis(22*time.Millisecond), Ran: Millis(n) * Millis(20*time.Millisecond), Released: n / 2,
+		Victims: 2 * n, Cost: Millis(n) * Millis(20*time.Millisecond)}, totals.Verdicts[Sleep], "also those that Recent has forgotten")
+	require.EqualValues(t, 1, totals.Verdicts[GC].Overruns)
+	require.EqualValues(t, 3, totals.Verdicts[Unknown].Overruns, "those that were too many")
+	require.Len(t, totals.Routes, totalRoutesMax+1)
+	require.EqualValues(t, totalRoutesMax, totals.Routes[OtherRoutes].Overruns)
+	stacks := w.Stacks()
+	require.Len(t, stacks, 3, "the one that goes on is not added up")
+	require.GreaterOrEqual(t, stacks[0].Cost, stacks[1].Cost)
+	require.Len(t, stacks[0].Worst, stackWorstMax)
+	require.Greater(t, stacks[0].Worst[0].Delay, stacks[0].Worst[1].Delay)
+}
+
+func TestRouteTableSurvivesReloads(t *testing.T) {
+	var rt routeTable
+	for range 3000 { // as many reloads: each makes its patterns anew
+		for _, name := range []string{"/a", "/b"} {
+			route := strings.Clone(name)
+			rt.observe(&route, time.Millisecond)
+			rt.observe(&route, time.Millisecond)
+		}
+	}
+	rt.observe(nil, time.Millisecond)
+	counts := map[string]uint64{}
+	rt.each(func(s *routeStats) { counts[s.name] += s.slices.Count() })
+	require.Equal(t, map[string]uint64{"/a": 6000, "/b": 6000, "": 1}, counts)
+	for i := range 2 * routesMax {
+		route := fmt.Sprint("/", i)
+		rt.observe(&route, time.Millisecond)
+	}
+	counts = map[string]uint64{}
+	rt.each(func(s *routeStats) { counts[s.name] += s.slices.Count() })
+	require.Len(t, counts, routesMax+1)
+	require.EqualValues(t, routesMax+3, counts[OtherRoutes])
 }

@@ -30,15 +30,11 @@ type RouteTimes struct {
 func (w *Watchdog) Routes() []RouteTimes {
 	byName := map[string]*RouteTimes{}
 	for _, ln := range w.lanes() {
-		ln.eachRoute(func(s *routeStats) {
-			name := ""
-			if s.route != nil {
-				name = *s.route
-			}
-			r := byName[name]
+		ln.routes.each(func(s *routeStats) {
+			r := byName[s.name]
 			if r == nil {
-				r = &RouteTimes{Route: name}
-				byName[name] = r
+				r = &RouteTimes{Route: s.name}
+				byName[s.name] = r
 			}
 			slices := copyWords(&s.slices)
 			r.Slices.Add(&slices)
@@ -49,15 +45,6 @@ func (w *Watchdog) Routes() []RouteTimes {
 		all = append(all, *r)
 	}
 	return all
-}
-
-func (ln *lane) eachRoute(f func(*routeStats)) {
-	for i := range ln.routes {
-		if s := ln.routes[i].Load(); s != nil {
-			f(s)
-		}
-	}
-	f(ln.other)
 }
 
 // copyWords copies a histogram that its owner may be writing.

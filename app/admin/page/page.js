@@ -129,6 +129,8 @@ function drawLanes(f) {
     let what = 'waiting · ' + times(lane.tasks, 'task', 'tasks') + ' · ' + times(lane.conns, 'connection', 'connections');
     if (lane.state === 'overrun') what = 'held for ' + duration(lane.for_ms) + ' by ' + (lane.path || (lane.outside ? 'a callback' : 'a task'));
     else if (lane.state === 'busy') what = 'busy · ' + times(lane.tasks, 'task', 'tasks') + ' · ' + times(lane.conns, 'connection', 'connections');
+    if (lane.released) what += ' · ' + lane.released + ' released';
+    if (lane.handoffs) what += ' · ' + times(lane.handoffs, 'handoff', 'handoffs');
     setText(now, what);
     now.title = what;
     const over = lane.columns.split('x').length - 1;
@@ -143,7 +145,7 @@ const culprits = new Map();
 function drawCulprits(f) {
   const list = byID('culprits'), none = byID('no-culprits');
   none.hidden = f.culprits.length > 0;
-  setText(none, f.watchdog ? 'Nobody has held a loop for longer than its budget.' : 'The watchdog is off: nobody looks.');
+  setText(none, f.watchdog ? 'No code has run for longer than its budget.' : 'The watchdog is off: nobody looks.');
   const most = Math.max(...f.culprits.map(c => c.victim_ms), 1);
   const present = new Set();
   f.culprits.forEach((c, i) => {
@@ -188,11 +190,11 @@ function fillCulprit(item, c, most) {
   setText(item.place, c.place || 'no stack was taken');
   setText(item.cost, duration(c.victim_ms));
   const counts = times(c.victims, 'victim', 'victims') + ' · ' + times(c.overruns, 'overrun', 'overruns') + ', longest ' + duration(c.longest_ms);
-  setText(item.counts, c.live ? 'holds a loop now: ' + duration(c.live_ms) : counts);
+  setText(item.counts, c.live ? 'runs now: ' + duration(c.live_ms) : counts);
   setText(item.small, item.counts.textContent);
   item.details.classList.toggle('now', c.live);
   item.share.style.width = 100 * c.victim_ms / most + '%';
-  const news = JSON.stringify([c.stack, c.worst, c.advice, c.live]);
+  const news = JSON.stringify([c.stack, c.worst, c.advice, c.live, c.overruns]);
   item.stale = item.stale || news !== item.news;
   item.news = news;
   item.culprit = c;
@@ -205,6 +207,7 @@ function fillMore(item) {
   const c = item.culprit, more = item.more;
   more.replaceChildren();
   if (c.advice) more.append(element('p', '', c.advice.charAt(0).toUpperCase() + c.advice.slice(1) + '.'));
+  more.append(element('p', '', 'It held loops for ' + duration(c.held_ms) + ' and ran for ' + duration(c.ran_ms) + '; released: ' + c.released + ' of ' + c.overruns + '.'));
   more.append(element('h3', '', 'Stack, innermost call first'));
   const stack = element('ol', 'stack');
   for (const f of c.stack || []) {
@@ -244,7 +247,8 @@ function drawTables(f) {
   byID('overruns').parentElement.hidden = f.overruns.length === 0;
   fillRows(byID('overruns'), f.overruns.map(o => [
     new Date(o.started).toLocaleTimeString(), {n: o.loop}, {t: o.path ? o.method + ' ' + o.path : 'outside of requests', c: 'long'},
-    o.blamed ? o.verdict : o.verdict + ' (no fault of the code)', {n: duration(o.held_ms) + (o.final ? '' : ' …'), c: o.final ? '' : 'going'},
+    o.blamed ? o.verdict : o.verdict + ' (no fault of the code)', {n: duration(o.held_ms) + (o.final || o.released ? '' : ' …')},
+    {n: duration(o.ran_ms) + (o.released ? ', released' : '') + (o.final ? '' : ' …'), c: o.final ? '' : 'going'},
     {n: count(o.victims)}, {n: duration(o.victim_ms)},
   ]));
   fillRows(byID('routes'), f.routes.map(r => [

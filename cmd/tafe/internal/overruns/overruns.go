@@ -28,7 +28,8 @@ type Place struct {
 	Where           string // the culprit, or the route where no stack was taken
 	Advice          string
 	Count, Victims  int
-	Held, Cost      watchdog.Millis // of loops; of others
+	Held, Ran, Cost watchdog.Millis // of loops; of its code; of others
+	Released        int             // of Count
 	Longest         watchdog.Millis
 	Stack           []watchdog.Frame
 	waited, without loop.Histogram
@@ -72,7 +73,7 @@ func Read(r io.Reader) (*Log, error) {
 		if a.Cost != b.Cost {
 			return int(b.Cost - a.Cost)
 		}
-		return int(b.Held - a.Held)
+		return int(b.Ran - a.Ran)
 	})
 	return l, nil
 }
@@ -98,7 +99,7 @@ func (l *Log) overrun(o *watchdog.Overrun, places map[string]*Place) {
 	if l.From.IsZero() || o.Started.Before(l.From) {
 		l.From = o.Started
 	}
-	if end := o.Started.Add(time.Duration(o.Held)); end.After(l.To) {
+	if end := o.Started.Add(time.Duration(ran(o))); end.After(l.To) {
 		l.To = end
 	}
 	if !o.Blamed {
@@ -116,12 +117,19 @@ func (l *Log) overrun(o *watchdog.Overrun, places map[string]*Place) {
 	p.Advice = o.Advice
 	p.Count++
 	p.Held += o.Held
-	p.Longest = max(p.Longest, o.Held)
+	p.Ran += ran(o)
+	p.Longest = max(p.Longest, ran(o))
+	if o.Released {
+		p.Released++
+	}
 	p.Victims += o.Victims.Count
 	p.Cost += o.Victims.Total
 	o.Victims.Waited.AddTo(&p.waited, 1)
 	o.Victims.Without.AddTo(&p.without, 1)
 }
+
+// ran is how long the code of an overrun ran. Logs of before there were handoffs say only how long it held its loop.
+func ran(o *watchdog.Overrun) watchdog.Millis { return max(o.Ran, o.Held) }
 
 // Wait is the quantile q of what slices waited for their loops.
 func (l *Log) Wait(q float64) watchdog.Millis { return watchdog.Millis(l.waits.Quantile(q)) }
@@ -160,7 +168,7 @@ func (l *Log) Table(w io.Writer, top int) error {
 
 func (l *Log) rank(w io.Writer, top int) {
 	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
-	fmt.Fprint(t, "VICTIM TIME\tVICTIMS\tCOUNT\tHELD\tLONGEST\tVERDICT\tROUTE\tPLACE\tP99 WITHOUT\n")
+	fmt.Fprint(t, "VICTIM TIME\tVICTIMS\tCOUNT\tRELEASED\tHELD\tRAN\tLONGEST\tVERDICT\tROUTE\tPLACE\tP99 WITHOUT\n")
 	for i, p := range l.Places {
 		if i == top {
 			fmt.Fprintf(t, "and %d more\n", len(l.Places)-top)
@@ -170,7 +178,7 @@ func (l *Log) rank(w io.Writer, top int) {
 		if l.summaries > 0 {
 			without = l.WaitWithout(p, 0.99).String()
 		}
-		fmt.Fprintf(t, "%v\t%d\t%d\t%v\t%v\t%s\t%s\t%s\t%s\n", p.Cost, p.Victims, p.Count, p.Held, p.Longest, p.Verdict, p.Route, p.Where, without)
+		fmt.Fprintf(t, "%v\t%d\t%d\t%d\t%v\t%v\t%v\t%s\t%s\t%s\t%s\n", p.Cost, p.Victims, p.Count, p.Released, p.Held, p.Ran, p.Longest, p.Verdict, p.Route, p.Where, without)
 	}
 	_ = t.Flush()
 	for i, p := range l.Places {
@@ -194,19 +202,22 @@ func (l *Log) innocents(w io.Writer) error {
 	return err
 }
 
-// Folded writes the stacks for a flame graph, weighed by the microseconds that
-// they held loops, or that others waited for them.
-func (l *Log) Folded(w io.Writer, byVictims bool) error {
+// Weights are what Folded can weigh stacks by: for how long they held loops, for how long their code ran, and for how long others
+// waited for them.
+var Weights = map[string]func(p *Place) watchdog.Millis{
+	"held":    func(p *Place) watchdog.Millis { return p.Held },
+	"ran":     func(p *Place) watchdog.Millis { return p.Ran },
+	"victims": func(p *Place) watchdog.Millis { return p.Cost },
+}
+
+// Folded writes the stacks for a flame graph, weighed in microseconds by one of Weights.
+func (l *Log) Folded(w io.Writer, weight func(p *Place) watchdog.Millis) error {
 	for _, p := range l.Places {
-		weight := p.Held
-		if byVictims {
-			weight = p.Cost
-		}
 		stack := watchdog.Folded(p.Stack)
 		if stack == "" {
 			stack = p.Route + " " + p.Where
 		}
-		if _, err := fmt.Fprintf(w, "%s;[%s] %d\n", stack, p.Verdict, time.Duration(weight).Microseconds()); err != nil {
+		if _, err := fmt.Fprintf(w, "%s;[%s] %d\n", stack, p.Verdict, time.Duration(weight(p)).Microseconds()); err != nil {
 			return err
 		}
 	}

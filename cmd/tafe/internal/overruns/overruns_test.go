@@ -63,9 +63,9 @@ func TestFolded(t *testing.T) {
 	l, err := Read(strings.NewReader(log(t)))
 	require.NoError(t, err)
 	var held, waited strings.Builder
-	require.NoError(t, l.Folded(&held, false))
+	require.NoError(t, l.Folded(&held, Weights["held"]))
 	require.Equal(t, "main.serve;main.dear;[sleep] 120000\nmain.serve;main.long;[spin] 1000000\n", held.String())
-	require.NoError(t, l.Folded(&waited, true))
+	require.NoError(t, l.Folded(&waited, Weights["victims"]))
 	require.Contains(t, waited.String(), "[sleep] 2900000\n")
 }
 

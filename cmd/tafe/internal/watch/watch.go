@@ -152,23 +152,27 @@ func (p *painter) lane(l *admin.Lane) {
 	if room := p.width / 3; len(columns) > room {
 		columns = columns[len(columns)-room:]
 	}
-	p.line(style, "loop %-2d %s %5d conns %4d queued  %s", l.Loop, columns, l.Conns, l.Queued, what)
+	beside := ""
+	if l.Handoffs > 0 {
+		beside = fmt.Sprintf("%d handoffs, %d released  ", l.Handoffs, l.Released)
+	}
+	p.line(style, "loop %-2d %s %5d conns %4d queued  %s%s", l.Loop, columns, l.Conns, l.Queued, beside, what)
 }
 
 func (p *painter) culprits(all []admin.Culprit) {
 	p.line("", "")
 	if len(all) == 0 {
-		p.line(faint, "Nobody has held a loop.")
+		p.line(faint, "No code has run for longer than its budget.")
 		return
 	}
-	p.line(bold, "%11s %8s %6s %10s %10s  %-11s %s", "VICTIM TIME", "VICTIMS", "COUNT", "HELD", "LONGEST", "VERDICT", "PLACE")
+	p.line(bold, "%11s %8s %6s %10s %10s  %-11s %s", "VICTIM TIME", "VICTIMS", "COUNT", "HELD", "RAN", "VERDICT", "PLACE")
 	for i := range all[:min(len(all), rowsMax)] {
 		c := &all[i]
 		style, live := "", ""
 		if c.Live {
 			style, live = red, "NOW for "+c.LiveFor.String()+" "
 		}
-		p.line(style, "%11v %8d %6d %10v %10v  %-11s %s%s  %s", c.Cost, c.Victims, c.Overruns, c.Held, c.Longest, c.Verdict, live, c.Place, c.Route)
+		p.line(style, "%11v %8d %6d %10v %10v  %-11s %s%s  %s", c.Cost, c.Victims, c.Overruns, c.Held, c.Ran, c.Verdict, live, c.Place, c.Route)
 	}
 }
 
@@ -177,7 +181,7 @@ func (p *painter) overruns(all []admin.Brief, now time.Time) {
 		return
 	}
 	p.line("", "")
-	p.line(bold, "%8s %4s %10s  %-13s %8s %11s  %s", "AGO", "LOOP", "HELD", "VERDICT", "VICTIMS", "VICTIM TIME", "REQUEST")
+	p.line(bold, "%8s %4s %10s %10s  %-13s %8s %11s  %s", "AGO", "LOOP", "HELD", "RAN", "VERDICT", "VICTIMS", "VICTIM TIME", "REQUEST")
 	for i := range all[:min(len(all), rowsMax)] {
 		o := &all[i]
 		style := ""
@@ -188,6 +192,6 @@ func (p *painter) overruns(all []admin.Brief, now time.Time) {
 			style = faint
 		}
 		ago := watchdog.Millis(now.Sub(o.Started).Round(time.Second))
-		p.line(style, "%8v %4d %10v  %-13s %8d %11v  %s %s", ago, o.Loop, o.Held, o.Verdict, o.Victims, o.Cost, o.Method, o.Path)
+		p.line(style, "%8v %4d %10v %10v  %-13s %8d %11v  %s %s", ago, o.Loop, o.Held, o.Ran, o.Verdict, o.Victims, o.Cost, o.Method, o.Path)
 	}
 }

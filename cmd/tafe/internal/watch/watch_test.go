@@ -21,9 +21,9 @@ func frame() admin.Frame {
 		P99: watchdog.Millis(20 * time.Millisecond), Conns: 7}
 	f.Lanes = []admin.Lane{
 		{LoopState: admin.LoopState{Loop: 0, State: "overrun", Route: "/hog", Method: "GET", For: watchdog.Millis(3 * time.Second)}, Columns: strings.Repeat("0x", 60)},
-		{LoopState: admin.LoopState{Loop: 1, State: "waiting"}, Columns: strings.Repeat("1", 120)},
+		{LoopState: admin.LoopState{Loop: 1, State: "waiting", Handoffs: 12, Released: 3}, Columns: strings.Repeat("1", 120)},
 	}
-	c := admin.Culprit{Key: "k", Verdict: watchdog.Sleep, Route: "/hog", Place: "main.hog (hog.go:41)", Live: true, LiveFor: watchdog.Millis(3 * time.Second)}
+	c := admin.Culprit{Stack: watchdog.Stack{Key: "k", Verdict: watchdog.Sleep, Route: "/hog"}, Place: "main.hog (hog.go:41)", Live: true, LiveFor: watchdog.Millis(3 * time.Second)}
 	c.Overruns, c.Cost = 4, watchdog.Millis(4100*time.Millisecond)
 	f.Culprits = []admin.Culprit{c}
 	f.Overruns = []admin.Brief{{ID: 1, Started: time.Unix(940, 0), Verdict: watchdog.GC, Final: true, Method: "GET", Path: "/json"}}
@@ -34,7 +34,7 @@ func TestDraw(t *testing.T) {
 	f := frame()
 	text := Draw(&f, Options{Addr: "host:9180", Width: 100})
 	for _, want := range []string{"tafe host:9180  stuck  up 1m5s  budget 10ms", "1234 req/s", "p99 20ms", "overrun GET /hog for 3s",
-		"4.1s", "NOW for 3s main.hog (hog.go:41)", "1m0s", "gc"} {
+		"4.1s", "12 handoffs, 3 released", "NOW for 3s main.hog (hog.go:41)", "1m0s", "gc"} {
 		require.Contains(t, text, want)
 	}
 	require.NotContains(t, text, "\x1b", "no colours unless asked for")
@@ -43,7 +43,7 @@ func TestDraw(t *testing.T) {
 	}
 	require.Contains(t, Draw(&f, Options{Color: true}), red)
 	empty := admin.Frame{}
-	require.Contains(t, Draw(&empty, Options{}), "Nobody has held a loop.")
+	require.Contains(t, Draw(&empty, Options{}), "No code has run for longer than its budget.")
 }
 
 func TestRun(t *testing.T) {

@@ -1,0 +1,111 @@
+package watchdog
+
+// What the slices of each route took, by the route's name, on one loop. A name
+// keeps its count when routes are made anew, as a reload does.
+
+import (
+	"sync/atomic"
+	"time"
+	"unsafe"
+
+	"tafe/loop"
+)
+
+const routesMax = 512 // names of a loop; what comes later counts as one
+
+type routeStats struct {
+	name   string
+	slices loop.Histogram // lengths; the loop writes, others read word by word
+}
+
+// routeTable finds the counters of a route by the address of its pattern, which is
+// quick. It is the loop's own, but for all.
+type routeTable struct {
+	slots  [2 * routesMax]routeSlot
+	used   int
+	byName map[string]*routeStats
+	latest routeSlot // of the last slice
+	all    atomic.Pointer[[]*routeStats]
+}
+
+type routeSlot struct {
+	route *string
+	stats *routeStats
+}
+
+// observe counts a slice of a route.
+func (rt *routeTable) observe(route *string, d time.Duration) {
+	if rt.latest.stats == nil || rt.latest.route != route {
+		rt.latest = routeSlot{route, rt.of(route)}
+	}
+	rt.latest.stats.slices.Observe(d)
+}
+
+// of probes the table from where the address hashes to.
+func (rt *routeTable) of(route *string) *routeStats {
+	for i := addressHash(route); ; i++ {
+		slot := &rt.slots[i%uint64(len(rt.slots))]
+		if slot.stats == nil {
+			return rt.enter(slot, route)
+		}
+		if slot.route == route {
+			return slot.stats
+		}
+	}
+}
+
+// enter fills a free slot. When half are in use, most are of patterns that are no
+// more: all are emptied.
+func (rt *routeTable) enter(slot *routeSlot, route *string) *routeStats {
+	s := rt.named(route)
+	if rt.used++; rt.used > len(rt.slots)/2 {
+		clear(rt.slots[:])
+		rt.used = 0
+		return s
+	}
+	*slot = routeSlot{route, s}
+	return s
+}
+
+// named finds or makes the counters of a name.
+func (rt *routeTable) named(route *string) *routeStats {
+	name := ""
+	if route != nil {
+		name = *route
+	}
+	if s := rt.byName[name]; s != nil {
+		return s
+	}
+	if len(rt.byName) >= routesMax {
+		name = OtherRoutes
+		if s := rt.byName[name]; s != nil {
+			return s
+		}
+	}
+	s := &routeStats{name: name}
+	if rt.byName == nil {
+		rt.byName = map[string]*routeStats{}
+	}
+	rt.byName[name] = s
+	var all []*routeStats
+	if old := rt.all.Load(); old != nil {
+		all = append(all, *old...)
+	}
+	all = append(all, s)
+	rt.all.Store(&all)
+	return s
+}
+
+// each calls f for all names. Any goroutine.
+func (rt *routeTable) each(f func(*routeStats)) {
+	if all := rt.all.Load(); all != nil {
+		for _, s := range *all {
+			f(s)
+		}
+	}
+}
+
+// addressHash spreads the addresses of patterns over a table.
+func addressHash(route *string) uint64 {
+	return uint64(uintptr(unsafe.Pointer(route))) * 0x9e3779b97f4a7c15 >> 48
+}
