@@ -268,7 +268,11 @@ func (w *ward) beat() {
 // slice that begins right after a look is seen at the latest when it is to be
 // handed over, except the first one of a loop that was idle for some time.
 func (w *ward) lookAtSlice() int64 {
-	period := int64(lookBusy)
+	if w.owner == nil {
+		w.beat()
+		return int64(lookIdle)
+	}
+	period := int64(HandoffTime) // some task may have a time of its own
 	if w.handoff > 0 {
 		period = min(w.handoff, int64(lookIdle))
 	}
@@ -292,7 +296,7 @@ func (w *ward) lookAtSlice() int64 {
 	if held < handoff {
 		return min(handoff-held, period)
 	}
-	if w.owner != nil && w.loop.Take(since, t, false) {
+	if w.loop.Take(since, t, false) {
 		w.owner.HandOver()
 		return period
 	}

@@ -14,17 +14,32 @@ import (
 )
 
 // BenchmarkCostOfWatching compares the CPU time of the whole process for each
-// request with and without a watchdog. The two take turns, and turns at going
+// request with and without a watchdog, handoff being on. The two take turns, and turns at going
 // first, so that what else the machine does falls on both:
 //
-//	go test ./loop/watchdog -run '^$' -bench CostOfWatching -benchtime 15x
+//	go test ./loop/watchdog -run '^$' -bench CostOf -benchtime 25x
 func BenchmarkCostOfWatching(b *testing.B) {
+	compareCosts(b, func(on bool) float64 { return costOf(b, on, loop.HandoffTime) })
+}
+
+// BenchmarkCostOfHandoff compares it with and without handoff, which is a steward
+// and more Ps, while no loop is held.
+func BenchmarkCostOfHandoff(b *testing.B) {
+	compareCosts(b, func(on bool) float64 {
+		if on {
+			return costOf(b, false, loop.HandoffTime)
+		}
+		return costOf(b, false, -1)
+	})
+}
+
+func compareCosts(b *testing.B, measure func(on bool) float64) {
 	cost := map[bool][]float64{}
 	var ratios []float64
 	for b.Loop() {
 		first := len(ratios)%2 == 0
-		for _, watched := range []bool{first, !first} {
-			cost[watched] = append(cost[watched], costOf(b, watched))
+		for _, on := range []bool{first, !first} {
+			cost[on] = append(cost[on], measure(on))
 		}
 		last := len(ratios)
 		ratios = append(ratios, cost[true][last]/cost[false][last])
@@ -42,8 +57,8 @@ func BenchmarkCostOfWatching(b *testing.B) {
 }
 
 // costOf is the CPU time in ns of a request on a connection that has 32 under way.
-func costOf(t testing.TB, watched bool) float64 {
-	s := openStage(t, 1, -1, Config{}, map[string]func(*loop.Task){"fast": func(*loop.Task) {}}, watched)
+func costOf(t testing.TB, watched bool, handoff time.Duration) float64 {
+	s := openStage(t, 1, handoff, Config{}, map[string]func(*loop.Task){"fast": func(*loop.Task) {}}, watched)
 	defer s.stop()
 	conn, err := net.Dial("tcp", s.addr)
 	require.NoError(t, err)

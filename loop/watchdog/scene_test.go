@@ -38,6 +38,7 @@ type stage struct {
 	routes  map[string]func(*loop.Task)
 	names   map[string]*string
 
+	procs   int // GOMAXPROCS before
 	stopped bool
 }
 
@@ -75,8 +76,7 @@ func openStage(t testing.TB, loops int, handoff time.Duration, config Config, ro
 	// that hands over raises it further.
 	procs := runtime.GOMAXPROCS(0)
 	runtime.GOMAXPROCS(max(procs, loops+3))
-	t.Cleanup(func() { runtime.GOMAXPROCS(procs) })
-	s := &stage{t: t, base: time.Now(), log: &safeBuffer{}, routes: routes, names: map[string]*string{}}
+	s := &stage{t: t, base: time.Now(), log: &safeBuffer{}, routes: routes, names: map[string]*string{}, procs: procs}
 	for name := range routes {
 		s.names[name] = &name
 	}
@@ -99,7 +99,9 @@ func openStage(t testing.TB, loops int, handoff time.Duration, config Config, ro
 	if watched {
 		s.dog.Start()
 	}
-	s.steward.Start()
+	if watched || handoff > 0 {
+		s.steward.Start()
+	}
 	t.Cleanup(s.stop)
 	return s
 }
@@ -114,6 +116,7 @@ func (s *stage) stop() {
 	defer cancel()
 	require.NoError(s.t, s.engine.Stop(ctx))
 	s.steward.Stop()
+	runtime.GOMAXPROCS(s.procs)
 }
 
 // line is one connection; a request is "route id\n".
