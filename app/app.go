@@ -1,7 +1,7 @@
 // Package app is what requests mean: routes, middlewares, handlers and the HTTP/1 connections that carry them.
 //
 // A [Handler] is straight-line code. It runs as a task on the loop of its connection, and every call on its [Context] may
-// wait: the loop serves others meanwhile. What it computes between two waits holds the loop.
+// wait: the loop serves others meanwhile. Code that holds the loop for long loses it: see docs/cooperative.md.
 //
 // # The parts, in reading order
 //

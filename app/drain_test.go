@@ -18,7 +18,7 @@ import (
 	"tafe/loop/reactor"
 )
 
-// Whoever was accepted is answered, once, although the drain began before the request, or the handshake, was there.
+// An accepted connection gets one answer although the drain began before its request, or its handshake, had arrived.
 func TestDrainAnswersWhoWasAccepted(t *testing.T) {
 	site := httptest.NewTLSServer(http.NotFoundHandler()) // has a certificate, and a client that trusts it
 	t.Cleanup(site.Close)

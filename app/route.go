@@ -10,7 +10,7 @@ import (
 )
 
 // A Handler answers one request. It runs as a task on the connection's loop and is written straight down: any call on
-// c may wait, and gives the loop to others meanwhile. What the handler computes between two waits holds the loop.
+// c may wait, and gives the loop to others meanwhile. A handler that holds its loop for too long goes on beside it: see Handoff.
 //
 // A non-nil error answers the request as long as nothing was written (see HTTPError), and otherwise breaks the
 // connection off, so that the client sees the truncation. c and every view taken from it are invalid once the handler

@@ -1,7 +1,7 @@
 package loop
 
-// What the loops publish about the goroutine and the OS thread that runs them,
-// for the watchdog. The Go runtime is read in internal/goruntime alone.
+// Loops and tasks tell the watchdog which goroutine and OS thread they run on, and
+// what that goroutine waits for. Only internal/goruntime reads the Go runtime.
 
 import (
 	"context"

@@ -17,8 +17,8 @@ const (
 	costShift   = 3 // an estimate moves by an eighth of the difference
 )
 
-// Cost estimates what the slices of a kind of task take, by how-manieth slice of
-// the task it is. The zero Cost knows nothing: all is light. It belongs to one loop.
+// Cost estimates what the slices of a kind of task take, by its place among
+// the slices of the task. The zero Cost knows nothing: all is light. It belongs to one loop.
 type Cost struct {
 	ns [costSlices]int64
 }

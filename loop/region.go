@@ -12,11 +12,10 @@ package loop
 //	leaving   the task asks to be run beside the loop
 //
 // Only the task moves between inside and outside, and from released to returning or
-// borrowing.
-// Only the goroutine that takes the loop moves between outside and released, by
-// compare-and-swap with the start of the slice that it means, so that it cannot
-// meet a later one. A returning task is queued like any other, and goes on when the
-// loop resumes it.
+// borrowing. Only the goroutine that takes the loop moves between outside and
+// released, by compare-and-swap with the start of the slice that it means, so that
+// it cannot meet a later one. A returning task is queued like any other, and goes on
+// when the loop resumes it.
 
 import (
 	"math"
@@ -25,7 +24,7 @@ import (
 	"unsafe"
 )
 
-// region is a word as above: inside, released, leaving, or the start of a slice.
+// region is a word as above. Outside is the start of the slice, which is positive.
 type region struct{ word atomic.Int64 }
 
 const (
@@ -228,7 +227,8 @@ func (l *Loop) EachReleased(f func(t *Task, start int64)) {
 // a posted function, an event), or in any case if force. It reports true when the
 // loop was taken: then the caller must have some goroutine call Adopt. At most
 // Limits.ReleasedMax tasks of a loop are released at once; beyond that Take
-// reports false, and Stats.NotReleased counts it. Any goroutine but the loop's and its tasks'.
+// reports false, and Stats.NotReleased counts it. Any goroutine but the loop's and
+// those of its tasks.
 func (l *Loop) Take(since int64, t *Task, force bool) bool {
 	word := &t.region.word
 	if !word.CompareAndSwap(since, released) {

@@ -100,7 +100,7 @@ func TestHTTPS(t *testing.T) {
 		require.Equal(t, "hello", string(body))
 	}
 
-	// 20 MB up and down, through the bulk lane and an upstream.
+	// 20 MB up and down, through TLS and an upstream.
 	out := bytes.Repeat([]byte("0123456789abcdef"), 20<<20/16)
 	resp, err := client.Post("https://"+secure+"/up/x", "application/octet-stream", bytes.NewReader(out))
 	require.NoError(t, err)

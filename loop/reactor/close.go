@@ -21,8 +21,8 @@ func (c *Conn) swallow() {
 	}
 }
 
-// Close sends what was written and then the end of the stream; see the table
-// above.
+// Close sends what was written and then the end of the stream; see the table in
+// conn.go.
 func (c *Conn) Close() {
 	if c.Closed() {
 		return

@@ -1,7 +1,7 @@
 package reactor
 
-// Conn: one byte stream of a loop. This file has its input, its timeouts and how
-// it ends; output.go has what it sends.
+// Conn: one byte stream of a loop. This file has its input and its timeouts;
+// output.go has what it sends, close.go how it ends.
 //
 // A Conn ends by one of three verbs:
 //
