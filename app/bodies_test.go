@@ -406,3 +406,28 @@ func TestAbortResets(t *testing.T) {
 	_, err = io.Copy(io.Discard, conn)
 	require.ErrorIs(t, err, syscall.ECONNRESET)
 }
+
+// A pipe is an *os.File that cannot be sought: it is copied, whatever length was announced.
+func TestStreamFromAPipe(t *testing.T) {
+	want := strings.Repeat("0123456789", 10_000)
+	a := New(Options{Log: quiet})
+	a.Get("/pipe", func(c *Context) error {
+		r, w, err := os.Pipe()
+		if err != nil {
+			return err
+		}
+		defer func() { _ = r.Close() }()
+		go func() {
+			_, _ = io.WriteString(w, want)
+			_ = w.Close()
+		}()
+		c.SetHeader("Content-Length", strconv.Itoa(len(want)))
+		_, err = io.Copy(c.Stream(200, "text/plain"), r)
+		return err
+	})
+	s := serve(t, a, 1)
+	conn := dial(t, s)
+	_, err := io.WriteString(conn, "GET /pipe"+get)
+	require.NoError(t, err)
+	answered(t, bufio.NewReader(conn), 200, func(string) string { return want }, "a pipe")
+}

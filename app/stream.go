@@ -188,11 +188,15 @@ func (s *Stream) ReadFrom(r io.Reader) (int64, error) {
 	if f == nil || resp.framing != byLength || resp.headless {
 		return io.Copy(streamWriter{s}, r)
 	}
+	at, err := f.Seek(0, io.SeekCurrent)
+	if err != nil { // a pipe, or a device
+		return io.Copy(streamWriter{s}, r)
+	}
 	n := resp.length - resp.bytes
 	if limited != nil {
 		n = min(n, limited.N)
 	}
-	sent, err := s.sendFile(f, n)
+	sent, err := s.sendFile(f, at, n)
 	if limited != nil {
 		limited.N -= sent
 	}
@@ -204,12 +208,8 @@ const (
 	readStep = 256 << 10 // bytes that are read beside the loop where they cannot be sent by the kernel
 )
 
-// sendFile sends n bytes of f from where it stands, and moves it on.
-func (s *Stream) sendFile(f file, n int64) (sent int64, err error) {
-	at, err := f.Seek(0, io.SeekCurrent)
-	if err != nil {
-		return 0, err
-	}
+// sendFile sends n bytes of f from at, where it stands, and moves it on.
+func (s *Stream) sendFile(f file, at, n int64) (sent int64, err error) {
 	defer func() { _, _ = f.Seek(at+sent, io.SeekStart) }()
 	for sent < n && err == nil {
 		var k int64
