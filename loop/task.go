@@ -123,7 +123,7 @@ func (l *Loop) take(r Runner) (*Task, error) {
 		l.idle = l.idle[:n-1]
 	} else {
 		t = &Task{loop: l}
-		t.next, t.stop = iter.Pull(t.coroutine)
+		t.makeCoroutine()
 	}
 	l.taskSeq++
 	t.id = l.taskSeq
@@ -134,6 +134,21 @@ func (l *Loop) take(r Runner) (*Task, error) {
 	l.tasks++
 	l.stats.Tasks++
 	return t, nil
+}
+
+// makeCoroutine gives a new task its coroutine. One that is made on a locked thread
+// can be resumed on that thread only, so another goroutine makes it then.
+func (t *Task) makeCoroutine() {
+	if !threadLocked() {
+		t.next, t.stop = iter.Pull(t.coroutine)
+		return
+	}
+	made := make(chan struct{})
+	go func() {
+		t.next, t.stop = iter.Pull(t.coroutine)
+		close(made)
+	}()
+	<-made
 }
 
 // coroutine runs one Runner after the other; between them the task is idle.

@@ -103,6 +103,24 @@ func TestParkRefusals(t *testing.T) {
 	}
 }
 
+// A coroutine that is made on a locked thread could not be resumed on another one.
+func TestStartOnALockedThread(t *testing.T) {
+	needPart(t, "thread_lock")
+	l, m := newManual(t, Limits{})
+	ran := 0
+	ended := start(t, l, func(task *Task) {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		for range 3 { // more than were ever made before
+			_, err := task.Loop().Start(&code{run: func(*Task) { ran++ }})
+			require.NoError(t, err)
+		}
+	})
+	m.settle(l)
+	require.NoError(t, *ended)
+	require.Equal(t, 3, ran)
+}
+
 func TestWakers(t *testing.T) {
 	l, m := newManual(t, Limits{})
 	var old, current Waker

@@ -70,8 +70,8 @@ func TestReleasedTaskHoldsItsThread(t *testing.T) {
 		})
 		require.NoError(t, err, tc.why)
 		require.Equal(t, before, after, "%s: another thread", tc.why)
-		require.Equal(t, 1, released, tc.why)
-		require.Zero(t, l.Released(), tc.why)
+		require.GreaterOrEqual(t, released, 1, tc.why) // the tasks that it started may be released too
+		require.Eventually(t, func() bool { return l.Released() == 0 }, patience, time.Millisecond, tc.why)
 	}
 }
 
