@@ -289,8 +289,8 @@ func (c *Context) Sleep(d time.Duration) error { return c.task.Sleep(d) }
 // Yield gives the loop back once. The error is that of Err.
 func (c *Context) Yield() error { return c.task.Yield() }
 
-// YieldIfDue is Yield where the handler has held the loop for its budget, and next to nothing before: for loops that
-// compute.
+// YieldIfDue is Yield once the handler has held the loop for half of its budget or of the handoff time, whichever is
+// shorter, and next to nothing before: for loops that compute.
 func (c *Context) YieldIfDue() error { return c.task.YieldIfDue() }
 
 // Task is the task that runs the handler.

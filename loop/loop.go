@@ -111,6 +111,7 @@ type Loop struct {
 	slices, lags Histogram // of what all slices took, and waited before
 
 	besides     besides
+	handoff     atomic.Int64       // ns for which a slice may hold the loop while others wait; 0: for ever
 	force       func(t *Task) bool // see Force
 	forcedOff   []*Task            // taken from by force, and not yet run on
 	notReleased atomic.Uint64

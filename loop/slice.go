@@ -20,8 +20,7 @@ type Slice struct {
 	// been busy outside tasks since then; 0: it waits for events.
 	since atomic.Int64
 	task  atomic.Pointer[Task]
-	due   atomic.Int64 // since of the slice that should yield, told by a watchdog
-	_     [40]byte
+	_     [48]byte
 }
 
 // Load returns the running slice's start (loop clock, ns) and its task. ok is
@@ -47,10 +46,6 @@ func (s *Slice) Outside() (since int64, ok bool) {
 	return -since, since < 0
 }
 
-// SetDue tells the slice that started at since that it should give the loop
-// back at its next YieldIfDue. For the loop's LateObserver.
-func (s *Slice) SetDue(since int64) { s.due.Store(since) }
-
 func (s *Slice) begin(t *Task, now int64) {
 	s.task.Store(t)
 	s.since.Store(now)
@@ -70,7 +65,6 @@ type Observer interface {
 }
 
 // LateObserver is an Observer that is also told of the slices that begin late.
-// In return it promises to call Slice.SetDue at half of a slice's budget.
 type LateObserver interface {
 	Observer
 	// SliceLate comes before a slice of t that starts LateMin or more after ready.
@@ -110,6 +104,15 @@ func (t *Task) SetBudget(d time.Duration) { t.label.budget.Store(int64(d)) }
 // others wait, in place of the loop's own time; 0 means that again, less than 0
 // that the loop is never taken from the task.
 func (t *Task) SetHandoff(d time.Duration) { t.label.handoff.Store(int64(d)) }
+
+// handoffTime is for how many ns the task's slices may hold the loop while others
+// wait; 0: for ever. Any goroutine.
+func (t *Task) handoffTime() int64 {
+	if d := t.label.handoff.Load(); d != 0 {
+		return max(d, 0)
+	}
+	return t.loop.handoff.Load()
+}
 
 // Budget is what one slice of the task may take. Any goroutine.
 func (t *Task) Budget() time.Duration {
@@ -170,7 +173,7 @@ func (t *Task) Usage() Usage {
 }
 
 // Asked is how often the task has called YieldIfDue so far.
-func (t *Task) Asked() uint64 { return t.asked }
+func (t *Task) Asked() uint64 { return t.asked.calls }
 
 const labelBytesMax = 256
 

@@ -76,13 +76,12 @@ type Steward struct {
 
 // ward is a loop as its steward sees it. Its fields are the steward's own.
 type ward struct {
-	mu      sync.Mutex // while the steward looks
-	gone    bool
-	beatAt  int64 // loop clock: when to have the loop turn if it is idle
-	loop    *Loop
-	owner   Owner
-	handoff int64 // ns; 0: never
-	quiet   int   // looks that found no slice
+	mu     sync.Mutex // while the steward looks
+	gone   bool
+	beatAt int64 // loop clock: when to have the loop turn if it is idle
+	loop   *Loop
+	owner  Owner
+	quiet  int // looks that found no slice
 }
 
 // NewSteward makes a steward that does nothing until Start.
@@ -100,9 +99,10 @@ func (s *Steward) Watch(l *Loop, handoff time.Duration) {
 	if !ok {
 		handoff = 0
 	}
+	l.handoff.Store(max(int64(handoff), 0))
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	loops := append(slices.Clone(*s.loops.Load()), &ward{loop: l, owner: owner, handoff: max(int64(handoff), 0)})
+	loops := append(slices.Clone(*s.loops.Load()), &ward{loop: l, owner: owner})
 	s.loops.Store(&loops)
 }
 
@@ -118,6 +118,7 @@ func (s *Steward) Forget(l *Loop) {
 		}
 		w.mu.Lock()
 		w.gone = true
+		l.handoff.Store(0)
 		w.mu.Unlock()
 	}
 	s.loops.Store(&loops)
@@ -273,8 +274,8 @@ func (w *ward) lookAtSlice() int64 {
 		return int64(lookIdle)
 	}
 	period := int64(HandoffTime) // some task may have a time of its own
-	if w.handoff > 0 {
-		period = min(w.handoff, int64(lookIdle))
+	if handoff := w.loop.handoff.Load(); handoff > 0 {
+		period = min(handoff, int64(lookIdle))
 	}
 	since, t, ok := w.loop.slice.Load()
 	if !ok {
@@ -285,10 +286,7 @@ func (w *ward) lookAtSlice() int64 {
 		return period
 	}
 	w.quiet = 0
-	handoff := w.handoff
-	if d := t.label.handoff.Load(); d != 0 {
-		handoff = max(d, 0)
-	}
+	handoff := t.handoffTime()
 	if handoff == 0 {
 		return period
 	}

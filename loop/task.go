@@ -90,7 +90,7 @@ type Task struct {
 	label    label
 	delay    Delay
 	usage    Usage
-	asked    uint64 // calls of YieldIfDue
+	asked    asked
 
 	estimated bool // ready is
 
@@ -334,7 +334,7 @@ func (l *Loop) finish(t *Task) {
 	t.epoch++
 	t.signaled = false
 	t.label.clear()
-	t.delay, t.usage, t.asked = Delay{}, Usage{}, 0
+	t.delay, t.usage, t.asked = Delay{}, Usage{}, asked{}
 	t.cost, t.ordinal = nil, 0
 	switch {
 	case t.broken:

@@ -55,23 +55,43 @@ func (t *Task) Yield() error {
 	return t.Err()
 }
 
-// YieldIfDue is Yield once the slice has used half of its budget, and nothing
-// before: put it into loops that compute, and they never overrun. While it is
-// not due it costs two loads on a loop with a watchdog, which tells when it is,
-// and one clock reading without (BenchmarkYieldIfDue).
+// YieldIfDue is Yield once the slice has used half of what it has, and nothing
+// before: put it into loops that compute. What a slice has is its budget or, where
+// that is shorter, the time after which it is handed over. Between two readings of
+// the clock it is a comparison (BenchmarkYieldIfDue).
 func (t *Task) YieldIfDue() error {
-	t.asked++
-	l := t.loop
-	if l.slice.due.Load() != t.since {
-		if l.late != nil && t.asked%8 != 0 { // the watchdog itself may be late
-			return nil
-		}
-		if l.driver.Now()-t.since < int64(t.Budget())/2 {
-			return nil
-		}
+	a := &t.asked
+	a.calls++
+	if a.calls < a.next {
+		return nil
+	}
+	now := t.loop.driver.Now()
+	due := int64(t.Budget())
+	if handoff := t.handoffTime(); handoff > 0 {
+		due = min(due, handoff)
+	}
+	due /= 2
+	// The clock is read again after as many calls as take an eighth of that, to
+	// judge by those since the last reading.
+	calls, took := int64(a.calls-a.readCalls), max(now-a.readAt, 1)
+	a.next = a.calls + uint64(min(max(due/8*calls/took, 1), askedMax))
+	a.readAt, a.readCalls = now, a.calls
+	if now-t.since < due {
+		return nil
 	}
 	return t.Yield()
 }
+
+// asked are a task's calls of YieldIfDue.
+type asked struct {
+	calls, next uint64 // so far; at which the clock is read again
+	readAt      int64  // when it was read last
+	readCalls   uint64 // and at which call
+}
+
+// askedMax bounds the calls of YieldIfDue between two readings of the clock: those
+// to come may take longer than those before.
+const askedMax = 32
 
 // ParkThrough waits for the current wait's Waker alone: when the task is
 // cancelled it calls interrupt, once, and waits on until what was interrupted

@@ -28,7 +28,7 @@ func (ln *lane) lost(w *Watchdog) {
 		ln.endOutside(p.since, ln.loop.Clock())
 		ln.mu.Unlock()
 	}
-	if p.hinted && !p.outside || p.reported != nil {
+	if p.halfway && !p.outside || p.reported != nil {
 		ln.past[ln.pastAt] = *p
 		ln.pastAt = (ln.pastAt + 1) % len(ln.past)
 	}

@@ -35,7 +35,7 @@ type pursuit struct {
 	outside bool
 	budget  int64
 	ev      evidence
-	hinted  bool
+	halfway bool
 	release *release // nil: it holds its loop
 	due     int64    // released: the next look, loop clock
 	carrier int      // released: the last thread that it was seen on
@@ -113,7 +113,7 @@ func (ln *lane) visitSlice(w *Watchdog) int64 {
 // observe enters a reading.
 func (ln *lane) observe(w *Watchdog, p *pursuit, r reading) {
 	p.ev.look(r, &w.late)
-	if r.goState == loop.StateSyscall && p.hinted {
+	if r.goState == loop.StateSyscall && p.halfway {
 		if v := judgeDescriptor(r.tid); v != Syscall { // between two calls it says nothing
 			p.kernel = v
 		}
@@ -164,12 +164,7 @@ func (ln *lane) read(w *Watchdog) reading {
 // pursue decides what to do about a slice of the given age, and when to look
 // again.
 func (ln *lane) pursue(w *Watchdog, p *pursuit, age int64) int64 {
-	if age >= p.budget/2 && !p.hinted {
-		p.hinted = true
-		if p.release == nil {
-			ln.loop.Slice().SetDue(p.since)
-		}
-	}
+	p.halfway = p.halfway || age >= p.budget/2
 	switch {
 	case age < p.budget/2:
 		return p.budget/2 - age
