@@ -314,12 +314,13 @@ func kindOf(frames []Frame) stackKind {
 		switch f.Func {
 		case "tafe/loop.(*Task).suspend":
 			return kindOther // parked
+		case "tafe/loop.(*Loop).comeBack":
+			return kindOther // no longer the loop's
 		case "tafe/loop.(*Task).run": // not in the frames of an idle one
 			return kindTask
 		case "runtime.corostart":
 			kind = kindCoroutine
-		}
-		if f.Func == "tafe/loop/reactor.(*Reactor).event" || f.Func == "tafe/loop.(*Loop).Turn" {
+		case "tafe/loop/reactor.(*Reactor).event", "tafe/loop.(*Loop).Turn", "tafe/loop.(*Loop).Adopt":
 			kind = kindLoop
 		}
 	}

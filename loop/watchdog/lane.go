@@ -46,13 +46,15 @@ type lane struct {
 	beside  map[*loop.Task]*release // whose code has not returned
 	news    []*release              // that the sampler has not taken yet
 	adopted reading                 // of the thread that took the loop over last, at that time
-	away    instruments             // for those who return
 	tracks  *recorder               // of released code: from when the loop was taken until it returned
 	ledger  ledger
 	ids     [8]started // overruns that have an id and have not ended
 	idAt    int
 	ended   []ended
 	dropped uint64
+
+	awayMu sync.Mutex
+	away   instruments // for those who return
 }
 
 // started joins the two sides of an overrun: who sees it first numbers it.

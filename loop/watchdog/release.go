@@ -67,14 +67,20 @@ func (ln *lane) Released(_ *loop.Loop, t *loop.Task, ready, start, taken int64) 
 // its loop by itself, or Released is still to come and asks ReturnedAt.
 func (ln *lane) Returned(_ *loop.Loop, t *loop.Task, start, back int64) {
 	ln.mu.Lock()
-	defer ln.mu.Unlock()
 	r := ln.beside[t]
+	ln.mu.Unlock()
 	if r == nil || r.start != start {
 		return
 	}
-	delete(ln.beside, t)
+	// The loop waits for mu in Released: the readings, which are system calls, are
+	// taken without it.
+	ln.awayMu.Lock()
 	last := ln.away.read(back, threadID(), loop.StateUnknown)
+	ln.awayMu.Unlock()
 	last.state = nil // it ran until now
+	ln.mu.Lock()
+	defer ln.mu.Unlock()
+	delete(ln.beside, t)
 	ln.returned(r, back, last)
 }
 

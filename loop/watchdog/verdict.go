@@ -106,6 +106,9 @@ func judge(s shot, onThread bool, tid int) Verdict {
 	if v := judgeLibrary(s.frames); v != "" {
 		return v
 	}
+	if ownLock(s.frames) {
+		return WatchdogLate
+	}
 	switch {
 	case strings.HasPrefix(s.state, "chan"), strings.HasPrefix(s.state, "select"):
 		return Channel
@@ -113,6 +116,16 @@ func judge(s shot, onThread bool, tid int) Verdict {
 		return Lock
 	}
 	return Syscall
+}
+
+// ownLock: a loop waits for the watchdog, which does not get to run.
+func ownLock(frames []Frame) bool {
+	for _, f := range frames {
+		if ownerOf(f) != ownerRuntime && !strings.HasPrefix(f.Func, "sync.") && !strings.HasPrefix(f.Func, "internal/sync.") {
+			return strings.HasPrefix(f.Func, "tafe/loop/watchdog.(*lane).")
+		}
+	}
+	return false
 }
 
 // garbage: the innermost frames belong to the collector.
