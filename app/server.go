@@ -192,9 +192,11 @@ func (s *Server) Stop(ctx context.Context) error { return s.engine.Stop(ctx) }
 type Stats struct {
 	Counters
 	Refused uint64 // connections beyond ConnMax or ConnMaxPerIP
-	ConnMax int
-	Loops   []Counters // of each
-	Silent  []int      // loops that did not answer in time: their part is what they last told
+	// AcceptErrors are accepts that failed, such as those for want of a descriptor.
+	AcceptErrors uint64
+	ConnMax      int
+	Loops        []Counters // of each
+	Silent       []int      // loops that did not answer in time: their part is what they last told
 }
 
 // Stats gathers the counters of all loops. A loop that is held by a handler does not answer: it is not waited for longer
@@ -222,7 +224,7 @@ func (s *Server) Stats(ctx context.Context) Stats {
 		}
 		break
 	}
-	stats := Stats{Refused: s.engine.Refused(), ConnMax: s.engine.ConnMax()}
+	stats := Stats{Refused: s.engine.Refused(), AcceptErrors: s.engine.AcceptErrors(), ConnMax: s.engine.ConnMax()}
 	stats.Reasons = map[string]uint64{}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -38,7 +38,7 @@ type series struct {
 	requests, duration, queue, active, refusals *prometheus.Desc
 
 	slices, lag, held, age, stale, queued, timers, tasks, tasksStarted, panics *prometheus.Desc
-	conns, opened, connsMax, refused, bytesIn, bytesOut                        *prometheus.Desc
+	conns, opened, connsMax, refused, acceptErrors, bytesIn, bytesOut          *prometheus.Desc
 	overrunRun, routeOverrunRun                                                *prometheus.Desc
 	handoffs, released, routeHandoffs                                          *prometheus.Desc
 	draining, uptime, introspection                                            *prometheus.Desc
@@ -80,6 +80,7 @@ func newSeries() *series {
 	s.opened = of("connections_opened_total", "Connections opened.", "loop")
 	s.connsMax = of("connections_max", "The bound on accepted connections.")
 	s.refused = of("connections_refused_total", "Connections beyond the bound.")
+	s.acceptErrors = of("accept_errors_total", "Accepts that failed, such as those for want of a descriptor.")
 	s.bytesIn = of("received_bytes_total", "Bytes read from connections.", "loop")
 	s.bytesOut = of("sent_bytes_total", "Bytes written to connections.", "loop")
 	s.draining = of("draining", "1 while the server drains.")
@@ -201,6 +202,7 @@ func (c collector) requestSeries(e emitter, stats app.Stats) {
 	}
 	e.gauge(c.connsMax, float64(stats.ConnMax))
 	e.counter(c.refused, float64(stats.Refused))
+	e.counter(c.acceptErrors, float64(stats.AcceptErrors))
 }
 
 // handoffSeries adds up by name, as traffic does.

@@ -40,7 +40,8 @@ func (c *Config) LoopLimits() reactor.Limits {
 	l := &c.Limits
 	return reactor.Limits{
 		Limits: loop.Limits{
-			TaskMax: l.TaskMax, IdleTaskMax: l.IdleTaskMax, PostMax: l.PostMax, SliceBudget: time.Duration(c.Watchdog.Budget),
+			TaskMax: l.TaskMax, IdleTaskMax: l.IdleTaskMax, PostMax: l.PostMax, ReleasedMax: l.ReleasedMax,
+			SliceBudget: time.Duration(c.Watchdog.Budget), FIFO: c.Server.Order == "arrival",
 		},
 		InboundMax: int(l.InboundBytesMax), OutboundMax: int(l.OutboundBytesMax), WriteTimeout: time.Duration(c.Timeouts.Write),
 	}

@@ -79,6 +79,9 @@ type Server struct {
 	// The longest that a handler may hold its loop while other requests wait: then another goroutine takes the loop over, and the handler
 	// runs on beside it. "off": never.
 	Handoff Handoff `toml:"handoff" default:"2ms" reload:"restart"`
+	// In what order requests that wait for a loop get it. "light-first": those whose route has taken little time so far, and of the others one
+	// at a time, the oldest first. "arrival": all in the order in which they came.
+	Order string `toml:"order" default:"light-first" oneof:"light-first|arrival" reload:"restart"`
 	// Value of the Server header; "-" omits it.
 	Name HeaderValue `toml:"name" default:"tafe"`
 	// Networks of the proxies in front. Their X-Forwarded-For says who the client is, for allow_ip, deny_ip, rate_limit, hash_by and
@@ -118,6 +121,8 @@ type Limits struct {
 	TaskMax int `toml:"task_max" default:"65536" min:"1" max:"10000000" reload:"restart"`
 	// Coroutines that a loop keeps for reuse, about 3 KiB each.
 	IdleTaskMax int `toml:"idle_task_max" default:"1024" min:"1" max:"10000000" reload:"restart"`
+	// Handlers that run beside a loop at once, each on a goroutine of its own. Beyond, a handler holds its loop until it gives it back.
+	ReleasedMax int `toml:"released_max" default:"256" min:"1" max:"100000" reload:"restart"`
 	// Calls from other goroutines that wait for a loop.
 	PostMax int `toml:"post_max" default:"1048576" min:"1024" max:"100000000" reload:"restart"`
 	// Bytes that a connection holds unread. Beyond, the client is not read until some are consumed. At least head_bytes_max.
