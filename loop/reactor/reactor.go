@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"reflect"
+	"runtime"
 	"time"
 
 	"github.com/panjf2000/gnet/v2/pkg/errors"
@@ -79,8 +80,10 @@ type Reactor struct {
 	alarm   int      // timerfd
 	base    time.Time
 	accepts []*acceptor
-	ending  bool
-	dials   map[*dialing]struct{} // under way
+
+	offeredAt int64 // clock: see offerProcessor
+	ending    bool
+	dials     map[*dialing]struct{} // under way
 }
 
 // source is what the events of a descriptor go to.
@@ -169,7 +172,24 @@ func (r *Reactor) event(fd int, events netpoll.IOEvent, _ netpoll.IOFlags) error
 	if fd < len(r.sources) && r.sources[fd] != nil { // else a timer or an earlier event has closed it
 		r.sources[fd].ready(events)
 	}
-	return r.after(r.loop.EndTurn())
+	owned := r.loop.EndTurn()
+	if owned {
+		r.offerProcessor()
+	}
+	return r.after(owned)
+}
+
+// offerMax is for how long a loop that never waits keeps its P. After 10 ms the
+// runtime would take the P, at any point, and its monitor thread would then wake
+// every 20 us for some milliseconds: see docs/decisions/016.
+const offerMax = int64(2 * time.Millisecond)
+
+// offerProcessor lets the runtime's scheduler run if it has not for offerMax.
+func (r *Reactor) offerProcessor() {
+	if now := r.loop.TurnedAt(); now-r.offeredAt > offerMax {
+		r.offeredAt = now
+		runtime.Gosched()
+	}
 }
 
 // after tells how polling goes on after a turn.
