@@ -232,6 +232,9 @@ func (y *cycle) end(keep bool) {
 	c := y.active
 	y.active, y.swallows = nil, false
 	if !keep {
+		if c.body.done && !c.req.KeepAlive && len(y.conn.Input()) == 0 && !y.conn.Secure() {
+			y.conn.NoLinger() // the client has said that it sends nothing more
+		}
 		y.conn.Consume(len(y.conn.Input())) // nobody will read it
 	}
 	if y.pinned {

@@ -62,10 +62,10 @@ func (a *acceptor) ready(netpoll.IOEvent) { a.take(acceptMax) }
 // take reports whether there may be more.
 func (a *acceptor) take(most int) bool {
 	for range most {
-		fd, sa, err := unix.Accept4(a.fd, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
+		fd, remote, err := accept4(a.fd)
 		switch err {
 		case nil:
-			a.accepted(fd, sa)
+			a.accepted(fd, remote)
 		case unix.EAGAIN:
 			a.failing = false // not before all that waited are accepted: near a limit it fails again and again
 			return false
@@ -113,7 +113,7 @@ func (r *Reactor) stopAccepting() {
 }
 
 // accepted makes a Conn of an accepted descriptor, or closes it.
-func (a *acceptor) accepted(fd int, sa unix.Sockaddr) {
+func (a *acceptor) accepted(fd int, remote net.Addr) {
 	r := a.r
 	e := r.engine
 	if e.conns.Add(1) > int64(e.config.ConnMax) {
@@ -123,7 +123,7 @@ func (a *acceptor) accepted(fd int, sa unix.Sockaddr) {
 		_ = unix.Close(fd)
 		return
 	}
-	s := &socket{r: r, fd: fd, remote: addrOf(sa)}
+	s := &socket{r: r, fd: fd, remote: remote}
 	if err := r.add(fd, s); err != nil {
 		e.conns.Add(-1)
 		_ = unix.Close(fd)

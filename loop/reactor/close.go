@@ -46,7 +46,9 @@ func (c *Conn) CloseWrite() {
 }
 
 // NoLinger has Close end the connection as soon as everything was sent. It is for
-// connections whose peer answers and does not ask: those that were dialed.
+// peers that send nothing more: those that were dialed, and those that have said
+// so. Bytes of the peer that are not read by then make the kernel reset the
+// connection.
 func (c *Conn) NoLinger() { c.noLinger = true }
 
 // Abort ends the connection without sending what is left; the Handler's Closed

@@ -4,6 +4,7 @@ package reactor
 // system calls: they do not block, so the Go scheduler need not know of them.
 
 import (
+	"encoding/binary"
 	"io"
 	"net"
 	"os"
@@ -191,6 +192,32 @@ func socketError(fd int) error {
 		return os.NewSyscallError("socket", syscall.Errno(n))
 	}
 	return nil
+}
+
+// accept4 accepts a connection. It is unix.Accept4 without a getsockopt for each,
+// which asks for the protocol of the listening socket.
+func accept4(fd int) (int, net.Addr, error) {
+	var from unix.RawSockaddrAny
+	n := uint32(unix.SizeofSockaddrAny)
+	accepted, _, errno := syscall.RawSyscall6(unix.SYS_ACCEPT4, uintptr(fd), uintptr(unsafe.Pointer(&from)), uintptr(unsafe.Pointer(&n)),
+		unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0, 0)
+	if errno != 0 {
+		return -1, nil, errno
+	}
+	switch from.Addr.Family {
+	case unix.AF_INET:
+		in := (*unix.RawSockaddrInet4)(unsafe.Pointer(&from))
+		return int(accepted), &net.TCPAddr{IP: append([]byte(nil), in.Addr[:]...), Port: hostOrder(in.Port)}, nil
+	case unix.AF_INET6:
+		in := (*unix.RawSockaddrInet6)(unsafe.Pointer(&from))
+		return int(accepted), addrOf(&unix.SockaddrInet6{Addr: in.Addr, Port: hostOrder(in.Port), ZoneId: in.Scope_id}), nil
+	}
+	return int(accepted), &net.UnixAddr{Net: "unix"}, nil // a peer that connects to a path seldom has one
+}
+
+// hostOrder is a port that stands in network order.
+func hostOrder(port uint16) int {
+	return int(binary.BigEndian.Uint16(binary.NativeEndian.AppendUint16(nil, port)))
 }
 
 func rawRead(fd int, p []byte) (int, error) { return rawCall(unix.SYS_READ, fd, p) }
