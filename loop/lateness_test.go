@@ -124,11 +124,10 @@ func measureLateness(procs int, disturbance, sleep string, d time.Duration) late
 	})
 	switch sleep {
 	case "kernel":
-		s.nap = func(d int64, _ bool) { nap(d, true) }
 	case "runtime":
-		s.nap = func(d int64, _ bool) { nap(d, false) }
+		s.nap = func(d int64) { time.Sleep(time.Duration(d)) }
 	case "off":
-		s.nap = func(int64, bool) { time.Sleep(time.Second) }
+		s.nap = func(int64) { time.Sleep(time.Second) }
 	}
 	var before, after unix.Rusage
 	_ = unix.Getrusage(unix.RUSAGE_SELF, &before)

@@ -1,6 +1,6 @@
 package loop
 
-// Steward: one OS thread that looks at the running slices. It hands loops over
+// Steward: one goroutine that looks at the running slices. It hands loops over
 // that a slice has held for too long, and calls what else has to look in time, such
 // as a watchdog. It does not depend on the loops: it works while they are held.
 
@@ -28,12 +28,8 @@ const (
 
 	stepMax = 10 * time.Millisecond // between any two looks
 
-	// A sleep of the Go runtime that ends lateMin late shows that no P was idle. When
-	// more than one in lateShare of them do, the next strictSleeps sleeps are the
-	// kernel's.
-	lateMin      = int64(time.Millisecond)
-	lateShare    = 16
-	strictSleeps = 512
+	offerPeriod = int64(6 * time.Millisecond) // see offerProcessor
+	offerRest   = 50                          // times what the last offer took
 )
 
 // Owner is a Driver whose loop can be taken. HandOver has another goroutine call
@@ -41,7 +37,7 @@ const (
 type Owner interface{ HandOver() }
 
 // Visitor looks at something else in time. Its functions run on the steward's
-// thread and must be quick.
+// goroutine and must be quick.
 type Visitor struct {
 	// Look is called with the time, in ns on the StewardClock, and returns in how many
 	// ns it wants to be called again.
@@ -68,10 +64,8 @@ type Steward struct {
 	stopping atomic.Bool
 	stopped  chan struct{}
 
-	// The steward's own.
-	nap    func(d int64, inKernel bool) // sleeps d ns
-	late   int                          // what late sleeps have added up to
-	strict int                          // the next so many sleeps are the kernel's
+	nap     func(d int64) // sleeps d ns
+	offerAt int64         // the steward's own
 }
 
 // ward is a loop as its steward sees it. Its fields are the steward's own.
@@ -194,7 +188,6 @@ var processStart = time.Now().Add(-time.Second)
 func StewardClock() int64 { return int64(time.Since(processStart)) }
 
 func (s *Steward) run() {
-	runtime.LockOSThread() // and the thread ends with this goroutine
 	defer close(s.stopped)
 	for !s.stopping.Load() {
 		next := int64(math.MaxInt64)
@@ -209,35 +202,34 @@ func (s *Steward) run() {
 	}
 }
 
-// sleep sleeps d ns and tells the visitors by how much it was more. A sleep of
-// the Go runtime costs less, and is punctual while a P is idle; one of the kernel,
-// on the steward's own thread, is so while the kernel lets it: see
-// docs/decisions/007.
+// sleep sleeps d ns and tells the visitors by how much it was more.
 func (s *Steward) sleep(d int64) {
 	due := StewardClock() + d
-	s.nap(d, s.strict > 0)
+	s.offerProcessor()
+	s.nap(due - StewardClock())
 	woke := StewardClock()
-	switch {
-	case s.strict > 0:
-		s.strict--
-	case woke-due < lateMin:
-		s.late = max(s.late-1, 0)
-	case s.late > lateShare:
-		s.late, s.strict = 0, strictSleeps
-	default:
-		s.late += lateShare
-	}
 	for _, v := range *s.visits.Load() {
 		v.woke(due, woke)
 	}
 }
 
-func nap(d int64, inKernel bool) {
-	if !inKernel {
-		time.Sleep(time.Duration(d))
+// offerProcessor lets the runtime's scheduler run. To the runtime a goroutine that
+// makes nothing but system calls seems to compute: after 10 ms it would take the P,
+// and its monitor thread would then wake every 20 us for some milliseconds. While
+// the collector's workers have all Ps the way back is long, and worth more.
+func (s *Steward) offerProcessor() {
+	now := StewardClock()
+	if now < s.offerAt {
 		return
 	}
-	ts := unix.NsecToTimespec(d)
+	runtime.Gosched()
+	s.offerAt = now + max(offerPeriod, offerRest*(StewardClock()-now))
+}
+
+// nap sleeps in the kernel, which wakes the thread directly: a sleep of the Go
+// runtime ends when a P is free. See docs/decisions/007.
+func nap(d int64) {
+	ts := unix.NsecToTimespec(max(d, 0))
 	_ = unix.ClockNanosleep(unix.CLOCK_MONOTONIC, 0, &ts, nil)
 }
 

@@ -11,7 +11,6 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"runtime"
 	"strings"
 	"syscall"
 	"time"
@@ -41,10 +40,6 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 	defer signal.Stop(signals)
 
-	// With handoff off the engine does not raise GOMAXPROCS, and the watchdog needs a P while every loop is held.
-	if runtime.GOMAXPROCS(0) < settings.Server.Loops+1 {
-		runtime.GOMAXPROCS(settings.Server.Loops + 1)
-	}
 	e := &edge{flags: flags, settings: settings, level: new(slog.LevelVar), stderr: stderr}
 	e.level.Set(settings.LogLevel())
 	e.log = newLog(settings.Log.Format, stderr, e.level)

@@ -93,7 +93,7 @@ func Start(config Config) (*Engine, error) {
 	if config.Handoff == 0 {
 		config.Handoff = testmode.Handoff(loop.HandoffTime)
 	}
-	if want := processorsFor(config.Loops); config.Handoff > 0 && runtime.GOMAXPROCS(0) < want {
+	if want := processorsFor(config.Loops); runtime.GOMAXPROCS(0) < want {
 		runtime.GOMAXPROCS(want)
 	}
 	var warnings []string
