@@ -181,7 +181,7 @@ func (r *Reactor) event(fd int, events netpoll.IOEvent, _ netpoll.IOFlags) error
 
 // offerMax is for how long a loop that never waits keeps its P. After 10 ms the
 // runtime would take the P, at any point, and its monitor thread would then wake
-// every 20 us for some milliseconds: see docs/decisions/016.
+// every 20 us for some milliseconds: see docs/decisions/007.
 const offerMax = int64(2 * time.Millisecond)
 
 // offerProcessor lets the runtime's scheduler run if it has not for offerMax.

@@ -1,6 +1,6 @@
 package watchdog
 
-// The sampler: what the watchdog does on its steward's thread. It looks at every
+// The sampler: what the watchdog does on its steward's goroutine. It looks at every
 // lane that is due, and does the chores.
 
 import (
