@@ -44,6 +44,13 @@ func serveFastHTTP(o options) error {
 				finishFast(ctx, o.Rounds)
 			case "/hold":
 				finishFast(ctx, work.HoldMillis*o.Rounds)
+			case "/light":
+				finishFast(ctx, work.Light(o.Rounds))
+			case "/heavy":
+				finishFast(ctx, work.Heavy(o.Rounds))
+			case "/nap":
+				time.Sleep(work.Nap)
+				finishFast(ctx, 1)
 			case "/fan":
 				fanFast(ctx, client, o.Backend)
 			case "/sleep":

@@ -57,6 +57,12 @@ func routes(o options, sized bool) http.Handler {
 		finish(w, sized, o.Rounds)
 	})
 	mux.HandleFunc("/hold", func(w http.ResponseWriter, _ *http.Request) { finish(w, sized, work.HoldMillis*o.Rounds) })
+	mux.HandleFunc("/light", func(w http.ResponseWriter, _ *http.Request) { finish(w, sized, work.Light(o.Rounds)) })
+	mux.HandleFunc("/heavy", func(w http.ResponseWriter, _ *http.Request) { finish(w, sized, work.Heavy(o.Rounds)) })
+	mux.HandleFunc("/nap", func(w http.ResponseWriter, _ *http.Request) {
+		time.Sleep(work.Nap)
+		finish(w, sized, 1)
+	})
 	mux.HandleFunc("/fan", func(w http.ResponseWriter, r *http.Request) { fan(w, r, client, sized, o.Backend) })
 	mux.HandleFunc("/sleep", func(w http.ResponseWriter, _ *http.Request) {
 		time.Sleep(work.SleepMax)

@@ -54,6 +54,13 @@ func Table(w io.Writer, r *Results) {
 			100*g.Of(func(s run.Sample) float64 { return s.ServerBusy }).Median,
 			100*g.Of(func(s run.Sample) float64 { return s.LoadBusy }).Median,
 			g.Of(func(s run.Sample) float64 { return float64(s.RSS) }).Median/(1<<20), g.ErrorCount())
+		for i := 1; i < len(g.Samples[0].Classes); i++ { // the latencies above are those of the first class
+			fmt.Fprintf(t, "its %s\t\t\t\t%.0f\t%.0f\t%.0f\t%.0f\t\t\t\t\t\n", g.Samples[0].Classes[i].Name,
+				g.Of(Class(i, func(c run.Class) float64 { return c.P50 })).Median,
+				g.Of(Class(i, func(c run.Class) float64 { return c.P99 })).Median,
+				g.Of(Class(i, func(c run.Class) float64 { return c.P999 })).Median,
+				g.Of(Class(i, func(c run.Class) float64 { return c.Max })).Median)
+		}
 	}
 	flush()
 	if bound {

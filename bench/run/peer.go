@@ -113,10 +113,10 @@ func tafeFlags(name, about string, flags ...string) Peer {
 	return p
 }
 
-func tafePeer(name, about, hold string) Peer {
+func tafePeer(name, about, hold string, flags ...string) Peer {
 	return Peer{
 		Name: name, About: about, Program: "bin/peer-tafe", Install: "make build", Version: tafeServe.Version,
-		Command: func(s Setting) ([]string, []string, error) { return tafeWork(s, hold), nil, nil },
+		Command: func(s Setting) ([]string, []string, error) { return append(tafeWork(s, hold), flags...), nil, nil },
 	}
 }
 
@@ -135,6 +135,8 @@ var nethttp = Peer{
 var Peers = []Peer{
 	tafeServe,
 	tafePeer("tafe-yield", "as tafe, the computation calls YieldIfDue every millisecond", "yield"),
+	tafePeer("tafe-held", "as tafe, handoff off", "inline", "--handoff=false"),
+	tafePeer("tafe-arrival", "as tafe, requests run in the order of their arrival", "inline", "--order", "arrival"),
 	tafePeer("tafe-offload", "as tafe, the computation runs on the offload pool, one worker", "offload"),
 	tafeFlags("tafe-unwatched", "as tafe, watchdog off", "--watchdog", "off"),
 	tafeFlags("tafe-5ms", "as tafe, budget 5 ms", "--budget", "5ms"),

@@ -59,8 +59,12 @@ func echo(bodyBytes int) load.Request {
 
 // holder is the one request in a hundred that computes for 20 ms.
 func holder() load.Request {
-	r := get("hold", "/hold", doneBytes)
-	r.Share = 0.01
+	return share(0.01, get("hold", "/hold", doneBytes))
+}
+
+// share is a request that makes up that part of all.
+func share(part float64, r load.Request) load.Request {
+	r.Share = part
 	return r
 }
 

@@ -83,6 +83,21 @@ var All = number([]Scenario{
 		Cases: []run.Case{waiting("64 concurrent", 64, get("work", "/work", doneBytes), holder())},
 	},
 	{
+		Number: 6, Name: "beside", Title: "Plaintext at 2,000 requests/s, one in a hundred takes 20 ms",
+		Question: "What do the other ninety-nine pay, at the same rate for every server?",
+		Peers:    []string{"tafe", "tafe-held", "nethttp", "fasthttp"},
+		Cases: []run.Case{
+			atRate("it computes", 2000, get("plaintext", "/plaintext", plaintextBytes), holder()),
+			atRate("it sleeps, without telling the loop", 2000, get("plaintext", "/plaintext", plaintextBytes), share(0.01, get("nap", "/nap", doneBytes))),
+		},
+	},
+	{
+		Number: 13, Name: "mixed", Title: "Mixed work: 80% take 50 us, 20% take 3 ms",
+		Question: "What do the light ones pay for the heavy ones, and the heavy ones for an order that prefers the light?",
+		Peers:    []string{"tafe", "tafe-arrival", "nethttp", "fasthttp"}, OfCapacity: []float64{0.5, 0.7, 0.85},
+		Cases: []run.Case{waiting("64 concurrent", 64, get("light", "/light", doneBytes), share(0.2, get("heavy", "/heavy", doneBytes)))},
+	},
+	{
 		Number: 7, Name: "watchdog", Title: "The watchdog, on and off",
 		Question: "What does it cost to be watched, and to be watched closely?", Peers: []string{"tafe", "tafe-unwatched", "tafe-5ms", "tafe-1ms"},
 		Cases: []run.Case{
@@ -142,6 +157,13 @@ var seedPeers = []string{"tafe", "nethttp", "fasthttp", "gevent", "apache"}
 
 func waiting(name string, conns int, requests ...load.Request) run.Case {
 	return run.Case{Name: name, Role: run.RoleWork, Plan: load.Plan{Conns: conns, Seed: seed, Requests: requests}}
+}
+
+// atRate is open loop at the same rate for every server.
+func atRate(name string, rate float64, requests ...load.Request) run.Case {
+	c := waiting(name, 256, requests...)
+	c.Plan.Rate = rate
+	return c
 }
 
 func overTLS(name string, mode load.TLSMode) run.Case {

@@ -1,7 +1,7 @@
 // Command peer-tafe serves the handlers of the seed experiment on tafe's packages: /work, /hold and /fan beside /plaintext, for
 // the binary of the project has no such routes. It is set up as the binary is: one loop, and the client of app/client.
 //
-//	peer-tafe --listen 127.0.0.1:8080 --backend 127.0.0.1:9000 --rounds N --hold inline|yield|offload
+//	peer-tafe --listen 127.0.0.1:8080 --backend 127.0.0.1:9000 --rounds N --hold inline|yield|offload --order light-first|arrival --handoff=true
 package main
 
 import (
@@ -37,6 +37,8 @@ func main() {
 	backend := flag.String("backend", "127.0.0.1:9000", "address of the delay backend")
 	rounds := flag.Int("rounds", 0, "rounds of computation that make a millisecond; 0 measures")
 	hold := flag.String("hold", "inline", "how /hold computes: inline, yield or offload")
+	order := flag.String("order", "light-first", "in what order ready requests run: light-first or arrival")
+	handoff := flag.Bool("handoff", true, "hand held loops over")
 	flag.Parse()
 	if *rounds == 0 {
 		*rounds = work.RoundsPerMilli()
@@ -54,8 +56,16 @@ func main() {
 	a.Get("/plaintext", func(c *app.Context) error { return c.String(http.StatusOK, work.Plaintext) })
 	a.Get("/work", h.work)
 	a.Get("/hold", holds[*hold])
+	a.Get("/light", func(c *app.Context) error { return finish(c, work.Burn(work.Light(h.rounds))) })
+	a.Get("/heavy", func(c *app.Context) error { return finish(c, work.Burn(work.Heavy(h.rounds))) })
+	a.Get("/nap", func(c *app.Context) error { time.Sleep(work.Nap); return finish(c, 1) })
 	a.Get("/fan", h.fan)
-	if _, err := app.Listen(a, app.ServerConfig{Addr: *listen, Loops: 1}); err != nil {
+	config := app.ServerConfig{Addr: *listen, Loops: 1}
+	config.Limits.FIFO = *order == "arrival"
+	if !*handoff {
+		config.Handoff = -1
+	}
+	if _, err := app.Listen(a, config); err != nil {
 		fmt.Fprintln(os.Stderr, "peer-tafe:", err)
 		os.Exit(1)
 	}

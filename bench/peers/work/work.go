@@ -58,6 +58,13 @@ const SleepMax = 30 * time.Second
 // HoldMillis is how many milliseconds of computation GET /hold takes; GET /work takes one.
 const HoldMillis = 20
 
+// Nap is how long GET /nap keeps its goroutine asleep, by a sleep that no event loop knows of.
+const Nap = HoldMillis * time.Millisecond
+
+// Light and Heavy are the rounds of GET /light, 50 us, and of GET /heavy, 3 ms.
+func Light(roundsPerMilli int) int { return roundsPerMilli / 20 }
+func Heavy(roundsPerMilli int) int { return 3 * roundsPerMilli }
+
 // Burn computes for the given number of rounds and returns the result, which the caller must use. A fixed amount of
 // computation, not a fixed time: a server that is short of CPU must not get away with less of it.
 //
