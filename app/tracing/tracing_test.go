@@ -327,9 +327,9 @@ func TestASilentCollector(t *testing.T) {
 	}
 	took := time.Since(began)
 	require.Less(t, took, patience)
-	require.Eventually(t, func() bool { return tracing.Stats().Failed > 0 }, patience, time.Millisecond)
+	// The last span ends after its answer was sent.
+	require.Eventually(t, func() bool { s := tracing.Stats(); return s.Failed > 0 && s.Ended == 500 }, patience, time.Millisecond)
 	s := tracing.Stats()
-	require.EqualValues(t, 500, s.Ended)
 	require.Zero(t, s.Exported)
 	require.LessOrEqual(t, s.Failed, uint64(16*(1+took/(50*time.Millisecond))+64), "the rest was dropped")
 	require.Equal(t, 1, strings.Count(log.String(), "spans are lost"), "told once: %s", log.String())
