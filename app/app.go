@@ -8,6 +8,7 @@
 //	app.go       App: options, registration, what listening freezes
 //	route.go     Handler, Middleware, Route, patterns
 //	router.go    from a path to its route
+//	path.go      the form of a path that routing compares, and the parameters cut from it
 //	group.go     prefixes and middlewares that routes share
 //	context.go   Context: what a handler sees of its request
 //	clientip.go  who the client is, behind proxies that are trusted

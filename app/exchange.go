@@ -4,6 +4,7 @@
 package app
 
 import (
+	"bytes"
 	"context"
 	"net/http"
 	"time"
@@ -46,7 +47,10 @@ func (c *Context) dispatch() error {
 	route, allowed := a.router.find(req.Method, path, &c.params)
 	if len(path) > 0 && &path[0] != &req.Path[0] {
 		c.pathSpace = path
-		restoreSlashes(path)
+		if bytes.IndexByte(path, escapedSlash) >= 0 {
+			c.pathShown = appendShown(c.pathShown[:0], path)
+			path = c.pathShown
+		}
 	}
 	c.path = path
 	switch {

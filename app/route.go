@@ -52,6 +52,7 @@ type Route struct {
 	middlewares []Middleware // of its groups, outermost first
 	serve       Handler      // handler within all middlewares, from compose
 	names       []string     // of the parameters, in the order of the pattern
+	rest        bool         // the last of them is a catch-all
 }
 
 // RouteOption sets one property of a route at its registration.
