@@ -124,9 +124,8 @@ func sameButDashes(name, claim string) bool {
 
 // named lists the fields that Connection names, as "close" and "keep-alive" are no fields' names worth looking for.
 func named(list []string, connection string) []string {
-	for token := range strings.SplitSeq(connection, ",") {
-		token = strings.Trim(token, " \t")
-		if token != "" && !strings.EqualFold(token, "close") && !strings.EqualFold(token, "keep-alive") && !strings.EqualFold(token, "upgrade") {
+	for token := range httpparse.Members(connection) {
+		if !strings.EqualFold(token, "close") && !strings.EqualFold(token, "keep-alive") && !strings.EqualFold(token, "upgrade") {
 			list = append(list, token)
 		}
 	}
@@ -178,7 +177,7 @@ func (h *Handler) introduce(c *app.Context, x *exchange) {
 		element = x.join("for=", forwardedNode(client), ";host=", quoted(host), ";proto=", proto)
 	}
 	if c.FromProxy() {
-		if before := listOf(c, forwardedFor); before != "" {
+		if before := c.HeaderList(forwardedFor); before != "" {
 			client = x.join(before, ", ", client)
 		}
 		if p := c.Header(forwardedProto); p != "" {
@@ -187,7 +186,7 @@ func (h *Handler) introduce(c *app.Context, x *exchange) {
 		if o := c.Header(forwardedHost); o != "" {
 			host = o
 		}
-		if before := listOf(c, forwarded); before != "" {
+		if before := c.HeaderList(forwarded); before != "" {
 			if element != "" {
 				element = x.join(before, ", ", element)
 			} else {
@@ -200,19 +199,6 @@ func (h *Handler) introduce(c *app.Context, x *exchange) {
 	add(forwardedHost, host)
 	add(forwarded, element)
 	add(requestID, c.RequestID())
-}
-
-// listOf joins the lines of a field.
-func listOf(c *app.Context, name string) (all string) {
-	for n, value := range c.Headers() {
-		if len(n) == len(name) && strings.EqualFold(n, name) {
-			if all != "" {
-				all += ", "
-			}
-			all += value
-		}
-	}
-	return all
 }
 
 // join puts strings together in x's memory.
@@ -266,11 +252,14 @@ func (h *Handler) copyResponseFields(c *app.Context, x *exchange) {
 		case hopByHop(name) || h.options.Response.drops(name):
 		case len(x.named) > 0 && contains(x.named, name):
 		default:
-			c.AddHeader(name, value)
+			c.PassHeader(name, value)
 		}
 	}
 	for i := range h.options.Response.Set {
-		f := &h.options.Response.Set[i]
-		c.SetHeader(f.Name, f.Value)
+		if f := &h.options.Response.Set[i]; strings.EqualFold(f.Name, "Vary") {
+			c.AddVary(f.Value)
+		} else {
+			c.SetHeader(f.Name, f.Value)
+		}
 	}
 }

@@ -31,7 +31,11 @@ func (b *builder) respond(p path, r *Respond) app.Handler {
 	bodyless := status == 204 || status == 304
 	return func(c *app.Context) error {
 		for _, h := range headers {
-			c.SetHeader(h.name, h.value)
+			if strings.EqualFold(h.name, "Vary") {
+				c.AddVary(h.value)
+			} else {
+				c.SetHeader(h.name, h.value)
+			}
 		}
 		if bodyless {
 			return c.NoContent(status)
