@@ -161,6 +161,21 @@ func TestInterimAnswersGoOn(t *testing.T) {
 	require.True(t, strings.HasPrefix(string(all), "HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\nHTTP/1.1 200 OK\r\n"), "%s", all)
 }
 
+// An interim answer obeys the rules of the final one: hop-by-hop fields stay behind, nominated ones and those of a rule too.
+func TestInterimAnswersObeyTheRules(t *testing.T) {
+	t.Parallel()
+	up := record(t, "HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\nConnection: X-Hop\r\nConnection: X-Other\r\nX-Hop: 1\r\nX-Other: 2\r\nKeep-Alive: 5\r\nX-Powered-By: php\r\n\r\n"+okAnswer)
+	f := serve(t, GroupOptions{Servers: to(up.addr)}, Options{Response: Rules{Remove: []string{"X-Powered-By"}}})
+	c, err := net.Dial("tcp", f.Addr().String())
+	require.NoError(t, err)
+	defer func() { _ = c.Close() }()
+	_, err = io.WriteString(c, "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+	require.NoError(t, err)
+	all, err := io.ReadAll(c)
+	require.NoError(t, err)
+	require.True(t, strings.HasPrefix(string(all), "HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\nHTTP/1.1 200 OK\r\n"), "%s", all)
+}
+
 func TestLargeBodiesBothWays(t *testing.T) {
 	t.Parallel()
 	const size = 20 << 20

@@ -143,12 +143,7 @@ func contains(list []string, name string) bool {
 
 // copyRequestFields puts the request's fields into x.req.
 func (h *Handler) copyRequestFields(c *app.Context, x *exchange) {
-	x.named = x.named[:0]
-	for name, value := range c.Headers() {
-		if len(name) == len("Connection") && strings.EqualFold(name, "Connection") {
-			x.named = named(x.named, value)
-		}
-	}
+	x.named = named(x.named[:0], c.HeaderList("Connection"))
 	for name, value := range c.Headers() {
 		switch {
 		case hopByHop(name) || framing(name) || claims(name) || h.options.Request.drops(name):
@@ -238,21 +233,22 @@ func quoted(host string) string {
 	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(host) + `"`
 }
 
+// nominate notes the fields that the Connection of a message of the server names.
+func (x *exchange) nominate(fields []httpparse.Header) {
+	x.named = named(x.named[:0], httpparse.ListOf(fields, "Connection"))
+}
+
+// passes tells whether a field of a message of the server, interim or final, goes on to the client.
+func (x *exchange) passes(name string) bool {
+	return !hopByHop(name) && !x.rules.drops(name) && !contains(x.named, name)
+}
+
 // copyResponseFields puts the answer's fields into c.
 func (h *Handler) copyResponseFields(c *app.Context, x *exchange) {
-	x.named = x.named[:0]
+	x.nominate(x.resp.Headers)
 	for i := range x.resp.Headers {
-		if name := view(x.resp.Headers[i].Name); len(name) == len("Connection") && strings.EqualFold(name, "Connection") {
-			x.named = named(x.named, view(x.resp.Headers[i].Value))
-		}
-	}
-	for i := range x.resp.Headers {
-		name, value := view(x.resp.Headers[i].Name), view(x.resp.Headers[i].Value)
-		switch {
-		case hopByHop(name) || h.options.Response.drops(name):
-		case len(x.named) > 0 && contains(x.named, name):
-		default:
-			c.PassHeader(name, value)
+		if name := view(x.resp.Headers[i].Name); x.passes(name) {
+			c.PassHeader(name, view(x.resp.Headers[i].Value))
 		}
 	}
 	for i := range h.options.Response.Set {
