@@ -8,11 +8,13 @@
 //	app.go       App: options, registration, what listening freezes
 //	route.go     Handler, Middleware, Route, patterns
 //	router.go    from a path to its route
+//	path.go      the form of a path that routing compares, and the parameters cut from it
 //	group.go     prefixes and middlewares that routes share
 //	context.go   Context: what a handler sees of its request
 //	clientip.go  who the client is, behind proxies that are trusted
 //	body.go      the request body: whole, streamed, or swallowed unread
 //	response.go  what a handler answers, written straight into the connection's output
+//	fields.go    headers with more than one line, or more than one writer
 //	stream.go    answers in pieces
 //	coding.go    bodies that are compressed on their way out
 //	upgrade.go   a connection that a handler takes over
@@ -36,6 +38,7 @@ package app
 
 import (
 	"log/slog"
+	"math"
 	"net/netip"
 	"sync"
 	"time"
@@ -125,12 +128,13 @@ type App struct {
 	disallowed  Handler // a route has it, for other methods
 	frozen      sync.Once
 	parseLimits httpparse.Limits // with the largest body that any route takes
+	headLimits  httpparse.Limits // with bodies of any length, where there are middlewares
 	offload     *loop.Pool
 	mounts      *loop.Semaphore
 	serverLine  string // of every answer's head; empty if it is omitted
 
 	// With the middlewares of App.Use around them, from freeze.
-	notFound, methodNotAllowed, options204 Handler
+	notFound, methodNotAllowed, options204, tooLarge Handler
 }
 
 // New makes an App without routes. It panics on a ServerName or RequestIDHeader that no header can hold.
@@ -169,17 +173,24 @@ func (a *App) freeze() {
 		a.notFound = chain(a.unknown, a.outer)
 		a.methodNotAllowed = chain(a.disallowed, a.outer)
 		a.options204 = chain(answerOptions, a.outer)
+		a.tooLarge = chain(answerTooLarge, a.outer)
 		a.parseLimits = a.options.Limits
 		if a.options.ServerName != "" {
 			a.serverLine = "Server: " + a.options.ServerName + "\r\n"
 		}
+		surrounded := len(a.outer) > 0
 		for _, r := range a.router.routes {
 			a.parseLimits.BodyBytesMax = max(a.parseLimits.BodyBytesMax, r.BodyMax)
+			surrounded = surrounded || len(r.middlewares) > 0
+		}
+		if a.headLimits = a.parseLimits; surrounded {
+			a.headLimits.BodyBytesMax = math.MaxInt64 // dispatch refuses it, within the middlewares of the route
 		}
 	})
 }
 
 func answerNotFound(*Context) error         { return errNotFound }
+func answerTooLarge(*Context) error         { return refusedBody }
 func answerMethodNotAllowed(*Context) error { return errMethodNotAllowed }
 func answerOptions(c *Context) error        { return c.NoContent(204) }
 

@@ -21,7 +21,9 @@ type Coder interface {
 
 // CodeBody has choose asked when the answer's head is about to be made: with its status, type and length, -1 if that is not known
 // yet. A Coder that it returns codes the body; choose must then set the headers that say so. Nil leaves the
-// answer as it is, and so do answers to failures, files that the kernel sends, and those without a body. Of two calls, the last counts.
+// answer as it is, and so do answers to failures, and files that the kernel sends. It is asked for HEAD as for GET, and also for a 304, whose
+// type and length may not be known: what it returns then is not used, but the headers that it sets are sent. Of two calls, the last
+// counts.
 func (c *Context) CodeBody(choose func(c *Context, status int, contentType string, length int64) Coder) {
 	c.resp.choose = choose
 }

@@ -31,8 +31,9 @@ type Context struct {
 
 	req       httpparse.Request
 	head      []byte // own copy of the head, where the body was still arriving
-	path      []byte // decoded
-	pathSpace []byte // for path where it differs from the raw one
+	path      []byte // as Path returns it
+	pathSpace []byte // for the path that is matched where it differs from the raw one; params are views into it
+	pathShown []byte // for path where it differs from both
 	params    params
 	query     []byte // scratch for decoding
 	body      body
@@ -96,12 +97,6 @@ func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 // Method is the request's method; case matters.
 func (c *Context) Method() string { return view(c.req.Method) }
 
-// Path is the request's path, percent-decoded and without dot segments.
-func (c *Context) Path() string { return view(c.path) }
-
-// RawPath is the path as the client wrote it.
-func (c *Context) RawPath() string { return view(c.req.Path) }
-
 // RawQuery is the query as the client wrote it, without the '?'.
 func (c *Context) RawQuery() string { return view(c.req.Query) }
 
@@ -150,9 +145,6 @@ func (c *Context) sameKey(k []byte, name string) bool {
 	c.query = decoded[:0]
 	return err == nil && string(decoded) == name
 }
-
-// Param is the value of a parameter of the route's pattern, decoded; "" if the pattern has none of that name.
-func (c *Context) Param(name string) string { return view(c.params.get(name)) }
 
 // Header is the value of the first request header with that name, in any case; "" if there is none.
 func (c *Context) Header(name string) string { return view(c.req.Header(name)) }

@@ -132,7 +132,7 @@ func httpReason(e *HTTPError) string {
 
 // wantsJSON tells whether the client would rather read JSON than text.
 func (c *Context) wantsJSON() bool {
-	accept := c.Header("Accept")
+	accept := c.HeaderList("Accept")
 	return strings.Contains(accept, "application/json") ||
 		accept == "" && strings.HasPrefix(c.Header("Content-Type"), "application/json")
 }

@@ -4,6 +4,7 @@
 package app
 
 import (
+	"bytes"
 	"context"
 	"net/http"
 	"time"
@@ -46,7 +47,10 @@ func (c *Context) dispatch() error {
 	route, allowed := a.router.find(req.Method, path, &c.params)
 	if len(path) > 0 && &path[0] != &req.Path[0] {
 		c.pathSpace = path
-		restoreSlashes(path)
+		if bytes.IndexByte(path, escapedSlash) >= 0 {
+			c.pathShown = appendShown(c.pathShown[:0], path)
+			path = c.pathShown
+		}
 	}
 	c.path = path
 	switch {
@@ -61,7 +65,20 @@ func (c *Context) dispatch() error {
 		}
 	}
 	if c.req.ContentLength > c.bodyMax {
+		return c.refuseBody()
+	}
+	return nil
+}
+
+// refuseBody has a body refused that is announced as too large: before any of it is read, but within the middlewares, whose headers
+// let a page of another origin read why.
+func (c *Context) refuseBody() error {
+	if len(c.app.outer) == 0 && (c.route == nil || len(c.route.middlewares) == 0) {
 		return refusedBody
+	}
+	c.body.err = refusedBody
+	if c.handler = c.app.tooLarge; c.route != nil {
+		c.handler = c.route.tooLarge
 	}
 	return nil
 }
@@ -116,6 +133,9 @@ func (x *exchange) Run(t *loop.Task) {
 		t.Leave(true) // the handler may be slow: its loop may be taken from it
 	}
 	c.err = c.handler(c)
+	if s := &c.stream; c.err == nil && c.resp.choose != nil && s.open && !s.begun && (c.resp.headless || s.status == 304) {
+		c.err = s.begin() // nothing else begins an answer without a body
+	}
 	c.resp.choose = nil // what is left is answered by the loop, which cannot wait
 	if c.err == nil && c.resp.coder != nil {
 		c.err = c.endCoding()

@@ -138,7 +138,7 @@ func (y *cycle) next() {
 		y.stall()
 		return
 	}
-	skip, end, resume, err := httpparse.FindHead(in, y.scanned, &h.app.parseLimits)
+	skip, end, resume, err := httpparse.FindHead(in, y.scanned, &h.app.headLimits)
 	if err != nil {
 		y.refuse(err, nil)
 		return
@@ -164,7 +164,7 @@ func (y *cycle) next() {
 // frame parses the head in[skip:end] and decides whose memory the request lives in. With its whole body in the input it
 // stays there, pinned and already consumed. Otherwise the head is copied, so that the input can move on below the body.
 func (y *cycle) frame(c *Context, in []byte, skip, end int) error {
-	limits := &y.hub.app.parseLimits
+	limits := &y.hub.app.headLimits
 	if err := c.req.Parse(in[skip:end], limits); err != nil {
 		return err
 	}

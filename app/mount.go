@@ -22,7 +22,8 @@ var errMountOver = errors.New("app: the request of the mounted handler is over")
 //
 // It finds what net/http gives its handlers: a request whose context ends with it, the path parameters as PathValue, and a
 // ResponseWriter with Flush, ReadFrom (large files are sent by the kernel), Hijack and EnableFullDuplex, but no read or
-// write deadlines, no trailers and no Pusher. The URL's path is that which was routed: without dot segments. Headers that a
+// write deadlines, no trailers and no Pusher. The URL's path is that which was routed: without dot segments, and with
+// %2F where the client has escaped a slash, so that a mounted file server cannot be led around the routes beside it. Headers that a
 // middleware has set are in the ResponseWriter's.
 //
 // When the request is cancelled, its answer does not wait for the handler, which is told by the request's context and by

@@ -156,6 +156,23 @@ func TestMountKeepsWhatRoutesKnow(t *testing.T) {
 	require.NotContains(t, w.Header(), "X-Gone")
 }
 
+// A mounted file server cleans its paths by itself: what the router took for one segment must be one there.
+func TestMountedFilesAreNotLedAroundTheRouter(t *testing.T) {
+	dir := t.TempDir()
+	require.NoError(t, os.Mkdir(filepath.Join(dir, "admin"), 0o700))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "admin", "secret.txt"), []byte("secret"), 0o600))
+	a := New(Options{Log: quiet})
+	a.Get("/{path...}", Mount(http.FileServer(http.Dir(dir))))
+	a.Get("/admin/{path...}", func(*Context) error { return Error(401, "") })
+	for target, want := range map[string]int{
+		"/admin/secret.txt": 401, "/admin%2Fsecret.txt": 404, "/admin%2fsecret.txt": 404, "/admin%252Fsecret.txt": 404, "/admin%5csecret.txt": 404,
+	} {
+		w := httptest.NewRecorder()
+		a.ServeHTTP(w, httptest.NewRequest("GET", target, nil))
+		require.Equal(t, want, w.Code, target)
+	}
+}
+
 func TestMountServesFiles(t *testing.T) {
 	dir := t.TempDir()
 	content := newPattern(5 << 20)

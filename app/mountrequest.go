@@ -46,8 +46,8 @@ func (m *mounted) request(c *Context, server *http.Server) (*http.Request, error
 			r.Header[name] = append(r.Header[name], strings.Clone(value))
 		}
 	}
-	for i, name := range c.params.names {
-		r.SetPathValue(name, string(c.params.values[i]))
+	for _, name := range c.params.names {
+		r.SetPathValue(name, strings.Clone(c.Param(name)))
 	}
 	switch b := &c.body; {
 	case !b.done:

@@ -177,17 +177,34 @@ func (w *mountWriter) sniff(b []byte) {
 	w.committed.Set("Content-Type", http.DetectContentType(b))
 }
 
-// commit sets the answer's headers. Task.
+// commit sets the answer's headers, by the rule of PassHeader: a header that a middleware has set is there once, unless the handler
+// has put another in its place. Task.
 func (w *mountWriter) commit(c *Context) {
+	first := map[string]string{} // what middlewares had set, in canonical names
 	for _, name := range w.preset {
+		if c.resp.reserves(name) || strings.EqualFold(name, "Vary") {
+			continue
+		}
+		if key := http.CanonicalHeaderKey(name); first[key] == "" {
+			first[key] = strings.Clone(c.ResponseHeader(name))
+		}
+	}
+	for name := range first {
 		c.DelHeader(name)
 	}
 	for _, name := range slices.Sorted(maps.Keys(w.committed)) {
-		if name == "Trailer" || strings.HasPrefix(name, http.TrailerPrefix) {
+		if name == "Trailer" || strings.HasPrefix(name, http.TrailerPrefix) || c.resp.reserves(name) {
 			continue
 		}
 		for _, v := range w.committed[name] {
+			if name == "Vary" {
+				c.AddVary(v)
+				continue
+			}
 			c.AddHeader(name, v)
+			if set, ok := first[name]; ok && v == set && !accumulates(name) {
+				break
+			}
 		}
 	}
 }

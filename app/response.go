@@ -28,6 +28,8 @@ type response struct {
 	text   []byte // the fields' lines
 	bad    error  // the first header that was refused
 
+	reserved []string // names of headers that are not passed on from an upstream
+
 	hasType, hasDate, hasServer bool
 	choose                      func(c *Context, status int, contentType string, length int64) Coder
 	coder                       Coder // of a stream
@@ -53,6 +55,7 @@ const (
 // field is one header line in response.text.
 type field struct {
 	start, end, nameBytes int
+	passed                bool // from an upstream
 }
 
 func (r *response) reset() {
@@ -60,7 +63,7 @@ func (r *response) reset() {
 	if cap(text) > scratchKeptMax {
 		text = nil
 	}
-	*r = response{fields: r.fields[:0], text: text}
+	*r = response{fields: r.fields[:0], text: text, reserved: r.reserved[:0]}
 }
 
 // begin prepares the answer to the parsed request.
@@ -82,7 +85,7 @@ func (c *Context) Written() bool { return c.resp.sent }
 // SetHeader sets a header of the answer in place of any with that name. A name that is no token and a value with control
 // characters, CR and LF first of all, are dropped: the answer then becomes a 500, and the log says why.
 //
-// Content-Type overrules the type that an answering method is given, Content-Length announces the length of a Stream,
+// Options.RequestIDHeader is set by the server alone. Content-Type overrules the type that an answering method is given, Content-Length announces the length of a Stream,
 // Connection: close ends the connection after the answer; other values of Connection, and Transfer-Encoding, are the
 // server's own and dropped.
 func (c *Context) SetHeader(name, value string) {
@@ -93,7 +96,7 @@ func (c *Context) SetHeader(name, value string) {
 // AddHeader adds a header of the answer beside those with the same name; otherwise it is like SetHeader.
 func (c *Context) AddHeader(name, value string) {
 	r := &c.resp
-	if r.own(name, value) {
+	if id := c.app.options.RequestIDHeader; r.own(name, value) || len(id) == len(name) && strings.EqualFold(id, name) {
 		return
 	}
 	start := len(r.text)
@@ -105,7 +108,7 @@ func (c *Context) AddHeader(name, value string) {
 		return
 	}
 	r.text = text
-	r.fields = append(r.fields, field{start, len(text), len(name)})
+	r.fields = append(r.fields, field{start: start, end: len(text), nameBytes: len(name)})
 }
 
 // DelHeader removes every header of the answer with that name that the handler has set.
@@ -131,9 +134,9 @@ func (c *Context) DelHeader(name string) {
 // ResponseHeader is the first header of the answer with that name that the handler has set, as a view that the next change
 // of headers ends; "" if there is none.
 func (c *Context) ResponseHeader(name string) string {
-	for _, f := range c.resp.fields {
-		if f.nameBytes == len(name) && strings.EqualFold(view(c.resp.text[f.start:f.start+f.nameBytes]), name) {
-			return view(c.resp.text[f.start+f.nameBytes+len(": ") : f.end-len("\r\n")])
+	for i := range c.resp.fields {
+		if n, value := c.resp.field(i); len(n) == len(name) && strings.EqualFold(n, name) {
+			return value
 		}
 	}
 	return ""
@@ -215,6 +218,13 @@ func (c *Context) JSON(status int, v any) error {
 	return answer(c, status, jsonType, b[:len(b)-1]) // without Encode's newline
 }
 
+// NotModified answers 304. The type and the length, -1 if unknown, are those of the body that the client has: they are not sent, but
+// CodeBody's choose is told.
+func (c *Context) NotModified(contentType string, length int64) error {
+	c.resp.length = length
+	return answer(c, 304, contentType, "")
+}
+
 // NoContent answers without a body.
 func (c *Context) NoContent(status int) error { return answer(c, status, "", "") }
 
@@ -229,11 +239,15 @@ func (c *Context) Redirect(status int, url string) error {
 
 // answer writes a whole answer.
 func answer[T string | []byte](c *Context, status int, contentType string, body T) error {
-	if c.resp.choose != nil && len(body) > 0 {
+	if r := &c.resp; r.choose != nil && (len(body) > 0 || r.headless || status == 304) {
 		if err := c.mayWrite(status); err != nil {
 			return err
 		}
-		if coder := c.coderFor(status, contentType, int64(len(body))); coder != nil {
+		length := int64(len(body))
+		if length == 0 { // a HEAD and a 304 are about a body that they do not have
+			length = r.length
+		}
+		if coder := c.coderFor(status, contentType, length); coder != nil && (len(body) > 0 || r.headless) {
 			return c.answerCoded(coder, status, contentType, uncoded(c, body))
 		}
 	}
@@ -332,7 +346,7 @@ func (c *Context) appendHead(b []byte, status int, contentType string, length in
 	r.keepAlive = r.keepAlive && !c.hub.draining && c.worthSwallowing() && !c.lastOf()
 	b = httpparse.AppendStatusLine(b, status)
 	b = c.appendOwn(b)
-	if contentType != "" && !r.hasType {
+	if contentType != "" && !r.hasType && status != 304 {
 		b = append(append(append(b, "Content-Type: "...), contentType...), "\r\n"...)
 	}
 	switch {

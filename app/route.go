@@ -51,7 +51,9 @@ type Route struct {
 	handler     Handler      // as registered
 	middlewares []Middleware // of its groups, outermost first
 	serve       Handler      // handler within all middlewares, from compose
+	tooLarge    Handler      // the refusal of a body, within all middlewares
 	names       []string     // of the parameters, in the order of the pattern
+	rest        bool         // the last of them is a catch-all
 }
 
 // RouteOption sets one property of a route at its registration.

@@ -48,10 +48,11 @@ type leaf struct {
 // views into the path given to find.
 type params struct {
 	names  []string // the route's
+	rest   bool     // the last one is a catch-all
 	values [][]byte
 }
 
-// get returns the value of a parameter, nil if the route has none of that name.
+// get returns the value of a parameter, nil if the route has none of that name. Escaped slashes stand as NUL in it.
 func (p *params) get(name string) []byte {
 	for i, n := range p.names {
 		if n == name {
@@ -64,7 +65,7 @@ func (p *params) get(name string) []byte {
 // reset drops the views of the last request.
 func (p *params) reset() {
 	clear(p.values)
-	p.names, p.values = nil, p.values[:0]
+	p.names, p.rest, p.values = nil, false, p.values[:0]
 }
 
 // add registers h under method ("" for every method) and pattern, within middlewares, outermost first. It panics on a
@@ -89,6 +90,7 @@ func (r *router) add(method, pattern string, h Handler, middlewares []Middleware
 	for _, p := range parts {
 		if p.kind != partStatic {
 			route.names = append(route.names, p.text)
+			route.rest = p.kind == partRest
 		}
 	}
 	for _, opt := range opts {
@@ -104,6 +106,7 @@ func (r *router) add(method, pattern string, h Handler, middlewares []Middleware
 func (r *router) compose(outer []Middleware) {
 	for _, route := range r.routes {
 		route.serve = chain(chain(route.handler, route.middlewares), outer)
+		route.tooLarge = chain(chain(answerTooLarge, route.middlewares), outer)
 	}
 }
 
@@ -117,7 +120,7 @@ func (r *router) find(method, path []byte, p *params) (route *Route, allowed str
 	p.values = p.values[:0]
 	route = r.root.find(method, path, p, &allowed)
 	if route != nil {
-		p.names = route.names
+		p.names, p.rest = route.names, route.rest
 	}
 	return route, allowed
 }
@@ -298,70 +301,4 @@ func mergeAllow(a, b string) string {
 	methods := slices.Concat(strings.Split(a, ", "), strings.Split(b, ", "))
 	slices.Sort(methods)
 	return strings.Join(slices.Compact(methods), ", ")
-}
-
-// An escaped slash is data, not a separator (RFC 3986 section 2.2): it stands as NUL in a path that is being matched,
-// a byte that no path can hold otherwise, since %00 is refused.
-const escapedSlash = 0
-
-var errHiddenDots = &httpparse.Error{Status: 400, Reason: "hidden-dot-segment",
-	Detail: "the path has a dot segment next to an escaped slash"}
-
-// cleanPath returns raw, the path of a request target, percent-decoded and without dot segments, as find takes it. It
-// is raw itself where there is nothing to do, and else appended to scratch. After find, call restoreSlashes if the
-// result is not raw.
-//
-// A broken escape, %00, and a path that climbs above the root are refused with a 400, also where the dots stand
-// beside an escaped slash: "..%2Fsecret" would be one harmless segment here, and a way out of the folder for who
-// decodes it later. The error is an *httpparse.Error.
-func cleanPath(scratch, raw []byte) (path []byte, err error) {
-	if bytes.IndexByte(raw, '%') < 0 && !bytes.Contains(raw, []byte("/.")) {
-		return raw, nil
-	}
-	path = scratch[:0]
-	escaped := false
-	for segment := range bytes.SplitSeq(raw[1:], []byte("/")) {
-		path = append(path, '/')
-		from := len(path)
-		if path, err = httpparse.DecodePath(path, segment); err != nil {
-			return nil, err
-		}
-		for i, b := range path[from:] {
-			if b == '/' {
-				path[from+i] = escapedSlash
-				escaped = true
-			}
-		}
-	}
-	if path, err = httpparse.NormalizePath(path[:0], path); err != nil {
-		return nil, err
-	}
-	if escaped && hidesDots(path) {
-		return nil, errHiddenDots
-	}
-	return path, nil
-}
-
-// hidesDots tells whether a dot segment appears once escaped slashes count as separators.
-func hidesDots(path []byte) bool {
-	separator := func(r rune) bool { return r == '/' || r == escapedSlash }
-	for segment := range bytes.FieldsFuncSeq(path, separator) {
-		if string(segment) == "." || string(segment) == ".." {
-			return true
-		}
-	}
-	return false
-}
-
-// restoreSlashes puts escaped slashes back into a path from cleanPath, and so into the parameters that find cut from
-// it.
-func restoreSlashes(path []byte) {
-	for {
-		i := bytes.IndexByte(path, escapedSlash)
-		if i < 0 {
-			return
-		}
-		path[i] = '/'
-		path = path[i+1:]
-	}
 }

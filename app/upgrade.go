@@ -16,7 +16,7 @@ func (c *Context) Upgrade() string {
 	if !c.req.Upgrade {
 		return ""
 	}
-	return c.Header("Upgrade")
+	return c.HeaderList("Upgrade")
 }
 
 // Hijack takes the connection from the server before anything was answered: for WebSocket and its like. What the client has sent

@@ -15,6 +15,7 @@
 //	chunked.go                         an incremental decoder of the chunked coding, trailers included
 //	append.go date.go                  building messages: nothing that could inject a line is ever appended
 //	path.go query.go                   percent-decoding, dot segments, query pairs
+//	list.go                            fields that are lists, over all of their lines
 //	coding.go                          content codings, and Accept-Encoding
 //	scan.go                            byte classes, and the word-at-a-time scans built on them
 //	limits.go error.go                 every bound, every refusal

@@ -5,6 +5,7 @@ package middleware
 
 import (
 	"io"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -35,7 +36,8 @@ const (
 
 // Compress compresses answers of 200 on their way out, for clients that accept it (RFC 9110 section 8.4): those of a text-like type that
 // have no Content-Encoding, no Cache-Control: no-transform (section 5.2.2.6 of RFC 9111) and are not too short. Of an
-// answer whose length is not known when it begins, all pieces are compressed. The ETag becomes a weak one, Accept-Ranges is dropped.
+// answer whose length is not known when it begins, all pieces are compressed. The ETag becomes a weak one, Accept-Ranges and
+// digests of the body are dropped. A HEAD, a 206 and a 304 get the Vary and the weak ETag of the 200.
 // What is streamed reaches the client with the next Flush.
 //
 // Do not compress answers that hold both a secret and what an attacker may choose: the length tells (BREACH).
@@ -69,17 +71,28 @@ type compressor struct {
 	spare   [httpparse.Codings]sync.Pool // of *compression
 }
 
-// choose is asked when the head of an answer is made.
+// choose is asked when the head of an answer is made. A HEAD, a 206 and a 304 carry the fields that the 200 to the same GET would, as
+// far as they say something about its coding: Vary, and a weak ETag.
 func (z *compressor) choose(c *app.Context, status int, contentType string, length int64) app.Coder {
-	if status != 200 || length >= 0 && length < z.options.BytesMin || !z.compressible(contentType) ||
-		c.ResponseHeader("Content-Encoding") != "" || hasToken(c.ResponseHeader("Cache-Control"), "no-transform") {
+	switch status {
+	case 200:
+	case 206:
+		length = completeLength(c.ResponseHeader("Content-Range"))
+		if strings.HasPrefix(contentType, "multipart/byteranges") {
+			contentType = "" // that of the file is in the parts
+		}
+	case 304:
+	default:
 		return nil
 	}
-	if !hasToken(c.ResponseHeader("Vary"), "Accept-Encoding") { // also where this client gets it as it is
-		c.AddHeader("Vary", "Accept-Encoding")
+	unknown := status != 200 && contentType == ""
+	if length >= 0 && length < z.options.BytesMin || !unknown && !z.compressible(contentType) ||
+		c.ResponseHeader("Content-Encoding") != "" || httpparse.HasMember(c.ResponseHeaderList("Cache-Control"), "no-transform") {
+		return nil
 	}
+	c.AddVary("Accept-Encoding") // also where this client gets it as it is
 	best, weight := httpparse.Identity, 0
-	weights := httpparse.ParseAcceptEncoding(c.Header("Accept-Encoding"))
+	weights := httpparse.ParseAcceptEncoding(c.HeaderList("Accept-Encoding"))
 	for _, k := range z.order {
 		if weights[k] > weight {
 			best, weight = k, weights[k]
@@ -88,13 +101,29 @@ func (z *compressor) choose(c *app.Context, status int, contentType string, leng
 	if weight == 0 || weight < weights[httpparse.Identity] {
 		return nil
 	}
-	c.SetHeader("Content-Encoding", best.Token())
-	c.DelHeader("Accept-Ranges")
-	c.DelHeader("Content-MD5")
 	if tag := c.ResponseHeader("ETag"); tag != "" && !strings.HasPrefix(tag, "W/") {
 		c.SetHeader("ETag", "W/"+tag)
 	}
+	if status == 206 { // its bytes, and their digests, are those of the file
+		return nil
+	}
+	for _, name := range [...]string{"Accept-Ranges", "Content-MD5", "Content-Digest", "Repr-Digest", "Digest"} {
+		c.DelHeader(name) // they are of the body as it was
+	}
+	if status == 304 {
+		return nil
+	}
+	c.SetHeader("Content-Encoding", best.Token())
 	return &compression{z: z, coding: best}
+}
+
+// completeLength is that of a Content-Range, such as "bytes 0-9/100"; -1 if it does not say.
+func completeLength(contentRange string) int64 {
+	_, length, _ := strings.Cut(contentRange, "/")
+	if n, err := strconv.ParseInt(length, 10, 64); err == nil {
+		return n
+	}
+	return -1
 }
 
 // compressible tells whether bodies of a type become much shorter.
@@ -118,16 +147,6 @@ func (z *compressor) compressible(contentType string) bool {
 	}
 	for _, more := range z.options.Types {
 		if kind == more {
-			return true
-		}
-	}
-	return false
-}
-
-// hasToken looks for a token in a list.
-func hasToken(list, token string) bool {
-	for element := range strings.SplitSeq(list, ",") {
-		if strings.EqualFold(strings.TrimSpace(element), token) {
 			return true
 		}
 	}

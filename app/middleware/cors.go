@@ -31,15 +31,22 @@ type cors struct {
 	methods, headers, expose, maxAge string
 }
 
+// corsNames are decided here: what an upstream says of them is not passed on.
+var corsNames = [...]string{
+	"Access-Control-Allow-Origin", "Access-Control-Allow-Credentials", "Access-Control-Expose-Headers",
+	"Access-Control-Allow-Methods", "Access-Control-Allow-Headers", "Access-Control-Max-Age",
+}
+
 // CORS answers preflights of the allowed origins and marks the answers to their requests. What comes from other
 // origins is served like any request, without the marks: browsers keep the answer from the page. Give it to App.Use:
 // a group does not see the preflight, whose OPTIONS has no route of its own. A handler whose answer varies by more than
-// the origin says so with AddHeader: SetHeader would take Origin out of Vary. It panics on options that contradict
-// themselves.
+// the origin says so with AddVary: SetHeader would take Origin out of Vary. The CORS headers of an upstream are not passed
+// on. It panics on options that contradict themselves.
 func CORS(o CORSOptions) app.Middleware {
 	k := newCORS(o)
 	return func(next app.Handler) app.Handler {
 		return func(c *app.Context) error {
+			c.ReserveHeaders(corsNames[:]...)
 			origin := c.Header("Origin")
 			preflight := origin != "" && c.Method() == "OPTIONS" && c.Header("Access-Control-Request-Method") != ""
 			allowed := k.mark(c, origin)
@@ -66,7 +73,7 @@ func (k *cors) mark(c *app.Context, origin string) (allowed bool) {
 		}
 		return origin != ""
 	}
-	c.AddHeader("Vary", "Origin")
+	c.AddVary("Origin")
 	if !slices.Contains(k.origins, origin) { // compared byte by byte, as browsers do
 		return false
 	}

@@ -1,5 +1,5 @@
 // This file owns response headers that tell browsers to be careful. They are set before the handler runs, which may
-// override each.
+// override each by SetHeader. They take the place of an upstream's.
 
 package middleware
 

@@ -118,6 +118,7 @@ func cookie(c *app.Context, name string) string {
 // exchange is what one request needs on its way. Reused.
 type exchange struct {
 	c       *app.Context
+	rules   *Rules // for what the client is sent
 	req     client.Request
 	resp    client.Response
 	path    []byte
@@ -136,7 +137,7 @@ func (h *Handler) take(c *app.Context) *exchange {
 		x = &exchange{}
 		x.interim = x.passInterim
 	}
-	x.c = c
+	x.c, x.rules = c, &h.options.Response
 	return x
 }
 
@@ -304,9 +305,10 @@ func (x *exchange) passInterim(status int, fields []httpparse.Header) {
 	if status == http.StatusContinue {
 		return
 	}
+	x.nominate(fields)
 	kept := make([]httpparse.Header, 0, len(fields))
 	for _, f := range fields {
-		if name := view(f.Name); !hopByHop(name) && !framing(name) {
+		if x.passes(view(f.Name)) && !framing(view(f.Name)) {
 			kept = append(kept, f)
 		}
 	}

@@ -48,6 +48,8 @@ func TestWhatTheUpstreamIsSent(t *testing.T) {
 		{"whole prefix", Options{StripPrefix: "/api"}, "GET /api HTTP/1.1\r\nHost: a\r\n\r\n", "GET / HTTP/1.1\r\nHost: a" + tail + "\r\n", "never an empty path"},
 		{"normal form", Options{}, "GET /a/%2e%2e/b%2fc/%7euser/./%c3%a4 HTTP/1.1\r\nHost: a\r\n\r\n",
 			"GET /b%2Fc/~user/%C3%A4 HTTP/1.1\r\nHost: a" + tail + "\r\n", "what the router saw"},
+		{"what is data", Options{}, "GET /a%2Fb//c%5cd/%252F;x=1/e;f/.g HTTP/1.1\r\nHost: a\r\n\r\n",
+			"GET /a%2Fb//c%5Cd/%252F;x=1/e;f/.g HTTP/1.1\r\nHost: a" + tail + "\r\n", "nothing becomes a separator on the way"},
 		{"absolute target", Options{}, "GET http://b/x HTTP/1.1\r\nHost: a\r\n\r\n",
 			"GET /x HTTP/1.1\r\nHost: b\r\nX-Forwarded-For: 127.0.0.1\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: b\r\nX-Request-ID: ID\r\n\r\n",
 			"the target overrules Host (RFC 9112 section 3.2.2)"},
@@ -73,6 +75,30 @@ func TestWhatTheUpstreamIsSent(t *testing.T) {
 			}
 			require.Equal(t, c.want, got, c.why)
 		})
+	}
+}
+
+// Servers that cut parameters off a segment, or take a backslash for a slash, would answer for another path than was routed.
+func TestDotSegmentsInDisguiseAreRefused(t *testing.T) {
+	f := serve(t, GroupOptions{Servers: to(record(t, okAnswer).addr)}, Options{})
+	for _, c := range []struct {
+		path string
+		want string
+		why  string
+	}{
+		{"/a/..;/b", "400 ", "a parameter of a dot segment"},
+		{"/a/..;x=1/b", "400 ", "with a value"},
+		{"/a/..%3bx/b", "400 ", "an escaped semicolon"},
+		{"/a/.;/b", "400 ", "one dot"},
+		{"/a/%2e%2e;/b", "400 ", "escaped dots"},
+		{"/a/..%5Cb", "400 ", "a backslash behind"},
+		{"/a%5c..", "400 ", "a backslash before"},
+		{"/a/..%2Fb", "400 ", "an escaped slash, which the router refuses"},
+		{"/a/...;/b", "200 ", "three dots are a name"},
+		{"/a/b..;c", "200 ", "so are these"},
+		{"/a%5Cb", "200 ", "and a backslash elsewhere"},
+	} {
+		require.Contains(t, f.raw(t, "GET "+c.path+" HTTP/1.1\r\nHost: a\r\n\r\n"), c.want, "%s: %s", c.path, c.why)
 	}
 }
 
@@ -125,6 +151,21 @@ func TestInterimAnswersGoOn(t *testing.T) {
 	t.Parallel()
 	up := record(t, "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\nConnection: x\r\n\r\n"+okAnswer)
 	f := serve(t, GroupOptions{Servers: to(up.addr)}, Options{})
+	c, err := net.Dial("tcp", f.Addr().String())
+	require.NoError(t, err)
+	defer func() { _ = c.Close() }()
+	_, err = io.WriteString(c, "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+	require.NoError(t, err)
+	all, err := io.ReadAll(c)
+	require.NoError(t, err)
+	require.True(t, strings.HasPrefix(string(all), "HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\nHTTP/1.1 200 OK\r\n"), "%s", all)
+}
+
+// An interim answer obeys the rules of the final one: hop-by-hop fields stay behind, nominated ones and those of a rule too.
+func TestInterimAnswersObeyTheRules(t *testing.T) {
+	t.Parallel()
+	up := record(t, "HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\nConnection: X-Hop\r\nConnection: X-Other\r\nX-Hop: 1\r\nX-Other: 2\r\nKeep-Alive: 5\r\nX-Powered-By: php\r\n\r\n"+okAnswer)
+	f := serve(t, GroupOptions{Servers: to(up.addr)}, Options{Response: Rules{Remove: []string{"X-Powered-By"}}})
 	c, err := net.Dial("tcp", f.Addr().String())
 	require.NoError(t, err)
 	defer func() { _ = c.Close() }()

@@ -124,9 +124,8 @@ func sameButDashes(name, claim string) bool {
 
 // named lists the fields that Connection names, as "close" and "keep-alive" are no fields' names worth looking for.
 func named(list []string, connection string) []string {
-	for token := range strings.SplitSeq(connection, ",") {
-		token = strings.Trim(token, " \t")
-		if token != "" && !strings.EqualFold(token, "close") && !strings.EqualFold(token, "keep-alive") && !strings.EqualFold(token, "upgrade") {
+	for token := range httpparse.Members(connection) {
+		if !strings.EqualFold(token, "close") && !strings.EqualFold(token, "keep-alive") && !strings.EqualFold(token, "upgrade") {
 			list = append(list, token)
 		}
 	}
@@ -144,12 +143,7 @@ func contains(list []string, name string) bool {
 
 // copyRequestFields puts the request's fields into x.req.
 func (h *Handler) copyRequestFields(c *app.Context, x *exchange) {
-	x.named = x.named[:0]
-	for name, value := range c.Headers() {
-		if len(name) == len("Connection") && strings.EqualFold(name, "Connection") {
-			x.named = named(x.named, value)
-		}
-	}
+	x.named = named(x.named[:0], c.HeaderList("Connection"))
 	for name, value := range c.Headers() {
 		switch {
 		case hopByHop(name) || framing(name) || claims(name) || h.options.Request.drops(name):
@@ -178,7 +172,7 @@ func (h *Handler) introduce(c *app.Context, x *exchange) {
 		element = x.join("for=", forwardedNode(client), ";host=", quoted(host), ";proto=", proto)
 	}
 	if c.FromProxy() {
-		if before := listOf(c, forwardedFor); before != "" {
+		if before := c.HeaderList(forwardedFor); before != "" {
 			client = x.join(before, ", ", client)
 		}
 		if p := c.Header(forwardedProto); p != "" {
@@ -187,7 +181,7 @@ func (h *Handler) introduce(c *app.Context, x *exchange) {
 		if o := c.Header(forwardedHost); o != "" {
 			host = o
 		}
-		if before := listOf(c, forwarded); before != "" {
+		if before := c.HeaderList(forwarded); before != "" {
 			if element != "" {
 				element = x.join(before, ", ", element)
 			} else {
@@ -200,19 +194,6 @@ func (h *Handler) introduce(c *app.Context, x *exchange) {
 	add(forwardedHost, host)
 	add(forwarded, element)
 	add(requestID, c.RequestID())
-}
-
-// listOf joins the lines of a field.
-func listOf(c *app.Context, name string) (all string) {
-	for n, value := range c.Headers() {
-		if len(n) == len(name) && strings.EqualFold(n, name) {
-			if all != "" {
-				all += ", "
-			}
-			all += value
-		}
-	}
-	return all
 }
 
 // join puts strings together in x's memory.
@@ -252,25 +233,29 @@ func quoted(host string) string {
 	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(host) + `"`
 }
 
+// nominate notes the fields that the Connection of a message of the server names.
+func (x *exchange) nominate(fields []httpparse.Header) {
+	x.named = named(x.named[:0], httpparse.ListOf(fields, "Connection"))
+}
+
+// passes tells whether a field of a message of the server, interim or final, goes on to the client.
+func (x *exchange) passes(name string) bool {
+	return !hopByHop(name) && !x.rules.drops(name) && !contains(x.named, name)
+}
+
 // copyResponseFields puts the answer's fields into c.
 func (h *Handler) copyResponseFields(c *app.Context, x *exchange) {
-	x.named = x.named[:0]
+	x.nominate(x.resp.Headers)
 	for i := range x.resp.Headers {
-		if name := view(x.resp.Headers[i].Name); len(name) == len("Connection") && strings.EqualFold(name, "Connection") {
-			x.named = named(x.named, view(x.resp.Headers[i].Value))
-		}
-	}
-	for i := range x.resp.Headers {
-		name, value := view(x.resp.Headers[i].Name), view(x.resp.Headers[i].Value)
-		switch {
-		case hopByHop(name) || h.options.Response.drops(name):
-		case len(x.named) > 0 && contains(x.named, name):
-		default:
-			c.AddHeader(name, value)
+		if name := view(x.resp.Headers[i].Name); x.passes(name) {
+			c.PassHeader(name, view(x.resp.Headers[i].Value))
 		}
 	}
 	for i := range h.options.Response.Set {
-		f := &h.options.Response.Set[i]
-		c.SetHeader(f.Name, f.Value)
+		if f := &h.options.Response.Set[i]; strings.EqualFold(f.Name, "Vary") {
+			c.AddVary(f.Value)
+		} else {
+			c.SetHeader(f.Name, f.Value)
+		}
 	}
 }

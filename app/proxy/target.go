@@ -4,6 +4,7 @@ package proxy
 
 import (
 	"bytes"
+	"strings"
 
 	"tafe/httpparse"
 )
@@ -19,7 +20,7 @@ func unreserved(b byte) bool {
 // segments are gone (RFC 3986 section 6.2.2). What is escaped and means something else than itself, as %2F, stays escaped.
 // app has refused broken escapes and paths that climb above the root.
 func appendPath(dst, raw []byte) ([]byte, error) {
-	if bytes.IndexByte(raw, '%') < 0 && !bytes.Contains(raw, []byte("/.")) {
+	if bytes.IndexByte(raw, '%') < 0 && !bytes.Contains(raw, []byte("/.")) { // the request parser refuses a bare backslash
 		return append(dst, raw...), nil
 	}
 	from := len(dst)
@@ -37,8 +38,31 @@ func appendPath(dst, raw []byte) ([]byte, error) {
 			dst = append(dst, '%', upperHex[decoded>>4], upperHex[decoded&15])
 		}
 	}
-	normal, err := httpparse.NormalizePath(dst[:from], dst[from:])
-	return normal, err
+	if dst, err := httpparse.NormalizePath(dst[:from], dst[from:]); err != nil || !disguised(dst[from:]) {
+		return dst, err
+	}
+	return dst, errDisguised
+}
+
+var errDisguised = &httpparse.Error{Status: 400, Reason: "hidden-dot-segment",
+	Detail: "the path has a dot segment with a parameter, or next to a backslash"}
+
+var disguises = strings.NewReplacer("%5C", "/", "%2F", "/", "%3B", ";")
+
+// disguised tells whether a path in normal form has what some servers read as a dot segment, so that they would answer for a path
+// that was not routed: "..;x", which servlet containers cut to "..", and "..\\x", where a backslash separates.
+func disguised(path []byte) bool {
+	for segment := range bytes.SplitSeq(path, []byte("/")) {
+		if bytes.IndexByte(segment, '.') < 0 {
+			continue
+		}
+		for part := range strings.SplitSeq(disguises.Replace(string(segment)), "/") {
+			if part, _, _ = strings.Cut(part, ";"); part == "." || part == ".." {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func unhex(b byte) byte {

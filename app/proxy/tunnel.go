@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -57,10 +58,11 @@ func (h *Handler) switching(x *exchange) ([]byte, error) {
 	b := httpparse.AppendStatusLine(nil, 101)
 	b = append(b, "Connection: upgrade\r\n"...)
 	var err error
+	x.nominate(x.resp.Headers)
 	for i := range x.resp.Headers {
 		f := &x.resp.Headers[i]
 		name := view(f.Name)
-		if hopByHop(name) && len(name) != len("Upgrade") || len(name) == len("Trailer") && name[0]|0x20 == 't' || framing(name) {
+		if !x.passes(name) && !strings.EqualFold(name, "Upgrade") || framing(name) {
 			continue
 		}
 		if b, err = httpparse.AppendHeaderBytes(b, f.Name, f.Value); err != nil {

@@ -35,7 +35,7 @@ func plain(name string) bool {
 func (s *Site) redirect(c *app.Context, name string) error {
 	raw := c.RawPath()
 	last := raw[strings.LastIndexByte(raw, '/')+1:]
-	if last == "" || last == "." || last == ".." || strings.Contains(last, "%2") && strings.ContainsAny(last, "fF") {
+	if last == "" || last == "." || last == ".." {
 		last = escape(name[strings.LastIndexByte(name, '/')+1:])
 	}
 	to := "./" + last + "/"

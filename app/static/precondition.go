@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"tafe/app"
+	"tafe/httpparse"
 )
 
 // conditions are the headers that decide what a GET is answered with, as the client sent them; lists that came in several
@@ -43,12 +44,8 @@ func conditionsOf(c *app.Context) (k conditions) {
 }
 
 func join(list *string, name, want, value string) {
-	switch {
-	case !strings.EqualFold(name, want):
-	case *list == "":
-		*list = value
-	default:
-		*list += ", " + value
+	if strings.EqualFold(name, want) {
+		*list = httpparse.JoinLists(*list, value)
 	}
 }
 

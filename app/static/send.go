@@ -23,13 +23,16 @@ func (s *Site) answer(c *app.Context, a *asset) error {
 	c.SetHeader("ETag", v.etag)
 	c.SetHeader("Last-Modified", v.modified)
 	if a.coded {
-		c.AddHeader("Vary", "Accept-Encoding")
+		c.AddVary("Accept-Encoding")
 	}
 	if a.cacheControl != "" {
 		c.SetHeader("Cache-Control", a.cacheControl)
 	}
+	if v.size > onceMax {
+		c.CodeBody(nil) // the kernel sends it: all answers about it say the same
+	}
 	if verdict == notModified {
-		return c.NoContent(304)
+		return c.NotModified(a.contentType, v.size)
 	}
 	c.SetHeader("Accept-Ranges", "bytes")
 	if v.coding != httpparse.Identity {

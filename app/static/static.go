@@ -163,7 +163,7 @@ func (s *Site) Serve(c *app.Context) error {
 		return app.Error(405, "")
 	}
 	name := c.Param(s.o.Param)
-	if !s.acceptable(name) {
+	if c.EscapedSlash(s.o.Param) || !s.acceptable(name) {
 		s.stats.refused.Add(1)
 		return app.Error(404, "")
 	}

@@ -120,7 +120,8 @@ redirect = { to = "/{path}", keep_query = false }
 		{"/old/a%2Fb%26c/", "https://new.example/?id=a%2Fb&c#top", 301, "a value that holds delimiters"},
 		{"/moved/a?x=1", "/a", 308, "the query is dropped"},
 		{"/moved//evil.example/", "/evil.example/", 308, "another host is out of reach"},
-		{"/moved/%2F%2Fevil.example", "/evil.example", 308, "escaped slashes too"},
+		{"/moved/%2F%2Fevil.example", "/%2F%2Fevil.example", 308, "escaped slashes stay escaped"},
+		{"/moved/a%2fb/c%252Fd", "/a%2Fb/c%252Fd", 308, "in a path too, and nothing is decoded twice"},
 		{"/moved/%5Cevil.example", "/%5Cevil.example", 308, "and backslashes, which browsers take for slashes"},
 		{"/moved/", "/", 308, "nothing behind"},
 	} {

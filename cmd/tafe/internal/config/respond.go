@@ -4,7 +4,6 @@
 package config
 
 import (
-	"net/url"
 	"regexp"
 	"strings"
 
@@ -32,7 +31,11 @@ func (b *builder) respond(p path, r *Respond) app.Handler {
 	bodyless := status == 204 || status == 304
 	return func(c *app.Context) error {
 		for _, h := range headers {
-			c.SetHeader(h.name, h.value)
+			if strings.EqualFold(h.name, "Vary") {
+				c.AddVary(h.value)
+			} else {
+				c.SetHeader(h.name, h.value)
+			}
 		}
 		if bodyless {
 			return c.NoContent(status)
@@ -95,27 +98,21 @@ func (b *builder) redirect(p path, r *Route) app.Handler {
 		if keepQuery {
 			query = c.RawQuery()
 		}
-		return c.Redirect(status, t.expand(c.Param, query))
+		return c.Redirect(status, t.expand(c.EscapedParam, query))
 	}
 }
 
-// expand fills in the values. Whatever they are, the host stays what the file says: all but the slashes of a catch-all is
-// escaped, and none of those begins a path.
+// expand fills in the values, which param has percent-encoded. Whatever they are, the host stays what the file says: only the
+// slashes of a catch-all are not escaped, and none of those begins a path.
 func (t *target) expand(param func(string) string, query string) string {
 	var s strings.Builder
 	for i, name := range t.params {
 		s.WriteString(t.texts[i])
 		value := param(name)
-		if !t.rest[i] {
-			s.WriteString(url.PathEscape(value))
-			continue
+		if t.rest[i] {
+			value = strings.TrimLeft(value, "/")
 		}
-		for j, segment := range strings.Split(strings.TrimLeft(value, "/"), "/") {
-			if j > 0 {
-				s.WriteByte('/')
-			}
-			s.WriteString(url.PathEscape(segment))
-		}
+		s.WriteString(value)
 	}
 	s.WriteString(t.texts[len(t.texts)-1])
 	to := s.String()
