@@ -128,7 +128,7 @@ func (x *exchange) startBody() error {
 		x.complete(x.r == x.w)
 	case h.Chunked:
 		x.body = byChunks
-		x.chunked.Reset(&x.options().Limits)
+		x.chunked.ResetResponse(&x.options().Limits)
 		x.account()
 	case h.UntilClose:
 		x.body, x.seen = byEnd, 0
