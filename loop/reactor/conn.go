@@ -326,9 +326,24 @@ func (c *Conn) readOn() {
 func (c *Conn) probe() {
 	if fd := c.transport.FD(); fd >= 0 {
 		if err := socketError(fd); err != nil {
-			c.end(err)
+			c.fail(err)
 		}
 	}
+}
+
+// fail ends a connection that cannot be written to, or has an error. What the peer sent before, such as the answer to a
+// request that it did not read to its end, is still in the socket, and is read first where the handler keeps it.
+func (c *Conn) fail(err error) {
+	if _, keeps := c.handler.(inputTaker); keeps && c.state == connOpen && !c.inputEnded && (c.tls == nil || c.tls.state == tlsOpen) {
+		for total := 0; total < c.inMax; {
+			n, readErr := c.fill()
+			if n == 0 || readErr != nil {
+				break
+			}
+			total += n
+		}
+	}
+	c.end(err)
 }
 
 // updateWant tells the transport which events are needed now.

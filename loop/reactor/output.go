@@ -145,7 +145,7 @@ func (c *Conn) send() {
 	for {
 		n, err := c.transport.Write(c.out[c.sent:])
 		if err != nil {
-			c.end(err)
+			c.fail(err)
 			return
 		}
 		c.sent += n
