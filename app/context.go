@@ -102,6 +102,9 @@ func (c *Context) Path() string { return view(c.path) }
 // RawPath is the path as the client wrote it.
 func (c *Context) RawPath() string { return view(c.req.Path) }
 
+// RawTarget is the request target as the client wrote it.
+func (c *Context) RawTarget() string { return view(c.req.Target) }
+
 // RawQuery is the query as the client wrote it, without the '?'.
 func (c *Context) RawQuery() string { return view(c.req.Query) }
 

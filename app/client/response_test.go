@@ -164,7 +164,7 @@ func TestBadResponses(t *testing.T) {
 		{"a coding of another kind", "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", KindProtocol, StageHead, "unknown-transfer-coding"},
 		{"a head without end", "HTTP/1.1 200 OK\r\nA: " + strings.Repeat("a", 5000), KindProtocol, StageHead, "head-too-large"},
 		{"too many fields", "HTTP/1.1 200 OK\r\n" + strings.Repeat("A: b\r\n", 20) + "\r\n", KindProtocol, StageHead, "too-many-headers"},
-		{"interim responses without end", strings.Repeat("HTTP/1.1 100 Continue\r\n\r\n", 100), KindProtocol, StageHead, "interim"},
+		{"interim responses without end", strings.Repeat("HTTP/1.1 100 Continue\r\n\r\n", 50_000), KindProtocol, StageHead, "interim"},
 		{"a switch nobody asked for", "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n", KindProtocol, StageHead, "101"},
 		{"a length beyond the bound", "HTTP/1.1 200 OK\r\nContent-Length: 101\r\n\r\n", KindProtocol, StageHead, "body-too-large"},
 		{"a body shorter than its length", "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello", KindLost, StageBody, "unexpected EOF"},

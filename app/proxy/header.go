@@ -3,6 +3,7 @@
 package proxy
 
 import (
+	"net/http"
 	"strings"
 
 	"tafe/app"
@@ -153,6 +154,7 @@ func (h *Handler) copyRequestFields(c *app.Context, x *exchange) {
 	for name, value := range c.Headers() {
 		switch {
 		case hopByHop(name) || framing(name) || claims(name) || h.options.Request.drops(name):
+		case len(name) == len(maxForwards) && strings.EqualFold(name, maxForwards):
 		case len(x.named) > 0 && contains(x.named, name):
 		default:
 			x.req.AddHeader(name, value)
@@ -200,6 +202,8 @@ func (h *Handler) introduce(c *app.Context, x *exchange) {
 	add(forwardedHost, host)
 	add(forwarded, element)
 	add(requestID, c.RequestID())
+	add(maxForwards, x.hops)
+	add("Via", h.via[min(c.ProtoMinor(), 1)])
 }
 
 // listOf joins the lines of a field.
@@ -263,11 +267,19 @@ func (h *Handler) copyResponseFields(c *app.Context, x *exchange) {
 	for i := range x.resp.Headers {
 		name, value := view(x.resp.Headers[i].Name), view(x.resp.Headers[i].Value)
 		switch {
+		case x.resp.Status == http.StatusUpgradeRequired && strings.EqualFold(name, "Upgrade"): // it says what is required
+			c.AddHeader(name, value)
 		case hopByHop(name) || h.options.Response.drops(name):
 		case len(x.named) > 0 && contains(x.named, name):
 		default:
+			if x.moved {
+				value = h.backField(c, x, name, value)
+			}
 			c.AddHeader(name, value)
 		}
+	}
+	if via := h.via[min(x.resp.Minor, 1)]; via != "" && !h.options.Response.drops("Via") {
+		c.AddHeader("Via", via)
 	}
 	for i := range h.options.Response.Set {
 		f := &h.options.Response.Set[i]
