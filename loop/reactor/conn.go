@@ -126,11 +126,12 @@ type Conn struct {
 	out   []byte
 	sent  int // of out: handed to the transport
 
-	timeout   loop.Timer // the Handler's, and that of lingering
-	stallTime loop.Timer // watches unsent bytes
-	progress  int        // bytes sent since stalledAt
-	stalledAt int64      // loop clock
-	swallowed int        // while lingering
+	timeout   loop.Timer    // the Handler's, and that of lingering
+	stallTime loop.Timer    // watches unsent bytes
+	stallMax  time.Duration // in place of Limits.WriteTimeout; 0: that
+	progress  int           // bytes sent since stalledAt
+	stalledAt int64         // loop clock
+	swallowed int           // while lingering
 	drained   []drainWait
 	tls       *tlsStream  // nil: no TLS
 	file      *fileSend   // nil: no SendFile is under way
