@@ -287,7 +287,12 @@ func (h *Handler) try(c *app.Context, x *exchange, s *server) (again bool, err e
 		return false, h.upgrade(c, x, s)
 	}
 	h.copyResponseFields(c, x)
-	if _, err := x.resp.WriteTo(c.Stream(status, "")); err != nil {
+	out := c.Stream(status, "")
+	err = out.Begin() // the body may be late
+	if err == nil {
+		_, err = x.resp.WriteTo(out)
+	}
+	if err != nil {
 		why, upstream, err := h.failure(c, err)
 		if upstream {
 			s.counts.failures[why].Add(1)
