@@ -15,7 +15,7 @@ const (
 // Coder codes the body of one answer.
 type Coder interface {
 	// Code appends to dst what p becomes, which may be nothing yet. It runs in the request's task, and may wait. An error breaks the
-	// answer off. What it offloads may go on with dst and p after the request has been cancelled: they are not used again then.
+	// answer off. CodeFlush without p must not wait: the loop asks for it while the task does something else. What it offloads may go on with dst and p after the request has been cancelled: they are not used again then.
 	Code(c *Context, dst, p []byte, op CodeOp) ([]byte, error)
 }
 
@@ -72,6 +72,9 @@ func (c *Context) answerCoded(coder Coder, status int, contentType string, body 
 
 // code passes p through the Coder into the stream.
 func (s *Stream) code(p []byte, op CodeOp) error {
+	s.setCoding(true)
+	defer s.setCoding(false)
+	s.held = op == CodeMore
 	coded, err := s.c.resp.coder.Code(s.c, s.c.coded[:0], uncoded(s.c, p), op)
 	if err != nil {
 		return err

@@ -39,6 +39,7 @@ type Context struct {
 	body      body
 	resp      response
 	stream    Stream
+	push      loop.Timer   // of stream
 	hijacked  net.Conn     // the connection, once the handler has taken it
 	scratch   bytes.Buffer // for JSON
 	uncoded   []byte       // for a Coder, and
@@ -60,7 +61,7 @@ type Context struct {
 	id       [requestIDBytesMax]byte
 	idBytes  int
 	values   []value
-	whenDone func(*Entry)
+	whenDone []func(*Entry)
 	retained atomic.Bool // used as a context.Context by others: never recycled
 }
 
@@ -76,7 +77,8 @@ func (c *Context) reset() {
 	c.stats = nil
 	c.cycle, c.task, c.path, c.route, c.handler, c.err = nil, nil, nil, nil, nil, nil
 	c.deadline, c.timedOut, c.reason, c.idBytes = 0, false, "", 0
-	c.whenDone = nil
+	clear(c.whenDone)
+	c.whenDone = c.whenDone[:0]
 	clear(c.values)
 	c.values = c.values[:0]
 	c.scratch.Reset()
@@ -96,6 +98,9 @@ func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 
 // Method is the request's method; case matters.
 func (c *Context) Method() string { return view(c.req.Method) }
+
+// RawTarget is the request target as the client wrote it.
+func (c *Context) RawTarget() string { return view(c.req.Target) }
 
 // RawQuery is the query as the client wrote it, without the '?'.
 func (c *Context) RawQuery() string { return view(c.req.Query) }
@@ -219,8 +224,8 @@ func (c *Context) Set(key, v any) {
 }
 
 // WhenDone has f called once the request has been answered, or could not be, on the loop: it must not wait, nor keep the Entry or its
-// strings. Of two calls, the last counts.
-func (c *Context) WhenDone(f func(*Entry)) { c.whenDone = f }
+// strings. Of several, the last is called first, as middlewares end.
+func (c *Context) WhenDone(f func(*Entry)) { c.whenDone = append(c.whenDone, f) }
 
 // ContextOf is the Context whose handler t runs; nil for other tasks, those of a loop.Group among them.
 func ContextOf(t *loop.Task) *Context {

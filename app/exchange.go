@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"context"
 	"net/http"
+	"slices"
 	"time"
 
 	"tafe/loop"
@@ -147,6 +148,9 @@ func (x *exchange) Run(t *loop.Task) {
 func (x *exchange) Done(t *loop.Task, err error) {
 	c := (*Context)(x)
 	c.hub.active--
+	if c.push.Armed() {
+		c.hub.loop.StopTimer(&c.push)
+	}
 	if err == nil {
 		err = c.err
 	}
@@ -154,7 +158,7 @@ func (x *exchange) Done(t *loop.Task, err error) {
 	c.place()
 	c.conclude(err)
 	c.hub.traffic.count(c)
-	if c.app.options.AccessLog != nil || c.whenDone != nil {
+	if c.app.options.AccessLog != nil || len(c.whenDone) > 0 {
 		c.logAccess()
 	}
 	if !c.retained.Load() {
@@ -185,8 +189,8 @@ func (c *Context) logAccess() {
 	if c.app.options.AccessLog != nil {
 		c.app.options.AccessLog(&c.hub.entry)
 	}
-	if c.whenDone != nil {
-		c.whenDone(&c.hub.entry)
+	for _, f := range slices.Backward(c.whenDone) {
+		f(&c.hub.entry)
 	}
 	c.hub.entry = Entry{}
 }

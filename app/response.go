@@ -30,10 +30,10 @@ type response struct {
 
 	reserved []string // names of headers that are not passed on from an upstream
 
-	hasType, hasDate, hasServer bool
-	choose                      func(c *Context, status int, contentType string, length int64) Coder
-	coder                       Coder // of a stream
-	length                      int64 // of a Content-Length that the handler set; -1: none
+	hasType, hasDate, hasServer, hasUpgrade bool
+	choose                                  func(c *Context, status int, contentType string, length int64) Coder
+	coder                                   Coder // of a stream
+	length                                  int64 // of a Content-Length that the handler set; -1: none
 
 	keepAlive bool
 	headless  bool // of its body: the request was HEAD
@@ -177,6 +177,8 @@ func (r *response) known(name string, set bool) {
 		r.hasDate = set
 	case len(name) == len("Server") && strings.EqualFold(name, "Server"):
 		r.hasServer = set
+	case len(name) == len("Upgrade") && strings.EqualFold(name, "Upgrade"):
+		r.hasUpgrade = set
 	case !set && len(name) == len("Content-Length") && strings.EqualFold(name, "Content-Length"):
 		r.length = -1
 	}
@@ -362,6 +364,9 @@ func (c *Context) appendHead(b []byte, status int, contentType string, length in
 		r.framing, r.keepAlive = byClose, false
 	}
 	b = append(b, r.text...)
+	if r.hasUpgrade { // RFC 9110 section 7.8
+		b = append(b, "Connection: upgrade\r\n"...)
+	}
 	switch {
 	case !r.keepAlive:
 		b = append(b, "Connection: close\r\n"...)

@@ -21,12 +21,15 @@ type Stream struct {
 	c           *Context
 	open        bool // until the handler has ended
 	begun       bool // the head is written
+	coding      bool // the task uses the Coder, and what that has coded
+	held        bool // the Coder may hold something back; see push.go
 	status      int
 	contentType string
 }
 
-// Stream begins an answer whose body is written in pieces. The head leaves with the first piece or Flush: until then headers
-// may be set, and an error that the handler returns is answered as usual; after that it breaks the connection off.
+// Stream begins an answer whose body is written in pieces. The head leaves with Begin, the first piece or Flush: until then headers
+// may be set, and an error that the handler returns is answered as usual; after that it breaks the connection off. A piece leaves
+// when the handler waits, or a moment after it was written; Flush sends it at once.
 //
 // The body is framed by the Content-Length header if the handler has set it, else in chunks, else, for an HTTP/1.0 client,
 // by the connection's end. Status 0 means that of Status, or 200.
@@ -40,6 +43,9 @@ func (c *Context) Stream(status int, contentType string) *Stream {
 	c.stream = Stream{c: c, open: true, status: status, contentType: contentType}
 	return &c.stream
 }
+
+// Begin writes the head, unless it is written: it leaves when the handler waits. It is for a body whose first piece may be late.
+func (s *Stream) Begin() error { return s.begin() }
 
 // begin writes the head unless it is written.
 func (s *Stream) begin() error {
@@ -87,6 +93,8 @@ func (s *Stream) Write(p []byte) (int, error) {
 		}
 		return len(p), nil
 	}
+	defer s.c.task.Leave(s.c.task.Enter())
+	s.pushSoon()
 	return s.send(p)
 }
 

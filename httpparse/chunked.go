@@ -12,17 +12,24 @@ import (
 type chunkState uint8
 
 const (
-	atSize        chunkState = iota // the first digit of a chunk size
-	inSize                          // a further digit, or what ends the size
-	inPadding                       // whitespace before ';'
-	inExtension                     // after ';'
-	atSizeLF                        // the LF of a chunk-size line
-	inData                          // chunk data
-	atDataCR                        // the CRLF after it
-	atDataLF                        //
-	inTrailer                       // a trailer field or the final empty line
-	chunkedDone                     //
-	chunkedFailed                   //
+	atSize         chunkState = iota // the first digit of a chunk size
+	inSize                           // a further digit, or what ends the size
+	inPadding                        // whitespace before ';'
+	atExtName                        // after ';' and whitespace
+	inExtName                        //
+	afterExtName                     // whitespace before '=' or ';'
+	atExtValue                       // after '=' and whitespace
+	inExtToken                       // an unquoted value
+	inExtQuoted                      // between quotes
+	inExtEscape                      // after a backslash between quotes
+	afterExtQuoted                   // after the closing quote
+	atSizeLF                         // the LF of a chunk-size line
+	inData                           // chunk data
+	atDataCR                         // the CRLF after it
+	atDataLF                         //
+	inTrailer                        // a trailer field or the final empty line
+	chunkedDone                      //
+	chunkedFailed                    //
 )
 
 const (
@@ -33,10 +40,10 @@ const (
 
 // Chunked decodes one chunked body, in pieces of any size. Reset it before each body. Not safe for concurrent use.
 //
-// Chunk extensions are checked for control bytes and skipped. A chunk-size line may cost 16 bytes and twice its data;
+// Chunk extensions are checked against their grammar (RFC 9112 section 7.1.1) and skipped. A chunk-size line may cost 16 bytes and twice its data;
 // what lies above adds up and may not exceed ChunkOverheadMax, so that single-byte chunks pass and endless extensions
-// do not. Trailer fields obey the rules of header fields; one that frames, routes or authenticates (RFC 9110 section
-// 6.5.1) refuses the message, since nobody sends it in good faith.
+// do not. Trailer fields obey the rules of header fields; those that frame, route or authenticate are ignored (RFC 9110
+// section 6.5.1).
 type Chunked struct {
 	lim      Limits
 	state    chunkState
@@ -44,6 +51,7 @@ type Chunked struct {
 	digits   int
 	size     int64 // of the current chunk, later what is left of it
 	total    int64
+	response bool
 	overhead int64
 
 	trailer   []byte // the trailer section as it came
@@ -55,6 +63,13 @@ type Chunked struct {
 func (d *Chunked) Reset(lim *Limits) {
 	clear(d.fields)
 	*d = Chunked{lim: *lim.orDefault(), trailer: d.trailer[:0], fields: d.fields[:0]}
+}
+
+// ResetResponse is Reset before the body of a response: whitespace before the colon of a trailer field is removed, as it is
+// in the head, and errors carry status 502.
+func (d *Chunked) ResetResponse(lim *Limits) {
+	d.Reset(lim)
+	d.response = true
 }
 
 // Trailers returns the trailer fields once Decode has reported done. They are copies that live until Reset.
@@ -86,6 +101,9 @@ func (d *Chunked) Decode(dst, src []byte) (out []byte, consumed int, done bool, 
 			d.state, d.failure = chunkedFailed, why
 		}
 	}
+	if d.response {
+		return dst, i, d.state == chunkedDone, d.failure.inResponse()
+	}
 	return dst, i, d.state == chunkedDone, d.failure.inRequest()
 }
 
@@ -104,16 +122,6 @@ func (d *Chunked) sizeLine(src []byte, i int) (next int, why reason) {
 		return d.sizeDigits(src, i)
 	case inPadding:
 		return i + 1, d.afterSize(c)
-	case inExtension:
-		end := valueEnd(src, i)
-		if why := d.spend(int64(end - i)); why != accepted || end == len(src) {
-			return end, why
-		}
-		if src[end] != '\r' {
-			return end, lineFault(src, end)
-		}
-		d.state = atSizeLF
-		return end + 1, accepted
 	case atSizeLF:
 		if c != '\n' {
 			return i, bareCR
@@ -122,10 +130,11 @@ func (d *Chunked) sizeLine(src []byte, i int) (next int, why reason) {
 	case atDataCR:
 		d.state = atDataLF
 		return i + 1, unless(c == '\r', badChunkEnd)
-	default: // atDataLF
+	case atDataLF:
 		d.state = atSize
 		return i + 1, unless(c == '\n', badChunkEnd)
 	}
+	return i + 1, d.extension(c)
 }
 
 func unless(ok bool, why reason) reason {
@@ -156,7 +165,7 @@ func (d *Chunked) sizeDigits(src []byte, i int) (next int, why reason) {
 func (d *Chunked) afterSize(c byte) reason {
 	switch {
 	case c == ';':
-		d.state = inExtension
+		d.state = atExtName
 	case c == ' ' || c == '\t':
 		d.state = inPadding
 	case c == '\r' && d.state == inSize:
@@ -168,6 +177,75 @@ func (d *Chunked) afterSize(c byte) reason {
 		return badChunkSize
 	}
 	return d.spend(1)
+}
+
+// extension takes a byte of *( BWS ";" BWS name [ BWS "=" BWS ( token / quoted-string ) ] ). Whitespace after a value has
+// to be followed by another extension, as after the size.
+func (d *Chunked) extension(c byte) reason {
+	space, token := c == ' ' || c == '\t', class[c]&tokenByte != 0
+	next := chunkedFailed
+	switch d.state {
+	case atExtName, atExtValue:
+		switch {
+		case space:
+			next = d.state
+		case token:
+			next = d.state + 1
+		case c == '"' && d.state == atExtValue:
+			next = inExtQuoted
+		}
+	case inExtQuoted:
+		switch {
+		case c == '"':
+			next = afterExtQuoted
+		case c == '\\':
+			next = inExtEscape
+		case class[c]&valueByte != 0:
+			next = inExtQuoted
+		}
+	case inExtEscape:
+		if class[c]&valueByte != 0 {
+			next = inExtQuoted
+		}
+	default:
+		next = d.extensionEnd(c, space, token)
+	}
+	if next == chunkedFailed {
+		return extensionFault(c)
+	}
+	if d.state = next; next == atSizeLF {
+		return accepted
+	}
+	return d.spend(1)
+}
+
+// extensionEnd takes a byte where a name or a value may be complete.
+func (d *Chunked) extensionEnd(c byte, space, token bool) chunkState {
+	switch {
+	case token && (d.state == inExtName || d.state == inExtToken):
+		return d.state
+	case c == ';':
+		return atExtName
+	case c == '=' && (d.state == inExtName || d.state == afterExtName):
+		return atExtValue
+	case space && (d.state == inExtName || d.state == afterExtName):
+		return afterExtName
+	case space:
+		return inPadding
+	case c == '\r' && d.state != afterExtName:
+		return atSizeLF
+	}
+	return chunkedFailed
+}
+
+func extensionFault(c byte) reason {
+	switch {
+	case c == '\n':
+		return bareLF
+	case c != '\r' && class[c]&valueByte == 0:
+		return controlByte
+	}
+	return badChunkExtension
 }
 
 // spend books n bytes of a chunk-size line that are neither digits nor its CRLF.
@@ -223,18 +301,22 @@ func (d *Chunked) trailerBytes(src []byte, i int) (next int, why reason) {
 }
 
 func (d *Chunked) readTrailer() reason {
-	for i := 0; i < d.lineStart; {
-		if len(d.fields) == d.lim.HeaderCountMax {
+	read := fieldLine
+	if d.response {
+		read = mendedLine
+	}
+	lines := 0
+	for i := 0; i < d.lineStart; lines++ {
+		if lines == d.lim.HeaderCountMax {
 			return tooManyHeaders
 		}
-		l, why := fieldLine(d.trailer, i)
+		l, why := read(d.trailer, i)
 		if why != accepted {
 			return why
 		}
-		if forbiddenInTrailer(d.trailer[i:l.nameEnd]) {
-			return forbiddenTrailer
+		if !forbiddenInTrailer(d.trailer[i:l.nameEnd]) {
+			d.fields = keep(d.fields, d.trailer, i, l)
 		}
-		d.fields = keep(d.fields, d.trailer, i, l)
 		i = l.next
 	}
 	return accepted

@@ -54,6 +54,7 @@ const (
 	tooManyHeaders
 
 	missingHost
+	emptyHost
 	duplicateHost
 	badHost
 	unknownExpectation
@@ -72,10 +73,10 @@ const (
 	badSwitch
 
 	badChunkSize
+	badChunkExtension
 	badChunkEnd
 	chunkOverhead
 	trailerTooLarge
-	forbiddenTrailer
 
 	badEscape
 	escapedNUL
@@ -118,6 +119,7 @@ var requestErrors = [reasonCount]Error{
 	tooManyHeaders:   {431, "too-many-headers", "the number of field lines exceeds HeaderCountMax"},
 
 	missingHost:        {400, "missing-host", "an HTTP/1.1 request without Host (RFC 9112 section 3.2)"},
+	emptyHost:          {400, "empty-host", "an empty Host where the target names no authority (RFC 9110 section 4.2.1)"},
 	duplicateHost:      {400, "duplicate-host", "more than one Host (RFC 9112 section 3.2)"},
 	badHost:            {400, "bad-host", "the host or its port is malformed (RFC 9110 section 7.2)"},
 	unknownExpectation: {417, "unknown-expectation", "an expectation other than 100-continue (RFC 9110 section 10.1.1)"},
@@ -135,11 +137,11 @@ var requestErrors = [reasonCount]Error{
 	interimBody:            {400, "interim-with-body", "an interim response that declares a body (RFC 9110 section 15.2)"},
 	badSwitch:              {400, "bad-switch", "101 without Connection: upgrade and Upgrade (RFC 9110 section 15.2.2)"},
 
-	badChunkSize:     {400, "bad-chunk-size", "a chunk-size line is malformed (RFC 9112 section 7.1)"},
-	badChunkEnd:      {400, "bad-chunk-end", "chunk data is not followed by CRLF (RFC 9112 section 7.1)"},
-	chunkOverhead:    {400, "chunk-overhead", "chunk extensions exceed ChunkOverheadMax (RFC 9112 section 7.1.1)"},
-	trailerTooLarge:  {431, "trailer-too-large", "the trailer section exceeds TrailerBytesMax"},
-	forbiddenTrailer: {400, "forbidden-trailer", "a trailer field that frames, routes or authenticates (RFC 9110 section 6.5.1)"},
+	badChunkExtension: {400, "bad-chunk-extension", "a chunk extension is malformed (RFC 9112 section 7.1.1)"},
+	badChunkSize:      {400, "bad-chunk-size", "a chunk-size line is malformed (RFC 9112 section 7.1)"},
+	badChunkEnd:       {400, "bad-chunk-end", "chunk data is not followed by CRLF (RFC 9112 section 7.1)"},
+	chunkOverhead:     {400, "chunk-overhead", "chunk extensions exceed ChunkOverheadMax (RFC 9112 section 7.1.1)"},
+	trailerTooLarge:   {431, "trailer-too-large", "the trailer section exceeds TrailerBytesMax"},
 
 	badEscape:    {400, "bad-escape", "a percent sign without two hexadecimal digits (RFC 3986 section 2.1)"},
 	escapedNUL:   {400, "escaped-nul", "an escaped NUL in a path"},

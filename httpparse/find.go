@@ -17,7 +17,7 @@ const (
 // grown, with resume as from, and no byte is searched twice. The first call passes 0.
 //
 // An error is an *Error and final: as soon as b cannot become a valid head it is refused, so that a client that speaks
-// TLS, sends binary, or never ends its head is known early.
+// TLS or HTTP/0.9, sends binary, or never ends its head is known early.
 func FindHead(b []byte, from int, lim *Limits) (skip, end, resume int, err error) {
 	lim = lim.orDefault()
 	skip, why := leadingLines(b)
@@ -101,6 +101,12 @@ func hopeless(b, window []byte, skip, from int, lim *Limits) reason {
 		return why
 	}
 	head := window[skip:]
+	if n := bytes.IndexByte(head, '\n'); n >= 0 && skip+n >= from { // the request line is complete, and was not before
+		var g guard
+		if why := g.requestLine(head[:n+1], lim); why != accepted {
+			return why
+		}
+	}
 	if len(head) > lim.TargetBytesMax && bytes.IndexByte(head, '\r') < 0 {
 		if sp := bytes.IndexByte(head, ' '); sp >= 0 {
 			target := head[sp+1:]

@@ -71,6 +71,28 @@ func TestFindHeadLeavesCompleteHeadsToParse(t *testing.T) {
 	requireRefusal(t, r.Parse(head, nil), 400, "control-byte")
 }
 
+// A request line is judged when it is complete: a client of HTTP/0.9 sends nothing behind it.
+func TestFindHeadJudgesTheRequestLine(t *testing.T) {
+	for _, tt := range []struct{ line, slug string }{
+		{"GET /\r\n", "missing-version"},
+		{"\r\nGET /\r\n", "missing-version"},
+		{"GET / \r\n", "bad-version"},
+		{"GET / HTTP/1\r\n", "bad-version"},
+		{"GET / HTTP/2.0\r\n", "unsupported-version"},
+		{"GET  / HTTP/1.1\r\n", "bad-target"},
+	} {
+		_, _, _, err := FindHead([]byte(tt.line), 0, nil)
+		requireRefusal(t, err, err.(*Error).Status, tt.slug)
+		from := 0
+		for n := range len(tt.line) + 1 {
+			if _, _, from, err = FindHead([]byte(tt.line[:n]), from, nil); n < len(tt.line) {
+				require.NoError(t, err, "%q", tt.line[:n])
+			}
+		}
+		requireRefusal(t, err, err.(*Error).Status, tt.slug)
+	}
+}
+
 func TestFindHeadRefusesEarly(t *testing.T) {
 	long := strings.Repeat("a", 9000)
 	tests := []struct {

@@ -46,7 +46,7 @@ func (g *guard) check(head []byte, lim *Limits) reason {
 		}
 		g.fields++
 		if steers(l.nameEnd - i) {
-			if why = g.note(head[i:l.nameEnd], head[l.valueStart:l.valueEnd], head[l.nameEnd+1:l.next-2]); why != accepted {
+			if why = g.note(head[i:l.nameEnd], head[l.valueStart:l.valueEnd]); why != accepted {
 				return why
 			}
 		}

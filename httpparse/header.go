@@ -21,7 +21,22 @@ func fieldLine(b []byte, i int) (l line, why reason) {
 	if l.nameEnd == i || l.nameEnd == len(b) || b[l.nameEnd] != ':' {
 		return l, nameFault(b, i, l.nameEnd)
 	}
-	l.valueStart = trimLeft(b, l.nameEnd+1)
+	return valueLine(b, l, l.nameEnd)
+}
+
+// mendedLine is fieldLine for a response, in which a proxy removes whitespace before the colon (RFC 9112 section 5.1). In a
+// request the same whitespace is refused.
+func mendedLine(b []byte, i int) (l line, why reason) {
+	l, why = fieldLine(b, i)
+	if why != spaceBeforeColon {
+		return l, why
+	}
+	return valueLine(b, l, trimLeft(b, l.nameEnd))
+}
+
+// valueLine completes l, whose colon is at b[colon].
+func valueLine(b []byte, l line, colon int) (line, reason) {
+	l.valueStart = trimLeft(b, colon+1)
 	end := valueEnd(b, l.valueStart)
 	if end+1 >= len(b) || b[end] != '\r' || b[end+1] != '\n' {
 		return l, lineFault(b, end)

@@ -40,6 +40,9 @@ func (r *Request) parse(head []byte, lim *Limits) reason {
 	if why := r.splitTarget(query); why != accepted {
 		return why
 	}
+	if g.minor > 0 && len(r.Host) == 0 && r.Target[0] == '/' {
+		return emptyHost
+	}
 	r.KeepAlive = g.keepAlive(g.minor)
 	r.Upgrade = g.upgrade && g.upgrades && g.minor > 0
 	return r.frame(lim)

@@ -21,7 +21,7 @@ type Request struct {
 	HasQuery    bool
 
 	// Host is the Host field, or the authority of an absolute or CONNECT target, which overrules it (RFC 9112 section 3.2.2).
-	// It may hold a port, and is empty only where an HTTP/1.0 request names none or the field is empty.
+	// It may hold a port, and is empty only in HTTP/1.0 and for "*".
 	Host []byte
 
 	Minor     uint8 // of HTTP/1.x: 0 or 1; higher minor versions are processed as 1 (RFC 9110 section 2.5)

@@ -39,7 +39,8 @@ func (r *Response) Reset() {
 // request with requestMethod. The method decides the framing: HEAD has no body, 2xx to CONNECT is a tunnel (RFC 9112
 // section 6.3). A nil lim means DefaultLimits; BodyBytesMax bounds a declared length, math.MaxInt64 lifts that bound.
 //
-// The error is an *Error with status 502; the response is then empty.
+// Whitespace between a field name and its colon is removed (RFC 9112 section 5.1). The error is an *Error with status 502;
+// the response is then empty.
 func (r *Response) Parse(head []byte, requestMethod string, lim *Limits) error {
 	lim = lim.orDefault()
 	r.Reset()
@@ -63,13 +64,13 @@ func (r *Response) parse(head []byte, method string, lim *Limits) reason {
 		if len(r.Headers) == lim.HeaderCountMax {
 			return tooManyHeaders
 		}
-		l, why := fieldLine(head, i)
+		l, why := mendedLine(head, i)
 		if why != accepted {
 			return why
 		}
 		r.Headers = keep(r.Headers, head, i, l)
 		if n := l.nameEnd - i; n > len("expect") && steers(n) { // Host and Expect mean nothing in a response
-			if why = s.note(head[i:l.nameEnd], head[l.valueStart:l.valueEnd], head[l.nameEnd+1:l.next-2]); why != accepted {
+			if why = s.note(head[i:l.nameEnd], head[l.valueStart:l.valueEnd]); why != accepted {
 				return why
 			}
 		}

@@ -34,7 +34,9 @@ func TestRefusedResponses(t *testing.T) {
 		{"no end of the status line", "HTTP/1.1 200 OK", "incomplete-head"},
 		{"more than a head", "HTTP/1.1 200 OK\r\n\r\nx", "head-overrun"},
 		{"a fold", "HTTP/1.1 200 OK\r\nA: b\r\n c\r\n\r\n", "obs-fold"},
-		{"whitespace before the colon", "HTTP/1.1 200 OK\r\nA : b\r\n\r\n", "space-before-colon"},
+		{"whitespace before the colon of two lengths", "HTTP/1.1 200 OK\r\nContent-Length : 1\r\nContent-Length\t: 2\r\n\r\n", "duplicate-content-length"},
+		{"whitespace within a field name", "HTTP/1.1 200 OK\r\nA B: b\r\n\r\n", "bad-header-name"},
+		{"whitespace in place of a field name", "HTTP/1.1 200 OK\r\nA: b\r\n : b\r\n\r\n", "obs-fold"},
 		{"two lengths that agree", "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n", "duplicate-content-length"},
 		{"a length beyond BodyBytesMax", "HTTP/1.1 200 OK\r\nContent-Length: 10485761\r\n\r\n", "body-too-large"},
 		{"101 without an upgrade", "HTTP/1.1 101 Switching Protocols\r\n\r\n", "bad-switch"},
@@ -103,6 +105,16 @@ func TestAcceptedResponses(t *testing.T) {
 			assert.Equal(t, tt.want, got)
 		})
 	}
+}
+
+// A proxy removes whitespace before a colon (RFC 9112 section 5.1), and reads what the field then says.
+func TestResponseMended(t *testing.T) {
+	var r Response
+	require.NoError(t, r.Parse([]byte("HTTP/1.1 200 OK\r\nX-A : 1\r\nX-B \t:2\r\nX-C : \r\nTransfer-Encoding : chunked\r\n\r\n"), "GET", nil))
+	require.Equal(t, "1", string(r.Header("X-A")))
+	require.Equal(t, "2", string(r.Header("X-B")))
+	require.Equal(t, []byte{}, r.Header("X-C"))
+	require.True(t, r.Chunked)
 }
 
 func TestResponseHeaders(t *testing.T) {

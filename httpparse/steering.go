@@ -52,8 +52,8 @@ func steers(n int) bool {
 	return n < 32 && known>>n&1 != 0
 }
 
-// note takes one field into account. raw is the value with the whitespace around it.
-func (s *steering) note(name, value, raw []byte) reason {
+// note takes one field into account.
+func (s *steering) note(name, value []byte) reason {
 	switch len(name) {
 	case len("host"):
 		if equalFold(name, "host") {
@@ -77,11 +77,11 @@ func (s *steering) note(name, value, raw []byte) reason {
 		}
 	case len("content-length"):
 		if equalFold(name, "content-length") {
-			return s.noteLength(value, raw)
+			return s.noteLength(value)
 		}
 	case len("transfer-encoding"):
 		if equalFold(name, "transfer-encoding") {
-			return s.noteCodings(value, raw)
+			return s.noteCodings(value)
 		}
 	}
 	return accepted
@@ -128,11 +128,11 @@ func (s *steering) noteConnection(value []byte) {
 
 // noteLength takes Content-Length: one line of digits (RFC 9110 section 8.6). A second line is refused even if it says
 // the same, a list likewise: who sends two lengths has been through something that disagrees with somebody.
-func (s *steering) noteLength(value, raw []byte) reason {
+func (s *steering) noteLength(value []byte) reason {
 	if s.hasLength {
 		return duplicateContentLength
 	}
-	if len(value) == 0 || tabbed(raw) {
+	if len(value) == 0 {
 		return badContentLength
 	}
 	var n int64
@@ -154,8 +154,8 @@ func (s *steering) noteLength(value, raw []byte) reason {
 // noteCodings takes Transfer-Encoding, over as many lines as there are: their values form one list (RFC 9112 section 6.1).
 // Only the bare name chunked is known; a parameter on it is an error (section 7). An empty member, legal in a list, is
 // refused: it has no use but to slip past another parser.
-func (s *steering) noteCodings(value, raw []byte) reason {
-	if len(value) == 0 || tabbed(raw) {
+func (s *steering) noteCodings(value []byte) reason {
+	if len(value) == 0 {
 		return badTransferEncoding
 	}
 	for start := 0; start <= len(value); {
@@ -189,17 +189,6 @@ func (s *steering) addCoding(member []byte) reason {
 		s.coding = unfinishedCoding
 	}
 	return accepted
-}
-
-// tabbed tells whether a framing field is padded by a tab. HTAB is legal there as whitespace (RFC 9110 section 5.6.3), but
-// no sender uses it and parsers have differed over it, which is all that request smuggling needs.
-func tabbed(raw []byte) bool {
-	for _, c := range raw {
-		if c == '\t' {
-			return true
-		}
-	}
-	return false
 }
 
 // nextMember cuts the first non-empty member off a comma-separated list (RFC 9110 section 5.6.1); nil is the end.

@@ -51,7 +51,9 @@ type Error struct {
 	Stage  Stage
 	Addr   string // host:port or unix:/path that was asked; may be empty for KindRequest
 	Reused bool   // the connection had carried another request before
-	Err    error
+	// Answered: some of a response had come. Such a request is not sent again.
+	Answered bool
+	Err      error
 }
 
 func (e *Error) Error() string {
@@ -79,8 +81,8 @@ var (
 	ErrBody          = errors.New("a request has one body: Body or Stream")
 	ErrBodyShort     = errors.New("the request body ended before its declared length")
 	ErrBodyTooLarge  = errors.New("the body exceeds its bound")
-	ErrSwitch        = errors.New("101 was not asked for")
-	ErrInterim       = errors.New("too many interim responses")
+	ErrSwitch        = errors.New("101 to a protocol that was not asked for")
+	ErrInterim       = errors.New("the interim responses are too large")
 	ErrNoUpgrade     = errors.New("the response is not 101 Switching Protocols")
 	errOutrun        = errors.New("another try of the same request was faster")
 )

@@ -37,10 +37,10 @@ type exchange struct {
 	rest       []byte // of a body too large for out
 	stream     io.Reader
 	streamLeft int64
-	streamed   bool // something was read from stream
-	expected   bool // 101 was asked for
-	closing    bool // "Connection: close" was sent
-	replayable bool // idempotent, and every byte is still there
+	streamed   bool   // something was read from stream
+	upgrade    string // the protocols of which 101 may name one
+	closing    bool   // "Connection: close" was sent
+	replayable bool   // idempotent, and every byte is still there
 	timeout    time.Duration
 	retries    int
 	onInterim  func(status int, fields []httpparse.Header)
@@ -57,7 +57,7 @@ type exchange struct {
 	head     httpparse.Response
 	in       []byte // what was received up to the end of the head, and a bit
 	resume   int    // where the search for the head's end goes on
-	interim  int
+	interim  int    // bytes of the interim heads so far
 	gotHead  bool
 	gotBytes bool
 
@@ -153,7 +153,7 @@ func (x *exchange) prepare(req *Request, traceparent string) error {
 		x.method = "HEAD"
 	}
 	x.replayable = req.Stream == nil && req.idempotent()
-	x.expected, x.closing = req.Upgrade != "", req.Close
+	x.upgrade, x.closing = req.Upgrade, req.Close
 	x.timeout, x.retries, x.fresh, x.onInterim = req.Timeout, req.Retries, req.Fresh, req.Interim
 	return nil
 }
@@ -168,10 +168,10 @@ func (x *exchange) run() error {
 			return nil
 		}
 		kind := kindOf(err)
-		stale := kind == KindLost && x.reused && !x.gotBytes
+		stale := kind == KindLost && x.reused
 		x.leave(err)
 		switch {
-		case !x.replayable:
+		case !x.replayable || x.gotBytes:
 			return err
 		case stale && !fresh:
 			x.pool.count.stale.Add(1)
@@ -374,7 +374,7 @@ func (x *exchange) discard() {
 	x.mu.Unlock()
 	p := x.pool
 	h := x.host
-	x.host, x.task, x.rest, x.stream, x.onInterim, x.tries, x.hedged, x.entered = nil, nil, nil, nil, nil, 0, false, false
+	x.host, x.task, x.rest, x.stream, x.onInterim, x.tries, x.hedged, x.entered, x.upgrade = nil, nil, nil, nil, nil, 0, false, false, ""
 	x.head.Reset()
 	if len(x.in) > keepBufferMax {
 		x.in = make([]byte, headBufferBytes)
@@ -404,7 +404,7 @@ func (x *exchange) fault(stage Stage, err error) error {
 	if cause == nil && x.task != nil {
 		cause = x.task.Err()
 	}
-	f := &Error{Kind: KindLost, Stage: stage, Addr: x.host.addr, Reused: x.reused, Err: err}
+	f := &Error{Kind: KindLost, Stage: stage, Addr: x.host.addr, Reused: x.reused, Answered: x.gotBytes, Err: err}
 	switch err.(type) {
 	case *httpparse.Error:
 		f.Kind = KindProtocol

@@ -91,7 +91,7 @@ func (x *exchange) observe() {
 // has the response.
 func (x *exchange) runHedged() (*exchange, error) {
 	delay, ok := x.pool.credit(x.host)
-	if !ok || x.rest != nil || x.expected {
+	if !ok || x.rest != nil || x.upgrade != "" {
 		return x, x.run()
 	}
 	r := &race{pool: x.pool, first: x, gen: x.gen.Load()}
@@ -170,7 +170,7 @@ func (x *exchange) copyRequest(from *exchange) {
 	x.host = from.host
 	x.out = append(x.out[:0], from.out...)
 	x.method, x.timeout, x.closing = from.method, from.timeout, from.closing
-	x.replayable, x.expected, x.fresh, x.retries = true, false, false, 0
+	x.replayable, x.upgrade, x.fresh, x.retries = true, "", false, 0
 	x.hedged = true
 }
 

@@ -61,7 +61,7 @@ func (x *exchange) mayComeLate(err error) bool {
 	case !ok || e.Stage != StageHead || e.Kind != KindTimeout && e.Kind != KindCancelled:
 		return false
 	default:
-		return !x.gotBytes && !x.cut && !x.closing && !x.expected && x.host.late < o.LateMax && !x.pool.client.closed.Load()
+		return !x.gotBytes && !x.cut && !x.closing && x.upgrade == "" && x.host.late < o.LateMax && !x.pool.client.closed.Load()
 	}
 }
 

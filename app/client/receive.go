@@ -5,14 +5,15 @@ package client
 
 import (
 	"io"
+	"strings"
 	"time"
 
 	"tafe/httpparse"
 )
 
 const (
-	interimMax     = 16  // interim responses before the final one
-	directBytesMin = 512 // a read at least this large goes past the buffers
+	interimBytesMax = 1 << 20 // of all interim responses before the final one; HeadTimeout bounds their time
+	directBytesMin  = 512     // a read at least this large goes past the buffers
 )
 
 // framing is how the rest of a body is delimited.
@@ -95,7 +96,7 @@ func (x *exchange) parseHead() error {
 			x.gotHead = true
 			return nil
 		}
-		if x.interim++; x.interim > interimMax {
+		if x.interim += end; x.interim > interimBytesMax {
 			return x.protocol(StageHead, ErrInterim)
 		}
 		if x.onInterim != nil {
@@ -118,7 +119,7 @@ func (x *exchange) startBody() error {
 	x.d = x.r
 	switch h := &x.head; {
 	case h.Upgrade:
-		if !x.expected {
+		if !x.askedFor(h) {
 			return x.protocol(StageHead, ErrSwitch)
 		}
 		x.body, x.end = byNothing, io.EOF
@@ -128,7 +129,7 @@ func (x *exchange) startBody() error {
 		x.complete(x.r == x.w)
 	case h.Chunked:
 		x.body = byChunks
-		x.chunked.Reset(&x.options().Limits)
+		x.chunked.ResetResponse(&x.options().Limits)
 		x.account()
 	case h.UntilClose:
 		x.body, x.seen = byEnd, 0
@@ -138,6 +139,32 @@ func (x *exchange) startBody() error {
 		x.account()
 	}
 	return nil
+}
+
+// askedFor tells whether a 101 names nothing but protocols that the request has named (RFC 9110 section 7.8).
+func (x *exchange) askedFor(h *httpparse.Response) bool {
+	named := false
+	for value := range h.Values("Upgrade") {
+		for protocol := range strings.SplitSeq(text(value), ",") {
+			if protocol = strings.Trim(protocol, " \t"); protocol == "" {
+				continue
+			}
+			if named = true; !lists(x.upgrade, protocol) {
+				return false
+			}
+		}
+	}
+	return named
+}
+
+// lists tells whether a comma-separated list has a member.
+func lists(list, member string) bool {
+	for m := range strings.SplitSeq(list, ",") {
+		if strings.EqualFold(strings.Trim(m, " \t"), member) {
+			return true
+		}
+	}
+	return false
 }
 
 // account takes the bytes raw in buf[d:w] for what they are.

@@ -180,12 +180,13 @@ func (r *Response) Upgrade() (net.Conn, error) {
 		_ = c.Close()
 		return nil, err
 	}
-	return &upgraded{Conn: c.Conn, early: early}, nil
+	return &upgraded{Conn: c.Conn, raw: c.raw, early: early}, nil
 }
 
 // upgraded is a connection whose first bytes came with the response head.
 type upgraded struct {
 	net.Conn
+	raw   net.Conn // below TLS
 	early []byte
 }
 
@@ -196,6 +197,14 @@ func (u *upgraded) Read(p []byte) (int, error) {
 		return n, nil
 	}
 	return u.Conn.Read(p)
+}
+
+// SetWriteTimeout is that of a reactor's connections.
+func (u *upgraded) SetWriteTimeout(d time.Duration) error {
+	if w, ok := u.raw.(interface{ SetWriteTimeout(time.Duration) error }); ok {
+		return w.SetWriteTimeout(d)
+	}
+	return errors.ErrUnsupported
 }
 
 // CloseWrite ends the direction to the peer; reading goes on.

@@ -164,7 +164,7 @@ func TestBadResponses(t *testing.T) {
 		{"a coding of another kind", "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", KindProtocol, StageHead, "unknown-transfer-coding"},
 		{"a head without end", "HTTP/1.1 200 OK\r\nA: " + strings.Repeat("a", 5000), KindProtocol, StageHead, "head-too-large"},
 		{"too many fields", "HTTP/1.1 200 OK\r\n" + strings.Repeat("A: b\r\n", 20) + "\r\n", KindProtocol, StageHead, "too-many-headers"},
-		{"interim responses without end", strings.Repeat("HTTP/1.1 100 Continue\r\n\r\n", 100), KindProtocol, StageHead, "interim"},
+		{"interim responses without end", strings.Repeat("HTTP/1.1 100 Continue\r\n\r\n", 50_000), KindProtocol, StageHead, "interim"},
 		{"a switch nobody asked for", "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n", KindProtocol, StageHead, "101"},
 		{"a length beyond the bound", "HTTP/1.1 200 OK\r\nContent-Length: 101\r\n\r\n", KindProtocol, StageHead, "body-too-large"},
 		{"a body shorter than its length", "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello", KindLost, StageBody, "unexpected EOF"},
@@ -173,7 +173,6 @@ func TestBadResponses(t *testing.T) {
 		{"a chunk size of letters", chunkedOf("5\r\nhello\r\nxyz\r\n"), KindProtocol, StageBody, "bad-chunk-size"},
 		{"a chunk longer than its size", chunkedOf("4\r\nhello\r\n0\r\n\r\n"), KindProtocol, StageBody, "bad-chunk-end"},
 		{"a chunked body beyond the bound", chunkedOf("65\r\n" + strings.Repeat("x", 0x65) + "\r\n0\r\n\r\n"), KindProtocol, StageBody, "body-too-large"},
-		{"a trailer that frames", chunkedOf("0\r\nContent-Length: 5\r\n\r\n"), KindProtocol, StageBody, "forbidden-trailer"},
 		{"a body without length beyond the bound", "HTTP/1.1 200 OK\r\n\r\n" + strings.Repeat("x", 101), KindProtocol, StageBody, "bound"},
 	}
 	e := loops(t, 1)

@@ -20,6 +20,11 @@ import (
 type Options struct {
 	StripPrefix string // of the path, at a slash; only where it is there
 	AddPrefix   string // to the path, after that
+	// RawPath passes the path as the client wrote it, for upstreams that check a signature of it. Without it, they get its normal
+	// form. With a prefix, a path with dot segments is refused.
+	RawPath bool
+	// Via is the name of this hop in the Via field, both ways (RFC 9110 section 7.6.3); "" means "tafe", "-" omits it.
+	Via string
 	// Forwarded adds the Forwarded field (RFC 7239) beside X-Forwarded-For, -Proto and -Host.
 	Forwarded bool
 	Request   Rules // for what the servers are sent
@@ -40,6 +45,7 @@ type Handler struct {
 	group   *Group
 	options Options
 	hashBy  func(c *app.Context) string
+	via     [2]string // by minor version
 	spare   sync.Pool // of *exchange
 }
 
@@ -54,6 +60,9 @@ func New(g *Group, o Options) (*Handler, error) {
 	h := &Handler{group: g, options: o}
 	var err error
 	if h.hashBy, err = keyOf(o.HashBy); err != nil {
+		return nil, err
+	}
+	if h.via, err = viaOf(o.Via); err != nil {
 		return nil, err
 	}
 	for _, prefix := range []string{o.StripPrefix, o.AddPrefix} {
@@ -122,6 +131,9 @@ type exchange struct {
 	req     client.Request
 	resp    client.Response
 	path    []byte
+	moved   bool // a prefix of the path was rewritten
+	last    bool // Max-Forwards ends here
+	hops    string
 	target  []byte
 	text    []byte // of fields that are made here
 	named   []string
@@ -146,6 +158,7 @@ func (h *Handler) put(x *exchange) {
 	x.req.Reset()
 	clear(x.named)
 	clear(x.tried)
+	x.moved, x.last, x.hops = false, false, ""
 	x.c, x.named, x.tried, x.text = nil, x.named[:0], x.tried[:0], x.text[:0]
 	h.spare.Put(x)
 }
@@ -156,6 +169,9 @@ func (h *Handler) Serve(c *app.Context) error {
 	defer h.put(x)
 	if err := h.prepare(c, x); err != nil {
 		return err
+	}
+	if x.last {
+		return answerLast(c)
 	}
 	g := h.group
 	g.earn()
@@ -187,14 +203,11 @@ func (h *Handler) Serve(c *app.Context) error {
 
 // prepare makes the request that the servers are sent.
 func (h *Handler) prepare(c *app.Context, x *exchange) (err error) {
-	if x.path, err = appendPath(x.path[:0], []byte(c.RawPath())); err != nil {
+	if x.hops, x.last, err = hopsLeft(c); err != nil || x.last {
 		return err
 	}
-	x.target = x.target[:0]
-	if h.options.StripPrefix == "" && h.options.AddPrefix == "" {
-		x.target = append(x.target, x.path...)
-	} else {
-		x.target = rewrite(x.target, x.path, h.options.StripPrefix, h.options.AddPrefix)
+	if err = h.preparePath(c, x); err != nil {
+		return err
 	}
 	if c.HasQuery() {
 		x.target = append(append(x.target, '?'), c.RawQuery()...)
@@ -211,7 +224,7 @@ func (h *Handler) prepare(c *app.Context, x *exchange) (err error) {
 	h.copyRequestFields(c, x)
 	switch n := c.ContentLength(); {
 	case n == 0:
-		r.Upgrade = c.Upgrade()
+		r.Upgrade = upgradeFor(c)
 		r.Hedge = o.Hedge != nil && r.Upgrade == ""
 	case n > 0 && n <= h.options.BodyMemoryMax:
 		r.Body, err = c.Body()
@@ -219,6 +232,28 @@ func (h *Handler) prepare(c *app.Context, x *exchange) (err error) {
 		r.Stream, r.StreamLength = c.BodyReader(), n
 	}
 	return err
+}
+
+// preparePath sets x.target to the path that the servers are sent.
+func (h *Handler) preparePath(c *app.Context, x *exchange) (err error) {
+	o := &h.options
+	prefixed := o.StripPrefix != "" || o.AddPrefix != ""
+	switch {
+	case !o.RawPath:
+		if x.path, err = appendPath(x.path[:0], []byte(c.RawPath())); err != nil {
+			return err
+		}
+	case prefixed && hasDotSegment(c.RawPath()): // it could lead out of the prefix
+		return errRawPath
+	default:
+		x.path = append(x.path[:0], c.RawPath()...)
+	}
+	if x.target = x.target[:0]; !prefixed {
+		x.target = append(x.target, x.path...)
+		return nil
+	}
+	x.target, x.moved = rewrite(x.target, x.path, o.StripPrefix, o.AddPrefix)
+	return nil
 }
 
 // try asks one server. again tells whether another may be asked instead.
@@ -240,9 +275,9 @@ func (h *Handler) try(c *app.Context, x *exchange, s *server) (again bool, err e
 			return false, err
 		}
 		s.counts.failures[why].Add(1)
-		failed = why != reasonBusy
+		failed = why != reasonBusy && why != reasonTooLarge
 		unsent := why == reasonDial || why == reasonBusy
-		return unsent || x.req.Stream == nil && x.req.Upgrade == "" && idempotent(x.req.Method), err
+		return unsent || !answered(err) && x.req.Stream == nil && x.req.Upgrade == "" && idempotent(x.req.Method), err
 	}
 	status := x.resp.Status
 	s.counts.headNanos.Add(c.Loop().Clock() - began)
@@ -253,7 +288,12 @@ func (h *Handler) try(c *app.Context, x *exchange, s *server) (again bool, err e
 		return false, h.upgrade(c, x, s)
 	}
 	h.copyResponseFields(c, x)
-	if _, err := x.resp.WriteTo(c.Stream(status, "")); err != nil {
+	out := c.Stream(status, "")
+	err = out.Begin() // the body may be late
+	if err == nil {
+		_, err = x.resp.WriteTo(out)
+	}
+	if err != nil {
 		why, upstream, err := h.failure(c, err)
 		if upstream {
 			s.counts.failures[why].Add(1)
@@ -283,12 +323,23 @@ func (h *Handler) failure(c *app.Context, err error) (why reason, upstream bool,
 	return why, true, &app.HTTPError{Status: statuses[why], Message: messages[why], Reason: why.String(), Err: e}
 }
 
-var statuses = [reasons]int{http.StatusBadGateway, http.StatusGatewayTimeout, http.StatusBadGateway, http.StatusBadGateway, http.StatusServiceUnavailable}
+// answered tells whether some of an answer came before err: the request is not sent again then.
+func answered(err error) bool {
+	var e *client.Error
+	return errors.As(err, &e) && e.Answered
+}
+
+var errRawPath = &app.HTTPError{Status: http.StatusBadRequest, Message: "the path has dot segments", Reason: "raw-path"}
+
+var statuses = [reasons]int{
+	http.StatusBadGateway, http.StatusGatewayTimeout, http.StatusBadGateway, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusBadGateway,
+}
 
 // messages do not tell clients how the servers behind are called.
 var messages = [reasons]string{
 	"the upstream server cannot be reached", "the upstream server does not answer in time", "the upstream server broke the connection off",
 	"the upstream server's answer is no HTTP", "all connections to the upstream server are in use",
+	"the head of the upstream server's answer is too large",
 }
 
 // idempotent methods may be sent again (RFC 9110 section 9.2.2).

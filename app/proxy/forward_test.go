@@ -22,7 +22,7 @@ const okAnswer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 // What the upstream reads, to the byte, for what a client sends.
 func TestWhatTheUpstreamIsSent(t *testing.T) {
 	t.Parallel()
-	const tail = "\r\nX-Forwarded-For: 127.0.0.1\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: a\r\nX-Request-ID: ID\r\n"
+	const tail = "\r\nX-Forwarded-For: 127.0.0.1\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: a\r\nX-Request-ID: ID\r\nVia: 1.1 tafe\r\n"
 	for _, c := range []struct {
 		name    string
 		options Options
@@ -37,7 +37,7 @@ func TestWhatTheUpstreamIsSent(t *testing.T) {
 		{"spoofed", Options{}, "GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 1.2.3.4\r\nX_Forwarded_For: 1.2.3.4\r\nForwarded: for=1.2.3.4\r\nX-Request-Id: evil\r\n\r\n",
 			"GET / HTTP/1.1\r\nHost: a" + tail + "\r\n", "what a stranger says of itself is replaced, underscores included"},
 		{"trusted", Options{Forwarded: true}, "GET / HTTP/1.1\r\nHost: a:80\r\nX-Forwarded-For: 1.2.3.4\r\nX-Forwarded-Proto: https\r\nForwarded: for=1.2.3.4\r\n\r\n",
-			"GET / HTTP/1.1\r\nHost: a:80\r\nX-Forwarded-For: 1.2.3.4, 127.0.0.1\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: a:80\r\nForwarded: for=1.2.3.4, for=127.0.0.1;host=\"a:80\";proto=http\r\nX-Request-ID: ID\r\n\r\n",
+			"GET / HTTP/1.1\r\nHost: a:80\r\nX-Forwarded-For: 1.2.3.4, 127.0.0.1\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: a:80\r\nForwarded: for=1.2.3.4, for=127.0.0.1;host=\"a:80\";proto=http\r\nX-Request-ID: ID\r\nVia: 1.1 tafe\r\n\r\n",
 			"a proxy in front is believed"},
 		{"rules", Options{Request: Rules{Remove: []string{"Cookie"}, Set: []Field{{"X-Env", "staging"}}}}, "GET / HTTP/1.1\r\nHost: a\r\nCookie: a=b\r\nX-Env: x\r\n\r\n",
 			"GET / HTTP/1.1\r\nHost: a" + tail + "X-Env: staging\r\n\r\n", "set replaces"},
@@ -51,13 +51,13 @@ func TestWhatTheUpstreamIsSent(t *testing.T) {
 		{"what is data", Options{}, "GET /a%2Fb//c%5cd/%252F;x=1/e;f/.g HTTP/1.1\r\nHost: a\r\n\r\n",
 			"GET /a%2Fb//c%5Cd/%252F;x=1/e;f/.g HTTP/1.1\r\nHost: a" + tail + "\r\n", "nothing becomes a separator on the way"},
 		{"absolute target", Options{}, "GET http://b/x HTTP/1.1\r\nHost: a\r\n\r\n",
-			"GET /x HTTP/1.1\r\nHost: b\r\nX-Forwarded-For: 127.0.0.1\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: b\r\nX-Request-ID: ID\r\n\r\n",
+			"GET /x HTTP/1.1\r\nHost: b\r\nX-Forwarded-For: 127.0.0.1\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: b\r\nX-Request-ID: ID\r\nVia: 1.1 tafe\r\n\r\n",
 			"the target overrules Host (RFC 9112 section 3.2.2)"},
 		{"body", Options{}, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\nhello",
 			"POST / HTTP/1.1\r\nHost: a" + tail + "Content-Length: 5\r\n\r\nhello", "Expect is answered here"},
 		{"chunks", Options{}, "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTrailer: X-T\r\n\r\n3;ext=1\r\nabc\r\n0\r\nX-T: 1\r\n\r\n",
 			"POST / HTTP/1.1\r\nHost: a" + tail + "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n", "framed anew: no extension, no trailer"},
-		{"old client", Options{}, "GET / HTTP/1.0\r\nHost: a\r\n\r\n", "GET / HTTP/1.1\r\nHost: a" + tail + "\r\n", "the hop behind is 1.1 all the same"},
+		{"old client", Options{}, "GET / HTTP/1.0\r\nHost: a\r\n\r\n", "GET / HTTP/1.1\r\nHost: a" + strings.Replace(tail, "Via: 1.1", "Via: 1.0", 1) + "\r\n", "the hop behind is 1.1 all the same"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

@@ -52,6 +52,9 @@ type GroupOptions struct {
 	// Host is the Host field that the servers are sent; "": the client's.
 	Host string
 
+	HeadBytesMax   int // of the head of an answer; default 64 KiB. Larger ones are answered with 502, and not asked for again
+	HeaderCountMax int // of its fields; default 1000
+
 	ConnsPerServerMax int           // connections to one server, per loop; default 256
 	RequestsMax       int           // requests in flight to one server, of all loops; beyond, others are asked; 0: no bound
 	DialTimeout       time.Duration // for connecting and the TLS handshake; default 2 s
@@ -107,6 +110,8 @@ func (o GroupOptions) withDefaults() GroupOptions {
 	if o.Policy == "" {
 		o.Policy = RoundRobin
 	}
+	orInt(&o.HeadBytesMax, 64<<10)
+	orInt(&o.HeaderCountMax, 1000)
 	orInt(&o.ConnsPerServerMax, 256)
 	orInt(&o.Tries, 2)
 	orInt(&o.RetryPercent, 20)
@@ -176,7 +181,7 @@ func NewGroup(o GroupOptions) (*Group, error) {
 	}
 	g := &Group{options: o, base: time.Now(), closing: make(chan struct{})}
 	limits := httpparse.DefaultLimits()
-	limits.BodyBytesMax = bodyBytesMax
+	limits.BodyBytesMax, limits.HeadBytesMax, limits.HeaderCountMax = bodyBytesMax, o.HeadBytesMax, o.HeaderCountMax
 	clientOptions := client.Options{
 		Limits: limits, TLS: o.TLS, ConnsPerHostMax: o.ConnsPerServerMax, IdlePerHostMax: o.ConnsPerServerMax,
 		ConnsMax:    1 << 20, // loop.Config.DialMax bounds them all
@@ -242,7 +247,7 @@ func (o *GroupOptions) check() error {
 	switch {
 	case primary == 0:
 		return wrong("has no server that is not a backup")
-	case o.Tries < 1 || o.RetryPercent < 0 || o.RetryBurst < 0 || o.RequestsMax < 0:
+	case o.Tries < 1 || o.RetryPercent < 0 || o.RetryBurst < 0 || o.RequestsMax < 0 || o.HeadBytesMax < 0 || o.HeaderCountMax < 0:
 		return wrong("a bound is negative")
 	}
 	for _, p := range Policies {

@@ -3,6 +3,7 @@
 package proxy
 
 import (
+	"net/http"
 	"strings"
 
 	"tafe/app"
@@ -147,6 +148,7 @@ func (h *Handler) copyRequestFields(c *app.Context, x *exchange) {
 	for name, value := range c.Headers() {
 		switch {
 		case hopByHop(name) || framing(name) || claims(name) || h.options.Request.drops(name):
+		case len(name) == len(maxForwards) && strings.EqualFold(name, maxForwards):
 		case len(x.named) > 0 && contains(x.named, name):
 		default:
 			x.req.AddHeader(name, value)
@@ -194,6 +196,8 @@ func (h *Handler) introduce(c *app.Context, x *exchange) {
 	add(forwardedHost, host)
 	add(forwarded, element)
 	add(requestID, c.RequestID())
+	add(maxForwards, x.hops)
+	add("Via", h.via[min(c.ProtoMinor(), 1)])
 }
 
 // join puts strings together in x's memory.
@@ -247,9 +251,19 @@ func (x *exchange) passes(name string) bool {
 func (h *Handler) copyResponseFields(c *app.Context, x *exchange) {
 	x.nominate(x.resp.Headers)
 	for i := range x.resp.Headers {
-		if name := view(x.resp.Headers[i].Name); x.passes(name) {
-			c.PassHeader(name, view(x.resp.Headers[i].Value))
+		name, value := view(x.resp.Headers[i].Name), view(x.resp.Headers[i].Value)
+		switch {
+		case x.resp.Status == http.StatusUpgradeRequired && strings.EqualFold(name, "Upgrade"): // it says what is required
+			c.PassHeader(name, value)
+		case x.passes(name):
+			if x.moved {
+				value = h.backField(c, x, name, value)
+			}
+			c.PassHeader(name, value)
 		}
+	}
+	if via := h.via[min(x.resp.Minor, 1)]; via != "" && !h.options.Response.drops("Via") {
+		c.AddHeader("Via", via)
 	}
 	for i := range h.options.Response.Set {
 		if f := &h.options.Response.Set[i]; strings.EqualFold(f.Name, "Vary") {

@@ -23,6 +23,7 @@ import (
 
 	"tafe/app"
 	"tafe/httpparse"
+	"tafe/loop/reactor"
 )
 
 func TestMain(m *testing.M) {
@@ -43,6 +44,12 @@ type front struct {
 
 func serve(t testing.TB, g GroupOptions, o Options, trusted ...netip.Prefix) *front {
 	t.Helper()
+	return serveWithin(t, reactor.Limits{}, g, o, trusted...)
+}
+
+// serveWithin is serve with limits of the loops.
+func serveWithin(t testing.TB, limits reactor.Limits, g GroupOptions, o Options, trusted ...netip.Prefix) *front {
+	t.Helper()
 	if g.Log == nil {
 		g.Log = quiet
 	}
@@ -52,7 +59,7 @@ func serve(t testing.TB, g GroupOptions, o Options, trusted ...netip.Prefix) *fr
 	require.NoError(t, err)
 	a := app.New(app.Options{Log: quiet, TrustedProxies: trusted, Limits: httpparse.Limits{BodyBytesMax: 1 << 30}})
 	a.Handle("", "/{path...}", h.Serve)
-	s, err := app.Listen(a, app.ServerConfig{Addr: "127.0.0.1:0", Loops: 2})
+	s, err := app.Listen(a, app.ServerConfig{Addr: "127.0.0.1:0", Loops: 2, Limits: limits})
 	require.NoError(t, err)
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)

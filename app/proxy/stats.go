@@ -3,11 +3,13 @@
 package proxy
 
 import (
+	"errors"
 	"fmt"
 	"sync/atomic"
 	"time"
 
 	"tafe/app/client"
+	"tafe/httpparse"
 )
 
 type groupCounts struct {
@@ -30,11 +32,12 @@ const (
 	reasonLost
 	reasonProtocol
 	reasonBusy
+	reasonTooLarge
 	reasons
 )
 
 // reasonNames are the slugs of logs, counters and answers.
-var reasonNames = [reasons]string{"upstream-connect", "upstream-timeout", "upstream-lost", "upstream-protocol", "upstream-busy"}
+var reasonNames = [reasons]string{"upstream-connect", "upstream-timeout", "upstream-lost", "upstream-protocol", "upstream-busy", "upstream-too-large"}
 
 func (r reason) String() string { return reasonNames[r] }
 
@@ -54,11 +57,30 @@ func reasonOf(e *client.Error) (r reason, ok bool) {
 	case client.KindLost:
 		return reasonLost, true
 	case client.KindProtocol:
+		if tooLarge(e) {
+			return reasonTooLarge, true
+		}
 		return reasonProtocol, true
 	case client.KindBusy:
 		return reasonBusy, true
 	}
 	return 0, false
+}
+
+// tooLarge tells whether an answer was HTTP, and larger than the group's limits.
+func tooLarge(e *client.Error) bool {
+	var refusal *httpparse.Error
+	if errors.Is(e, client.ErrInterim) {
+		return true
+	}
+	if !errors.As(e, &refusal) {
+		return false
+	}
+	switch refusal.Reason {
+	case "head-too-large", "too-many-headers", "trailer-too-large":
+		return true
+	}
+	return false
 }
 
 type statusError int

@@ -75,11 +75,34 @@ func unhex(b byte) byte {
 	return b - 'A' + 10
 }
 
-// rewrite replaces the prefix strip of path by add. It does so at a slash only: "/api" is no prefix of "/apiary".
-func rewrite(dst, path []byte, strip, add string) []byte {
-	rest, ok := bytes.CutPrefix(path, []byte(strip))
-	if strip == "" || !ok || len(rest) > 0 && rest[0] != '/' && strip[len(strip)-1] != '/' {
-		rest = path
+// hasDotSegment tells whether a segment of raw is "." or "..", escaped or not.
+func hasDotSegment(raw string) bool {
+	for segment := range strings.SplitSeq(raw, "/") {
+		dots, other := 0, false
+		for i := 0; i < len(segment); i++ {
+			switch {
+			case segment[i] == '.':
+				dots++
+			case segment[i] == '%' && i+2 < len(segment) && unhex(segment[i+1])<<4|unhex(segment[i+2]) == '.':
+				dots++
+				i += 2
+			default:
+				other = true
+			}
+		}
+		if !other && (dots == 1 || dots == 2) {
+			return true
+		}
+	}
+	return false
+}
+
+// rewrite replaces the prefix strip of path by add. It does so at a slash only: "/api" is no prefix of "/apiary". moved tells
+// whether path had the prefix.
+func rewrite(dst, path []byte, strip, add string) (_ []byte, moved bool) {
+	rest, moved := bytes.CutPrefix(path, []byte(strip))
+	if strip != "" && (!moved || len(rest) > 0 && rest[0] != '/' && strip[len(strip)-1] != '/') {
+		rest, moved = path, false
 	}
 	dst = append(dst, add...)
 	if len(dst) > 0 && dst[len(dst)-1] == '/' && len(rest) > 0 && rest[0] == '/' {
@@ -89,5 +112,5 @@ func rewrite(dst, path []byte, strip, add string) []byte {
 	if len(dst) == 0 || dst[0] != '/' {
 		dst = append([]byte("/"), dst...)
 	}
-	return dst
+	return dst, moved
 }

@@ -73,7 +73,8 @@ func (h *Handler) switching(x *exchange) ([]byte, error) {
 }
 
 // tunnel copies both ways, by a task for each direction, until both directions have ended, or nothing has moved for too long. The end
-// of one direction is passed on and leaves the other one open.
+// of one direction is passed on and leaves the other one open. A peer that does not read holds its sender back: it is given up, by its
+// connection, when it has taken nothing for as long as a tunnel may be idle.
 type tunnel struct {
 	client, server net.Conn
 	head           []byte // the answer to the client, before all else
@@ -95,6 +96,11 @@ type direction struct {
 var tunnelName = "proxy: tunnel"
 
 func (t *tunnel) start(l *loop.Loop) {
+	for _, c := range []net.Conn{t.client, t.server} {
+		if w, ok := c.(interface{ SetWriteTimeout(time.Duration) error }); ok {
+			_ = w.SetWriteTimeout(t.idle)
+		}
+	}
 	for _, d := range []*direction{{t, t.client, t.server, t.head}, {t, t.server, t.client, nil}} {
 		if _, err := l.Start(d); err != nil {
 			d.Done(nil, err)
@@ -131,7 +137,6 @@ func (d *direction) Done(_ *loop.Task, err error) {
 func (d *direction) run() bool {
 	t := d.t
 	if len(d.head) > 0 {
-		_ = d.to.SetWriteDeadline(time.Now().Add(t.idle))
 		if _, err := d.to.Write(d.head); err != nil {
 			return false
 		}
@@ -142,10 +147,10 @@ func (d *direction) run() bool {
 		n, err := d.from.Read(buf)
 		if n > 0 {
 			t.touch()
-			_ = d.to.SetWriteDeadline(time.Now().Add(t.idle))
 			if _, err := d.to.Write(buf[:n]); err != nil {
 				return false
 			}
+			t.touch() // the other end has made room
 		}
 		switch {
 		case err == nil:

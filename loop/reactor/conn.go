@@ -82,7 +82,7 @@ type inputTaker interface {
 
 const (
 	lingerTime  = 2 * time.Second
-	lingerBytes = 512 << 10
+	lingerBytes = 8 << 20
 	// readMin is the room for which a read is worth a system call.
 	readMin = 512
 )
@@ -126,11 +126,12 @@ type Conn struct {
 	out   []byte
 	sent  int // of out: handed to the transport
 
-	timeout   loop.Timer // the Handler's, and that of lingering
-	stallTime loop.Timer // watches unsent bytes
-	progress  int        // bytes sent since stalledAt
-	stalledAt int64      // loop clock
-	swallowed int        // while lingering
+	timeout   loop.Timer    // the Handler's, and that of lingering
+	stallTime loop.Timer    // watches unsent bytes
+	stallMax  time.Duration // in place of Limits.WriteTimeout; 0: that
+	progress  int           // bytes sent since stalledAt
+	stalledAt int64         // loop clock
+	swallowed int           // while lingering
 	drained   []drainWait
 	tls       *tlsStream  // nil: no TLS
 	file      *fileSend   // nil: no SendFile is under way
@@ -326,9 +327,24 @@ func (c *Conn) readOn() {
 func (c *Conn) probe() {
 	if fd := c.transport.FD(); fd >= 0 {
 		if err := socketError(fd); err != nil {
-			c.end(err)
+			c.fail(err)
 		}
 	}
+}
+
+// fail ends a connection that cannot be written to, or has an error. What the peer sent before, such as the answer to a
+// request that it did not read to its end, is still in the socket, and is read first where the handler keeps it.
+func (c *Conn) fail(err error) {
+	if _, keeps := c.handler.(inputTaker); keeps && c.state == connOpen && !c.inputEnded && (c.tls == nil || c.tls.state == tlsOpen) {
+		for total := 0; total < c.inMax; {
+			n, readErr := c.fill()
+			if n == 0 || readErr != nil {
+				break
+			}
+			total += n
+		}
+	}
+	c.end(err)
 }
 
 // updateWant tells the transport which events are needed now.

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"syscall"
+	"time"
 
 	"tafe/loop"
 )
@@ -72,6 +73,21 @@ func (n *netConn) write(p []byte, t *loop.Task) (int, error) {
 		return len(p), n.put(p, onLoop)
 	}
 	return 0, n.awaitRoom(t, onLoop)
+}
+
+// SetWriteTimeout replaces Limits.WriteTimeout for this connection: it is for tunnels, in which a peer may pause for longer than a
+// client that is sent an answer. Any goroutine; it does not wait.
+func (n *netConn) SetWriteTimeout(d time.Duration) error {
+	t, entered, onLoop := n.enter()
+	defer t.Leave(entered)
+	if onLoop {
+		n.conn.stallMax = d
+		return nil
+	}
+	if !n.loop.Post(func() { n.conn.stallMax = d }) {
+		return n.fail("set", net.ErrClosed)
+	}
+	return nil
 }
 
 // awaitRoom waits until half of writeAheadMax is sent, the deadline, or another

@@ -4,6 +4,8 @@ package reactor
 // until the peer has taken it.
 
 import (
+	"time"
+
 	"tafe/loop"
 )
 
@@ -145,7 +147,7 @@ func (c *Conn) send() {
 	for {
 		n, err := c.transport.Write(c.out[c.sent:])
 		if err != nil {
-			c.end(err)
+			c.fail(err)
 			return
 		}
 		c.sent += n
@@ -208,15 +210,23 @@ func (c *Conn) watch(unsent, sent int) {
 	case !c.stallTime.Armed():
 		c.progress, c.stalledAt = 0, l.Now()
 		c.stallTime.Owner = c
-		l.AfterFunc(&c.stallTime, c.r.limits.WriteTimeout, checkStall)
+		l.AfterFunc(&c.stallTime, c.writeTimeout(), checkStall)
 	case c.progress >= writeStep:
 		c.progress, c.stalledAt = 0, l.Now()
 	}
 }
 
+// writeTimeout is how long the peer may take nothing.
+func (c *Conn) writeTimeout() time.Duration {
+	if c.stallMax > 0 {
+		return c.stallMax
+	}
+	return c.r.limits.WriteTimeout
+}
+
 func checkStall(t *loop.Timer) {
 	c := t.Owner.(*Conn)
-	limit := int64(c.r.limits.WriteTimeout)
+	limit := int64(c.writeTimeout())
 	if now := c.r.loop.Now(); now-c.stalledAt < limit {
 		c.r.loop.AfterFunc(t, timeUntil(c.stalledAt+limit, now), checkStall)
 		return

@@ -60,7 +60,7 @@ func (c *Config) LogLevel() slog.Level {
 // Resources of the Config that holds until now, it takes what is defined the same. Before and t may be nil. The error is
 // Problems.
 func (c *Config) App(options app.Options, t *tracing.Tracing, before *Resources) (*app.App, *Resources, error) {
-	b := builder{decoder: decoder{source: c.source}, routes: c.Routes, log: options.Log, tracing: t, before: before}
+	b := builder{decoder: decoder{source: c.source}, routes: c.Routes, serverName: string(c.Server.Name), log: options.Log, tracing: t, before: before}
 	b.resources = &Resources{groups: map[string]upstream{}}
 	b.attempt(path{"server"}, func() { b.app = app.New(options) })
 	if b.app == nil {
@@ -86,12 +86,13 @@ func (c *Config) App(options app.Options, t *tracing.Tracing, before *Resources)
 
 type builder struct {
 	decoder
-	app       *app.App
-	routes    []Route
-	log       *slog.Logger
-	tracing   *tracing.Tracing // nil: none
-	before    *Resources       // nil: none
-	resources *Resources
+	app        *app.App
+	routes     []Route
+	serverName string
+	log        *slog.Logger
+	tracing    *tracing.Tracing // nil: none
+	before     *Resources       // nil: none
+	resources  *Resources
 }
 
 // attempt has do's panic, if it is one of words, become a problem.

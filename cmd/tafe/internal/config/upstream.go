@@ -15,6 +15,7 @@ import (
 	"tafe/app"
 	"tafe/app/client"
 	"tafe/app/proxy"
+	"tafe/httpparse"
 )
 
 // Upstream is one [[upstream]]: servers that can answer the same requests.
@@ -35,6 +36,10 @@ type Upstream struct {
 	// Requests in flight to one server, of all loops. Beyond it other servers are asked, and without one: 503. Without it, no
 	// bound.
 	RequestsMax int `toml:"requests_max" min:"1" max:"10000000"`
+	// Head of an answer. Beyond: 502, and the request is not sent again.
+	HeadBytesMax Bytes `toml:"head_bytes_max" default:"64KiB" min:"256" max:"1MiB"`
+	// Header fields of an answer. Beyond: 502, and the request is not sent again.
+	HeaderCountMax int `toml:"header_count_max" default:"1000" min:"1" max:"10000"`
 	// For connecting and the TLS handshake. Then another server is asked, or 502.
 	ConnectTimeout Duration `toml:"connect_timeout" default:"2s" min:"1ms" max:"1h"`
 	// From the start of one try to the head of its answer. Then another server is asked, if the request allows it, or 504.
@@ -108,10 +113,15 @@ type UpstreamCheck struct {
 type Proxy struct {
 	// Name of the [[upstream]].
 	Upstream string `toml:"upstream" required:"yes"`
-	// Prefix to take off the path, such as "/api".
+	// Prefix to take off the path, such as "/api". Location and the Path of Set-Cookie in the answer get it back.
 	StripPrefix string `toml:"strip_prefix" default:""`
 	// Prefix to put before it then.
 	AddPrefix string `toml:"add_prefix" default:""`
+	// Pass the path as the client wrote it, for servers that check a signature of it. Without it, they get its normal form. Together
+	// with a prefix, paths with dot segments get 400.
+	RawPath bool `toml:"raw_path" default:"false"`
+	// Name of this hop in the Via field, both ways. Without it, server.name; "-" omits the field.
+	Via string `toml:"via" default:""`
 	// Send Forwarded (RFC 7239) beside X-Forwarded-For, -Proto and -Host.
 	Forwarded bool `toml:"forwarded" default:"false"`
 	// Key of the policy hash: client, path, header:NAME or cookie:NAME.
@@ -135,6 +145,7 @@ type Proxy struct {
 func (u *Upstream) options() (o proxy.GroupOptions, err error) {
 	o = proxy.GroupOptions{
 		Name: u.Name, Policy: proxy.Policy(u.Policy), Host: string(u.Host), ConnsPerServerMax: u.ConnsPerServerMax, RequestsMax: u.RequestsMax,
+		HeadBytesMax: int(u.HeadBytesMax), HeaderCountMax: u.HeaderCountMax,
 		DialTimeout: time.Duration(u.ConnectTimeout), HeadTimeout: time.Duration(u.HeadTimeout), BodyTimeout: time.Duration(u.BodyTimeout),
 		IdleTimeout: time.Duration(u.IdleTimeout), WaitTimeout: time.Duration(u.WaitTimeout), Tries: u.Tries, RetryPercent: u.RetryPercent,
 		FailuresMax: u.FailuresMax, EjectTime: time.Duration(u.EjectTime), EjectTimeMax: time.Duration(u.EjectTimeMax),
@@ -220,7 +231,7 @@ func (b *builder) proxy(p path, r *Proxy) app.Handler {
 		return nil
 	}
 	o := proxy.Options{
-		StripPrefix: r.StripPrefix, AddPrefix: r.AddPrefix, Forwarded: r.Forwarded, HashBy: r.HashBy,
+		StripPrefix: r.StripPrefix, AddPrefix: r.AddPrefix, RawPath: r.RawPath, Via: b.via(r), Forwarded: r.Forwarded, HashBy: r.HashBy,
 		BodyMemoryMax: int64(r.BodyMemoryMax), TunnelIdle: time.Duration(r.TunnelIdle),
 		Request:  proxy.Rules{Remove: r.RequestHeadersRemove, Set: fieldsOf(r.RequestHeaders)},
 		Response: proxy.Rules{Remove: r.ResponseHeadersRemove, Set: fieldsOf(r.ResponseHeaders)},
@@ -231,6 +242,14 @@ func (b *builder) proxy(p path, r *Proxy) app.Handler {
 		return nil
 	}
 	return h.Serve
+}
+
+// via is the name of a proxy's hop. A server name that Via cannot hold is not used there.
+func (b *builder) via(r *Proxy) string {
+	if r.Via == "" && httpparse.ValidToken(b.serverName) {
+		return b.serverName
+	}
+	return r.Via
 }
 
 func fieldsOf(m map[string]HeaderValue) (fields []proxy.Field) {
