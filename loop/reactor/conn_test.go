@@ -188,7 +188,7 @@ func TestWrittenAfterClose(t *testing.T) {
 
 // The table at the top of conn.go, as far as it is not an error.
 func TestClosingStates(t *testing.T) {
-	flood := strings.Repeat("x", 4*lingerBytes)
+	flood := strings.Repeat("x", 2*lingerBytes)
 	for _, tc := range []struct {
 		why   string
 		room  int // of 100 bytes

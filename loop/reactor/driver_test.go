@@ -158,7 +158,7 @@ func (s *memory) Write(p []byte) (int, error) {
 
 // events gives the Conn its events as a level-triggered poller does.
 func (s *memory) events() {
-	for range 100 {
+	for range 1000 {
 		switch {
 		case s.closed:
 			return
