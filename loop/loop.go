@@ -193,6 +193,20 @@ func (l *Loop) Stats() Stats {
 //go:norace
 func (l *Loop) TurnedAt() int64 { return l.now }
 
+// Waiting is about how many tasks, posted functions and descriptors with events wait
+// for the loop, and tells what a slice that holds it costs others meanwhile. It makes
+// system calls: ask while the loop is held. Any goroutine.
+func (l *Loop) Waiting() int {
+	l.postMu.Lock()
+	n := len(l.posted)
+	l.postMu.Unlock()
+	n += l.Stats().Queued
+	if d, ok := l.driver.(interface{ Waiting() int }); ok {
+		n += d.Waiting()
+	}
+	return n
+}
+
 func (l *Loop) countSlice(length, lag int64) {
 	l.stats.Slices++
 	l.slices.Observe(time.Duration(length))

@@ -199,7 +199,7 @@ func TestAnswersWhileTheOnlyLoopIsHeld(t *testing.T) {
 	require.Equal(t, 200, r.request("/plaintext"))
 	r.get("/loops") // the loop tells of it before it is held
 	answered := r.hold("fast")
-	for _, target := range []string{"/healthz", "/readyz", "/metrics", "/trace"} {
+	for _, target := range []string{"/healthz", "/metrics", "/trace"} {
 		status, _, body := r.get(target)
 		require.Equal(t, 200, status, "%s: %s", target, body)
 	}
@@ -275,4 +275,37 @@ func TestWithoutAWatchdog(t *testing.T) {
 	r.client.CloseIdleConnections()
 	require.NoError(t, server.Stop(t.Context()))
 	require.NoError(t, admin.Close())
+}
+
+// Requests that wait for a held loop show before it goes on: in the readiness, in the overrun, in its rank and in the lag.
+func TestSaysWhoWaitsForAHeldLoop(t *testing.T) {
+	r := newRig(t, nil)
+	require.Equal(t, 200, r.request("/plaintext"))
+	answered := r.hold("on")
+	var waiting sync.WaitGroup
+	for range 3 {
+		waiting.Go(func() { r.request("/plaintext") })
+	}
+	r.await("the live overrun has victims", func() bool { v := r.overruns()[0].Victims; return v.Count > 0 && v.Total > 0 && v.Open })
+	o := r.overruns()[0]
+	require.False(t, o.Final)
+	require.NotEmpty(t, o.Advice, "what to do is said while it goes on")
+	r.await("the server is not ready", func() bool {
+		status, _, body := r.get("/readyz")
+		return status == 503 && body == "all loops are held for 1s\n"
+	})
+	d := newDesk(Config{Server: r.server, Budget: 10 * time.Millisecond}, time.Now)
+	d.history.add(time.Unix(1, 0), make([]told, 1), app.Stats{}, d.states())
+	d.history.add(time.Unix(2, 0), make([]told, 1), app.Stats{}, d.states())
+	f := d.frame()
+	require.GreaterOrEqual(t, time.Duration(f.Lag99), time.Second, "what waits now is in the lag")
+	require.Positive(t, f.Lanes[0].Waiting)
+	_, _, metrics := r.get("/metrics")
+	require.NotContains(t, metrics, `tafe_loop_waiting{loop="0"} 0`)
+	r.release()
+	answered()
+	waiting.Wait()
+	r.await("the server is ready again", func() bool { status, _, _ := r.get("/readyz"); return status == 200 })
+	r.await("the overrun is closed", func() bool { return r.overruns()[0].Final })
+	require.Positive(t, r.overruns()[0].Victims.Count)
 }

@@ -38,6 +38,7 @@ type series struct {
 	requests, duration, queue, active, refusals *prometheus.Desc
 
 	slices, lag, held, age, stale, queued, timers, tasks, tasksStarted, panics *prometheus.Desc
+	waiting, dialed, dials                                                     *prometheus.Desc
 	conns, opened, connsMax, refused, acceptErrors, bytesIn, bytesOut          *prometheus.Desc
 	overrunRun, routeOverrunRun                                                *prometheus.Desc
 	handoffs, released, routeHandoffs                                          *prometheus.Desc
@@ -76,8 +77,11 @@ func newSeries() *series {
 	s.handoffs = of("loop_handoffs_total", "Slices whose loop was handed over while they ran.", "loop")
 	s.released = of("loop_released_tasks", "Tasks whose code runs beside the loop.", "loop")
 	s.routeHandoffs = of("route_handoffs_total", "Handoffs of loops from the route's requests.", "route")
-	s.conns = of("connections", "Open connections.", "loop")
-	s.opened = of("connections_opened_total", "Connections opened.", "loop")
+	s.conns = of("connections", "Open connections that were accepted.", "loop")
+	s.dialed = of("connections_dialed", "Open connections to others, such as upstreams.", "loop")
+	s.opened = of("connections_opened_total", "Connections accepted.", "loop")
+	s.dials = of("connections_dialed_total", "Connections made to others.", "loop")
+	s.waiting = of("loop_waiting", "About how many tasks and connections wait for a loop that is held beyond its budget.", "loop")
 	s.connsMax = of("connections_max", "The bound on accepted connections.")
 	s.refused = of("connections_refused_total", "Connections beyond the bound.")
 	s.acceptErrors = of("accept_errors_total", "Accepts that failed, such as those for want of a descriptor.")
@@ -166,18 +170,22 @@ func (c collector) loopSeries(e emitter, last []told) {
 	held := c.desk.config.Server.Engine().Stuck(staleMin)
 	for i := range last {
 		t, n := &last[i], strconv.Itoa(i)
-		e.gauge(c.held, time.Duration(look(loops[i], c.desk.config.Budget).For).Seconds(), n)
+		now := look(loops[i], c.desk.config.Budget)
+		e.gauge(c.held, time.Duration(now.For).Seconds(), n)
+		e.gauge(c.waiting, float64(now.Waiting), n)
 		e.gauge(c.age, t.silent.Seconds(), n)
 		e.gauge(c.stale, flag(slices.Contains(held, i)), n)
 		e.gauge(c.queued, float64(t.stats.Queued), n)
 		e.gauge(c.timers, float64(t.stats.Timers), n)
 		e.gauge(c.tasks, float64(t.stats.TasksAlive), n)
-		e.gauge(c.conns, float64(t.stats.Conns), n)
+		e.gauge(c.conns, float64(t.stats.Conns-t.stats.ConnsDialed), n)
+		e.gauge(c.dialed, float64(t.stats.ConnsDialed), n)
+		e.counter(c.dials, float64(t.stats.Dialed), n)
 		e.counter(c.handoffs, float64(t.stats.Handoffs), n)
 		e.gauge(c.released, float64(t.stats.Released), n)
 		e.counter(c.tasksStarted, float64(t.stats.Tasks), n)
 		e.counter(c.panics, float64(t.stats.Panics), n)
-		e.counter(c.opened, float64(t.stats.Opened), n)
+		e.counter(c.opened, float64(t.stats.Opened-t.stats.Dialed), n)
 		e.counter(c.bytesIn, float64(t.stats.BytesIn), n)
 		e.counter(c.bytesOut, float64(t.stats.BytesOut), n)
 		e.histogram(c.slices, &t.slices, n)

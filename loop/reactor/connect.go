@@ -317,7 +317,12 @@ func (a *attempt) connected(register func(fd int, s source) error) error {
 		x.dialer.setOptions(s.fd)
 	}
 	s.conn = r.Open(s, nil)
-	s.conn.release = func(c *Conn) { c.r.engine.releaseDial() }
+	r.dialed++
+	r.stats.Dialed++
+	s.conn.release = func(c *Conn) {
+		c.r.dialed--
+		c.r.engine.releaseDial()
+	}
 	x.finish(NewNetConn(s.conn))
 	return nil
 }

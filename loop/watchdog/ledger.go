@@ -51,6 +51,9 @@ func (g *ledger) open(id, task uint64, start, end int64) *entry {
 
 // charge adds the wait of t, from ready to start, to every overrun in it.
 func (g *ledger) charge(t *loop.Task, ready, start int64, estimated bool) {
+	if t.Background() {
+		return // nobody waits for it
+	}
 	for i := len(g.entries) - 1; i >= 0; i-- {
 		e := g.entries[i]
 		if e.end <= ready {
