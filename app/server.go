@@ -95,7 +95,7 @@ func (s *Server) Swap(ctx context.Context, a *App) error {
 	loops := s.engine.Loops()
 	swapped := make(chan struct{}, len(loops))
 	for _, l := range loops {
-		if !l.Post(func() { s.hub(l).swap(s.app.Load()); swapped <- struct{}{} }) {
+		if !l.PostUnbounded(func() { s.hub(l).swap(s.app.Load()); swapped <- struct{}{} }) {
 			return loop.ErrClosed
 		}
 	}
@@ -169,7 +169,7 @@ func (s *Server) drainLoops(ctx context.Context) error {
 	loops := s.engine.Loops()
 	drained := make(chan struct{}, len(loops))
 	for _, l := range loops {
-		if !l.Post(func() { s.hub(l).drain(func() { drained <- struct{}{} }) }) {
+		if !l.PostUnbounded(func() { s.hub(l).drain(func() { drained <- struct{}{} }) }) {
 			return nil // the server has ended
 		}
 	}

@@ -6,6 +6,7 @@ package loop
 import (
 	"errors"
 	"log/slog"
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -225,6 +226,12 @@ func (l *Loop) Times() (slices, lags Histogram) { return l.slices, l.lags }
 // false, and fn will never run, when the loop has stopped or PostMax is
 // reached. Any goroutine.
 func (l *Loop) Post(fn func()) bool { return l.post(fn, l.limits.PostMax, false) }
+
+// PostUnbounded is Post without PostMax. It is for what must not be lost, such as the
+// end of a connection, and of which there are only so many at once: one for each
+// connection, or for each call of a function. It reports false, and fn will never
+// run, when the loop has stopped. Any goroutine.
+func (l *Loop) PostUnbounded(fn func()) bool { return l.post(fn, math.MaxInt, false) }
 
 // post is Post with another bound; late says that fn may still come while the loop
 // ends.

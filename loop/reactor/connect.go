@@ -73,14 +73,14 @@ func (x *dialing) run(ctx context.Context, t *loop.Task) (net.Conn, error) {
 		}
 	} else {
 		x.waiter = loop.WaiterFor(nil)
-		if !x.r.loop.Post(x.start) {
+		if !x.r.loop.PostUnbounded(x.start) {
 			return nil, x.fault(nil, loop.ErrClosed)
 		}
 	}
 	if t == nil || !x.done {
 		if ctx.Done() != nil {
 			stop := context.AfterFunc(ctx, func() {
-				x.r.loop.Post(func() { x.expire(contextError(ctx)) })
+				x.r.loop.PostUnbounded(func() { x.expire(contextError(ctx)) })
 			})
 			defer stop()
 		}

@@ -277,7 +277,7 @@ func (r *Reactor) readAgain(c *Conn) {
 	c.queued = true
 	r.unread = append(r.unread, c)
 	if len(r.unread) == 1 {
-		r.loop.Post(func() { r.readUnread() })
+		r.loop.PostUnbounded(func() { r.readUnread() })
 	}
 }
 

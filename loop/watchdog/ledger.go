@@ -132,7 +132,7 @@ func (ln *lane) trace() {
 	g.round = 0
 	ln.loop.TraceArrivals(true)
 	if !g.tracing {
-		g.tracing = ln.loop.Post(ln.mark)
+		g.tracing = ln.loop.PostUnbounded(ln.mark)
 	}
 }
 
@@ -144,7 +144,7 @@ func (ln *lane) mark() {
 	quiet := g.found == 0
 	g.found = 0
 	g.round++
-	if (quiet && g.round > 2 || g.round > roundsMax) || !ln.loop.Post(ln.mark) {
+	if (quiet && g.round > 2 || g.round > roundsMax) || !ln.loop.PostUnbounded(ln.mark) {
 		g.tracing = false
 		ln.loop.TraceArrivals(false)
 		for _, e := range g.entries {
