@@ -43,7 +43,7 @@ type Context struct {
 	uncoded   []byte       // for a Coder, and
 	coded     []byte       // what it makes of that
 
-	stats     *RouteStats
+	stats     *account
 	route     *Route // nil where no route took the request
 	routeName *string
 	handler   Handler

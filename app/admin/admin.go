@@ -2,7 +2,7 @@
 // others count, and changes nothing.
 //
 // It runs on net/http and goroutines of its own, so that it answers while every loop is held. What loops count is read without
-// asking them; the account of requests is asked for by Post and waited for briefly.
+// asking them.
 //
 // # The parts, in reading order
 //
@@ -131,7 +131,7 @@ type desk struct {
 	audience audience
 }
 
-// stepPeriod is how often loops are asked and the page is told.
+// stepPeriod is how often the counters are read and the page is told.
 const stepPeriod = 500 * time.Millisecond
 
 func newDesk(config Config, clock func() time.Time) *desk {
@@ -148,7 +148,6 @@ func (d *desk) run(ctx context.Context) {
 	timer := time.NewTimer(stepPeriod)
 	defer timer.Stop()
 	for {
-		d.step(ctx)
 		loops, requests := d.survey.results()
 		d.history.add(d.clock(), loops, requests, d.states())
 		d.audience.show(d.frame)
@@ -159,11 +158,6 @@ func (d *desk) run(ctx context.Context) {
 		case <-timer.C:
 		}
 	}
-}
-
-// step asks everybody once.
-func (d *desk) step(ctx context.Context) {
-	d.survey.refresh(ctx)
 }
 
 // recent are the watchdog's last overruns, newest first. The tree of one that is going on still grows in the watchdog's hands:

@@ -87,8 +87,7 @@ func (d *desk) states() []LoopState {
 	return states
 }
 
-func (d *desk) loops(w http.ResponseWriter, r *http.Request) {
-	d.survey.refresh(r.Context())
+func (d *desk) loops(w http.ResponseWriter, _ *http.Request) {
 	answerJSON(w, d.states())
 }
 

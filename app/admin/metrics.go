@@ -5,7 +5,6 @@ package admin
 
 import (
 	"cmp"
-	"context"
 	"net/http"
 	"slices"
 	"strconv"
@@ -134,10 +133,9 @@ func (c collector) Describe(out chan<- *prometheus.Desc) {
 	}
 }
 
-// Collect asks the loops, briefly, and lists what is known.
+// Collect lists what is known.
 func (c collector) Collect(out chan<- prometheus.Metric) {
 	asked := c.desk.clock()
-	c.desk.step(context.Background())
 	e := emitter{out}
 	last, requests := c.desk.survey.results()
 	c.loopSeries(e, last)
