@@ -82,6 +82,11 @@ func (c *Context) reset() {
 	if c.scratch.Cap() > scratchKeptMax {
 		c.scratch = bytes.Buffer{}
 	}
+	for _, own := range []*[]byte{&c.head, &c.pathSpace, &c.query} {
+		if cap(*own) > headKeptMax {
+			*own = nil
+		}
+	}
 	if cap(c.coded) > scratchKeptMax {
 		c.coded = nil
 	}

@@ -146,18 +146,26 @@ func (s *account) add(o *account) {
 
 // count counts n answers with one method and status.
 func (s *account) count(method string, status int, n uint64) {
-	var all []*Answers
-	if known := s.answers.Load(); known != nil {
-		all = *known
-	}
-	for _, a := range all {
-		if a.Status == status && a.Method == method {
-			a.Count += n
-			return
+	known := s.answers.Load()
+	if known != nil {
+		for _, a := range *known {
+			if a.Status == status && a.Method == method {
+				a.Count += n
+				return
+			}
 		}
 	}
-	all = append(slices.Clone(all), &Answers{method, status, n})
-	s.answers.Store(&all)
+	s.answers.Store(with(known, &Answers{method, status, n}))
+}
+
+// with is a copy of what known points to, and one more. Who reads known may go on.
+func with[T any](known *[]T, more T) *[]T {
+	var all []T
+	if known != nil {
+		all = slices.Clone(*known)
+	}
+	all = append(all, more)
+	return &all
 }
 
 // snapshot copies the account. Any goroutine.
@@ -206,12 +214,7 @@ func (y *reasons) count(name string) {
 		}
 		n = new(uint64)
 		y.byName[name] = n
-		var all []reason
-		if known := y.all.Load(); known != nil {
-			all = slices.Clone(*known)
-		}
-		all = append(all, reason{name, n})
-		y.all.Store(&all)
+		y.all.Store(with(y.all.Load(), reason{name, n}))
 	}
 	*n++
 }

@@ -1,11 +1,13 @@
 package app
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -13,6 +15,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"tafe/httpparse"
 	"tafe/loop"
 	"tafe/loop/reactor"
 )
@@ -145,4 +148,28 @@ func TestReloadsLeaveTheAccountFlat(t *testing.T) {
 		}
 	}
 	require.EqualValues(t, 400, answers, "and nothing that was counted is lost")
+}
+
+// A recycled Context keeps no large head, whatever the bounds of heads are.
+func TestLargeHeadsAreNotKept(t *testing.T) {
+	limits := httpparse.Limits{HeadBytesMax: 1 << 20, HeaderCountMax: 10_000, TargetBytesMax: 1 << 19, BodyBytesMax: 1 << 20}
+	a := New(Options{Log: quiet, Limits: limits})
+	a.Post("/{path...}", func(c *Context) error {
+		_ = c.Query("q")
+		_, err := c.Body()
+		return errors.Join(err, c.NoContent(204))
+	})
+	r := newRig(t, a, reactor.Limits{InboundMax: 4 << 20})
+	large := strings.Repeat("a", 100<<10)
+	fields := strings.Repeat("X-Field: v\r\n", 5000)
+	for range 3 {
+		p := r.dial()
+		p.deliver([]byte("POST /%61" + large + "?q=%61" + large + " HTTP/1.1\r\nHost: a\r\nX-Large: " + large + "\r\n" + fields + "Content-Length: 2\r\n\r\n"))
+		p.deliver([]byte("ok"))
+	}
+	require.NotEmpty(t, r.hub.free)
+	require.EqualValues(t, 3, r.hub.counts.ByClass[2], "%v", r.hub.reasons.snapshot())
+	for _, c := range r.hub.free {
+		require.LessOrEqual(t, max(cap(c.head), cap(c.pathSpace), cap(c.query)), headKeptMax)
+	}
 }
