@@ -28,6 +28,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
+	"os"
 	"sync"
 	"time"
 
@@ -46,7 +47,15 @@ type Config struct {
 	Upstreams func() []Upstream
 	// Spans, if not nil, counts those of tracing: that ended, that were exported, that could not be. Called like Upstreams.
 	Spans func() (ended, exported, failed uint64)
-	Log   *slog.Logger // default slog.Default()
+	// Version is the server's, as the page and metrics show it.
+	Version string
+	// Certificates, if not nil, tells by the address of the listener when the first of its certificates expires. Called like Upstreams.
+	Certificates func() map[string]time.Time
+	// Reloads, if not nil, counts those of the configuration that were tried, and those of them that failed. Called like Upstreams.
+	Reloads func() (all, failed uint64)
+	// LogDropped, if not nil, counts log lines that were dropped because their writer was blocked. Called like Upstreams.
+	LogDropped func() uint64
+	Log        *slog.Logger // default slog.Default()
 }
 
 // Upstream is one address behind the server as metrics and the page show it.
@@ -126,6 +135,7 @@ type desk struct {
 	config   Config
 	clock    func() time.Time
 	started  time.Time
+	host     string
 	survey   *survey
 	history  *history
 	audience audience
@@ -135,8 +145,12 @@ type desk struct {
 const stepPeriod = 500 * time.Millisecond
 
 func newDesk(config Config, clock func() time.Time) *desk {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
 	return &desk{
-		config: config, clock: clock, started: clock(),
+		config: config, clock: clock, started: clock(), host: host,
 		survey:  newSurvey(config.Server, clock),
 		history: newHistory(len(config.Server.Engine().Loops()), config.Budget),
 	}

@@ -3,6 +3,7 @@ package admin
 // A frame is all that the page shows at one moment.
 
 import (
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -23,6 +24,10 @@ type Frame struct {
 	At       time.Time       `json:"at"`
 	Uptime   float64         `json:"uptime_s"`
 	Status   string          `json:"status"` // ok, draining or stuck
+	Host     string          `json:"host"`
+	Addr     string          `json:"addr"` // the first that the server listens on
+	PID      int             `json:"pid"`
+	Version  string          `json:"version"`
 	Budget   watchdog.Millis `json:"budget_ms"`
 	Watchdog bool            `json:"watchdog"`
 
@@ -89,6 +94,7 @@ func (d *desk) frame() Frame {
 	f := Frame{
 		At: d.clock(), Uptime: d.clock().Sub(d.started).Seconds(), Status: d.status(), Budget: watchdog.Millis(d.config.Budget),
 		Watchdog: d.config.Watchdog != nil, Conns: d.config.Server.Engine().Conns(), ConnsMax: requests.ConnMax, Active: requests.Active,
+		Host: d.host, Addr: d.config.Server.Addr().String(), PID: os.Getpid(), Version: d.config.Version,
 		Refused: requests.Refused, Culprits: d.culprits(culpritsShown, recent), Overruns: briefs(recent),
 	}
 	for _, n := range requests.Reasons {

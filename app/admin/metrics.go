@@ -48,6 +48,8 @@ type series struct {
 
 	upstreamUp, upstreamActive, upstreamRequests, upstreamFailures *prometheus.Desc
 	spans, spansExported, spansFailed                              *prometheus.Desc
+
+	build, certificate, reloads, reloadsFailed, logDropped, watchdogLost *prometheus.Desc
 }
 
 func newSeries() *series {
@@ -112,6 +114,13 @@ func newSeries() *series {
 	s.spans = of("spans_total", "Spans of tracing that ended. What is neither exported nor failed waits, or was dropped.")
 	s.spansExported = of("spans_exported_total", "Spans that the collector has taken.")
 	s.spansFailed = of("spans_failed_total", "Spans whose export failed.")
+
+	s.build = of("build_info", "1; the label says what runs.", "version")
+	s.certificate = of("certificate_expires_timestamp_seconds", "When the first of a listener's certificates expires.", "addr")
+	s.reloads = of("config_reloads_total", "Reloads of the configuration that were tried.")
+	s.reloadsFailed = of("config_reloads_failed_total", "Reloads that failed: the configuration before goes on.")
+	s.logDropped = of("log_dropped_total", "Log lines that were dropped because their writer was blocked.")
+	s.watchdogLost = of("watchdog_records_lost_total", "Records of the watchdog that its log and its file did not get.")
 	return s
 }
 
@@ -151,12 +160,35 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 		e.counter(c.spansExported, float64(exported))
 		e.counter(c.spansFailed, float64(failed))
 	}
+	c.buildSeries(e)
 	e.gauge(c.draining, flag(c.desk.config.Server.Draining()))
 	e.gauge(c.uptime, asked.Sub(c.desk.started).Seconds())
 	e.gauge(c.budget, c.desk.config.Budget.Seconds())
 	degraded := loop.RuntimeReport()
 	for _, part := range loop.RuntimeParts() {
 		e.gauge(c.introspection, flag(!slices.Contains(degraded, part)), part)
+	}
+}
+
+// buildSeries are what the one who runs the server tells of it.
+func (c collector) buildSeries(e emitter) {
+	config := &c.desk.config
+	e.gauge(c.build, 1, config.Version)
+	if config.Certificates != nil {
+		for addr, expires := range config.Certificates() {
+			e.gauge(c.certificate, float64(expires.Unix()), addr)
+		}
+	}
+	if config.Reloads != nil {
+		all, failed := config.Reloads()
+		e.counter(c.reloads, float64(all))
+		e.counter(c.reloadsFailed, float64(failed))
+	}
+	if config.LogDropped != nil {
+		e.counter(c.logDropped, float64(config.LogDropped()))
+	}
+	if config.Watchdog != nil {
+		e.counter(c.watchdogLost, float64(config.Watchdog.Lost()))
 	}
 }
 
