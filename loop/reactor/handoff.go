@@ -115,6 +115,17 @@ func (r *Reactor) Waiting() int {
 	if err != nil {
 		return 1
 	}
+	for _, f := range fds {
+		if f.Revents == 0 {
+			continue
+		}
+		if listens, err := unix.GetsockoptInt(int(f.Fd), unix.SOL_SOCKET, unix.SO_ACCEPTCONN); err != nil || listens == 0 {
+			continue
+		}
+		if info, err := unix.GetsockoptTCPInfo(int(f.Fd), unix.IPPROTO_TCP, unix.TCP_INFO); err == nil && info.Unacked > 0 {
+			n += int(info.Unacked) - 1 // connections that wait to be accepted
+		}
+	}
 	return n
 }
 
