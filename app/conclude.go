@@ -23,7 +23,7 @@ func (c *Context) conclude(err error) {
 	if errors.Is(err, http.ErrAbortHandler) {
 		c.cycle.conn.Abort(err)
 		c.reason = "aborted"
-		c.hub.counts.Reasons[c.reason]++
+		c.hub.reasons.count(c.reason)
 		return
 	}
 	if c.cycle.conn.Closed() {
@@ -68,7 +68,7 @@ func (c *Context) concludeGone(err error) {
 	switch e, reason := c.reply(err); {
 	case err == nil || e != errInternal || reason == "handler-error":
 		c.reason = "client-gone"
-		c.hub.counts.Reasons[c.reason]++
+		c.hub.reasons.count(c.reason)
 	default:
 		c.fail(err, e, reason)
 	}
@@ -127,7 +127,7 @@ func (c *Context) answerError(err error) {
 // fail counts a failure and logs it: 500 is a fault of ours, other statuses from there on may be, the rest is the client's.
 func (c *Context) fail(err error, e *HTTPError, reason string) {
 	if c.reason = reason; reason != "" {
-		c.hub.counts.Reasons[reason]++
+		c.hub.reasons.count(reason)
 	}
 	level := slog.LevelDebug
 	switch {

@@ -45,7 +45,7 @@ type Context struct {
 	uncoded   []byte       // for a Coder, and
 	coded     []byte       // what it makes of that
 
-	stats     *RouteStats
+	stats     *account
 	route     *Route // nil where no route took the request
 	routeName *string
 	handler   Handler
@@ -84,6 +84,11 @@ func (c *Context) reset() {
 	c.scratch.Reset()
 	if c.scratch.Cap() > scratchKeptMax {
 		c.scratch = bytes.Buffer{}
+	}
+	for _, own := range []*[]byte{&c.head, &c.pathSpace, &c.query} {
+		if cap(*own) > headKeptMax {
+			*own = nil
+		}
 	}
 	if cap(c.coded) > scratchKeptMax {
 		c.coded = nil

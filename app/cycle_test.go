@@ -58,7 +58,7 @@ func TestTimeouts(t *testing.T) {
 		require.True(t, p.eof, c.why)
 		require.Equal(t, noStamp(c.want), noStamp(p.taken()), c.why)
 		if c.reason != "" {
-			require.EqualValues(t, 1, r.hub.counts.Reasons[c.reason], c.why)
+			require.EqualValues(t, 1, r.hub.reasons.snapshot()[c.reason], c.why)
 		}
 		r.advance(time.Minute)
 		require.Empty(t, r.hub.cycles, c.why)
@@ -199,7 +199,7 @@ func TestClientLeaves(t *testing.T) {
 		require.ErrorIs(t, ended, context.Canceled, c.why)
 		require.Zero(t, r.hub.active, c.why)
 		require.Empty(t, r.hub.cycles, c.why)
-		require.EqualValues(t, 1, r.hub.counts.Reasons["client-gone"], c.why)
+		require.EqualValues(t, 1, r.hub.reasons.snapshot()["client-gone"], c.why)
 	}
 }
 
@@ -294,7 +294,7 @@ func TestClientThatDoesNotRead(t *testing.T) {
 	p.send(strings.Repeat("GET /large"+get, 100))
 	r.advance(21 * time.Second)
 	require.True(t, p.closed)
-	require.EqualValues(t, 1, r.hub.counts.Reasons["write-timeout"])
+	require.EqualValues(t, 1, r.hub.reasons.snapshot()["write-timeout"])
 }
 
 // An endless stream to a client that takes nothing ends after WriteTimeout, although its handler writes on and never fills the output;
@@ -332,7 +332,7 @@ func TestStreamThatNobodyReads(t *testing.T) {
 		}
 		require.True(t, p.closed)
 		require.ErrorIs(t, ended, ErrClientGone)
-		require.EqualValues(t, 1, r.hub.counts.Reasons["write-timeout"])
+		require.EqualValues(t, 1, r.hub.reasons.snapshot()["write-timeout"])
 		require.Less(t, r.now.Load(), int64(65*time.Second))
 	}
 }

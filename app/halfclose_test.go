@@ -91,9 +91,9 @@ func TestClientEndsItsStream(t *testing.T) {
 			require.True(t, p.closed, "%s (slow: %t)", c.why, slow)
 			require.Empty(t, r.hub.cycles, c.why)
 			if c.reason != "" {
-				require.EqualValues(t, 1, r.hub.counts.Reasons[c.reason], "%s: %v", c.why, r.hub.counts.Reasons)
+				require.EqualValues(t, 1, r.hub.reasons.snapshot()[c.reason], "%s: %v", c.why, r.hub.reasons.snapshot())
 			} else {
-				require.Empty(t, r.hub.counts.Reasons, c.why)
+				require.Empty(t, r.hub.reasons.snapshot(), c.why)
 			}
 		}
 	}

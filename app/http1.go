@@ -59,7 +59,7 @@ func (y *cycle) Data(*reactor.Conn) {
 func (y *cycle) Timeout(*reactor.Conn) {
 	switch {
 	case y.swallows:
-		y.hub.counts.Reasons["body-timeout"]++
+		y.hub.reasons.count("body-timeout")
 		y.end(false)
 	case y.active != nil:
 		y.active.body.timeOut()
@@ -73,7 +73,7 @@ func (y *cycle) Timeout(*reactor.Conn) {
 // Closed cancels what runs for a client that is gone.
 func (y *cycle) Closed(_ *reactor.Conn, err error) {
 	if errors.Is(err, reactor.ErrWriteTimeout) {
-		y.hub.counts.Reasons["write-timeout"]++
+		y.hub.reasons.count("write-timeout")
 	}
 	switch {
 	case y.swallows:

@@ -5,7 +5,6 @@ package app
 
 import (
 	"crypto/rand"
-	"maps"
 	"time"
 
 	"tafe/httpparse"
@@ -38,7 +37,8 @@ type hub struct {
 	dates   httpparse.DateCache
 	date    []byte // the Date line
 	ids     [requestIDBytes]byte
-	counts  Counters
+	counts  Counters // without Reasons, Routes and Queued, which are in reasons and traffic
+	reasons reasons
 	traffic traffic
 	entry   Entry // of the request that is being logged
 	refused int   // lines logged and suppressed in this second
@@ -74,7 +74,6 @@ func (s *Counters) add(o Counters) {
 
 func newHub(a *App, l *loop.Loop, wall func() time.Time) *hub {
 	h := &hub{app: a, loop: l, wall: wall}
-	h.counts.Reasons = map[string]uint64{}
 	text := rand.Text()
 	copy(h.ids[:], text[:8])
 	h.ids[8] = '-'
@@ -172,7 +171,7 @@ func (h *hub) nextID() []byte {
 
 // refusal counts a refused message and logs it, unless a flood of them is being logged already.
 func (h *hub) refusal(remote string, e *httpparse.Error) {
-	h.counts.Reasons[e.Reason]++
+	h.reasons.count(e.Reason)
 	if h.mayLog() {
 		h.app.options.Log.Info("refused", "reason", e.Reason, "status", e.Status, "detail", e.Detail, "remote", remote)
 	}
@@ -185,15 +184,18 @@ func (h *hub) mayLog() bool {
 	return h.refused <= refusalLinesMax
 }
 
-// snapshot copies the counters.
+// snapshot copies the counters. Any goroutine: the loop is not asked, so that this works while it is held. It may be counting: each
+// number is one that was right, but they need not be of the same moment.
+//
+//go:norace
 func (h *hub) snapshot() Counters {
 	s := h.counts
-	s.Reasons = maps.Clone(s.Reasons)
 	s.Conns, s.Active = len(h.cycles), h.active
-	s.Routes, s.Queued = h.traffic.snapshot(), h.traffic.queued
 	if h.draining {
 		s.Draining = 1
 	}
+	s.Queued = h.traffic.queued
+	s.Reasons, s.Routes = h.reasons.snapshot(), h.traffic.snapshot()
 	return s
 }
 

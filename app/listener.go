@@ -93,7 +93,7 @@ func (s *Server) prefaceFailed(l *loop.Loop, remote string, err error) {
 
 func (s *Server) refused(l *loop.Loop, reason, remote string, err error) {
 	h := s.hub(l)
-	h.counts.Reasons[reason]++
+	h.reasons.count(reason)
 	if h.mayLog() {
 		h.app.options.Log.Info("refused", "reason", reason, "detail", err.Error(), "remote", remote)
 	}

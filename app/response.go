@@ -16,6 +16,7 @@ import (
 const (
 	headRoom       = 512      // bytes of a head beside the handler's own fields
 	throughMin     = 32 << 10 // bytes of a body that is not copied to gather with what else the slice writes
+	headKeptMax    = 8 << 10  // of a recycled Context's copies of a head and its parts, each
 	scratchKeptMax = 64 << 10
 	textType       = "text/plain; charset=utf-8"
 	jsonType       = "application/json"

@@ -7,8 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"slices"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -38,18 +36,15 @@ type ServerConfig struct {
 type Server struct {
 	app       atomic.Pointer[App]
 	engine    *reactor.Engine
-	hubs      []*hub // each belongs to the loop with its index
+	hubs      []atomic.Pointer[hub] // each belongs to the loop with its index
 	draining  atomic.Bool
 	announced atomic.Bool
-
-	mu   sync.Mutex
-	last []Counters // of each loop, as it last told
 }
 
 // Listen serves a until Drain or Stop. It returns once the address is listened on.
 func Listen(a *App, config ServerConfig) (*Server, error) {
 	a.freeze()
-	s := &Server{hubs: make([]*hub, max(config.Loops, 0)), last: make([]Counters, max(config.Loops, 0))}
+	s := &Server{hubs: make([]atomic.Pointer[hub], max(config.Loops, 0))}
 	s.app.Store(a)
 	engine, err := reactor.Start(reactor.Config{
 		Listeners: s.listeners(config), Inherited: config.Inherited, Loops: config.Loops, ConnMax: config.ConnMax,
@@ -64,10 +59,11 @@ func Listen(a *App, config ServerConfig) (*Server, error) {
 
 // hub returns the loop's hub, made when first needed. On the loop only.
 func (s *Server) hub(l *loop.Loop) *hub {
-	if s.hubs[l.ID()] == nil {
-		s.hubs[l.ID()] = newHub(s.app.Load(), l, time.Now)
+	own := &s.hubs[l.ID()]
+	if own.Load() == nil {
+		own.Store(newHub(s.app.Load(), l, time.Now))
 	}
-	return s.hubs[l.ID()]
+	return own.Load()
 }
 
 // Opener returns what opens connections of a on l, for a loop that no Server runs: a test's, with looptest. Registration
@@ -95,7 +91,7 @@ func (s *Server) Swap(ctx context.Context, a *App) error {
 	loops := s.engine.Loops()
 	swapped := make(chan struct{}, len(loops))
 	for _, l := range loops {
-		if !l.Post(func() { s.hub(l).swap(s.app.Load()); swapped <- struct{}{} }) {
+		if !l.PostUnbounded(func() { s.hub(l).swap(s.app.Load()); swapped <- struct{}{} }) {
 			return loop.ErrClosed
 		}
 	}
@@ -169,7 +165,7 @@ func (s *Server) drainLoops(ctx context.Context) error {
 	loops := s.engine.Loops()
 	drained := make(chan struct{}, len(loops))
 	for _, l := range loops {
-		if !l.Post(func() { s.hub(l).drain(func() { drained <- struct{}{} }) }) {
+		if !l.PostUnbounded(func() { s.hub(l).drain(func() { drained <- struct{}{} }) }) {
 			return nil // the server has ended
 		}
 	}
@@ -196,43 +192,18 @@ type Stats struct {
 	AcceptErrors uint64
 	ConnMax      int
 	Loops        []Counters // of each
-	Silent       []int      // loops that did not answer in time: their part is what they last told
 }
 
-// Stats gathers the counters of all loops. A loop that is held by a handler does not answer: it is not waited for longer
-// than ctx allows.
-func (s *Server) Stats(ctx context.Context) Stats {
-	loops := s.engine.Loops()
-	told := make(chan int, len(loops))
-	for i, l := range loops {
-		l.Post(func() {
-			counters := s.hub(l).snapshot()
-			s.mu.Lock()
-			s.last[i] = counters
-			s.mu.Unlock()
-			told <- i
-		})
-	}
-	answered := make([]bool, len(loops))
-	for range loops {
-		select {
-		case i := <-told:
-			answered[i] = true
-			continue
-		case <-ctx.Done():
-		case <-s.engine.Done():
-		}
-		break
-	}
+// Stats returns the counters of all loops as they are now. The loops are not asked, so that it works while they are held: each number
+// is one that was right, but they need not be of the same moment. Nothing is waited for, so that the context does not matter.
+func (s *Server) Stats(context.Context) Stats {
 	stats := Stats{Refused: s.engine.Refused(), AcceptErrors: s.engine.AcceptErrors(), ConnMax: s.engine.ConnMax()}
 	stats.Reasons = map[string]uint64{}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	stats.Loops = slices.Clone(s.last)
-	for i := range loops {
-		stats.add(s.last[i])
-		if !answered[i] {
-			stats.Silent = append(stats.Silent, i)
+	stats.Loops = make([]Counters, len(s.hubs))
+	for i := range s.hubs {
+		if h := s.hubs[i].Load(); h != nil {
+			stats.Loops[i] = h.snapshot()
+			stats.add(stats.Loops[i])
 		}
 	}
 	return stats

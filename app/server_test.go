@@ -234,7 +234,6 @@ func TestServerStats(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	got := s.Stats(ctx)
-	require.Empty(t, got.Silent)
 	require.EqualValues(t, 3, got.Requests)
 	require.Equal(t, [6]uint64{2: 1, 4: 1, 5: 1}, got.ByClass)
 	require.Equal(t, map[string]uint64{"panic": 1}, got.Reasons)

@@ -6,6 +6,7 @@ package app
 import (
 	"maps"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"tafe/loop"
@@ -26,23 +27,52 @@ type Answers struct {
 	Count  uint64
 }
 
+// account is what one loop counts of one route. The loop writes, and others read word by word: an Answers stays where it is once it is
+// in answers.
+type account struct {
+	route    atomic.Pointer[Route] // as RouteStats.Route
+	duration loop.Histogram
+	cost     loop.Cost
+	answers  atomic.Pointer[[]*Answers]
+}
+
 // traffic is a loop's account of its routes.
 type traffic struct {
-	routes map[*Route]*RouteStats
+	routes map[*Route]*account
+	all    atomic.Pointer[[]*account] // those of routes, for others
 	queued loop.Histogram
 }
 
+// routesKept is how many routes that are no more a loop has accounts of, each under its own name; what is beyond is added up.
+const routesKept = 64
+
+// gone is the route of what was counted of routes that are no more, beyond routesKept.
+var gone = &Route{Name: "gone"}
+
 // of finds the account of a route.
-func (y *traffic) of(r *Route) *RouteStats {
+func (y *traffic) of(r *Route) *account {
 	s := y.routes[r]
 	if s == nil {
 		if y.routes == nil {
-			y.routes = map[*Route]*RouteStats{}
+			y.routes = map[*Route]*account{}
 		}
-		s = &RouteStats{Route: r}
+		s = newAccount(r)
 		y.routes[r] = s
+		y.publish()
 	}
 	return s
+}
+
+func newAccount(r *Route) *account {
+	s := &account{}
+	s.route.Store(r)
+	return s
+}
+
+// publish has others read the accounts that there are now.
+func (y *traffic) publish() {
+	all := slices.Collect(maps.Values(y.routes))
+	y.all.Store(&all)
 }
 
 // account is what the request's route costs on its loop; nil where none took it.
@@ -51,7 +81,7 @@ func (c *Context) account() *loop.Cost {
 		return nil
 	}
 	c.stats = c.hub.traffic.of(c.route)
-	return &c.stats.Cost
+	return &c.stats.cost
 }
 
 // count enters an answered request.
@@ -60,7 +90,7 @@ func (y *traffic) count(c *Context) {
 	if s == nil {
 		s = y.of(c.route)
 	}
-	s.Duration.Observe(time.Duration(c.hub.loop.Now() - c.arrived))
+	s.duration.Observe(time.Duration(c.hub.loop.Now() - c.arrived))
 	y.queued.Observe(time.Duration(c.started - c.arrived))
 	method := "other"
 	for i := range methodNames {
@@ -69,11 +99,11 @@ func (y *traffic) count(c *Context) {
 			break
 		}
 	}
-	s.answers(method, c.resp.status, 1)
+	s.count(method, c.resp.status, 1)
 }
 
 // adopt carries the account on under the routes of another App, so that it neither begins anew nor grows with every App. Of routes
-// that are no more it keeps the name, and lets the rest go.
+// that are no more it keeps the names, up to routesKept, and lets the rest go.
 func (y *traffic) adopt(routes []*Route) {
 	type identity struct{ method, pattern, name string }
 	heirs := make(map[identity]*Route, len(routes))
@@ -81,50 +111,123 @@ func (y *traffic) adopt(routes []*Route) {
 		heirs[identity{r.Method, r.Pattern, r.Name}] = r
 	}
 	old := y.routes
-	y.routes = make(map[*Route]*RouteStats, len(old))
+	y.routes = make(map[*Route]*account, len(old))
+	kept := 0
 	for r, s := range old {
-		if r != nil {
+		if r != nil && r != gone {
 			id := identity{r.Method, r.Pattern, r.Name}
 			if heirs[id] == nil {
-				heirs[id] = &Route{Method: r.Method, Pattern: r.Pattern, Name: r.Name}
+				if heirs[id] = gone; kept < routesKept {
+					kept++
+					heirs[id] = &Route{Method: r.Method, Pattern: r.Pattern, Name: r.Name}
+				}
 			}
 			r = heirs[id]
 		}
-		if have := y.routes[r]; have != nil { // of a request that outlived the App before
+		if have := y.routes[r]; have != nil { // of a request that outlived the App before, or of another route that is gone
 			have.add(s)
 			continue
 		}
-		s.Route = r
+		s.route.Store(r)
 		y.routes[r] = s
 	}
+	y.publish()
 }
 
 // add adds what o has counted.
-func (s *RouteStats) add(o *RouteStats) {
-	s.Duration.Add(&o.Duration)
-	for _, more := range o.Answers {
-		s.answers(more.Method, more.Status, more.Count)
-	}
-}
-
-// answers counts n with one method and status.
-func (s *RouteStats) answers(method string, status int, n uint64) {
-	for i := range s.Answers {
-		if a := &s.Answers[i]; a.Status == status && a.Method == method {
-			a.Count += n
-			return
+func (s *account) add(o *account) {
+	s.duration.Add(&o.duration)
+	if all := o.answers.Load(); all != nil {
+		for _, more := range *all {
+			s.count(more.Method, more.Status, more.Count)
 		}
 	}
-	s.Answers = append(s.Answers, Answers{method, status, n})
 }
 
-// snapshot copies the account.
+// count counts n answers with one method and status.
+func (s *account) count(method string, status int, n uint64) {
+	known := s.answers.Load()
+	if known != nil {
+		for _, a := range *known {
+			if a.Status == status && a.Method == method {
+				a.Count += n
+				return
+			}
+		}
+	}
+	s.answers.Store(with(known, &Answers{method, status, n}))
+}
+
+// with is a copy of what known points to, and one more. Who reads known may go on.
+func with[T any](known *[]T, more T) *[]T {
+	var all []T
+	if known != nil {
+		all = slices.Clone(*known)
+	}
+	all = append(all, more)
+	return &all
+}
+
+// snapshot copies the account. Any goroutine.
 func (y *traffic) snapshot() []RouteStats {
-	all := make([]RouteStats, 0, len(y.routes))
-	for s := range maps.Values(y.routes) {
-		copied := *s
-		copied.Answers = slices.Clone(s.Answers)
-		all = append(all, copied)
+	known := y.all.Load()
+	if known == nil {
+		return nil
+	}
+	all := make([]RouteStats, 0, len(*known))
+	for _, s := range *known {
+		all = append(all, s.snapshot())
 	}
 	return all
+}
+
+// snapshot copies what the loop may be counting.
+//
+//go:norace
+func (s *account) snapshot() RouteStats {
+	copied := RouteStats{Route: s.route.Load(), Duration: s.duration, Cost: s.cost}
+	if answers := s.answers.Load(); answers != nil {
+		for _, a := range *answers {
+			copied.Answers = append(copied.Answers, Answers{a.Method, a.Status, a.Count})
+		}
+	}
+	return copied
+}
+
+// reasons counts refusals and failures by their reasons. The loop writes, and others read.
+type reasons struct {
+	byName map[string]*uint64
+	all    atomic.Pointer[[]reason]
+}
+
+type reason struct {
+	name  string
+	count *uint64
+}
+
+// count enters one.
+func (y *reasons) count(name string) {
+	n := y.byName[name]
+	if n == nil {
+		if y.byName == nil {
+			y.byName = map[string]*uint64{}
+		}
+		n = new(uint64)
+		y.byName[name] = n
+		y.all.Store(with(y.all.Load(), reason{name, n}))
+	}
+	*n++
+}
+
+// snapshot copies the counts. Any goroutine.
+//
+//go:norace
+func (y *reasons) snapshot() map[string]uint64 {
+	counts := map[string]uint64{}
+	if all := y.all.Load(); all != nil {
+		for _, r := range *all {
+			counts[r.name] = *r.count
+		}
+	}
+	return counts
 }

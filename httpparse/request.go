@@ -63,13 +63,19 @@ func (r *Request) Values(name string) iter.Seq[[]byte] {
 	}
 }
 
-// Reset drops every view into the last head and keeps the arrays. Parse resets by itself; a Request that will rest in a
+// fieldsKeptMax is up to how many fields the arrays of a Request have room for when it is reset.
+const fieldsKeptMax = 256
+
+// Reset drops every view into the last head and keeps the arrays, up to fieldsKeptMax. Parse resets by itself; a Request that will rest in a
 // pool should not hold on to a connection's buffer.
 func (r *Request) Reset() {
 	headers, slots := r.headers, r.cutter.Headers
 	if r.isCut {
 		clear(headers)
 		clear(slots[:min(r.guard.fields, len(slots))])
+	}
+	if len(slots) > fieldsKeptMax { // of one request among many
+		headers, slots = nil, nil
 	}
 	*r = Request{headers: headers[:0]}
 	r.cutter.Headers, r.cutter.TotalHeaders = slots, len(slots)

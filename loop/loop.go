@@ -6,6 +6,7 @@ package loop
 import (
 	"errors"
 	"log/slog"
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -193,6 +194,20 @@ func (l *Loop) Stats() Stats {
 //go:norace
 func (l *Loop) TurnedAt() int64 { return l.now }
 
+// Waiting is about how many tasks, posted functions and descriptors with events wait
+// for the loop, and tells what a slice that holds it costs others meanwhile. It makes
+// system calls: ask while the loop is held. Any goroutine.
+func (l *Loop) Waiting() int {
+	l.postMu.Lock()
+	n := len(l.posted)
+	l.postMu.Unlock()
+	n += l.Stats().Queued
+	if d, ok := l.driver.(interface{ Waiting() int }); ok {
+		n += d.Waiting()
+	}
+	return n
+}
+
 func (l *Loop) countSlice(length, lag int64) {
 	l.stats.Slices++
 	l.slices.Observe(time.Duration(length))
@@ -211,6 +226,12 @@ func (l *Loop) Times() (slices, lags Histogram) { return l.slices, l.lags }
 // false, and fn will never run, when the loop has stopped or PostMax is
 // reached. Any goroutine.
 func (l *Loop) Post(fn func()) bool { return l.post(fn, l.limits.PostMax, false) }
+
+// PostUnbounded is Post without PostMax. It is for what must not be lost, such as the
+// end of a connection, and of which there are only so many at once: one for each
+// connection, or for each call of a function. It reports false, and fn will never
+// run, when the loop has stopped. Any goroutine.
+func (l *Loop) PostUnbounded(fn func()) bool { return l.post(fn, math.MaxInt, false) }
 
 // post is Post with another bound; late says that fn may still come while the loop
 // ends.

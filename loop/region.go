@@ -222,6 +222,25 @@ func (l *Loop) EachReleased(f func(t *Task, start int64)) {
 	}
 }
 
+// EachLeft calls f for each task that has left the loop by Task.Beside and has not
+// rejoined it, with the time at which it left. f must not call the loop. Any goroutine.
+func (l *Loop) EachLeft(f func(t *Task, left int64)) {
+	if l.besides.count.Load() == 0 {
+		return
+	}
+	l.besides.mu.Lock()
+	defer l.besides.mu.Unlock()
+	for _, b := range l.besides.by {
+		if !b.taken {
+			f(b.task, b.task.left)
+		}
+	}
+}
+
+// LeftAt is when the task left its loop by Beside, on the loop clock; 0 once it has
+// rejoined it. For a ReleaseObserver, in Returned.
+func (t *Task) LeftAt() int64 { return t.left }
+
 // Take takes the loop from the slice that Slice.Load reported, if that is still
 // running user code: when somebody waits for the loop (a ready task, a due timer,
 // a posted function, an event), or in any case if force. It reports true when the
@@ -309,12 +328,14 @@ func (l *Loop) comeBack(t *Task) {
 func (l *Loop) rejoin(t *Task, at int64) {
 	l.besides.remove(t)
 	t.returned.Store(0)
+	t.left = 0
 	t.region.word.Store(inside)
 	l.enqueue(t, at)
 }
 
 // moveBeside runs a task that has asked for it beside the loop.
 func (l *Loop) moveBeside(t *Task) {
+	t.left = l.now
 	l.besides.add(t, false)
 	t.region.word.Store(released)
 	l.driver.(besider).RunBeside(func() {

@@ -122,6 +122,14 @@ func (t *Task) Budget() time.Duration {
 	return t.loop.limits.SliceBudget
 }
 
+// SetBackground says that nobody waits for the task, such as for one that reads an
+// answer that came too late: a watchdog does not count it among those that were kept
+// waiting. Any goroutine.
+func (t *Task) SetBackground() { t.label.background.Store(true) }
+
+// Background tells whether SetBackground was called. Any goroutine.
+func (t *Task) Background() bool { return t.label.background.Load() }
+
 // RoutePattern is the route given to Describe, or nil. Any goroutine.
 func (t *Task) RoutePattern() *string { return t.label.route.Load() }
 
@@ -185,9 +193,11 @@ type label struct {
 	method  atomic.Pointer[string]
 	budget  atomic.Int64 // ns; 0: the loop's
 	handoff atomic.Int64 // ns; 0: the loop's, negative: never
-	conn    *ConnLabel
-	ends    [3]uint16 // of path, request id, traceparent in text
-	text    [labelBytesMax]byte
+	// background: nobody waits for the task.
+	background atomic.Bool
+	conn       *ConnLabel
+	ends       [3]uint16 // of path, request id, traceparent in text
+	text       [labelBytesMax]byte
 }
 
 // ConnLabel names a connection in reports.
@@ -217,6 +227,7 @@ func (l *label) clear() {
 	if l.handoff.Load() != 0 {
 		l.handoff.Store(0)
 	}
+	l.background.Store(false)
 	l.conn = nil
 	l.ends = [3]uint16{}
 }

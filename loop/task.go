@@ -73,6 +73,7 @@ type Task struct {
 	loan    *loan  // the loop, while a task that is released and holds its thread is inside
 
 	returned atomic.Int64 // see ReturnedAt
+	left     int64        // see LeftAt
 
 	id       uint64
 	epoch    uint64 // of the current wait; only grows, so old Wakers are void for ever

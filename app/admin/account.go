@@ -3,6 +3,7 @@ package admin
 // Overruns as the page and /overruns show them: the watchdog's account, ranked, with those that are going on.
 
 import (
+	"cmp"
 	"net/http"
 	"slices"
 
@@ -20,28 +21,40 @@ type Culprit struct {
 	Place   string          `json:"place"`
 	Live    bool            `json:"live"` // an overrun of it is going on
 	LiveFor watchdog.Millis `json:"live_ms,omitempty"`
+	// LiveCost is what others have waited so far for those that are going on.
+	LiveCost watchdog.Millis `json:"live_victim_ms,omitempty"`
 }
 
 // culprits are at most n places: first those of overruns that are going on, since one that never ends is never added up, then
-// those that cost others the most.
+// the others; in each part those that cost others the most come first.
 func culprits(n int, stacks []watchdog.Stack, recent []watchdog.Overrun) []Culprit {
 	top := make([]Culprit, 0, n)
-	live := map[string]bool{}
+	live := map[string]int{} // places in top
 	for i := range recent {
 		o := &recent[i]
-		if o.Final || live[o.Key] || len(top) == n {
+		if o.Final {
 			continue
 		}
-		c := Culprit{Stack: watchdog.Stack{Key: o.Key}, Live: true, LiveFor: o.Ran}
-		if known := slices.IndexFunc(stacks, func(s watchdog.Stack) bool { return s.Key == o.Key }); known >= 0 {
-			c.Stack = stacks[known]
+		at, known := live[o.Key]
+		if !known {
+			c := Culprit{Stack: watchdog.Stack{Key: o.Key}, Live: true}
+			if ended := slices.IndexFunc(stacks, func(s watchdog.Stack) bool { return s.Key == o.Key }); ended >= 0 {
+				c.Stack = stacks[ended]
+			}
+			at = len(top)
+			live[o.Key] = at
+			top = append(top, c)
 		}
-		c.Add(o)
-		live[o.Key] = true
-		top = append(top, c)
+		top[at].Add(o)
+		top[at].LiveFor = max(top[at].LiveFor, o.Ran)
+		top[at].LiveCost += o.Victims.Total
 	}
+	slices.SortStableFunc(top, func(a, b Culprit) int {
+		return cmp.Or(cmp.Compare(b.LiveCost, a.LiveCost), cmp.Compare(b.LiveFor, a.LiveFor))
+	})
+	top = top[:min(len(top), n)]
 	for _, s := range stacks {
-		if !live[s.Key] && len(top) < n {
+		if _, goesOn := live[s.Key]; !goesOn && len(top) < n {
 			top = append(top, Culprit{Stack: s})
 		}
 	}

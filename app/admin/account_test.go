@@ -39,4 +39,13 @@ func TestCulprits(t *testing.T) {
 	require.Equal(t, "main.short (main.go:7)", top[1].Place)
 	require.False(t, top[2].Live)
 	require.EqualValues(t, 1, stacks[1].Overruns, "showing is not counting")
+
+	again.Victims = watchdog.Toll{Count: 3, Total: ms(24)}
+	more := watchdog.Overrun{ID: 6, Key: "short", Ran: ms(40), Advice: "do less", Victims: watchdog.Toll{Count: 1, Total: ms(1)}}
+	top = culprits(2, stacks, []watchdog.Overrun{going, again, more})
+	require.Equal(t, []string{"short", "endless"}, keys(top), "those that cost others the most now come first, however long they are")
+	require.Equal(t, ms(25), top[0].LiveCost, "of all that are going on there")
+	require.Equal(t, ms(40), top[0].LiveFor, "the longest")
+	require.Equal(t, "do less", top[0].Advice)
+	require.Len(t, culprits(1, stacks, []watchdog.Overrun{going, again}), 1)
 }

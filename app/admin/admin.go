@@ -2,7 +2,7 @@
 // others count, and changes nothing.
 //
 // It runs on net/http and goroutines of its own, so that it answers while every loop is held. What loops count is read without
-// asking them; the account of requests is asked for by Post and waited for briefly.
+// asking them.
 //
 // # The parts, in reading order
 //
@@ -28,6 +28,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
+	"os"
 	"sync"
 	"time"
 
@@ -46,7 +47,15 @@ type Config struct {
 	Upstreams func() []Upstream
 	// Spans, if not nil, counts those of tracing: that ended, that were exported, that could not be. Called like Upstreams.
 	Spans func() (ended, exported, failed uint64)
-	Log   *slog.Logger // default slog.Default()
+	// Version is the server's, as the page and metrics show it.
+	Version string
+	// Certificates, if not nil, tells by the address of the listener when the first of its certificates expires. Called like Upstreams.
+	Certificates func() map[string]time.Time
+	// Reloads, if not nil, counts those of the configuration that were tried, and those of them that failed. Called like Upstreams.
+	Reloads func() (all, failed uint64)
+	// LogDropped, if not nil, counts log lines that were dropped because their writer was blocked. Called like Upstreams.
+	LogDropped func() uint64
+	Log        *slog.Logger // default slog.Default()
 }
 
 // Upstream is one address behind the server as metrics and the page show it.
@@ -126,17 +135,22 @@ type desk struct {
 	config   Config
 	clock    func() time.Time
 	started  time.Time
+	host     string
 	survey   *survey
 	history  *history
 	audience audience
 }
 
-// stepPeriod is how often loops are asked and the page is told.
+// stepPeriod is how often the counters are read and the page is told.
 const stepPeriod = 500 * time.Millisecond
 
 func newDesk(config Config, clock func() time.Time) *desk {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
 	return &desk{
-		config: config, clock: clock, started: clock(),
+		config: config, clock: clock, started: clock(), host: host,
 		survey:  newSurvey(config.Server, clock),
 		history: newHistory(len(config.Server.Engine().Loops()), config.Budget),
 	}
@@ -148,7 +162,6 @@ func (d *desk) run(ctx context.Context) {
 	timer := time.NewTimer(stepPeriod)
 	defer timer.Stop()
 	for {
-		d.step(ctx)
 		loops, requests := d.survey.results()
 		d.history.add(d.clock(), loops, requests, d.states())
 		d.audience.show(d.frame)
@@ -159,11 +172,6 @@ func (d *desk) run(ctx context.Context) {
 		case <-timer.C:
 		}
 	}
-}
-
-// step asks everybody once.
-func (d *desk) step(ctx context.Context) {
-	d.survey.refresh(ctx)
 }
 
 // recent are the watchdog's last overruns, newest first. The tree of one that is going on still grows in the watchdog's hands:

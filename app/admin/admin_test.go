@@ -69,7 +69,11 @@ func newRig(t *testing.T, upstreams func() []Upstream) *rig {
 	dog.Start()
 	r.admin, err = Listen("127.0.0.1:0")
 	require.NoError(t, err)
-	r.admin.Serve(Config{Server: r.server, Watchdog: dog, Budget: budget, Upstreams: upstreams, Log: quiet})
+	r.admin.Serve(Config{Server: r.server, Watchdog: dog, Budget: budget, Upstreams: upstreams, Log: quiet, Version: "v1.2.3",
+		Certificates: func() map[string]time.Time {
+			return map[string]time.Time{"127.0.0.1:443": time.Unix(1_800_000_000, 0)}
+		},
+		Reloads: func() (all, failed uint64) { return 7, 2 }, LogDropped: func() uint64 { return 3 }})
 	r.stop = sync.OnceFunc(func() {
 		r.release()
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
@@ -174,6 +178,11 @@ func TestRoutes(t *testing.T) {
 		{"/metrics", 200, `tafe_runtime_introspection{part="state"} ` + works("state"), "a part of the runtime's introspection"},
 		{"/metrics", 200, `tafe_runtime_introspection{part="thread"} ` + works("thread"), "another"},
 		{"/metrics", 200, `tafe_runtime_introspection{part="thread_lock"} ` + works("thread_lock"), "another"},
+		{"/metrics", 200, `tafe_build_info{version="v1.2.3"} 1`, "what runs"},
+		{"/metrics", 200, `tafe_certificate_expires_timestamp_seconds{addr="127.0.0.1:443"} 1.8e+09`, "until when its certificates are good"},
+		{"/metrics", 200, "tafe_config_reloads_failed_total 2", "whether the configuration is the one of the file"},
+		{"/metrics", 200, "tafe_log_dropped_total 3", "what the log did not get"},
+		{"/metrics", 200, "tafe_watchdog_records_lost_total 0", "and what the watchdog's did not"},
 		{"/debug/pprof/", 200, "goroutine", "profiles"},
 		{"/debug/pprof/goroutine?debug=1", 200, "goroutine profile", "each of them"},
 		{"/other", 404, "", "nothing else"},
@@ -199,7 +208,7 @@ func TestAnswersWhileTheOnlyLoopIsHeld(t *testing.T) {
 	require.Equal(t, 200, r.request("/plaintext"))
 	r.get("/loops") // the loop tells of it before it is held
 	answered := r.hold("fast")
-	for _, target := range []string{"/healthz", "/readyz", "/metrics", "/trace"} {
+	for _, target := range []string{"/healthz", "/metrics", "/trace"} {
 		status, _, body := r.get(target)
 		require.Equal(t, 200, status, "%s: %s", target, body)
 	}
@@ -275,4 +284,37 @@ func TestWithoutAWatchdog(t *testing.T) {
 	r.client.CloseIdleConnections()
 	require.NoError(t, server.Stop(t.Context()))
 	require.NoError(t, admin.Close())
+}
+
+// Requests that wait for a held loop show before it goes on: in the readiness, in the overrun, in its rank and in the lag.
+func TestSaysWhoWaitsForAHeldLoop(t *testing.T) {
+	r := newRig(t, nil)
+	require.Equal(t, 200, r.request("/plaintext"))
+	answered := r.hold("on")
+	var waiting sync.WaitGroup
+	for range 3 {
+		waiting.Go(func() { r.request("/plaintext") })
+	}
+	r.await("the live overrun has victims", func() bool { v := r.overruns()[0].Victims; return v.Count >= 3 && v.Total > 0 && v.Open })
+	o := r.overruns()[0]
+	require.False(t, o.Final)
+	require.NotEmpty(t, o.Advice, "what to do is said while it goes on")
+	r.await("the server is not ready", func() bool {
+		status, _, body := r.get("/readyz")
+		return status == 503 && body == "all loops are held for 1s\n"
+	})
+	d := newDesk(Config{Server: r.server, Budget: 10 * time.Millisecond}, time.Now)
+	d.history.add(time.Unix(1, 0), make([]told, 1), app.Stats{}, d.states())
+	d.history.add(time.Unix(2, 0), make([]told, 1), app.Stats{}, d.states())
+	f := d.frame()
+	require.GreaterOrEqual(t, time.Duration(f.Lag99), time.Second, "what waits now is in the lag")
+	require.Positive(t, f.Lanes[0].Waiting)
+	_, _, metrics := r.get("/metrics")
+	require.NotContains(t, metrics, `tafe_loop_waiting{loop="0"} 0`)
+	r.release()
+	answered()
+	waiting.Wait()
+	r.await("the server is ready again", func() bool { status, _, _ := r.get("/readyz"); return status == 200 })
+	r.await("the overrun is closed", func() bool { return r.overruns()[0].Final })
+	require.Positive(t, r.overruns()[0].Victims.Count)
 }

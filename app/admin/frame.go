@@ -3,6 +3,7 @@ package admin
 // A frame is all that the page shows at one moment.
 
 import (
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -15,6 +16,7 @@ const (
 	culpritsShown = 20
 	overrunsShown = 20
 	routesShown   = 50
+	waitingMax    = 10_000 // waits for a held loop that enter the lag
 )
 
 // Frame is one message of /events. Durations are in milliseconds, rates per second over the last ten.
@@ -22,6 +24,10 @@ type Frame struct {
 	At       time.Time       `json:"at"`
 	Uptime   float64         `json:"uptime_s"`
 	Status   string          `json:"status"` // ok, draining or stuck
+	Host     string          `json:"host"`
+	Addr     string          `json:"addr"` // the first that the server listens on
+	PID      int             `json:"pid"`
+	Version  string          `json:"version"`
 	Budget   watchdog.Millis `json:"budget_ms"`
 	Watchdog bool            `json:"watchdog"`
 
@@ -88,6 +94,7 @@ func (d *desk) frame() Frame {
 	f := Frame{
 		At: d.clock(), Uptime: d.clock().Sub(d.started).Seconds(), Status: d.status(), Budget: watchdog.Millis(d.config.Budget),
 		Watchdog: d.config.Watchdog != nil, Conns: d.config.Server.Engine().Conns(), ConnsMax: requests.ConnMax, Active: requests.Active,
+		Host: d.host, Addr: d.config.Server.Addr().String(), PID: os.Getpid(), Version: d.config.Version,
 		Refused: requests.Refused, Culprits: d.culprits(culpritsShown, recent), Overruns: briefs(recent),
 	}
 	for _, n := range requests.Reasons {
@@ -103,7 +110,8 @@ func (d *desk) frame() Frame {
 	for i, s := range states {
 		f.Lanes = append(f.Lanes, Lane{s, string(h.lanes[i])})
 	}
-	f.measure(h.window())
+	from, to, passed := h.window()
+	f.measure(from, to, passed, states)
 	return f
 }
 
@@ -117,8 +125,9 @@ func (d *desk) status() string {
 	return "ok"
 }
 
-// measure takes rates and percentiles of what happened between two moments.
-func (f *Frame) measure(from, to moment, passed time.Duration) {
+// measure takes rates and percentiles of what happened between two moments. Who waits for a loop that is held now is in no count of
+// the loop yet: the waits are in the lag as long as the loop is held.
+func (f *Frame) measure(from, to moment, passed time.Duration, states []LoopState) {
 	f.Routes = []RouteRow{}
 	if passed <= 0 {
 		return
@@ -145,6 +154,11 @@ func (f *Frame) measure(from, to moment, passed time.Duration) {
 		lag.Sub(&older.lags)
 		f.In += float64(newer.stats.BytesIn-older.stats.BytesIn) / passed.Seconds()
 		f.Out += float64(newer.stats.BytesOut-older.stats.BytesOut) / passed.Seconds()
+	}
+	for i := range states {
+		for range min(states[i].Waiting, waitingMax) {
+			lag.Observe(time.Duration(states[i].For))
+		}
 	}
 	f.Lag50, f.Lag99 = watchdog.Millis(lag.Quantile(0.5)), watchdog.Millis(lag.Quantile(0.99))
 }

@@ -8,8 +8,12 @@ import (
 	"time"
 )
 
-// turnMax is for how long a loop may be silent before it counts as stuck.
-const turnMax = 5 * time.Second
+const (
+	// turnMax is for how long a loop may be silent before it counts as stuck.
+	turnMax = 5 * time.Second
+	// readyMax is for how long all loops may be held before the server is not ready.
+	readyMax = time.Second
+)
 
 // stuck names the loops that have not turned for turnMax.
 func (d *desk) stuck() []int { return d.config.Server.Engine().Stuck(turnMax) }
@@ -23,12 +27,28 @@ func (d *desk) healthz(w http.ResponseWriter, _ *http.Request) {
 }
 
 func (d *desk) readyz(w http.ResponseWriter, _ *http.Request) {
+	engine := d.config.Server.Engine()
 	switch dog := d.config.Watchdog; {
 	case d.config.Server.Draining():
 		http.Error(w, "draining", http.StatusServiceUnavailable)
 	case dog != nil && !dog.Ready():
 		http.Error(w, "a loop is held", http.StatusServiceUnavailable)
+	case len(d.stuck()) > 0:
+		http.Error(w, fmt.Sprintf("loops %v have not turned for %v", d.stuck(), turnMax), http.StatusServiceUnavailable)
+	case len(engine.Stuck(readyMax)) == len(engine.Loops()):
+		http.Error(w, fmt.Sprintf("all loops are held for %v", readyMax), http.StatusServiceUnavailable)
+	case ended(engine.Done()):
+		http.Error(w, "the server has ended", http.StatusServiceUnavailable)
 	default:
 		fmt.Fprintln(w, "ok")
+	}
+}
+
+func ended(done <-chan struct{}) bool {
+	select {
+	case <-done:
+		return true
+	default:
+		return false
 	}
 }

@@ -76,7 +76,8 @@ func TestWindowForgets(t *testing.T) {
 		h.add(at, []told{told1}, app.Stats{Loops: []app.Counters{{Routes: []app.RouteStats{copied}}}}, []LoopState{{}})
 	}
 	var f Frame
-	f.measure(h.window())
+	from, to, passed := h.window()
+	f.measure(from, to, passed, nil)
 	require.InDelta(t, 2, f.Rate, 0.001, "one each half second")
 	require.InDelta(t, 1, f.Failures, 0.001, "of which one in two fails")
 	require.Equal(t, ms(1), f.P999, "what was slow is long ago")

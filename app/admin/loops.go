@@ -30,10 +30,13 @@ type LoopState struct {
 	Outside bool            `json:"outside,omitempty"` // a callback runs, no task
 	Budget  watchdog.Millis `json:"budget_ms"`
 	Age     watchdog.Millis `json:"age_ms"` // since the loop last turned
-	Conns   int             `json:"conns"`
+	Conns   int             `json:"conns"`  // accepted
+	Dialed  int             `json:"dialed"` // connections to others
 	Tasks   int             `json:"tasks"`
 	Queued  int             `json:"queued"`
 	Timers  int             `json:"timers"`
+	// Waiting is about how many tasks, connections and others wait for the loop, of one that overruns.
+	Waiting int `json:"waiting,omitempty"`
 	// Handoffs is how often the loop was handed over, and Released how many tasks run beside it.
 	Handoffs uint64 `json:"handoffs"`
 	Released int    `json:"released"`
@@ -61,6 +64,7 @@ func look(l *loop.Loop, budget time.Duration) (s LoopState) {
 		s.For = watchdog.Millis(max(l.Clock()-since, 0))
 		if s.For >= s.Budget && s.Budget > 0 {
 			s.State = stateOverrun
+			s.Waiting = l.Waiting()
 		}
 	}
 	return s
@@ -74,7 +78,8 @@ func (d *desk) states() []LoopState {
 		s := look(l, d.config.Budget)
 		t := &last[i]
 		s.Age = watchdog.Millis(t.silent)
-		s.Conns, s.Tasks, s.Queued, s.Timers = t.stats.Conns, t.stats.TasksAlive, t.stats.Queued, t.stats.Timers
+		s.Conns, s.Dialed = t.stats.Conns-t.stats.ConnsDialed, t.stats.ConnsDialed
+		s.Tasks, s.Queued, s.Timers = t.stats.TasksAlive, t.stats.Queued, t.stats.Timers
 		s.Handoffs, s.Released = t.stats.Handoffs, t.stats.Released
 		s.Slices, s.In, s.Out = t.stats.Slices, t.stats.BytesIn, t.stats.BytesOut
 		states[i] = s
@@ -82,8 +87,7 @@ func (d *desk) states() []LoopState {
 	return states
 }
 
-func (d *desk) loops(w http.ResponseWriter, r *http.Request) {
-	d.survey.refresh(r.Context())
+func (d *desk) loops(w http.ResponseWriter, _ *http.Request) {
 	answerJSON(w, d.states())
 }
 

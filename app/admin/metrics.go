@@ -5,7 +5,6 @@ package admin
 
 import (
 	"cmp"
-	"context"
 	"net/http"
 	"slices"
 	"strconv"
@@ -38,6 +37,7 @@ type series struct {
 	requests, duration, queue, active, refusals *prometheus.Desc
 
 	slices, lag, held, age, stale, queued, timers, tasks, tasksStarted, panics *prometheus.Desc
+	waiting, dialed, dials                                                     *prometheus.Desc
 	conns, opened, connsMax, refused, acceptErrors, bytesIn, bytesOut          *prometheus.Desc
 	overrunRun, routeOverrunRun                                                *prometheus.Desc
 	handoffs, released, routeHandoffs                                          *prometheus.Desc
@@ -48,6 +48,8 @@ type series struct {
 
 	upstreamUp, upstreamActive, upstreamRequests, upstreamFailures *prometheus.Desc
 	spans, spansExported, spansFailed                              *prometheus.Desc
+
+	build, certificate, reloads, reloadsFailed, logDropped, watchdogLost *prometheus.Desc
 }
 
 func newSeries() *series {
@@ -76,8 +78,11 @@ func newSeries() *series {
 	s.handoffs = of("loop_handoffs_total", "Slices whose loop was handed over while they ran.", "loop")
 	s.released = of("loop_released_tasks", "Tasks whose code runs beside the loop.", "loop")
 	s.routeHandoffs = of("route_handoffs_total", "Handoffs of loops from the route's requests.", "route")
-	s.conns = of("connections", "Open connections.", "loop")
-	s.opened = of("connections_opened_total", "Connections opened.", "loop")
+	s.conns = of("connections", "Open connections that were accepted.", "loop")
+	s.dialed = of("connections_dialed", "Open connections to others, such as upstreams.", "loop")
+	s.opened = of("connections_opened_total", "Connections accepted.", "loop")
+	s.dials = of("connections_dialed_total", "Connections made to others.", "loop")
+	s.waiting = of("loop_waiting", "About how many tasks and connections wait for a loop that is held beyond its budget.", "loop")
 	s.connsMax = of("connections_max", "The bound on accepted connections.")
 	s.refused = of("connections_refused_total", "Connections beyond the bound.")
 	s.acceptErrors = of("accept_errors_total", "Accepts that failed, such as those for want of a descriptor.")
@@ -109,6 +114,13 @@ func newSeries() *series {
 	s.spans = of("spans_total", "Spans of tracing that ended. What is neither exported nor failed waits, or was dropped.")
 	s.spansExported = of("spans_exported_total", "Spans that the collector has taken.")
 	s.spansFailed = of("spans_failed_total", "Spans whose export failed.")
+
+	s.build = of("build_info", "1; the label says what runs.", "version")
+	s.certificate = of("certificate_expires_timestamp_seconds", "When the first of a listener's certificates expires.", "addr")
+	s.reloads = of("config_reloads_total", "Reloads of the configuration that were tried.")
+	s.reloadsFailed = of("config_reloads_failed_total", "Reloads that failed: the configuration before goes on.")
+	s.logDropped = of("log_dropped_total", "Log lines that were dropped because their writer was blocked.")
+	s.watchdogLost = of("watchdog_records_lost_total", "Records of the watchdog that its log and its file did not get.")
 	return s
 }
 
@@ -130,10 +142,9 @@ func (c collector) Describe(out chan<- *prometheus.Desc) {
 	}
 }
 
-// Collect asks the loops, briefly, and lists what is known.
+// Collect lists what is known.
 func (c collector) Collect(out chan<- prometheus.Metric) {
 	asked := c.desk.clock()
-	c.desk.step(context.Background())
 	e := emitter{out}
 	last, requests := c.desk.survey.results()
 	c.loopSeries(e, last)
@@ -149,12 +160,35 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 		e.counter(c.spansExported, float64(exported))
 		e.counter(c.spansFailed, float64(failed))
 	}
+	c.buildSeries(e)
 	e.gauge(c.draining, flag(c.desk.config.Server.Draining()))
 	e.gauge(c.uptime, asked.Sub(c.desk.started).Seconds())
 	e.gauge(c.budget, c.desk.config.Budget.Seconds())
 	degraded := loop.RuntimeReport()
 	for _, part := range loop.RuntimeParts() {
 		e.gauge(c.introspection, flag(!slices.Contains(degraded, part)), part)
+	}
+}
+
+// buildSeries are what the one who runs the server tells of it.
+func (c collector) buildSeries(e emitter) {
+	config := &c.desk.config
+	e.gauge(c.build, 1, config.Version)
+	if config.Certificates != nil {
+		for addr, expires := range config.Certificates() {
+			e.gauge(c.certificate, float64(expires.Unix()), addr)
+		}
+	}
+	if config.Reloads != nil {
+		all, failed := config.Reloads()
+		e.counter(c.reloads, float64(all))
+		e.counter(c.reloadsFailed, float64(failed))
+	}
+	if config.LogDropped != nil {
+		e.counter(c.logDropped, float64(config.LogDropped()))
+	}
+	if config.Watchdog != nil {
+		e.counter(c.watchdogLost, float64(config.Watchdog.Lost()))
 	}
 }
 
@@ -166,18 +200,22 @@ func (c collector) loopSeries(e emitter, last []told) {
 	held := c.desk.config.Server.Engine().Stuck(staleMin)
 	for i := range last {
 		t, n := &last[i], strconv.Itoa(i)
-		e.gauge(c.held, time.Duration(look(loops[i], c.desk.config.Budget).For).Seconds(), n)
+		now := look(loops[i], c.desk.config.Budget)
+		e.gauge(c.held, time.Duration(now.For).Seconds(), n)
+		e.gauge(c.waiting, float64(now.Waiting), n)
 		e.gauge(c.age, t.silent.Seconds(), n)
 		e.gauge(c.stale, flag(slices.Contains(held, i)), n)
 		e.gauge(c.queued, float64(t.stats.Queued), n)
 		e.gauge(c.timers, float64(t.stats.Timers), n)
 		e.gauge(c.tasks, float64(t.stats.TasksAlive), n)
-		e.gauge(c.conns, float64(t.stats.Conns), n)
+		e.gauge(c.conns, float64(t.stats.Conns-t.stats.ConnsDialed), n)
+		e.gauge(c.dialed, float64(t.stats.ConnsDialed), n)
+		e.counter(c.dials, float64(t.stats.Dialed), n)
 		e.counter(c.handoffs, float64(t.stats.Handoffs), n)
 		e.gauge(c.released, float64(t.stats.Released), n)
 		e.counter(c.tasksStarted, float64(t.stats.Tasks), n)
 		e.counter(c.panics, float64(t.stats.Panics), n)
-		e.counter(c.opened, float64(t.stats.Opened), n)
+		e.counter(c.opened, float64(t.stats.Opened-t.stats.Dialed), n)
 		e.counter(c.bytesIn, float64(t.stats.BytesIn), n)
 		e.counter(c.bytesOut, float64(t.stats.BytesOut), n)
 		e.histogram(c.slices, &t.slices, n)

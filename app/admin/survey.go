@@ -1,23 +1,14 @@
 package admin
 
-// The survey: what the loops and the server have counted. Loops are read while they run, or while they are held; only the
-// server's account of requests is asked for by Post, and waited for briefly.
+// The survey: what the loops and the server have counted. Both are read while the loops run, or while they are held: nobody is asked.
 
 import (
 	"context"
-	"sync"
 	"time"
 
 	"tafe/app"
 	"tafe/loop"
 	"tafe/loop/reactor"
-)
-
-const (
-	// answerMax is how long the account of requests is waited for: loops that turn take microseconds, and those that are held
-	// must not hold the admin listener. After one that did not answer, the next wait is answerAgain.
-	answerMax   = 200 * time.Millisecond
-	answerAgain = 20 * time.Millisecond
 )
 
 // told is what a loop has counted at a moment.
@@ -40,14 +31,7 @@ type counted interface {
 type survey struct {
 	clock  func() time.Time
 	loops  []counted
-	server interface {
-		Stats(ctx context.Context) app.Stats
-	}
-
-	refreshing sync.Mutex // one round at a time
-
-	mu       sync.Mutex
-	requests app.Stats
+	server *app.Server
 }
 
 // engineLoop is a loop with its connections.
@@ -66,30 +50,7 @@ func newSurvey(server *app.Server, clock func() time.Time) *survey {
 	return s
 }
 
-// refresh asks for the account of requests.
-func (s *survey) refresh(ctx context.Context) {
-	s.refreshing.Lock()
-	defer s.refreshing.Unlock()
-	patience := answerMax
-	if len(s.answers().Silent) > 0 {
-		patience = answerAgain
-	}
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	requests := s.server.Stats(ctx)
-	s.mu.Lock()
-	s.requests = requests
-	s.mu.Unlock()
-}
-
-// answers are the requests as of the last refresh.
-func (s *survey) answers() app.Stats {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.requests
-}
-
-// results are what the loops have counted by now, and the requests as of the last refresh.
+// results are what the loops and the server have counted by now.
 func (s *survey) results() ([]told, app.Stats) {
 	all := make([]told, len(s.loops))
 	for i, l := range s.loops {
@@ -97,5 +58,5 @@ func (s *survey) results() ([]told, app.Stats) {
 		t.at, t.silent, t.stats = s.clock(), max(time.Duration(l.Clock()-l.TurnedAt()), 0), l.Stats()
 		t.slices, t.lags = l.Times()
 	}
-	return all, s.answers()
+	return all, s.server.Stats(context.Background())
 }

@@ -28,15 +28,15 @@ type late struct {
 // lateName is what a watchdog calls such a task.
 var lateName = "client: late answer"
 
-// leave ends x's use of its connection. err is why: if it is that x does not
+// leave ends x's use of its connection. reason is why: if it is that x does not
 // wait any longer, the answer is read for nobody, provided that all of it is
 // still to come.
-func (x *exchange) leave(err error) {
+func (x *exchange) leave(reason error) {
 	if x.conn == nil {
 		return
 	}
 	p, h := x.pool, x.host
-	may := x.mayComeLate(err)
+	may := x.mayComeLate(reason)
 	c, intact := x.disown()
 	if !may || !intact {
 		p.retire(c)
@@ -48,9 +48,12 @@ func (x *exchange) leave(err error) {
 	l.x.own(c)
 	h.late++
 	h.users++
-	if _, err := p.loop.Start(l); err != nil {
+	t, err := p.loop.Start(l)
+	if err != nil {
 		l.Done(nil, err)
+		return
 	}
+	t.SetBackground()
 }
 
 func (x *exchange) mayComeLate(err error) bool {

@@ -97,7 +97,7 @@ func (p *pool) clock() int64 {
 // stopped; the loop's engine has closed its connections then.
 func (p *pool) post(fn func()) bool {
 	if p.loop != nil {
-		return p.loop.Post(fn)
+		return p.loop.PostUnbounded(fn)
 	}
 	fn()
 	return true

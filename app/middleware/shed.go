@@ -105,7 +105,7 @@ func (v *valve) next() {
 	v.busy, v.used = true, false
 	v.loop.AfterFunc(&v.timer, shedEvery, func(t *loop.Timer) {
 		v.due = t.Due()
-		v.busy = v.loop.Post(v.call)
+		v.busy = v.loop.PostUnbounded(v.call)
 	})
 }
 

@@ -205,7 +205,7 @@ func (b *Buckets) Stats() Stats {
 // Close closes idle connections, and has those in use closed when they are given back. Any goroutine.
 func (b *Buckets) Close() error {
 	b.loops.Range(func(l, k any) bool {
-		l.(*loop.Loop).Post(func() { _ = k.(*connections).pool.Close() })
+		l.(*loop.Loop).PostUnbounded(func() { _ = k.(*connections).pool.Close() })
 		return true
 	})
 	return nil

@@ -46,7 +46,9 @@ type edge struct {
 	retired   []*config.Resources              // of earlier ones, until the end
 	shown     atomic.Pointer[config.Resources] // resources, for goroutines
 	certs     []*certs.Store
-	renewing  func() // ends the looking for renewed certificates
+	// reloads counts those of the configuration, and reloadsFailed those of them that failed.
+	reloads, reloadsFailed atomic.Uint64
+	renewing               func() // ends the looking for renewed certificates
 	takeOver
 }
 
@@ -109,7 +111,7 @@ func (e *edge) start(ctx context.Context, stdout io.Writer) (err error) {
 	}
 	e.admin.Serve(admin.Config{
 		Server: e.server, Watchdog: e.watchdog, Budget: time.Duration(c.Watchdog.Budget), Log: e.log, Upstreams: e.upstreams(),
-		Spans: e.spans(),
+		Spans: e.spans(), Version: shownVersion(), Certificates: e.certificates(e.certs), Reloads: e.reloadCounts,
 	})
 	return e.finishTakeOver(ctx)
 }

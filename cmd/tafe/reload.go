@@ -26,7 +26,9 @@ func (e *edge) hangup() {
 	if e.flags.file == "" {
 		return
 	}
+	e.reloads.Add(1)
 	if err := e.reload(); err != nil {
+		e.reloadsFailed.Add(1)
 		e.log.Error("SIGHUP: the configuration stays as it was", "file", e.flags.file, "reason", oneLine(err.Error()))
 		return
 	}

@@ -73,14 +73,14 @@ func (x *dialing) run(ctx context.Context, t *loop.Task) (net.Conn, error) {
 		}
 	} else {
 		x.waiter = loop.WaiterFor(nil)
-		if !x.r.loop.Post(x.start) {
+		if !x.r.loop.PostUnbounded(x.start) {
 			return nil, x.fault(nil, loop.ErrClosed)
 		}
 	}
 	if t == nil || !x.done {
 		if ctx.Done() != nil {
 			stop := context.AfterFunc(ctx, func() {
-				x.r.loop.Post(func() { x.expire(contextError(ctx)) })
+				x.r.loop.PostUnbounded(func() { x.expire(contextError(ctx)) })
 			})
 			defer stop()
 		}
@@ -317,7 +317,12 @@ func (a *attempt) connected(register func(fd int, s source) error) error {
 		x.dialer.setOptions(s.fd)
 	}
 	s.conn = r.Open(s, nil)
-	s.conn.release = func(c *Conn) { c.r.engine.releaseDial() }
+	r.dialed++
+	r.stats.Dialed++
+	s.conn.release = func(c *Conn) {
+		c.r.dialed--
+		c.r.engine.releaseDial()
+	}
 	x.finish(NewNetConn(s.conn))
 	return nil
 }

@@ -311,7 +311,7 @@ func (e *Engine) StopAccepting(ctx context.Context, keep bool) error {
 	var wg sync.WaitGroup
 	for _, r := range e.reactors {
 		wg.Add(1)
-		if !r.loop.Post(func() { r.stopAccepting(); wg.Done() }) {
+		if !r.loop.PostUnbounded(func() { r.stopAccepting(); wg.Done() }) {
 			wg.Done()
 		}
 	}
@@ -364,7 +364,7 @@ func (e *Engine) Stop(ctx context.Context) error {
 // shutdown asks every loop to end.
 func (e *Engine) shutdown() {
 	for _, r := range e.reactors {
-		r.loop.Post(r.shutdown)
+		r.loop.PostUnbounded(r.shutdown)
 	}
 }
 

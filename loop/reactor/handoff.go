@@ -5,6 +5,7 @@ package reactor
 
 import (
 	"bytes"
+	"os"
 	"runtime"
 	"strconv"
 	"time"
@@ -76,6 +77,56 @@ func (r *Reactor) Pending() bool {
 	fds := [1]unix.PollFd{{Fd: int32(r.epoll), Events: unix.POLLIN}}
 	n, err := unix.Poll(fds[:], 0)
 	return n > 0 || err == unix.EINTR
+}
+
+// waitingMax bounds the descriptors that Waiting looks at.
+const waitingMax = 4096
+
+// Waiting is how many of the poller's descriptors, connections and listening sockets,
+// have something to read. The poller itself is not asked, since that would take events
+// from the loop: the kernel lists its descriptors, and they are polled. Any goroutine.
+func (r *Reactor) Waiting() int {
+	if !r.Pending() {
+		return 0
+	}
+	list, err := os.ReadFile("/proc/self/fdinfo/" + strconv.Itoa(r.epoll))
+	if err != nil {
+		return 1
+	}
+	var fds []unix.PollFd
+	for line := range bytes.Lines(list) {
+		fields := bytes.Fields(line)
+		if len(fields) < 4 || string(fields[0]) != "tfd:" || len(fds) == waitingMax {
+			continue
+		}
+		fd, err := strconv.Atoi(string(fields[1]))
+		events, err2 := strconv.ParseUint(string(fields[3]), 16, 64)
+		if err != nil || err2 != nil || events&unix.EPOLLET != 0 || fd == r.bell || fd == r.alarm {
+			continue // the poller's own and the loop's wakes
+		}
+		if events&unix.POLLIN != 0 {
+			fds = append(fds, unix.PollFd{Fd: int32(fd), Events: unix.POLLIN})
+		}
+	}
+	if len(fds) == 0 {
+		return 0
+	}
+	n, err := unix.Poll(fds, 0)
+	if err != nil {
+		return 1
+	}
+	for _, f := range fds {
+		if f.Revents == 0 {
+			continue
+		}
+		if listens, err := unix.GetsockoptInt(int(f.Fd), unix.SOL_SOCKET, unix.SO_ACCEPTCONN); err != nil || listens == 0 {
+			continue
+		}
+		if info, err := unix.GetsockoptTCPInfo(int(f.Fd), unix.IPPROTO_TCP, unix.TCP_INFO); err == nil && info.Unacked > 0 {
+			n += int(info.Unacked) - 1 // connections that wait to be accepted
+		}
+	}
+	return n
 }
 
 // releasedStacks are the stacks of the tasks that run beside the loops.

@@ -162,7 +162,7 @@ func (n *netConn) close(onLoop bool) {
 		n.shut()
 		return
 	}
-	n.loop.Post(func() { // a loop that has stopped has closed it
+	n.loop.PostUnbounded(func() { // a loop that has stopped has closed it
 		n.mu.Lock()
 		defer n.mu.Unlock()
 		n.shut()
@@ -198,7 +198,7 @@ func (n *netConn) CloseWrite() error {
 		n.shutWrite()
 		return nil
 	}
-	if !n.loop.Post(func() {
+	if !n.loop.PostUnbounded(func() {
 		n.mu.Lock()
 		defer n.mu.Unlock()
 		n.shutWrite()

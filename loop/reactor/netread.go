@@ -96,7 +96,7 @@ func (n *netConn) awaitInput(p []byte, t *loop.Task, onLoop bool) (int, error) {
 	n.want, n.filled, n.onLoop = p, 0, onLoop
 	defer func() { n.want, n.filled, n.reader = nil, 0, loop.Waiter{} }()
 	if n.arrived && !n.asked {
-		if !n.loop.Post(n.handOver) {
+		if !n.loop.PostUnbounded(n.handOver) {
 			return 0, net.ErrClosed
 		}
 		n.asked = true

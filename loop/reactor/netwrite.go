@@ -70,7 +70,10 @@ func (n *netConn) write(p []byte, t *loop.Task) (int, error) {
 	}
 	if ahead < writeAheadMax {
 		p = p[:min(len(p), writeAheadMax-ahead)]
-		return len(p), n.put(p, onLoop)
+		if err := n.put(p, onLoop); err != nil {
+			return 0, err
+		}
+		return len(p), nil
 	}
 	return 0, n.awaitRoom(t, onLoop)
 }
@@ -99,7 +102,7 @@ func (n *netConn) awaitRoom(t *loop.Task, onLoop bool) error {
 	case n.asking:
 	case onLoop:
 		n.watchRoom()
-	case !n.loop.Post(n.watchRoomPosted):
+	case !n.loop.PostUnbounded(n.watchRoomPosted):
 		return net.ErrClosed
 	}
 	n.asking = true
@@ -120,13 +123,13 @@ func (n *netConn) put(p []byte, onLoop bool) error {
 		}
 		return nil
 	}
-	n.out = append(n.out, p...)
 	if !n.posted {
-		if !n.loop.Post(n.takePosted) {
+		if !n.loop.PostUnbounded(n.takePosted) { // which waits for mu
 			return net.ErrClosed
 		}
 		n.posted = true
 	}
+	n.out = append(n.out, p...)
 	return nil
 }
 

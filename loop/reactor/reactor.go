@@ -50,7 +50,8 @@ type Stats struct {
 	Opened, Refused, ClosedWrite                    uint64
 	BytesIn, BytesOut                               uint64
 	Handshakes, HandshakesResumed, HandshakesFailed uint64 // of TLS
-	Conns                                           int
+	Dialed                                          uint64 // of Opened: made by a Dialer
+	Conns, ConnsDialed                              int    // open; ConnsDialed of them were made by a Dialer
 }
 
 // spillBytes is the size of the buffer behind the input buffers; see
@@ -64,6 +65,7 @@ type Reactor struct {
 	limits  Limits
 	connSeq uint64
 	conns   int
+	dialed  int // of conns
 	stats   Stats
 	dirty   []*Conn
 	bufs    bufferPool
@@ -162,7 +164,7 @@ func (r *Reactor) Limits() *Limits { return &r.limits }
 //go:norace
 func (r *Reactor) Stats() Stats {
 	s := r.stats
-	s.Stats, s.Conns = r.loop.Stats(), r.conns
+	s.Stats, s.Conns, s.ConnsDialed = r.loop.Stats(), r.conns, r.dialed
 	return s
 }
 
@@ -275,7 +277,7 @@ func (r *Reactor) readAgain(c *Conn) {
 	c.queued = true
 	r.unread = append(r.unread, c)
 	if len(r.unread) == 1 {
-		r.loop.Post(func() { r.readUnread() })
+		r.loop.PostUnbounded(func() { r.readUnread() })
 	}
 }
 

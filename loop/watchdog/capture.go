@@ -42,8 +42,10 @@ var (
 type shot struct {
 	state  string // the goroutine's state, as in a dump: "running", "sleep", "chan receive"…
 	frames []Frame
-	inner  bool  // it is a coroutine that the goroutine drives
-	cost   int64 // ns
+	inner  bool // it is a coroutine that the goroutine drives
+	// collects: it has called runtime.GC or the like, and waits for the whole collection.
+	collects bool
+	cost     int64 // ns
 	// stopped is for how long the process stood still for it, ns.
 	stopped int64
 }
@@ -211,6 +213,7 @@ func parseSection(section []byte) (s shot) {
 		line, _ := strconv.Atoi(place[colon+1:])
 		s.frames = append(s.frames, Frame{Func: name, File: place[:colon], Line: line})
 	}
+	s.cutCollection(s.frames)
 	return s
 }
 
@@ -249,6 +252,7 @@ func parseProfile(profile []byte, t target) (shot, error) {
 		frames := resolve(at)
 		state, visible := stateOf(frames)
 		s := shot{state: state, frames: visible}
+		s.cutCollection(frames)
 		switch kind := kindOf(frames); {
 		case t.outside && kind == kindLoop, !t.outside && kind == kindTask:
 			own = append(own, s)
@@ -274,6 +278,20 @@ func parseProfile(profile []byte, t target) (shot, error) {
 	}
 	inner[0].frames = append(inner[0].frames, s.frames...)
 	return inner[0], nil
+}
+
+// cutCollection looks whether the code has asked for a collection, given all frames of the stack. That call is the innermost frame
+// then.
+func (s *shot) cutCollection(frames []Frame) {
+	for i, f := range frames {
+		switch {
+		case f.Func == "runtime.GC", f.Func == "runtime/debug.freeOSMemory", f.Func == "runtime/debug.FreeOSMemory":
+			s.collects, s.frames = true, frames[i:]
+			return
+		case ownerOf(f) != ownerRuntime && !strings.HasPrefix(f.Func, "sync."):
+			return
+		}
+	}
 }
 
 // onlyOne is the one of several stacks that can be the target's. Beside the loop

@@ -104,9 +104,8 @@ func (ln *lane) conclude(w *Watchdog, e ended) {
 	if p == &ln.hunt {
 		ln.hunt = pursuit{}
 	}
-	o.Asked = e.asked
-	if o.Blamed {
-		o.Advice = o.Verdict.advice(e.asked, o.Released)
+	if o.Asked = e.asked; o.Blamed {
+		o.Advice = o.advice()
 	}
 	ln.closing = append(ln.closing, closing{overrun: o, entry: e.entry, known: known})
 }

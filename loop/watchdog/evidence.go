@@ -45,6 +45,10 @@ type evidence struct {
 	// On a thread that can run and that the kernel has not accounted for: what may
 	// turn out to have been computing, or a wait in the kernel.
 	pendingRun, pendingBlock int64
+	// collected is the part of paused in which the goroutine waited for the collector.
+	// forced: it had asked for the collection, so that such time is its own.
+	collected int64
+	forced    bool
 	// spent is the own time by the state that it ended in.
 	spent map[string]int64
 }
@@ -106,6 +110,9 @@ func (e *evidence) add(r reading, d, maybe int64, late *lateness) {
 	same := r.timed && was.timed && r.tid == was.tid
 	e.resolve(was, r, same)
 	switch {
+	case same && r.collecting() && e.forced:
+		take(&e.parked, r.cpu-was.cpu)
+		take(&e.starved, r.delay-was.delay)
 	case same && r.collecting():
 		take(&e.paused, r.cpu-was.cpu)
 		take(&e.starved, r.delay-was.delay)
@@ -127,6 +134,23 @@ func (e *evidence) add(r reading, d, maybe int64, late *lateness) {
 		e.rest(was, r, d, maybe, same)
 	}
 	e.spent[r.goState] += e.proven() - before
+}
+
+// mayForce tells whether the code has waited for the collector for so long that a stack must say who asked for the collection.
+func (e *evidence) mayForce(budget int64) bool {
+	return !e.forced && e.collected+e.proven() >= budget && 2*e.collected >= budget
+}
+
+// force enters that the code has asked for the collection that it waits for.
+func (e *evidence) force() {
+	if e.forced {
+		return
+	}
+	e.forced = true
+	e.paused -= e.collected
+	e.parked += e.collected
+	e.spent[e.last.goState] += e.collected
+	e.collected = 0
 }
 
 // proven is the time that the code itself used up.
@@ -164,8 +188,11 @@ func (e *evidence) resolve(was, r reading, same bool) {
 func (e *evidence) rest(was, r reading, d, maybe int64, same bool) {
 	off := r.tid == 0 && r.known
 	switch {
+	case r.collecting() && e.forced:
+		e.parked += d
 	case r.collecting():
 		e.paused += d
+		e.collected += d
 	case off && r.goState == loop.StateRunnable:
 		e.starved += d
 	case off && r.waits():

@@ -51,6 +51,9 @@ func (g *ledger) open(id, task uint64, start, end int64) *entry {
 
 // charge adds the wait of t, from ready to start, to every overrun in it.
 func (g *ledger) charge(t *loop.Task, ready, start int64, estimated bool) {
+	if t.Background() {
+		return // nobody waits for it
+	}
 	for i := len(g.entries) - 1; i >= 0; i-- {
 		e := g.entries[i]
 		if e.end <= ready {
@@ -129,7 +132,7 @@ func (ln *lane) trace() {
 	g.round = 0
 	ln.loop.TraceArrivals(true)
 	if !g.tracing {
-		g.tracing = ln.loop.Post(ln.mark)
+		g.tracing = ln.loop.PostUnbounded(ln.mark)
 	}
 }
 
@@ -141,7 +144,7 @@ func (ln *lane) mark() {
 	quiet := g.found == 0
 	g.found = 0
 	g.round++
-	if (quiet && g.round > 2 || g.round > roundsMax) || !ln.loop.Post(ln.mark) {
+	if (quiet && g.round > 2 || g.round > roundsMax) || !ln.loop.PostUnbounded(ln.mark) {
 		g.tracing = false
 		ln.loop.TraceArrivals(false)
 		for _, e := range g.entries {

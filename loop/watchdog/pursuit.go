@@ -55,6 +55,8 @@ type pursuit struct {
 	nextSample  int64 // age
 	nextUpdate  int64 // age
 	reported    *Overrun
+	guilty      bool // proven while it went on
+	toll        liveToll
 }
 
 // visit looks at a lane and returns in how many ns it wants to be visited
@@ -172,6 +174,16 @@ func (ln *lane) pursue(w *Watchdog, p *pursuit, age int64) int64 {
 		return p.budget - age
 	}
 	step := max(p.budget/8, int64(100*time.Microsecond))
+	p.guilty = p.guilty || p.reported != nil && p.proven(age)
+	if p.reported == nil && Millis(age) >= alwaysAt { // whatever the cause is
+		if p.samples == 0 && !p.refused {
+			ln.sampleStack(w, p, age)
+		}
+		ln.accuse(w, p, age)
+	}
+	if p.samples == 0 && !p.refused && p.ev.mayForce(p.budget) {
+		ln.sampleStack(w, p, age)
+	}
 	if own := p.ev.proven() + p.ev.offered; own < p.budget {
 		if age < 8*p.budget {
 			return step
@@ -188,9 +200,12 @@ func (ln *lane) pursue(w *Watchdog, p *pursuit, age int64) int64 {
 		ln.accuse(w, p, age)
 		return min(step*2, lookEvery)
 	}
-	if age >= p.nextUpdate {
+	switch {
+	case age >= p.nextUpdate:
 		p.nextUpdate = 2 * age
 		w.desk.update(ln.record(p, age, false))
+	case age >= p.toll.next:
+		w.desk.suffer(p.reported.ID, ln.countWaiting(p, age))
 	}
 	return max(min(p.nextSample-age, p.nextUpdate-age, lookEvery), step)
 }
@@ -228,6 +243,9 @@ func (ln *lane) sampleStack(w *Watchdog, p *pursuit, age int64) {
 		return
 	}
 	v := judge(s, tid != 0 || s.inner || !loop.ThreadsKnown(), tid)
+	if s.collects {
+		p.ev.force()
+	}
 	p.ev.seen(v)
 	if p.samples >= samplesMax {
 		return
@@ -314,6 +332,7 @@ func (ln *lane) accuse(w *Watchdog, p *pursuit, age int64) {
 	}
 	p.nextUpdate = max(updateFrom, 2*age)
 	p.reported = &o
+	p.guilty = p.proven(age)
 	if p.outside {
 		ln.heldOutside.Store(p.since)
 		ln.loop.TraceArrivals(true)
@@ -343,25 +362,49 @@ func (ln *lane) record(p *pursuit, age int64, final bool) Overrun {
 	switch {
 	case p.ev.proven() < p.budget:
 		o.Verdict = p.ev.innocent()
-	case p.reported != nil: // it was proven
+	case p.guilty: // it was proven
 	case !p.proven(age) && 2*p.ev.proven() < age:
 		o.Verdict = p.ev.innocent()
 	case !p.proven(age):
 		o.Verdict = Unknown
 	}
 	o.Blamed = o.Verdict.Blames()
-	if o.Stack = p.lastOf[o.Verdict]; o.Stack == nil {
-		o.Stack = p.lastStack
+	p.locate(&o)
+	if o.Blamed && p.task != nil {
+		o.Asked = asked(p.task)
 	}
 	if o.Blamed {
-		o.Culprit = culprit(o.Stack)
-		o.Key = stackKey(o.Verdict, o.Stack)
-		if len(o.Stack) == 0 {
-			o.Key = o.Route + "?" + string(o.Verdict)
-		}
+		o.Advice = o.advice()
+	}
+	if !final {
+		o.Victims = ln.countWaiting(p, age)
 	}
 	return o
 }
+
+// locate enters where in the code it was. A stack that was taken while the code did something else than what the verdict says
+// names no line: only the calls that lead there are the same.
+func (p *pursuit) locate(o *Overrun) {
+	if o.Stack = p.lastOf[o.Verdict]; o.Stack == nil {
+		o.Stack = p.lastStack
+		if o.Blamed {
+			o.Stack = outermost(p.lastStack)
+		}
+	}
+	if !o.Blamed {
+		return
+	}
+	o.Culprit = culprit(o.Stack)
+	o.Key = stackKey(o.Verdict, o.Stack)
+	if len(o.Stack) == 0 {
+		o.Key = o.Route + "?" + string(o.Verdict)
+	}
+}
+
+// asked is Task.Asked of a task that may be counting.
+//
+//go:norace
+func asked(t *loop.Task) uint64 { return t.Asked() }
 
 // number is the id of the overrun of a slice that holds its loop.
 func (ln *lane) number(p *pursuit) uint64 {

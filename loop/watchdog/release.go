@@ -68,6 +68,9 @@ func (ln *lane) Released(_ *loop.Loop, t *loop.Task, ready, start, taken int64) 
 func (ln *lane) Returned(_ *loop.Loop, t *loop.Task, start, back int64) {
 	ln.mu.Lock()
 	r := ln.beside[t]
+	if left := t.LeftAt(); r == nil && left != 0 {
+		ln.tracks.add(left, back, left, t.ID(), t.RoutePattern())
+	}
 	ln.mu.Unlock()
 	if r == nil || r.start != start {
 		return

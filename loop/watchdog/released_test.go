@@ -150,6 +150,32 @@ func TestPassiveWatchdogSeesReleasedCode(t *testing.T) {
 	w.Stop()
 }
 
+// A trace shows code that chose to run beside its loop, while it runs and after.
+func TestTraceShowsCodeThatLeftItsLoop(t *testing.T) {
+	running, release := make(chan struct{}), make(chan struct{})
+	s := newHandoffStage(t, Config{}, map[string]func(*loop.Task){
+		"leaves": func(t *loop.Task) {
+			t.Enter()
+			t.Beside()
+			close(running)
+			<-release
+		},
+	})
+	var caller sync.WaitGroup
+	caller.Go(func() { s.call("leaves", "l") })
+	<-running
+	for _, why := range []string{"it runs", "it has returned"} {
+		var out bytes.Buffer
+		require.NoError(t, s.dog.WriteTrace(&out, time.Minute))
+		require.Contains(t, out.String(), `"name":"loop 0 released"`, why)
+		require.Regexp(t, `"name":"leaves","ph":"X","cat":"slice","pid":1,"tid":1048576,`, out.String(), why)
+		if why == "it runs" {
+			close(release)
+			caller.Wait()
+		}
+	}
+}
+
 // A trace shows released code on tracks of its own, with an arrow from the loop's.
 func TestTraceShowsReleasedCode(t *testing.T) {
 	s := newHandoffStage(t, Config{}, map[string]func(*loop.Task){

@@ -31,12 +31,14 @@ type desk struct {
 	minute time.Time
 	spoken int // records in this minute
 	unsaid int // for want of them, in this minute
-	second time.Time
-	sunk   int    // in this second
-	spared uint64 // records beyond SinkMax
-	said   uint64 // losses that were reported
-	log    journal
-	lines  outbox // of the sink
+	// spokenLong counts records in this minute of code that ran for alwaysAt beside its loop.
+	spokenLong int
+	second     time.Time
+	sunk       int    // in this second
+	spared     uint64 // records beyond SinkMax
+	said       uint64 // losses that were reported
+	log        journal
+	lines      outbox // of the sink
 	// discovered is told of the first overrun of a stack, when it is over.
 	discovered func(id uint64)
 }
@@ -68,6 +70,17 @@ func (d *desk) update(o Overrun) {
 	if d.loud[o.ID] || o.Ran >= alwaysAt {
 		d.loud[o.ID] = true
 		d.say(slog.LevelWarn, o.event("a loop is still held", "a task still runs on beside its loop"), &o)
+	}
+}
+
+// suffer updates what an overrun that is going on costs others.
+func (d *desk) suffer(id uint64, toll Toll) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if o := d.live[id]; o != nil {
+		now := *o
+		now.Victims = toll
+		d.live[id] = &now
 	}
 }
 
@@ -140,11 +153,17 @@ func (d *desk) extend(s *Stack, now time.Time) {
 	s.next = now.Add(s.interval)
 }
 
-// say logs unless the minute's lines are used up.
+// say logs unless the minute's lines are used up. A loop that is held for a second has its line in any case, which no more than
+// the length of the holds bounds; long code beside its loop has lines of its own, that a flood of short overruns cannot use up.
 func (d *desk) say(level slog.Level, what string, o *Overrun) {
-	if d.spend() {
-		d.log.say(level, what, o.attrs()...)
+	switch {
+	case o.Held >= alwaysAt:
+	case o.Ran >= alwaysAt && d.spokenLong < d.config.ReportsMax:
+		d.spokenLong++
+	case !d.spend():
+		return
 	}
+	d.log.say(level, what, o.attrs()...)
 }
 
 func (d *desk) spend() bool {
@@ -169,7 +188,7 @@ func (d *desk) chores(now time.Time) {
 			d.log.say(slog.LevelWarn, "the log or the file of the watchdog has blocked or failed", slog.Uint64("records_lost", lost))
 			d.said = lost
 		}
-		d.minute, d.spoken, d.unsaid = now, 0, 0
+		d.minute, d.spoken, d.spokenLong, d.unsaid = now, 0, 0, 0
 	}
 	for _, s := range d.stacks {
 		if s.hushed.Count > 0 && !now.Before(s.next) {

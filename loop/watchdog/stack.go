@@ -21,8 +21,11 @@ type Frame struct {
 	Line int    `json:"line"`
 }
 
-// String is "pkg.Func (file.go:12)".
+// String is "pkg.Func (file.go:12)", or "pkg.Func" where the line is not known.
 func (f Frame) String() string {
+	if f.Line == 0 {
+		return shortFunc(f.Func)
+	}
 	return shortFunc(f.Func) + " (" + filepath.Base(f.File) + ":" + strconv.Itoa(f.Line) + ")"
 }
 
@@ -139,6 +142,18 @@ func culprit(frames []Frame) Frame {
 		}
 	}
 	return Frame{}
+}
+
+// outermost is the outermost call in the program's own code, or in a module that it uses, without its line; nil if there is none.
+func outermost(frames []Frame) []Frame {
+	for _, want := range []owner{ownerHandler, ownerModule} {
+		for i := len(frames) - 1; i >= 0; i-- {
+			if ownerOf(frames[i]) == want {
+				return []Frame{{Func: frames[i].Func, File: frames[i].File}}
+			}
+		}
+	}
+	return nil
 }
 
 // stackKey identifies the place in the code, however the leaf below it moves:

@@ -13,6 +13,8 @@ import (
 	"slices"
 	"strconv"
 	"time"
+
+	"tafe/loop"
 )
 
 // event is one trace event; the format is Google's "Trace Event Format".
@@ -115,6 +117,9 @@ func (tr *tracer) lane(ln *lane, from int64, overruns []Overrun) {
 func (ln *lane) releasedRuns(from int64) []Run {
 	runs := ln.tracks.since(from)
 	now := ln.clock()
+	ln.loop.EachLeft(func(t *loop.Task, left int64) {
+		runs = append(runs, Run{Start: left, End: max(now, left), Ready: left, Task: t.ID(), Route: t.RoutePattern()})
+	})
 	ln.mu.Lock()
 	defer ln.mu.Unlock()
 	for t, r := range ln.beside {

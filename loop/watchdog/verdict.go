@@ -69,6 +69,53 @@ func (v Verdict) advice(asked uint64, released bool) string {
 	return ""
 }
 
+// waitsIn are places in libraries that often hold loops, with what helps there. The first match counts.
+var waitsIn = []struct{ in, advice string }{
+	{"runtime.GC", "asks for a whole garbage collection: leave it to the runtime (GOGC, GOMEMLIMIT)"},
+	{"runtime/debug.FreeOSMemory", "asks for a whole garbage collection: leave it to the runtime (GOGC, GOMEMLIMIT)"},
+	{"net/http.(*persistConn).", "waits for the answer in net/http: app/client asks from the loop and gives it back meanwhile"},
+	{"net/http.(*Transport).", "waits for a connection in net/http: app/client asks from the loop and gives it back meanwhile"},
+	{"net/http.(*http2", "waits for the answer in net/http: app/client asks from the loop and gives it back meanwhile"},
+	{"github.com/jackc/puddle", "waits for a connection of pgxpool: raise MaxConns to the requests that are in flight, or bound these with loop.Semaphore"},
+	{"github.com/jackc/pgx/v5/pgxpool.(*Pool).Acquire", "waits for a connection of pgxpool: raise MaxConns to the requests that are in flight, or bound these with loop.Semaphore"},
+	{"/internal/pool.(*ConnPool).", "waits for a connection of go-redis: raise PoolSize to the requests that are in flight, or bound these with loop.Semaphore"},
+	{"database/sql.(*DB).", "waits for a connection of database/sql: raise SetMaxOpenConns to the requests that are in flight, or bound these with loop.Semaphore"},
+}
+
+// advice is what the place in the code suggests, or else the verdict. A library counts where the code waits.
+func (o *Overrun) advice() string {
+	waits := o.Verdict == Lock || o.Verdict == Channel || o.Verdict == Network
+	for _, f := range o.Stack {
+		if ownerOf(f) == ownerHandler {
+			break
+		}
+		for _, w := range waitsIn {
+			if strings.Contains(f.Func, w.in) && (waits || strings.HasPrefix(w.in, "runtime")) {
+				return w.advice
+			}
+		}
+	}
+	if o.Verdict == Lock {
+		if f := culpritWithin(o.Stack); f.Func != "" {
+			return "waits for a lock inside " + packageOf(f.Func) + ", which its calls share: use more of its clients, or Offload"
+		}
+	}
+	return o.Verdict.advice(o.Asked, o.Released)
+}
+
+// culpritWithin is the innermost frame of a module that the program uses, where no code of the program is further in.
+func culpritWithin(frames []Frame) Frame {
+	for _, f := range frames {
+		switch ownerOf(f) {
+		case ownerModule:
+			return f
+		case ownerHandler:
+			return Frame{}
+		}
+	}
+	return Frame{}
+}
+
 func pick(released bool, beside, held string) string {
 	if released {
 		return beside
@@ -79,6 +126,9 @@ func pick(released bool, beside, held string) string {
 // judge reads one look's stack. onThread: an OS thread was running the
 // goroutine just before. tid is that thread, or 0.
 func judge(s shot, onThread bool, tid int) Verdict {
+	if s.collects {
+		return Spin // a collection that the code asked for is its own work
+	}
 	switch s.state {
 	case "running", "runnable", "preempted", "copystack":
 		if !onThread {

@@ -105,6 +105,8 @@ function drawTiles(f) {
   setText(byID('refused'), count(f.refused));
   setText(byID('budget'), duration(f.budget_ms));
   setText(byID('uptime'), 'up ' + long(f.uptime_s));
+  setText(byID('instance'), [f.host, f.addr, 'pid ' + f.pid, f.version].filter(Boolean).join(' · '));
+  document.title = 'tafe · ' + f.host;
   drawRates(byID('rates'), f.rates);
 }
 
@@ -129,6 +131,7 @@ function drawLanes(f) {
     let what = 'waiting · ' + times(lane.tasks, 'task', 'tasks') + ' · ' + times(lane.conns, 'connection', 'connections');
     if (lane.state === 'overrun') what = 'held for ' + duration(lane.for_ms) + ' by ' + (lane.path || (lane.outside ? 'a callback' : 'a task'));
     else if (lane.state === 'busy') what = 'busy · ' + times(lane.tasks, 'task', 'tasks') + ' · ' + times(lane.conns, 'connection', 'connections');
+    if (lane.waiting) what += ' · ' + lane.waiting + ' waiting';
     if (lane.released) what += ' · ' + lane.released + ' released';
     if (lane.handoffs) what += ' · ' + times(lane.handoffs, 'handoff', 'handoffs');
     setText(now, what);
@@ -190,7 +193,7 @@ function fillCulprit(item, c, most) {
   setText(item.place, c.place || 'no stack was taken');
   setText(item.cost, duration(c.victim_ms));
   const counts = times(c.victims, 'victim', 'victims') + ' · ' + times(c.overruns, 'overrun', 'overruns') + ', longest ' + duration(c.longest_ms);
-  setText(item.counts, c.live ? 'runs now: ' + duration(c.live_ms) : counts);
+  setText(item.counts, c.live ? 'runs now: ' + duration(c.live_ms) + (c.victims ? ' · ' + times(c.victims, 'victim', 'victims') : '') : counts);
   setText(item.small, item.counts.textContent);
   item.details.classList.toggle('now', c.live);
   item.share.style.width = 100 * c.victim_ms / most + '%';
@@ -211,7 +214,7 @@ function fillMore(item) {
   more.append(element('h3', '', 'Stack, innermost call first'));
   const stack = element('ol', 'stack');
   for (const f of c.stack || []) {
-    const file = f.file.split('/').pop() + ':' + f.line, name = f.func.split('/').pop();
+    const file = f.file.split('/').pop() + (f.line ? ':' + f.line : ''), name = f.func.split('/').pop();
     const li = element('li', name + ' (' + file + ')' === c.place ? 'culprit' : '', name + ' ', element('span', '', file));
     li.title = f.func + '\n' + f.file + ':' + f.line;
     stack.append(li);
@@ -242,12 +245,15 @@ function fillRows(table, rows) {
   });
 }
 
+// unjudged are the verdicts that say that nobody saw what the code did; it may be at fault.
+const unjudged = new Set(['unknown', 'watchdog-late']);
+
 function drawTables(f) {
   byID('no-overruns').hidden = f.overruns.length > 0;
   byID('overruns').parentElement.hidden = f.overruns.length === 0;
   fillRows(byID('overruns'), f.overruns.map(o => [
     new Date(o.started).toLocaleTimeString(), {n: o.loop}, {t: o.path ? o.method + ' ' + o.path : 'outside of requests', c: 'long'},
-    o.blamed ? o.verdict : o.verdict + ' (no fault of the code)', {n: duration(o.held_ms) + (o.final || o.released ? '' : ' …')},
+    o.blamed ? o.verdict : o.verdict + (unjudged.has(o.verdict) ? ' (not judged)' : ' (no fault of the code)'), {n: duration(o.held_ms) + (o.final || o.released ? '' : ' …')},
     {n: duration(o.ran_ms) + (o.released ? ', released' : '') + (o.final ? '' : ' …'), c: o.final ? '' : 'going'},
     {n: count(o.victims)}, {n: duration(o.victim_ms)},
   ]));
