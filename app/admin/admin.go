@@ -46,7 +46,9 @@ type Config struct {
 	Upstreams func() []Upstream
 	// Spans, if not nil, counts those of tracing: that ended, that were exported, that could not be. Called like Upstreams.
 	Spans func() (ended, exported, failed uint64)
-	Log   *slog.Logger // default slog.Default()
+	// LogLinesDropped, if not nil, counts lines that were not written, by the name of their log. Called like Upstreams.
+	LogLinesDropped func() map[string]uint64
+	Log             *slog.Logger // default slog.Default()
 }
 
 // Upstream is one address behind the server as metrics and the page show it.

@@ -48,6 +48,7 @@ type series struct {
 
 	upstreamUp, upstreamActive, upstreamRequests, upstreamFailures *prometheus.Desc
 	spans, spansExported, spansFailed                              *prometheus.Desc
+	logDropped                                                     *prometheus.Desc
 }
 
 func newSeries() *series {
@@ -106,6 +107,7 @@ func newSeries() *series {
 	s.upstreamActive = of("upstream_requests_active", "Requests to the upstream in flight.", "upstream", "addr")
 	s.upstreamRequests = of("upstream_requests_total", "Requests to the upstream.", "upstream", "addr")
 	s.upstreamFailures = of("upstream_failures_total", "Requests to the upstream that failed.", "upstream", "addr")
+	s.logDropped = of("log_lines_dropped_total", "Lines that were not written because the log's reader or disk did not take them.", "log")
 	s.spans = of("spans_total", "Spans of tracing that ended. What is neither exported nor failed waits, or was dropped.")
 	s.spansExported = of("spans_exported_total", "Spans that the collector has taken.")
 	s.spansFailed = of("spans_failed_total", "Spans whose export failed.")
@@ -142,6 +144,11 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	c.watchdogSeries(e)
 	if c.desk.config.Upstreams != nil {
 		c.upstreamSeries(e, c.desk.config.Upstreams())
+	}
+	if c.desk.config.LogLinesDropped != nil {
+		for log, n := range c.desk.config.LogLinesDropped() {
+			e.counter(c.logDropped, float64(n), log)
+		}
 	}
 	if c.desk.config.Spans != nil {
 		ended, exported, failed := c.desk.config.Spans()

@@ -4,6 +4,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -26,6 +27,9 @@ func newLog(format string, w io.Writer, level slog.Leveler) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, options))
 }
 
+// errLogFull is why lines are dropped where no write has failed.
+var errLogFull = errors.New("the reader of the log is too slow")
+
 func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	flags, err := parseServeFlags(args, stdout)
 	if err != nil {
@@ -40,13 +44,20 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 	defer signal.Stop(signals)
 
-	e := &edge{flags: flags, settings: settings, level: new(slog.LevelVar), stderr: stderr}
+	surviveLogs()
+	e := &edge{flags: flags, settings: settings, level: new(slog.LevelVar), stderr: newLogQueue(stderr, logQueueBytes)}
+	defer e.stderr.close(logFlushWait)
 	e.level.Set(settings.LogLevel())
-	e.log = newLog(settings.Log.Format, stderr, e.level)
+	e.log = newLog(settings.Log.Format, e.stderr, e.level)
+	e.stderr.drained = func(lost uint64, err error) {
+		e.log.Warn("log lines dropped", "count", lost, "error", cmp.Or(err, errLogFull))
+	}
 	if err := e.start(ctx, stdout); err != nil {
 		return err
 	}
-	fmt.Fprintf(stdout, "serving %s, admin http://%s/\n", strings.Join(e.urls(), ", "), e.admin.Addr())
+	answer := newLogQueue(stdout, logQueueBytes)
+	defer answer.close(logFlushWait)
+	fmt.Fprintf(answer, "serving %s, admin http://%s/\n", strings.Join(e.urls(), ", "), e.admin.Addr())
 	if !e.before { // else it has been told
 		notify(e.log, daemon.SdNotifyReady)
 	}
