@@ -48,7 +48,9 @@ type Config struct {
 	Spans func() (ended, exported, failed uint64)
 	// LogLinesDropped, if not nil, counts lines that were not written, by the name of their log. Called like Upstreams.
 	LogLinesDropped func() map[string]uint64
-	Log             *slog.Logger // default slog.Default()
+	// Problems, if not nil, lists the parts of the configuration that cannot be used now. Called like Upstreams.
+	Problems func() []string
+	Log      *slog.Logger // default slog.Default()
 }
 
 // Upstream is one address behind the server as metrics and the page show it.

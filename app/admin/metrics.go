@@ -48,7 +48,7 @@ type series struct {
 
 	upstreamUp, upstreamActive, upstreamRequests, upstreamFailures *prometheus.Desc
 	spans, spansExported, spansFailed                              *prometheus.Desc
-	logDropped                                                     *prometheus.Desc
+	logDropped, configProblems                                     *prometheus.Desc
 }
 
 func newSeries() *series {
@@ -108,6 +108,7 @@ func newSeries() *series {
 	s.upstreamRequests = of("upstream_requests_total", "Requests to the upstream.", "upstream", "addr")
 	s.upstreamFailures = of("upstream_failures_total", "Requests to the upstream that failed.", "upstream", "addr")
 	s.logDropped = of("log_lines_dropped_total", "Lines that were not written because the log's reader or disk did not take them.", "log")
+	s.configProblems = of("config_problems", "Parts of the configuration that cannot be used, such as certificates and directories; the page names them.")
 	s.spans = of("spans_total", "Spans of tracing that ended. What is neither exported nor failed waits, or was dropped.")
 	s.spansExported = of("spans_exported_total", "Spans that the collector has taken.")
 	s.spansFailed = of("spans_failed_total", "Spans whose export failed.")
@@ -144,6 +145,9 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	c.watchdogSeries(e)
 	if c.desk.config.Upstreams != nil {
 		c.upstreamSeries(e, c.desk.config.Upstreams())
+	}
+	if c.desk.config.Problems != nil {
+		e.gauge(c.configProblems, float64(len(c.desk.config.Problems())))
 	}
 	if c.desk.config.LogLinesDropped != nil {
 		for log, n := range c.desk.config.LogLinesDropped() {

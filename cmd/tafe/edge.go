@@ -17,7 +17,6 @@ import (
 	"tafe/app/middleware"
 	"tafe/app/tracing"
 	"tafe/cmd/tafe/internal/backend"
-	"tafe/cmd/tafe/internal/certs"
 	"tafe/cmd/tafe/internal/config"
 	"tafe/loop"
 	"tafe/loop/watchdog"
@@ -45,7 +44,7 @@ type edge struct {
 	resources *config.Resources                // of the settings; nil in the demo
 	retired   []*config.Resources              // of earlier ones, until the end
 	shown     atomic.Pointer[config.Resources] // resources, for goroutines
-	certs     []*certs.Store
+	certs     []*config.Certificates
 	renewing  func() // ends the looking for renewed certificates
 	takeOver
 }
@@ -96,6 +95,8 @@ func (e *edge) start(ctx context.Context, stdout io.Writer) (err error) {
 	if err != nil {
 		return listenError(addresses(listeners), err)
 	}
+	e.shown.Store(e.resources)
+	e.logProblems()
 	e.renewing = e.renew()
 	if e.watchdog != nil {
 		e.watchdog.Start()
@@ -109,7 +110,7 @@ func (e *edge) start(ctx context.Context, stdout io.Writer) (err error) {
 	}
 	e.admin.Serve(admin.Config{
 		Server: e.server, Watchdog: e.watchdog, Budget: time.Duration(c.Watchdog.Budget), Log: e.log, Upstreams: e.upstreams(),
-		Spans: e.spans(), LogLinesDropped: e.logLinesDropped,
+		Spans: e.spans(), LogLinesDropped: e.logLinesDropped, Problems: e.problems,
 	})
 	return e.finishTakeOver(ctx)
 }

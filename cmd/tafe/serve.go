@@ -52,6 +52,7 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	e.stderr.drained = func(lost uint64, err error) {
 		e.log.Warn("log lines dropped", "count", lost, "error", cmp.Or(err, errLogFull))
 	}
+	e.logWarnings()
 	if err := e.start(ctx, stdout); err != nil {
 		return err
 	}
