@@ -5,6 +5,7 @@ package app
 
 import (
 	"crypto/rand"
+	"sync/atomic"
 	"time"
 
 	"tafe/httpparse"
@@ -25,13 +26,15 @@ type hub struct {
 	loop     *loop.Loop
 	wall     func() time.Time
 	free     []*Context
-	cycles   []*cycle // open connections
-	active   int      // requests whose handler has not ended
-	bodies   int      // bytes of large body memory in free
-	bridged  bool     // its connection is a request of net/http's
-	draining bool
-	drained  func() // called once, when a drain has nothing left to wait for
-	waitFor  int    // connections opened before the drain began and still open
+	cycles   []*cycle     // open connections
+	active   int          // requests whose handler has not ended
+	bodies   int          // bytes of large body memory in free
+	bridged  bool         // its connection is a request of net/http's
+	lasting  bool         // every answer from now on ends its connection
+	draining bool         // and idle connections are closed
+	drained  func()       // called once, when a drain has nothing left to wait for
+	waitFor  int          // connections opened before the drain began and still open
+	taken    atomic.Int32 // handlers that run on after Hijack; other goroutines read it
 
 	second  int64 // loop clock until which date holds
 	dates   httpparse.DateCache
@@ -100,7 +103,13 @@ func (h *hub) closed(y *cycle) {
 	h.cycles[y.pos].pos = y.pos
 	h.cycles[last] = nil
 	h.cycles = h.cycles[:last]
+	h.awaitNot(y)
+}
+
+// awaitNot has a drain that waits for y do so no longer.
+func (h *hub) awaitNot(y *cycle) {
 	if y.awaited {
+		y.awaited = false
 		h.waitFor--
 		h.checkDrained()
 	}
@@ -200,12 +209,15 @@ func (h *hub) snapshot() Counters {
 }
 
 // drain closes what is idle and has every answer from now on end its connection. drained is called when the connections
-// that are open now are gone and no handler runs. It may be called again after that, for connections that have come since.
+// that are open now are gone or taken by a handler (Hijack), and no other handler runs. It may be called again after that, for connections
+// that have come since.
 func (h *hub) drain(drained func()) {
-	h.draining, h.drained = true, drained
-	h.waitFor = len(h.cycles)
+	h.lasting, h.draining, h.drained = true, true, drained
+	h.waitFor = 0
 	for _, y := range h.cycles {
-		y.awaited = true
+		if y.awaited = y.active == nil || y.active.hijacked == nil; y.awaited {
+			h.waitFor++
+		}
 	}
 	for _, y := range h.cycles {
 		y.closeIfIdle()
@@ -214,7 +226,7 @@ func (h *hub) drain(drained func()) {
 }
 
 func (h *hub) checkDrained() {
-	if h.drained != nil && h.waitFor == 0 && h.active == 0 {
+	if h.drained != nil && h.waitFor == 0 && h.active <= int(h.taken.Load()) {
 		h.drained()
 		h.drained = nil
 	}

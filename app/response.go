@@ -346,7 +346,7 @@ func (c *Context) appendHead(b []byte, status int, contentType string, length in
 	r := &c.resp
 	r.status, r.sent = status, true
 	c.hub.counts.ByClass[status/100%len(c.hub.counts.ByClass)]++
-	r.keepAlive = r.keepAlive && !c.hub.draining && c.worthSwallowing() && !c.lastOf()
+	r.keepAlive = r.keepAlive && !c.hub.lasting && c.worthSwallowing() && !c.lastOf()
 	b = httpparse.AppendStatusLine(b, status)
 	b = c.appendOwn(b)
 	if contentType != "" && !r.hasType && status != 304 {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -125,11 +126,20 @@ func (s *Server) Draining() bool { return s.announced.Load() || s.draining.Load(
 // Announce has Draining say so already, while all is served as before: a Drain follows when balancers have noticed.
 func (s *Server) Announce() { s.announced.Store(true) }
 
+// EndKept has every answer from now on end its connection, and leaves idle connections open: clients that ask meanwhile are told before a
+// Drain closes them.
+func (s *Server) EndKept() {
+	for _, l := range s.engine.Loops() {
+		l.Post(func() { s.hub(l).lasting = true })
+	}
+}
+
 // Drain ends the server without breaking what it has begun: every answer from now on ends its connection, idle connections
-// are closed at once, those without a first request within a second, and when all that were open are gone and no handler runs, or ctx is done, the loops stop.
+// are closed at once, those without a first request within a second, and when all that were open are gone and no handler runs, or ctx is
+// done, the loops stop. Connections that handlers have taken (Context.Hijack) are waited for last.
 // New connections are refused from then on, once those that wait to be accepted are; after Engine.HandedOver they are another
-// process's, and the files of unix sockets stay. The error is that of ctx if requests had to be cut off, or that
-// of stopping.
+// process's, and the files of unix sockets stay. The error is that of ctx if requests had to be cut off, not if taken
+// connections had to, or that of stopping. A second call is an error at once, and changes nothing; Stop cuts the drain short.
 func (s *Server) Drain(ctx context.Context) error {
 	if !s.draining.CompareAndSwap(false, true) {
 		return errors.New("app: the server is draining already")
@@ -142,9 +152,34 @@ func (s *Server) Drain(ctx context.Context) error {
 			time.Sleep(openingPoll)
 		}
 	}
+	if cut == nil {
+		s.awaitTaken(ctx)
+	}
 	stop, cancel := context.WithTimeout(context.Background(), stopGrace)
 	defer cancel()
 	return errors.Join(cut, s.engine.Stop(stop))
+}
+
+// awaitTaken waits for what handlers do on connections that they have taken: nothing else is open.
+func (s *Server) awaitTaken(ctx context.Context) {
+	tick := time.NewTicker(takenPoll)
+	defer tick.Stop()
+	for s.engine.Conns() > 0 || s.taken() {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		case <-s.engine.Done():
+			return
+		}
+	}
+}
+
+// takenPoll is how often a drain looks for the end of taken connections.
+const takenPoll = 10 * time.Millisecond
+
+func (s *Server) taken() bool {
+	return slices.ContainsFunc(s.engine.Loops(), func(l *loop.Loop) bool { return s.hub(l).taken.Load() > 0 })
 }
 
 // ended tells whether the engine has.

@@ -220,6 +220,75 @@ func TestServerDrainHasAnEnd(t *testing.T) {
 	require.ErrorIs(t, <-ended, loop.ErrShutdown, "the handler was told")
 }
 
+// Stop and Drain may meet in any order: each returns, once the server has ended.
+func TestServerEndsOnce(t *testing.T) {
+	for _, tt := range []struct {
+		why string
+		end func(t *testing.T, s *Server)
+	}{
+		{"Stop twice", func(t *testing.T, s *Server) {
+			require.NoError(t, s.Stop(t.Context()))
+			require.NoError(t, s.Stop(t.Context()))
+		}},
+		{"Stop twice at once", func(t *testing.T, s *Server) {
+			other := make(chan error)
+			go func() { other <- s.Stop(t.Context()) }()
+			require.NoError(t, s.Stop(t.Context()))
+			require.NoError(t, <-other)
+		}},
+		{"Drain after Stop", func(t *testing.T, s *Server) {
+			require.NoError(t, s.Stop(t.Context()))
+			require.NoError(t, s.Drain(t.Context()))
+		}},
+		{"Stop after a drain over its time", func(t *testing.T, s *Server) {
+			ctx, cancel := context.WithCancel(t.Context())
+			cancel()
+			require.ErrorIs(t, s.Drain(ctx), context.Canceled)
+			require.NoError(t, s.Stop(t.Context()))
+		}},
+		{"Stop cuts a drain short", func(t *testing.T, s *Server) {
+			drained := make(chan error)
+			go func() { drained <- s.Drain(t.Context()) }()
+			counted(t, s, func(now Stats) bool { return now.Draining == 1 })
+			require.ErrorContains(t, s.Drain(t.Context()), "draining already")
+			require.NoError(t, s.Stop(t.Context()))
+			require.NoError(t, <-drained)
+		}},
+	} {
+		t.Run(tt.why, func(t *testing.T) {
+			s := serve(t, demo(Options{}), 1)
+			busy := dial(t, s)
+			_, err := io.WriteString(busy, "GET /sleep?ms=3600000"+get)
+			require.NoError(t, err)
+			counted(t, s, func(now Stats) bool { return now.Active == 1 })
+			tt.end(t, s)
+			<-s.Done()
+		})
+	}
+}
+
+// Kept connections are told that they end before they are closed.
+func TestServerEndsKeptConnectionsByTheirNextAnswer(t *testing.T) {
+	s := serve(t, demo(Options{}), 1)
+	conn := dial(t, s)
+	r := bufio.NewReader(conn)
+	ask := func() *http.Response {
+		_, err := io.WriteString(conn, "GET /plaintext"+get)
+		require.NoError(t, err)
+		response, err := http.ReadResponse(r, nil)
+		require.NoError(t, err)
+		_, err = io.Copy(io.Discard, response.Body)
+		require.NoError(t, err)
+		return response
+	}
+	require.False(t, ask().Close)
+	s.EndKept()
+	s.Stats(t.Context()) // comes to the loop behind it
+	require.True(t, ask().Close)
+	_, err := r.ReadByte()
+	require.ErrorIs(t, err, io.EOF)
+}
+
 func TestServerStats(t *testing.T) {
 	s := serve(t, demo(Options{}), 2)
 	conn := dial(t, s)

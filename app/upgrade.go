@@ -23,8 +23,8 @@ func (c *Context) Upgrade() string {
 // behind the request's head, and was not read, is read first. Nothing is written to the connection from now on but by its new owner,
 // who must close it; it may outlive the handler. Tasks that read or write it give their loop back while they wait, other goroutines
 // block. Each direction ends by itself: CloseWrite, a method of the result, ends the own one. The connection keeps its place among
-// ServerConfig.ConnMax, and ends with the server: a drain does not wait for it. The error is ErrWritten, that of Err, or
-// errors.ErrUnsupported under App.ServeHTTP.
+// ServerConfig.ConnMax, and ends with the server: a drain waits for it, and for the handler, but when its time is over both end like the server
+// and are no failure of the drain. The error is ErrWritten, that of Err, or errors.ErrUnsupported under App.ServeHTTP.
 func (c *Context) Hijack() (net.Conn, error) {
 	defer c.task.Leave(c.task.Enter())
 	switch {
@@ -47,6 +47,8 @@ func (c *Context) Hijack() (net.Conn, error) {
 		r.status = http.StatusSwitchingProtocols
 	}
 	c.hub.counts.ByClass[r.status/100%len(c.hub.counts.ByClass)]++
+	c.hub.taken.Add(1)
+	c.hub.awaitNot(c.cycle)
 	return c.hijacked, nil
 }
 
@@ -58,6 +60,7 @@ func (y *cycle) abandon() {
 		y.pinned = false
 		y.conn.Unpin()
 	}
+	y.hub.taken.Add(-1)
 	y.hub.put(c)
 	y.hub.closed(y) // the connection's events go to its new owner
 	y.hub.checkDrained()

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"testing"
@@ -89,6 +90,77 @@ func TestHijack(t *testing.T) {
 }
 
 // A request that comes by net/http has no connection to take.
+// A drain leaves taken connections and their handlers alone until its time is over.
+func TestDrainAndTakenConnections(t *testing.T) {
+	for _, tt := range []struct {
+		why   string
+		after func(conn net.Conn) // what the handler does once it has taken the connection; nil: it returns, and the connection is served beside it
+		ends  bool                // the client ends the connection while the server drains
+	}{
+		{"the handler has returned, and the client ends", nil, true},
+		{"the handler has returned, and the drain's time is over", nil, false},
+		{"the handler runs, and the client ends", func(conn net.Conn) { _, _ = io.Copy(conn, conn) }, true},
+		{"the handler runs, and the drain's time is over", func(conn net.Conn) { _, _ = io.Copy(conn, conn) }, false},
+	} {
+		t.Run(tt.why, func(t *testing.T) {
+			a := demo(Options{})
+			a.Get("/take", func(c *Context) error {
+				conn, err := c.Hijack()
+				if err != nil {
+					return err
+				}
+				serve := func() {
+					defer func() { _ = conn.Close() }()
+					_, _ = conn.Write([]byte("HTTP/1.1 101 Switching Protocols\r\n\r\n"))
+					if tt.after != nil {
+						tt.after(conn)
+						return
+					}
+					_, _ = io.Copy(conn, conn)
+				}
+				if tt.after != nil {
+					serve()
+					return nil
+				}
+				go serve()
+				return nil
+			})
+			s := serve(t, a, 1)
+			conn := dial(t, s)
+			_, err := io.WriteString(conn, "GET /take"+get)
+			require.NoError(t, err)
+			r := bufio.NewReader(conn)
+			_, err = http.ReadResponse(r, nil)
+			require.NoError(t, err)
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			drained := make(chan error, 1)
+			go func() { drained <- s.Drain(ctx) }()
+			counted(t, s, func(now Stats) bool { return now.Draining == 1 })
+			for range 3 {
+				_, err = io.WriteString(conn, "still\n")
+				require.NoError(t, err)
+				line, err := r.ReadString('\n')
+				require.NoError(t, err)
+				require.Equal(t, "still\n", line)
+			}
+			select {
+			case err := <-drained:
+				t.Fatalf("the drain has ended: %v", err)
+			default:
+			}
+			if tt.ends {
+				require.NoError(t, conn.Close())
+			} else {
+				cancel()
+				_, err = r.ReadByte()
+				require.ErrorIs(t, err, io.EOF, "the end of the stream, and no reset")
+			}
+			require.NoError(t, <-drained)
+		})
+	}
+}
+
 func TestHijackUnderNetHTTP(t *testing.T) {
 	a := New(Options{Log: quiet})
 	a.Get("/", func(c *Context) error {

@@ -53,9 +53,11 @@ type Config struct {
 	Certificates func() map[string]time.Time
 	// Reloads, if not nil, counts those of the configuration that were tried, and those of them that failed. Called like Upstreams.
 	Reloads func() (all, failed uint64)
-	// LogDropped, if not nil, counts log lines that were dropped because their writer was blocked. Called like Upstreams.
-	LogDropped func() uint64
-	Log        *slog.Logger // default slog.Default()
+	// LogLinesDropped, if not nil, counts lines that were not written, by the name of their log. Called like Upstreams.
+	LogLinesDropped func() map[string]uint64
+	// Problems, if not nil, lists the parts of the configuration that cannot be used now. Called like Upstreams.
+	Problems func() []string
+	Log      *slog.Logger // default slog.Default()
 }
 
 // Upstream is one address behind the server as metrics and the page show it.

@@ -73,7 +73,7 @@ func newRig(t *testing.T, upstreams func() []Upstream) *rig {
 		Certificates: func() map[string]time.Time {
 			return map[string]time.Time{"127.0.0.1:443": time.Unix(1_800_000_000, 0)}
 		},
-		Reloads: func() (all, failed uint64) { return 7, 2 }, LogDropped: func() uint64 { return 3 }})
+		Reloads: func() (all, failed uint64) { return 7, 2 }, LogLinesDropped: func() map[string]uint64 { return map[string]uint64{"log": 3} }})
 	r.stop = sync.OnceFunc(func() {
 		r.release()
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
@@ -181,7 +181,7 @@ func TestRoutes(t *testing.T) {
 		{"/metrics", 200, `tafe_build_info{version="v1.2.3"} 1`, "what runs"},
 		{"/metrics", 200, `tafe_certificate_expires_timestamp_seconds{addr="127.0.0.1:443"} 1.8e+09`, "until when its certificates are good"},
 		{"/metrics", 200, "tafe_config_reloads_failed_total 2", "whether the configuration is the one of the file"},
-		{"/metrics", 200, "tafe_log_dropped_total 3", "what the log did not get"},
+		{"/metrics", 200, `tafe_log_lines_dropped_total{log="log"} 3`, "what the log did not get"},
 		{"/metrics", 200, "tafe_watchdog_records_lost_total 0", "and what the watchdog's did not"},
 		{"/debug/pprof/", 200, "goroutine", "profiles"},
 		{"/debug/pprof/goroutine?debug=1", 200, "goroutine profile", "each of them"},

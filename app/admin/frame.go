@@ -51,6 +51,7 @@ type Frame struct {
 	Overruns  []Brief    `json:"overruns"` // newest first
 	Routes    []RouteRow `json:"routes"`
 	Upstreams []Upstream `json:"upstreams,omitempty"`
+	Problems  []string   `json:"problems,omitempty"` // of the configuration
 }
 
 // Lane is a loop with its last minute.
@@ -102,6 +103,9 @@ func (d *desk) frame() Frame {
 	}
 	if d.config.Upstreams != nil {
 		f.Upstreams = d.config.Upstreams()
+	}
+	if d.config.Problems != nil {
+		f.Problems = d.config.Problems()
 	}
 	h := d.history
 	h.mu.Lock()

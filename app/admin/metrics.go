@@ -49,7 +49,7 @@ type series struct {
 	upstreamUp, upstreamActive, upstreamRequests, upstreamFailures *prometheus.Desc
 	spans, spansExported, spansFailed                              *prometheus.Desc
 
-	build, certificate, reloads, reloadsFailed, logDropped, watchdogLost *prometheus.Desc
+	build, certificate, reloads, reloadsFailed, watchdogLost, logDropped, configProblems *prometheus.Desc
 }
 
 func newSeries() *series {
@@ -111,6 +111,8 @@ func newSeries() *series {
 	s.upstreamActive = of("upstream_requests_active", "Requests to the upstream in flight.", "upstream", "addr")
 	s.upstreamRequests = of("upstream_requests_total", "Requests to the upstream.", "upstream", "addr")
 	s.upstreamFailures = of("upstream_failures_total", "Requests to the upstream that failed.", "upstream", "addr")
+	s.logDropped = of("log_lines_dropped_total", "Lines that were not written because the log's reader or disk did not take them.", "log")
+	s.configProblems = of("config_problems", "Parts of the configuration that cannot be used, such as certificates and directories; the page names them.")
 	s.spans = of("spans_total", "Spans of tracing that ended. What is neither exported nor failed waits, or was dropped.")
 	s.spansExported = of("spans_exported_total", "Spans that the collector has taken.")
 	s.spansFailed = of("spans_failed_total", "Spans whose export failed.")
@@ -119,7 +121,6 @@ func newSeries() *series {
 	s.certificate = of("certificate_expires_timestamp_seconds", "When the first of a listener's certificates expires.", "addr")
 	s.reloads = of("config_reloads_total", "Reloads of the configuration that were tried.")
 	s.reloadsFailed = of("config_reloads_failed_total", "Reloads that failed: the configuration before goes on.")
-	s.logDropped = of("log_dropped_total", "Log lines that were dropped because their writer was blocked.")
 	s.watchdogLost = of("watchdog_records_lost_total", "Records of the watchdog that its log and its file did not get.")
 	return s
 }
@@ -154,6 +155,14 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	if c.desk.config.Upstreams != nil {
 		c.upstreamSeries(e, c.desk.config.Upstreams())
 	}
+	if c.desk.config.Problems != nil {
+		e.gauge(c.configProblems, float64(len(c.desk.config.Problems())))
+	}
+	if c.desk.config.LogLinesDropped != nil {
+		for log, n := range c.desk.config.LogLinesDropped() {
+			e.counter(c.logDropped, float64(n), log)
+		}
+	}
 	if c.desk.config.Spans != nil {
 		ended, exported, failed := c.desk.config.Spans()
 		e.counter(c.spans, float64(ended))
@@ -183,9 +192,6 @@ func (c collector) buildSeries(e emitter) {
 		all, failed := config.Reloads()
 		e.counter(c.reloads, float64(all))
 		e.counter(c.reloadsFailed, float64(failed))
-	}
-	if config.LogDropped != nil {
-		e.counter(c.logDropped, float64(config.LogDropped()))
 	}
 	if config.Watchdog != nil {
 		e.counter(c.watchdogLost, float64(config.Watchdog.Lost()))

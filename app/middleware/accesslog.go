@@ -5,6 +5,7 @@ package middleware
 
 import (
 	"encoding/binary"
+	"errors"
 	"io"
 	"log/slog"
 	"sync"
@@ -93,7 +94,11 @@ func (l *AccessLog) Dropped() uint64 {
 	return l.dropped
 }
 
-// Close writes what is waiting and ends the log. The error is that of the last write. Any goroutine, more than once.
+// closeWait is what Close gives the writer.
+const closeWait = time.Second
+
+// Close writes what is waiting and ends the log. A writer that takes longer than a second is left behind, with an error; else the error
+// is that of the last write. Any goroutine, more than once.
 func (l *AccessLog) Close() error {
 	l.mu.Lock()
 	if !l.closed {
@@ -101,8 +106,12 @@ func (l *AccessLog) Close() error {
 		close(l.closing)
 	}
 	l.mu.Unlock()
-	<-l.ended
-	return l.err
+	select {
+	case <-l.ended:
+		return l.err
+	case <-time.After(closeWait):
+		return errors.New("middleware: the writer of the access log is blocked")
+	}
 }
 
 // run is the log's goroutine. Two buffers take turns: the loops fill one while the other is written.

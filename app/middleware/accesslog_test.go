@@ -254,6 +254,15 @@ func FuzzAccessLogLine(f *testing.F) {
 	})
 }
 
+func TestAccessLogCloseLeavesABlockedWriterBehind(t *testing.T) {
+	r, w := io.Pipe() // nobody reads
+	l := NewAccessLog(w, AccessLogOptions{})
+	l.Record(&plainEntry)
+	require.ErrorContains(t, l.Close(), "blocked")
+	require.NoError(t, r.Close())
+	<-l.ended
+}
+
 // BenchmarkAccessLogRecord is what a request costs its loop. The writer is left out: it has its own goroutine.
 func BenchmarkAccessLogRecord(b *testing.B) {
 	l := &AccessLog{options: AccessLogOptions{BufferBytes: 4 << 20}, wake: make(chan struct{}, 1)}

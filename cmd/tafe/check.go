@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -23,26 +22,26 @@ func check(_ context.Context, args []string, stdout, stderr io.Writer) error {
 	if file == "" {
 		return usagef("check what? Name a file: tafe check -c FILE")
 	}
-	c, err := config.Load(file)
-	if err == nil {
-		var resources *config.Resources
-		if _, resources, err = c.App(c.Options(), nil, nil); err == nil {
-			resources.Close()
-			_, _, err = c.AppListeners()
-		}
-	}
-	var problems config.Problems
-	switch {
-	case errors.As(err, &problems):
-		// One a line, as compilers do: editors and people find them so.
-		for _, p := range problems {
-			fmt.Fprintln(stderr, p.Error())
-		}
-		return fmt.Errorf("%s has %s", file, count(len(problems), "problem"))
-	case err != nil:
+	c, problems, warnings, err := config.Check(file)
+	if err != nil {
 		return err
 	}
-	fmt.Fprintf(stdout, "%s is good: %s\n", file, count(len(c.Routes), "route"))
+	// One a line, as compilers do: editors and people find them so.
+	for _, w := range warnings {
+		w.Text = "warning: " + w.Text
+		fmt.Fprintln(stderr, w.Error())
+	}
+	for _, p := range problems {
+		fmt.Fprintln(stderr, p.Error())
+	}
+	if len(problems) > 0 {
+		return fmt.Errorf("%s has %s", file, count(len(problems), "problem"))
+	}
+	good := "good"
+	if len(warnings) > 0 {
+		good = "good, with " + count(len(warnings), "warning")
+	}
+	fmt.Fprintf(stdout, "%s is %s: %s\n", file, good, count(len(c.Routes), "route"))
 	return nil
 }
 

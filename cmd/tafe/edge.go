@@ -17,7 +17,6 @@ import (
 	"tafe/app/middleware"
 	"tafe/app/tracing"
 	"tafe/cmd/tafe/internal/backend"
-	"tafe/cmd/tafe/internal/certs"
 	"tafe/cmd/tafe/internal/config"
 	"tafe/loop"
 	"tafe/loop/watchdog"
@@ -32,9 +31,9 @@ type edge struct {
 	settings  *config.Config // those that hold now
 	log       *slog.Logger
 	level     *slog.LevelVar // of log
-	stderr    io.Writer
-	backends  *backend.Set // what --store and --bidders do not name
-	bidding   *bidding     // nil, like the backends, where a file takes the place of the demo
+	stderr    *logQueue      // behind log
+	backends  *backend.Set   // what --store and --bidders do not name
+	bidding   *bidding       // nil, like the backends, where a file takes the place of the demo
 	files     []*logFile
 	accessLog *middleware.AccessLog
 	tracing   *tracing.Tracing
@@ -45,7 +44,7 @@ type edge struct {
 	resources *config.Resources                // of the settings; nil in the demo
 	retired   []*config.Resources              // of earlier ones, until the end
 	shown     atomic.Pointer[config.Resources] // resources, for goroutines
-	certs     []*certs.Store
+	certs     []*config.Certificates
 	// reloads counts those of the configuration, and reloadsFailed those of them that failed.
 	reloads, reloadsFailed atomic.Uint64
 	renewing               func() // ends the looking for renewed certificates
@@ -98,6 +97,8 @@ func (e *edge) start(ctx context.Context, stdout io.Writer) (err error) {
 	if err != nil {
 		return listenError(addresses(listeners), err)
 	}
+	e.shown.Store(e.resources)
+	e.logProblems()
 	e.renewing = e.renew()
 	if e.watchdog != nil {
 		e.watchdog.Start()
@@ -112,6 +113,7 @@ func (e *edge) start(ctx context.Context, stdout io.Writer) (err error) {
 	e.admin.Serve(admin.Config{
 		Server: e.server, Watchdog: e.watchdog, Budget: time.Duration(c.Watchdog.Budget), Log: e.log, Upstreams: e.upstreams(),
 		Spans: e.spans(), Version: shownVersion(), Certificates: e.certificates(e.certs), Reloads: e.reloadCounts,
+		LogLinesDropped: e.logLinesDropped, Problems: e.problems,
 	})
 	return e.finishTakeOver(ctx)
 }
@@ -226,6 +228,18 @@ func (e *edge) spans() func() (ended, exported, failed uint64) {
 	}
 }
 
+// logLinesDropped counts, by log, the lines that were not written.
+func (e *edge) logLinesDropped() map[string]uint64 {
+	dropped := map[string]uint64{"server": e.stderr.dropped()}
+	if e.accessLog != nil {
+		dropped["access"] = e.accessLog.Dropped()
+	}
+	if e.watchdog != nil {
+		dropped["watchdog"] = e.watchdog.Lost()
+	}
+	return dropped
+}
+
 // openLog opens what path names: a file, "-" for stdout, or "off", which is nil.
 func (e *edge) openLog(path config.Path, stdout io.Writer) (io.Writer, error) {
 	switch path {
@@ -267,10 +281,12 @@ func (e *edge) close() error {
 		cancel()
 	}
 	if e.accessLog != nil {
-		errs = append(errs, e.accessLog.Close())
+		if err := e.accessLog.Close(); err != nil {
+			e.log.Warn("the last lines of the access log are lost", "error", err)
+		}
 	}
 	for _, file := range e.files {
-		errs = append(errs, file.Close())
+		_ = file.Close() // what was written has been written
 	}
 	for _, r := range append(e.retired, e.resources) {
 		if r != nil {

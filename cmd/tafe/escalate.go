@@ -14,7 +14,7 @@ import (
 func (e *edge) abort(o watchdog.Overrun, stacks []byte) {
 	e.log.Error("a loop is stuck: the process ends", "held", o.Held.String(), "abort_after", time.Duration(e.settings.Watchdog.AbortAfter),
 		"overrun", o.ID, "loop", o.Loop, "verdict", string(o.Verdict), "route", o.Route, "path", o.Path, "request_id", o.RequestID, "at", o.Culprit.String())
-	_, _ = e.stderr.Write(stacks)
+	e.stderr.last(stacks)
 	os.Exit(exitStuck)
 }
 

@@ -67,6 +67,7 @@ var folders = []folder{
 		why: "no sibling but the client, whose requests it follows"},
 	{path: "app/admin", may: []string{"app", "loop", "loop/reactor", "loop/watchdog", "httpparse"}, external: []string{"github.com/prometheus"},
 		not: []string{"flag"}, why: "shows what the watchdog knows"},
+	{path: "cmd", may: []string{"app/...", "loop/...", "httpparse"}, why: "programs of others, such as the one of docs/tutorial.md"},
 	{path: "cmd/tafe", may: []string{"app/...", "loop/...", "httpparse"}, external: []string{"golang.org/x/sys", "github.com/bradfitz/gomemcache", "github.com/coreos/go-systemd/v22/daemon", "github.com/coreos/go-systemd/v22/activation"},
 		why: "the top: wires everything, alone reads flags, files and environment"},
 	{path: "cmd/tafe/internal/certs/certstest", external: []string{"github.com/stretchr/testify"}, may: []string{"cmd/tafe/internal/certs"},

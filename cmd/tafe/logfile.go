@@ -1,16 +1,24 @@
 // logfile.go owns the file of a log: opened for appending, and opened anew on SIGHUP, after somebody has moved it away.
-// It knows nothing of lines.
+// It knows nothing of lines but where they end.
 
 package main
 
 import (
+	"errors"
 	"os"
 	"sync"
+	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
-// logFile appends to the file at a path. Any goroutine.
+// logFile appends to the file at a path. A FIFO is opened whether or not somebody reads it. Any goroutine; only Write may wait, and
+// reopen and Close end its wait for a FIFO.
 type logFile struct {
 	path string
+
+	writing sync.Mutex // one Write at a time
+	lines   wholeLines
 
 	mu   sync.Mutex
 	file *os.File
@@ -26,14 +34,30 @@ func openLogFile(path string) (*logFile, error) {
 
 // Write appends p to the file that was last opened.
 func (l *logFile) Write(p []byte) (int, error) {
+	l.writing.Lock()
+	defer l.writing.Unlock()
+	for {
+		file := l.current()
+		if l.lines.w != file {
+			l.lines = wholeLines{w: file}
+		}
+		n, err := l.lines.Write(p)
+		if errors.Is(err, os.ErrClosed) && n == 0 && file != l.current() { // opened anew meanwhile
+			continue
+		}
+		return n, err
+	}
+}
+
+func (l *logFile) current() *os.File {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.file.Write(p)
+	return l.file
 }
 
 // reopen opens the path again, and goes on with the old file if that fails.
 func (l *logFile) reopen() error {
-	file, err := os.OpenFile(l.path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o640)
+	file, err := openAppend(l.path)
 	if err != nil {
 		return err
 	}
@@ -47,9 +71,15 @@ func (l *logFile) reopen() error {
 	return nil
 }
 
-// Close ends writing.
-func (l *logFile) Close() error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.file.Close()
+// openAppend does not wait for the reader of a FIFO. Where there is none the FIFO is opened for reading as well, so that it
+// keeps what fits until one comes.
+func openAppend(path string) (*os.File, error) {
+	file, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY|unix.O_NONBLOCK, 0o640)
+	if errors.Is(err, syscall.ENXIO) {
+		file, err = os.OpenFile(path, os.O_RDWR|unix.O_NONBLOCK, 0)
+	}
+	return file, err
 }
+
+// Close ends writing.
+func (l *logFile) Close() error { return l.current().Close() }

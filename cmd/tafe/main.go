@@ -13,6 +13,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"strings"
+	"time"
 )
 
 // The exit codes: scripts and service managers rely on them.
@@ -67,7 +68,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		if err == nil || errors.Is(err, flag.ErrHelp) {
 			return exitOK
 		}
-		fmt.Fprintf(stderr, "tafe %s: %s\n", name, oneLine(err.Error()))
+		writeBounded(stderr, fmt.Appendf(nil, "tafe %s: %s\n", name, oneLine(err.Error())))
 		if errors.As(err, new(usageError)) {
 			return exitUsage
 		}
@@ -87,8 +88,8 @@ func printUsage(w io.Writer) {
 
 // printVersion tells what the toolchain recorded: a module version for `go install`, a commit for a build from a checkout.
 func printVersion(_ context.Context, args []string, stdout, _ io.Writer) error {
-	if len(args) > 0 {
-		return usagef("takes no arguments, got %q", args[0])
+	if err := parseFlags(flag.NewFlagSet("version", flag.ContinueOnError), args, stdout); err != nil {
+		return err
 	}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
@@ -150,12 +151,29 @@ func parseFlags(fs *flag.FlagSet, args []string, stdout io.Writer) error {
 		fs.SetOutput(stdout)
 		fs.PrintDefaults()
 		return err
+	case err != nil && strings.HasSuffix(err.Error(), "parse error") && strings.HasPrefix(err.Error(), "invalid value "):
+		return usagef("%s: %s; tafe %s -h lists the flags", strings.TrimSuffix(err.Error(), ": parse error"), wanted(fs, err.Error()), fs.Name())
 	case err != nil:
 		return usagef("%v; tafe %s -h lists the flags", err, fs.Name())
 	case fs.NArg() > 0:
 		return usagef("takes flags only, got %q", fs.Arg(0))
 	}
 	return nil
+}
+
+// wanted is what the flag takes that a value was wrong for.
+func wanted(fs *flag.FlagSet, text string) (want string) {
+	want = "want a whole number"
+	fs.VisitAll(func(f *flag.Flag) {
+		getter, ok := f.Value.(flag.Getter)
+		if !ok || !strings.HasSuffix(text, " for flag -"+f.Name+": parse error") {
+			return
+		}
+		if _, duration := getter.Get().(time.Duration); duration {
+			want = "want a duration with its unit, such as 5ms or 30s"
+		}
+	})
+	return want
 }
 
 func oneLine(s string) string {

@@ -5,6 +5,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"io"
 	"net"
 	"os"
 	"runtime/debug"
@@ -117,4 +118,35 @@ func TestListenErrorNamesTheCause(t *testing.T) {
 	} {
 		require.ErrorContains(t, listenError("a:1", c.err), c.want)
 	}
+}
+
+func TestMistakesAreNamed(t *testing.T) {
+	directory := t.TempDir()
+	for _, c := range []struct {
+		line string
+		code int
+		want string
+	}{
+		{"version --help", exitOK, "Usage: tafe version"},
+		{"version now", exitUsage, `tafe version: takes flags only, got "now"`},
+		{"serve --budget 5", exitUsage, `tafe serve: invalid value "5" for flag -budget: want a duration with its unit, such as 5ms or 30s; tafe serve -h lists the flags`},
+		{"serve --drain-timeout soon", exitUsage, `want a duration with its unit`},
+		{"serve --loops two", exitUsage, `invalid value "two" for flag -loops: want a whole number`},
+		{"serve --handoff 2", exitUsage, `neither a duration, such as "2ms", nor "off"`},
+		{"serve --admin 127.0.0.1:99999", exitUsage, `--admin: "127.0.0.1:99999" has no such port`},
+		{"watch --once --admin 127.0.0.1:99999", exitUsage, `--admin: "127.0.0.1:99999" has no such port`},
+		{"watch --once --admin 9180", exitUsage, `--admin: "9180" is not HOST:PORT`},
+		{"watch --once --admin http://127.0.0.1:1/", exitFailure, "no admin listener of a tafe answers at 127.0.0.1:1: "},
+		{"serve -c " + directory, exitFailure, directory + " is a directory, not a file"},
+		{"check -c " + directory, exitFailure, directory + " is a directory, not a file"},
+	} {
+		var stdout, stderr strings.Builder
+		code := run(t.Context(), strings.Fields(c.line), &stdout, &stderr)
+		require.Equal(t, c.code, code, "%s: %s", c.line, stderr.String())
+		require.Contains(t, stdout.String()+stderr.String(), c.want, c.line)
+	}
+	e := startServe(t)
+	var stderr strings.Builder
+	require.Equal(t, exitFailure, run(t.Context(), []string{"watch", "--once", "--admin", e.addr}, io.Discard, &stderr))
+	require.Contains(t, stderr.String(), "what answers at "+e.addr+" is no admin listener of a tafe")
 }

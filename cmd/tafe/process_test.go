@@ -81,10 +81,14 @@ func prepare(t *testing.T, name string, args ...string) *process {
 func (p *process) run() {
 	t := p.t
 	t.Helper()
-	out, err := p.cmd.StdoutPipe()
-	require.NoError(t, err)
-	p.stdout = bufio.NewReader(out)
-	p.cmd.Stderr = p.stderr
+	if p.cmd.Stdout == nil {
+		out, err := p.cmd.StdoutPipe()
+		require.NoError(t, err)
+		p.stdout = bufio.NewReader(out)
+	}
+	if p.cmd.Stderr == nil {
+		p.cmd.Stderr = p.stderr
+	}
 	require.NoError(t, p.cmd.Start())
 	t.Cleanup(func() {
 		if p.cmd.ProcessState == nil {
@@ -108,7 +112,10 @@ func (p *process) line() string {
 // wait returns the exit code and what was left on stdout once the process has ended.
 func (p *process) wait() (code int, rest string) {
 	p.t.Helper()
-	left, _ := io.ReadAll(p.stdout)
+	var left []byte
+	if p.stdout != nil {
+		left, _ = io.ReadAll(p.stdout)
+	}
 	_ = p.cmd.Wait()
 	return p.cmd.ProcessState.ExitCode(), string(left)
 }

@@ -17,7 +17,7 @@ const swapTimeout = time.Second
 
 // hangup acts on SIGHUP.
 func (e *edge) hangup() {
-	e.renewCertificates()
+	e.renewCertificates(true)
 	if len(e.files) == 0 && e.flags.file == "" {
 		e.log.Info("SIGHUP: no file to open anew, and no configuration file to read")
 		return
@@ -88,6 +88,8 @@ func (e *edge) reload() error {
 	e.retire(e.resources)
 	e.settings, e.resources = next, resources
 	e.shown.Store(resources)
+	e.logWarnings()
+	e.logEach(resources.Broken())
 	e.level.Set(next.LogLevel())
 	return nil
 }

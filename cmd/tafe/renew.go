@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"tafe/app"
+	"tafe/cmd/tafe/internal/config"
 )
 
 const (
@@ -32,23 +33,63 @@ func (e *edge) renew() (end func()) {
 			case <-stop:
 				return
 			case <-tick.C:
-				e.renewCertificates()
+				e.renewCertificates(false)
 			}
 		}
 	}()
 	return func() { close(stop); <-done }
 }
 
-// renewCertificates reads again what has changed.
-func (e *edge) renewCertificates() {
+// renewCertificates reads again what has changed, and logs what is wrong with it where that is new, or with all.
+func (e *edge) renewCertificates(all bool) {
 	for _, s := range e.certs {
-		switch changed, err := s.Reload(); {
-		case err != nil:
-			e.log.Error("certificates stay as they were", "reason", err.Error())
-		case changed:
+		before := s.Problems().Error()
+		if s.Reload() {
 			e.log.Info("certificates renewed", "expires", s.Expires().Format(time.RFC3339))
 		}
+		if problems := s.Problems(); all || problems.Error() != before {
+			for _, p := range problems {
+				e.log.Error("certificates stay as they were", "reason", p.Error())
+			}
+		}
 	}
+}
+
+// problems are the parts of the configuration that cannot be used now: those of routes and of listeners.
+func (e *edge) problems() (all []string) {
+	var problems config.Problems
+	if r := e.shown.Load(); r != nil {
+		problems = append(problems, r.Broken()...)
+	}
+	for _, s := range e.certs {
+		problems = append(problems, s.Problems()...)
+	}
+	for _, p := range problems {
+		all = append(all, p.Error())
+	}
+	return all
+}
+
+func (e *edge) logProblems() {
+	for _, p := range e.problems() {
+		e.logProblem(p)
+	}
+}
+
+func (e *edge) logEach(problems config.Problems) {
+	for _, p := range problems {
+		e.logProblem(p.Error())
+	}
+}
+
+func (e *edge) logWarnings() {
+	for _, w := range e.settings.Warnings() {
+		e.log.Warn("the configuration may not mean what it says", "detail", w.Error())
+	}
+}
+
+func (e *edge) logProblem(text string) {
+	e.log.Error("a part of the configuration cannot be used: the others are served", "detail", text)
 }
 
 // remind warns once a day of certificates that are about to expire.
@@ -58,7 +99,7 @@ func (e *edge) remind(last *time.Time) {
 		return
 	}
 	for _, s := range e.certs {
-		if at := s.Expires(); at.Sub(now) < expirySoon {
+		if at := s.Expires(); !at.IsZero() && at.Sub(now) < expirySoon {
 			e.log.Warn("a certificate expires soon", "expires", at.Format(time.RFC3339))
 			*last = now
 		}

@@ -4,6 +4,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -26,6 +27,11 @@ func newLog(format string, w io.Writer, level slog.Leveler) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, options))
 }
 
+var errNoReason = errors.New("no loop has failed")
+
+// errLogFull is why lines are dropped where no write has failed.
+var errLogFull = errors.New("the reader of the log is too slow")
+
 func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	flags, err := parseServeFlags(args, stdout)
 	if err != nil {
@@ -40,13 +46,21 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 	defer signal.Stop(signals)
 
-	e := &edge{flags: flags, settings: settings, level: new(slog.LevelVar), stderr: stderr}
+	surviveLogs()
+	e := &edge{flags: flags, settings: settings, level: new(slog.LevelVar), stderr: newLogQueue(stderr, logQueueBytes)}
+	defer e.stderr.close(logFlushWait)
 	e.level.Set(settings.LogLevel())
-	e.log = newLog(settings.Log.Format, stderr, e.level)
+	e.log = newLog(settings.Log.Format, e.stderr, e.level)
+	e.stderr.drained = func(lost uint64, err error) {
+		e.log.Warn("log lines dropped", "count", lost, "error", cmp.Or(err, errLogFull))
+	}
+	e.logWarnings()
 	if err := e.start(ctx, stdout); err != nil {
 		return err
 	}
-	fmt.Fprintf(stdout, "serving %s, admin http://%s/\n", strings.Join(e.urls(), ", "), e.admin.Addr())
+	answer := newLogQueue(stdout, logQueueBytes)
+	defer answer.close(logFlushWait)
+	fmt.Fprintf(answer, "serving %s, admin http://%s/\n", strings.Join(e.urls(), ", "), e.admin.Addr())
 	if !e.before { // else it has been told
 		notify(e.log, daemon.SdNotifyReady)
 	}
@@ -63,7 +77,7 @@ func (e *edge) untilSignal(ctx context.Context, signals <-chan os.Signal) error 
 		case <-ctx.Done():
 			return nil
 		case <-e.server.Done():
-			return fmt.Errorf("the server ended by itself: %w", e.server.Engine().Err())
+			return fmt.Errorf("the server ended by itself: %w", cmp.Or(e.server.Engine().Err(), errNoReason))
 		case <-e.handed:
 			return e.drain(ctx, "the next process has taken over", signals)
 		case s := <-signals:
@@ -81,7 +95,10 @@ func (e *edge) untilSignal(ctx context.Context, signals <-chan os.Signal) error 
 func (e *edge) drain(ctx context.Context, cause string, signals <-chan os.Signal) error {
 	delay, timeout := time.Duration(e.settings.Timeouts.DrainDelay), time.Duration(e.settings.Timeouts.Drain)
 	if e.handedOver() {
-		delay = 0 // balancers have nothing to notice, and the supervisor looks at the next process
+		// Balancers have nothing to notice, and the supervisor looks at the next process. Clients of kept connections, which would ask
+		// this process on and on, are told.
+		delay = keptMoment
+		e.server.EndKept()
 	} else {
 		notify(e.log, daemon.SdNotifyStopping)
 	}
@@ -117,6 +134,9 @@ func (e *edge) drain(ctx context.Context, cause string, signals <-chan os.Signal
 	e.log.Info("drained")
 	return nil
 }
+
+// keptMoment is how long a process that has been taken over lets its idle connections ask once more.
+const keptMoment = 500 * time.Millisecond
 
 // signalEcho is how soon a second signal is the first one again: some supervisors signal a process and then its group.
 const signalEcho = time.Second

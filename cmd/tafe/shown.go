@@ -6,7 +6,7 @@ import (
 	"runtime/debug"
 	"time"
 
-	"tafe/cmd/tafe/internal/certs"
+	"tafe/cmd/tafe/internal/config"
 )
 
 // shownVersion is the version of the binary, in short.
@@ -19,7 +19,7 @@ func shownVersion() string {
 }
 
 // certificates tells by the address of each listener with TLS when its first certificate expires; nil where there is none.
-func (e *edge) certificates(stores []*certs.Store) func() map[string]time.Time {
+func (e *edge) certificates(stores []*config.Certificates) func() map[string]time.Time {
 	if len(stores) == 0 {
 		return nil
 	}

@@ -130,6 +130,9 @@ func (e *edge) endTakeOver() {
 	_ = e.inherited.Close()
 	if e.handover != nil {
 		_ = e.handover.Close()
+		if e.handover.Offered() && e.server != nil {
+			e.server.Engine().HandedOver() // the files of unix sockets are those of the process that is starting
+		}
 		e.handover = nil
 	}
 	if e.adminSocket.FD > 0 {

@@ -12,7 +12,6 @@ func (e *edge) upstreams() func() []admin.Upstream {
 	if e.resources == nil || len(e.settings.Upstreams) == 0 {
 		return nil
 	}
-	e.shown.Store(e.resources)
 	return func() (all []admin.Upstream) {
 		for _, g := range e.shown.Load().Groups() {
 			s := g.Stats()

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"strconv"
+	"strings"
 	"syscall"
 
 	"tafe/cmd/tafe/internal/overruns"
@@ -39,6 +40,10 @@ func watchOptions(args []string, stdout io.Writer) (o watch.Options, err error) 
 	color := fs.Bool("color", terminal(stdout) && os.Getenv("NO_COLOR") == "", "use colours")
 	if err := parseFlags(fs, args, stdout); err != nil {
 		return o, err
+	}
+	o.Addr = strings.TrimSuffix(strings.TrimPrefix(o.Addr, "http://"), "/")
+	if err := checkAddress(o.Addr); err != nil {
+		return o, usagef("--admin: %v", err)
 	}
 	o.Color = *color
 	return o, nil

@@ -2,7 +2,11 @@ package reactor
 
 // How a Conn ends: see the table in conn.go.
 
-import "io"
+import (
+	"io"
+
+	"tafe/loop"
+)
 
 // swallow discards what a peer sends to a connection that is being closed. While
 // output is unsent it is not read beyond a bound; after that, the bound ends it.
@@ -78,6 +82,13 @@ func (c *Conn) shut() {
 	c.updateWant()
 }
 
+// endsPlainly reports whether the peer may read the end of the stream although the loop ends: the protocol of a NetConn has an end
+// of its own, and nothing is half sent.
+func (c *Conn) endsPlainly(err error) bool {
+	_, taken := c.handler.(*netConn)
+	return taken && err == loop.ErrShutdown && c.transport.Unsent() == 0
+}
+
 // end closes the descriptor and tells the Handler, once.
 func (c *Conn) end(err error) {
 	if c.state == connEnded {
@@ -88,7 +99,7 @@ func (c *Conn) end(err error) {
 	r.conns--
 	r.loop.StopTimer(&c.timeout)
 	r.loop.StopTimer(&c.stallTime)
-	c.transport.Close(err != nil)
+	c.transport.Close(err != nil && !c.endsPlainly(err))
 	if c.release != nil {
 		c.release(c)
 	}

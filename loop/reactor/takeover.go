@@ -172,9 +172,10 @@ type Handover struct {
 	cancel context.CancelFunc
 	wg     sync.WaitGroup // the accept loop, and the successor's goroutine without its drain
 
-	mu     sync.Mutex
-	busy   bool // a successor has the sockets and is not ready
-	handed bool // a successor was ready
+	mu      sync.Mutex
+	busy    bool // a successor has the sockets and is not ready
+	offered bool // one had when Close came
+	handed  bool // a successor was ready
 }
 
 // ServeHandover listens on a unix socket at path, an absolute path of at most 96
@@ -255,6 +256,13 @@ func (h *Handover) Close() error {
 	return err
 }
 
+// Offered reports whether a process has been sent the sockets and has not given up: it may listen on them, and has not said so.
+func (h *Handover) Offered() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.busy || h.offered
+}
+
 func (h *Handover) accept() {
 	for {
 		conn, err := h.listener.AcceptUnix()
@@ -318,6 +326,7 @@ func (h *Handover) serve(p *peer) bool {
 	h.mu.Lock()
 	h.busy = false
 	h.handed = err == nil
+	h.offered = err != nil && h.ctx.Err() != nil
 	h.mu.Unlock()
 	if err != nil {
 		h.log.Warn("the successor did not take over", "error", err)

@@ -260,6 +260,8 @@ function drawTables(f) {
   fillRows(byID('routes'), f.routes.map(r => [
     {t: r.route, c: 'long'}, {n: count(r.rate)}, {n: duration(r.p50_ms)}, {n: duration(r.p99_ms)}, {n: count(r.failures)}, {n: count(r.total)},
   ]));
+  byID('problems-section').hidden = !f.problems;
+  fillRows(byID('problems'), (f.problems || []).map(p => [p]));
   byID('upstreams-section').hidden = !f.upstreams;
   if (f.upstreams) {
     fillRows(byID('upstreams'), f.upstreams.map(u => [

@@ -1,9 +1,10 @@
 // Package certs is the TLS of a listener as files: certificates, their keys and OCSP staples, and the authorities of client
-// certificates. It reads them, reads them again when they have changed, and never lets a bad new file take the place of good
-// old ones.
+// certificates. It reads them, and reads them again when they have changed. One bad file does not take down the others: a certificate
+// that cannot be used is left out, or stays as it was, and is named as a problem.
 package certs
 
 import (
+	"bytes"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -40,140 +41,181 @@ type Store struct {
 }
 
 type loaded struct {
-	config *tls.Config
-	leaves []*x509.Certificate
-	seen   []stamp
+	config   *tls.Config        // nil while no client can be served: no certificate is good, or those of clients cannot be verified
+	pairs    []*tls.Certificate // of Options.Certs; nil: left out
+	problems []error
+	seen     []stamp
 }
 
-// stamp tells whether a file has changed.
+// stamp tells whether a file has changed. Size is -1 where there is none.
 type stamp struct {
 	file string
 	size int64
 	time time.Time
 }
 
-// Load reads the files. The error names the one that is at fault.
+// refusal has a handshake end with the alert unrecognized_name, and resumes no session.
+var refusal = &tls.Config{MinVersion: tls.VersionTLS12, SessionTicketsDisabled: true}
+
+// Load reads the files. The error is that there are none; what is wrong with one is told by Problems.
 func Load(o Options) (*Store, error) {
 	if len(o.Certs) == 0 {
 		return nil, errors.New("no certificates")
 	}
 	s := &Store{options: o}
-	l, err := s.load(time.Now())
-	if err != nil {
-		return nil, err
-	}
-	s.current.Store(l)
+	s.current.Store(s.load(time.Now(), nil))
 	// Session tickets are encrypted by keys of the base, which crypto/tls makes anew every day and takes for a week.
 	s.base = &tls.Config{
-		MinVersion:         o.MinVersion,
-		NextProtos:         []string{"http/1.1"},
-		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return s.current.Load().config, nil },
+		MinVersion: o.MinVersion,
+		NextProtos: []string{"http/1.1"},
+		GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+			return s.current.Load().configFor(hello.ServerName), nil
+		},
 	}
 	return s, nil
 }
 
+// configFor refuses a name that no certificate is good for while one of them is left out: that one may be the name's.
+func (l *loaded) configFor(name string) *tls.Config {
+	switch {
+	case l.config == nil:
+		return refusal
+	case name == "" || !slices.Contains(l.pairs, nil) || l.covers(name):
+		return l.config
+	}
+	return refusal
+}
+
+func (l *loaded) covers(host string) bool {
+	return slices.ContainsFunc(l.pairs, func(c *tls.Certificate) bool { return c != nil && c.Leaf.VerifyHostname(host) == nil })
+}
+
+// Problems are what is wrong with the files as they were last read, one of each certificate at most.
+func (s *Store) Problems() []error { return s.current.Load().problems }
+
 // Config is for tls.Server. It follows reloads.
 func (s *Store) Config() *tls.Config { return s.base }
 
-func (s *Store) load(now time.Time) (*loaded, error) {
+// load reads all files. Of before, which may be nil, it keeps what it cannot read anew.
+func (s *Store) load(now time.Time, before *loaded) *loaded {
 	o := &s.options
-	l := &loaded{config: &tls.Config{MinVersion: o.MinVersion, ClientAuth: o.ClientAuth, NextProtos: []string{"http/1.1"}}}
+	l := &loaded{}
 	read := func(file string) ([]byte, error) {
 		info, err := os.Stat(file)
 		if err != nil {
+			l.seen = append(l.seen, stamp{file: file, size: -1})
 			return nil, err
 		}
 		l.seen = append(l.seen, stamp{file, info.Size(), info.ModTime()})
 		return os.ReadFile(file)
 	}
-	for _, f := range o.Certs {
-		cert, err := loadPair(f, read)
+	config := &tls.Config{MinVersion: o.MinVersion, ClientAuth: o.ClientAuth, NextProtos: []string{"http/1.1"}}
+	for i, f := range o.Certs {
+		pair, err := loadPair(f, read)
+		if err == nil && now.After(pair.Leaf.NotAfter) {
+			err = fmt.Errorf("%s expired on %s", f.Cert, pair.Leaf.NotAfter.Format(time.DateOnly))
+		}
 		if err != nil {
-			return nil, err
+			l.problems = append(l.problems, err)
+			if pair = nil; before != nil {
+				pair = before.pairs[i]
+			}
 		}
-		if now.After(cert.Leaf.NotAfter) {
-			return nil, fmt.Errorf("%s expired on %s", f.Cert, cert.Leaf.NotAfter.Format(time.DateOnly))
+		if l.pairs = append(l.pairs, pair); pair != nil {
+			config.Certificates = append(config.Certificates, *pair)
 		}
-		l.config.Certificates = append(l.config.Certificates, cert)
-		l.leaves = append(l.leaves, cert.Leaf)
 	}
 	if o.ClientCA != "" {
-		pem, err := read(o.ClientCA)
-		if err != nil {
-			return nil, err
-		}
-		l.config.ClientCAs = x509.NewCertPool()
-		if !l.config.ClientCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("%s holds no certificate in PEM", o.ClientCA)
+		var err error
+		if config.ClientCAs, err = loadPool(o.ClientCA, read); err != nil {
+			l.problems = append(l.problems, err)
+			if before != nil && before.config != nil {
+				config.ClientCAs = before.config.ClientCAs
+			}
 		}
 	}
-	return l, nil
+	if len(config.Certificates) > 0 && (o.ClientCA == "" || config.ClientCAs != nil) {
+		l.config = config
+	}
+	return l
 }
 
-func loadPair(f Files, read func(string) ([]byte, error)) (cert tls.Certificate, err error) {
+// loadPool returns nil with an error: crypto/tls would take a nil pool for the authorities of the system.
+func loadPool(file string, read func(string) ([]byte, error)) (*x509.CertPool, error) {
+	pem, err := read(file)
+	if err != nil {
+		return nil, err
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("%s holds no certificate in PEM", file)
+	}
+	return pool, nil
+}
+
+func loadPair(f Files, read func(string) ([]byte, error)) (*tls.Certificate, error) {
 	chain, err := read(f.Cert)
 	if err != nil {
-		return cert, err
+		return nil, err
 	}
 	key, err := read(f.Key)
 	if err != nil {
-		return cert, err
+		return nil, err
 	}
-	if cert, err = tls.X509KeyPair(chain, key); err != nil {
-		return cert, fmt.Errorf("%s with %s: %w", f.Cert, f.Key, err)
+	cert, err := tls.X509KeyPair(chain, key)
+	if err != nil {
+		return nil, fmt.Errorf("%s with %s: %w", f.Cert, f.Key, err)
 	}
 	if f.OCSP != "" {
 		staple, err := read(f.OCSP)
 		if err != nil && !errors.Is(err, os.ErrNotExist) {
-			return cert, err
+			return nil, err
 		}
 		cert.OCSPStaple = staple
 	}
-	return cert, nil
+	return &cert, nil
 }
 
-// Reload reads the files again if one of them has changed. After an error all is as before.
-func (s *Store) Reload() (changed bool, err error) {
+// Reload reads the files again if one of them has changed, or could not be used. A certificate whose files are bad now stays as it was; see
+// Problems.
+func (s *Store) Reload() (changed bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.stale() {
-		return false, nil
+	before := s.current.Load()
+	if len(before.problems) == 0 && !before.stale() {
+		return false
 	}
-	l, err := s.load(time.Now())
-	if err != nil {
-		return false, err
-	}
+	l := s.load(time.Now(), before)
 	s.current.Store(l)
-	return true, nil
+	return len(l.problems) == 0 || !slices.EqualFunc(l.pairs, before.pairs, same)
 }
 
-func (s *Store) stale() bool {
-	for _, was := range s.current.Load().seen {
+// same tells whether clients are shown the same.
+func same(a, b *tls.Certificate) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return a.Leaf.Equal(b.Leaf) && bytes.Equal(a.OCSPStaple, b.OCSPStaple)
+}
+
+func (l *loaded) stale() bool {
+	return slices.ContainsFunc(l.seen, func(was stamp) bool {
 		info, err := os.Stat(was.file)
-		if err != nil || info.Size() != was.size || !info.ModTime().Equal(was.time) {
-			return true
+		if err != nil {
+			return was.size >= 0
 		}
-	}
-	// A staple that was not there may be now.
-	for _, f := range s.options.Certs {
-		known := slices.ContainsFunc(s.current.Load().seen, func(w stamp) bool { return w.file == f.OCSP })
-		if _, err := os.Stat(f.OCSP); f.OCSP != "" && !known && err == nil {
-			return true
-		}
-	}
-	return false
+		return info.Size() != was.size || !info.ModTime().Equal(was.time)
+	})
 }
 
 // Covers tells whether one of the certificates is good for a host.
-func (s *Store) Covers(host string) bool {
-	return slices.ContainsFunc(s.current.Load().leaves, func(leaf *x509.Certificate) bool { return leaf.VerifyHostname(host) == nil })
-}
+func (s *Store) Covers(host string) bool { return s.current.Load().covers(host) }
 
-// Expires is when the first of the certificates does.
+// Expires is when the first of the certificates does; zero if none is good.
 func (s *Store) Expires() (first time.Time) {
-	for _, leaf := range s.current.Load().leaves {
-		if first.IsZero() || leaf.NotAfter.Before(first) {
-			first = leaf.NotAfter
+	for _, pair := range s.current.Load().pairs {
+		if pair != nil && (first.IsZero() || pair.Leaf.NotAfter.Before(first)) {
+			first = pair.Leaf.NotAfter
 		}
 	}
 	return first

@@ -5,6 +5,7 @@
 package config
 
 import (
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"reflect"
@@ -58,13 +59,17 @@ func (c *Config) LogLevel() slog.Level {
 
 // App makes the App of the routes, with options that began as those of Options, and what it uses beyond them. Of before, the
 // Resources of the Config that holds until now, it takes what is defined the same. Before and t may be nil. The error is
-// Problems.
+// Problems; parts that cannot be used are none: see Resources.Broken.
 func (c *Config) App(options app.Options, t *tracing.Tracing, before *Resources) (*app.App, *Resources, error) {
-	b := builder{decoder: decoder{source: c.source}, routes: c.Routes, serverName: string(c.Server.Name), log: options.Log, tracing: t, before: before}
+	b := builder{decoder: decoder{source: c.source, spoilt: c.spoilt}, routes: c.Routes, serverName: string(c.Server.Name), log: options.Log, tracing: t,
+		before: before, unusable: map[string]app.Handler{}}
 	b.resources = &Resources{groups: map[string]upstream{}}
 	b.attempt(path{"server"}, func() { b.app = app.New(options) })
 	if b.app == nil {
-		return nil, nil, b.problems
+		if len(b.problems) > 0 {
+			return nil, nil, b.problems
+		}
+		b.app = app.New(Default().Options()) // to find what is wrong with the rest
 	}
 	b.upstreams(c.Upstreams)
 	if t != nil {
@@ -72,13 +77,16 @@ func (c *Config) App(options app.Options, t *tracing.Tracing, before *Resources)
 	}
 	b.app.Use(b.middlewares(path{"middleware"}, &c.Middleware)...)
 	for i := range c.Routes {
-		b.route(path{"route"}.index(i), &c.Routes[i])
+		if p := (path{"route"}).index(i); !b.spoilt[p.part()] {
+			b.route(p, &c.Routes[i])
+		}
 	}
 	for i := range c.Routes {
 		b.preflight(i)
 	}
 	if len(b.problems) > 0 {
 		b.resources.discard(before)
+		b.problems = append(b.problems, b.resources.broken...)
 		return nil, nil, b.sorted()
 	}
 	return b.app, b.resources, nil
@@ -93,6 +101,13 @@ type builder struct {
 	tracing    *tracing.Tracing // nil: none
 	before     *Resources       // nil: none
 	resources  *Resources
+	unusable   map[string]app.Handler // upstreams: what routes to them answer; nil after a problem
+}
+
+// broken names a part that cannot be used, and returns what answers in its place.
+func (b *builder) broken(p path, format string, args ...any) app.Handler {
+	b.resources.broken = append(b.resources.broken, Problem{b.file, b.line(p), fmt.Sprintf(format, args...), p.part()})
+	return func(*app.Context) error { return app.Error(503, "this part of the server is out of order") }
 }
 
 // attempt has do's panic, if it is one of words, become a problem.
@@ -243,7 +258,7 @@ func (r *Route) methods() []string {
 // agree: a browser asks for all of them at once.
 func (b *builder) preflight(i int) {
 	r, p := &b.routes[i], path{"route"}.index(i)
-	if r.CORS == nil {
+	if r.CORS == nil || b.spoilt[p.part()] {
 		return
 	}
 	allow := []string{"OPTIONS"}

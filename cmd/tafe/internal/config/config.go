@@ -9,6 +9,7 @@
 //	watchdog.go   Watchdog: what is reported, kept and done about it
 //	value.go      the kinds of values that TOML does not have
 //	load.go       Load: from a file to a Config or to Problems
+//	check.go      Check: all that is wrong with a file
 //	place.go      in which line a key stands
 //	decode.go     from TOML's tree to the structs, naming all that does not fit
 //	rules.go      what the values must be to each other
@@ -63,7 +64,9 @@ type Config struct {
 	// order in the file does not matter.
 	Routes []Route `toml:"route"`
 
-	source *source
+	source   *source
+	spoilt   map[string]bool // parts of a file that Check looks at no further
+	warnings Problems
 }
 
 // Server is the section of the same name.

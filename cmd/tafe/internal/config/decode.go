@@ -5,6 +5,7 @@ package config
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"reflect"
 	"slices"
@@ -12,14 +13,42 @@ import (
 	"strings"
 )
 
-// decoder gathers problems.
+// decoder gathers problems. What a stage finds wrong with a part of the file (a section, or one of the elements of a repeated one) keeps later
+// stages from looking at that part, since they would repeat it in other words.
 type decoder struct {
 	*source
 	problems Problems
+	warnings Problems
+	spoilt   map[string]bool // parts with problems of earlier stages
+	envUnset bool            // an environment variable that is not set is a warning
 }
 
 func (d *decoder) problem(p path, format string, args ...any) {
-	d.problems = append(d.problems, Problem{d.file, d.line(p), fmt.Sprintf(format, args...)})
+	if !d.spoilt[p.part()] {
+		d.problems = append(d.problems, Problem{d.file, d.line(p), fmt.Sprintf(format, args...), p.part()})
+	}
+}
+
+func (d *decoder) warn(p path, format string, args ...any) {
+	d.warnings = append(d.warnings, Problem{d.file, d.line(p), fmt.Sprintf(format, args...), p.part()})
+}
+
+// stage ends a stage.
+func (d *decoder) stage() {
+	d.spoilt = map[string]bool{}
+	for _, p := range d.problems {
+		d.spoilt[p.part] = true
+	}
+}
+
+// part names the section that p leads into, with its number if it is repeated.
+func (p path) part() string {
+	if len(p) > 1 {
+		if _, err := strconv.Atoi(p[1]); err == nil {
+			return p[:2].id()
+		}
+	}
+	return p[:min(len(p), 1)].id()
 }
 
 func (d *decoder) config(c *Config, tree map[string]any) {
@@ -108,7 +137,12 @@ func (d *decoder) table(p path, s reflect.Value, tree map[string]any) {
 // value sets into from v.
 func (d *decoder) value(p path, into reflect.Value, v any, tag reflect.StructTag) {
 	if own, ok := into.Addr().Interface().(value); ok {
-		if err := own.set(v); err != nil {
+		err := own.set(v)
+		if d.envUnset && errors.Is(err, errEnvUnset) {
+			d.warn(p, "%s: %v here", p, err)
+			return
+		}
+		if err != nil {
 			d.problem(p, "%s = %s: %v", p, shown(into, v), err)
 			return
 		}

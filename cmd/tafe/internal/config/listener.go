@@ -102,24 +102,51 @@ func (c *Config) tlsOn(port int) *Listener {
 	return nil
 }
 
-// AppListeners are where to listen, with the certificates of those that speak TLS. The error is Problems.
-func (c *Config) AppListeners() (all []app.Listener, stores []*certs.Store, err error) {
+// Certificates are those of one listener.
+type Certificates struct {
+	*certs.Store
+	source *source
+	at     path
+}
+
+// Problems are what is wrong with them now. The listener serves with what is good; see certs.Store.
+func (c *Certificates) Problems() Problems {
+	d := decoder{source: c.source}
+	for _, err := range c.Store.Problems() {
+		d.problem(c.at, "listener.tls: %s", withoutCall(err))
+	}
+	return d.problems
+}
+
+// withoutCall is an error of a file without the name of the system call.
+func withoutCall(err error) string {
+	for _, call := range []string{"open ", "stat ", "read "} {
+		if text, found := strings.CutPrefix(err.Error(), call); found {
+			return text
+		}
+	}
+	return err.Error()
+}
+
+// AppListeners are where to listen, with the certificates of those that speak TLS. The error is Problems; certificates that are not good
+// are none: see Certificates.Problems.
+func (c *Config) AppListeners() (all []app.Listener, stores []*Certificates, err error) {
 	if len(c.Listeners) == 0 {
 		return []app.Listener{{Addr: string(c.Server.Listen)}}, nil, nil
 	}
 	d := decoder{source: c.source}
 	of := map[*Listener]*certs.Store{}
 	for i := range c.Listeners {
-		l := &c.Listeners[i]
-		if l.TLS == nil {
+		l, p := &c.Listeners[i], path{"listener"}.index(i).child("tls")
+		if l.TLS == nil || c.spoilt[p.part()] {
 			continue
 		}
 		store, err := certs.Load(l.TLS.options())
 		if err != nil {
-			d.problem(path{"listener"}.index(i).child("tls"), "listener.tls: %s", strings.TrimPrefix(err.Error(), "open "))
+			d.problem(p, "listener.tls: %v", err)
 			continue
 		}
-		of[l], stores = store, append(stores, store)
+		of[l], stores = store, append(stores, &Certificates{store, c.source, p})
 	}
 	if len(d.problems) > 0 {
 		return nil, nil, d.sorted()

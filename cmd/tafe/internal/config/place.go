@@ -123,6 +123,7 @@ type Problem struct {
 	File string
 	Line int // 0: of the file as a whole
 	Text string
+	part string // see path.part
 }
 
 func (p Problem) Error() string {

@@ -17,6 +17,7 @@ import (
 // Resources are what an App uses beyond its routes. Its methods may be called by any goroutine.
 type Resources struct {
 	groups map[string]upstream // fixed once App has returned
+	broken Problems            // likewise
 	sites  []site
 	limits []*redislimit.Buckets // which begin anew with each App: their state is in Redis
 	mu     sync.Mutex
@@ -27,6 +28,10 @@ type upstream struct {
 	definition Upstream
 	group      *proxy.Group
 }
+
+// Broken are the parts that cannot be used although the file says nothing wrong of them: a directory or a file of keys that cannot be
+// opened. Their routes answer 503; the others are served.
+func (r *Resources) Broken() Problems { return r.broken }
 
 // Groups lists the upstream groups by name.
 func (r *Resources) Groups() (all []*proxy.Group) {

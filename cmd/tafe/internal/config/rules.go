@@ -4,14 +4,13 @@
 package config
 
 import (
+	"cmp"
 	"net/url"
+	"regexp"
 	"strings"
 )
 
 func (d *decoder) rules(c *Config) {
-	if len(d.problems) > 0 {
-		return // what follows would only repeat them
-	}
 	below := func(p path, fits bool, want string) {
 		if !fits {
 			d.problem(p, "%s: want %s", p, want)
@@ -30,7 +29,7 @@ func (d *decoder) rules(c *Config) {
 	}
 	d.checkListeners(c)
 	d.middleware(path{"middleware"}, &c.Middleware)
-	if len(c.Routes) == 0 {
+	if len(c.Routes) == 0 && len(d.problems) == 0 {
 		d.problem(nil, "has no [[route]]: nothing would be served")
 	}
 	for i := range c.Routes {
@@ -48,6 +47,7 @@ func (d *decoder) route(p path, r *Route) {
 	if actions != 1 {
 		d.problem(p, "route %s has %d actions: want one of respond, redirect, static, proxy", r.Path, actions)
 	}
+	d.foreignPattern(p.child("path"), r.Path)
 	for i, method := range r.Methods {
 		if method != strings.ToUpper(method) {
 			d.problem(p.child("methods"), "route.methods has %q: want %q; methods are upper case", method, strings.ToUpper(method))
@@ -65,6 +65,22 @@ func (d *decoder) route(p path, r *Route) {
 		d.problem(p.child("respond").child("body"), "route.respond.body: an answer with status %d has none", r.Respond.Status)
 	}
 	d.middleware(p, &r.Middleware)
+}
+
+// foreign are segments of paths as other routers write them. Here they are literal.
+var foreign = regexp.MustCompile(`^(?::(\w+)|<(?:\w+:)?(\w+)>|\*+(\w*))$`)
+
+// foreignPattern warns of a path that means something else in other routers.
+func (d *decoder) foreignPattern(p path, pattern string) {
+	for segment := range strings.SplitSeq(pattern, "/") {
+		switch m := foreign.FindStringSubmatch(segment); {
+		case m == nil:
+		case strings.HasPrefix(segment, "*"):
+			d.warn(p, "route.path = %q: %q is taken literally; the rest of a path is {%s...}", pattern, segment, cmp.Or(m[3], "path"))
+		default:
+			d.warn(p, "route.path = %q: %q is taken literally; a parameter is {%s}", pattern, segment, cmp.Or(m[1], m[2]))
+		}
+	}
 }
 
 func (d *decoder) middleware(p path, m *Middleware) {

@@ -66,8 +66,7 @@ func (b *builder) static(p path, r *Route) app.Handler {
 	var wrong *fs.PathError
 	switch {
 	case errors.As(err, &wrong):
-		b.problem(p.child("dir"), "route.static.dir = %q: %v", r.Static.Dir, wrong.Err)
-		return nil
+		return b.broken(p.child("dir"), "route.static.dir = %q: %v", r.Static.Dir, wrong.Err)
 	case err != nil:
 		b.problem(p, "route.static: %s", strings.TrimPrefix(err.Error(), "static: "))
 		return nil

@@ -37,7 +37,6 @@ func TestStaticAction(t *testing.T) {
 
 func TestWrongStatic(t *testing.T) {
 	for _, c := range []struct{ path, options, want string }{
-		{"/files/{path...}", `dir = "/no/such/directory"`, `f.toml:3: route.static.dir = "/no/such/directory": no such file or directory`},
 		{"/files", `dir = "/"`, "f.toml:3: route /files: a static action's path ends in a catch-all, as /files/{path...}"},
 		{"/files/{path...}", `dir = "/", index = "a/b"`, `f.toml:3: route.static: index "a/b" is not the name of a file`},
 		{"/files/{path...}", `dir = "/", cache_bytes_max = "1MiB", cache_file_bytes_max = "1MiB"`, "for the cache: at least"},
@@ -45,4 +44,25 @@ func TestWrongStatic(t *testing.T) {
 		_, err := build(sprintf("[[route]]\npath = %q\nstatic = { %s }\n", c.path, c.options))
 		require.ErrorContains(t, err, c.want)
 	}
+}
+
+// A directory that cannot be opened costs its route, and no other.
+func TestDirectoryThatIsNotThere(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "later")
+	text := sprintf("[[route]]\npath = \"/files/{path...}\"\nstatic = { dir = %q }\n[[route]]\npath = \"/\"\nrespond = { body = \"good\" }\n", dir)
+	c, err := Parse("f.toml", []byte(text))
+	require.NoError(t, err)
+	a, r, err := c.App(quietly(c), nil, nil)
+	require.NoError(t, err)
+	require.EqualError(t, r.Broken(), sprintf("f.toml:3: route.static.dir = %q: no such file or directory", dir))
+	require.Equal(t, 503, ask(a, "GET", "/files/a.txt").StatusCode)
+	require.Equal(t, "good", body(ask(a, "GET", "/")))
+
+	require.NoError(t, os.Mkdir(dir, 0o700))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "a.txt"), []byte("hello"), 0o600))
+	a, next, err := c.App(quietly(c), nil, r)
+	require.NoError(t, err)
+	t.Cleanup(next.Close)
+	require.Empty(t, next.Broken())
+	require.Equal(t, "hello", body(ask(a, "GET", "/files/a.txt")), "a reload tries it again")
 }

@@ -194,7 +194,11 @@ func (t *UpstreamTLS) config() (*tls.Config, error) {
 func (b *builder) upstreams(all []Upstream) {
 	for i := range all {
 		u, p := &all[i], path{"upstream"}.index(i)
-		if b.resources.has(u.Name) {
+		if b.spoilt[p.part()] {
+			b.unusable[u.Name] = nil
+			continue
+		}
+		if _, unusable := b.unusable[u.Name]; unusable || b.resources.has(u.Name) {
 			b.problem(p.child("name"), "upstream.name = %q: there is one of that name already", u.Name)
 			continue
 		}
@@ -206,24 +210,29 @@ func (b *builder) upstreams(all []Upstream) {
 			continue
 		}
 		o, err := u.options()
-		if err == nil {
-			o.Log = b.log
-			if b.tracing != nil {
-				o.Tracer = b.tracing
-			}
-			var g *proxy.Group
-			if g, err = proxy.NewGroup(o); err == nil {
-				b.resources.add(u, g)
-			}
+		if err != nil { // of its files
+			b.unusable[u.Name] = b.broken(p.child("tls"), "upstream %s: %s", u.Name, withoutCall(err))
+			continue
 		}
+		o.Log = b.log
+		if b.tracing != nil {
+			o.Tracer = b.tracing
+		}
+		g, err := proxy.NewGroup(o)
 		if err != nil {
 			b.problem(p, "upstream %s: %s", u.Name, strings.TrimPrefix(err.Error(), "proxy: "))
+			b.unusable[u.Name] = nil
+			continue
 		}
+		b.resources.add(u, g)
 	}
 }
 
 // proxy returns the handler of the action, or nil after naming a problem.
 func (b *builder) proxy(p path, r *Proxy) app.Handler {
+	if answer, unusable := b.unusable[r.Upstream]; unusable {
+		return answer
+	}
 	g := b.resources.group(r.Upstream)
 	if g == nil {
 		names := slices.Sorted(maps.Keys(b.resources.groups))

@@ -53,7 +53,6 @@ func TestWrongUpstreams(t *testing.T) {
 		{"a:1", "", `strip_prefix = "api"`, `f.toml:8: route.proxy: the prefix "api" is no path of plain characters`},
 		{"a:1", "", `hash_by = "moon"`, `f.toml:8: route.proxy: "moon" is not client, path, header:NAME or cookie:NAME`},
 		{"a:1", "", `request_headers = { Connection = "close" }`, `f.toml:8: route.proxy: no rule can be made for the header Connection`},
-		{"a:1", `tls = { ca = "/no/such/file" }`, "", `f.toml:2: upstream app: open /no/such/file: no such file or directory`},
 	} {
 		_, err := build(sprintf(proxied, c.addr, c.upstream, c.action))
 		require.ErrorContains(t, err, c.want)
@@ -83,4 +82,30 @@ func TestUpstreamsOutliveReloads(t *testing.T) {
 	first.Close()
 	same.Close()
 	other.Close()
+}
+
+// An upstream that cannot be used costs its routes, and no others.
+func TestOneBrokenUpstream(t *testing.T) {
+	directory := t.TempDir()
+	for _, c := range []struct{ tls, want, why string }{
+		{`{ ca = "/no/such/file" }`, "f.toml:5: upstream app: /no/such/file: no such file or directory", "no file"},
+		{sprintf("{ ca = %q }", directory), "is a directory", "no file that can be read"},
+		{`{ ca = "/dev/null" }`, "holds no certificate in PEM", "an empty one"},
+		{`{ cert = "/no/such", key = "/no/such" }`, "/no/such: no such file or directory", "a certificate to show"},
+	} {
+		c2, err := Parse("f.toml", []byte(sprintf(proxied, "a:1", "tls = "+c.tls, "")+"[[route]]\npath = \"/\"\nrespond = { body = \"good\" }\n"))
+		require.NoError(t, err)
+		a, r, err := c2.App(quietly(c2), nil, nil)
+		require.NoError(t, err, c.why)
+		require.ErrorContains(t, r.Broken(), c.want, c.why)
+		require.Equal(t, 503, ask(a, "GET", "/api/x").StatusCode, c.why)
+		require.Equal(t, "good", body(ask(a, "GET", "/")), c.why)
+		r.Close()
+	}
+}
+
+// Names are looked up when an upstream is connected to.
+func TestUpstreamNameThatDoesNotResolveRefusesNothing(t *testing.T) {
+	_, err := build(sprintf(proxied, "no-such-host.invalid:1", "", ""))
+	require.NoError(t, err)
 }

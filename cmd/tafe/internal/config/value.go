@@ -258,6 +258,8 @@ func (p *Path) set(v any) error {
 	return nil
 }
 
+var errEnvUnset = errors.New("the environment has no variable")
+
 // Secret is text that is never shown. Written "env:NAME" it is the value of that environment variable.
 type Secret struct{ text string }
 
@@ -268,7 +270,8 @@ func (s *Secret) set(v any) error {
 	}
 	if name, ok := strings.CutPrefix(text, "env:"); ok {
 		if text, ok = os.LookupEnv(name); !ok {
-			return fmt.Errorf("the environment has no variable %q", name)
+			s.text = "unset"
+			return fmt.Errorf("%w %q", errEnvUnset, name)
 		}
 	}
 	if text == "" {

@@ -161,7 +161,7 @@ func (l *Log) Table(w io.Writer, top int) error {
 	if l.summaries > 0 {
 		fmt.Fprintf(w, "\nWaits for a loop: p50 %v, p99 %v, p99.9 %v.\n", l.Wait(0.5), l.Wait(0.99), l.Wait(0.999))
 	} else if len(l.Places) > 0 {
-		fmt.Fprint(w, "\nThe log has no summaries of waits: what the p99 would be without a place cannot be told.\n")
+		fmt.Fprint(w, "\nP99 WITHOUT is ?: the log has no summaries of waits. The watchdog writes one every minute, and one at its end.\n")
 	}
 	return l.innocents(w)
 }

@@ -6,9 +6,11 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -66,11 +68,11 @@ func follow(ctx context.Context, o Options, out io.Writer) error {
 	}
 	answer, err := http.DefaultClient.Do(request)
 	if err != nil {
-		return err
+		return fmt.Errorf("no admin listener of a tafe answers at %s: %w", o.Addr, errors.Unwrap(err))
 	}
 	defer func() { _ = answer.Body.Close() }()
 	if answer.StatusCode != http.StatusOK {
-		return fmt.Errorf("GET /events: %s", answer.Status)
+		return fmt.Errorf("what answers at %s is no admin listener of a tafe: GET /events: %s", o.Addr, answer.Status)
 	}
 	lines := bufio.NewScanner(answer.Body)
 	lines.Buffer(nil, frameMax)
@@ -111,9 +113,20 @@ func Draw(f *admin.Frame, o Options) string {
 	for i := range f.Lanes {
 		p.lane(&f.Lanes[i])
 	}
+	if len(f.Lanes) > 0 {
+		for _, text := range legend {
+			p.line(faint, "%s", text)
+		}
+	}
 	p.culprits(f.Culprits)
 	p.overruns(f.Overruns, f.At)
 	return p.b.String()
+}
+
+// legend explains the columns of a lane, on lines that fit the narrowest terminal.
+var legend = []string{
+	"0-9 tenths of a half second that the loop was busy, newest",
+	"on the right; x held beyond the budget; . not known yet",
 }
 
 type painter struct {
@@ -180,6 +193,8 @@ func (p *painter) overruns(all []admin.Brief, now time.Time) {
 	if len(all) == 0 {
 		return
 	}
+	all = slices.Clone(all) // those that are going on are listed first
+	slices.SortStableFunc(all, func(a, b admin.Brief) int { return b.Started.Compare(a.Started) })
 	p.line("", "")
 	p.line(bold, "%8s %4s %10s %10s  %-13s %8s %11s  %s", "AGO", "LOOP", "HELD", "RAN", "VERDICT", "VICTIMS", "VICTIM TIME", "REQUEST")
 	for i := range all[:min(len(all), rowsMax)] {

@@ -42,6 +42,15 @@ func TestDraw(t *testing.T) {
 		require.LessOrEqual(t, len([]rune(line)), 100, line)
 	}
 	require.Contains(t, Draw(&f, Options{Color: true}), red)
+	for _, line := range legend {
+		require.Contains(t, text, line+"\n")
+		require.LessOrEqual(t, len(line), widthLeast, "it is whole on every terminal")
+	}
+	f.Overruns = nil
+	for i, age := range []time.Duration{30, 10, 20} { // an overrun that is going on may be older than one that has ended
+		f.Overruns = append(f.Overruns, admin.Brief{ID: uint64(i), Started: f.At.Add(-age * time.Second), Path: fmt.Sprintf("/age%d", age)})
+	}
+	require.Regexp(t, `(?s)/age10\n.*/age20\n.*/age30\n`, Draw(&f, Options{Width: 200}), "newest first")
 	empty := admin.Frame{}
 	require.Contains(t, Draw(&empty, Options{}), "No code has run for longer than its budget.")
 }

@@ -1,0 +1,42 @@
+// This file owns the search for everything that is wrong with a file, in all stages from its syntax to the files that it names.
+
+package config
+
+import (
+	"errors"
+	"slices"
+)
+
+// Check returns all that is wrong with a file, and warnings: what is likely not meant, and environment variables that are not set where the
+// check runs. It starts nothing. C is nil where the file is not TOML; the error is that of reading it.
+func Check(file string) (c *Config, problems, warnings Problems, err error) {
+	text, err := read(file)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	c, problems = parse(file, text, true)
+	if c == nil {
+		return nil, problems, nil, nil
+	}
+	_, resources, err := c.App(c.Options(), nil, nil)
+	if resources != nil {
+		problems = append(problems, resources.Broken()...)
+		resources.Close()
+	}
+	_, stores, listenErr := c.AppListeners()
+	for _, s := range stores {
+		problems = append(problems, s.Problems()...)
+	}
+	for _, e := range []error{err, listenErr} {
+		var more Problems
+		if e != nil && !errors.As(e, &more) {
+			return nil, nil, nil, e
+		}
+		problems = append(problems, more...)
+	}
+	slices.SortStableFunc(problems, func(a, b Problem) int { return a.Line - b.Line })
+	return c, problems, c.warnings, nil
+}
+
+// Warnings are what is likely not meant. The server runs with it.
+func (c *Config) Warnings() Problems { return c.warnings }

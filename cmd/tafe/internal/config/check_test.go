@@ -1,0 +1,78 @@
+package config
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestCheckTellsAllStagesAtOnce(t *testing.T) {
+	const good = "[[route]]\npath = \"/good\"\nrespond = {}\n"
+	for _, c := range []struct {
+		why            string
+		text           string
+		want, warnings []string
+	}{
+		{"values, rules, patterns, files", `[server]
+lisen = 1
+[limits]
+inbound_bytes_max = "4KiB"
+[[listener]]
+listen = ":0"
+[listener.tls]
+certs = [{ cert = "/no/such", key = "/no/such" }]
+[[upstream]]
+name = "up"
+servers = [{ addr = "nowhere" }]
+[[route]]
+path = "x"
+respond = {}
+[[route]]
+path = "/files/{path...}"
+static = { dir = "/no/such" }
+[[route]]
+path = "/two"
+respond = {}
+redirect = { to = "/" }
+[[route]]
+path = "/up"
+proxy = { upstream = "up" }
+[[route]]
+path = "/down"
+proxy = { upstream = "down" }
+`, []string{
+			"2: unknown key server.lisen", "4: limits.inbound_bytes_max: want at least limits.head_bytes_max", "7: listener.tls: /no/such: no such file",
+			`9: upstream up: group "up": "nowhere" is neither`, `13: route.path: pattern "x"`, `17: route.static.dir = "/no/such"`, "18: route /two has 2 actions",
+			`27: route.proxy.upstream = "down": there is no such`,
+		}, nil},
+		{"what is wrong with a route is told once", "[[route]]\npath = \"x\"\nrespond = 1\n", []string{"3: route.respond = 1: want a table"}, nil},
+		{"a wrong upstream is still there for its routes", "[[upstream]]\nname = \"a\"\nservers = 1\n[[route]]\npath = \"/\"\nproxy = { upstream = \"a\" }\n",
+			[]string{"3: upstream.servers"}, nil},
+		{"values that App would refuse", "[server]\nname = 1\n[timeouts]\nidle = \"x\"\n[middleware]\nrate_limit = 1\n[[route]]\npath = \"x\"\nrespond = {}\n",
+			[]string{"2: server.name", "4: timeouts.idle", "6: middleware.rate_limit", `8: route.path: pattern "x"`}, nil},
+		{"patterns of other routers", "[[route]]\npath = \"/api/*\"\nrespond = {}\n[[route]]\npath = \"/a/:id/b\"\nrespond = {}\n" +
+			"[[route]]\npath = \"/c/<int:n>\"\nrespond = {}\n[[route]]\npath = \"/d/*rest\"\nrespond = {}\n[[route]]\npath = \"/e:f/g*h\"\nrespond = {}\n", nil, []string{
+			`2: route.path = "/api/*": "*" is taken literally; the rest of a path is {path...}`, `5: route.path = "/a/:id/b": ":id" is taken literally; a parameter is {id}`,
+			`8: route.path = "/c/<int:n>": "<int:n>" is taken literally; a parameter is {n}`, `11: route.path = "/d/*rest": "*rest" is taken literally; the rest of a path is {rest...}`,
+		}},
+		{"the environment of the check is not the server's", good + "basic_auth = { users = { a = \"env:TAFE_TEST_UNSET\" } }\n", nil,
+			[]string{`4: route.basic_auth.users.a: the environment has no variable "TAFE_TEST_UNSET" here`}},
+		{"nothing", good, nil, nil},
+	} {
+		file := filepath.Join(t.TempDir(), "f.toml")
+		require.NoError(t, os.WriteFile(file, []byte(c.text), 0o600))
+		_, problems, warnings, err := Check(file)
+		require.NoError(t, err, c.why)
+		for _, x := range []struct {
+			want []string
+			got  Problems
+		}{{c.want, problems}, {c.warnings, warnings}} {
+			require.Len(t, x.got, len(x.want), "%s:\n%s", c.why, x.got)
+			for i, want := range x.want {
+				require.Contains(t, x.got[i].Error(), file+":"+want, c.why)
+			}
+		}
+	}
+}
