@@ -12,6 +12,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -45,11 +46,23 @@ type loaded struct {
 	seen   []stamp
 }
 
-// stamp tells whether a file has changed.
+// stamp tells whether a file has changed, or its path leads to another one.
 type stamp struct {
 	file string
-	size int64
-	time time.Time
+	info os.FileInfo
+}
+
+// holds tells whether the file is the same and untouched. Its status changes with each rename and touch, its size and modification
+// time need not.
+func (s *stamp) holds(info os.FileInfo) bool {
+	return os.SameFile(info, s.info) && info.Size() == s.info.Size() && info.ModTime().Equal(s.info.ModTime()) && statusTime(info) == statusTime(s.info)
+}
+
+func statusTime(info os.FileInfo) int64 {
+	if st, ok := info.Sys().(*syscall.Stat_t); ok {
+		return st.Ctim.Nano()
+	}
+	return 0
 }
 
 // Load reads the files. The error names the one that is at fault.
@@ -83,7 +96,7 @@ func (s *Store) load(now time.Time) (*loaded, error) {
 		if err != nil {
 			return nil, err
 		}
-		l.seen = append(l.seen, stamp{file, info.Size(), info.ModTime()})
+		l.seen = append(l.seen, stamp{file, info})
 		return os.ReadFile(file)
 	}
 	for _, f := range o.Certs {
@@ -150,7 +163,7 @@ func (s *Store) Reload() (changed bool, err error) {
 func (s *Store) stale() bool {
 	for _, was := range s.current.Load().seen {
 		info, err := os.Stat(was.file)
-		if err != nil || info.Size() != was.size || !info.ModTime().Equal(was.time) {
+		if err != nil || !was.holds(info) {
 			return true
 		}
 	}
