@@ -14,11 +14,11 @@ import (
 )
 
 // readDirectory reads a's directory, beside the loop, or refuses.
-func (s *Site) readDirectory(a *asset) error {
+func (s *Site) readDirectory(t *tree, a *asset) error {
 	if !s.o.List {
 		return fs.ErrNotExist
 	}
-	f, err := s.root.Open(a.file)
+	f, err := t.root.Open(a.file)
 	if err != nil {
 		return err
 	}

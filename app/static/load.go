@@ -8,7 +8,6 @@ import (
 	"errors"
 	"io"
 	"io/fs"
-	"mime"
 	"net/http"
 	"os"
 	"path"
@@ -55,7 +54,7 @@ type variant struct {
 	info     fs.FileInfo
 	size     int64
 	etag     string
-	modified string
+	modified string   // for Last-Modified, where the time says something
 	content  []byte   // of a small one
 	file     *os.File // of a large one
 }
@@ -121,9 +120,10 @@ func (s *Site) look(c *app.Context, name string, now int64) (*asset, error) {
 // load finds what name stands for, in memory where that is still so.
 func (s *Site) load(name string, now int64) (*asset, error) {
 	s.stats.loads.Add(1)
-	a, err := s.find(name, now)
+	t := s.follow()
+	a, err := s.find(t, name, now)
 	if errors.Is(err, fs.ErrNotExist) && s.o.Fallback != "" {
-		a, err = s.find(s.o.Fallback, now)
+		a, err = s.find(t, s.o.Fallback, now)
 	}
 	if err != nil {
 		return nil, s.refusal(err)
@@ -133,21 +133,21 @@ func (s *Site) load(name string, now int64) (*asset, error) {
 
 var errRefused = errors.New("static: neither a file nor a directory")
 
-func (s *Site) find(name string, now int64) (*asset, error) {
-	if s.cache != nil {
-		if kept := s.cache.get(name); kept != nil {
-			if s.unchanged(kept) {
+func (s *Site) find(t *tree, name string, now int64) (*asset, error) {
+	if t.cache != nil {
+		if kept := t.cache.get(name); kept != nil {
+			if s.unchanged(t, kept) {
 				kept.checked.Store(now)
 				return kept, nil
 			}
-			s.cache.drop(name)
+			t.cache.drop(name)
 		}
 	}
 	a := &asset{name: name, file: strings.TrimSuffix(name, "/")}
 	if a.file == "" {
 		a.file = "."
 	}
-	info, err := s.stat(a.file)
+	info, err := s.stat(t, a.file)
 	if err != nil {
 		return nil, err
 	}
@@ -160,7 +160,7 @@ func (s *Site) find(name string, now int64) (*asset, error) {
 		directory := a.file
 		a.file = path.Join(directory, s.o.Index)
 		if s.o.Index != "-" {
-			if info, err = s.stat(a.file); err == nil {
+			if info, err = s.stat(t, a.file); err == nil {
 				break
 			}
 			if !errors.Is(err, fs.ErrNotExist) {
@@ -168,26 +168,26 @@ func (s *Site) find(name string, now int64) (*asset, error) {
 			}
 		}
 		a.file = directory
-		return a, s.readDirectory(a)
+		return a, s.readDirectory(t, a)
 	case slash:
 		return nil, fs.ErrNotExist
 	}
 	a.checked.Store(now)
-	return a, s.loadFile(a, info)
+	return a, s.loadFile(t, a, info)
 }
 
 // unchanged tells whether the files of a are those that were read, no more and no less.
-func (s *Site) unchanged(a *asset) bool {
+func (s *Site) unchanged(t *tree, a *asset) bool {
 	for k := range httpparse.Codings {
 		if k != httpparse.Identity && !s.o.Precompressed {
 			continue
 		}
-		info, err := s.stat(a.file + suffix(k))
+		info, err := s.stat(t, a.file+suffix(k))
 		v := a.variants[k]
 		switch {
 		case v == nil && err == nil && info.Mode().IsRegular() && !info.ModTime().Before(a.variants[httpparse.Identity].info.ModTime()):
 			return false
-		case v != nil && (err != nil || !os.SameFile(info, v.info) || info.Size() != v.info.Size() || !info.ModTime().Equal(v.info.ModTime()) || info.Mode() != v.info.Mode()):
+		case v != nil && (err != nil || !sameFile(info, v.info)):
 			return false
 		}
 	}
@@ -196,13 +196,13 @@ func (s *Site) unchanged(a *asset) bool {
 
 // stat follows links within the directory; where none may be, each element is looked at. Somebody who puts a link in place
 // between that and the opening has it followed, though never out of the directory.
-func (s *Site) stat(name string) (fs.FileInfo, error) {
+func (s *Site) stat(t *tree, name string) (fs.FileInfo, error) {
 	if s.o.NoSymlinks {
 		for i := range len(name) + 1 {
 			if i < len(name) && name[i] != '/' {
 				continue
 			}
-			info, err := s.root.Lstat(name[:i])
+			info, err := t.root.Lstat(name[:i])
 			if err != nil {
 				return nil, err
 			}
@@ -211,17 +211,17 @@ func (s *Site) stat(name string) (fs.FileInfo, error) {
 			}
 		}
 	}
-	return s.root.Stat(name)
+	return t.root.Stat(name)
 }
 
 // loadFile opens a's file and its siblings, and keeps a where all of them are small.
-func (s *Site) loadFile(a *asset, info fs.FileInfo) (err error) {
+func (s *Site) loadFile(t *tree, a *asset, info fs.FileInfo) (err error) {
 	defer func() {
 		if err != nil {
 			a.release()
 		}
 	}()
-	if a.variants[httpparse.Identity], err = s.open(a.file, httpparse.Identity, info); err != nil {
+	if a.variants[httpparse.Identity], err = s.open(t, a.file, httpparse.Identity, info); err != nil {
 		return err
 	}
 	small := a.variants[httpparse.Identity].file == nil
@@ -230,11 +230,11 @@ func (s *Site) loadFile(a *asset, info fs.FileInfo) (err error) {
 		if !s.o.Precompressed {
 			break
 		}
-		sibling, err := s.stat(a.file + suffix(k))
+		sibling, err := s.stat(t, a.file+suffix(k))
 		if err != nil || !sibling.Mode().IsRegular() || sibling.ModTime().Before(info.ModTime()) {
 			continue // one that is older than its file was made of another
 		}
-		v, err := s.open(a.file+suffix(k), k, sibling)
+		v, err := s.open(t, a.file+suffix(k), k, sibling)
 		if err != nil {
 			continue
 		}
@@ -242,26 +242,26 @@ func (s *Site) loadFile(a *asset, info fs.FileInfo) (err error) {
 		a.bytes += int64(len(v.content))
 		small = small && v.file == nil
 	}
-	a.contentType = typeOf(a.file)
+	a.contentType = s.typeOf(a.file)
 	a.cacheControl = s.o.CacheControl
 	for _, pattern := range s.o.Immutable {
 		if ok, _ := path.Match(pattern, path.Base(a.file)); ok {
 			a.cacheControl = year
 		}
 	}
-	if small && s.cache != nil {
-		s.cache.put(a)
+	if small && t.cache != nil {
+		t.cache.put(a)
 	}
 	return nil
 }
 
 // open opens a file that was looked at. Opening a FIFO or a device may have effects, so it is not tried; what took the
 // file's place since is seen by the second look, and does not block, by O_NONBLOCK.
-func (s *Site) open(name string, k httpparse.Coding, info fs.FileInfo) (*variant, error) {
+func (s *Site) open(t *tree, name string, k httpparse.Coding, info fs.FileInfo) (*variant, error) {
 	if !info.Mode().IsRegular() {
 		return nil, errRefused
 	}
-	f, err := s.root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	f, err := t.root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -272,7 +272,7 @@ func (s *Site) open(name string, k httpparse.Coding, info fs.FileInfo) (*variant
 	v := &variant{coding: k, info: info, file: f}
 	if err == nil {
 		v.size, v.modified = info.Size(), info.ModTime().UTC().Format(http.TimeFormat)
-		v.etag = `"` + strconv.FormatInt(info.ModTime().UnixNano(), 16) + "-" + strconv.FormatInt(v.size, 16) + strings.Replace(suffix(k), ".", "-", 1) + `"`
+		v.etag = tagOf(info, k)
 		if v.size <= s.o.FileCachedMax {
 			err = v.read()
 		}
@@ -295,16 +295,30 @@ func (v *variant) read() error {
 	return nil
 }
 
-// typeOf is the media type of a name's extension, by Go's table and the system's; unknown ones are bytes.
-func typeOf(name string) string {
-	t := mime.TypeByExtension(path.Ext(name))
-	switch {
-	case t == "":
-		return "application/octet-stream"
-	case !strings.Contains(t, ";") && (strings.HasPrefix(t, "text/") || t == "image/svg+xml"):
-		return t + "; charset=utf-8"
+// sameFile tells whether a file is the one that was looked at, and has not been touched since.
+func sameFile(x, y fs.FileInfo) bool {
+	return os.SameFile(x, y) && x.Size() == y.Size() && x.Mode() == y.Mode() && x.ModTime().Equal(y.ModTime()) && changed(x) == changed(y)
+}
+
+// changed is the time of a file's last change of status, in ns: also of renaming and of setting its modification time.
+func changed(info fs.FileInfo) int64 {
+	if st, ok := info.Sys().(*syscall.Stat_t); ok {
+		return st.Ctim.Nano()
 	}
-	return t
+	return 0
+}
+
+// tagOf is the entity tag of a file that is not read.
+func tagOf(info fs.FileInfo, k httpparse.Coding) string {
+	inode := uint64(0)
+	if st, ok := info.Sys().(*syscall.Stat_t); ok {
+		inode = st.Ino
+	}
+	b := []byte{'"'}
+	for _, n := range []uint64{uint64(info.ModTime().UnixNano()), uint64(info.Size()), inode, uint64(changed(info))} {
+		b = append(strconv.AppendUint(b, n, 16), '-')
+	}
+	return string(b[:len(b)-1]) + strings.Replace(suffix(k), ".", "-", 1) + `"`
 }
 
 // refusal is what the client is told of an error of looking.

@@ -69,15 +69,27 @@ const (
 	failed      verdict = 412
 )
 
-// check evaluates the conditions in the order of RFC 9110 section 13.2.2. Dates that cannot be read are ignored.
+// dateOf is a modification time as a validator: zero where it says nothing, because a tool has set it to the beginning of time, or
+// because it is in the future.
+func dateOf(modified, now time.Time) time.Time {
+	const day = 24 * 60 * 60
+	if modified.Unix() < day || modified.After(now) {
+		return time.Time{}
+	}
+	return modified
+}
+
+// check evaluates the conditions in the order of RFC 9110 section 13.2.2. Dates that cannot be read are ignored,
+// and all are where modified is zero.
 func (k *conditions) check(etag string, modified time.Time) verdict {
+	dated := !modified.IsZero()
 	modified = modified.Truncate(time.Second)
 	switch {
 	case k.match != "":
 		if !matches(k.match, etag, false) {
 			return failed
 		}
-	case k.unmodifiedSince != "": // an error of ParseTime costs memory
+	case k.unmodifiedSince != "" && dated: // an error of ParseTime costs memory
 		if t, err := http.ParseTime(k.unmodifiedSince); err == nil && modified.After(t) {
 			return failed
 		}
@@ -88,7 +100,7 @@ func (k *conditions) check(etag string, modified time.Time) verdict {
 		}
 		return goOn
 	}
-	if k.modifiedSince == "" {
+	if k.modifiedSince == "" || !dated {
 		return goOn
 	}
 	if t, err := http.ParseTime(k.modifiedSince); err == nil && !modified.After(t) {
@@ -107,7 +119,7 @@ func (k *conditions) rangeHolds(etag string, modified, now time.Time) bool {
 		return k.ifRange == etag
 	}
 	t, err := http.ParseTime(k.ifRange)
-	return err == nil && t.Equal(modified.Truncate(time.Second)) && now.Sub(modified) >= time.Second
+	return err == nil && !modified.IsZero() && t.Equal(modified.Truncate(time.Second)) && now.Sub(modified) >= time.Second
 }
 
 // matches tells whether list, of If-Match or If-None-Match, has the strong tag etag; weak tags count where weak says so

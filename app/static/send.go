@@ -16,12 +16,16 @@ import (
 func (s *Site) answer(c *app.Context, a *asset) error {
 	k := conditionsOf(c)
 	v := a.choose(&k)
-	verdict := k.check(v.etag, v.info.ModTime())
+	now := time.Now()
+	date := dateOf(v.info.ModTime(), now)
+	verdict := k.check(v.etag, date)
 	if verdict == failed {
 		return app.Error(412, "")
 	}
 	c.SetHeader("ETag", v.etag)
-	c.SetHeader("Last-Modified", v.modified)
+	if !date.IsZero() {
+		c.SetHeader("Last-Modified", v.modified)
+	}
 	if a.coded {
 		c.AddVary("Accept-Encoding")
 	}
@@ -38,7 +42,7 @@ func (s *Site) answer(c *app.Context, a *asset) error {
 	if v.coding != httpparse.Identity {
 		c.SetHeader("Content-Encoding", v.coding.Token())
 	}
-	if k.ranges != "" && c.Method() == "GET" && k.rangeHolds(v.etag, v.info.ModTime(), time.Now()) {
+	if k.ranges != "" && c.Method() == "GET" && k.rangeHolds(v.etag, date, now) {
 		var space [4]span
 		if spans, ok := parseRanges(k.ranges, v.size, s.o.RangesMax, space[:]); ok {
 			return v.answerRanges(c, a.contentType, spans)

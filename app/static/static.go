@@ -4,6 +4,8 @@
 //
 //	static.go    Options, Site: what is served, and the way of one request
 //	name.go      which names are looked at, at all
+//	tree.go      the directory as it is now
+//	types.go     media types
 //	load.go      opening, reading and looking at files: everything that blocks, for goroutines beside the loops
 //	cache.go     small files in memory, for all loops
 //	precondition.go  the conditions of RFC 9110 section 13
@@ -15,17 +17,21 @@
 // # Validators
 //
 // A file of at most Options.FileCachedMax bytes has a strong entity tag of its content: 128 bits of its SHA-256. A larger one
-// has a strong tag of its modification time in ns and its size, as nginx makes it of seconds: a file that is rewritten in place
-// within the clock of its file system, to the same size, keeps its tag. Replace files by renaming, and neither matters.
+// has a strong tag of its inode, its size, its modification time and the time of its last change of status, in ns, which no program
+// can set: a file that takes another's place has another tag, whatever its modification time. A file that is rewritten in place
+// within the clock of its file system, to the same size, keeps its tag. Replace files by renaming, and that does not matter.
+//
+// A modification time of the first day of 1970, as some build tools write, and one in the future say nothing: such a file has no
+// Last-Modified (RFC 9110 section 8.8.2.1), and conditions by date do not count.
 package static
 
 import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -49,6 +55,11 @@ type Options struct {
 	// Precompressed serves FILE.zst, FILE.br and FILE.gz in place of FILE to clients that accept the coding.
 	Precompressed bool
 
+	// Types are media types by extension, as {".foo": "text/x-foo"}, which go before those of the package's own table. DefaultType is
+	// that of other names; default "application/octet-stream".
+	Types       map[string]string
+	DefaultType string
+
 	CacheControl string   // of every file; "": none
 	Immutable    []string // patterns of path.Match for the last element of a name: such files may be kept for a year
 
@@ -69,10 +80,13 @@ const (
 // Site serves one directory. Its methods may be called by any goroutine; the cache is shared by the loops.
 type Site struct {
 	o     Options
-	root  *os.Root
-	cache *cache // nil: none
+	types map[string]string // of the options, by extensions in lower case
 	epoch time.Time
 	stats counters
+	tree  atomic.Pointer[tree]
+
+	mu     sync.Mutex // for changes of tree
+	closed bool
 }
 
 type counters struct{ hits, loads, refused atomic.Uint64 }
@@ -106,14 +120,16 @@ func New(o Options) (*Site, error) {
 			return nil, fmt.Errorf("static: immutable %q: %w", pattern, err)
 		}
 	}
-	root, err := os.OpenRoot(o.Dir)
+	types, err := typesOf(&o)
 	if err != nil {
-		return nil, fmt.Errorf("static: %w", err)
+		return nil, err
 	}
-	s := &Site{o: o, root: root, epoch: time.Now()}
-	if o.CacheMax > 0 {
-		s.cache = newCache(o.CacheMax, o.FilesMax)
+	s := &Site{o: o, types: types, epoch: time.Now()}
+	t, err := s.openTree()
+	if err != nil {
+		return nil, err
 	}
+	s.tree.Store(t)
 	return s, nil
 }
 
@@ -143,14 +159,11 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// Close lets the directory go. Requests that come later are answered with 404, or from memory.
-func (s *Site) Close() error { return s.root.Close() }
-
 // Stats counts.
 func (s *Site) Stats() Stats {
 	stats := Stats{Hits: s.stats.hits.Load(), Loads: s.stats.loads.Load(), Refused: s.stats.refused.Load()}
-	if s.cache != nil {
-		stats.Files, stats.Bytes = s.cache.size()
+	if k := s.tree.Load().cache; k != nil {
+		stats.Files, stats.Bytes = k.size()
 	}
 	return stats
 }
@@ -168,8 +181,8 @@ func (s *Site) Serve(c *app.Context) error {
 		return app.Error(404, "")
 	}
 	now := int64(time.Since(s.epoch))
-	if s.cache != nil {
-		if a := s.cache.get(name); a != nil && a.fresh(now, s.o.CheckInterval) {
+	if k := s.tree.Load().cache; k != nil {
+		if a := k.get(name); a != nil && a.fresh(now, s.o.CheckInterval) {
 			s.stats.hits.Add(1)
 			return s.answer(c, a)
 		}

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -47,11 +48,23 @@ type loaded struct {
 	seen     []stamp
 }
 
-// stamp tells whether a file has changed. Size is -1 where there is none.
+// stamp tells whether a file has changed, or its path leads to another one. info is nil where there was no file.
 type stamp struct {
 	file string
-	size int64
-	time time.Time
+	info os.FileInfo
+}
+
+// holds tells whether the file is the same and untouched. Its status changes with each rename and touch, its size and modification
+// time need not.
+func (s *stamp) holds(info os.FileInfo) bool {
+	return os.SameFile(info, s.info) && info.Size() == s.info.Size() && info.ModTime().Equal(s.info.ModTime()) && statusTime(info) == statusTime(s.info)
+}
+
+func statusTime(info os.FileInfo) int64 {
+	if st, ok := info.Sys().(*syscall.Stat_t); ok {
+		return st.Ctim.Nano()
+	}
+	return 0
 }
 
 // refusal has a handshake end with the alert unrecognized_name, and resumes no session.
@@ -103,10 +116,10 @@ func (s *Store) load(now time.Time, before *loaded) *loaded {
 	read := func(file string) ([]byte, error) {
 		info, err := os.Stat(file)
 		if err != nil {
-			l.seen = append(l.seen, stamp{file: file, size: -1})
+			l.seen = append(l.seen, stamp{file: file})
 			return nil, err
 		}
-		l.seen = append(l.seen, stamp{file, info.Size(), info.ModTime()})
+		l.seen = append(l.seen, stamp{file, info})
 		return os.ReadFile(file)
 	}
 	config := &tls.Config{MinVersion: o.MinVersion, ClientAuth: o.ClientAuth, NextProtos: []string{"http/1.1"}}
@@ -202,9 +215,9 @@ func (l *loaded) stale() bool {
 	return slices.ContainsFunc(l.seen, func(was stamp) bool {
 		info, err := os.Stat(was.file)
 		if err != nil {
-			return was.size >= 0
+			return was.info != nil
 		}
-		return info.Size() != was.size || !info.ModTime().Equal(was.time)
+		return was.info == nil || !was.holds(info)
 	})
 }
 

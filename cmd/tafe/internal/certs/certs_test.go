@@ -1,6 +1,7 @@
 package certs_test
 
 import (
+	"bytes"
 	"crypto/tls"
 	"net"
 	"os"
@@ -167,6 +168,33 @@ func TestWithoutItsAuthoritiesAListenerRefusesAll(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, alert, handshake(all, "a.example"), "no certificate is good")
 	require.True(t, all.Expires().IsZero())
+}
+
+// A folder of certificates may be a link that is swapped, to files of the same time and size.
+func TestReloadFollowsLinks(t *testing.T) {
+	base := t.TempDir()
+	for _, version := range []string{"one", "two"} {
+		dir := filepath.Join(base, version)
+		require.NoError(t, os.Mkdir(dir, 0o700))
+		certstest.Write(t, dir, "a", later, version+".example")
+		for _, name := range []string{"a.pem", "a.key"} { // PEM may end in empty lines
+			text, err := os.ReadFile(filepath.Join(dir, name))
+			require.NoError(t, err)
+			require.Less(t, len(text), 2000)
+			text = append(text, bytes.Repeat([]byte("\n"), 2000-len(text))...)
+			require.NoError(t, os.WriteFile(filepath.Join(dir, name), text, 0o600))
+			require.NoError(t, os.Chtimes(filepath.Join(dir, name), later, later))
+		}
+	}
+	live := filepath.Join(base, "live")
+	require.NoError(t, os.Symlink("one", live))
+	s, err := Load(Options{MinVersion: tls.VersionTLS12, Certs: []Files{{Cert: filepath.Join(live, "a.pem"), Key: filepath.Join(live, "a.key")}}})
+	require.NoError(t, err)
+	require.Equal(t, "one.example", leaf(t, s, ""))
+	require.NoError(t, os.Symlink("two", live+".new"))
+	require.NoError(t, os.Rename(live+".new", live))
+	require.True(t, s.Reload())
+	require.Equal(t, "two.example", leaf(t, s, ""))
 }
 
 // Tickets go on being good when the certificates are renewed.

@@ -16,7 +16,8 @@ import (
 // Static serves the files of a directory: GET and HEAD, with ETag, conditions and ranges. The route's path ends in a catch-all,
 // which names the file.
 type Static struct {
-	// The directory. What leads out of it, by dots or links, is not there.
+	// The directory. What leads out of it, by dots or links, is not there. It may be a link itself, to a release: one that is
+	// swapped is followed by the next request that looks at a file, and by SIGHUP.
 	Dir string `toml:"dir" required:"yes"`
 	// File that answers for its directory; "-": none.
 	Index string `toml:"index" default:"index.html"`
@@ -30,6 +31,11 @@ type Static struct {
 	Symlinks bool `toml:"symlinks" default:"true"`
 	// Serve FILE.zst, FILE.br or FILE.gz in place of FILE to clients that accept it, unless it is older than FILE.
 	Precompressed bool `toml:"precompressed" default:"true"`
+	// Media types by the last extension of a name, such as { ".foo" = "text/x-foo" }. They go before the built-in ones, which are those of
+	// the common files of the web, with charset=utf-8 for text.
+	Types map[string]HeaderValue `toml:"types"`
+	// Media type of names whose extension has none.
+	DefaultType HeaderValue `toml:"default_type" default:"application/octet-stream"`
 	// Cache-Control of every file.
 	CacheControl HeaderValue `toml:"cache_control" default:""`
 	// Patterns of names that may be kept for a year, such as ["*.css", "app-*.js"]: those whose content never changes.
@@ -43,7 +49,12 @@ type Static struct {
 }
 
 func (s *Static) options(param string) static.Options {
+	types := make(map[string]string, len(s.Types))
+	for extension, t := range s.Types {
+		types[extension] = string(t)
+	}
 	return static.Options{
+		Types: types, DefaultType: string(s.DefaultType),
 		Dir: s.Dir, Param: param, Index: s.Index, List: s.Listing, Fallback: s.Fallback, Dotfiles: s.Dotfiles, NoSymlinks: !s.Symlinks,
 		Precompressed: s.Precompressed, CacheControl: string(s.CacheControl), Immutable: s.Immutable,
 		CacheMax: int64(s.CacheBytesMax), FileCachedMax: int64(s.CacheFileBytesMax), CheckInterval: time.Duration(s.CheckInterval),
@@ -60,6 +71,7 @@ func (b *builder) static(p path, r *Route) app.Handler {
 	}
 	param = param[1:]
 	if s := b.resources.site(b.before, param, r.Static); s != nil {
+		s.Refresh()
 		return s.Serve
 	}
 	s, err := static.New(r.Static.options(param))

@@ -35,10 +35,40 @@ func TestStaticAction(t *testing.T) {
 	same.Close()
 }
 
+// A reload follows the path of a directory whose definition has not changed.
+func TestAReloadFollowsTheDirectory(t *testing.T) {
+	base := t.TempDir()
+	for _, release := range []string{"one", "two"} {
+		require.NoError(t, os.Mkdir(filepath.Join(base, release), 0o700))
+		require.NoError(t, os.WriteFile(filepath.Join(base, release, "a.foo"), []byte(release), 0o600))
+	}
+	current := filepath.Join(base, "current")
+	require.NoError(t, os.Symlink("one", current))
+	c, err := Parse("f.toml", []byte(sprintf(
+		"[[route]]\npath = \"/{path...}\"\n[route.static]\ndir = %q\ncheck_interval = \"1h\"\ntypes = { \".foo\" = \"text/x-foo\" }\n", current)))
+	require.NoError(t, err)
+	a, first, err := c.App(quietly(c), nil, nil)
+	require.NoError(t, err)
+	r := ask(a, "GET", "/a.foo")
+	require.Equal(t, "one", body(r))
+	require.Equal(t, "text/x-foo", r.Header.Get("Content-Type"))
+	require.NoError(t, os.Symlink("two", current+".new"))
+	require.NoError(t, os.Rename(current+".new", current))
+	require.Equal(t, "one", body(ask(a, "GET", "/a.foo")), "it is in memory for an hour")
+	a, second, err := c.App(quietly(c), nil, first)
+	require.NoError(t, err)
+	require.Equal(t, "two", body(ask(a, "GET", "/a.foo")))
+	first.HandOver(second)
+	first.Close()
+	second.Close()
+}
+
 func TestWrongStatic(t *testing.T) {
 	for _, c := range []struct{ path, options, want string }{
 		{"/files", `dir = "/"`, "f.toml:3: route /files: a static action's path ends in a catch-all, as /files/{path...}"},
 		{"/files/{path...}", `dir = "/", index = "a/b"`, `f.toml:3: route.static: index "a/b" is not the name of a file`},
+		{"/files/{path...}", `dir = "/", types = { foo = "text/plain" }`, `f.toml:3: route.static: types: "foo" is not the last extension of a name`},
+		{"/files/{path...}", `dir = "/", default_type = "text"`, `default type: "text" is no media type`},
 		{"/files/{path...}", `dir = "/", cache_bytes_max = "1MiB", cache_file_bytes_max = "1MiB"`, "for the cache: at least"},
 	} {
 		_, err := build(sprintf("[[route]]\npath = %q\nstatic = { %s }\n", c.path, c.options))
