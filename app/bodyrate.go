@@ -12,7 +12,7 @@ const (
 
 // bodyRate is what a client has left of the time that it may keep the server waiting: a second for each BodyRateMin bytes that came,
 // after BodyRateGrace to begin with, and never more than the longer of that and BodyTimeout. Time in which nobody waits for the
-// body does not count.
+// body does not count. It is judged when bytes have come: a pause is BodyTimeout's to end, and what comes after it may make up for it.
 type bodyRate struct {
 	bytesMin int64 // per second; 0: any rate will do
 	credit   time.Duration
@@ -35,14 +35,16 @@ func (r *bodyRate) came(c *Context, n int) {
 	}
 }
 
-// wait begins a wait, which may last for so long.
+// wait begins a wait, which may last for so long: next to nothing when the credit is used up.
 func (r *bodyRate) wait(c *Context) time.Duration {
 	timeout := c.app.options.BodyTimeout
 	if r.bytesMin == 0 {
 		return timeout
 	}
-	r.began = c.hub.loop.Clock()
-	return max(min(timeout, r.credit), 1)
+	if r.began = c.hub.loop.Clock(); r.credit <= 0 {
+		return 1
+	}
+	return timeout
 }
 
 // waited ends it.
