@@ -51,8 +51,13 @@ import (
 type Options struct {
 	Limits httpparse.Limits // zero fields: those of httpparse.DefaultLimits
 
-	HeadTimeout    time.Duration // from a message's first byte to the end of its head; default 10 s; then 408
-	BodyTimeout    time.Duration // between two pieces of a body that is being read; default 30 s; then 408
+	HeadTimeout time.Duration // from a message's first byte to the end of its head; default 10 s; then 408
+	BodyTimeout time.Duration // between two pieces of a body that is being read; default 30 s; then 408
+	// BodyRateMin is the least rate, in bytes per second, at which a body comes that is being read; then 408. It is an average, of which
+	// BodyRateGrace are left out at the beginning. Default 240 and 5 s; BodyRateMin < 0: none. See SlowBody.
+	BodyRateMin   int
+	BodyRateGrace time.Duration
+
 	IdleTimeout    time.Duration // between two messages; default 75 s; then the connection is closed
 	HandlerTimeout time.Duration // from a handler's start to its cancellation; 0: never; then 503
 
@@ -94,7 +99,7 @@ func (o Options) withDefaults() Options {
 	for _, f := range []struct {
 		timeout *time.Duration
 		value   time.Duration
-	}{{&o.HeadTimeout, 10 * time.Second}, {&o.BodyTimeout, 30 * time.Second}, {&o.IdleTimeout, 75 * time.Second}} {
+	}{{&o.HeadTimeout, 10 * time.Second}, {&o.BodyTimeout, 30 * time.Second}, {&o.IdleTimeout, 75 * time.Second}, {&o.BodyRateGrace, bodyRateGrace}} {
 		if *f.timeout <= 0 {
 			*f.timeout = f.value
 		}
@@ -106,6 +111,9 @@ func (o Options) withDefaults() Options {
 		if *f.bound <= 0 {
 			*f.bound = f.value
 		}
+	}
+	if o.BodyRateMin == 0 {
+		o.BodyRateMin = bodyRateMin
 	}
 	switch o.ServerName {
 	case "":

@@ -37,9 +37,11 @@ type body struct {
 	decoded   int64 // of a chunked body
 	swallowed int
 
+	rate bodyRate
+
 	wants100 bool // the client waits for 100 Continue
 	waiting  bool
-	late     bool // BodyTimeout has passed
+	late     bool // BodyTimeout has passed, or the rate is too low
 	waker    loop.Waker
 }
 
@@ -59,6 +61,7 @@ func (b *body) begin(whole []byte) { b.whole, b.done = whole, true }
 // expect sets a body that is still arriving.
 func (b *body) expect(c *Context) {
 	b.arrives = true
+	b.rate.begin(c)
 	b.left, b.isChunked, b.wants100 = c.req.ContentLength, c.req.Chunked, c.req.Expect100
 	if b.isChunked {
 		b.chunked.Reset(&c.app.parseLimits)
@@ -185,10 +188,12 @@ func (c *Context) takeBody(p []byte) (n int, err error) {
 		n = copy(p, in[:min(int64(len(in)), b.left)])
 		b.left -= int64(n)
 		b.done = b.left == 0
+		b.rate.came(c, n)
 		conn.Consume(n)
 		return n, nil
 	}
 	out, used, done, err := b.chunked.Decode(p[:0:len(p)], in)
+	b.rate.came(c, used)
 	conn.Consume(used)
 	b.done = done
 	b.decoded += int64(len(out))
@@ -210,17 +215,18 @@ func (c *Context) awaitBody() error {
 	return c.inputAwaited(c.task.Park())
 }
 
-// expectInput has w used when input arrives or BodyTimeout has passed.
+// expectInput has w used when input arrives, or it has not come for BodyTimeout or at BodyRateMin.
 func (c *Context) expectInput(w loop.Waker) {
 	c.sayContinue()
 	c.body.waker, c.body.waiting = w, true
-	c.cycle.conn.SetTimeout(c.app.options.BodyTimeout)
+	c.cycle.conn.SetTimeout(c.body.rate.wait(c))
 }
 
 // inputAwaited is the end of what expectInput began.
 func (c *Context) inputAwaited(err error) error {
 	b := &c.body
 	b.waiting = false
+	b.rate.waited(c)
 	c.cycle.conn.SetTimeout(0)
 	if b.late {
 		b.err = ErrBodyTimeout
@@ -257,6 +263,7 @@ func (c *Context) discard() error {
 			b.left -= int64(used)
 			b.done = b.left == 0
 		}
+		b.rate.came(c, used)
 		conn.Consume(used)
 		if b.swallowed += used; b.swallowed > swallowMax {
 			return errUnread

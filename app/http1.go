@@ -6,7 +6,7 @@
 //
 //	idle        no request, no input       IdleTimeout, then closed without an answer
 //	reading     no request, part of a head HeadTimeout, then 408
-//	answering   active, its task runs      no timeout but the handler's; BodyTimeout while it waits for the body
+//	answering   active, its task runs      no timeout but the handler's; BodyTimeout and BodyRateMin while it waits for the body
 //	swallowing  active, its task is done   the rest of the body arrives and is dropped; BodyTimeout, then closed
 //	stalled     the client does not read what it was sent: nothing more is answered until it does
 //
@@ -205,6 +205,7 @@ func (y *cycle) answered(c *Context) {
 		y.end(false)
 	case !c.body.done:
 		y.swallows = true
+		c.body.rate.wait(c)
 		y.swallow()
 	default:
 		y.end(true)
@@ -214,6 +215,7 @@ func (y *cycle) answered(c *Context) {
 // swallow drops what arrived of a body that its handler did not read.
 func (y *cycle) swallow() {
 	c := y.active
+	c.body.rate.waited(c)
 	switch err := c.discard(); {
 	case err != nil:
 		y.hub.refusal(y.conn.Remote(), refusalOf(err))
@@ -223,7 +225,7 @@ func (y *cycle) swallow() {
 	case y.conn.InputEnded():
 		y.end(false)
 	default:
-		y.conn.SetTimeout(y.hub.app.options.BodyTimeout)
+		y.conn.SetTimeout(c.body.rate.wait(c))
 	}
 }
 

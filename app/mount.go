@@ -27,7 +27,8 @@ var errMountOver = errors.New("app: the request of the mounted handler is over")
 // middleware has set are in the ResponseWriter's.
 //
 // When the request is cancelled, its answer does not wait for the handler, which is told by the request's context and by
-// the errors of reading and writing; until it returns it counts towards MountMax. A panic answers 500, one with
+// the errors of reading and writing; until it returns it counts towards MountMax, unless it has
+// taken the connection by Hijack. A panic answers 500, one with
 // http.ErrAbortHandler breaks the connection off.
 func Mount(h http.Handler) Handler {
 	server := &http.Server{Handler: h} // tells handlers that an abort will be understood
@@ -39,14 +40,14 @@ func Mount(h http.Handler) Handler {
 			}
 			return err
 		}
-		m := &mounted{loop: c.hub.loop, log: c.app.options.Log}
+		m := &mounted{loop: c.hub.loop, log: c.app.options.Log, release: sync.OnceFunc(slots.Release)}
 		r, err := m.request(c, server)
 		if err != nil {
-			slots.Release()
+			m.release()
 			return err
 		}
 		w := newMountWriter(m, c, r)
-		go m.serve(h, w, r, slots.Release)
+		go m.serve(h, w, r)
 		return m.attend(c)
 	}
 }
@@ -65,9 +66,10 @@ type ask struct {
 
 // mounted is one request of an http.Handler. Its fields below mu are for both sides, the others for the goroutine.
 type mounted struct {
-	loop   *loop.Loop
-	log    logger
-	cancel context.CancelCauseFunc
+	loop    *loop.Loop
+	log     logger
+	cancel  context.CancelCauseFunc
+	release func() // gives the place below MountMax back, once
 
 	mu     sync.Mutex
 	asks   []*ask
@@ -79,8 +81,8 @@ type mounted struct {
 type logger interface{ Error(msg string, args ...any) }
 
 // serve is the handler's goroutine.
-func (m *mounted) serve(h http.Handler, w *mountWriter, r *http.Request, release func()) {
-	defer release()
+func (m *mounted) serve(h http.Handler, w *mountWriter, r *http.Request) {
+	defer m.release()
 	err := loop.ErrGoexit
 	defer func() {
 		switch p := recover(); {

@@ -311,24 +311,58 @@ func (w *mountWriter) sniffFile(f file) error {
 	return err
 }
 
-// Hijack implements http.Hijacker.
+// Hijack implements http.Hijacker. What was written before is sent, as by net/http: the head of WriteHeader(101), mostly.
 func (w *mountWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if w.hijacked != nil {
 		return nil, nil, http.ErrHijacked
 	}
 	var conn net.Conn
 	a := &ask{}
-	a.f = func(c *Context) (err error) {
-		conn, err = c.Hijack()
-		a.last = err == nil
-		return err
-	}
-	err := w.m.put(a)
+	head, err := w.hijackHead()
 	if err != nil {
 		return nil, nil, err
 	}
+	a.f = func(c *Context) (err error) {
+		if w.status != 0 && !c.resp.sent {
+			c.resp.status = w.status
+		}
+		if conn, err = c.Hijack(); err != nil {
+			return err
+		}
+		a.last = true
+		if len(head) > 0 {
+			_, err = conn.Write(head)
+		}
+		return err
+	}
+	if err = w.m.put(a); err != nil {
+		if conn != nil {
+			_ = conn.Close()
+		}
+		return nil, nil, err
+	}
 	w.hijacked = conn
+	w.m.release() // it is no request any more, and bounded by the connections
 	return conn, bufio.NewReadWriter(bufio.NewReader(conn), bufio.NewWriter(conn)), nil
+}
+
+// hijackHead is what a handler has written before Hijack; nil if it has not called WriteHeader.
+func (w *mountWriter) hijackHead() ([]byte, error) {
+	if w.status == 0 || w.streaming {
+		return nil, nil // in the second case Hijack fails
+	}
+	b, err := httpparse.AppendStatusLine(nil, w.status), error(nil)
+	for _, name := range slices.Sorted(maps.Keys(w.committed)) {
+		for _, v := range w.committed[name] {
+			if b, err = httpparse.AppendHeader(b, name, v); err != nil {
+				return nil, fmt.Errorf("app: header %q: %w", name, err)
+			}
+		}
+	}
+	if w.status != http.StatusSwitchingProtocols && w.committed.Get("Connection") == "" {
+		b = append(b, closeLine...)
+	}
+	return append(httpparse.AppendHeadEnd(b), w.gathered()...), nil
 }
 
 // end concludes the answer with what became of the handler.

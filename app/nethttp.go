@@ -5,6 +5,7 @@
 package app
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net"
@@ -18,8 +19,9 @@ import (
 )
 
 // ServeHTTP makes an App an http.Handler; registration has ended with the first request. Handlers may wait as usual, but each
-// request has a loop of its own: nothing is gained by it, and what is kept per loop is kept per request. While the
-// handler waits for the request body, its loop stands still. Connections made with a reactor.Dialer block.
+// request has a loop of its own: nothing is gained by it. app/client works, with the connections that it has for goroutines;
+// load is not shed, and a reactor.Dialer's DialTask is not supported. While the handler waits for the request body, its loop
+// stands still.
 func (a *App) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a.freeze()
 	head, err := headOf(r)
@@ -192,6 +194,9 @@ func (b *bridge) end() {
 		b.alarm.Stop()
 	}
 }
+
+// Context implements loop.BriefDriver.
+func (b *bridge) Context() context.Context { return b.r.Context() }
 
 // Now, Wake, WakeAt and Flush are the loop.Driver.
 func (b *bridge) Now() int64 { return int64(time.Since(b.base)) }

@@ -43,7 +43,8 @@ type Route struct {
 	Timeout time.Duration // from the start of the handler to its cancellation; 0: Options.HandlerTimeout
 	BodyMax int64         // request body in bytes, beyond: 413; 0: Options.Limits.BodyBytesMax
 
-	Handoff time.Duration // longest slice before the loop is handed over; 0: ServerConfig.Handoff; less than 0: never
+	Handoff  time.Duration // longest slice before the loop is handed over; 0: ServerConfig.Handoff; less than 0: never
+	SlowBody bool          // Options.BodyRateMin does not hold
 	// Blocking: the handler starts beside its loop; see Blocking.
 	Blocking bool
 
@@ -76,6 +77,11 @@ func Timeout(d time.Duration) RouteOption {
 func BodyMax(n int64) RouteOption {
 	mustBePositive("BodyMax", n)
 	return func(r *Route) { r.BodyMax = n }
+}
+
+// SlowBody lets the route's request bodies come at any rate: it is for routes to which clients stream what they have.
+func SlowBody() RouteOption {
+	return func(r *Route) { r.SlowBody = true }
 }
 
 // Handoff sets for how long the route's handler may hold its loop while other work waits, in place of ServerConfig.Handoff; less

@@ -45,6 +45,9 @@ func Shed(o ShedOptions) app.Middleware {
 	var valves sync.Map // *loop.Loop to *valve
 	return func(next app.Handler) app.Handler {
 		return func(c *app.Context) error {
+			if c.Loop().Brief() != nil { // it has nothing to do but this request
+				return next(c)
+			}
 			v, ok := valves.Load(c.Loop())
 			if !ok {
 				v, _ = valves.LoadOrStore(c.Loop(), newValve(c.Loop(), o.LagMax))

@@ -24,13 +24,17 @@ import (
 // Options are the App's, but for the access log and the log.
 func (c *Config) Options() app.Options {
 	l, t := &c.Limits, &c.Timeouts
+	rate := l.BodyRateMin
+	if rate == 0 {
+		rate = -1
+	}
 	return app.Options{
 		Limits: httpparse.Limits{
 			HeadBytesMax: int(l.HeadBytesMax), HeaderCountMax: l.HeaderCountMax, TargetBytesMax: int(l.TargetBytesMax),
 			BodyBytesMax: int64(l.BodyBytesMax), ChunkOverheadMax: int(l.ChunkOverheadBytesMax), TrailerBytesMax: int(l.TrailerBytesMax),
 		},
 		HeadTimeout: time.Duration(t.Head), BodyTimeout: time.Duration(t.Body), IdleTimeout: time.Duration(t.Idle),
-		HandlerTimeout: time.Duration(t.Handler),
+		HandlerTimeout: time.Duration(t.Handler), BodyRateMin: rate,
 		TrustedProxies: prefixes(c.Server.TrustedProxies), ServerTiming: c.Server.ServerTiming,
 		TrustRequestID: c.Server.TrustRequestID, RequestIDHeader: string(c.Server.RequestIDHeader), ServerName: string(c.Server.Name),
 	}
@@ -236,6 +240,9 @@ func (b *builder) route(p path, r *Route) {
 	}
 	if r.Timeout > 0 {
 		options = append(options, app.Timeout(time.Duration(r.Timeout)))
+	}
+	if r.SlowBody {
+		options = append(options, app.SlowBody())
 	}
 	if r.BodyBytesMax > 0 {
 		options = append(options, app.BodyMax(int64(r.BodyBytesMax)))

@@ -109,6 +109,9 @@ type Limits struct {
 	TargetBytesMax Bytes `toml:"target_bytes_max" default:"8KiB" min:"16" max:"1MiB"`
 	// Request body, where its route does not say otherwise. Beyond: 413.
 	BodyBytesMax Bytes `toml:"body_bytes_max" default:"10MiB" min:"1" max:"1TiB"`
+	// Bytes per second at which a request body comes at least, on average, after the first five seconds; 0: at any rate. Only time in
+	// which its handler waits for it counts. Slower: 408. See route.slow_body.
+	BodyRateMin int `toml:"body_rate_min" default:"240" min:"0" max:"1000000000"`
 	// Chunk-size lines of a chunked body, beyond what its data justifies. Beyond: 400.
 	ChunkOverheadBytesMax Bytes `toml:"chunk_overhead_bytes_max" default:"16KiB" min:"64" max:"16MiB"`
 	// Trailer section of a chunked body. Beyond: 431.

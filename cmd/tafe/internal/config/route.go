@@ -50,6 +50,9 @@ type Route struct {
 	// Request body, in place of limits.body_bytes_max: it may be more or less. Beyond: 413.
 	BodyBytesMax Bytes `toml:"body_bytes_max" min:"1" max:"1TiB"`
 
+	// Request bodies may come at any rate, whatever limits.body_rate_min says: for routes to which clients stream.
+	SlowBody bool `toml:"slow_body" default:"false"`
+
 	// Action: a fixed answer.
 	Respond *Respond `toml:"respond"`
 	// Action: sends the client elsewhere.
