@@ -3,6 +3,7 @@
 # make help    the other targets
 
 GO          ?= go
+GOTEST      ?= GO='$(GO)' .ci/gotest
 ARGS        ?=
 # Run by pinned version: a linter is a tool of ours, not a dependency of the server.
 STATICCHECK ?= honnef.co/go/tools/cmd/staticcheck@v0.8.2
@@ -30,7 +31,8 @@ build-all: build ## build every package, for arm64 too
 	$(GO) build ./...
 	$(arm64) build ./...
 
-test: build-all vet lint unit degraded race handoff fuzz-short bench-module ## the whole test command; ends at the first failure
+test: ## the whole test command, some fifteen minutes on two cores; prints how long each step took and what was skipped; ends at the first failure
+	@.ci/steps '$(MAKE)' build-all vet lint unit degraded race handoff fuzz-short bench-module
 
 check: fmt-check tidy-check test ## make test, and go.mod and formatting are as the tools would leave them
 
@@ -46,28 +48,28 @@ lint: ## staticcheck, by pinned version
 # The watchdog's own come by themselves: they tell code that holds a loop from threads that get no CPU, and beside packages
 # that overload the machine there is nothing but the latter.
 unit: ## unit, wire, real-server and allocation tests
-	$(GO) test $$($(GO) list ./... | grep -v /loop/watchdog)
-	$(GO) test ./loop/watchdog/...
+	@$(GOTEST) $$($(GO) list ./... | grep -v /loop/watchdog)
+	@$(GOTEST) ./loop/watchdog/...
 
 # What tafe reads of the Go runtime beyond its API (docs/decisions/005): each part forced off, then all. The watchdog does not use lock.
 off = -X tafe/loop/internal/goruntime.off
 
 degraded: ## tests of tasks and of the watchdog with parts of what they read of the Go runtime forced off
-	$(GO) test -short -ldflags '$(off)=lock' -run 'Task|Park|Thread' ./loop
-	$(GO) test -short -ldflags '$(off)=lock' ./loop/internal/goruntime
-	$(GO) test -short -ldflags '$(off)=thread' ./loop/internal/goruntime ./loop/watchdog
-	$(GO) test -short -ldflags '$(off)=state' ./loop/internal/goruntime ./loop/watchdog
-	$(GO) test -short -ldflags '$(off)=lock,thread,state' -run 'Task|Park|Thread' ./loop
-	$(GO) test -short -ldflags '$(off)=lock,thread,state' ./loop/internal/goruntime ./loop/watchdog
+	@$(GOTEST) -short -ldflags '$(off)=lock' -run 'Task|Park|Thread' ./loop
+	@$(GOTEST) -short -ldflags '$(off)=lock' ./loop/internal/goruntime
+	@$(GOTEST) -short -ldflags '$(off)=thread' ./loop/internal/goruntime ./loop/watchdog
+	@$(GOTEST) -short -ldflags '$(off)=state' ./loop/internal/goruntime ./loop/watchdog
+	@$(GOTEST) -short -ldflags '$(off)=lock,thread,state' -run 'Task|Park|Thread' ./loop
+	@$(GOTEST) -short -ldflags '$(off)=lock,thread,state' ./loop/internal/goruntime ./loop/watchdog
 
 # Twenty times as many handoffs as a server makes: what is shared between a loop and the code beside it is seen by the race detector.
 race: ## unit under the race detector, where loops are handed over after 0.1 ms
-	$(GO) test -race -ldflags '-X tafe/loop/internal/testmode.handoff=100us' ./loop ./loop/looptest ./loop/reactor ./app/...
-	$(GO) test -race ./httpparse/... ./cmd/...
-	$(GO) test -race ./loop/watchdog/...
+	@$(GOTEST) -race -ldflags '-X tafe/loop/internal/testmode.handoff=100us' ./loop ./loop/looptest ./loop/reactor ./app/...
+	@$(GOTEST) -race ./httpparse/... ./cmd/...
+	@$(GOTEST) -race ./loop/watchdog/...
 
 handoff: ## unit with all user code beside its loop
-	$(GO) test -ldflags '-X tafe/loop/internal/testmode.handoff=always' ./loop ./loop/looptest ./loop/reactor ./app/...
+	@$(GOTEST) -ldflags '-X tafe/loop/internal/testmode.handoff=always' ./loop ./loop/looptest ./loop/reactor ./app/...
 
 fuzz-short: ## every fuzz target for FUZZSHORT
 	@GO='$(GO)' .ci/fuzz $(FUZZSHORT)

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"net"
 	"net/http"
-	"os"
 	"os/exec"
 	"strings"
 	"sync"
@@ -141,11 +140,7 @@ func TestABidderDiesUnderLoad(t *testing.T) {
 }
 
 func TestBidReadsARealMemcached(t *testing.T) {
-	path, err := exec.LookPath("memcached")
-	if err != nil && os.Getenv("CI") != "true" {
-		t.Skip("memcached is not installed")
-	}
-	require.NoError(t, err)
+	path := program(t, "memcached")
 	addr := freeAddress(t)
 	_, port, err := net.SplitHostPort(addr)
 	require.NoError(t, err)

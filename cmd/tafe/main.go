@@ -88,6 +88,9 @@ func printUsage(w io.Writer) {
 
 // printVersion tells what the toolchain recorded: a module version for `go install`, a commit for a build from a checkout.
 func printVersion(_ context.Context, args []string, stdout, _ io.Writer) error {
+	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
+		return usagef("takes no arguments, got %q", args[0])
+	}
 	if err := parseFlags(flag.NewFlagSet("version", flag.ContinueOnError), args, stdout); err != nil {
 		return err
 	}

@@ -128,7 +128,7 @@ func TestMistakesAreNamed(t *testing.T) {
 		want string
 	}{
 		{"version --help", exitOK, "Usage: tafe version"},
-		{"version now", exitUsage, `tafe version: takes flags only, got "now"`},
+		{"version now", exitUsage, `tafe version: takes no arguments, got "now"`},
 		{"serve --budget 5", exitUsage, `tafe serve: invalid value "5" for flag -budget: want a duration with its unit, such as 5ms or 30s; tafe serve -h lists the flags`},
 		{"serve --drain-timeout soon", exitUsage, `want a duration with its unit`},
 		{"serve --loops two", exitUsage, `invalid value "two" for flag -loops: want a whole number`},

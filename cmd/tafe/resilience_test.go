@@ -305,13 +305,7 @@ func residentBytes(t *testing.T, pid int) int64 {
 
 // TestSlowClients has slowhttptest hold connections by slow heads, slow bodies and slow reading.
 func TestSlowClients(t *testing.T) {
-	tool, err := exec.LookPath("slowhttptest")
-	if err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal("slowhttptest is not installed")
-		}
-		t.Skip("slowhttptest is not installed")
-	}
+	tool := program(t, "slowhttptest")
 	e := startServe(t, "--loops", "2")
 	get(t, e.addr, "/plaintext")
 	before := residentBytes(t, e.cmd.Process.Pid)

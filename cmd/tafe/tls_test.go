@@ -143,10 +143,7 @@ func TestHTTPSForOthers(t *testing.T) {
 	f := certstest.Write(t, dir, "a", later, "localhost")
 	_, secure, _ := secureEdge(t, f, "")
 	for _, version := range []string{"-tls1_2", "-tls1_3"} {
-		path, err := exec.LookPath("openssl")
-		if err != nil {
-			t.Skip("openssl is not installed")
-		}
+		path := program(t, "openssl")
 		session := filepath.Join(dir, "session"+version)
 		for _, reuse := range [][]string{{"-sess_out", session}, {"-sess_in", session}} {
 			cmd := exec.Command(path, append([]string{"s_client", "-connect", secure, "-servername", "localhost", "-CAfile", f.Cert, "-verify_return_error", "-ign_eof", version}, reuse...)...)
@@ -157,10 +154,7 @@ func TestHTTPSForOthers(t *testing.T) {
 			require.Contains(t, string(out), map[string]string{"-sess_out": "New, TLS", "-sess_in": "Reused, TLS"}[reuse[0]])
 		}
 	}
-	path, err := exec.LookPath("curl")
-	if err != nil {
-		t.Skip("curl is not installed")
-	}
+	path := program(t, "curl")
 	port := strings.Split(secure, ":")[1]
 	out, err := exec.Command(path, "-sS", "--cacert", f.Cert, "--resolve", "localhost:"+port+":127.0.0.1", "https://localhost:"+port+"/hello", "https://localhost:"+port+"/hello").CombinedOutput()
 	require.NoError(t, err, "%s", out)
