@@ -54,7 +54,7 @@ func look(l *loop.Loop, budget time.Duration) (s LoopState) {
 		what := task.Description()
 		s.State, s.Budget = stateBusy, watchdog.Millis(task.Budget())
 		s.Task, s.Route, s.Method, s.Path = what.TaskID, what.Route, what.Method, what.Path
-		if again, _, still := slice.Load(); !still || again != since {
+		if !slice.Still(since) {
 			return LoopState{Loop: s.Loop, State: stateBusy, Budget: watchdog.Millis(budget)} // it has moved on: another task runs, or none
 		}
 	} else if since, ok = slice.Outside(); ok {
