@@ -60,8 +60,11 @@ func (l *Loop) State() string {
 	if l.gid.Load() == 0 {
 		return StateUnknown
 	}
-	if _, t, ok := l.slice.Load(); ok {
-		return t.State()
+	if since, t, ok := l.slice.Load(); ok {
+		if state := t.State(); l.slice.Still(since) {
+			return state
+		}
+		return StateUnknown // of which slice, nobody knows
 	}
 	return goruntime.StateOf(unsafe.Pointer(l.owner.Load()))
 }

@@ -25,7 +25,7 @@ type Slice struct {
 
 // Load returns the running slice's start (loop clock, ns) and its task. ok is
 // false between slices. The task pointer stays valid; whether it still runs the
-// same slice must be asked again with Load after using it.
+// same slice must be asked with Still after using it.
 func (s *Slice) Load() (since int64, task *Task, ok bool) {
 	since = s.since.Load()
 	if since <= 0 {
@@ -37,6 +37,12 @@ func (s *Slice) Load() (since int64, task *Task, ok bool) {
 	}
 	return since, task, true
 }
+
+// Still tells whether the slice that Load has reported goes on. All that was read
+// before, also of the task's memory, was read while it did: the compare-and-swap is a
+// barrier for earlier loads, which a load is not on every processor. since of Outside
+// is passed with a minus sign.
+func (s *Slice) Still(since int64) bool { return s.since.CompareAndSwap(since, since) }
 
 // Outside returns since when the loop has been busy outside tasks: in a
 // callback of a Handler or a Timer, in a posted function, or sending. ok is
@@ -187,8 +193,9 @@ const labelBytesMax = 256
 
 // label is what a task says about itself to other threads. The bytes are
 // copied into the task, so that a reader that comes at a bad moment reads
-// nonsense, which it notices by asking the slice again, but never freed memory.
+// nonsense, which it notices by version, but never freed memory.
 type label struct {
+	version atomic.Uint32 // odd while the rest is written
 	route   atomic.Pointer[string]
 	method  atomic.Pointer[string]
 	budget  atomic.Int64 // ns; 0: the loop's
@@ -228,8 +235,10 @@ func (l *label) clear() {
 		l.handoff.Store(0)
 	}
 	l.background.Store(false)
+	l.version.Add(1)
 	l.conn = nil
 	l.ends = [3]uint16{}
+	l.version.Add(1)
 }
 
 // Describe records what the task does; see Description. route and method must
@@ -237,6 +246,7 @@ func (l *label) clear() {
 // in all: path is cut so that the ids fit. conn may be nil. Does not allocate.
 func (t *Task) Describe(route, method *string, path, requestID, traceparent []byte, conn *ConnLabel) {
 	l := &t.label
+	l.version.Add(1)
 	l.route.Store(route)
 	l.method.Store(method)
 	l.conn = conn
@@ -249,13 +259,32 @@ func (t *Task) Describe(route, method *string, path, requestID, traceparent []by
 	l.ends[1] = uint16(n)
 	n += copy(l.text[n:], traceparent)
 	l.ends[2] = uint16(n)
+	l.version.Add(1)
 }
+
+// describedTries is how often Description reads while the task writes.
+const describedTries = 64
 
 // Description returns what the task last recorded with Describe. On the loop
 // it is exact. Any other goroutine may call it too while the task runs the
-// slice that the loop's Slice reported, and must ask Slice.Load again
-// afterwards: if the slice has moved on, what was read may be a mixture.
-func (t *Task) Description() (d Description) {
+// slice that the loop's Slice reported, and must ask Slice.Still afterwards: if
+// the slice has moved on, it may be of another request. It is never a mixture of two.
+func (t *Task) Description() Description {
+	version := &t.label.version
+	for range describedTries {
+		before := version.Load()
+		if before%2 != 0 {
+			continue
+		}
+		if d := t.description(); version.CompareAndSwap(before, before) { // a barrier, see Still
+			return d
+		}
+	}
+	return Description{} // it writes all the time
+}
+
+// description reads what may be written meanwhile.
+func (t *Task) description() (d Description) {
 	if p := t.label.route.Load(); p != nil {
 		d.Route = *p
 	}

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"time"
 
+	"tafe/app"
 	"tafe/loop"
 	"tafe/loop/watchdog"
 )
@@ -37,6 +38,8 @@ type LoopState struct {
 	Timers  int             `json:"timers"`
 	// Waiting is about how many tasks, connections and others wait for the loop, of one that overruns.
 	Waiting int `json:"waiting,omitempty"`
+	// Estimates are the lengths that the loop expects of the slices of each route's requests, first to last known, in ms.
+	Estimates map[string][]watchdog.Millis `json:"estimates,omitempty"`
 	// Handoffs is how often the loop was handed over, and Released how many tasks run beside it.
 	Handoffs uint64 `json:"handoffs"`
 	Released int    `json:"released"`
@@ -54,7 +57,7 @@ func look(l *loop.Loop, budget time.Duration) (s LoopState) {
 		what := task.Description()
 		s.State, s.Budget = stateBusy, watchdog.Millis(task.Budget())
 		s.Task, s.Route, s.Method, s.Path = what.TaskID, what.Route, what.Method, what.Path
-		if again, _, still := slice.Load(); !still || again != since {
+		if !slice.Still(since) {
 			return LoopState{Loop: s.Loop, State: stateBusy, Budget: watchdog.Millis(budget)} // it has moved on: another task runs, or none
 		}
 	} else if since, ok = slice.Outside(); ok {
@@ -72,7 +75,7 @@ func look(l *loop.Loop, budget time.Duration) (s LoopState) {
 
 // states looks at every loop.
 func (d *desk) states() []LoopState {
-	last, _ := d.survey.results()
+	last, requests := d.survey.results()
 	states := make([]LoopState, len(last))
 	for i, l := range d.config.Server.Engine().Loops() {
 		s := look(l, d.config.Budget)
@@ -82,9 +85,32 @@ func (d *desk) states() []LoopState {
 		s.Tasks, s.Queued, s.Timers = t.stats.TasksAlive, t.stats.Queued, t.stats.Timers
 		s.Handoffs, s.Released = t.stats.Handoffs, t.stats.Released
 		s.Slices, s.In, s.Out = t.stats.Slices, t.stats.BytesIn, t.stats.BytesOut
+		s.Estimates = estimates(requests.Loops[i].Routes)
 		states[i] = s
 	}
 	return states
+}
+
+// estimates are those of up to routesMax routes; where routes share a name, one of them.
+func estimates(routes []app.RouteStats) map[string][]watchdog.Millis {
+	all := map[string][]watchdog.Millis{}
+	for i := range routes {
+		r := &routes[i]
+		if r.Route == nil || len(all) >= routesMax {
+			continue
+		}
+		var known []watchdog.Millis
+		for _, d := range r.Cost.Estimates() {
+			if d == 0 {
+				break
+			}
+			known = append(known, watchdog.Millis(d))
+		}
+		if len(known) > 0 {
+			all[r.Route.Name] = known
+		}
+	}
+	return all
 }
 
 func (d *desk) loops(w http.ResponseWriter, _ *http.Request) {

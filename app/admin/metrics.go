@@ -69,7 +69,7 @@ func newSeries() *series {
 	s.lag = of("loop_lag_seconds", "From when a task could run to when its loop ran it.", "loop")
 	s.held = of("loop_held_seconds", "For how long the loop has been running what it runs now; 0 when it waits.", "loop")
 	s.age = of("loop_report_age_seconds", "Since the loop last turned; idle loops turn once a second.", "loop")
-	s.stale = of("loop_stale", "1 if the loop has been held for 0.2 s: its other series are of before.", "loop")
+	s.stale = of("loop_stale", "1 if the loop is held beyond the budget, or nobody drives it: its counters stand still.", "loop")
 	s.queued = of("loop_queued_tasks", "Tasks that are ready to run.", "loop")
 	s.timers = of("loop_timers", "Timers that are armed.", "loop")
 	s.tasks = of("loop_tasks", "Tasks alive.", "loop")
@@ -198,7 +198,7 @@ func (c collector) buildSeries(e emitter) {
 	}
 }
 
-// staleMin is for how long a loop is held before its series are called stale.
+// staleMin is for how long a loop does not turn before its series are called stale.
 const staleMin = 200 * time.Millisecond
 
 func (c collector) loopSeries(e emitter, last []told) {
@@ -210,7 +210,7 @@ func (c collector) loopSeries(e emitter, last []told) {
 		e.gauge(c.held, time.Duration(now.For).Seconds(), n)
 		e.gauge(c.waiting, float64(now.Waiting), n)
 		e.gauge(c.age, t.silent.Seconds(), n)
-		e.gauge(c.stale, flag(slices.Contains(held, i)), n)
+		e.gauge(c.stale, flag(now.State == stateOverrun || slices.Contains(held, i)), n)
 		e.gauge(c.queued, float64(t.stats.Queued), n)
 		e.gauge(c.timers, float64(t.stats.Timers), n)
 		e.gauge(c.tasks, float64(t.stats.TasksAlive), n)

@@ -268,11 +268,10 @@ func (ln *lane) still(p *pursuit) bool {
 	if r := p.release; r != nil {
 		return p.task.ReturnedAt() == 0 && r.back.Load() == 0 // in this order
 	}
-	if since, _, ok := ln.loop.Slice().Load(); ok {
-		return since == p.since && !p.outside
+	if p.outside {
+		return ln.loop.Slice().Still(-p.since)
 	}
-	since, ok := ln.loop.Slice().Outside()
-	return ok && since == p.since && p.outside
+	return ln.loop.Slice().Still(p.since)
 }
 
 // verdict is what most of the time went into. What a state means the stacks

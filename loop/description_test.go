@@ -1,0 +1,73 @@
+package loop
+
+import (
+	"bytes"
+	"runtime"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// A description that is read while others are written is one of them, whole.
+func TestDescriptionIsNeverAMixture(t *testing.T) {
+	task := &Task{loop: &Loop{}}
+	routes := []string{"/a", "/b"}
+	labels := []*ConnLabel{{ID: 1, Remote: "/a"}, {ID: 2, Remote: "/b"}}
+	stop := make(chan struct{})
+	var writer sync.WaitGroup
+	writer.Go(func() {
+		texts := [][]byte{bytes.Repeat([]byte("a"), 60), bytes.Repeat([]byte("b"), 50)}
+		for i := 0; ; i = 1 - i {
+			select {
+			case <-stop:
+				return
+			default:
+				describeRacing(task, &routes[i], texts[i], labels[i])
+				runtime.Gosched() // mostly there is a description to read
+			}
+		}
+	})
+	read := 0
+	for read < 20_000 {
+		d := task.Description()
+		if d.Route == "" {
+			runtime.Gosched()
+			continue
+		}
+		read++
+		want := "a"
+		if d.Route == "/b" {
+			want = "b"
+		}
+		require.Empty(t, bytes.Trim([]byte(d.Path+d.RequestID+d.Traceparent), want), "%+v", d)
+		require.Equal(t, d.Route, d.Remote)
+	}
+	close(stop)
+	writer.Wait()
+}
+
+// describeRacing is Describe: the race detector knows nothing of the version.
+//
+//go:norace
+func describeRacing(t *Task, route *string, text []byte, conn *ConnLabel) {
+	t.Describe(route, route, text, text, text, conn)
+}
+
+// A slice is still the one that was looked at until the next one, or what comes between, begins.
+func TestStill(t *testing.T) {
+	var s Slice
+	s.begin(&Task{}, 7)
+	since, _, ok := s.Load()
+	require.True(t, ok)
+	require.True(t, s.Still(since))
+	s.outside(9)
+	require.False(t, s.Still(since))
+	outside, ok := s.Outside()
+	require.True(t, ok)
+	require.True(t, s.Still(-outside))
+	s.begin(&Task{}, 9)
+	require.False(t, s.Still(-outside))
+	s.idle()
+	require.False(t, s.Still(9))
+}
