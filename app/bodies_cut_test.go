@@ -45,7 +45,7 @@ func TestHandlerGivesUpOnABody(t *testing.T) {
 		}, c.why)
 		require.NotNil(t, header)
 		if c.reason != "" {
-			require.EqualValues(t, 1, reasonsOf(t, s)[c.reason], c.why)
+			requireReason(t, s, c.reason, 1, c.why)
 		}
 	}
 }
@@ -103,7 +103,7 @@ func TestClientLeavesABody(t *testing.T) {
 		reset(t, conn)
 		require.ErrorIs(t, <-ended, ErrClientGone)
 		counted(t, s, func(now Stats) bool { return now.Conns == 0 && now.Active == 0 })
-		require.EqualValues(t, i+1, reasonsOf(t, s)["client-gone"])
+		requireReason(t, s, "client-gone", i+1)
 	}
 }
 

@@ -139,6 +139,12 @@ func reasonsOf(t *testing.T, s *Server) map[string]uint64 {
 	return s.Stats(ctx).Reasons
 }
 
+// requireReason waits until the server has counted n of a reason: it does so after the answer, or after the client has left.
+func requireReason(t *testing.T, s *Server, reason string, n int, why ...any) {
+	t.Helper()
+	require.Eventually(t, func() bool { return reasonsOf(t, s)[reason] == uint64(n) }, patience, time.Millisecond, why...)
+}
+
 // counted waits until the server has counted what the predicate asks for.
 func counted(t *testing.T, s *Server, ok func(Stats) bool) {
 	t.Helper()

@@ -299,7 +299,7 @@ func TestHandoffEndings(t *testing.T) {
 		answered(t, r, c.status, func(got string) string { return got }, c.why)
 		answered(t, r, 200, saying(hello), c.why+": the connection goes on")
 		if c.reason != "" {
-			require.EqualValues(t, 1, reasonsOf(t, s)[c.reason], c.why)
+			requireReason(t, s, c.reason, 1, c.why)
 		}
 		wasTaken(t, h.Routes()[2].Handoffs(), c.why)
 	}
@@ -340,7 +340,7 @@ func TestHandoffDeadline(t *testing.T) {
 		if err := <-got; err != nil {
 			require.ErrorIs(t, err, context.DeadlineExceeded, c.why)
 		}
-		require.EqualValues(t, 1, reasonsOf(t, s)["handler-timeout"], c.why)
+		requireReason(t, s, "handler-timeout", 1, c.why)
 		wasTaken(t, handoffs(t, s), c.why)
 	}
 }
@@ -379,7 +379,7 @@ func TestHandoffClientLeaves(t *testing.T) {
 		reset(t, conn)
 		require.ErrorIs(t, <-ended, ErrClientGone, c.why)
 		counted(t, s, func(now Stats) bool { return now.Conns == 0 && now.Active == 0 })
-		require.EqualValues(t, 1, reasonsOf(t, s)["client-gone"], c.why)
+		requireReason(t, s, "client-gone", 1, c.why)
 	}
 }
 

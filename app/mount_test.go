@@ -369,7 +369,7 @@ func TestMountIsBounded(t *testing.T) {
 	_, err = io.WriteString(third, "GET /"+get)
 	require.NoError(t, err)
 	answered(t, bufio.NewReader(third), 503, func(got string) string { return got }, "beyond both")
-	require.EqualValues(t, 1, reasonsOf(t, s)["mount-full"])
+	requireReason(t, s, "mount-full", 1)
 	close(release)
 	answered(t, bufio.NewReader(first), 200, func(string) string { return hello }, "the first")
 	answered(t, bufio.NewReader(second), 200, func(string) string { return hello }, "the second")

@@ -50,7 +50,7 @@ func TestOffload(t *testing.T) {
 	r := bufio.NewReader(third)
 	answered(t, r, 503, func(got string) string { return got }, "beyond the bound")
 	answered(t, r, 200, func(string) string { return hello }, "the loop is free")
-	require.EqualValues(t, 1, reasonsOf(t, s)["offload-full"])
+	requireReason(t, s, "offload-full", 1)
 	close(release)
 	answered(t, bufio.NewReader(first), 200, func(string) string { return "7" }, "the first")
 	answered(t, bufio.NewReader(second), 200, func(string) string { return "7" }, "the second")
@@ -58,7 +58,7 @@ func TestOffload(t *testing.T) {
 	require.NoError(t, err)
 	answered(t, r, 409, func(string) string { return "taken\n" }, "its error is the handler's")
 	answered(t, r, 500, func(got string) string { return got }, "and so is its panic")
-	require.EqualValues(t, 1, reasonsOf(t, s)["panic"])
+	requireReason(t, s, "panic", 1)
 }
 
 // A request that is cancelled does not wait, and what goes on may ask its Context still, however many requests later.

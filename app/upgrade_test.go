@@ -75,7 +75,7 @@ func TestHijack(t *testing.T) {
 	require.NoError(t, err)
 	_, err = conn.Read(make([]byte, 1))
 	require.Error(t, err, "nobody has it")
-	require.EqualValues(t, 1, reasonsOf(t, s)["panic"])
+	requireReason(t, s, "panic", 1)
 
 	idle := dial(t, s)
 	_, err = io.WriteString(idle, "GET /own"+get)
