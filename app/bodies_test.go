@@ -3,7 +3,6 @@ package app
 import (
 	"bufio"
 	"bytes"
-	"context"
 	"crypto/sha256"
 	"crypto/tls"
 	"encoding/hex"
@@ -134,9 +133,7 @@ func bodyApp(t *testing.T, o Options) (*App, *pattern) {
 
 func reasonsOf(t *testing.T, s *Server) map[string]uint64 {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	return s.Stats(ctx).Reasons
+	return s.Stats().Reasons
 }
 
 // requireReason waits until the server has counted n of a reason: it does so after the answer, or after the client has left.
@@ -148,11 +145,7 @@ func requireReason(t *testing.T, s *Server, reason string, n int, why ...any) {
 // counted waits until the server has counted what the predicate asks for.
 func counted(t *testing.T, s *Server, ok func(Stats) bool) {
 	t.Helper()
-	require.Eventually(t, func() bool {
-		ctx, cancel := context.WithTimeout(t.Context(), patience)
-		defer cancel()
-		return ok(s.Stats(ctx))
-	}, patience, time.Millisecond)
+	require.Eventually(t, func() bool { return ok(s.Stats()) }, patience, time.Millisecond)
 }
 
 // Whatever its size and framing, a body arrives, and so does the request that follows it at once.

@@ -42,7 +42,7 @@ func TestDrainAnswersWhoWasAccepted(t *testing.T) {
 		defer cancel()
 		drained <- s.Drain(ctx)
 	}()
-	require.Eventually(t, func() bool { return s.Stats(t.Context()).Draining == 2 }, patience, time.Millisecond)
+	require.Eventually(t, func() bool { return s.Stats().Draining == 2 }, patience, time.Millisecond)
 	ask := func(c net.Conn) {
 		_ = c.SetDeadline(time.Now().Add(patience))
 		_, err := io.WriteString(c, "GET /plaintext HTTP/1.1\r\nHost: a\r\n\r\n")

@@ -230,8 +230,8 @@ type Stats struct {
 }
 
 // Stats returns the counters of all loops as they are now. The loops are not asked, so that it works while they are held: each number
-// is one that was right, but they need not be of the same moment. Nothing is waited for, so that the context does not matter.
-func (s *Server) Stats(context.Context) Stats {
+// is one that was right, but they need not be of the same moment. Any goroutine.
+func (s *Server) Stats() Stats {
 	stats := Stats{Refused: s.engine.Refused(), AcceptErrors: s.engine.AcceptErrors(), ConnMax: s.engine.ConnMax()}
 	stats.Reasons = map[string]uint64{}
 	stats.Loops = make([]Counters, len(s.hubs))

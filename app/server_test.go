@@ -283,7 +283,9 @@ func TestServerEndsKeptConnectionsByTheirNextAnswer(t *testing.T) {
 	}
 	require.False(t, ask().Close)
 	s.EndKept()
-	s.Stats(t.Context()) // comes to the loop behind it
+	heard := make(chan struct{}) // behind it
+	s.Engine().Loops()[0].Post(func() { close(heard) })
+	<-heard
 	require.True(t, ask().Close)
 	_, err := r.ReadByte()
 	require.ErrorIs(t, err, io.EOF)
@@ -300,10 +302,8 @@ func TestServerStats(t *testing.T) {
 		_, err = io.Copy(io.Discard, resp.Body)
 		require.NoError(t, err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	got := s.Stats(ctx)
-	require.EqualValues(t, 3, got.Requests)
+	counted(t, s, func(got Stats) bool { return got.Requests == 3 && got.Active == 0 })
+	got := s.Stats()
 	require.Equal(t, [6]uint64{2: 1, 4: 1, 5: 1}, got.ByClass)
 	require.Equal(t, map[string]uint64{"panic": 1}, got.Reasons)
 	require.Equal(t, 1, got.Conns)

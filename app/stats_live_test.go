@@ -34,7 +34,7 @@ func TestStatsOfALoopThatIsHeld(t *testing.T) {
 	<-held
 	for s.Engine().Loops()[0].Post(func() {}) {
 	}
-	got := s.Stats(t.Context())
+	got := s.Stats()
 	require.EqualValues(t, 2, got.Requests)
 	require.Equal(t, 1, got.Active)
 	require.Equal(t, uint64(1), got.ByClass[2])
@@ -99,7 +99,7 @@ func TestStatsWhileTheyAreCounted(t *testing.T) {
 	}
 	before := map[string]uint64{}
 	for end := time.Now().Add(300 * time.Millisecond); time.Now().Before(end); {
-		got := s.Stats(t.Context())
+		got := s.Stats()
 		for i, l := range got.Loops {
 			for _, r := range l.Routes {
 				for _, n := range r.Answers {
@@ -140,7 +140,7 @@ func TestReloadsLeaveTheAccountFlat(t *testing.T) {
 		}
 	}
 	require.Less(t, heap(), middle+(2<<20), "200 reloads keep nothing")
-	routes, answers := s.Stats(t.Context()).Loops[0].Routes, uint64(0)
+	routes, answers := s.Stats().Loops[0].Routes, uint64(0)
 	require.LessOrEqual(t, len(routes), routesKept+2)
 	for _, r := range routes {
 		for _, n := range r.Answers {

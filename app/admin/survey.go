@@ -3,7 +3,6 @@ package admin
 // The survey: what the loops and the server have counted. Both are read while the loops run, or while they are held: nobody is asked.
 
 import (
-	"context"
 	"time"
 
 	"tafe/app"
@@ -58,5 +57,5 @@ func (s *survey) results() ([]told, app.Stats) {
 		t.at, t.silent, t.stats = s.clock(), max(time.Duration(l.Clock()-l.TurnedAt()), 0), l.Stats()
 		t.slices, t.lags = l.Times()
 	}
-	return all, s.server.Stats(context.Background())
+	return all, s.server.Stats()
 }
