@@ -243,7 +243,7 @@ func (t *Task) LeftAt() int64 { return t.left }
 
 // Take takes the loop from the slice that Slice.Load reported, if that is still
 // running user code: when somebody waits for the loop (a ready task, a due timer,
-// a posted function, an event), or in any case if force. It reports true when the
+// a posted function, an event, output that was not sent yet), or in any case if force. It reports true when the
 // loop was taken: then the caller must have some goroutine call Adopt. At most
 // Limits.ReleasedMax tasks of a loop are released at once; beyond that Take
 // reports false, and Stats.NotReleased counts it. Any goroutine but the loop's and
@@ -280,6 +280,9 @@ func (l *Loop) awaited() bool {
 	l.postMu.Unlock()
 	if posted > 0 {
 		return true
+	}
+	if u, ok := l.driver.(interface{ Unflushed() bool }); ok && u.Unflushed() {
+		return true // whoever is to answer what was written waits for it
 	}
 	p, ok := l.driver.(interface{ Pending() bool })
 	return ok && p.Pending()

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -83,22 +84,17 @@ proxy = { upstream = "echo" }
 	require.Zero(t, code, "a tunnel that ends with the server is no failure: %s", e.stderr)
 }
 
-// cutShort signals until the process ends: a second signal that is soon after the first is taken for its echo.
+// cutShort signals until the process cuts its drain short, and waits for its end: a second signal that is soon after the first is
+// taken for its echo, and one that comes later than the server's end kills.
 func (p *process) cutShort() (code int) {
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		code, _ = p.wait()
-	}()
-	await(p.t, "the process ends", func() bool {
-		_ = p.cmd.Process.Signal(syscall.SIGTERM)
-		select {
-		case <-ended:
+	await(p.t, "the drain is cut short", func() bool {
+		if strings.Contains(p.stderr.String(), "drain cut short") {
 			return true
-		default:
-			return false
 		}
+		_ = p.cmd.Process.Signal(syscall.SIGTERM)
+		return false
 	})
+	code, _ = p.wait()
 	return code
 }
 

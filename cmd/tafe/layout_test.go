@@ -88,7 +88,7 @@ var testExternal = []string{"github.com/stretchr/testify", "go.uber.org/goleak",
 	"github.com/prometheus/client_golang/prometheus",
 	// The admin page in a real browser.
 	"github.com/chromedp"}
-var testMay = []string{"loop/looptest", "loop/reactor", "loop/watchdog"}
+var testMay = []string{"loop/looptest", "loop/reactor", "loop/watchdog", "loop/internal/csleep"}
 
 // topLevel is what may stand at the root of the repository.
 var topLevel = regexp.MustCompile(`^(loop|httpparse|app|cmd|bench|docs|go\.mod|go\.sum|Makefile|README\.md|LICENSE|CHANGELOG\.md|` +

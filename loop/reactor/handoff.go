@@ -72,6 +72,10 @@ func (r *Reactor) HandOver() {
 // RunBeside runs f beside the loop.
 func (r *Reactor) RunBeside(f func()) { go f() }
 
+// Unflushed tells whether output waits for the next Flush. It is for the goroutine
+// that owns the loop, or has just taken it.
+func (r *Reactor) Unflushed() bool { return len(r.dirty) > 0 }
+
 // Pending tells whether the poller has an event. Any goroutine.
 func (r *Reactor) Pending() bool {
 	fds := [1]unix.PollFd{{Fd: int32(r.epoll), Events: unix.POLLIN}}

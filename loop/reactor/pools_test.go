@@ -5,11 +5,13 @@ package reactor_test
 // lets those go on.
 
 import (
+	"bufio"
 	"context"
 	"database/sql"
 	"fmt"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -24,6 +26,7 @@ import (
 	"google.golang.org/grpc/health/grpc_health_v1"
 
 	"tafe/loop"
+	"tafe/loop/internal/csleep"
 	"tafe/loop/reactor"
 )
 
@@ -100,11 +103,15 @@ func TestPoolsOfOne(t *testing.T) {
 				return err
 			}
 		}},
+		{"a driver with a goroutine for each connection and one connection", newLineClient},
+		{"a sleep in C", func(*testing.T, *reactor.Dialer) func(context.Context) error {
+			return func(context.Context) error { csleep.Sleep(20 * time.Millisecond); return nil }
+		}},
 	} {
 		t.Run(c.why, func(t *testing.T) {
 			e := startEngine(t, 1, nothing)
 			do := c.new(t, bound(e))
-			atOnce(t, e, 8, 5, patience, do)
+			atOnce(t, e, 8, 5, 5*time.Second, do)
 		})
 	}
 }
@@ -155,4 +162,82 @@ func newGoRedis(t *testing.T, d *reactor.Dialer, s *server, connsMax int) *redis
 	client := redis.NewClient(&redis.Options{Addr: s.addr, PoolSize: connsMax, Dialer: d.DialContext, ReadTimeout: patience, PoolTimeout: patience})
 	t.Cleanup(func() { _ = client.Close() })
 	return client
+}
+
+// newLineClient returns a client that is built as the MongoDB driver is: a semaphore
+// of channels is the pool, a goroutine reads the connection, and hands each answer
+// over by a channel. The server answers each line with itself, after 5 ms.
+func newLineClient(t *testing.T, d *reactor.Dialer) func(context.Context) error {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = ln.Close() })
+	go func() {
+		for {
+			conn, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer func() { _ = conn.Close() }()
+				for in := bufio.NewScanner(conn); in.Scan(); {
+					time.Sleep(5 * time.Millisecond)
+					if _, err := fmt.Fprintln(conn, in.Text()); err != nil {
+						return
+					}
+				}
+			}()
+		}
+	}()
+	type connection struct {
+		net.Conn
+		answers chan string
+	}
+	pool := make(chan *connection, 1)
+	pool <- nil // to be dialed
+	var calls atomic.Int64
+	take := func(ctx context.Context) (*connection, error) {
+		var c *connection
+		select {
+		case c = <-pool:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+		if c != nil {
+			return c, nil
+		}
+		conn, err := d.DialContext(ctx, "tcp", ln.Addr().String())
+		if err != nil {
+			pool <- nil
+			return nil, err
+		}
+		t.Cleanup(func() { _ = conn.Close() })
+		c = &connection{conn, make(chan string)}
+		go func() {
+			defer close(c.answers)
+			for in := bufio.NewScanner(conn); in.Scan(); {
+				c.answers <- in.Text()
+			}
+		}()
+		return c, nil
+	}
+	return func(ctx context.Context) error {
+		c, err := take(ctx)
+		if err != nil {
+			return err
+		}
+		defer func() { pool <- c }()
+		want := fmt.Sprint(calls.Add(1))
+		if _, err := fmt.Fprintln(c, want); err != nil {
+			return err
+		}
+		select {
+		case got := <-c.answers:
+			if got != want {
+				return fmt.Errorf("got %q, asked for %q", got, want)
+			}
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 }

@@ -85,6 +85,7 @@ func TestVerdictAndLineAgree(t *testing.T) {
 
 // Code that asks for a collection is named for the time that it takes.
 func TestACollectionThatTheHandlerAskedForIsItsOwn(t *testing.T) {
+	needThreads(t)
 	garbage := make([]*[]byte, 0, 400_000)
 	for i := range cap(garbage) {
 		b := make([]byte, 64)

@@ -20,7 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"tafe/loop"
-	"tafe/loop/watchdog/internal/csleep"
+	"tafe/loop/internal/csleep"
 )
 
 // scenario holds the loop on purpose, for about the given time or longer.

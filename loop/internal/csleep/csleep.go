@@ -1,5 +1,5 @@
-// Package csleep sleeps in C: the block that only cgo can make, for the
-// watchdog's tests. It does nothing else.
+// Package csleep sleeps in C, a block that only cgo can make. It is for
+// tests.
 package csleep
 
 // #include <unistd.h>
