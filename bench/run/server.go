@@ -9,6 +9,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"os"
@@ -161,19 +162,28 @@ func tree(root int) []int {
 	return pids
 }
 
-// FreeAddrs picks n loopback addresses whose ports nobody uses, all different.
+// FreeAddrs picks n loopback addresses whose ports nobody uses, all different. The servers that are measured take a port by its
+// number, so that it is free for a moment before they listen. The ports lie below those that the kernel gives to connections
+// (net.ipv4.ip_local_port_range), and the search begins anywhere: nobody takes one meanwhile but by intent.
 func FreeAddrs(n int) ([]netip.AddrPort, error) {
 	var addrs []netip.AddrPort
-	for range n {
-		l, err := net.Listen("tcp4", "127.0.0.1:0")
-		if err != nil {
-			return nil, err
+	at := rand.IntN(portsCount)
+	for tried := 0; len(addrs) < n; tried++ {
+		if tried == portsCount {
+			return nil, errors.New("no free ports")
 		}
-		defer l.Close() // all at the end: a port that is given back may be given out again
-		addrs = append(addrs, netip.MustParseAddrPort(l.Addr().String()))
+		addr := netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), uint16(portsFrom+(at+tried)%portsCount))
+		l, err := net.Listen("tcp4", addr.String())
+		if err != nil {
+			continue
+		}
+		_ = l.Close()
+		addrs = append(addrs, addr)
 	}
 	return addrs, nil
 }
+
+const portsFrom, portsCount = 20_000, 12_000
 
 // Running tells whether the first process is still there.
 func (s *Server) Running() bool {
