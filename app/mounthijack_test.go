@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What a mounted handler has written before Hijack is sent, as by net/http.
+// Hijack sends what a mounted handler wrote before it, as in net/http.
 func TestMountHijackAfterWriteHeader(t *testing.T) {
 	for _, c := range []struct {
 		why    string

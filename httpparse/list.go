@@ -1,7 +1,7 @@
 package httpparse
 
-// This file owns fields that are lists (RFC 9110 section 5.6.1): their lines form one list, in order, whose members are separated by
-// commas. It refuses to know what a member means.
+// This file reads header fields that are lists (RFC 9110 section 5.6.1): the lines of a field form one list, in order, whose members
+// are separated by commas. The meaning of a member is the caller's concern.
 
 import (
 	"iter"

@@ -38,7 +38,7 @@ const (
 // have no Content-Encoding, no Cache-Control: no-transform (section 5.2.2.6 of RFC 9111) and are not too short. Of an
 // answer whose length is not known when it begins, all pieces are compressed. The ETag becomes a weak one, Accept-Ranges and
 // digests of the body are dropped. A HEAD, a 206 and a 304 get the Vary and the weak ETag of the 200.
-// What is streamed reaches the client a moment after its last piece, or with Flush.
+// A streamed piece reaches the client a moment after it was written, or with Flush.
 //
 // Do not compress answers that hold both a secret and what an attacker may choose: the length tells (BREACH).
 func Compress(o CompressOptions) app.Middleware {

@@ -147,7 +147,7 @@ func TestHopsOfAnAnswer(t *testing.T) {
 	}
 }
 
-// What an upstream has begun to answer is not asked for again, and a head that is too large does not count against its server.
+// A request is not retried once an upstream has begun its answer, and a head that is too large does not count against its server.
 func TestNoRetryOnceAnswered(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {

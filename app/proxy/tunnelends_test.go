@@ -89,7 +89,7 @@ func TestTunnelHoldsBack(t *testing.T) {
 	require.NoError(t, <-done)
 }
 
-// What is written at once, with the request or with 101, arrives, however an end closes then.
+// Bytes written together with the request or with the 101 arrive, however that end closes afterwards.
 func TestTunnelEndsAtOnce(t *testing.T) {
 	t.Parallel()
 	halfClose := func(c *net.TCPConn) error { return c.CloseWrite() }
