@@ -234,7 +234,9 @@ func (l *label) clear() {
 	if l.handoff.Load() != 0 {
 		l.handoff.Store(0)
 	}
-	l.background.Store(false)
+	if l.background.Load() { // a store is a locked instruction
+		l.background.Store(false)
+	}
 	l.version.Add(1)
 	l.conn = nil
 	l.ends = [3]uint16{}
