@@ -207,7 +207,11 @@ func (s *stage) callUntil(route string, ok func(Overrun) bool) {
 			return
 		}
 	}
-	s.t.Fatalf("%s was never judged like that: %v", route, s.dog.Recent())
+	var lines strings.Builder
+	for _, o := range s.dog.Recent() {
+		lines.WriteString(o.Line() + "\n")
+	}
+	s.t.Fatalf("%s was never judged like that:\n%s", route, lines.String())
 }
 
 // settled waits until the overruns that have ended are closed records.
