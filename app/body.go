@@ -5,7 +5,6 @@ package app
 
 import (
 	"io"
-	"slices"
 
 	"tafe/httpparse"
 	"tafe/loop"
@@ -13,8 +12,6 @@ import (
 
 const (
 	bodyStep     = 16 << 10 // how much is read, or made room for, at a time
-	bodyKeptMax  = 64 << 10 // of a recycled Context's own body memory
-	bodiesKept   = 16 << 20 // of all larger ones of a loop's recycled Contexts together
 	bodyForesee  = 8        // room is made for this many times of what has come of a body, if it is to be so long
 	swallowMax   = 64 << 10 // bytes of an unread body that are worth a kept connection
 	continueLine = "HTTP/1.1 100 Continue\r\n\r\n"
@@ -26,8 +23,9 @@ var errUnread = &httpparse.Error{Status: 413, Reason: "unread-body", Detail: "to
 type body struct {
 	whole []byte // what is in memory, in the input or in own
 	read  int    // of whole: by BodyReader
-	own   []byte
-	done  bool // nothing of it is left in the connection
+	own   []byte // recycled by the loop
+	room  []byte // of own, while Body waits: the connection is read into it
+	done  bool   // nothing of it is left in the connection
 	err   error
 
 	arrives   bool  // it was not there with its head: all below is in use
@@ -52,7 +50,7 @@ func (b *body) reset() {
 		return
 	}
 	b.chunked.Reset(nil) // drops the trailers
-	*b = body{own: b.own[:0], chunked: b.chunked}
+	*b = body{chunked: b.chunked}
 }
 
 // begin sets a body that arrived together with its head.
@@ -91,20 +89,45 @@ func (c *Context) Body() ([]byte, error) {
 		return b.whole[b.read:], nil
 	}
 	defer c.task.Leave(c.task.Enter())
-	b.own = append(b.own[:0], b.whole[b.read:]...)
+	b.own = append(c.cycle.conn.GrowBuffer(b.own[:0], len(b.whole)-b.read), b.whole[b.read:]...)
 	b.whole, b.read = nil, 0
 	for {
 		c.growBody()
-		n, err := c.readBody(b.own[len(b.own):cap(b.own)])
+		n, err, ok := c.tryBody(b.own[len(b.own):cap(b.own)])
+		if !ok {
+			if !b.isChunked {
+				b.room = b.own[len(b.own):min(int64(cap(b.own)), int64(len(b.own))+b.left)]
+			}
+			err = c.awaitBody()
+			b.room = nil
+		}
 		b.own = b.own[:len(b.own)+n]
-		if err == io.EOF {
+		switch {
+		case err == io.EOF:
 			b.whole = b.own
 			return b.whole, nil
-		}
-		if err != nil {
+		case err != nil:
 			return nil, err
 		}
 	}
+}
+
+// inputBuffer and inputTaken have the connection read straight into the memory of a Body that waits.
+func (y *cycle) inputBuffer() []byte {
+	if y.active == nil {
+		return nil
+	}
+	return y.active.body.room
+}
+
+func (y *cycle) inputTaken(n int) {
+	c := y.active
+	b := &c.body
+	b.wants100 = false
+	b.own, b.room = b.own[:len(b.own)+n], b.room[n:]
+	b.left -= int64(n)
+	b.done = b.left == 0
+	b.rate.came(c, n)
 }
 
 // growBody makes room for more of the body: for all that is announced, as soon as a part of it has come. Who announces much
@@ -115,7 +138,7 @@ func (c *Context) growBody() {
 	if !b.isChunked && b.left > 0 {
 		room = int(max(min(b.left, int64(bodyForesee*len(b.own))), min(b.left, bodyStep)))
 	}
-	b.own = slices.Grow(b.own, room)
+	b.own = c.cycle.conn.GrowBuffer(b.own, room)
 }
 
 // BodyReader reads the request body as it arrives; Read waits. Errors are those of Body. What it has returned, Body will not

@@ -28,7 +28,6 @@ type hub struct {
 	free     []*Context
 	cycles   []*cycle     // open connections
 	active   int          // requests whose handler has not ended
-	bodies   int          // bytes of large body memory in free
 	bridged  bool         // its connection is a request of net/http's
 	lasting  bool         // every answer from now on ends its connection
 	draining bool         // and idle connections are closed
@@ -122,9 +121,6 @@ func (h *hub) take() *Context {
 		h.free[n-1] = nil
 		h.free = h.free[:n-1]
 		c.app = h.app
-		if room := cap(c.body.own); room > bodyKeptMax {
-			h.bodies -= room
-		}
 		return c
 	}
 	return &Context{app: h.app, hub: h}
@@ -136,14 +132,11 @@ func (h *hub) put(c *Context) {
 	if c.retained.Load() || len(h.free) >= contextsKept {
 		return
 	}
-	c.reset()
-	if room := cap(c.body.own); room > bodyKeptMax {
-		if h.bodies+room > bodiesKept {
-			c.body.own = nil
-		} else {
-			h.bodies += room
-		}
+	if c.body.own != nil {
+		c.cycle.conn.RecycleBuffer(c.body.own)
+		c.body.own = nil
 	}
+	c.reset()
 	h.free = append(h.free, c)
 }
 

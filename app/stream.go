@@ -212,7 +212,7 @@ func (s *Stream) ReadFrom(r io.Reader) (int64, error) {
 }
 
 const (
-	fileStep = 512 << 10 // bytes of a file that are looked up in the page cache, and sent, at a time
+	fileStep = 4 << 20   // bytes of a file that are looked up in the page cache, and sent, at a time
 	readStep = 256 << 10 // bytes that are read beside the loop where they cannot be sent by the kernel
 )
 

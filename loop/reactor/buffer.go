@@ -11,7 +11,7 @@ const (
 	outputMin     = 4 << 10  // of output: several answers, mostly, and soon given back
 	bufferRoom    = 16 << 10 // of the last class beyond 1 MiB
 	bufferKeepMax = 1 << 20
-	bufferKeepMin = 8 // of a class
+	bufferKeepMin = 16 // of a class
 )
 
 // bufferPool keeps at most bufferKeepMax bytes of each class, or bufferKeepMin
@@ -82,3 +82,12 @@ func (p *bufferPool) grow(b []byte, n int, keep bool) []byte {
 	}
 	return g
 }
+
+// GrowBuffer returns b with room for n more bytes, moved into a larger buffer that
+// the connections of the loop share if need be; b is recycled then. Only for the
+// loop's goroutine and a task that has entered the loop.
+func (c *Conn) GrowBuffer(b []byte, n int) []byte { return c.r.bufs.grow(b, n, false) }
+
+// RecycleBuffer takes back a buffer of GrowBuffer, also once c has ended. Nothing may
+// look at it any more.
+func (c *Conn) RecycleBuffer(b []byte) { c.r.bufs.put(b) }

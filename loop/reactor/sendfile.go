@@ -12,8 +12,9 @@ import (
 	"tafe/loop"
 )
 
-// sendStep bounds what one call of sendfile copies: some 50 us.
-const sendStep = 256 << 10
+// sendStep bounds what one call of sendfile copies, which takes some 0.35 ms; it is
+// nginx's sendfile_max_chunk. Steps of 256 KiB cost 1.4 times the CPU.
+const sendStep = 2 << 20
 
 // errSending: a connection sends one file at a time.
 var errSending = errors.New("reactor: a file is being sent on this connection already")
