@@ -137,8 +137,10 @@ var Peers = []Peer{
 	tafePeer("tafe-yield", "as tafe, the computation calls YieldIfDue every millisecond", "yield"),
 	tafePeer("tafe-held", "as tafe, handoff off", "inline", "--handoff=false"),
 	tafePeer("tafe-arrival", "as tafe, requests run in the order of their arrival", "inline", "--order", "arrival"),
+	tafePeer("tafe-held-arrival", "as tafe-held, requests run in the order of their arrival", "inline", "--handoff=false", "--order", "arrival"),
 	tafePeer("tafe-offload", "as tafe, the computation runs on the offload pool, one worker", "offload"),
 	tafeFlags("tafe-unwatched", "as tafe, watchdog off", "--watchdog", "off"),
+	tafeFlags("tafe-plain", "as tafe, watchdog and handoff off", "--watchdog", "off", "--handoff", "off"),
 	tafeFlags("tafe-5ms", "as tafe, budget 5 ms", "--budget", "5ms"),
 	tafeFlags("tafe-1ms", "as tafe, budget 1 ms", "--budget", "1ms"),
 	{

@@ -94,12 +94,12 @@ var All = number([]Scenario{
 	{
 		Number: 13, Name: "mixed", Title: "Mixed work: 80% take 50 us, 20% take 3 ms",
 		Question: "What do the light ones pay for the heavy ones, and the heavy ones for an order that prefers the light?",
-		Peers:    []string{"tafe", "tafe-arrival", "nethttp", "fasthttp"}, OfCapacity: []float64{0.5, 0.7, 0.85},
+		Peers:    []string{"tafe", "tafe-arrival", "tafe-held", "tafe-held-arrival", "nethttp", "fasthttp"}, OfCapacity: []float64{0.5, 0.7, 0.85},
 		Cases: []run.Case{waiting("64 concurrent", 64, get("light", "/light", doneBytes), share(0.2, get("heavy", "/heavy", doneBytes)))},
 	},
 	{
 		Number: 7, Name: "watchdog", Title: "The watchdog, on and off",
-		Question: "What does it cost to be watched, and to be watched closely?", Peers: []string{"tafe", "tafe-unwatched", "tafe-5ms", "tafe-1ms"},
+		Question: "What does it cost to be watched, and to be watched closely?", Peers: []string{"tafe", "tafe-unwatched", "tafe-plain", "tafe-5ms", "tafe-1ms"},
 		Cases: []run.Case{
 			plain("short head", 64, 1, get("plaintext", "/plaintext", plaintextBytes)),
 			plain("412-byte browser head, pipelined 16 deep", 64, 16, browser()),
