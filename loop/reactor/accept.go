@@ -1,7 +1,7 @@
-package reactor
+// This file accepts connections: a listening socket becomes Conns. A failed accept
+// pauses accepting and never ends the loop. listen.go opens the sockets.
 
-// Accepting: from a listening socket to a Conn. An accept that fails never ends a
-// loop; it pauses accepting for a moment.
+package reactor
 
 import (
 	"net"
@@ -17,27 +17,28 @@ import (
 )
 
 const (
-	acceptMax = 32 // a turn, of one listener
-	// keepAliveSeconds without traffic, and the kernel asks whether a peer is there.
+	acceptMax = 32 // connections of one listener in one turn of the loop
+	// keepAliveSeconds is the idle time before the first keep-alive probe.
 	keepAliveSeconds = 60
-	acceptRetry      = 100 * time.Millisecond
+	// acceptRetry is the pause after a failed accept.
+	acceptRetry = 100 * time.Millisecond
 )
 
-// acceptor is a listening socket of a loop.
+// acceptor is a listening socket that one loop polls.
 type acceptor struct {
-	r       *Reactor
-	listens *listening
-	fd      int
-	timer   loop.Timer // of a pause
-	failing bool       // the last accept failed, and that was logged
-	ended   bool
+	r         *Reactor
+	listening *listening
+	fd        int
+	timer     loop.Timer // ends a pause
+	failing   bool       // accepting has failed since the queue was last empty; that was logged
+	stopped   bool
 }
 
-// accept has the reactor accept from the sockets of l that are its own.
-func (r *Reactor) accept(l *listening, id int) error {
+// addAcceptors polls the sockets of l that belong to the loop with this id.
+func (r *Reactor) addAcceptors(l *listening, id int) error {
 	for _, fd := range l.fds[id] {
 		setInherited(fd)
-		a := &acceptor{r: r, listens: l, fd: fd}
+		a := &acceptor{r: r, listening: l, fd: fd}
 		a.timer.Owner = a
 		if err := r.add(fd, a); err != nil {
 			return err
@@ -47,8 +48,9 @@ func (r *Reactor) accept(l *listening, id int) error {
 	return nil
 }
 
-// setInherited sets the options of a listening socket that accepted sockets inherit
-// (Linux), so that none is set for each. They do not exist for unix sockets.
+// setInherited sets options that accepted sockets inherit from their listening
+// socket (Linux), which saves system calls for each connection. Unix sockets do not
+// have them.
 func setInherited(fd int) {
 	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
 	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1)
@@ -56,18 +58,19 @@ func setInherited(fd int) {
 	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, keepAliveSeconds/4)
 }
 
-// ready accepts what waits, up to a bound for the sake of other connections.
-func (a *acceptor) ready(netpoll.IOEvent) { a.take(acceptMax) }
+// ready accepts queued connections, at most acceptMax so that other connections get
+// their turn.
+func (a *acceptor) ready(netpoll.IOEvent) { a.acceptBatch(acceptMax) }
 
-// take reports whether there may be more.
-func (a *acceptor) take(most int) bool {
+// acceptBatch accepts up to most connections and reports whether there may be more.
+func (a *acceptor) acceptBatch(most int) bool {
 	for range most {
 		fd, remote, err := accept4(a.fd)
 		switch err {
 		case nil:
 			a.accepted(fd, remote)
 		case unix.EAGAIN:
-			a.failing = false // not before all that waited are accepted: near a limit it fails again and again
+			a.failing = false // only when the queue is empty: close to a limit, accepts fail again and again
 			return false
 		case unix.EINTR, unix.ECONNABORTED:
 		default:
@@ -78,41 +81,43 @@ func (a *acceptor) take(most int) bool {
 	return true
 }
 
-// pause stops accepting for a moment: descriptors or memory may be free by then.
+// pause stops accepting for acceptRetry, until descriptors or memory may be free
+// again.
 func (a *acceptor) pause(err error) {
 	r := a.r
 	r.engine.acceptErrors.Add(1)
 	if !a.failing {
 		a.failing = true
-		r.engine.config.Log.Error("accept failed; trying again until it succeeds",
-			"addr", a.listens.addr.String(), "error", os.NewSyscallError("accept4", err), "pause", acceptRetry)
+		r.engine.config.Log.Error("accept failed; retrying",
+			"addr", a.listening.addr.String(), "error", os.NewSyscallError("accept4", err), "pause", acceptRetry)
 	}
 	r.remove(a.fd)
 	r.loop.AfterFunc(&a.timer, acceptRetry, func(t *loop.Timer) {
-		if a := t.Owner.(*acceptor); !a.ended {
+		if a := t.Owner.(*acceptor); !a.stopped {
 			_ = a.r.add(a.fd, a)
 		}
 	})
 }
 
-// stopAccepting takes what is queued, and then no more.
+// stopAccepting accepts the queued connections and then stops polling the
+// listeners.
 func (r *Reactor) stopAccepting() {
 	for _, a := range r.accepts {
-		if a.ended {
+		if a.stopped {
 			continue
 		}
 		for range 1 << 10 {
-			if !a.take(acceptMax) {
+			if !a.acceptBatch(acceptMax) {
 				break
 			}
 		}
-		a.ended = true
+		a.stopped = true
 		r.loop.StopTimer(&a.timer)
 		r.remove(a.fd)
 	}
 }
 
-// accepted makes a Conn of an accepted descriptor, or closes it.
+// accepted makes a Conn of an accepted descriptor. Beyond ConnMax it closes it.
 func (a *acceptor) accepted(fd int, remote net.Addr) {
 	r := a.r
 	e := r.engine
@@ -132,39 +137,40 @@ func (a *acceptor) accepted(fd int, remote net.Addr) {
 	}
 	c := r.Open(s, nil)
 	s.conn = c
-	c.release, c.opening = accountOf, true
+	c.release, c.opening = releaseAccepted, true
 	e.opening.Add(1)
-	if a.listens.Proxy != nil {
-		c.awaitPreface(a.listens)
+	if a.listening.Proxy != nil {
+		c.awaitProxyHeader(a.listening)
 		return
 	}
-	c.admit(a.listens)
+	c.admit(a.listening)
 }
 
-// accountOf gives the place of an accepted connection back.
-func accountOf(c *Conn) {
+// releaseAccepted is Conn.release of an accepted connection: it corrects the
+// counters.
+func releaseAccepted(c *Conn) {
 	e := c.r.engine
 	c.opened()
 	e.conns.Add(-1)
-	if c.counted.IsValid() {
-		e.perIP.leave(c.counted)
+	if c.countedIP.IsValid() {
+		e.perIP.remove(c.countedIP)
 	}
 }
 
-// admit goes on with a connection whose client is known: it is counted, speaks
-// TLS if it is to, and gets its handler.
+// admit continues with a connection whose client address is known. It checks
+// ConnMaxPerIP, then starts TLS or calls Open.
 func (c *Conn) admit(l *listening) {
 	e := c.r.engine
 	if most := e.config.ConnMaxPerIP; most > 0 {
 		if ip, ok := clientIP(c.transport.RemoteAddr()); ok {
-			if !e.perIP.enter(ip, most) {
+			if !e.perIP.add(ip, most) {
 				e.refused.Add(1)
 				c.r.stats.Refused++
 				c.handler = refusedHandler{}
 				c.end(nil)
 				return
 			}
-			c.counted = ip
+			c.countedIP = ip
 		}
 	}
 	if l.TLS != nil {
@@ -175,7 +181,8 @@ func (c *Conn) admit(l *listening) {
 	c.opened()
 }
 
-// opened says that Open was called for an accepted connection, or will never be.
+// opened ends the state that Engine.Opening counts: Open was called, or never will
+// be.
 func (c *Conn) opened() {
 	if c.opening {
 		c.opening = false
@@ -183,13 +190,15 @@ func (c *Conn) opened() {
 	}
 }
 
-// refusedHandler is of connections that are closed before they have one.
+// refusedHandler is the Handler of connections that are closed before they have
+// one.
 type refusedHandler struct{}
 
 func (refusedHandler) Data(*Conn)          {}
 func (refusedHandler) Timeout(*Conn)       {}
 func (refusedHandler) Closed(*Conn, error) {}
 
+// clientIP returns the IP address of a TCP address, without a zone.
 func clientIP(a net.Addr) (netip.Addr, bool) {
 	tcp, ok := a.(*net.TCPAddr)
 	if !ok {
@@ -199,13 +208,15 @@ func clientIP(a net.Addr) (netip.Addr, bool) {
 	return ip, ip.IsValid()
 }
 
-// perIP counts the connections of each client address, of all loops.
+// perIP counts the accepted connections of each client address over all loops. Any
+// goroutine.
 type perIP struct {
 	mu sync.Mutex
 	n  map[netip.Addr]int
 }
 
-func (p *perIP) enter(ip netip.Addr, most int) bool {
+// add counts a connection of ip and reports true, unless there are already most.
+func (p *perIP) add(ip netip.Addr, most int) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.n[ip] >= most {
@@ -218,7 +229,7 @@ func (p *perIP) enter(ip netip.Addr, most int) bool {
 	return true
 }
 
-func (p *perIP) leave(ip netip.Addr) {
+func (p *perIP) remove(ip netip.Addr) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.n[ip]--; p.n[ip] <= 0 {

@@ -1,25 +1,28 @@
+// This file has the buffers of connection input and output, recycled by each loop
+// without locks. A buffer has one owner at a time. After putBuffer, views into it
+// are invalid.
+
 package reactor
 
-// Buffers for connection input and output, recycled per loop without locks. A
-// buffer has one owner at a time; what is put back must not be viewed any more.
-
 const (
-	inputClass    = 1        // the first of an input: 1 KiB
-	inputClassMax = 5        // 256 KiB
-	bufferMin     = 256      // what a short request has room in, as long as it waits
+	inputClass    = 1        // of a connection's first input buffer: 1 KiB
+	inputClassMax = 5        // of input buffers: 256 KiB
+	bufferMin     = 256      // fits a short request that waits
 	bufferClasses = 7        // 256 bytes, 1, 4, 16, 64, 256 KiB, and 1 MiB with room for a head
-	outputMin     = 4 << 10  // of output: several answers, mostly, and soon given back
-	bufferRoom    = 16 << 10 // of the last class beyond 1 MiB
-	bufferKeepMax = 1 << 20
-	bufferKeepMin = 16 // of a class
+	outputMin     = 4 << 10  // of output: fits several responses, and is soon put back
+	bufferRoom    = 16 << 10 // what the last class has beyond 1 MiB
+	bufferKeepMax = 1 << 20  // bytes of a class that a pool keeps
+	bufferKeepMin = 16       // buffers of a class that a pool keeps in any case
 )
 
-// bufferPool keeps at most bufferKeepMax bytes of each class, or bufferKeepMin
-// buffers.
+// bufferPool keeps for each class at most bufferKeepMax bytes, or bufferKeepMin
+// buffers if that is more.
 type bufferPool struct {
 	free [bufferClasses][][]byte
 }
 
+// classOf returns the smallest class whose buffers hold size bytes, and their
+// capacity. For larger sizes the class is bufferClasses.
 func classOf(size int) (class, capacity int) {
 	capacity = bufferMin
 	for class < bufferClasses && capacity < size {
@@ -32,21 +35,21 @@ func classOf(size int) (class, capacity int) {
 	return class, capacity
 }
 
-// get returns an empty buffer with room for at least size bytes.
-func (p *bufferPool) get(size int) []byte {
+// getBuffer returns an empty buffer with room for at least size bytes.
+func (p *bufferPool) getBuffer(size int) []byte {
 	class, capacity := classOf(size)
 	if class >= bufferClasses {
 		return make([]byte, 0, size)
 	}
-	return p.take(class, capacity)
+	return p.popBuffer(class, capacity)
 }
 
-// getClass returns an empty buffer of a class.
-func (p *bufferPool) getClass(class int) []byte {
-	return p.take(class, bufferMin<<(2*class)) // inputClassMax is below the last class
+// getBufferClass returns an empty buffer of a class of at most inputClassMax.
+func (p *bufferPool) getBufferClass(class int) []byte {
+	return p.popBuffer(class, bufferMin<<(2*class))
 }
 
-func (p *bufferPool) take(class, capacity int) []byte {
+func (p *bufferPool) popBuffer(class, capacity int) []byte {
 	if n := len(p.free[class]); n > 0 {
 		b := p.free[class][n-1]
 		p.free[class][n-1] = nil
@@ -56,8 +59,9 @@ func (p *bufferPool) take(class, capacity int) []byte {
 	return make([]byte, 0, capacity)
 }
 
-// put takes back a buffer of get's; others are left to the garbage collector.
-func (p *bufferPool) put(b []byte) {
+// putBuffer recycles a buffer of getBuffer. Buffers of other capacities are left to
+// the garbage collector.
+func (p *bufferPool) putBuffer(b []byte) {
 	class, capacity := classOf(cap(b))
 	if class >= bufferClasses || capacity != cap(b) {
 		return
@@ -67,27 +71,27 @@ func (p *bufferPool) put(b []byte) {
 	}
 }
 
-// grow returns b with room for n more bytes, moved to a larger buffer if need
-// be; keep tells that views into the old one are alive, so that it is not
-// recycled.
-func (p *bufferPool) grow(b []byte, n int, keep bool) []byte {
+// growBuffer returns b with room for n more bytes, moved to a larger buffer if need
+// be. The old buffer is recycled unless keep, which says that views into it are in
+// use.
+func (p *bufferPool) growBuffer(b []byte, n int, keep bool) []byte {
 	if cap(b)-len(b) >= n {
 		return b
 	}
-	// At least doubled, so that growing byte by byte stays linear.
-	g := p.get(max(len(b)+n, 2*cap(b)))
+	// The capacity at least doubles, so that growing byte by byte takes linear time.
+	g := p.getBuffer(max(len(b)+n, 2*cap(b)))
 	g = append(g, b...)
 	if b != nil && !keep {
-		p.put(b)
+		p.putBuffer(b)
 	}
 	return g
 }
 
-// GrowBuffer returns b with room for n more bytes, moved into a larger buffer that
-// the connections of the loop share if need be; b is recycled then. Only for the
-// loop's goroutine and a task that has entered the loop.
-func (c *Conn) GrowBuffer(b []byte, n int) []byte { return c.r.bufs.grow(b, n, false) }
+// GrowBuffer returns b with room for n more bytes. If b is too small, its content
+// moves to a larger buffer of the loop's pool and b is recycled. Only the loop's
+// goroutine and a task after Task.Enter may call it.
+func (c *Conn) GrowBuffer(b []byte, n int) []byte { return c.r.bufs.growBuffer(b, n, false) }
 
-// RecycleBuffer takes back a buffer of GrowBuffer, also once c has ended. Nothing may
-// look at it any more.
-func (c *Conn) RecycleBuffer(b []byte) { c.r.bufs.put(b) }
+// RecycleBuffer returns a buffer of GrowBuffer to the loop's pool. Views into it
+// become invalid. It may be called after c has ended.
+func (c *Conn) RecycleBuffer(b []byte) { c.r.bufs.putBuffer(b) }

@@ -1,6 +1,6 @@
-package reactor
+// This file closes Conns. The table of states is in conn.go.
 
-// How a Conn ends: see the table in conn.go.
+package reactor
 
 import (
 	"io"
@@ -8,25 +8,26 @@ import (
 	"tafe/loop"
 )
 
-// swallow discards what a peer sends to a connection that is being closed. While
-// output is unsent it is not read beyond a bound; after that, the bound ends it.
-func (c *Conn) swallow() {
-	n, err := c.transport.Read(nil, c.r.spill)
-	c.swallowed += n
+// discardInput reads and drops what the peer sends to a connection that is being
+// closed, up to lingerBytes. Beyond that it stops reading while output is unsent,
+// and ends the connection otherwise.
+func (c *Conn) discardInput() {
+	n, err := c.transport.Read(nil, c.r.sharedBuf)
+	c.discarded += n
 	switch {
 	case err != nil && err != io.EOF:
 		c.end(err)
 	case c.state == connFlushing:
 		c.inputEnded = err == io.EOF
-		c.full = c.swallowed >= lingerBytes
+		c.full = c.discarded >= lingerBytes
 		c.updateWant()
-	case err == io.EOF || c.swallowed >= lingerBytes:
+	case err == io.EOF || c.discarded >= lingerBytes:
 		c.end(nil)
 	}
 }
 
-// Close sends what was written and then the end of the stream; see the table in
-// conn.go.
+// Close sends the queued output, then FIN, and closes the descriptor after the
+// peer's FIN or a short time. See the table in conn.go.
 func (c *Conn) Close() {
 	if c.Closed() {
 		return
@@ -40,8 +41,8 @@ func (c *Conn) Close() {
 	}
 }
 
-// CloseWrite ends this direction of the stream after what was written; reading
-// goes on. What is written later is dropped.
+// CloseWrite sends FIN after the queued output; reading continues. Later writes are
+// dropped.
 func (c *Conn) CloseWrite() {
 	if !c.Closed() && !c.outEnding {
 		c.outEnding = true
@@ -49,14 +50,14 @@ func (c *Conn) CloseWrite() {
 	}
 }
 
-// NoLinger has Close end the connection as soon as everything was sent. It is for
-// peers that send nothing more: those that were dialed, and those that have said
-// so. Bytes of the peer that are not read by then make the kernel reset the
-// connection.
+// NoLinger makes Close end the connection as soon as its output is sent. It is for
+// peers that send nothing more, such as servers that were dialed. If the socket
+// still has unread bytes then, the kernel resets the connection.
 func (c *Conn) NoLinger() { c.noLinger = true }
 
-// Abort ends the connection without sending what is left; the Handler's Closed
-// gets err. It happens at the end of the slice or turn.
+// Abort ends the connection without sending the queued output, at the end of the
+// slice or turn. Handler.Closed receives err. If err is not nil, the peer receives
+// a reset.
 func (c *Conn) Abort(err error) {
 	if c.state == connEnded || c.aborting {
 		return
@@ -65,8 +66,9 @@ func (c *Conn) Abort(err error) {
 	c.markDirty()
 }
 
-// shut ends the stream's write side after the last byte, and lingers.
-func (c *Conn) shut() {
+// startLinger sends FIN after the last byte and discards input for lingerTime (RFC
+// 9112 section 9.6). With NoLinger it ends the connection.
+func (c *Conn) startLinger() {
 	if c.noLinger {
 		c.end(nil)
 		return
@@ -76,20 +78,21 @@ func (c *Conn) shut() {
 		return
 	}
 	c.state = connLingering
-	c.full, c.swallowed = false, 0
+	c.full, c.discarded = false, 0
 	c.timeout.Owner = c
 	c.r.loop.AfterFunc(&c.timeout, lingerTime, connTimeout)
 	c.updateWant()
 }
 
-// endsPlainly reports whether the peer may read the end of the stream although the loop ends: the protocol of a NetConn has an end
-// of its own, and nothing is half sent.
-func (c *Conn) endsPlainly(err error) bool {
+// endsWithFIN reports whether the peer of a NetConn gets a FIN although the loop
+// ends: the protocol on it marks its own end, and no byte of this side is lost.
+func (c *Conn) endsWithFIN(err error) bool {
 	_, taken := c.handler.(*netConn)
 	return taken && err == loop.ErrShutdown && c.transport.Unsent() == 0
 }
 
-// end closes the descriptor and tells the Handler, once.
+// end closes the descriptor, releases what the connection holds and calls
+// Handler.Closed, once.
 func (c *Conn) end(err error) {
 	if c.state == connEnded {
 		return
@@ -98,20 +101,20 @@ func (c *Conn) end(err error) {
 	r := c.r
 	r.conns--
 	r.loop.StopTimer(&c.timeout)
-	r.loop.StopTimer(&c.stallTime)
-	c.transport.Close(err != nil && !c.endsPlainly(err))
+	r.loop.StopTimer(&c.stallTimer)
+	c.transport.Close(err != nil && !c.endsWithFIN(err))
 	if c.release != nil {
 		c.release(c)
 	}
 	c.dropOutput()
-	c.wakeDrained(0)
+	c.wakeDrainWaits(0)
 	if c.file != nil {
 		c.file.wake()
 	}
 	c.handler.Closed(c, err)
 	c.pinned = c.pinned && len(c.in) > 0
 	if !c.pinned && c.in != nil {
-		r.bufs.put(c.in)
+		r.bufs.putBuffer(c.in)
 		c.in, c.read = nil, 0
 	}
 }

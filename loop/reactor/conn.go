@@ -73,7 +73,7 @@ type Handler interface {
 }
 
 // inputTaker is a Handler with a buffer of its own for the next bytes.
-type inputTaker interface {
+type inputReceiver interface {
 	// inputBuffer returns where the next bytes go first; it may be empty.
 	inputBuffer() []byte
 	// inputTaken tells that n bytes were read into it.
@@ -104,21 +104,21 @@ type Conn struct {
 	handler   Handler
 	label     loop.ConnLabel
 
-	state      connState
-	aborting   bool // ends when dirty connections are flushed
-	dirty      bool
-	pinned     bool
-	inputEnded bool
-	outEnding  bool // CloseWrite was called
-	outEnded   bool // and everything before it was sent, and FIN
-	paused     bool // by Pause
-	full       bool // reading is paused until half of the input is consumed
-	queued     bool // in Reactor.unread
-	wantRead   bool // as the transport was last told
-	wantWrite  bool
-	noLinger   bool
-	class      uint8 // of the next input buffer
-	cause      error // of aborting
+	state       connState
+	aborting    bool // ends when dirty connections are flushed
+	dirty       bool
+	pinned      bool
+	inputEnded  bool
+	outEnding   bool // CloseWrite was called
+	outEnded    bool // and everything before it was sent, and FIN
+	paused      bool // by Pause
+	full        bool // reading is paused until half of the input is consumed
+	inReadQueue bool // in Reactor.unread
+	wantRead    bool // as the transport was last told
+	wantWrite   bool
+	noLinger    bool
+	class       uint8 // of the next input buffer
+	cause       error // of aborting
 
 	in    []byte
 	read  int // of in: consumed
@@ -126,18 +126,18 @@ type Conn struct {
 	out   []byte
 	sent  int // of out: handed to the transport
 
-	timeout   loop.Timer    // the Handler's, and that of lingering
-	stallTime loop.Timer    // watches unsent bytes
-	stallMax  time.Duration // in place of Limits.WriteTimeout; 0: that
-	progress  int           // bytes sent since stalledAt
-	stalledAt int64         // loop clock
-	swallowed int           // while lingering
-	drained   []drainWait
-	tls       *tlsStream  // nil: no TLS
-	file      *fileSend   // nil: no SendFile is under way
-	release   func(*Conn) // gives its place among the connections back
-	opening   bool        // accepted, and counted as such: see Engine.Opening
-	counted   netip.Addr  // as whose it is counted; see Config.ConnMaxPerIP
+	timeout    loop.Timer    // the Handler's, and that of lingering
+	stallTimer loop.Timer    // watches unsent bytes
+	stallMax   time.Duration // in place of Limits.WriteTimeout; 0: that
+	progress   int           // bytes sent since stalledAt
+	stalledAt  int64         // loop clock
+	discarded  int           // while lingering
+	drainWaits []drainWait
+	tls        *tlsStream  // nil: no TLS
+	file       *fileSend   // nil: no SendFile is under way
+	release    func(*Conn) // gives its place among the connections back
+	opening    bool        // accepted, and counted as such: see Engine.Opening
+	countedIP  netip.Addr  // as whose it is counted; see Config.ConnMaxPerIP
 }
 
 // Open makes a Conn of a new stream, which reads from now on. h is told what
@@ -198,7 +198,7 @@ func (c *Conn) Readable() {
 		// Level-triggered readiness is off: this is an error or a late event.
 		c.probe()
 	case c.state != connOpen:
-		c.swallow()
+		c.discardInput()
 	default:
 		if c.r.loop.TracesArrivals() {
 			c.r.loop.EventAt(arrivedAt(c.transport.FD(), c.r.loop.Now()), true)
@@ -242,20 +242,20 @@ func (c *Conn) readMore() {
 // beyond it through the buffer that all connections of the loop share.
 func (c *Conn) fill() (n int, err error) {
 	r := c.r
-	if taker, ok := c.handler.(inputTaker); ok && len(c.in) == c.read {
+	if taker, ok := c.handler.(inputReceiver); ok && len(c.in) == c.read {
 		if own := taker.inputBuffer(); len(own) > 0 {
-			n, err = c.transport.Read(own, r.spillOf(c))
+			n, err = c.transport.Read(own, r.sharedBufFor(c))
 			if k := min(n, len(own)); k > 0 {
 				taker.inputTaken(k)
 			}
 			if n > len(own) {
-				c.append(r.spill[:n-len(own)])
+				c.appendInput(r.sharedBuf[:n-len(own)])
 			}
 			return n, err
 		}
 	}
 	if c.in == nil {
-		c.in = r.bufs.getClass(int(c.class))
+		c.in = r.bufs.getBufferClass(int(c.class))
 	} else if cap(c.in)-len(c.in) < readMin && c.read > 0 && !c.pinned {
 		c.in = c.in[:copy(c.in, c.in[c.read:])]
 		c.read = 0
@@ -264,36 +264,36 @@ func (c *Conn) fill() (n int, err error) {
 	if most := c.inMax - (len(c.in) - c.read); len(room) > most {
 		room = room[:max(most, 1)]
 	}
-	n, err = c.transport.Read(room, r.spillOf(c))
+	n, err = c.transport.Read(room, r.sharedBufFor(c))
 	k := min(n, len(room))
 	c.in = c.in[:len(c.in)+k]
 	if n > k {
-		c.append(r.spill[:n-k])
+		c.appendInput(r.sharedBuf[:n-k])
 	}
-	c.adapt(n)
+	c.adaptClass(n)
 	return n, err
 }
 
 // spillOf returns the shared buffer, as much of it as c may still hold.
-func (r *Reactor) spillOf(c *Conn) []byte {
+func (r *Reactor) sharedBufFor(c *Conn) []byte {
 	most := c.inMax - cap(c.in) + c.read
-	return r.spill[:min(max(most, 0), len(r.spill))]
+	return r.sharedBuf[:min(max(most, 0), len(r.sharedBuf))]
 }
 
 // append copies p behind the input.
-func (c *Conn) append(p []byte) {
+func (c *Conn) appendInput(p []byte) {
 	if c.in == nil {
-		c.in = c.r.bufs.get(len(p))
+		c.in = c.r.bufs.getBuffer(len(p))
 	}
 	if cap(c.in)-len(c.in) < len(p) && c.read > 0 && !c.pinned {
 		c.in = c.in[:copy(c.in, c.in[c.read:])]
 		c.read = 0
 	}
-	c.in = append(c.r.bufs.grow(c.in, len(p), c.pinned), p...)
+	c.in = append(c.r.bufs.growBuffer(c.in, len(p), c.pinned), p...)
 }
 
 // adapt has the next input buffer fit what a read brings.
-func (c *Conn) adapt(n int) {
+func (c *Conn) adaptClass(n int) {
 	if class, _ := classOf(n); class > int(c.class) {
 		c.class = uint8(min(class, inputClassMax))
 	} else if class+1 < int(c.class) && n > 0 {
@@ -335,7 +335,7 @@ func (c *Conn) probe() {
 // fail ends a connection that cannot be written to, or has an error. What the peer sent before, such as the answer to a
 // request that it did not read to its end, is still in the socket, and is read first where the handler keeps it.
 func (c *Conn) fail(err error) {
-	if _, keeps := c.handler.(inputTaker); keeps && c.state == connOpen && !c.inputEnded && (c.tls == nil || c.tls.state == tlsOpen) {
+	if _, keeps := c.handler.(inputReceiver); keeps && c.state == connOpen && !c.inputEnded && (c.tls == nil || c.tls.state == tlsOpen) {
 		for total := 0; total < c.inMax; {
 			n, readErr := c.fill()
 			if n == 0 || readErr != nil {
@@ -405,7 +405,7 @@ func (c *Conn) Unpin() {
 // releaseInput gives the input buffer back once nothing in it is needed.
 func (c *Conn) releaseInput() {
 	if c.in != nil && c.read == len(c.in) && !c.pinned {
-		c.r.bufs.put(c.in)
+		c.r.bufs.putBuffer(c.in)
 		c.in, c.read = nil, 0
 	}
 }

@@ -74,13 +74,13 @@ func (x *dialing) run(ctx context.Context, t *loop.Task) (net.Conn, error) {
 	} else {
 		x.waiter = loop.WaiterFor(nil)
 		if !x.r.loop.PostUnbounded(x.start) {
-			return nil, x.fault(nil, loop.ErrClosed)
+			return nil, x.opError(nil, loop.ErrClosed)
 		}
 	}
 	if t == nil || !x.done {
 		if ctx.Done() != nil {
 			stop := context.AfterFunc(ctx, func() {
-				x.r.loop.PostUnbounded(func() { x.expire(contextError(ctx)) })
+				x.r.loop.PostUnbounded(func() { x.timeOut(contextError(ctx)) })
 			})
 			defer stop()
 		}
@@ -112,7 +112,7 @@ func (x *dialing) start() {
 	x.r.dials[x] = struct{}{}
 	x.deadline.Owner, x.next.Owner = x, x
 	x.r.loop.AfterFunc(&x.deadline, time.Duration(x.until-x.r.Now()), func(t *loop.Timer) {
-		t.Owner.(*dialing).expire(errTimeout)
+		t.Owner.(*dialing).timeOut(errTimeout)
 	})
 	x.advance()
 }
@@ -123,7 +123,7 @@ func (x *dialing) advance() {
 	for !x.done && (len(x.addrs) > 0 || x.path != "") {
 		a := x.nextAttempt()
 		if err := a.begin(); err != nil {
-			x.note(a, err)
+			x.keepFirstError(a, err)
 			continue
 		}
 		break
@@ -151,9 +151,9 @@ func (x *dialing) nextAttempt() *attempt {
 }
 
 // note keeps the first error: that of the address that is preferred.
-func (x *dialing) note(a *attempt, err error) {
+func (x *dialing) keepFirstError(a *attempt, err error) {
 	if x.err == nil {
-		x.err = x.fault(a.remote, err)
+		x.err = x.opError(a.remote, err)
 	}
 }
 
@@ -166,13 +166,13 @@ func (x *dialing) fail(err error) {
 	if len(x.attempts) > 0 {
 		remote = x.attempts[0].remote
 	}
-	x.err = x.fault(remote, err)
+	x.err = x.opError(remote, err)
 	x.finish(nil)
 }
 
 // expire ends the dial with err, unless its time was enough and it is the loop that
 // was late: an attempt may be connected whose event has not come yet.
-func (x *dialing) expire(err error) {
+func (x *dialing) timeOut(err error) {
 	if err == errTimeout {
 		for _, a := range slices.Clone(x.attempts) {
 			if a.fd >= 0 {
@@ -200,7 +200,7 @@ func (x *dialing) finish(c net.Conn) {
 }
 
 // fault makes a dial's error of err.
-func (x *dialing) fault(remote net.Addr, err error) error {
+func (x *dialing) opError(remote net.Addr, err error) error {
 	return &net.OpError{Op: "dial", Net: x.network, Source: x.dialer.LocalAddr, Addr: remote, Err: err}
 }
 
@@ -213,7 +213,7 @@ func (a *attempt) begin() error {
 			return nil
 		}
 		a.close()
-		if !a.again(err) {
+		if !a.mayRetry(err) {
 			return err
 		}
 	}
@@ -257,7 +257,7 @@ func (x *dialing) retry() {
 	a := x.attempts[0]
 	x.attempts = x.attempts[:0]
 	if err := a.begin(); err != nil {
-		x.note(a, err)
+		x.keepFirstError(a, err)
 		x.finish(nil)
 	}
 }
@@ -265,7 +265,7 @@ func (x *dialing) retry() {
 // again tells whether another try may have another outcome: the kernel chose a
 // local port that was taken meanwhile, or connected the socket to itself, which it
 // can where no one listens on a port of the ephemeral range.
-func (a *attempt) again(err error) bool {
+func (a *attempt) mayRetry(err error) bool {
 	a.tries++
 	local, _ := a.x.dialer.LocalAddr.(*net.TCPAddr)
 	return a.tries <= retryMax && (local == nil || local.Port == 0) && (err == errSelf || errors.Is(err, unix.EADDRNOTAVAIL))
@@ -279,7 +279,7 @@ func (a *attempt) ready(netpoll.IOEvent) {
 	case unix.EALREADY, unix.EINPROGRESS, unix.EINTR:
 		return
 	case nil, unix.EISCONN:
-		err = a.connected(a.x.r.connected)
+		err = a.connected(a.x.r.switchToRead)
 	default:
 		err = os.NewSyscallError("connect", err)
 	}
@@ -289,12 +289,12 @@ func (a *attempt) ready(netpoll.IOEvent) {
 	x := a.x
 	x.attempts = slices.DeleteFunc(x.attempts, func(b *attempt) bool { return b == a })
 	a.close()
-	if a.again(err) {
+	if a.mayRetry(err) {
 		if err = a.begin(); err == nil {
 			return
 		}
 	}
-	x.note(a, err)
+	x.keepFirstError(a, err)
 	x.r.loop.StopTimer(&x.next)
 	if len(x.addrs) > 0 || len(x.attempts) == 0 {
 		x.advance() // at once

@@ -34,7 +34,7 @@ type Dialer struct {
 
 	engine atomic.Pointer[Engine]
 	next   atomic.Uint32 // loop for a caller that is no task
-	names  names
+	names  nameCache
 
 	// lookup, if not nil, is used in place of the Resolver, by tests.
 	lookup func(ctx context.Context, network, host string) ([]netip.Addr, error)

@@ -278,8 +278,8 @@ func TestLookupsAreShared(t *testing.T) {
 	asking := func() int {
 		d.names.mu.Lock()
 		defer d.names.mu.Unlock()
-		if u := d.names.lookups[question{"ip", "shared.test"}]; u != nil {
-			return u.asking
+		if u := d.names.lookups[query{"ip", "shared.test"}]; u != nil {
+			return u.waiters
 		}
 		return 0
 	}
@@ -336,16 +336,16 @@ func TestLookupsAreShared(t *testing.T) {
 }
 
 func TestNamesAreBounded(t *testing.T) {
-	var n names
-	n.answers = map[question]answer{}
+	var n nameCache
+	n.answers = map[query]cachedAnswer{}
 	found := &lookup{addrs: []netip.AddrPort{addrPort("4a")}}
 	for i := range 3 * namesMax {
-		n.keep(question{"ip", fmt.Sprint(i)}, found, 0)
+		n.keepAnswer(query{"ip", fmt.Sprint(i)}, found, 0)
 		require.LessOrEqual(t, len(n.answers), namesMax)
 	}
-	require.Contains(t, n.answers, question{"ip", fmt.Sprint(3*namesMax - 1)}, "the newest is kept")
-	n.keep(question{"ip", "failed"}, &lookup{err: errors.New("no")}, 0)
-	n.keep(question{"ip", "not wanted"}, found, -1)
+	require.Contains(t, n.answers, query{"ip", fmt.Sprint(3*namesMax - 1)}, "the newest is kept")
+	n.keepAnswer(query{"ip", "failed"}, &lookup{err: errors.New("no")}, 0)
+	n.keepAnswer(query{"ip", "not wanted"}, found, -1)
 	require.Len(t, n.answers, namesMax)
 	n.evict(time.Now().Add(resolveTTL))
 	require.Empty(t, n.answers, "what has expired goes first")
@@ -393,7 +393,7 @@ func TestReadAheadIsBounded(t *testing.T) {
 				n.loop.Post(func() {
 					n.mu.Lock()
 					defer n.mu.Unlock()
-					input, handed, full = len(n.conn.Input()), len(n.handed)-n.got, n.conn.full
+					input, handed, full = len(n.conn.Input()), len(n.detached)-n.detachedRead, n.conn.full
 					close(done)
 				})
 				<-done

@@ -1,7 +1,7 @@
-package reactor
+// This file has the Engine: the reactors of a process, their listeners and their
+// common limits. handoff.go has the goroutines that own the loops.
 
-// Engine: the reactors of a process, what they listen on, and their common
-// bounds.
+package reactor
 
 import (
 	"context"
@@ -17,72 +17,75 @@ import (
 	"tafe/loop/internal/testmode"
 )
 
-// Config is what an Engine is made of.
+// Config configures an Engine.
 type Config struct {
-	// Addr to listen on, where there is one Listener and nothing to say about it.
+	// Addr is the address to listen on, where a single Listener without options is
+	// enough.
 	Addr string
-	// Listeners, in place of Addr.
+	// Listeners replace Addr.
 	Listeners []Listener
-	// Inherited, if not nil, are sockets of systemd or of an earlier process, used
-	// where their addresses are wanted.
+	// Inherited, if not nil, holds sockets of systemd or of a predecessor. A
+	// Listener uses the one that is bound to its address.
 	Inherited *Inherited
 	// Loops is the number of event loops; at least 1.
 	Loops int
-	// Open is called on the loop for each accepted connection and returns its
-	// handler; see Listener.Open.
+	// Open is called on the loop for each accepted connection of a Listener without
+	// an Open of its own. It returns the connection's Handler and must not wait.
 	Open func(c *Conn) Handler
-	// ConnMax bounds accepted connections of all loops together; beyond it a
-	// connection is accepted and closed at once. 0: what the file descriptor limit
-	// leaves, which also bounds any other value.
+	// ConnMax limits the accepted connections of all loops together. Connections
+	// beyond it are accepted and closed at once. The limit of open files bounds it;
+	// 0 means as many as that allows.
 	ConnMax int
-	// ConnMaxPerIP bounds accepted connections of one client address, the announced
-	// one behind a PROXY header; 0: no bound. Unix sockets are not counted.
+	// ConnMaxPerIP limits the accepted connections of one client address, which is
+	// the one in the PROXY header where there is one. 0: no limit. Unix sockets are
+	// not counted.
 	ConnMaxPerIP int
-	// DialMax bounds the outbound connections of all loops together; beyond it a
-	// Dialer fails. 0: half of the file descriptors that ConnMax leaves.
+	// DialMax limits the outbound connections of all loops together; beyond it a
+	// Dialer returns ErrTooManyDials. 0: half of the file descriptors that ConnMax
+	// leaves.
 	DialMax int
 	Limits  Limits
 	Log     *slog.Logger
-	// Handoff is for how long a slice may hold its loop while others wait: then
-	// another goroutine takes the loop over. 0: loop.HandoffTime; less than 0: never.
-	// Where it is not off, Start raises GOMAXPROCS so that the steward and spare
-	// goroutines find a P beside slices that compute; the kernel shares the CPUs
-	// among them. See docs/decisions/007.
+	// Handoff is how long a slice may hold its loop while other work waits; then
+	// another goroutine takes the loop over. 0: loop.HandoffTime; negative: never.
+	// Start raises GOMAXPROCS to 2*Loops + 8 so that the steward and the spare
+	// goroutines find a P while slices compute; see docs/decisions/007.
 	Handoff time.Duration
-	// Steward looks at the loops; nil: one of the engine's own. The caller starts it
-	// and stops it after the engine.
+	// Steward watches the loops. nil: the engine has its own. Otherwise the caller
+	// starts it, and stops it after the engine.
 	Steward *loop.Steward
-	// Observe, if not nil, returns what is told of a loop's slices.
+	// Observe, if not nil, returns the observer of a loop's slices.
 	Observe func(l *loop.Loop) loop.Observer
 }
 
-// Engine runs Loops on reactors. Its methods may be called by any goroutine.
+// Engine runs the loops of a process. Any goroutine may call its methods.
 type Engine struct {
-	config   Config
-	listens  []*listening
-	reactors []*Reactor
-	loops    []*loop.Loop
-	base     time.Time
+	config    Config
+	listeners []*listening
+	reactors  []*Reactor
+	loops     []*loop.Loop
+	base      time.Time
 
-	conns        atomic.Int64 // accepted
-	opening      atomic.Int64 // of these, those that have no handler of Config.Open yet
-	dialed       atomic.Int64 // outbound, also those in the making
+	conns        atomic.Int64 // accepted and open
+	opening      atomic.Int64 // those of conns for which Open has not been called
+	dialed       atomic.Int64 // outbound, open or connecting
 	refused      atomic.Uint64
 	acceptErrors atomic.Uint64
-	abandon      atomic.Bool // released tasks are not waited for any more
+	abandon      atomic.Bool // Stop no longer waits for released tasks
 	steward      *loop.Steward
-	spares       chan *Reactor // for goroutines that own no loop
+	spares       chan *Reactor // hands a loop to an idle spare goroutine
 	idleSpares   atomic.Int32
 	perIP        perIP
 
-	running  sync.WaitGroup // goroutines of the loops
-	listenMu sync.Mutex     // of what listens holds
+	running  sync.WaitGroup // loops that have not ended
+	listenMu sync.Mutex     // guards the fields of listeners
 	exited   chan struct{}
 	errMu    sync.Mutex
 	exitErr  error
 }
 
-// Start listens and returns once every loop runs.
+// Start opens the listeners and runs the loops. It returns once every loop runs. It
+// raises the process's soft limit of open files to the hard one.
 func Start(config Config) (*Engine, error) {
 	if config.Loops < 1 {
 		return nil, fmt.Errorf("reactor: %d loops, need at least 1", config.Loops)
@@ -114,7 +117,7 @@ func Start(config Config) (*Engine, error) {
 			l.Open = config.Open
 		}
 	}
-	e := &Engine{config: config, listens: listens, base: time.Now().Add(-time.Second), exited: make(chan struct{}),
+	e := &Engine{config: config, listeners: listens, base: time.Now().Add(-time.Second), exited: make(chan struct{}),
 		steward: config.Steward, spares: make(chan *Reactor)}
 	if e.steward == nil {
 		e.steward = loop.NewSteward()
@@ -129,12 +132,13 @@ func Start(config Config) (*Engine, error) {
 	return e, nil
 }
 
-// processorsFor is how many Ps a process needs: more than the goroutines that can
-// be busy at once, which are loops, released tasks, the steward and the collector.
+// processorsFor returns the GOMAXPROCS that a process needs: more than the
+// goroutines that can be busy at once, which are loops, released tasks, the steward
+// and the garbage collector.
 func processorsFor(loops int) int { return 2*loops + 8 }
 
-// startLoops makes all reactors and then runs them: a loop may be asked for the
-// task of another from the first moment.
+// startLoops makes all reactors before it runs any: a running loop may ask the
+// others for their current task.
 func (e *Engine) startLoops() error {
 	for id := range e.config.Loops {
 		r, err := newReactor(e, id, e.config.Log)
@@ -149,15 +153,15 @@ func (e *Engine) startLoops() error {
 		if testmode.Always() && e.config.Handoff > 0 {
 			r.loop.Force(func(*loop.Task) bool { return true })
 		}
-		for _, l := range e.listens {
-			if err := r.accept(l, id); err != nil {
+		for _, l := range e.listeners {
+			if err := r.addAcceptors(l, id); err != nil {
 				return fmt.Errorf("reactor: listen %s: %w", l.addr, err)
 			}
 		}
 	}
 	for _, r := range e.reactors {
 		e.running.Add(1)
-		go e.own(r, r.loop.Turn)
+		go e.runLoop(r, r.loop.Turn)
 		e.steward.Watch(r.loop, e.config.Handoff)
 	}
 	if e.config.Steward == nil {
@@ -180,16 +184,16 @@ func (e *Engine) startLoops() error {
 	return nil
 }
 
-// failed keeps the error that ended a loop, and ends the others.
-func (e *Engine) failed(err error) {
+// loopFailed records the error of a loop that ended by itself, and ends the others.
+func (e *Engine) loopFailed(err error) {
 	e.errMu.Lock()
 	first := e.exitErr == nil
 	if first {
-		e.exitErr = fmt.Errorf("reactor: a loop ended: %w", err)
+		e.exitErr = fmt.Errorf("reactor: event loop failed: %w", err)
 	}
 	e.errMu.Unlock()
 	if first {
-		e.config.Log.Error("a loop ended", "error", err)
+		e.config.Log.Error("event loop failed; shutting down", "error", err)
 		e.shutdown()
 	}
 }
@@ -197,38 +201,39 @@ func (e *Engine) failed(err error) {
 func (e *Engine) closeListeners() {
 	e.listenMu.Lock()
 	defer e.listenMu.Unlock()
-	for _, l := range e.listens {
+	for _, l := range e.listeners {
 		l.close()
 	}
 }
 
-// Addr is the address that is listened on, the first where there are several.
-func (e *Engine) Addr() net.Addr { return e.listens[0].addr }
+// Addr returns the address of the first Listener, as bound.
+func (e *Engine) Addr() net.Addr { return e.listeners[0].addr }
 
-// Addrs are the addresses that are listened on, in the order of the Listeners.
+// Addrs returns the addresses of the Listeners, as bound, in their order.
 func (e *Engine) Addrs() (all []net.Addr) {
-	for _, l := range e.listens {
+	for _, l := range e.listeners {
 		all = append(all, l.addr)
 	}
 	return all
 }
 
-// Loops are the engine's loops; the slice must not be changed.
+// Loops returns the engine's loops. The caller must not change the slice.
 func (e *Engine) Loops() []*loop.Loop { return e.loops }
 
-// Conns is the number of accepted connections that are open.
+// Conns returns the number of accepted connections that are open.
 func (e *Engine) Conns() int { return int(e.conns.Load()) }
 
-// Opening is how many of them Open has not been called for: their PROXY header or
-// TLS handshake is under way.
+// Opening returns how many of Conns have not had their Open call, because their
+// PROXY header or TLS handshake is not complete.
 func (e *Engine) Opening() int { return int(e.opening.Load()) }
 
-// silentMin is for how long a loop must not have turned before it is stuck although
-// it seems to wait: idle loops turn once a second.
+// silentMin is how long ago the last turn of a loop without a running slice must be
+// for the loop to count as stuck. Idle loops turn once a second.
 const silentMin = 3 * time.Second
 
-// Stuck lists the loops, by their ids, that have been held for at least d, or that
-// nobody drives any more. Loops that were told to end are not in it. Any goroutine.
+// Stuck returns the ids of the loops that have been held for at least d, or have
+// not turned for at least d and 3 seconds. Loops that were told to stop are left
+// out.
 func (e *Engine) Stuck(d time.Duration) (ids []int) {
 	for _, l := range e.loops {
 		now := l.Clock()
@@ -243,19 +248,21 @@ func (e *Engine) Stuck(d time.Duration) (ids []int) {
 	return ids
 }
 
-// Refused counts connections that ConnMax or ConnMaxPerIP turned away.
+// Refused returns the number of connections closed because of ConnMax or
+// ConnMaxPerIP.
 func (e *Engine) Refused() uint64 { return e.refused.Load() }
 
-// AcceptErrors counts failed accepts, such as those for want of a descriptor.
+// AcceptErrors returns the number of failed accepts, for example for lack of file
+// descriptors.
 func (e *Engine) AcceptErrors() uint64 { return e.acceptErrors.Load() }
 
-// Dialed is the number of outbound connections that are open or in the making.
+// Dialed returns the number of outbound connections that are open or connecting.
 func (e *Engine) Dialed() int { return int(e.dialed.Load()) }
 
-// ConnMax is the bound in force.
+// ConnMax returns the limit of accepted connections in force.
 func (e *Engine) ConnMax() int { return e.config.ConnMax }
 
-// Current returns the task that the calling goroutine is, or nil.
+// Current returns the task that runs on the calling goroutine, or nil.
 func (e *Engine) Current() *loop.Task {
 	for _, l := range e.loops {
 		if t := l.Current(); t != nil {
@@ -265,7 +272,7 @@ func (e *Engine) Current() *loop.Task {
 	return nil
 }
 
-// offLoops returns loop.ErrOnLoop when the calling goroutine is a loop's own.
+// offLoops returns loop.ErrOnLoop if the calling goroutine owns a loop.
 func (e *Engine) offLoops() error {
 	for _, l := range e.loops {
 		if l.IsOwner() {
@@ -275,38 +282,38 @@ func (e *Engine) offLoops() error {
 	return nil
 }
 
-// Done is closed when the engine has ended, by Stop or by a failure that Err
-// then tells.
+// Done returns a channel that is closed when the engine has ended, by Stop or
+// because of an error, which Err returns.
 func (e *Engine) Done() <-chan struct{} { return e.exited }
 
-// Err is why the engine ended; nil while it runs and after Stop.
+// Err returns the error that ended the engine. It is nil while the engine runs and
+// after Stop.
 func (e *Engine) Err() error {
 	e.errMu.Lock()
 	defer e.errMu.Unlock()
 	return e.exitErr
 }
 
-// Sockets are the listening sockets, for a successor: see ServeHandover.
+// Sockets returns the listening sockets, for ServeHandover.
 func (e *Engine) Sockets() []Socket {
 	e.listenMu.Lock()
 	defer e.listenMu.Unlock()
-	return socketsOf(e.listens)
+	return socketsOf(e.listeners)
 }
 
-// HandedOver says that a successor has the listening sockets and polls them: the
-// files of unix sockets stay when this engine closes its descriptors. Call it after
-// StopAccepting.
+// HandedOver records that a successor polls the listening sockets: when this engine
+// closes them, the files of unix sockets stay. Call it after StopAccepting.
 func (e *Engine) HandedOver() {
 	e.listenMu.Lock()
 	defer e.listenMu.Unlock()
-	for _, l := range e.listens {
-		l.handOver()
+	for _, l := range e.listeners {
+		l.markHandedOver()
 	}
 }
 
-// StopAccepting takes the connections that are waiting to be accepted, and then
-// no more. The sockets are closed unless keep: then another process has them. It
-// returns when every loop has done so, or ctx is done.
+// StopAccepting accepts the queued connections and then no more. It returns when
+// every loop has done so, or ctx is done. Then it closes the sockets, unless keep,
+// which is for sockets that another process uses.
 func (e *Engine) StopAccepting(ctx context.Context, keep bool) error {
 	var wg sync.WaitGroup
 	for _, r := range e.reactors {
@@ -335,8 +342,10 @@ func waitFor(ctx context.Context, wg *sync.WaitGroup) error {
 	}
 }
 
-// Stop ends every loop: tasks are cancelled with loop.ErrShutdown, then unwound,
-// and connections are closed. To end without breaking requests, drain first.
+// Stop ends every loop: it cancels tasks with loop.ErrShutdown, unwinds them, and
+// closes the connections. Requests in flight fail; drain first to avoid that. When
+// ctx is done, Stop gives up waiting for tasks that run beside their loops, logs
+// their stacks and returns the context's error.
 func (e *Engine) Stop(ctx context.Context) error {
 	e.shutdown()
 	select {
@@ -344,7 +353,7 @@ func (e *Engine) Stop(ctx context.Context) error {
 		return nil
 	case <-ctx.Done():
 	}
-	// Tasks that run beside their loops can only be left behind.
+	// Released tasks cannot be stopped from outside.
 	e.abandon.Store(true)
 	left := 0
 	for _, r := range e.reactors {
@@ -352,7 +361,7 @@ func (e *Engine) Stop(ctx context.Context) error {
 		r.Wake()
 	}
 	if left > 0 {
-		e.config.Log.Error("stopped without waiting for code that runs on", "tasks", left, "stacks", e.releasedStacks())
+		e.config.Log.Error("stopped without waiting for released tasks", "tasks", left, "stacks", e.releasedStacks())
 	}
 	select {
 	case <-e.exited:
@@ -368,7 +377,7 @@ func (e *Engine) shutdown() {
 	}
 }
 
-// reserveDial counts one more outbound connection unless there are too many.
+// reserveDial counts one more outbound connection. It reports false beyond DialMax.
 func (e *Engine) reserveDial() bool {
 	if e.dialed.Add(1) > int64(e.config.DialMax) {
 		e.dialed.Add(-1)

@@ -1,7 +1,7 @@
-package reactor
+// This file has the goroutines that own loops, and the spare ones that take loops
+// over. Package loop decides when a loop is handed off.
 
-// Handoff on the reactors' side: which goroutine owns a loop, and the spare ones
-// that take loops over.
+package reactor
 
 import (
 	"bytes"
@@ -16,15 +16,15 @@ import (
 )
 
 const (
-	sparesMax = 16 // idle ones that are kept
-	stopGrace = time.Second
+	sparesMax = 16          // idle spare goroutines that are kept
+	stopGrace = time.Second // how long Stop waits for the loops after ctx is done
 )
 
-// own runs r's loop on the calling goroutine, beginning with a first turn, until
-// the loop has stopped or was taken; then the goroutine is a spare one.
-func (e *Engine) own(r *Reactor, first func() bool) {
+// runLoop runs r's loop on the calling goroutine, beginning with the turn first.
+// When the loop has stopped or was taken over, the goroutine becomes a spare.
+func (e *Engine) runLoop(r *Reactor, first func() bool) {
 	for r != nil {
-		err := r.after(first())
+		err := r.afterTurn(first())
 		if err == nil {
 			err = r.poller.Polling(r.event)
 		}
@@ -33,19 +33,19 @@ func (e *Engine) own(r *Reactor, first func() bool) {
 		case errStopped:
 			e.running.Done()
 		default:
-			e.failed(err)
+			e.loopFailed(err)
 			e.running.Done()
 		}
-		r = e.spare()
+		r = e.awaitLoop()
 		if r != nil {
 			first = r.loop.Adopt
 		}
 	}
 }
 
-// spare waits for a loop to take over. It returns nil when enough goroutines wait,
-// or the engine has ended.
-func (e *Engine) spare() *Reactor {
+// awaitLoop waits for a loop to take over. It returns nil if sparesMax goroutines
+// wait already, or the engine has ended.
+func (e *Engine) awaitLoop() *Reactor {
 	if e.idleSpares.Add(1) > sparesMax {
 		e.idleSpares.Add(-1)
 		return nil
@@ -59,41 +59,41 @@ func (e *Engine) spare() *Reactor {
 	}
 }
 
-// HandOver has a spare goroutine adopt the loop: loop.Owner.
+// HandOver lets a spare goroutine adopt the loop. It implements loop.Owner.
 func (r *Reactor) HandOver() {
 	e := r.engine
 	select {
 	case e.spares <- r:
 	default:
-		go e.own(r, r.loop.Adopt)
+		go e.runLoop(r, r.loop.Adopt)
 	}
 }
 
-// RunBeside runs f beside the loop.
+// RunBeside runs f on a goroutine beside the loop. It implements loop.Owner.
 func (r *Reactor) RunBeside(f func()) { go f() }
 
-// Unflushed tells whether output waits for the next Flush. It is for the goroutine
-// that owns the loop, or has just taken it.
+// Unflushed reports whether output waits for the next Flush. Only the goroutine
+// that owns the loop, or has just taken it, may call it.
 func (r *Reactor) Unflushed() bool { return len(r.dirty) > 0 }
 
-// Pending tells whether the poller has an event. Any goroutine.
+// Pending reports whether the poller has an event. Any goroutine.
 func (r *Reactor) Pending() bool {
-	fds := [1]unix.PollFd{{Fd: int32(r.epoll), Events: unix.POLLIN}}
+	fds := [1]unix.PollFd{{Fd: int32(r.epollFD), Events: unix.POLLIN}}
 	n, err := unix.Poll(fds[:], 0)
 	return n > 0 || err == unix.EINTR
 }
 
-// waitingMax bounds the descriptors that Waiting looks at.
+// waitingMax limits the descriptors that Waiting polls.
 const waitingMax = 4096
 
-// Waiting is how many of the poller's descriptors, connections and listening sockets,
-// have something to read. The poller itself is not asked, since that would take events
-// from the loop: the kernel lists its descriptors, and they are polled. Any goroutine.
+// Waiting returns the number of connections with unread input, plus the connections
+// that wait to be accepted. It reads the descriptors from /proc and polls them,
+// because asking the poller would take events from the loop. Any goroutine.
 func (r *Reactor) Waiting() int {
 	if !r.Pending() {
 		return 0
 	}
-	list, err := os.ReadFile("/proc/self/fdinfo/" + strconv.Itoa(r.epoll))
+	list, err := os.ReadFile("/proc/self/fdinfo/" + strconv.Itoa(r.epollFD))
 	if err != nil {
 		return 1
 	}
@@ -105,8 +105,8 @@ func (r *Reactor) Waiting() int {
 		}
 		fd, err := strconv.Atoi(string(fields[1]))
 		events, err2 := strconv.ParseUint(string(fields[3]), 16, 64)
-		if err != nil || err2 != nil || events&unix.EPOLLET != 0 || fd == r.bell || fd == r.alarm {
-			continue // the poller's own and the loop's wakes
+		if err != nil || err2 != nil || events&unix.EPOLLET != 0 || fd == r.wakeFD || fd == r.timerFD {
+			continue // the poller's own descriptor, or one that wakes the loop
 		}
 		if events&unix.POLLIN != 0 {
 			fds = append(fds, unix.PollFd{Fd: int32(fd), Events: unix.POLLIN})
@@ -133,7 +133,7 @@ func (r *Reactor) Waiting() int {
 	return n
 }
 
-// releasedStacks are the stacks of the tasks that run beside the loops.
+// releasedStacks returns the stacks of the tasks that run beside the loops.
 func (e *Engine) releasedStacks() string {
 	buf := make([]byte, 1<<20)
 	buf = buf[:runtime.Stack(buf, true)]

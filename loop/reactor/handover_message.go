@@ -1,10 +1,10 @@
-package reactor
-
-// This file has the messages of a take-over and how they travel on a unix stream
+// This file has the messages of a handover and their transfer over a unix stream
 // socket. takeover.go has the order in which they are sent.
 //
 // A message is its length in 4 bytes, big-endian, and a JSON object. A message of
 // kind "sockets" carries one descriptor (SCM_RIGHTS) for each of its names.
+
+package reactor
 
 import (
 	"encoding/binary"
@@ -20,32 +20,33 @@ import (
 
 const (
 	messageVersion  = 1
-	messageBytesMax = 512 << 10 // of the JSON; more than messageFDMax names of nameBytesMax can take
+	messageBytesMax = 512 << 10 // of the JSON; enough for messageFDMax names of nameBytesMax
 	messageFDMax    = 253       // the kernel's SCM_MAX_FD
 	nameBytesMax    = 255       // systemd's FDNAME_MAX
-	socketsMax      = 4096      // of all messages together
+	socketsMax      = 4096      // in all messages together
 )
 
-// messageKind says what a message is for.
+// messageKind is the purpose of a message.
 type messageKind string
 
 const (
 	kindSockets messageKind = "sockets" // predecessor: descriptors; the last such message has Last set
 	kindReady   messageKind = "ready"   // successor: it accepts connections
-	kindStopped messageKind = "stopped" // predecessor: it accepts none any more
-	kindRefused messageKind = "refused" // predecessor: there is no take-over, for the Reason
+	kindStopped messageKind = "stopped" // predecessor: it no longer accepts connections
+	kindRefused messageKind = "refused" // predecessor: it refuses the handover; Reason says why
 )
 
-// message is what the two processes of a take-over send each other.
+// message is what the two processes of a handover send each other.
 type message struct {
 	Version int         `json:"version"`
 	Kind    messageKind `json:"kind"`
-	Names   []string    `json:"names,omitempty"` // of the descriptors, in their order; see Socket.Name
+	Names   []string    `json:"names,omitempty"` // one for each descriptor, in order; see Socket.Name
 	Last    bool        `json:"last,omitempty"`
 	Reason  string      `json:"reason,omitempty"`
 }
 
-// appendMessage appends m with its length to b. It fails if m is too long.
+// appendMessage appends the length of m and m to b. It fails if m is longer than
+// messageBytesMax.
 func appendMessage(b []byte, m message) ([]byte, error) {
 	m.Version = messageVersion
 	body, err := json.Marshal(m)
@@ -58,9 +59,8 @@ func appendMessage(b []byte, m message) ([]byte, error) {
 	return append(binary.BigEndian.AppendUint32(b, uint32(len(body))), body...), nil
 }
 
-// readMessage reads one message and nothing behind it. It fails with io.EOF if r
-// ends before the message, and with an error that says what is wrong if the message
-// is not one of this version.
+// readMessage reads one message and no byte beyond it. The error is io.EOF if r
+// ends before the message.
 func readMessage(r io.Reader) (m message, err error) {
 	var head [4]byte
 	if _, err := io.ReadFull(r, head[:]); err != nil {
@@ -83,6 +83,7 @@ func readMessage(r io.Reader) (m message, err error) {
 	return m, nil
 }
 
+// noEOF turns io.EOF into io.ErrUnexpectedEOF.
 func noEOF(err error) error {
 	if errors.Is(err, io.EOF) {
 		return io.ErrUnexpectedEOF
@@ -110,22 +111,22 @@ func (m *message) check() error {
 	return nil
 }
 
-// peer is the process at the other end of a take-over's connection. It is not safe
-// for concurrent use, but conn may be closed, or its deadline set, by any goroutine.
+// peer is the process at the other end of a handover's connection. It is not safe
+// for concurrent use, except that any goroutine may close conn or set its deadline.
 type peer struct {
 	conn *net.UnixConn
-	fds  []int // received and not yet taken; the owner closes them
+	fds  []int // received with the message that is being read
 	oob  []byte
 }
 
-// Read reads bytes, and keeps the descriptors that come with them.
+// Read reads bytes and collects the descriptors that come with them.
 func (p *peer) Read(b []byte) (int, error) {
 	if p.oob == nil {
 		p.oob = make([]byte, unix.CmsgSpace(4*messageFDMax))
 	}
 	n, oobn, flags, _, err := p.conn.ReadMsgUnix(b, p.oob)
 	if oobn > 0 {
-		fds, malformed := rights(p.oob[:oobn])
+		fds, malformed := parseRights(p.oob[:oobn])
 		p.fds = append(p.fds, fds...)
 		if err == nil {
 			err = malformed
@@ -137,8 +138,9 @@ func (p *peer) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// rights returns the descriptors of control messages, also beside an error.
-func rights(oob []byte) (fds []int, err error) {
+// parseRights returns the descriptors in control messages. It returns those that it
+// found also with an error.
+func parseRights(oob []byte) (fds []int, err error) {
 	controls, err := unix.ParseSocketControlMessage(oob)
 	if err != nil {
 		return nil, os.NewSyscallError("recvmsg", err)
@@ -156,8 +158,8 @@ func rights(oob []byte) (fds []int, err error) {
 
 var errPeerEnded = errors.New("the process at the other end closed the connection")
 
-// receive reads a message with its descriptors; it is an error if it is of another
-// kind than want. After an error there are no descriptors.
+// receive reads a message of the wanted kind and its descriptors, which become the
+// caller's. With an error it returns no descriptors.
 func (p *peer) receive(want messageKind) (m message, fds []int, err error) {
 	m, err = readMessage(p)
 	fds, p.fds = p.fds, nil
@@ -181,7 +183,7 @@ func (p *peer) receive(want messageKind) (m message, fds []int, err error) {
 	return m, fds, nil
 }
 
-// send writes a message with its descriptors, which stay the caller's.
+// send writes a message with copies of the descriptors fds.
 func (p *peer) send(m message, fds ...int) error {
 	b, err := appendMessage(nil, m)
 	if err != nil {
@@ -198,7 +200,7 @@ func (p *peer) send(m message, fds ...int) error {
 	return err
 }
 
-// uid returns the user of the process at the other end (SO_PEERCRED).
+// uid returns the user id of the process at the other end (SO_PEERCRED).
 func (p *peer) uid() (uint32, error) {
 	raw, err := p.conn.SyscallConn()
 	if err != nil {
@@ -216,6 +218,6 @@ func (p *peer) uid() (uint32, error) {
 	return ucred.Uid, nil
 }
 
-// mayTakeOver reports whether a process of user uid may exchange sockets with one
-// of user own.
+// mayTakeOver reports whether a process of user uid may exchange sockets with a
+// process of user own.
 func mayTakeOver(uid, own uint32) bool { return uid == own || uid == 0 }

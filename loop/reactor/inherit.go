@@ -49,10 +49,10 @@ type Inherited struct {
 //
 // A Listener gets such a socket where its Addr is the bound address, or
 // "systemd:NAME", which takes all sockets of the name.
-func SystemdSockets(files []*os.File) (*Inherited, error) { return inherit(files) }
+func SystemdSockets(files []*os.File) (*Inherited, error) { return inheritFiles(files) }
 
 // inherit takes the sockets out of files, and closes these.
-func inherit(files []*os.File) (*Inherited, error) {
+func inheritFiles(files []*os.File) (*Inherited, error) {
 	defer func() {
 		for _, f := range files {
 			_ = f.Close()
@@ -60,7 +60,7 @@ func inherit(files []*os.File) (*Inherited, error) {
 	}()
 	i := &Inherited{}
 	for n, f := range files {
-		s, err := adopt(f)
+		s, err := dupListeningFile(f)
 		if err != nil {
 			closeSockets(i.sockets)
 			return nil, fmt.Errorf("inherited socket %d %q: %w", n, f.Name(), err)
@@ -72,8 +72,8 @@ func inherit(files []*os.File) (*Inherited, error) {
 
 // adopt duplicates the listening socket that f is. The socket may be in use by
 // another process: what it sets applies there, too.
-func adopt(f *os.File) (Socket, error) {
-	fd, err := dup(f)
+func dupListeningFile(f *os.File) (Socket, error) {
+	fd, err := dupFD(f)
 	if err != nil {
 		return Socket{}, err
 	}
@@ -111,7 +111,7 @@ func listeningAddr(fd int, f *os.File) (net.Addr, error) {
 
 // take removes the sockets that are wanted and returns them. addr is what the
 // Listener's Addr resolves to, nil for "systemd:NAME".
-func (i *Inherited) take(wanted string, addr net.Addr) (taken []Socket) {
+func (i *Inherited) takeSockets(wanted string, addr net.Addr) (taken []Socket) {
 	if i == nil {
 		return nil
 	}
@@ -132,11 +132,11 @@ func (i *Inherited) take(wanted string, addr net.Addr) (taken []Socket) {
 // for a server that is no Engine's, such as an admin listener. It returns nil if
 // there is none. Of several sockets it takes the first and closes the others.
 func (i *Inherited) Listen(addr string) (net.Listener, error) {
-	resolved, err := resolve(addr)
+	resolved, err := resolveListenAddr(addr)
 	if err != nil || i == nil || resolved == nil {
 		return nil, err
 	}
-	taken := i.take(addr, resolved)
+	taken := i.takeSockets(addr, resolved)
 	if len(taken) == 0 {
 		return nil, nil
 	}
@@ -152,7 +152,7 @@ func SocketOf(ln interface {
 	net.Listener
 	syscall.Conn
 }) (Socket, error) {
-	fd, err := dup(ln)
+	fd, err := dupFD(ln)
 	return Socket{Addr: ln.Addr(), FD: fd}, err
 }
 

@@ -38,15 +38,15 @@ func divideFiles(limit, connMax, dialMax int) (conns, dials int, warnings []stri
 	conns = max(1, min(conns, limit-reserve))
 	dials = max(1, min(dials, sockets-conns))
 	if conns < connMax {
-		warnings = append(warnings, tooFew("conn_max", connMax, conns, limit))
+		warnings = append(warnings, limitWarning("conn_max", connMax, conns, limit))
 	}
 	if dials < dialMax {
-		warnings = append(warnings, tooFew("dial_max", dialMax, dials, limit))
+		warnings = append(warnings, limitWarning("dial_max", dialMax, dials, limit))
 	}
 	return conns, dials, warnings
 }
 
-func tooFew(key string, wanted, got, limit int) string {
+func limitWarning(key string, wanted, got, limit int) string {
 	return fmt.Sprintf("%s = %d is more than the limit of %d open files leaves: %d are used (raise it with ulimit -n or LimitNOFILE=)",
 		key, wanted, limit, got)
 }

@@ -35,10 +35,10 @@ type listening struct {
 	// fds holds for each loop the descriptors that it polls, at least one;
 	// non-blocking and close-on-exec. Loops share a descriptor where there are fewer
 	// sockets than loops, and a loop has several where more were inherited.
-	fds     [][]int
-	sockets []Socket   // each once
-	from    *Inherited // where the sockets came from; nil if this process opened them
-	handed  bool       // a successor has the sockets
+	fds        [][]int
+	sockets    []Socket   // each once
+	from       *Inherited // where the sockets came from; nil if this process opened them
+	handedOver bool       // a successor has the sockets
 }
 
 // close closes the sockets, each once. It removes the path of a unix socket,
@@ -51,20 +51,20 @@ func (l *listening) close() {
 	for _, s := range l.sockets {
 		_ = unix.Close(s.FD)
 	}
-	if path, ok := socketPath(l.addr); ok && len(l.sockets) > 0 && !l.handed && (l.from == nil || l.from.pathIsOurs(l.sockets[0])) {
+	if path, ok := socketPath(l.addr); ok && len(l.sockets) > 0 && !l.handedOver && (l.from == nil || l.from.pathIsOurs(l.sockets[0])) {
 		_ = unix.Unlink(path)
 	}
 	l.sockets, l.fds = nil, nil
 }
 
 // has reports whether one of the sockets is bound to addr.
-func (l *listening) has(addr net.Addr) bool {
+func (l *listening) isBoundTo(addr net.Addr) bool {
 	return slices.ContainsFunc(l.sockets, func(s Socket) bool { return sameAddr(addr, s.Addr) })
 }
 
 // handOver records that a successor has the sockets: close leaves the path of a
 // unix socket to it.
-func (l *listening) handOver() { l.handed = true }
+func (l *listening) markHandedOver() { l.handedOver = true }
 
 // socketPath returns the path of a unix socket's file. TCP and abstract sockets
 // have none.
@@ -102,32 +102,32 @@ func listen(wanted []Listener, loops int, inherited *Inherited) (all []*listenin
 		}
 	}()
 	for _, w := range wanted {
-		addr, err := resolve(w.Addr)
+		addr, err := resolveListenAddr(w.Addr)
 		if err != nil {
 			return all, err
 		}
 		for _, other := range all {
-			if w.Addr == other.Addr && !isPortZero(addr) || other.has(addr) {
+			if w.Addr == other.Addr && !isPortZero(addr) || other.isBoundTo(addr) {
 				return all, fmt.Errorf("listen %s: twice", w.Addr)
 			}
 		}
 		l := &listening{Listener: w}
-		if l.sockets = inherited.take(w.Addr, addr); len(l.sockets) > 0 {
+		if l.sockets = inherited.takeSockets(w.Addr, addr); len(l.sockets) > 0 {
 			l.from = inherited
 		} else if addr == nil {
 			return all, fmt.Errorf("listen %s: no socket of that name was passed", w.Addr)
-		} else if l.sockets, err = open(addr, loops); err != nil {
+		} else if l.sockets, err = openSockets(addr, loops); err != nil {
 			return all, err
 		}
 		l.addr = l.sockets[0].Addr
-		l.fds = spread(l.sockets, loops)
+		l.fds = assignToLoops(l.sockets, loops)
 		all = append(all, l)
 	}
 	return all, nil
 }
 
 // spread gives each socket to at least one loop and each loop at least one socket.
-func spread(sockets []Socket, loops int) [][]int {
+func assignToLoops(sockets []Socket, loops int) [][]int {
 	fds := make([][]int, loops)
 	for i := range max(loops, len(sockets)) {
 		fds[i%loops] = append(fds[i%loops], sockets[i%len(sockets)].FD)
@@ -136,7 +136,7 @@ func spread(sockets []Socket, loops int) [][]int {
 }
 
 // resolve returns the address that Listener.Addr stands for, nil for "systemd:NAME".
-func resolve(addr string) (net.Addr, error) {
+func resolveListenAddr(addr string) (net.Addr, error) {
 	if path, ok := strings.CutPrefix(addr, unixPrefix); ok {
 		if path == "" { // the kernel would pick a name
 			return nil, errors.New("listen unix: no path")
@@ -178,7 +178,7 @@ func sameAddr(a, b net.Addr) bool {
 }
 
 // open opens new sockets for an address of resolve.
-func open(addr net.Addr, loops int) ([]Socket, error) {
+func openSockets(addr net.Addr, loops int) ([]Socket, error) {
 	if a, ok := addr.(*net.TCPAddr); ok {
 		return openTCP(a, loops)
 	}
@@ -262,7 +262,7 @@ func openSocket(config *net.ListenConfig, addr net.Addr) (Socket, error) {
 		u.SetUnlinkOnClose(false)
 	}
 	defer func() { _ = ln.Close() }()
-	fd, err := dup(ln.(syscall.Conn))
+	fd, err := dupFD(ln.(syscall.Conn))
 	if err != nil {
 		return Socket{}, err
 	}
@@ -270,7 +270,7 @@ func openSocket(config *net.ListenConfig, addr net.Addr) (Socket, error) {
 }
 
 // dup returns a descriptor of c's socket that is the caller's to close.
-func dup(c syscall.Conn) (fd int, err error) {
+func dupFD(c syscall.Conn) (fd int, err error) {
 	raw, err := c.SyscallConn()
 	if err != nil {
 		return -1, err

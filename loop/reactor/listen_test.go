@@ -189,7 +189,7 @@ func TestListenUnixAndTCP(t *testing.T) {
 func TestHandedOverPathStays(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	l := listenOn(t, 1, nil, unixPrefix+path)[0]
-	l.handOver()
+	l.markHandedOver()
 	l.close()
 	require.FileExists(t, path)
 }
@@ -220,7 +220,7 @@ func TestSpread(t *testing.T) {
 		for i := range c.sockets {
 			sockets = append(sockets, Socket{FD: i})
 		}
-		require.Equal(t, c.want, spread(sockets, c.loops), c.why)
+		require.Equal(t, c.want, assignToLoops(sockets, c.loops), c.why)
 	}
 }
 

@@ -25,33 +25,33 @@ type netConn struct {
 	conn          *Conn // on its loop only
 	local, remote net.Addr
 
-	mu       sync.Mutex
-	closed   bool  // by Close
-	outEnded bool  // by CloseWrite
-	inEnded  bool  // by the peer
-	keep     bool  // when a task is cancelled in Read
-	ended    error // why the Conn has ended
-	readBy   int64 // deadline on the loop clock; 0: none
-	writeBy  int64
+	mu           sync.Mutex
+	closed       bool  // by Close
+	outEnded     bool  // by CloseWrite
+	inEnded      bool  // by the peer
+	keepOnCancel bool  // when a task is cancelled in Read
+	ended        error // why the Conn has ended
+	readBy       int64 // deadline on the loop clock; 0: none
+	writeBy      int64
 
 	// Unread bytes are in the Conn's input, and before those in handed: what was
 	// given to goroutines that are not on the loop.
-	arrived bool // the Conn's input is not empty
-	handed  []byte
-	got     int // of handed: read
-	reads   turns
-	reader  loop.Waiter
-	want    []byte // the waiting Read's buffer, until filled
-	filled  int    // bytes put into it
-	onLoop  bool   // the waiting Read is of a task of the Conn's loop
-	asked   bool   // handOver is posted
+	arrived       bool // the Conn's input is not empty
+	detached      []byte
+	detachedRead  int // of handed: read
+	readTurn      parkMutex
+	reader        loop.Waiter
+	readBuf       []byte // the waiting Read's buffer, until filled
+	filled        int    // bytes put into it
+	onLoop        bool   // the waiting Read is of a task of the Conn's loop
+	deliverPosted bool   // handOver is posted
 
-	out    []byte // written off the loop, not yet taken there
-	posted bool   // takePosted is
-	behind int    // Conn.Unsent as of the last taking
-	writes turns
-	writer loop.Waiter // waits for room
-	asking bool        // room will be called
+	out              []byte // written off the loop, not yet taken there
+	takePostedQueued bool   // takePosted is
+	loopUnsent       int    // Conn.Unsent as of the last taking
+	writeTurn        parkMutex
+	writer           loop.Waiter // waits for room
+	roomWatched      bool        // room will be called
 }
 
 // NewNetConn makes a net.Conn of c, whose Handler it becomes; what c has
@@ -71,7 +71,7 @@ func NewNetConn(c *Conn) net.Conn {
 	c.handler = n
 	c.inMax = min(c.inMax, readAheadMax)
 	if c.pinned { // or its buffer would grow for as long as it is
-		n.handed, n.got = c.takeInput()
+		n.detached, n.detachedRead = c.takeInput()
 	}
 	c.SetTimeout(0)
 	c.Resume()
@@ -87,7 +87,7 @@ func (n *netConn) Data(c *Conn) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.closed { // its posted closing was refused
-		n.shut()
+		n.closeConn()
 		return
 	}
 	n.inEnded = c.InputEnded()
@@ -109,7 +109,7 @@ func (n *netConn) Closed(c *Conn, err error) {
 	defer n.mu.Unlock()
 	n.ended = err
 	if !n.closed {
-		n.rescue()
+		n.keepInput()
 	}
 	n.wakeAll()
 }
@@ -118,8 +118,8 @@ func (n *netConn) Closed(c *Conn, err error) {
 func (n *netConn) wakeAll() {
 	n.reader.Wake()
 	n.writer.Wake()
-	n.reads.line.Broadcast()
-	n.writes.line.Broadcast()
+	n.readTurn.waitQueue.Broadcast()
+	n.writeTurn.waitQueue.Broadcast()
 }
 
 // isOn tells whether the calling task t is on the Conn's loop and may touch it.
@@ -147,7 +147,7 @@ func (n *netConn) Close() error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.closed {
-		return n.fail("close", net.ErrClosed)
+		return n.opError("close", net.ErrClosed)
 	}
 	n.close(onLoop)
 	return nil
@@ -156,21 +156,21 @@ func (n *netConn) Close() error {
 // close ends the use of the connection. mu is held.
 func (n *netConn) close(onLoop bool) {
 	n.closed = true
-	n.handed, n.got = nil, 0
+	n.detached, n.detachedRead = nil, 0
 	n.wakeAll()
 	if onLoop {
-		n.shut()
+		n.closeConn()
 		return
 	}
 	n.loop.PostUnbounded(func() { // a loop that has stopped has closed it
 		n.mu.Lock()
 		defer n.mu.Unlock()
-		n.shut()
+		n.closeConn()
 	})
 }
 
 // shut closes the Conn after its output. On the loop, mu held.
-func (n *netConn) shut() {
+func (n *netConn) closeConn() {
 	n.takeOutput()
 	n.conn.NoLinger()
 	n.conn.Close()
@@ -185,31 +185,31 @@ func (n *netConn) CloseWrite() error {
 	defer n.mu.Unlock()
 	switch {
 	case n.closed:
-		return n.fail("close", net.ErrClosed)
+		return n.opError("close", net.ErrClosed)
 	case n.ended != nil:
-		return n.fail("close", n.ended)
+		return n.opError("close", n.ended)
 	case n.outEnded:
 		return nil
 	}
 	n.outEnded = true
 	n.writer.Wake()
-	n.writes.line.Broadcast()
+	n.writeTurn.waitQueue.Broadcast()
 	if onLoop {
-		n.shutWrite()
+		n.closeConnWrite()
 		return nil
 	}
 	if !n.loop.PostUnbounded(func() {
 		n.mu.Lock()
 		defer n.mu.Unlock()
-		n.shutWrite()
+		n.closeConnWrite()
 	}) {
-		return n.fail("close", net.ErrClosed)
+		return n.opError("close", net.ErrClosed)
 	}
 	return nil
 }
 
 // shutWrite ends the Conn's output. On the loop, mu held.
-func (n *netConn) shutWrite() {
+func (n *netConn) closeConnWrite() {
 	n.takeOutput()
 	n.conn.CloseWrite()
 }
@@ -237,23 +237,23 @@ func (n *netConn) setDeadline(at time.Time, read, write bool) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.closed {
-		return n.fail("set", net.ErrClosed)
+		return n.opError("set", net.ErrClosed)
 	}
 	if read {
 		n.readBy = due
 		n.reader.Wake()
-		n.reads.line.Broadcast()
+		n.readTurn.waitQueue.Broadcast()
 	}
 	if write {
 		n.writeBy = due
 		n.writer.Wake()
-		n.writes.line.Broadcast()
+		n.writeTurn.waitQueue.Broadcast()
 	}
 	return nil
 }
 
 // passed tells whether a deadline has.
-func (n *netConn) passed(by int64) bool { return by != 0 && by <= n.loop.Clock() }
+func (n *netConn) deadlinePassed(by int64) bool { return by != 0 && by <= n.loop.Clock() }
 
 // KeepOnCancel says whether the connection stays open when a task that waits in
 // Read is cancelled. The Read's error is a net.Error that is Temporary then, so
@@ -262,7 +262,7 @@ func (n *netConn) passed(by int64) bool { return by != 0 && by <= n.loop.Clock()
 func (n *netConn) KeepOnCancel(keep bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.keep = keep
+	n.keepOnCancel = keep
 }
 
 // cancelled closes the connection, unless keep, when a wait of t failed with err
@@ -286,7 +286,7 @@ func (e interrupted) Timeout() bool   { return false }
 func (e interrupted) Temporary() bool { return true }
 
 // fail makes a net.Conn's error of err.
-func (n *netConn) fail(op string, err error) error {
+func (n *netConn) opError(op string, err error) error {
 	if err == nil || err == io.EOF && op == "read" {
 		return err
 	}
@@ -301,40 +301,40 @@ func (n *netConn) fail(op string, err error) error {
 }
 
 // turns lets one user at a time through. Guarded by its owner's mutex.
-type turns struct {
-	line  loop.Cond
-	taken bool
+type parkMutex struct {
+	waitQueue loop.Cond
+	locked    bool
 }
 
 // take waits for the turn; the parameters are those of Cond.Wait, until is read
 // anew for each wait. It fails with stop's error as soon as there is one, and then
 // the turn was not taken.
-func (u *turns) take(t *loop.Task, l *loop.Loop, mu sync.Locker, until *int64, stop func() error) error {
+func (u *parkMutex) lock(t *loop.Task, l *loop.Loop, mu sync.Locker, until *int64, stop func() error) error {
 	for {
 		err := stop()
-		if err == nil && !u.taken {
-			u.taken = true
+		if err == nil && !u.locked {
+			u.locked = true
 			return nil
 		}
 		if err == nil {
-			err = u.line.Wait(t, l, mu, *until)
+			err = u.waitQueue.Wait(t, l, mu, *until)
 		}
 		if err != nil {
-			u.pass()
+			u.signal()
 			return err
 		}
 	}
 }
 
 // release ends the caller's turn.
-func (u *turns) release() {
-	u.taken = false
-	u.pass()
+func (u *parkMutex) unlock() {
+	u.locked = false
+	u.signal()
 }
 
 // pass wakes the next in line if the turn is free.
-func (u *turns) pass() {
-	if !u.taken {
-		u.line.Signal()
+func (u *parkMutex) signal() {
+	if !u.locked {
+		u.waitQueue.Signal()
 	}
 }

@@ -20,7 +20,7 @@ const readAheadMax = 256 << 10
 func (n *netConn) Read(p []byte) (int, error) {
 	t, err := n.conn.r.caller()
 	if err != nil {
-		return 0, n.fail("read", err)
+		return 0, n.opError("read", err)
 	}
 	if len(p) == 0 {
 		return 0, nil
@@ -28,12 +28,12 @@ func (n *netConn) Read(p []byte) (int, error) {
 	defer t.Leave(t.Enter())
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if err := n.reads.take(t, n.loop, &n.mu, &n.readBy, n.mayRead); err != nil {
-		return 0, n.fail("read", n.cancelled(t, err, n.keep))
+	if err := n.readTurn.lock(t, n.loop, &n.mu, &n.readBy, n.mayRead); err != nil {
+		return 0, n.opError("read", n.cancelled(t, err, n.keepOnCancel))
 	}
-	defer n.reads.release()
+	defer n.readTurn.unlock()
 	k, err := n.read(p, t)
-	return k, n.fail("read", err)
+	return k, n.opError("read", err)
 }
 
 // mayRead is the error that ends a Read before it looks for bytes.
@@ -41,7 +41,7 @@ func (n *netConn) mayRead() error {
 	switch {
 	case n.closed:
 		return net.ErrClosed
-	case n.passed(n.readBy):
+	case n.deadlinePassed(n.readBy):
 		return os.ErrDeadlineExceeded
 	}
 	return nil
@@ -54,7 +54,7 @@ func (n *netConn) read(p []byte, t *loop.Task) (int, error) {
 			return 0, err
 		}
 		switch {
-		case n.got < len(n.handed):
+		case n.detachedRead < len(n.detached):
 			return n.readHanded(p, onLoop), nil
 		case n.arrived && onLoop:
 			return n.readInput(p), nil
@@ -72,12 +72,12 @@ func (n *netConn) read(p []byte, t *loop.Task) (int, error) {
 
 // readHanded reads what was handed over.
 func (n *netConn) readHanded(p []byte, onLoop bool) int {
-	k := copy(p, n.handed[n.got:])
-	if n.got += k; n.got == len(n.handed) {
+	k := copy(p, n.detached[n.detachedRead:])
+	if n.detachedRead += k; n.detachedRead == len(n.detached) {
 		if onLoop {
-			n.conn.r.bufs.put(n.handed)
+			n.conn.r.bufs.putBuffer(n.detached)
 		}
-		n.handed, n.got = nil, 0
+		n.detached, n.detachedRead = nil, 0
 	}
 	return k
 }
@@ -93,29 +93,29 @@ func (n *netConn) readInput(p []byte) int {
 // awaitInput waits for bytes, the deadline, or another reason to look again.
 func (n *netConn) awaitInput(p []byte, t *loop.Task, onLoop bool) (int, error) {
 	n.reader = loop.WaiterFor(t)
-	n.want, n.filled, n.onLoop = p, 0, onLoop
-	defer func() { n.want, n.filled, n.reader = nil, 0, loop.Waiter{} }()
-	if n.arrived && !n.asked {
-		if !n.loop.PostUnbounded(n.handOver) {
+	n.readBuf, n.filled, n.onLoop = p, 0, onLoop
+	defer func() { n.readBuf, n.filled, n.reader = nil, 0, loop.Waiter{} }()
+	if n.arrived && !n.deliverPosted {
+		if !n.loop.PostUnbounded(n.deliverOffLoop) {
 			return 0, net.ErrClosed
 		}
-		n.asked = true
+		n.deliverPosted = true
 	}
 	err := n.wait(n.reader, n.readBy)
 	switch {
 	case n.filled > 0:
 		return n.filled, nil
 	case err != nil:
-		return 0, n.cancelled(t, err, n.keep)
+		return 0, n.cancelled(t, err, n.keepOnCancel)
 	}
 	return 0, nil
 }
 
 // handOver gives a reader that is not on the loop what the Conn holds. Posted.
-func (n *netConn) handOver() {
+func (n *netConn) deliverOffLoop() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.asked = false
+	n.deliverPosted = false
 	if n.deliver(); n.filled > 0 {
 		n.reader.Wake()
 	}
@@ -126,22 +126,22 @@ func (n *netConn) handOver() {
 // mu held.
 func (n *netConn) deliver() {
 	c := n.conn
-	if n.want != nil && len(c.Input()) > 0 {
-		n.filled = copy(n.want, c.Input())
-		n.want = nil
+	if n.readBuf != nil && len(c.Input()) > 0 {
+		n.filled = copy(n.readBuf, c.Input())
+		n.readBuf = nil
 		c.Consume(n.filled)
-		if len(c.Input()) > 0 && !n.onLoop && n.got == len(n.handed) {
-			n.handed, n.got = c.takeInput()
+		if len(c.Input()) > 0 && !n.onLoop && n.detachedRead == len(n.detached) {
+			n.detached, n.detachedRead = c.takeInput()
 		}
 	}
 	n.arrived = len(c.Input()) > 0
 }
 
 // rescue keeps the input of a Conn that has ended. On the loop, mu held.
-func (n *netConn) rescue() {
+func (n *netConn) keepInput() {
 	n.deliver()
 	if n.arrived {
-		n.handed = append(n.handed, n.conn.Input()...)
+		n.detached = append(n.detached, n.conn.Input()...)
 		n.arrived = false
 	}
 }
@@ -154,14 +154,14 @@ func (n *netConn) inputBuffer() []byte {
 	if !n.onLoop {
 		return nil
 	}
-	return n.want
+	return n.readBuf
 }
 
 // inputTaken is the inputTaker's; Data follows, and wakes the reader.
 func (n *netConn) inputTaken(k int) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.filled, n.want = k, nil
+	n.filled, n.readBuf = k, nil
 }
 
 // Arrived tells, without waiting, whether a Read would find anything: bytes, the
@@ -172,7 +172,7 @@ func (n *netConn) Arrived() bool {
 	defer t.Leave(entered)
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.closed || n.ended != nil || n.inEnded || n.arrived || n.got < len(n.handed) {
+	if n.closed || n.ended != nil || n.inEnded || n.arrived || n.detachedRead < len(n.detached) {
 		return true
 	}
 	fd := -1

@@ -19,7 +19,7 @@ const (
 	// copying.
 	throughMin = 16 << 10
 	// keepBuffer is how large an empty buffer of off-loop writes may be to be kept.
-	keepBuffer = 4 << 10
+	writeBufKeepMax = 4 << 10
 )
 
 // Write implements net.Conn. It returns when the bytes are on their way: an
@@ -27,22 +27,22 @@ const (
 func (n *netConn) Write(p []byte) (int, error) {
 	t, err := n.conn.r.caller()
 	if err != nil {
-		return 0, n.fail("write", err)
+		return 0, n.opError("write", err)
 	}
 	defer t.Leave(t.Enter())
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if err := n.writes.take(t, n.loop, &n.mu, &n.writeBy, n.mayWrite); err != nil {
-		return 0, n.fail("write", n.cancelled(t, err, false))
+	if err := n.writeTurn.lock(t, n.loop, &n.mu, &n.writeBy, n.mayWrite); err != nil {
+		return 0, n.opError("write", n.cancelled(t, err, false))
 	}
-	defer n.writes.release()
+	defer n.writeTurn.unlock()
 	total := 0
 	for total < len(p) && err == nil {
 		var k int
 		k, err = n.write(p[total:], t)
 		total += k
 	}
-	return total, n.fail("write", err)
+	return total, n.opError("write", err)
 }
 
 // mayWrite is the error that ends a Write.
@@ -50,7 +50,7 @@ func (n *netConn) mayWrite() error {
 	switch {
 	case n.closed:
 		return net.ErrClosed
-	case n.passed(n.writeBy):
+	case n.deadlinePassed(n.writeBy):
 		return os.ErrDeadlineExceeded
 	case n.outEnded:
 		return syscall.EPIPE
@@ -64,13 +64,13 @@ func (n *netConn) write(p []byte, t *loop.Task) (int, error) {
 		return 0, err
 	}
 	onLoop := n.isOn(t)
-	ahead := len(n.out) + n.behind
+	ahead := len(n.out) + n.loopUnsent
 	if onLoop {
 		ahead = len(n.out) + n.conn.Unsent()
 	}
 	if ahead < writeAheadMax {
 		p = p[:min(len(p), writeAheadMax-ahead)]
-		if err := n.put(p, onLoop); err != nil {
+		if err := n.queueWrite(p, onLoop); err != nil {
 			return 0, err
 		}
 		return len(p), nil
@@ -88,7 +88,7 @@ func (n *netConn) SetWriteTimeout(d time.Duration) error {
 		return nil
 	}
 	if !n.loop.Post(func() { n.conn.stallMax = d }) {
-		return n.fail("set", net.ErrClosed)
+		return n.opError("set", net.ErrClosed)
 	}
 	return nil
 }
@@ -99,13 +99,13 @@ func (n *netConn) awaitRoom(t *loop.Task, onLoop bool) error {
 	n.writer = loop.WaiterFor(t)
 	defer func() { n.writer = loop.Waiter{} }()
 	switch {
-	case n.asking:
+	case n.roomWatched:
 	case onLoop:
 		n.watchRoom()
 	case !n.loop.PostUnbounded(n.watchRoomPosted):
 		return net.ErrClosed
 	}
-	n.asking = true
+	n.roomWatched = true
 	if err := n.wait(n.writer, n.writeBy); err != nil {
 		return n.cancelled(t, err, false)
 	}
@@ -113,7 +113,7 @@ func (n *netConn) awaitRoom(t *loop.Task, onLoop bool) error {
 }
 
 // put hands p to the loop, in order.
-func (n *netConn) put(p []byte, onLoop bool) error {
+func (n *netConn) queueWrite(p []byte, onLoop bool) error {
 	if onLoop {
 		n.takeOutput()
 		if len(p) >= throughMin {
@@ -123,11 +123,11 @@ func (n *netConn) put(p []byte, onLoop bool) error {
 		}
 		return nil
 	}
-	if !n.posted {
+	if !n.takePostedQueued {
 		if !n.loop.PostUnbounded(n.takePosted) { // which waits for mu
 			return net.ErrClosed
 		}
-		n.posted = true
+		n.takePostedQueued = true
 	}
 	n.out = append(n.out, p...)
 	return nil
@@ -139,7 +139,7 @@ func (n *netConn) takeOutput() {
 		return
 	}
 	n.conn.Write(n.out)
-	if n.out = n.out[:0]; cap(n.out) > keepBuffer {
+	if n.out = n.out[:0]; cap(n.out) > writeBufKeepMax {
 		n.out = nil
 	}
 }
@@ -148,9 +148,9 @@ func (n *netConn) takeOutput() {
 func (n *netConn) takePosted() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.posted = false
+	n.takePostedQueued = false
 	n.takeOutput()
-	n.behind = n.conn.Unsent()
+	n.loopUnsent = n.conn.Unsent()
 }
 
 // watchRoom has room called when half of writeAheadMax is free. On the loop.
@@ -168,7 +168,7 @@ func (n *netConn) watchRoomPosted() {
 func (n *netConn) room() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.behind = n.conn.Unsent()
-	n.asking = false
+	n.loopUnsent = n.conn.Unsent()
+	n.roomWatched = false
 	n.writer.Wake()
 }

@@ -49,14 +49,14 @@ func (c *Conn) WriteThrough(p []byte) {
 func (c *Conn) Output(n int) []byte {
 	switch {
 	case c.out == nil:
-		c.out = c.r.bufs.get(max(n, outputMin))
+		c.out = c.r.bufs.getBuffer(max(n, outputMin))
 	case cap(c.out)-len(c.out) >= n:
 	case c.sent > 0 && c.sent >= len(c.out)/2:
 		c.out = c.out[:copy(c.out, c.out[c.sent:])]
 		c.sent = 0
 		fallthrough
 	default:
-		c.out = c.r.bufs.grow(c.out, n, false)
+		c.out = c.r.bufs.growBuffer(c.out, n, false)
 	}
 	return c.out
 }
@@ -87,7 +87,7 @@ func (c *Conn) Unsent() int {
 	}
 	n := len(c.out) - c.sent + c.transport.Unsent()
 	if c.file != nil {
-		n += c.file.left
+		n += c.file.unsent
 	}
 	return n
 }
@@ -102,7 +102,7 @@ func (c *Conn) markDirty() {
 // dropOutput gives the output buffer back.
 func (c *Conn) dropOutput() {
 	if c.out != nil {
-		c.r.bufs.put(c.out)
+		c.r.bufs.putBuffer(c.out)
 		c.out, c.sent = nil, 0
 	}
 }
@@ -164,15 +164,15 @@ func (c *Conn) send() {
 		c.rearm()
 	}
 	unsent := c.Unsent()
-	c.watch(unsent, max(before-unsent, 0)) // TLS takes more than it has sent
+	c.watchStall(unsent, max(before-unsent, 0)) // TLS takes more than it has sent
 	c.updateWant()
-	if len(c.drained) > 0 {
-		c.wakeDrained(unsent)
+	if len(c.drainWaits) > 0 {
+		c.wakeDrainWaits(unsent)
 	}
 	switch {
 	case unsent > 0 || c.dirty:
 	case c.state == connFlushing:
-		c.shut()
+		c.startLinger()
 	case c.outEnding && !c.outEnded:
 		c.endOutput()
 	case c.state == connLingering && c.inputEnded: // what CloseWrite had left is sent
@@ -198,19 +198,19 @@ func (c *Conn) rearm() {
 
 // watch keeps the time that the peer has to take more. It counts what the peer
 // takes: what is written meanwhile does not postpone it.
-func (c *Conn) watch(unsent, sent int) {
+func (c *Conn) watchStall(unsent, sent int) {
 	l := c.r.loop
 	c.progress += sent
 	switch {
 	case unsent == 0:
-		if c.stallTime.Armed() {
-			l.StopTimer(&c.stallTime)
+		if c.stallTimer.Armed() {
+			l.StopTimer(&c.stallTimer)
 		}
 		c.progress = 0
-	case !c.stallTime.Armed():
+	case !c.stallTimer.Armed():
 		c.progress, c.stalledAt = 0, l.Now()
-		c.stallTime.Owner = c
-		l.AfterFunc(&c.stallTime, c.writeTimeout(), checkStall)
+		c.stallTimer.Owner = c
+		l.AfterFunc(&c.stallTimer, c.writeTimeout(), checkStall)
 	case c.progress >= writeStep:
 		c.progress, c.stalledAt = 0, l.Now()
 	}
@@ -236,17 +236,17 @@ func checkStall(t *loop.Timer) {
 }
 
 // wakeDrained wakes the waits whose bound is reached.
-func (c *Conn) wakeDrained(unsent int) {
-	waiting := c.drained[:0]
-	for _, d := range c.drained {
+func (c *Conn) wakeDrainWaits(unsent int) {
+	waiting := c.drainWaits[:0]
+	for _, d := range c.drainWaits {
 		if unsent > d.below {
 			waiting = append(waiting, d)
 			continue
 		}
 		d.wake()
 	}
-	clear(c.drained[len(waiting):])
-	c.drained = waiting
+	clear(c.drainWaits[len(waiting):])
+	c.drainWaits = waiting
 }
 
 // whenDrained calls wake on the loop once at most below bytes are unsent or the
@@ -256,7 +256,7 @@ func (c *Conn) whenDrained(below int, wake func()) {
 		wake()
 		return
 	}
-	c.drained = append(c.drained, drainWait{below, wake})
+	c.drainWaits = append(c.drainWaits, drainWait{below, wake})
 	c.markDirty()
 }
 

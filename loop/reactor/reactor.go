@@ -56,34 +56,34 @@ type Stats struct {
 
 // spillBytes is the size of the buffer behind the input buffers; see
 // docs/decisions/011.
-const spillBytes = 256 << 10
+const sharedBufBytes = 256 << 10
 
 // Reactor is the socket side of a Loop. For the loop's goroutine.
 type Reactor struct {
-	loop    *loop.Loop
-	engine  *Engine // nil in tests
-	limits  Limits
-	connSeq uint64
-	conns   int
-	dialed  int // of conns
-	stats   Stats
-	dirty   []*Conn
-	bufs    bufferPool
-	spill   []byte
-	unread  []*Conn // to be read without an event
+	loop      *loop.Loop
+	engine    *Engine // nil in tests
+	limits    Limits
+	connSeq   uint64
+	conns     int
+	dialed    int // of conns
+	stats     Stats
+	dirty     []*Conn
+	bufs      bufferPool
+	sharedBuf []byte
+	readQueue []*Conn // to be read without an event
 
-	handshakes  int   // TLS, under way
-	handshakeAt int64 // clock: the next one's turn
+	handshakes      int   // TLS, under way
+	nextHandshakeAt int64 // clock: the next one's turn
 
 	poller  *netpoll.Poller
-	epoll   int      // its descriptor
+	epollFD int      // its descriptor
 	sources []source // by descriptor
-	bell    int      // eventfd that wakes the loop
-	alarm   int      // timerfd
+	wakeFD  int      // eventfd that wakes the loop
+	timerFD int      // timerfd
 	base    time.Time
 	accepts []*acceptor
 
-	offeredAt int64 // clock: see offerProcessor
+	yieldedAt int64 // clock: see offerProcessor
 	ending    bool
 	dials     map[*dialing]struct{} // under way
 }
@@ -96,7 +96,7 @@ type source interface {
 // Memory makes the Reactor of a loop whose connections have no sockets: l's
 // Driver calls its Flush, and Conn.Readable and Conn.Writable.
 func Memory(l *loop.Loop, limits Limits) *Reactor {
-	return &Reactor{loop: l, limits: limits.withDefaults(), spill: make([]byte, 64<<10), bell: -1, alarm: -1}
+	return &Reactor{loop: l, limits: limits.withDefaults(), sharedBuf: make([]byte, 64<<10), wakeFD: -1, timerFD: -1}
 }
 
 // Of returns the Reactor that drives l, nil where something else does.
@@ -108,22 +108,22 @@ func Of(l *loop.Loop) *Reactor {
 // newReactor makes a Reactor with a poller and its Loop.
 func newReactor(e *Engine, id int, log *slog.Logger) (*Reactor, error) {
 	r := &Reactor{
-		engine: e, limits: e.config.Limits.withDefaults(), spill: make([]byte, spillBytes),
-		base: e.base, bell: -1, alarm: -1, dials: map[*dialing]struct{}{},
+		engine: e, limits: e.config.Limits.withDefaults(), sharedBuf: make([]byte, sharedBufBytes),
+		base: e.base, wakeFD: -1, timerFD: -1, dials: map[*dialing]struct{}{},
 	}
 	var err error
 	if r.poller, err = netpoll.OpenPoller(); err != nil {
 		return nil, err
 	}
-	r.epoll = int(reflect.ValueOf(r.poller).Elem().FieldByName("fd").Int())
-	if r.bell, err = unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC); err == nil {
-		r.alarm, err = unix.TimerfdCreate(unix.CLOCK_MONOTONIC, unix.TFD_NONBLOCK|unix.TFD_CLOEXEC)
+	r.epollFD = int(reflect.ValueOf(r.poller).Elem().FieldByName("fd").Int())
+	if r.wakeFD, err = unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC); err == nil {
+		r.timerFD, err = unix.TimerfdCreate(unix.CLOCK_MONOTONIC, unix.TFD_NONBLOCK|unix.TFD_CLOEXEC)
 	}
 	if err == nil {
-		err = r.add(r.bell, turner{r, r.bell})
+		err = r.add(r.wakeFD, wakeSource{r, r.wakeFD})
 	}
 	if err == nil {
-		err = r.add(r.alarm, turner{r, r.alarm})
+		err = r.add(r.timerFD, wakeSource{r, r.timerFD})
 	}
 	if err != nil {
 		r.close()
@@ -176,26 +176,26 @@ func (r *Reactor) event(fd int, events netpoll.IOEvent, _ netpoll.IOFlags) error
 	}
 	owned := r.loop.EndTurn()
 	if owned {
-		r.offerProcessor()
+		r.yieldProcessor()
 	}
-	return r.after(owned)
+	return r.afterTurn(owned)
 }
 
 // offerMax is for how long a loop that never waits keeps its P. After 10 ms the
 // runtime would take the P, at any point, and its monitor thread would then wake
 // every 20 us for some milliseconds: see docs/decisions/007.
-const offerMax = int64(2 * time.Millisecond)
+const yieldInterval = int64(2 * time.Millisecond)
 
 // offerProcessor lets the runtime's scheduler run if it has not for offerMax.
-func (r *Reactor) offerProcessor() {
-	if now := r.loop.TurnedAt(); now-r.offeredAt > offerMax {
-		r.offeredAt = now
+func (r *Reactor) yieldProcessor() {
+	if now := r.loop.TurnedAt(); now-r.yieldedAt > yieldInterval {
+		r.yieldedAt = now
 		runtime.Gosched()
 	}
 }
 
 // after tells how polling goes on after a turn.
-func (r *Reactor) after(owned bool) error {
+func (r *Reactor) afterTurn(owned bool) error {
 	switch {
 	case !owned:
 		return errTaken
@@ -206,12 +206,12 @@ func (r *Reactor) after(owned bool) error {
 }
 
 // turner is the source of the descriptors that only wake the loop.
-type turner struct {
+type wakeSource struct {
 	r  *Reactor
 	fd int
 }
 
-func (t turner) ready(netpoll.IOEvent) {
+func (t wakeSource) ready(netpoll.IOEvent) {
 	var b [8]byte
 	_, _ = rawRead(t.fd, b[:])
 	t.r.loop.TakePosted()
@@ -220,16 +220,16 @@ func (t turner) ready(netpoll.IOEvent) {
 // Now, Wake and WakeAt are the loop.Driver; so is Flush.
 func (r *Reactor) Now() int64 { return int64(time.Since(r.base)) }
 
-var one = []byte{1, 0, 0, 0, 0, 0, 0, 0}
+var eventfdOne = []byte{1, 0, 0, 0, 0, 0, 0, 0}
 
 // Wake rings the eventfd: the loop turns after the I/O that is ready already.
-func (r *Reactor) Wake() { _, _ = unix.Write(r.bell, one) } // EAGAIN: it has been rung
+func (r *Reactor) Wake() { _, _ = unix.Write(r.wakeFD, eventfdOne) } // EAGAIN: it has been rung
 
 // WakeAt sets the timer descriptor.
 func (r *Reactor) WakeAt(at int64) {
 	d := max(at-r.Now(), 1)
 	spec := unix.ItimerSpec{Value: unix.NsecToTimespec(d)}
-	_ = unix.TimerfdSettime(r.alarm, 0, &spec, nil)
+	_ = unix.TimerfdSettime(r.timerFD, 0, &spec, nil)
 }
 
 // These end Polling: the loop has stopped, or belongs to another goroutine.
@@ -271,21 +271,21 @@ func (r *Reactor) endTurn() error {
 
 // readAgain has c read without an event, after the I/O that is ready now.
 func (r *Reactor) readAgain(c *Conn) {
-	if c.queued {
+	if c.inReadQueue {
 		return
 	}
-	c.queued = true
-	r.unread = append(r.unread, c)
-	if len(r.unread) == 1 {
-		r.loop.PostUnbounded(func() { r.readUnread() })
+	c.inReadQueue = true
+	r.readQueue = append(r.readQueue, c)
+	if len(r.readQueue) == 1 {
+		r.loop.PostUnbounded(func() { r.drainReadQueue() })
 	}
 }
 
-func (r *Reactor) readUnread() {
-	batch := r.unread
-	r.unread = nil
+func (r *Reactor) drainReadQueue() {
+	batch := r.readQueue
+	r.readQueue = nil
 	for _, c := range batch {
-		c.queued = false
+		c.inReadQueue = false
 		c.Readable()
 	}
 }
@@ -311,7 +311,7 @@ func (r *Reactor) addConnecting(fd int, s source) error {
 	return nil
 }
 
-func (r *Reactor) connected(fd int, s source) error {
+func (r *Reactor) switchToRead(fd int, s source) error {
 	r.sources[fd] = s
 	return r.poller.ModRead(&netpoll.PollAttachment{FD: fd}, false)
 }
@@ -333,7 +333,7 @@ func (r *Reactor) remove(fd int) {
 
 // close closes the reactor's own descriptors.
 func (r *Reactor) close() {
-	for _, fd := range []int{r.bell, r.alarm} {
+	for _, fd := range []int{r.wakeFD, r.timerFD} {
 		if fd >= 0 {
 			_ = unix.Close(fd)
 		}

@@ -24,13 +24,13 @@ const (
 // goroutine.
 func (x *dialing) resolve(ctx context.Context, t *loop.Task, address string) error {
 	if ctx.Err() != nil {
-		return x.fault(nil, contextError(ctx))
+		return x.opError(nil, contextError(ctx))
 	}
 	family := ""
 	switch x.network {
 	case "unix":
 		if x.path = address; address == "" {
-			return x.fault(nil, &net.AddrError{Err: "missing address"})
+			return x.opError(nil, &net.AddrError{Err: "missing address"})
 		}
 		return nil
 	case "tcp":
@@ -39,16 +39,16 @@ func (x *dialing) resolve(ctx context.Context, t *loop.Task, address string) err
 	case "tcp6":
 		family = "6"
 	default:
-		return x.fault(nil, net.UnknownNetworkError(x.network))
+		return x.opError(nil, net.UnknownNetworkError(x.network))
 	}
 	if literal, err := netip.ParseAddrPort(address); err == nil {
-		return x.accept(address, literal)
+		return x.chooseAddrs(address, literal)
 	}
 	host, service, err := net.SplitHostPort(address)
 	if err != nil {
-		return x.fault(nil, err)
+		return x.opError(nil, err)
 	}
-	port, err := x.port(ctx, t, service)
+	port, err := x.lookUpPort(ctx, t, service)
 	if err != nil {
 		return err
 	}
@@ -59,9 +59,9 @@ func (x *dialing) resolve(ctx context.Context, t *loop.Task, address string) err
 		}
 	}
 	if ip, err := netip.ParseAddr(host); err == nil {
-		return x.accept(address, netip.AddrPortFrom(ip, port))
+		return x.chooseAddrs(address, netip.AddrPortFrom(ip, port))
 	}
-	ips, err := x.ask(ctx, t, question{"ip" + family, host})
+	ips, err := x.lookUp(ctx, t, query{"ip" + family, host})
 	if err != nil {
 		return err
 	}
@@ -69,15 +69,15 @@ func (x *dialing) resolve(ctx context.Context, t *loop.Task, address string) err
 	for _, ip := range ips {
 		all = append(all, netip.AddrPortFrom(ip.Addr(), port))
 	}
-	return x.accept(address, all...)
+	return x.chooseAddrs(address, all...)
 }
 
 // port converts a port number, or the name of a service.
-func (x *dialing) port(ctx context.Context, t *loop.Task, service string) (uint16, error) {
+func (x *dialing) lookUpPort(ctx context.Context, t *loop.Task, service string) (uint16, error) {
 	if n, err := strconv.ParseUint(service, 10, 16); err == nil {
 		return uint16(n), nil
 	}
-	found, err := x.ask(ctx, t, question{"port", service})
+	found, err := x.lookUp(ctx, t, query{"port", service})
 	if err != nil {
 		return 0, err
 	}
@@ -85,19 +85,19 @@ func (x *dialing) port(ctx context.Context, t *loop.Task, service string) (uint1
 }
 
 // ask is names.ask for x, with the error of a dial.
-func (x *dialing) ask(ctx context.Context, t *loop.Task, q question) ([]netip.AddrPort, error) {
-	found, err := x.dialer.names.ask(ctx, t, x, q)
+func (x *dialing) lookUp(ctx context.Context, t *loop.Task, q query) ([]netip.AddrPort, error) {
+	found, err := x.dialer.names.lookUp(ctx, t, x, q)
 	if err != nil && (t == nil || t.Err() == nil) {
-		err = x.fault(nil, err)
+		err = x.opError(nil, err)
 	}
 	return found, err
 }
 
 // accept has x try those of the addresses that suit its network and local address.
-func (x *dialing) accept(address string, all ...netip.AddrPort) error {
+func (x *dialing) chooseAddrs(address string, all ...netip.AddrPort) error {
 	local, err := x.localIP()
 	if err != nil {
-		return x.fault(nil, err)
+		return x.opError(nil, err)
 	}
 	suits := func(ip netip.Addr) bool {
 		switch {
@@ -113,7 +113,7 @@ func (x *dialing) accept(address string, all ...netip.AddrPort) error {
 		}
 	}
 	if len(x.addrs) == 0 {
-		return x.fault(nil, &net.AddrError{Err: "no suitable address found", Addr: address})
+		return x.opError(nil, &net.AddrError{Err: "no suitable address found", Addr: address})
 	}
 	x.addrs = interleave(x.addrs)
 	x.addrs = x.addrs[:min(len(x.addrs), addrsMax)]
@@ -146,34 +146,34 @@ func interleave(addrs []netip.AddrPort) []netip.AddrPort {
 }
 
 // names are what a Dialer has looked up, and looks up. Any goroutine.
-type names struct {
+type nameCache struct {
 	mu      sync.Mutex
-	answers map[question]answer
-	lookups map[question]*lookup
+	answers map[query]cachedAnswer
+	lookups map[query]*lookup
 }
 
 // question is a name to be looked up: of a host, where the network is "ip", "ip4"
 // or "ip6", or of a service, where it is "port".
-type question struct{ network, name string }
+type query struct{ network, name string }
 
-type answer struct {
+type cachedAnswer struct {
 	addrs []netip.AddrPort // an address or a port each
 	until time.Time
 }
 
 // lookup is one that runs, for all who ask for the same meanwhile.
 type lookup struct {
-	line   loop.Cond
-	asking int // callers that wait
-	cancel context.CancelFunc
-	ended  bool
-	addrs  []netip.AddrPort
-	err    error
+	cond    loop.Cond
+	waiters int // callers that wait
+	cancel  context.CancelFunc
+	ended   bool
+	addrs   []netip.AddrPort
+	err     error
 }
 
 // ask looks q up for x, or returns what was found within the last ResolveTTL. It
 // waits until ctx, the task or x.until ends it.
-func (n *names) ask(ctx context.Context, t *loop.Task, x *dialing, q question) ([]netip.AddrPort, error) {
+func (n *nameCache) lookUp(ctx context.Context, t *loop.Task, x *dialing, q query) ([]netip.AddrPort, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if a, ok := n.answers[q]; ok && time.Now().Before(a.until) {
@@ -181,15 +181,15 @@ func (n *names) ask(ctx context.Context, t *loop.Task, x *dialing, q question) (
 	}
 	u := n.lookups[q]
 	if u == nil {
-		u = n.begin(x.dialer, q)
+		u = n.startLookup(x.dialer, q)
 	}
-	u.asking++
-	defer n.leave(q, u)
+	u.waiters++
+	defer n.leaveLookup(q, u)
 	if ctx.Done() != nil {
 		stop := context.AfterFunc(ctx, func() {
 			n.mu.Lock()
 			defer n.mu.Unlock()
-			u.line.Broadcast()
+			u.cond.Broadcast()
 		})
 		defer stop()
 	}
@@ -200,7 +200,7 @@ func (n *names) ask(ctx context.Context, t *loop.Task, x *dialing, q question) (
 		case x.r.Now() >= x.until:
 			return nil, errTimeout
 		}
-		if err := u.line.Wait(t, x.r.loop, &n.mu, x.until); err != nil {
+		if err := u.cond.Wait(t, x.r.loop, &n.mu, x.until); err != nil {
 			return nil, err
 		}
 	}
@@ -208,23 +208,23 @@ func (n *names) ask(ctx context.Context, t *loop.Task, x *dialing, q question) (
 }
 
 // begin starts a lookup on a goroutine of its own. mu is held.
-func (n *names) begin(d *Dialer, q question) *lookup {
+func (n *nameCache) startLookup(d *Dialer, q query) *lookup {
 	ctx, cancel := context.WithTimeout(context.Background(), d.timeout())
 	u := &lookup{cancel: cancel}
 	if n.lookups == nil {
-		n.lookups, n.answers = map[question]*lookup{}, map[question]answer{}
+		n.lookups, n.answers = map[query]*lookup{}, map[query]cachedAnswer{}
 	}
 	n.lookups[q] = u
 	go func() {
 		defer cancel()
-		addrs, err := d.find(ctx, q)
+		addrs, err := d.queryResolver(ctx, q)
 		n.mu.Lock()
 		defer n.mu.Unlock()
 		u.addrs, u.err, u.ended = addrs, err, true
-		u.line.Broadcast()
+		u.cond.Broadcast()
 		if n.lookups[q] == u {
 			delete(n.lookups, q)
-			n.keep(q, u, d.ResolveTTL)
+			n.keepAnswer(q, u, d.ResolveTTL)
 		}
 	}()
 	return u
@@ -232,15 +232,15 @@ func (n *names) begin(d *Dialer, q question) *lookup {
 
 // leave ends a caller's wait. A lookup that nobody waits for is cancelled. mu is
 // held.
-func (n *names) leave(q question, u *lookup) {
-	if u.asking--; u.asking == 0 && !u.ended {
+func (n *nameCache) leaveLookup(q query, u *lookup) {
+	if u.waiters--; u.waiters == 0 && !u.ended {
 		delete(n.lookups, q)
 		u.cancel()
 	}
 }
 
 // keep remembers what was found; mu is held.
-func (n *names) keep(q question, u *lookup, ttl time.Duration) {
+func (n *nameCache) keepAnswer(q query, u *lookup, ttl time.Duration) {
 	delete(n.answers, q)
 	if ttl == 0 {
 		ttl = resolveTTL
@@ -252,11 +252,11 @@ func (n *names) keep(q question, u *lookup, ttl time.Duration) {
 	if len(n.answers) >= namesMax {
 		n.evict(now)
 	}
-	n.answers[q] = answer{u.addrs, now.Add(ttl)}
+	n.answers[q] = cachedAnswer{u.addrs, now.Add(ttl)}
 }
 
 // evict removes what has expired, and one more if nothing has.
-func (n *names) evict(now time.Time) {
+func (n *nameCache) evict(now time.Time) {
 	for q, a := range n.answers {
 		if !now.Before(a.until) {
 			delete(n.answers, q)
@@ -271,7 +271,7 @@ func (n *names) evict(now time.Time) {
 }
 
 // find asks the resolver.
-func (d *Dialer) find(ctx context.Context, q question) ([]netip.AddrPort, error) {
+func (d *Dialer) queryResolver(ctx context.Context, q query) ([]netip.AddrPort, error) {
 	resolver := d.Resolver
 	if resolver == nil {
 		resolver = net.DefaultResolver

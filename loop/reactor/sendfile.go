@@ -21,7 +21,7 @@ var errSending = errors.New("reactor: a file is being sent on this connection al
 
 // fileSend is a SendFile under way.
 type fileSend struct {
-	left    int  // bytes not handed to the kernel; counted by Conn.Unsent
+	unsent  int  // bytes not handed to the kernel; counted by Conn.Unsent
 	blocked bool // the task waits until the socket takes more
 	waker   loop.Waker
 }
@@ -42,21 +42,21 @@ func sendFile(t *loop.Task, c *Conn, f File, offset, n int64) (sent int64, err e
 	case c.file != nil:
 		return 0, errSending
 	case n <= 0 || c.Closed():
-		return 0, closedOr(t, c)
+		return 0, sendError(t, c)
 	}
 	if err := c.sendHead(t, s); err != nil {
 		return 0, err
 	}
-	c.file = &fileSend{left: int(n)}
+	c.file = &fileSend{unsent: int(n)}
 	sent, err = c.sendSteps(t, s, f, offset, n)
 	c.file = nil
 	if c.state != connEnded {
 		if sent < n && err == nil {
 			s.push()
 		}
-		c.watch(c.Unsent(), 0)
+		c.watchStall(c.Unsent(), 0)
 		c.updateWant()
-		if c.state != connOpen || len(c.drained) > 0 {
+		if c.state != connOpen || len(c.drainWaits) > 0 {
 			c.markDirty()
 		}
 	}
@@ -64,7 +64,7 @@ func sendFile(t *loop.Task, c *Conn, f File, offset, n int64) (sent int64, err e
 }
 
 // closedOr returns the error of a task that cannot send to c, if any.
-func closedOr(t *loop.Task, c *Conn) error {
+func sendError(t *loop.Task, c *Conn) error {
 	if err := t.Err(); err != nil || !c.Closed() {
 		return err
 	}
@@ -87,7 +87,7 @@ func (c *Conn) sendHead(t *loop.Task, s *socket) error {
 			return err
 		}
 	}
-	return closedOr(t, c)
+	return sendError(t, c)
 }
 
 // sendSteps sends the file step by step: after each step other tasks and
@@ -112,9 +112,9 @@ func (c *Conn) sendSteps(t *loop.Task, s *socket, f File, offset, n int64) (sent
 			return sent, nil // the file is shorter
 		default:
 			sent += int64(k)
-			c.file.left -= k
+			c.file.unsent -= k
 			c.r.stats.BytesOut += uint64(k)
-			c.watch(c.Unsent(), k)
+			c.watchStall(c.Unsent(), k)
 			if k == step && sent < n {
 				err = c.awaitWritable(t, true)
 			}
@@ -155,7 +155,7 @@ func (c *Conn) awaitWritable(t *loop.Task, again bool) error {
 	if err := t.Park(); err != nil {
 		return err
 	}
-	return closedOr(t, c)
+	return sendError(t, c)
 }
 
 func sendfile(to, from int, offset int64, n int) (int, error) {

@@ -17,13 +17,13 @@ import (
 )
 
 type socket struct {
-	r      *Reactor
-	fd     int
-	conn   *Conn
-	remote net.Addr
-	local  net.Addr // nil: asked for when needed
-	write  bool     // write events are on
-	still  bool     // read events are edge-triggered: nobody reads
+	r         *Reactor
+	fd        int
+	conn      *Conn
+	remote    net.Addr
+	local     net.Addr // nil: asked for when needed
+	wantWrite bool     // write events are on
+	readEdge  bool     // read events are edge-triggered: nobody reads
 }
 
 // ready passes events on to the connection.
@@ -32,7 +32,7 @@ func (s *socket) ready(events netpoll.IOEvent) {
 	if events&(unix.EPOLLIN|unix.EPOLLPRI|unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0 {
 		c.Readable()
 	}
-	if events&unix.EPOLLOUT != 0 && s.write {
+	if events&unix.EPOLLOUT != 0 && s.wantWrite {
 		c.Writable()
 	}
 }
@@ -125,7 +125,7 @@ func (s *socket) Unsent() int { return 0 }
 // Want implements Transport. A descriptor that is not to be read stays registered,
 // edge-triggered: an error or a reset is still an event.
 func (s *socket) Want(read, write bool) {
-	s.write, s.still = write, !read
+	s.wantWrite, s.readEdge = write, !read
 	pa := netpoll.PollAttachment{FD: s.fd}
 	if write {
 		_ = s.r.poller.ModReadWrite(&pa, !read)

@@ -22,7 +22,7 @@ const (
 	tlsFresh       tlsState = iota // nothing was received
 	tlsHandshaking                 // its task runs
 	tlsOpen
-	tlsOver // the handshake has failed
+	tlsFailed // the handshake has failed
 )
 
 const (
@@ -34,7 +34,7 @@ const (
 	sealedMax = 128 << 10
 	// recordsRoom is the room for what is read at once: some three records. The
 	// session never needs more, or it would move to a buffer of its own.
-	recordsRoom = 64 << 10
+	recordBufBytes = 64 << 10
 )
 
 var errUnreadAnswers = errors.New("reactor: the peer asks for new TLS keys and does not read the answers")
@@ -43,26 +43,26 @@ var errUnreadAnswers = errors.New("reactor: the peer asks for new TLS keys and d
 // uses it through wire.
 type tlsStream struct {
 	conn    *Conn
-	under   Transport
-	terms   *TLS
+	below   Transport
+	config  *TLS
 	open    func(*Conn) Handler
 	session *tls.Conn
 	wire    wire
 
-	state    tlsState
-	more     bool // there may be input for which no event comes
-	settling bool // opened just now: the session holds the memory of its handshake
-	deaf     bool // read events are off: the handshake's task does not look at them
-	parked   bool // the handshake's task waits for input
-	closing  bool // CloseWrite was called
-	shut     bool // and the stream below was told
-	task     *loop.Task
-	waker    loop.Waker
-	failure  error // of the handshake
+	state       tlsState
+	more        bool // there may be input for which no event comes
+	freshlyOpen bool // opened just now: the session holds the memory of its handshake
+	readOff     bool // read events are off: the handshake's task does not look at them
+	parked      bool // the handshake's task waits for input
+	closing     bool // CloseWrite was called
+	finSent     bool // and the stream below was told
+	task        *loop.Task
+	waker       loop.Waker
+	failure     error // of the handshake
 
-	out  []byte // encrypted
-	sent int    // of out
-	room []byte // of the loop, lent to the session: where it gathers records
+	out       []byte // encrypted
+	sent      int    // of out
+	recordBuf []byte // of the loop, lent to the session: where it gathers records
 }
 
 // Read implements Transport: it decrypts what has arrived, until nothing is left
@@ -70,10 +70,10 @@ type tlsStream struct {
 // being closed, is not decrypted.
 func (s *tlsStream) Read(first, then []byte) (n int, err error) {
 	if s.state != tlsOpen || s.conn.state != connOpen {
-		return s.under.Read(first, then)
+		return s.below.Read(first, then)
 	}
-	if cap(s.room) < recordsRoom {
-		s.lend(recordsRoom)
+	if cap(s.recordBuf) < recordBufBytes {
+		s.setRecordBuffer(recordBufBytes)
 	}
 	s.more = false
 	for {
@@ -95,15 +95,15 @@ func (s *tlsStream) Read(first, then []byte) (n int, err error) {
 		}
 		if err != errNoBytes {
 			if err == io.EOF { // what follows close_notify is not read
-				s.lend(0)
+				s.setRecordBuffer(0)
 			}
 			return n, err
 		}
-		if s.settling {
-			s.settling = false
+		if s.freshlyOpen {
+			s.freshlyOpen = false
 			releaseHandshake(s.session)
 		}
-		s.lend(-1)
+		s.setRecordBuffer(-1)
 		return n, nil
 	}
 }
@@ -111,7 +111,7 @@ func (s *tlsStream) Read(first, then []byte) (n int, err error) {
 // lend has the session gather records in a buffer of the loop, with room for n
 // bytes, to which what it holds is moved. With -1 there is room for a record that
 // is there in part, and else no buffer. What was decrypted and not read is lost.
-func (s *tlsStream) lend(n int) {
+func (s *tlsStream) setRecordBuffer(n int) {
 	records := bufferOf(s.session, rawInputAt)
 	if records == nil {
 		return
@@ -121,13 +121,13 @@ func (s *tlsStream) lend(n int) {
 	}
 	var room []byte
 	if n > 0 {
-		room = append(s.conn.r.bufs.get(n), records.Bytes()...)
+		room = append(s.conn.r.bufs.getBuffer(n), records.Bytes()...)
 	}
 	*records = *bytes.NewBuffer(room)
-	if s.room != nil {
-		s.conn.r.bufs.put(s.room[:0])
+	if s.recordBuf != nil {
+		s.conn.r.bufs.putBuffer(s.recordBuf[:0])
 	}
-	s.room = room
+	s.recordBuf = room
 }
 
 // Write implements Transport: of p it takes up to sealMax bytes, once all it took
@@ -140,7 +140,7 @@ func (s *tlsStream) Write(p []byte) (int, error) {
 		return len(p), nil // without a session there is nothing to send it by
 	}
 	p = p[:min(len(p), sealMax)]
-	s.out = s.conn.r.bufs.get(len(p) + len(p)/32 + 256)
+	s.out = s.conn.r.bufs.getBuffer(len(p) + len(p)/32 + 256)
 	if _, err := s.session.Write(p); err != nil {
 		return 0, err
 	}
@@ -150,7 +150,7 @@ func (s *tlsStream) Write(p []byte) (int, error) {
 // queue appends to what is to be sent, encrypted or meant to be sent as it is.
 func (s *tlsStream) queue(p []byte) {
 	if len(p) > 0 {
-		s.out = append(s.conn.r.bufs.grow(s.out, len(p), false), p...)
+		s.out = append(s.conn.r.bufs.growBuffer(s.out, len(p), false), p...)
 	}
 }
 
@@ -158,23 +158,23 @@ func (s *tlsStream) queue(p []byte) {
 // is due.
 func (s *tlsStream) flush() error {
 	for s.sent < len(s.out) {
-		n, err := s.under.Write(s.out[s.sent:])
+		n, err := s.below.Write(s.out[s.sent:])
 		if err != nil || n == 0 {
 			return err
 		}
 		s.sent += n
 	}
 	s.dropOut()
-	if s.closing && !s.shut {
-		s.shut = true
-		return s.under.CloseWrite()
+	if s.closing && !s.finSent {
+		s.finSent = true
+		return s.below.CloseWrite()
 	}
 	return nil
 }
 
 func (s *tlsStream) dropOut() {
 	if s.out != nil {
-		s.conn.r.bufs.put(s.out)
+		s.conn.r.bufs.putBuffer(s.out)
 		s.out, s.sent = nil, 0
 	}
 }
@@ -183,7 +183,7 @@ func (s *tlsStream) dropOut() {
 func (s *tlsStream) Unsent() int { return len(s.out) - s.sent }
 
 // Want implements Transport.
-func (s *tlsStream) Want(read, write bool) { s.under.Want(read && !s.deaf, write) }
+func (s *tlsStream) Want(read, write bool) { s.below.Want(read && !s.readOff, write) }
 
 // CloseWrite implements Transport: it sends close_notify and then ends the stream
 // below; where that has no room, the next Write goes on.
@@ -200,22 +200,22 @@ func (s *tlsStream) CloseWrite() error {
 // Close implements Transport. Without a CloseWrite before it there is no
 // close_notify: the peer knows that something may be missing.
 func (s *tlsStream) Close(abort bool) {
-	s.under.Close(abort)
+	s.below.Close(abort)
 	s.dropOut()
-	s.wire.ahead = nil
-	if s.room != nil { // of an open session, which nothing reads any more
-		s.lend(0)
+	s.wire.early = nil
+	if s.recordBuf != nil { // of an open session, which nothing reads any more
+		s.setRecordBuffer(0)
 	}
 }
 
 // RemoteAddr implements Transport.
-func (s *tlsStream) RemoteAddr() net.Addr { return s.under.RemoteAddr() }
+func (s *tlsStream) RemoteAddr() net.Addr { return s.below.RemoteAddr() }
 
 // LocalAddr implements Transport.
-func (s *tlsStream) LocalAddr() net.Addr { return s.under.LocalAddr() }
+func (s *tlsStream) LocalAddr() net.Addr { return s.below.LocalAddr() }
 
 // FD implements Transport.
-func (s *tlsStream) FD() int { return s.under.FD() }
+func (s *tlsStream) FD() int { return s.below.FD() }
 
 // The fields in which a tls.Conn gathers messages and records; -1 where a Go version
 // names them otherwise, and then they are left alone.

@@ -66,12 +66,12 @@ func receive(ctx context.Context, path string) (*Inherited, error) {
 		return nil, err
 	}
 	old := &peer{conn: conn.(*net.UnixConn)}
-	files, err := old.files(ctx)
+	files, err := old.receiveFiles(ctx)
 	if err != nil {
 		_ = conn.Close()
 		return nil, err
 	}
-	i, err := inherit(files)
+	i, err := inheritFiles(files)
 	if err != nil {
 		_ = conn.Close()
 		return nil, err
@@ -81,7 +81,7 @@ func receive(ctx context.Context, path string) (*Inherited, error) {
 }
 
 // files receives all sockets of a predecessor.
-func (p *peer) files(ctx context.Context) (files []*os.File, err error) {
+func (p *peer) receiveFiles(ctx context.Context) (files []*os.File, err error) {
 	defer func() {
 		if err != nil {
 			for _, f := range files {
@@ -100,7 +100,7 @@ func (p *peer) files(ctx context.Context) (files []*os.File, err error) {
 	for last := false; !last; {
 		var m message
 		var fds []int
-		err := p.within(ctx, messageMax, func() (err error) {
+		err := p.withDeadline(ctx, messageMax, func() (err error) {
 			m, fds, err = p.receive(kindSockets)
 			return err
 		})
@@ -121,7 +121,7 @@ func (p *peer) files(ctx context.Context) (files []*os.File, err error) {
 }
 
 // within calls do, whose reads and writes fail after a time or when ctx ends.
-func (p *peer) within(ctx context.Context, timeout time.Duration, do func() error) error {
+func (p *peer) withDeadline(ctx context.Context, timeout time.Duration, do func() error) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	stop := context.AfterFunc(ctx, func() { _ = p.conn.SetDeadline(time.Unix(1, 0)) })
@@ -143,9 +143,9 @@ func (i *Inherited) Ready(ctx context.Context) error {
 	old := i.predecessor
 	i.predecessor = nil
 	defer func() { _ = old.conn.Close() }()
-	err := old.within(ctx, messageMax, func() error { return old.send(message{Kind: kindReady}) })
+	err := old.withDeadline(ctx, messageMax, func() error { return old.send(message{Kind: kindReady}) })
 	if err == nil {
-		err = old.within(ctx, readyMax, func() error {
+		err = old.withDeadline(ctx, readyMax, func() error {
 			_, _, err := old.receive(kindStopped)
 			return err
 		})
@@ -172,10 +172,10 @@ type Handover struct {
 	cancel context.CancelFunc
 	wg     sync.WaitGroup // the accept loop, and the successor's goroutine without its drain
 
-	mu      sync.Mutex
-	busy    bool // a successor has the sockets and is not ready
-	offered bool // one had when Close came
-	handed  bool // a successor was ready
+	mu         sync.Mutex
+	busy       bool // a successor has the sockets and is not ready
+	offered    bool // one had when Close came
+	handedOver bool // a successor was ready
 }
 
 // ServeHandover listens on a unix socket at path, an absolute path of at most 96
@@ -198,7 +198,7 @@ func ServeHandover(path string, sockets func() []Socket, stopAccepting, drain fu
 		sockets: sockets, stopAccepting: stopAccepting, drain: drain, log: log.With("path", path),
 	}
 	h.ctx, h.cancel = context.WithCancel(context.Background())
-	h.wg.Go(h.accept)
+	h.wg.Go(h.acceptLoop)
 	return h, nil
 }
 
@@ -250,7 +250,7 @@ func (h *Handover) Close() error {
 	if errors.Is(err, net.ErrClosed) {
 		return nil // the second call
 	}
-	if info, failed := os.Lstat(h.path); failed == nil && !h.handed && os.SameFile(info, h.file) {
+	if info, failed := os.Lstat(h.path); failed == nil && !h.handedOver && os.SameFile(info, h.file) {
 		_ = os.Remove(h.path)
 	}
 	return err
@@ -263,7 +263,7 @@ func (h *Handover) Offered() bool {
 	return h.busy || h.offered
 }
 
-func (h *Handover) accept() {
+func (h *Handover) acceptLoop() {
 	for {
 		conn, err := h.listener.AcceptUnix()
 		if errors.Is(err, net.ErrClosed) {
@@ -281,7 +281,7 @@ func (h *Handover) accept() {
 		p := &peer{conn: conn}
 		if reason := h.admit(p); reason != "" {
 			h.log.Warn("hand-over refused", "reason", reason)
-			_ = p.within(h.ctx, messageMax, func() error { return p.send(message{Kind: kindRefused, Reason: reason}) })
+			_ = p.withDeadline(h.ctx, messageMax, func() error { return p.send(message{Kind: kindRefused, Reason: reason}) })
 			_ = conn.Close()
 			continue
 		}
@@ -307,7 +307,7 @@ func (h *Handover) admit(p *peer) (reason string) {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.handed {
+	if h.handedOver {
 		return "another process has taken over"
 	}
 	if h.busy {
@@ -325,7 +325,7 @@ func (h *Handover) serve(p *peer) bool {
 	err := h.offer(p, sockets)
 	h.mu.Lock()
 	h.busy = false
-	h.handed = err == nil
+	h.handedOver = err == nil
 	h.offered = err != nil && h.ctx.Err() != nil
 	h.mu.Unlock()
 	if err != nil {
@@ -333,7 +333,7 @@ func (h *Handover) serve(p *peer) bool {
 		return false
 	}
 	h.stopAccepting()
-	if err := p.within(h.ctx, messageMax, func() error { return p.send(message{Kind: kindStopped}) }); err != nil {
+	if err := p.withDeadline(h.ctx, messageMax, func() error { return p.send(message{Kind: kindStopped}) }); err != nil {
 		h.log.Warn("the successor cannot be told that accepting has stopped", "error", err)
 	}
 	h.log.Info("a successor has taken over", "sockets", len(sockets))
@@ -354,11 +354,11 @@ func (h *Handover) offer(p *peer, sockets []Socket) error {
 		for _, s := range part {
 			m.Names, fds = append(m.Names, s.Name), append(fds, s.FD)
 		}
-		if err := p.within(h.ctx, messageMax, func() error { return p.send(m, fds...) }); err != nil {
+		if err := p.withDeadline(h.ctx, messageMax, func() error { return p.send(m, fds...) }); err != nil {
 			return err
 		}
 	}
-	return p.within(h.ctx, readyMax, func() error {
+	return p.withDeadline(h.ctx, readyMax, func() error {
 		_, _, err := p.receive(kindReady)
 		return err
 	})

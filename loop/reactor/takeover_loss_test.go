@@ -98,7 +98,7 @@ func (p *program) loop(polled []unix.PollFd) {
 func (p *program) drain() {
 	<-p.serving
 	for _, l := range p.listens {
-		l.handOver()
+		l.markHandedOver()
 	}
 	p.end()
 	close(p.drained)

@@ -72,17 +72,17 @@ func (c *Conn) Secure() bool { return c.tls != nil }
 // startTLS has c speak TLS as a server from its next byte on, or from those that
 // are in its Input. open is called when the handshake is done.
 func (c *Conn) startTLS(terms *TLS, open func(*Conn) Handler) {
-	s := &tlsStream{conn: c, under: c.transport, terms: terms, open: open}
+	s := &tlsStream{conn: c, below: c.transport, config: terms, open: open}
 	s.wire.stream = s
-	s.wire.ahead = append([]byte(nil), c.Input()...)
-	c.Consume(len(s.wire.ahead))
+	s.wire.early = append([]byte(nil), c.Input()...)
+	c.Consume(len(s.wire.early))
 	c.transport, c.tls, c.handler = s, s, (*handshake)(s)
 	timeout := terms.HandshakeTimeout
 	if timeout <= 0 {
 		timeout = handshakeTimeout
 	}
 	c.SetTimeout(timeout)
-	if len(s.wire.ahead) > 0 {
+	if len(s.wire.early) > 0 {
 		s.begin()
 	}
 }
@@ -96,11 +96,11 @@ func (s *tlsStream) readable() {
 	case s.parked:
 		s.parked = false
 		s.waker.Wake()
-	case s.deaf:
+	case s.readOff:
 		s.conn.probe()
 	default: // the task computes or waits for its turn: the event would come again and again
-		s.deaf = true
-		s.under.Want(false, s.conn.wantWrite)
+		s.readOff = true
+		s.below.Want(false, s.conn.wantWrite)
 	}
 }
 
@@ -108,14 +108,14 @@ func (s *tlsStream) readable() {
 // check does, costs no task and is no failure.
 func (s *tlsStream) hello() {
 	r := s.conn.r
-	n, err := s.under.Read(nil, r.spill[:helloBytes])
+	n, err := s.below.Read(nil, r.sharedBuf[:helloBytes])
 	switch {
 	case err == io.EOF:
 		s.conn.end(nil)
 	case err != nil:
 		s.conn.end(err)
 	case n > 0:
-		s.wire.ahead = append([]byte(nil), r.spill[:n]...)
+		s.wire.early = append([]byte(nil), r.sharedBuf[:n]...)
 		s.wire.empty = n < helloBytes
 		s.begin()
 	}
@@ -124,7 +124,7 @@ func (s *tlsStream) hello() {
 // begin starts the task of the handshake.
 func (s *tlsStream) begin() {
 	r := s.conn.r
-	most := s.terms.HandshakesMax
+	most := s.config.HandshakesMax
 	if most <= 0 {
 		most = handshakesMax
 	}
@@ -139,28 +139,28 @@ func (s *tlsStream) begin() {
 	}
 	r.handshakes++
 	s.state = tlsHandshaking
-	s.wire.remote, s.wire.local = s.under.RemoteAddr(), s.under.LocalAddr()
-	s.session = tls.Server(&s.wire, s.terms.Config)
+	s.wire.remote, s.wire.local = s.below.RemoteAddr(), s.below.LocalAddr()
+	s.session = tls.Server(&s.wire, s.config.Config)
 }
 
 // listen has read events level-triggered again.
-func (s *tlsStream) listen() {
-	if s.deaf {
-		s.deaf = false
-		s.under.Want(s.conn.wantRead, s.conn.wantWrite)
+func (s *tlsStream) resumeReadEvents() {
+	if s.readOff {
+		s.readOff = false
+		s.below.Want(s.conn.wantRead, s.conn.wantWrite)
 	}
 }
 
 // failed counts a handshake that failed, and reports it, once.
-func (s *tlsStream) failed(err error) bool {
-	if s.state == tlsOver {
+func (s *tlsStream) reportFailure(err error) bool {
+	if s.state == tlsFailed {
 		return false
 	}
-	s.state = tlsOver
+	s.state = tlsFailed
 	r := s.conn.r
 	r.stats.HandshakesFailed++
-	if s.terms.Failed != nil {
-		s.terms.Failed(r.loop, s.conn.Remote(), err)
+	if s.config.Failed != nil {
+		s.config.Failed(r.loop, s.conn.Remote(), err)
 	}
 	return true
 }
@@ -168,15 +168,15 @@ func (s *tlsStream) failed(err error) bool {
 // fail closes a connection whose handshake failed: after the alert of crypto/tls,
 // if there is one, or the answer to a client that does not speak TLS.
 func (s *tlsStream) fail(err error) {
-	if !s.failed(err) {
+	if !s.reportFailure(err) {
 		return
 	}
 	var other tls.RecordHeaderError
 	if errors.As(err, &other) && other.Conn != nil {
-		s.queue(s.terms.NotTLS)
+		s.queue(s.config.NotTLS)
 	}
-	s.listen()
-	s.wire.ahead = nil
+	s.resumeReadEvents()
+	s.wire.early = nil
 	s.conn.Close()
 }
 
@@ -188,7 +188,7 @@ type handshake tlsStream
 func (h *handshake) Run(t *loop.Task) {
 	s := (*tlsStream)(h)
 	t.Describe(&handshakeName, nil, nil, nil, nil, &s.conn.label)
-	if wait := s.conn.r.handshakeTurn(s.terms.HandshakesPerSecond); wait > 0 {
+	if wait := s.conn.r.handshakeTurn(s.config.HandshakesPerSecond); wait > 0 {
 		if s.failure = t.Sleep(wait); s.failure != nil {
 			return
 		}
@@ -205,8 +205,8 @@ func (r *Reactor) handshakeTurn(perSecond int) time.Duration {
 	now := r.loop.Now()
 	step := int64(time.Second) / int64(perSecond)
 	burst := max(int64(time.Second)/10, step)
-	r.handshakeAt = max(r.handshakeAt, now-burst) + step
-	return time.Duration(max(r.handshakeAt-now, 0))
+	r.nextHandshakeAt = max(r.nextHandshakeAt, now-burst) + step
+	return time.Duration(max(r.nextHandshakeAt-now, 0))
 }
 
 // Done goes on with the session, or without one.
@@ -230,12 +230,12 @@ func (h *handshake) Done(_ *loop.Task, err error) {
 // message of the handshake.
 func (s *tlsStream) opened() {
 	c := s.conn
-	s.state, s.settling, s.more = tlsOpen, true, true
+	s.state, s.freshlyOpen, s.more = tlsOpen, true, true
 	c.r.stats.Handshakes++
 	if s.session.ConnectionState().DidResume {
 		c.r.stats.HandshakesResumed++
 	}
-	s.listen()
+	s.resumeReadEvents()
 	c.SetTimeout(0)
 	c.handler = s.open(c)
 	c.opened()
@@ -249,7 +249,7 @@ func (h *handshake) Data(*Conn) {}
 
 // Timeout ends a connection whose handshake takes too long.
 func (h *handshake) Timeout(c *Conn) {
-	(*tlsStream)(h).failed(ErrHandshakeTimeout)
+	(*tlsStream)(h).reportFailure(ErrHandshakeTimeout)
 	c.Abort(ErrHandshakeTimeout)
 }
 
@@ -260,7 +260,7 @@ func (h *handshake) Closed(_ *Conn, err error) {
 		err = io.EOF
 	}
 	if s.state == tlsHandshaking {
-		s.failed(err)
+		s.reportFailure(err)
 	}
 	if s.task != nil {
 		s.task.Cancel(loop.ErrClosed)

@@ -122,8 +122,8 @@ func requireNoBuffers(t *testing.T, c *Conn) {
 	require.Nil(t, c.in)
 	require.Nil(t, c.out)
 	require.Nil(t, c.tls.out)
-	require.Nil(t, c.tls.wire.ahead)
-	require.Nil(t, c.tls.room)
+	require.Nil(t, c.tls.wire.early)
+	require.Nil(t, c.tls.recordBuf)
 	require.Zero(t, bufferOf(c.tls.session, rawInputAt).Cap())
 	require.Zero(t, bufferOf(c.tls.session, handAt).Cap())
 }

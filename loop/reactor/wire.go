@@ -13,9 +13,9 @@ import (
 
 type wire struct {
 	stream        *tlsStream
-	ahead         []byte // received before crypto/tls asked for it
+	early         []byte // received before crypto/tls asked for it
 	empty         bool   // the last read was short: the next one need not ask the kernel
-	got           int    // bytes of the handshake
+	handshakeRead int    // bytes of the handshake
 	remote, local net.Addr
 }
 
@@ -40,14 +40,14 @@ func (w *wire) Read(p []byte) (int, error) {
 			if t == nil {
 				return n, err
 			}
-			if w.got += n; w.got > handshakeBytesMax {
+			if w.handshakeRead += n; w.handshakeRead > handshakeBytesMax {
 				return 0, errHandshakeBytes
 			}
 			return n, err
 		case t == nil:
 			return 0, errNoBytes
 		}
-		s.listen()
+		s.resumeReadEvents()
 		s.waker, s.parked = t.Prepare(), true
 		err = t.Park()
 		s.parked = false
@@ -61,10 +61,10 @@ func (w *wire) Read(p []byte) (int, error) {
 func (w *wire) read(p []byte) (int, error) {
 	s := w.stream
 	switch {
-	case len(w.ahead) > 0:
-		n := copy(p, w.ahead)
-		if w.ahead = w.ahead[n:]; len(w.ahead) == 0 {
-			w.ahead = nil
+	case len(w.early) > 0:
+		n := copy(p, w.early)
+		if w.early = w.early[n:]; len(w.early) == 0 {
+			w.early = nil
 		}
 		return n, nil
 	case s.conn.state == connEnded:
@@ -73,7 +73,7 @@ func (w *wire) read(p []byte) (int, error) {
 		w.empty = false // should there be more by now, an event is on its way
 		return 0, nil
 	}
-	n, err := s.under.Read(p, nil)
+	n, err := s.below.Read(p, nil)
 	w.empty = n > 0 && n < len(p)
 	return n, err
 }
@@ -84,7 +84,7 @@ func (w *wire) Write(p []byte) (int, error) {
 	t := s.task
 	defer t.Leave(t.Enter())
 	switch {
-	case s.conn.state == connEnded || s.state == tlsOver:
+	case s.conn.state == connEnded || s.state == tlsFailed:
 		return 0, loop.ErrClosed
 	case s.Unsent() > sealedMax:
 		return 0, errUnreadAnswers

@@ -39,7 +39,7 @@ var (
 )
 
 const (
-	prefaceTimeout  = 5 * time.Second
+	proxyTimeout    = 5 * time.Second
 	proxyLineMax    = 107     // of version 1
 	proxyPayloadMax = 4 << 10 // of version 2, with the extensions of balancers
 )
@@ -47,11 +47,11 @@ const (
 var proxySignature = []byte("\r\n\r\n\x00\r\nQUIT\n")
 
 // preface is the Handler of a connection whose header is not complete.
-type preface struct{ listens *listening }
+type proxyHeader struct{ listening *listening }
 
 // awaitPreface has c wait for its PROXY header, and then be admitted.
-func (c *Conn) awaitPreface(l *listening) {
-	p := &preface{l}
+func (c *Conn) awaitProxyHeader(l *listening) {
+	p := &proxyHeader{l}
 	c.handler = p
 	if !p.trusted(c.RemoteAddr()) {
 		p.fail(c, ErrUntrusted)
@@ -59,17 +59,17 @@ func (c *Conn) awaitPreface(l *listening) {
 	}
 	timeout := l.Proxy.Timeout
 	if timeout <= 0 {
-		timeout = prefaceTimeout
+		timeout = proxyTimeout
 	}
 	c.SetTimeout(timeout)
 }
 
-func (p *preface) trusted(a net.Addr) bool {
+func (p *proxyHeader) trusted(a net.Addr) bool {
 	address, ok := clientIP(a)
 	if !ok {
 		return true
 	}
-	for _, n := range p.listens.Proxy.Trusted {
+	for _, n := range p.listening.Proxy.Trusted {
 		if n.Contains(address) {
 			return true
 		}
@@ -78,7 +78,7 @@ func (p *preface) trusted(a net.Addr) bool {
 }
 
 // Data looks for the end of the header.
-func (p *preface) Data(c *Conn) {
+func (p *proxyHeader) Data(c *Conn) {
 	n, err := proxyHeaderEnd(c.Input())
 	switch {
 	case err != nil:
@@ -94,7 +94,7 @@ func (p *preface) Data(c *Conn) {
 }
 
 // complete takes the header, of n bytes, and goes on with the connection.
-func (p *preface) complete(c *Conn, n int) {
+func (p *proxyHeader) complete(c *Conn, n int) {
 	source, err := proxySource(c.Input()[:n])
 	if err != nil {
 		p.fail(c, err)
@@ -106,22 +106,22 @@ func (p *preface) complete(c *Conn, n int) {
 	}
 	c.SetTimeout(0)
 	c.Consume(n)
-	c.admit(p.listens)
+	c.admit(p.listening)
 	if c.state == connOpen && (len(c.Input()) > 0 || c.inputEnded) {
 		c.handler.Data(c)
 	}
 }
 
 // Timeout implements Handler.
-func (p *preface) Timeout(c *Conn) { p.fail(c, ErrProxyTimeout) }
+func (p *proxyHeader) Timeout(c *Conn) { p.fail(c, ErrProxyTimeout) }
 
 // Closed implements Handler.
-func (p *preface) Closed(*Conn, error) {}
+func (p *proxyHeader) Closed(*Conn, error) {}
 
 // fail closes a connection without a header, and reports it.
-func (p *preface) fail(c *Conn, err error) {
+func (p *proxyHeader) fail(c *Conn, err error) {
 	c.r.stats.Refused++
-	if f := p.listens.Proxy.Failed; f != nil {
+	if f := p.listening.Proxy.Failed; f != nil {
 		f(c.r.loop, c.Remote(), err)
 	}
 	c.end(nil)
