@@ -261,7 +261,7 @@ func TestHandoverPathInUse(t *testing.T) {
 	p := start(t, "serve", "--config", c.file)
 	code, _ := p.wait()
 	require.Equal(t, exitFailure, code)
-	require.Contains(t, p.stderr.String(), "no socket")
+	require.Contains(t, p.stderr.String(), "not a socket")
 	require.NoFileExists(t, c.unix)
 }
 

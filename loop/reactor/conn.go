@@ -1,24 +1,24 @@
-package reactor
-
-// Conn: one byte stream of a loop. This file has its input and its timeouts;
-// output.go has what it sends, close.go how it ends.
+// This file has Conn, one byte stream of a loop: its input and its timeouts.
+// output.go has its output, close.go closes it.
 //
-// A Conn ends by one of three verbs:
+// There are three ways to end a Conn:
 //
-//	Close   sends what was written, then FIN; discards a bounded amount of input
-//	        for a moment, so that the peer reads the answer instead of a reset
-//	        (RFC 9112 section 9.6); then the descriptor is closed
-//	Abort   drops what is unsent and closes the descriptor, with a reset if there
-//	        is an error; at the end of the slice or turn
-//	end     (inside this package) the descriptor is closed and Handler.Closed called
+//	Close   sends the queued output, then FIN, and discards input for a limited time
+//	        and up to a limited amount, so that the peer reads the response instead of
+//	        a reset (RFC 9112 section 9.6); then it closes the descriptor
+//	Abort   drops the output and closes the descriptor, with a reset if there is an
+//	        error, at the end of the slice or turn
+//	end     (internal) closes the descriptor and calls Handler.Closed at once
 //
-//	state      on Close     on Abort   on CloseWrite          peer's FIN             error, timeout
+//	state      Close        Abort      CloseWrite             FIN of the peer        error, timeout
 //	open       flushing     ended      open, output ended     open, input ended      ended
 //	flushing   -            ended      -                      flushing               ended
 //	lingering  -            ended      -                      ended                  ended
 //
-// flushing becomes lingering when the last byte and FIN were sent. An open Conn
-// whose input and output have both ended stays open until Close or Abort.
+// A flushing Conn becomes lingering when the last byte and FIN are sent. An open
+// Conn whose input and output have both ended stays open until Close or Abort.
+
+package reactor
 
 import (
 	"errors"
@@ -30,28 +30,29 @@ import (
 	"tafe/loop"
 )
 
-// ErrWriteTimeout closes a connection whose peer takes too little of what it is
-// sent; see Limits.WriteTimeout.
-var ErrWriteTimeout = errors.New("reactor: the peer reads too slowly")
+// ErrWriteTimeout ends a connection whose peer reads too slowly; see
+// Limits.WriteTimeout.
+var ErrWriteTimeout = errors.New("reactor: write timeout: the peer reads too slowly")
 
-// Transport moves the bytes of a Conn: a socket, TLS over one, or a test's
-// memory. None of its methods waits. Loop goroutine only.
+// Transport moves the bytes of a Conn: a socket, TLS over a socket, or memory in
+// tests. Its methods are called on the loop and must not wait.
 type Transport interface {
-	// Read fills first and then then, either of which may be empty. n is 0 without
-	// an error when nothing is there; the end of the stream is io.EOF.
+	// Read fills first and then then; either may be empty. n is 0 without an error
+	// when no bytes have arrived. The end of the stream is io.EOF.
 	Read(first, then []byte) (n int, err error)
-	// Write takes of p what can be sent now, perhaps nothing, without an error.
+	// Write accepts the part of p that can be sent now. n may be 0 without an
+	// error.
 	Write(p []byte) (n int, err error)
-	// Unsent returns how many bytes taken by Write are still in this process. Write
-	// with an empty p sends more of them.
+	// Unsent returns how many bytes that Write accepted are still in this process.
+	// Write with an empty p sends more of them.
 	Unsent() int
-	// Want says which of Conn.Readable and Conn.Writable are to be called; at first
-	// it is Readable alone.
+	// Want selects which of Conn.Readable and Conn.Writable are called. A new
+	// Transport calls Readable only.
 	Want(read, write bool)
-	// CloseWrite ends this direction of the stream; it is called when nothing is
-	// unsent.
+	// CloseWrite ends this direction of the stream. It is called when Unsent is 0.
 	CloseWrite() error
-	// Close closes the stream, with a reset if abort. It is called once, last.
+	// Close closes the stream, with a reset if abort. It is the last call, made
+	// once.
 	Close(abort bool)
 	RemoteAddr() net.Addr
 	LocalAddr() net.Addr
@@ -59,31 +60,31 @@ type Transport interface {
 	FD() int
 }
 
-// Handler gets the events of a Conn. Its methods run on the loop, outside of
+// Handler receives the events of a Conn. Its methods run on the loop, outside of
 // tasks, and must not wait: they start or wake tasks.
 type Handler interface {
-	// Data: Input has more bytes than before, or has ended (Conn.InputEnded).
+	// Data is called when Input has grown or the input has ended (Conn.InputEnded).
 	Data(c *Conn)
-	// Timeout: the time set with SetTimeout has passed.
+	// Timeout is called when the time given to SetTimeout has passed.
 	Timeout(c *Conn)
-	// Closed: the connection has ended. err is nil after Close, the error given to
-	// Abort, ErrWriteTimeout, or that of the stream. It is the last call, and made
-	// once.
+	// Closed is called when the connection has ended. err is nil after Close, the
+	// error given to Abort, ErrWriteTimeout, or the error of the stream. It is the
+	// last call, made once.
 	Closed(c *Conn, err error)
 }
 
-// inputTaker is a Handler with a buffer of its own for the next bytes.
+// inputReceiver is a Handler that provides a buffer for the next bytes.
 type inputReceiver interface {
-	// inputBuffer returns where the next bytes go first; it may be empty.
+	// inputBuffer returns the buffer that is filled first; it may be empty.
 	inputBuffer() []byte
-	// inputTaken tells that n bytes were read into it.
+	// inputTaken reports that n bytes were read into the buffer.
 	inputTaken(n int)
 }
 
 const (
-	lingerTime  = 2 * time.Second
-	lingerBytes = 8 << 20
-	// readMin is the room for which a read is worth a system call.
+	lingerTime  = 2 * time.Second // how long a closed connection waits for the peer's FIN
+	lingerBytes = 8 << 20         // input that is discarded after Close
+	// readMin is the smallest buffer space that is worth a read.
 	readMin = 512
 )
 
@@ -96,8 +97,8 @@ const (
 	connEnded
 )
 
-// Conn is one connection of a loop, for the loop's goroutine and, after
-// Task.Enter, its running task. While nothing is in transit it holds no buffers.
+// Conn is one connection of a loop. Only the loop's goroutine and its running task,
+// after Task.Enter, may use it. An idle Conn holds no buffers.
 type Conn struct {
 	r         *Reactor
 	transport Transport
@@ -105,43 +106,43 @@ type Conn struct {
 	label     loop.ConnLabel
 
 	state       connState
-	aborting    bool // ends when dirty connections are flushed
-	dirty       bool
-	pinned      bool
+	aborting    bool // Abort was called; the next flush ends it
+	dirty       bool // in Reactor.dirty
+	pinned      bool // by Pin
 	inputEnded  bool
 	outEnding   bool // CloseWrite was called
-	outEnded    bool // and everything before it was sent, and FIN
+	outEnded    bool // the output and FIN were sent
 	paused      bool // by Pause
-	full        bool // reading is paused until half of the input is consumed
-	inReadQueue bool // in Reactor.unread
-	wantRead    bool // as the transport was last told
+	full        bool // not read until half of the input is consumed
+	inReadQueue bool // in Reactor.readQueue
+	wantRead    bool // the arguments of the last Transport.Want
 	wantWrite   bool
-	noLinger    bool
-	class       uint8 // of the next input buffer
-	cause       error // of aborting
+	noLinger    bool  // by NoLinger
+	class       uint8 // buffer class of the next input buffer
+	cause       error // given to Abort
 
-	in    []byte
-	read  int // of in: consumed
-	inMax int // bytes of input beyond which the peer is not read, about
-	out   []byte
-	sent  int // of out: handed to the transport
+	in    []byte // input
+	read  int    // bytes of in that are consumed
+	inMax int    // unread bytes at which reading stops, approximately
+	out   []byte // output
+	sent  int    // bytes of out that the transport accepted
 
-	timeout    loop.Timer    // the Handler's, and that of lingering
-	stallTimer loop.Timer    // watches unsent bytes
-	stallMax   time.Duration // in place of Limits.WriteTimeout; 0: that
+	timeout    loop.Timer    // set by SetTimeout, then by lingering
+	stallTimer loop.Timer    // the write timeout
+	stallMax   time.Duration // replaces Limits.WriteTimeout if not 0
 	progress   int           // bytes sent since stalledAt
 	stalledAt  int64         // loop clock
-	discarded  int           // while lingering
+	discarded  int           // bytes read since Close
 	drainWaits []drainWait
 	tls        *tlsStream  // nil: no TLS
-	file       *fileSend   // nil: no SendFile is under way
-	release    func(*Conn) // gives its place among the connections back
-	opening    bool        // accepted, and counted as such: see Engine.Opening
-	countedIP  netip.Addr  // as whose it is counted; see Config.ConnMaxPerIP
+	file       *fileSend   // nil: no SendFile is in progress
+	release    func(*Conn) // called once at the end; corrects the counters
+	opening    bool        // counted by Engine.Opening
+	countedIP  netip.Addr  // address it is counted under; see Config.ConnMaxPerIP
 }
 
-// Open makes a Conn of a new stream, which reads from now on. h is told what
-// happens on it; SetHandler may follow in the same turn.
+// Open makes a Conn of a new stream and starts reading it. Its events go to h;
+// SetHandler may replace h in the same turn.
 func (r *Reactor) Open(tr Transport, h Handler) *Conn {
 	r.connSeq++
 	c := &Conn{r: r, transport: tr, handler: h, class: inputClass, inMax: r.limits.InboundMax}
@@ -158,44 +159,45 @@ func (r *Reactor) Open(tr Transport, h Handler) *Conn {
 // Loop returns the loop of the connection.
 func (c *Conn) Loop() *loop.Loop { return c.r.loop }
 
-// ID is unique among the loop's connections.
+// ID returns a number that is unique among the loop's connections.
 func (c *Conn) ID() uint64 { return c.label.ID }
 
-// Label names the connection in reports of the watchdog.
+// Label returns the connection's name for reports of the watchdog.
 func (c *Conn) Label() *loop.ConnLabel { return &c.label }
 
-// Remote returns the peer's address as text; it stays valid.
+// Remote returns the peer's address as text. It stays valid after the connection
+// has ended.
 func (c *Conn) Remote() string { return c.label.Remote }
 
 // RemoteAddr returns the peer's address.
 func (c *Conn) RemoteAddr() net.Addr { return c.transport.RemoteAddr() }
 
-// LocalAddr returns the own address.
+// LocalAddr returns the local address.
 func (c *Conn) LocalAddr() net.Addr { return c.transport.LocalAddr() }
 
-// Closed tells whether the connection has ended or is ending: what is written
-// from now on is dropped.
+// Closed reports whether the connection has ended or is closing. Writes are dropped
+// from then on.
 func (c *Conn) Closed() bool { return c.state != connOpen || c.aborting }
 
-// InputEnded tells whether the peer has ended its direction of the stream; it may
+// InputEnded reports whether the peer has ended its direction of the stream. It may
 // still read.
 func (c *Conn) InputEnded() bool { return c.inputEnded }
 
-// SetHandler replaces the handler.
+// SetHandler replaces the Handler.
 func (c *Conn) SetHandler(h Handler) { c.handler = h }
 
-// Limits are the bounds of the loop's connections.
+// Limits returns the limits of the loop's connections.
 func (c *Conn) Limits() *Limits { return &c.r.limits }
 
-// Readable reads what has arrived and tells the Handler. Its driver calls it in a
-// turn of the loop.
+// Readable reads what has arrived and calls the Handler. The poller, or the test's
+// driver, calls it in a turn of the loop.
 func (c *Conn) Readable() {
 	switch {
 	case c.state == connEnded || c.aborting:
 	case c.tls != nil && c.tls.state != tlsOpen && c.state == connOpen:
 		c.tls.readable()
 	case !c.reading():
-		// Level-triggered readiness is off: this is an error or a late event.
+		// Read events are edge-triggered here, so this is an error or a late event.
 		c.probe()
 	case c.state != connOpen:
 		c.discardInput()
@@ -207,13 +209,13 @@ func (c *Conn) Readable() {
 	}
 }
 
-// reading tells whether the peer is read at all.
+// reading reports whether the peer is being read.
 func (c *Conn) reading() bool {
 	return !c.paused && !c.full && !c.inputEnded && c.state != connEnded
 }
 
-// receive reads once and tells the Handler. More on the socket is an event of its
-// own; for more inside the TLS session there is none.
+// receive reads once and calls the Handler. Further bytes on the socket cause
+// another event; further bytes inside the TLS session do not.
 func (c *Conn) receive() {
 	n, err := c.fill()
 	c.r.stats.BytesIn += uint64(n)
@@ -231,15 +233,16 @@ func (c *Conn) receive() {
 	c.readMore()
 }
 
-// readMore reads again soon if there may be bytes for which no event comes.
+// readMore schedules another read if the TLS session may hold more bytes.
 func (c *Conn) readMore() {
 	if c.tls != nil && c.tls.more && c.state == connOpen && c.reading() {
 		c.r.readAgain(c)
 	}
 }
 
-// fill reads into the handler's buffer or the connection's own, and what goes
-// beyond it through the buffer that all connections of the loop share.
+// fill reads once: into the Handler's buffer or the connection's own, and what
+// exceeds that into the buffer that the connections of the loop share, from where
+// it is copied.
 func (c *Conn) fill() (n int, err error) {
 	r := c.r
 	if taker, ok := c.handler.(inputReceiver); ok && len(c.in) == c.read {
@@ -256,9 +259,8 @@ func (c *Conn) fill() (n int, err error) {
 	}
 	if c.in == nil {
 		c.in = r.bufs.getBufferClass(int(c.class))
-	} else if cap(c.in)-len(c.in) < readMin && c.read > 0 && !c.pinned {
-		c.in = c.in[:copy(c.in, c.in[c.read:])]
-		c.read = 0
+	} else {
+		c.compactInput(readMin)
 	}
 	room := c.in[len(c.in):cap(c.in)]
 	if most := c.inMax - (len(c.in) - c.read); len(room) > most {
@@ -274,25 +276,31 @@ func (c *Conn) fill() (n int, err error) {
 	return n, err
 }
 
-// spillOf returns the shared buffer, as much of it as c may still hold.
+// sharedBufFor returns as much of the shared buffer as c may still hold unread.
 func (r *Reactor) sharedBufFor(c *Conn) []byte {
 	most := c.inMax - cap(c.in) + c.read
 	return r.sharedBuf[:min(max(most, 0), len(r.sharedBuf))]
 }
 
-// append copies p behind the input.
+// appendInput copies p to the end of the input.
 func (c *Conn) appendInput(p []byte) {
 	if c.in == nil {
 		c.in = c.r.bufs.getBuffer(len(p))
 	}
-	if cap(c.in)-len(c.in) < len(p) && c.read > 0 && !c.pinned {
-		c.in = c.in[:copy(c.in, c.in[c.read:])]
-		c.read = 0
-	}
+	c.compactInput(len(p))
 	c.in = append(c.r.bufs.growBuffer(c.in, len(p), c.pinned), p...)
 }
 
-// adapt has the next input buffer fit what a read brings.
+// compactInput moves the unread input to the start of its buffer if there is less
+// room than n behind it and nothing views the buffer.
+func (c *Conn) compactInput(n int) {
+	if cap(c.in)-len(c.in) < n && c.read > 0 && !c.pinned {
+		c.in = c.in[:copy(c.in, c.in[c.read:])]
+		c.read = 0
+	}
+}
+
+// adaptClass adjusts the size of the next input buffer to a read of n bytes.
 func (c *Conn) adaptClass(n int) {
 	if class, _ := classOf(n); class > int(c.class) {
 		c.class = uint8(min(class, inputClassMax))
@@ -301,9 +309,9 @@ func (c *Conn) adaptClass(n int) {
 	}
 }
 
-// Pause stops reading until Resume: the peer is held back by its window. By itself
-// a connection stops reading when Limits.InboundMax bytes are unread, and goes on
-// when half of them are consumed.
+// Pause stops reading until Resume, so that TCP flow control stops the peer.
+// Without Pause, a connection stops reading when Limits.InboundMax bytes are
+// unread, and continues when half of them are consumed.
 func (c *Conn) Pause() {
 	if c.state == connOpen {
 		c.paused = true
@@ -317,13 +325,13 @@ func (c *Conn) Resume() {
 	c.readOn()
 }
 
-// readOn goes on reading where nothing forbids it any more.
+// readOn continues reading unless there is another reason not to.
 func (c *Conn) readOn() {
 	c.updateWant()
 	c.readMore()
 }
 
-// probe looks for an error of a connection that is not read.
+// probe ends a connection that is not being read if its socket has an error.
 func (c *Conn) probe() {
 	if fd := c.transport.FD(); fd >= 0 {
 		if err := socketError(fd); err != nil {
@@ -332,8 +340,9 @@ func (c *Conn) probe() {
 	}
 }
 
-// fail ends a connection that cannot be written to, or has an error. What the peer sent before, such as the answer to a
-// request that it did not read to its end, is still in the socket, and is read first where the handler keeps it.
+// fail ends a connection after a write error or an error of its socket. Where the
+// Handler keeps input, it first reads what the peer sent before, such as the
+// response to a request that the peer did not read completely.
 func (c *Conn) fail(err error) {
 	if _, keeps := c.handler.(inputReceiver); keeps && c.state == connOpen && !c.inputEnded && (c.tls == nil || c.tls.state == tlsOpen) {
 		for total := 0; total < c.inMax; {
@@ -360,18 +369,18 @@ func (c *Conn) updateWant() {
 	}
 }
 
-// Input returns what was received and not consumed. The view is valid until the
-// next event of the connection, or, from Pin, until Unpin.
+// Input returns the bytes that were received and not consumed. The view is valid
+// until the next event of the connection, or, after Pin, until Unpin.
 func (c *Conn) Input() []byte { return c.in[c.read:] }
 
-// Consume marks the first n bytes of Input as done with.
+// Consume removes the first n bytes of Input.
 func (c *Conn) Consume(n int) {
-	c.read = min(c.read+n, len(c.in)) // the connection may have ended, and its input with it
+	c.read = min(c.read+n, len(c.in)) // the input of an ended connection is gone
 	c.roomForInput()
 	c.releaseInput()
 }
 
-// roomForInput ends the pause of a full input once half of it is free.
+// roomForInput continues reading after full, once half of the input is consumed.
 func (c *Conn) roomForInput() {
 	if c.full && len(c.in)-c.read <= c.inMax/2 && c.state == connOpen {
 		c.full = false
@@ -379,10 +388,10 @@ func (c *Conn) roomForInput() {
 	}
 }
 
-// takeInput consumes Input and gives its buffer away: what is unread begins at
-// b[from]. The caller may put it back into the reactor's pool.
+// takeInput consumes Input and returns its buffer, which becomes the caller's. The
+// unread bytes begin at b[from].
 func (c *Conn) takeInput() (b []byte, from int) {
-	if c.pinned { // views into the buffer live on
+	if c.pinned { // views into the buffer stay valid
 		b, c.pinned = append([]byte(nil), c.Input()...), false
 	} else {
 		b, from = c.in, c.read
@@ -392,17 +401,17 @@ func (c *Conn) takeInput() (b []byte, from int) {
 	return b, from
 }
 
-// Pin keeps views into Input valid while more arrives and when they are consumed;
-// Unpin ends that.
+// Pin keeps views into Input valid until Unpin, also when more input arrives and
+// when they are consumed.
 func (c *Conn) Pin() { c.pinned = true }
 
-// Unpin lets the input buffer move and be recycled again.
+// Unpin ends Pin.
 func (c *Conn) Unpin() {
 	c.pinned = false
 	c.releaseInput()
 }
 
-// releaseInput gives the input buffer back once nothing in it is needed.
+// releaseInput recycles the input buffer when everything in it is consumed.
 func (c *Conn) releaseInput() {
 	if c.in != nil && c.read == len(c.in) && !c.pinned {
 		c.r.bufs.putBuffer(c.in)
@@ -410,11 +419,11 @@ func (c *Conn) releaseInput() {
 	}
 }
 
-// SetTimeout calls the Handler's Timeout once after d, in place of any earlier set
-// time; d <= 0 means never.
+// SetTimeout calls Handler.Timeout once after d. It replaces an earlier timeout; d
+// <= 0 removes it. It has no effect once Close was called.
 func (c *Conn) SetTimeout(d time.Duration) {
 	if c.state != connOpen {
-		return // Close has its own
+		return // the timer is that of lingering
 	}
 	if d <= 0 {
 		c.r.loop.StopTimer(&c.timeout)

@@ -1,7 +1,8 @@
-package reactor
+// This file connects non-blocking sockets on the loop for a Dialer. The addresses
+// of a name are tried one after the other, each with a head start (RFC 8305).
+// resolve.go finds the addresses.
 
-// Connecting: non-blocking sockets on the loop, the addresses of a name one after
-// the other with a head start for each (RFC 8305).
+package reactor
 
 import (
 	"context"
@@ -20,13 +21,13 @@ import (
 )
 
 const (
-	// headStart is for how long an address is tried alone (RFC 8305 section 8).
+	// headStart is how long an address is tried alone (RFC 8305 section 8).
 	headStart = 250 * time.Millisecond
-	// backlogPause is the time after which a unix socket is tried again whose
-	// server has a full backlog.
+	// backlogPause is the time between two connects to a unix socket with a full
+	// backlog.
 	backlogPause = 5 * time.Millisecond
-	// retryMax bounds how often an address is tried again for a reason of this
-	// machine's.
+	// retryMax limits how often an address is tried again after an error of the
+	// local machine.
 	retryMax = 2
 	// keepAlive and probeMax are net.Dialer's defaults.
 	keepAlive = 15 * time.Second
@@ -36,24 +37,24 @@ const (
 // errSelf ends an attempt whose socket was connected to itself.
 var errSelf = os.NewSyscallError("connect", unix.ECONNREFUSED)
 
-// dialing is one call of a Dialer. From start on it belongs to its loop; the caller
-// reads the outcome once done.
+// dialing is one call of a Dialer. From start until done it belongs to its loop;
+// then the caller reads conn and err.
 type dialing struct {
 	dialer   *Dialer
 	r        *Reactor
 	network  string
-	until    int64            // loop clock: the end of its time
-	addrs    []netip.AddrPort // to be tried
+	until    int64            // deadline on the loop clock
+	addrs    []netip.AddrPort // not yet tried
 	literal  [1]netip.AddrPort
-	path     string     // of a unix socket
-	attempts []*attempt // under way
-	next     loop.Timer // begins another attempt
+	path     string     // of a unix socket not yet tried
+	attempts []*attempt // in progress
+	next     loop.Timer // begins the next attempt
 	deadline loop.Timer
 	waiter   loop.Waiter // the caller
 
 	done bool
 	conn net.Conn
-	err  error // the first
+	err  error // the first one
 }
 
 // attempt is one socket that is being connected.
@@ -65,7 +66,7 @@ type attempt struct {
 	tries  int
 }
 
-// run connects. t is the calling task, nil for another goroutine.
+// run connects. t is the calling task, or nil if the caller is not a task.
 func (x *dialing) run(ctx context.Context, t *loop.Task) (net.Conn, error) {
 	if t != nil {
 		if x.start(); !x.done {
@@ -91,11 +92,11 @@ func (x *dialing) run(ctx context.Context, t *loop.Task) (net.Conn, error) {
 	return x.conn, x.err
 }
 
-// abandon ends what is left of a dial without a connection for its caller.
+// abandon releases what a dial without a result for its caller still holds.
 func (x *dialing) abandon() {
 	switch {
 	case x.conn != nil:
-		_ = x.conn.Close() // which counts it
+		_ = x.conn.Close() // calls releaseDial
 		return
 	case !x.done && x.deadline.Armed():
 		x.fail(loop.ErrClosed)
@@ -103,7 +104,7 @@ func (x *dialing) abandon() {
 	x.r.engine.releaseDial()
 }
 
-// start begins the first attempt. On the loop.
+// start begins the first attempt. It runs on the loop.
 func (x *dialing) start() {
 	if x.r.ending {
 		x.fail(loop.ErrShutdown)
@@ -117,8 +118,8 @@ func (x *dialing) start() {
 	x.advance()
 }
 
-// advance begins the next attempt, at once another where that fails, and arms the
-// timer for the one after it.
+// advance begins the next attempt, or the one after it if that fails at once, and
+// arms the timer for the following address.
 func (x *dialing) advance() {
 	for !x.done && (len(x.addrs) > 0 || x.path != "") {
 		a := x.nextAttempt()
@@ -150,14 +151,15 @@ func (x *dialing) nextAttempt() *attempt {
 	return a
 }
 
-// note keeps the first error: that of the address that is preferred.
+// keepFirstError keeps the error of the first attempt that failed: its address is
+// the preferred one.
 func (x *dialing) keepFirstError(a *attempt, err error) {
 	if x.err == nil {
 		x.err = x.opError(a.remote, err)
 	}
 }
 
-// fail ends the dial with err unless it has ended. On the loop.
+// fail ends the dial with err unless it has ended. It runs on the loop.
 func (x *dialing) fail(err error) {
 	if x.done {
 		return
@@ -170,8 +172,9 @@ func (x *dialing) fail(err error) {
 	x.finish(nil)
 }
 
-// expire ends the dial with err, unless its time was enough and it is the loop that
-// was late: an attempt may be connected whose event has not come yet.
+// timeOut ends the dial with err. If the deadline has passed, it first looks for an
+// attempt that is connected and whose event has not been handled because the loop
+// is late.
 func (x *dialing) timeOut(err error) {
 	if err == errTimeout {
 		for _, a := range slices.Clone(x.attempts) {
@@ -199,13 +202,13 @@ func (x *dialing) finish(c net.Conn) {
 	x.waiter.Wake()
 }
 
-// fault makes a dial's error of err.
+// opError wraps err in the *net.OpError of a dial.
 func (x *dialing) opError(remote net.Addr, err error) error {
 	return &net.OpError{Op: "dial", Net: x.network, Source: x.dialer.LocalAddr, Addr: remote, Err: err}
 }
 
-// begin makes a socket and connects it. Without an error it is connected, or one
-// of x.attempts.
+// begin makes a socket and connects it. If it returns nil, the socket is connected
+// or the attempt is one of x.attempts.
 func (a *attempt) begin() error {
 	for {
 		err := a.connect()
@@ -242,7 +245,7 @@ func (a *attempt) connect() (err error) {
 		if err := r.addConnecting(a.fd, a); err != nil {
 			return err
 		}
-	case unix.EAGAIN: // a unix socket's server is behind with accepting
+	case unix.EAGAIN: // the backlog of the unix socket is full
 		a.close()
 		a.x.r.loop.AfterFunc(&a.x.next, backlogPause, func(t *loop.Timer) { t.Owner.(*dialing).retry() })
 	default:
@@ -262,17 +265,17 @@ func (x *dialing) retry() {
 	}
 }
 
-// again tells whether another try may have another outcome: the kernel chose a
-// local port that was taken meanwhile, or connected the socket to itself, which it
-// can where no one listens on a port of the ephemeral range.
+// mayRetry reports whether another try may succeed: the kernel chose a local port
+// that was taken meanwhile, or connected the socket to itself, which is possible
+// where nothing listens on a port of the ephemeral range.
 func (a *attempt) mayRetry(err error) bool {
 	a.tries++
 	local, _ := a.x.dialer.LocalAddr.(*net.TCPAddr)
 	return a.tries <= retryMax && (local == nil || local.Port == 0) && (err == errSelf || errors.Is(err, unix.EADDRNOTAVAIL))
 }
 
-// ready looks how a connect has ended. A second connect(2) tells that exactly, also
-// when the event was one of an earlier descriptor with the same number.
+// ready handles the end of a connect. A second connect(2) returns its result, also
+// when the event belongs to an earlier descriptor with the same number.
 func (a *attempt) ready(netpoll.IOEvent) {
 	err := unix.Connect(a.fd, a.to)
 	switch err {
@@ -297,12 +300,12 @@ func (a *attempt) ready(netpoll.IOEvent) {
 	x.keepFirstError(a, err)
 	x.r.loop.StopTimer(&x.next)
 	if len(x.addrs) > 0 || len(x.attempts) == 0 {
-		x.advance() // at once
+		x.advance() // without waiting for the head start
 	}
 }
 
-// connected makes a Conn of the socket, which register has its events of, and ends
-// the dial.
+// connected makes a Conn of the socket and ends the dial. register directs the
+// events of the descriptor to the Conn.
 func (a *attempt) connected(register func(fd int, s source) error) error {
 	x, r := a.x, a.x.r
 	s := &socket{r: r, fd: a.fd, remote: a.remote}
@@ -327,7 +330,7 @@ func (a *attempt) connected(register func(fd int, s source) error) error {
 	return nil
 }
 
-// isSelf tells whether a socket has the same address at both ends.
+// isSelf reports whether a socket has the same address at both ends.
 func isSelf(local, remote net.Addr) bool {
 	l, ok := local.(*net.TCPAddr)
 	if !ok {
@@ -337,7 +340,7 @@ func isSelf(local, remote net.Addr) bool {
 	return l.Port == r.Port && l.IP.Equal(r.IP)
 }
 
-// close gives the descriptor of an attempt back.
+// close closes the descriptor of an attempt.
 func (a *attempt) close() {
 	if a.fd >= 0 {
 		a.x.r.remove(a.fd)
@@ -346,8 +349,8 @@ func (a *attempt) close() {
 	}
 }
 
-// setOptions sets what net.Dialer sets on a TCP connection. Errors are ignored, as
-// there.
+// setOptions sets the options that net.Dialer sets on a TCP connection. Like there,
+// errors are ignored.
 func (d *Dialer) setOptions(fd int) {
 	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
 	if d.KeepAlive < 0 {
@@ -363,7 +366,7 @@ func (d *Dialer) setOptions(fd int) {
 	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPCNT, probeMax)
 }
 
-// bind binds a socket to the Dialer's LocalAddr.
+// bind binds a socket to Dialer.LocalAddr.
 func (x *dialing) bind(fd, family int) error {
 	var from unix.Sockaddr
 	switch local := x.dialer.LocalAddr.(type) {
@@ -381,7 +384,7 @@ func (x *dialing) bind(fd, family int) error {
 			ip = netip.IPv6Unspecified()
 		}
 		from = sockaddrOf(netip.AddrPortFrom(ip, uint16(local.Port)))
-		if local.Port == 0 { // the kernel chooses a port for the pair of addresses, in connect
+		if local.Port == 0 { // the kernel chooses a port at connect
 			_ = unix.SetsockoptInt(fd, unix.SOL_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1)
 		}
 	default:
@@ -390,8 +393,8 @@ func (x *dialing) bind(fd, family int) error {
 	return os.NewSyscallError("bind", unix.Bind(fd, from))
 }
 
-// localIP is the address of LocalAddr, invalid where any will do. The error is that
-// of an address of another network.
+// localIP returns the IP address of LocalAddr, invalid if there is none. It fails
+// if LocalAddr is not a TCP address.
 func (x *dialing) localIP() (netip.Addr, error) {
 	local := x.dialer.LocalAddr
 	if local == nil {
@@ -408,7 +411,7 @@ func mismatched(local net.Addr) error {
 	return &net.AddrError{Err: "mismatched local address type", Addr: local.String()}
 }
 
-// sockaddrOf converts an address for the kernel.
+// sockaddrOf converts an address to that of a system call.
 func sockaddrOf(a netip.AddrPort) unix.Sockaddr {
 	ip := a.Addr()
 	if ip.Is4() {

@@ -1,7 +1,7 @@
-package reactor
+// This file has the API of Dialer, for outbound connections on the caller's loop.
+// resolve.go finds the addresses, connect.go connects.
 
-// Dialer: outbound connections on the caller's loop. This file has its API;
-// resolve.go has what an address means, connect.go makes the connection.
+package reactor
 
 import (
 	"context"
@@ -16,41 +16,46 @@ import (
 
 // Reasons for not dialing.
 var (
-	ErrTooManyDials = errors.New("reactor: Config.DialMax outbound connections are open")
-	ErrUnbound      = errors.New("reactor: a Dialer that is bound to no Engine was called by no task")
+	// ErrTooManyDials: Config.DialMax outbound connections are open.
+	ErrTooManyDials = errors.New("reactor: too many outbound connections")
+	// ErrUnbound: DialContext was called outside of a task on a Dialer without an
+	// Engine.
+	ErrUnbound = errors.New("reactor: the Dialer is not bound to an Engine")
 )
 
-// Dialer connects to servers from a loop. Its DialContext fits what synchronous
-// clients ask for, such as database drivers: the connections that it returns give
-// the loop back while they wait, so such a client becomes cooperative as it is.
-// Any goroutine. The zero Dialer serves DialTask; DialContext needs Bind. The
-// fields must not be changed after the first dial.
+// Dialer connects to servers from a loop. DialContext has the signature that
+// synchronous clients such as database drivers ask for. While they read or write,
+// the connections that it returns park the calling task, so such a client needs no
+// change to become cooperative. Any goroutine may use a Dialer. The zero Dialer
+// serves DialTask; DialContext needs Bind. The fields must not be changed after the
+// first dial.
 type Dialer struct {
-	Timeout    time.Duration // for name lookup and connecting together; default 5 s
-	KeepAlive  time.Duration // before the first probe of an idle connection; default 15 s, negative: no probes
-	LocalAddr  net.Addr      // a *net.TCPAddr or *net.UnixAddr to connect from; nil: the kernel's choice
-	Resolver   *net.Resolver // nil: the default one
-	ResolveTTL time.Duration // for which the addresses of a name are kept; default 5 s, negative: not at all
+	Timeout    time.Duration // name lookup and connecting together; default 5 s
+	KeepAlive  time.Duration // idle time before the first keep-alive probe; default 15 s; negative: no probes
+	LocalAddr  net.Addr      // a *net.TCPAddr or *net.UnixAddr; nil: the kernel chooses
+	Resolver   *net.Resolver // nil: net.DefaultResolver
+	ResolveTTL time.Duration // how long the addresses of a name are cached; default 5 s; negative: not at all
 
 	engine atomic.Pointer[Engine]
-	next   atomic.Uint32 // loop for a caller that is no task
+	next   atomic.Uint32 // selects the loop for a caller that is not a task
 	names  nameCache
 
-	// lookup, if not nil, is used in place of the Resolver, by tests.
+	// lookup, if not nil, replaces the Resolver in tests.
 	lookup func(ctx context.Context, network, host string) ([]netip.Addr, error)
 }
 
-// Bind tells the Dialer whose tasks will call it. A Dialer may be handed to
-// clients before its Engine runs, and is bound once it does.
+// Bind sets the Engine that DialContext uses. Clients may hold the Dialer before
+// the Engine runs; Bind must precede their first dial.
 func (d *Dialer) Bind(e *Engine) { d.engine.Store(e) }
 
-// DialContext connects to address; networks are "tcp", "tcp4", "tcp6" and "unix",
-// whose addresses are those of net.Dial. A task parks meanwhile, and the
-// connection belongs to its loop. Any other goroutine blocks, and its connections
-// are distributed over the engine's loops. A name with several addresses is tried
-// as RFC 8305 has it: families alternate, and an address has 250 ms before the
-// next is tried beside it. The error is a *net.OpError, ErrTooManyDials, ErrUnbound,
-// a cancelled task's cause, or loop.ErrOnLoop on a loop's own goroutine.
+// DialContext connects to address. The networks are "tcp", "tcp4", "tcp6" and
+// "unix", with the addresses of net.Dial. A calling task parks, and the connection
+// belongs to its loop. Any other goroutine blocks, and its connections are
+// distributed over the engine's loops. The addresses of a name are tried as in RFC
+// 8305: the families alternate, and the next address is tried after 250 ms without
+// an answer. The error is a *net.OpError, ErrTooManyDials, ErrUnbound, the cause of
+// the task's cancellation, or loop.ErrOnLoop if the caller is a loop's goroutine
+// outside of a task.
 func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
 	e := d.engine.Load()
 	if e == nil {
@@ -71,9 +76,8 @@ func (d *Dialer) Dial(network, address string) (net.Conn, error) {
 	return d.DialContext(context.Background(), network, address)
 }
 
-// DialTask is DialContext for the task t, which must be the caller; the Dialer
-// need not be bound. It fails with errors.ErrUnsupported where the task's loop is
-// not an Engine's.
+// DialTask is DialContext for the calling task t. The Dialer need not be bound. It
+// fails with errors.ErrUnsupported if the task's loop does not belong to an Engine.
 func (d *Dialer) DialTask(ctx context.Context, t *loop.Task, network, address string) (net.Conn, error) {
 	if err := t.MayPark(); err != nil {
 		return nil, err
@@ -89,8 +93,8 @@ func (d *Dialer) DialTask(ctx context.Context, t *loop.Task, network, address st
 	return d.dial(ctx, t, r, network, address)
 }
 
-// dial connects on the loop of r for the calling task t, or, when t is nil, for
-// another goroutine.
+// dial connects on the loop of r. t is the calling task, or nil if the caller is
+// not a task.
 func (d *Dialer) dial(ctx context.Context, t *loop.Task, r *Reactor, network, address string) (c net.Conn, err error) {
 	if !r.engine.reserveDial() {
 		return nil, ErrTooManyDials
@@ -114,8 +118,7 @@ func (d *Dialer) timeout() time.Duration {
 	return 5 * time.Second
 }
 
-// timeoutError ends a dial that took too long, with the text and the properties of
-// net's own.
+// timeoutError has the text and the methods of package net's own timeout error.
 type timeoutError struct{}
 
 func (timeoutError) Error() string   { return "i/o timeout" }
@@ -125,10 +128,9 @@ func (timeoutError) Is(err error) bool {
 	return err == context.DeadlineExceeded
 }
 
-// errTimeout is a timeoutError.
 var errTimeout error = timeoutError{}
 
-// contextError is the error of a dial whose context has ended.
+// contextError returns the error of a dial whose context has ended.
 func contextError(ctx context.Context) error {
 	err := ctx.Err()
 	if errors.Is(err, context.DeadlineExceeded) {

@@ -48,8 +48,6 @@ type Config struct {
 	Log     *slog.Logger
 	// Handoff is how long a slice may hold its loop while other work waits; then
 	// another goroutine takes the loop over. 0: loop.HandoffTime; negative: never.
-	// Start raises GOMAXPROCS to 2*Loops + 8 so that the steward and the spare
-	// goroutines find a P while slices compute; see docs/decisions/007.
 	Handoff time.Duration
 	// Steward watches the loops. nil: the engine has its own. Otherwise the caller
 	// starts it, and stops it after the engine.
@@ -84,8 +82,10 @@ type Engine struct {
 	exitErr  error
 }
 
-// Start opens the listeners and runs the loops. It returns once every loop runs. It
-// raises the process's soft limit of open files to the hard one.
+// Start opens the listeners and runs the loops. It returns once every loop runs.
+// For the process it raises the soft limit of open files to the hard one, and
+// GOMAXPROCS to at least 2*Loops + 8, so that the steward and spare goroutines find
+// a P while slices compute; see docs/decisions/007.
 func Start(config Config) (*Engine, error) {
 	if config.Loops < 1 {
 		return nil, fmt.Errorf("reactor: %d loops, need at least 1", config.Loops)

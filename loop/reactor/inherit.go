@@ -1,7 +1,7 @@
-package reactor
+// This file has the listening sockets that another process opened: systemd, for
+// socket activation, or a predecessor (takeover.go).
 
-// This file keeps listening sockets that another process opened: systemd, for
-// socket activation, or a predecessor (takeover.go) that hands over its own.
+package reactor
 
 import (
 	"fmt"
@@ -17,11 +17,11 @@ import (
 // Socket is a listening socket that passes from one process to another.
 type Socket struct {
 	Addr net.Addr // as bound
-	Name string   // what systemd calls it; "" if a tafe process opened it
+	Name string   // systemd's name for it; "" if a tafe process opened it
 	FD   int
 }
 
-// String returns the socket's name, where it has one, and its address.
+// String returns the socket's name, if it has one, and its address.
 func (s Socket) String() string {
 	text := s.Addr.String()
 	if u, ok := s.Addr.(*net.UnixAddr); ok {
@@ -33,25 +33,25 @@ func (s Socket) String() string {
 	return text
 }
 
-// Inherited holds listening sockets that another process opened, until an Engine
-// takes those that it wants. A nil *Inherited holds none. Its methods are not safe
-// for concurrent use.
+// Inherited holds listening sockets that another process opened. An Engine takes
+// the sockets that its Listeners name; CloseRest closes the others. A nil
+// *Inherited holds none. It is not safe for concurrent use.
 type Inherited struct {
 	sockets     []Socket
-	predecessor *peer       // waits for Ready; nil for systemd, and from Ready or Close on
+	predecessor *peer       // waits for Ready; nil after Ready or Close, and for systemd
 	completed   atomic.Bool // the predecessor has stopped accepting
 }
 
-// SystemdSockets returns the sockets of socket activation. files are those of
-// LISTEN_FDS, each with its name of LISTEN_FDNAMES, as activation.Files of
-// go-systemd returns them; they are closed. It fails if one is no listening stream
-// socket of TCP or unix.
+// SystemdSockets returns the sockets of systemd socket activation. files are the
+// descriptors of LISTEN_FDS with their names of LISTEN_FDNAMES, as activation.Files
+// of go-systemd returns them. It closes them, and fails if one is not a listening
+// TCP or unix stream socket.
 //
-// A Listener gets such a socket where its Addr is the bound address, or
-// "systemd:NAME", which takes all sockets of the name.
+// A Listener uses such a socket if its Addr is the bound address, or
+// "systemd:NAME", which means all sockets of that name.
 func SystemdSockets(files []*os.File) (*Inherited, error) { return inheritFiles(files) }
 
-// inherit takes the sockets out of files, and closes these.
+// inheritFiles duplicates the sockets of files, and closes files.
 func inheritFiles(files []*os.File) (*Inherited, error) {
 	defer func() {
 		for _, f := range files {
@@ -70,8 +70,8 @@ func inheritFiles(files []*os.File) (*Inherited, error) {
 	return i, nil
 }
 
-// adopt duplicates the listening socket that f is. The socket may be in use by
-// another process: what it sets applies there, too.
+// dupListeningFile duplicates the listening socket f. Another process may use the
+// same socket, so options set here apply there, too.
 func dupListeningFile(f *os.File) (Socket, error) {
 	fd, err := dupFD(f)
 	if err != nil {
@@ -79,7 +79,7 @@ func dupListeningFile(f *os.File) (Socket, error) {
 	}
 	s := Socket{FD: fd, Name: f.Name()}
 	if s.Addr, err = listeningAddr(fd, f); err == nil {
-		err = os.NewSyscallError("fcntl", unix.SetNonblock(fd, true)) // systemd's is a blocking one
+		err = os.NewSyscallError("fcntl", unix.SetNonblock(fd, true)) // systemd passes blocking sockets
 	}
 	if err != nil {
 		_ = unix.Close(fd)
@@ -101,7 +101,7 @@ func listeningAddr(fd int, f *os.File) (net.Addr, error) {
 	if kind != unix.SOCK_STREAM || accepts == 0 {
 		return nil, fmt.Errorf("not a listening stream socket")
 	}
-	ln, err := net.FileListener(f) // knows all forms of addresses
+	ln, err := net.FileListener(f)
 	if err != nil {
 		return nil, err
 	}
@@ -109,8 +109,8 @@ func listeningAddr(fd int, f *os.File) (net.Addr, error) {
 	return ln.Addr(), nil
 }
 
-// take removes the sockets that are wanted and returns them. addr is what the
-// Listener's Addr resolves to, nil for "systemd:NAME".
+// takeSockets removes and returns the sockets for a Listener. wanted is its Addr,
+// and addr what Addr resolves to, nil for "systemd:NAME".
 func (i *Inherited) takeSockets(wanted string, addr net.Addr) (taken []Socket) {
 	if i == nil {
 		return nil
@@ -128,9 +128,10 @@ func (i *Inherited) takeSockets(wanted string, addr net.Addr) (taken []Socket) {
 	return taken
 }
 
-// Listen returns a net.Listener of the socket that is bound to addr ("host:port"),
-// for a server that is no Engine's, such as an admin listener. It returns nil if
-// there is none. Of several sockets it takes the first and closes the others.
+// Listen returns a net.Listener on the socket that is bound to addr ("host:port"),
+// for a server outside of the Engine such as an admin listener. It returns nil
+// without an error if there is none. If several sockets are bound to addr, it uses
+// the first and closes the others.
 func (i *Inherited) Listen(addr string) (net.Listener, error) {
 	resolved, err := resolveListenAddr(addr)
 	if err != nil || i == nil || resolved == nil {
@@ -146,8 +147,8 @@ func (i *Inherited) Listen(addr string) (net.Listener, error) {
 	return net.FileListener(f)
 }
 
-// SocketOf returns a descriptor of a listener that is no Engine's, to be handed
-// over with those of the Engine (ServeHandover). The caller closes it.
+// SocketOf duplicates the descriptor of a listener outside of an Engine, so that
+// ServeHandover can pass it on. The caller closes it.
 func SocketOf(ln interface {
 	net.Listener
 	syscall.Conn
@@ -156,13 +157,13 @@ func SocketOf(ln interface {
 	return Socket{Addr: ln.Addr(), FD: fd}, err
 }
 
-// pathIsOurs reports whether the file of an inherited unix socket is this
-// process's to remove.
+// pathIsOurs reports whether this process removes the file of an inherited unix
+// socket.
 func (i *Inherited) pathIsOurs(s Socket) bool { return s.Name == "" && i.completed.Load() }
 
-// CloseRest closes the sockets that no Listener took, and describes each by its
-// name and address. Connections that wait there are reset once the process that
-// passed them has closed them, too.
+// CloseRest closes the sockets that no Listener took, and returns the name and
+// address of each. Connections that wait in their queues are reset when the process
+// that passed the sockets has closed them, too.
 func (i *Inherited) CloseRest() (closed []string) {
 	if i == nil {
 		return nil
@@ -175,8 +176,8 @@ func (i *Inherited) CloseRest() (closed []string) {
 	return closed
 }
 
-// Close gives up the take-over, if Ready has not been called: the predecessor goes
-// on. It closes the sockets that no Listener took.
+// Close ends the handover unless Ready was called: the predecessor continues to
+// serve. It closes the sockets that no Listener took.
 func (i *Inherited) Close() error {
 	if i == nil {
 		return nil

@@ -1,7 +1,7 @@
-package reactor
+// This file divides the process's file descriptors between accepted connections,
+// outbound connections and the rest.
 
-// This file divides the process's file descriptors between connections, dials and
-// the rest.
+package reactor
 
 import (
 	"fmt"
@@ -9,30 +9,29 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// fileLimits raises the limit of open files as far as it goes, and returns how many
+// fileLimits raises the limit of open files to its maximum and returns how many
 // accepted and outbound connections may be open at once, each at least 1. connMax
-// and dialMax are what the configuration asks for; 0 or less: what the limit
-// leaves. Where the configuration asks for more than the limit leaves, a warning
-// says so.
+// and dialMax are the configured values; 0 or less means as many as the limit
+// allows. A warning is returned for each configured value that exceeds that.
 func fileLimits(connMax, dialMax int) (conns, dials int, warnings []string) {
 	return divideFiles(raiseFileLimit(), connMax, dialMax)
 }
 
-// fdReserve is how many of limit descriptors ConnMax leaves, by default: half for
-// outbound connections, half for files, logs and epoll instances.
+// fdReserve returns how many of limit descriptors ConnMax leaves by default. Half
+// of them are for outbound connections, half for files, logs and epoll instances.
 func fdReserve(limit int) int { return min(max(64, min(limit/4, 8192)), limit/2) }
 
 // divideFiles is fileLimits for a given limit.
 func divideFiles(limit, connMax, dialMax int) (conns, dials int, warnings []string) {
 	reserve := fdReserve(limit)
 	forDials := reserve / 2
-	sockets := limit - (reserve - forDials) // what accepted and outbound connections may have together
+	sockets := limit - (reserve - forDials) // of accepted and outbound connections together
 	dials = dialMax
 	if dials <= 0 {
 		dials = max(1, forDials)
 	}
 	conns = connMax
-	if conns <= 0 { // more dials than by default leave fewer connections, down to half
+	if conns <= 0 { // a dialMax above the default leaves fewer connections, at least half
 		conns = sockets - min(max(dials, forDials), sockets/2)
 	}
 	conns = max(1, min(conns, limit-reserve))
@@ -47,14 +46,14 @@ func divideFiles(limit, connMax, dialMax int) (conns, dials int, warnings []stri
 }
 
 func limitWarning(key string, wanted, got, limit int) string {
-	return fmt.Sprintf("%s = %d is more than the limit of %d open files leaves: %d are used (raise it with ulimit -n or LimitNOFILE=)",
+	return fmt.Sprintf("%s = %d is more than the limit of %d open files leaves; using %d (raise it with ulimit -n or LimitNOFILE=)",
 		key, wanted, limit, got)
 }
 
-// fileLimitMax bounds the limit where the system's is practically none.
+// fileLimitMax replaces limits that are practically infinite.
 const fileLimitMax = 1 << 20
 
-// raiseFileLimit sets the soft limit of open files to the hard one, and returns
+// raiseFileLimit sets the soft limit of open files to the hard limit, and returns
 // the limit in force.
 func raiseFileLimit() int {
 	var r unix.Rlimit

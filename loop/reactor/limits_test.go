@@ -23,14 +23,14 @@ func TestDivideFiles(t *testing.T) {
 		{limit: 1024, dialMax: 10, conns: 768, dials: 10, why: "fewer dials"},
 		{limit: 1024, dialMax: 300, conns: 596, dials: 300, why: "more dials leave fewer connections"},
 		{limit: 256, connMax: 10000, conns: 192, dials: 32, warnings: []string{
-			"conn_max = 10000 is more than the limit of 256 open files leaves: 192 are used (raise it with ulimit -n or LimitNOFILE=)",
+			"conn_max = 10000 is more than the limit of 256 open files leaves; using 192 (raise it with ulimit -n or LimitNOFILE=)",
 		}, why: "a flood must not take all descriptors"},
 		{limit: 256, connMax: 10000, dialMax: 1000, conns: 192, dials: 32, warnings: []string{
-			"conn_max = 10000 is more than the limit of 256 open files leaves: 192 are used (raise it with ulimit -n or LimitNOFILE=)",
-			"dial_max = 1000 is more than the limit of 256 open files leaves: 32 are used (raise it with ulimit -n or LimitNOFILE=)",
+			"conn_max = 10000 is more than the limit of 256 open files leaves; using 192 (raise it with ulimit -n or LimitNOFILE=)",
+			"dial_max = 1000 is more than the limit of 256 open files leaves; using 32 (raise it with ulimit -n or LimitNOFILE=)",
 		}, why: "both"},
 		{limit: 1024, dialMax: 5000, conns: 448, dials: 448, warnings: []string{
-			"dial_max = 5000 is more than the limit of 1024 open files leaves: 448 are used (raise it with ulimit -n or LimitNOFILE=)",
+			"dial_max = 5000 is more than the limit of 1024 open files leaves; using 448 (raise it with ulimit -n or LimitNOFILE=)",
 		}, why: "dials leave half to connections"},
 		{limit: 1024, connMax: -1, dialMax: -1, conns: 768, dials: 128, why: "defaults, too"},
 	} {

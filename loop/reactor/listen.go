@@ -1,7 +1,7 @@
-package reactor
+// This file opens the listening sockets of an Engine. accept.go accepts on them;
+// inherit.go has sockets that another process opened.
 
-// This file opens the listening sockets of an Engine. It does not accept: each
-// loop polls its own sockets. inherit.go has sockets that another process opened.
+package reactor
 
 import (
 	"context"
@@ -18,35 +18,48 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// Listener is one listening address of an Engine.
+type Listener struct {
+	// Addr is the address to listen on: "host:port", "unix:/path", "unix:@name"
+	// (abstract) or "systemd:NAME". Port 0 chooses a free port.
+	Addr string
+	// Proxy, if not nil, requires a PROXY header on every connection.
+	Proxy *ProxyProtocol
+	// TLS, if not nil, is used on every connection.
+	TLS *TLS
+	// Open is called on the loop for each connection, with TLS after its handshake,
+	// and returns the connection's Handler. It must not wait. nil: Config.Open.
+	Open func(c *Conn) Handler
+}
+
 // Prefixes of Listener.Addr. An address without one is TCP.
 const (
 	unixPrefix    = "unix:"
 	systemdPrefix = "systemd:"
 )
 
-// staleDialMax bounds the dial that finds out whether a unix socket is in use.
+// staleDialMax limits the dial that finds out whether a unix socket is in use.
 const staleDialMax = time.Second
 
-// listening is a Listener with its sockets. Its methods are not safe for
-// concurrent use.
+// listening is a Listener with its sockets. It is not safe for concurrent use.
 type listening struct {
 	Listener
 	addr net.Addr // as bound: port 0 is resolved
-	// fds holds for each loop the descriptors that it polls, at least one;
-	// non-blocking and close-on-exec. Loops share a descriptor where there are fewer
-	// sockets than loops, and a loop has several where more were inherited.
+	// fds has for each loop the descriptors that it polls, at least one; they are
+	// non-blocking and close-on-exec. With fewer sockets than loops, loops share a
+	// descriptor; with more, a loop has several.
 	fds        [][]int
 	sockets    []Socket   // each once
-	from       *Inherited // where the sockets came from; nil if this process opened them
-	handedOver bool       // a successor has the sockets
+	from       *Inherited // source of the sockets; nil if this process opened them
+	handedOver bool       // a successor uses the sockets
 }
 
-// close closes the sockets, each once. It removes the path of a unix socket,
-// unless systemd, a predecessor that still runs, or a successor uses it.
+// close closes the sockets. It removes the file of a unix socket unless systemd, a
+// running predecessor or a successor uses it.
 //
-// The caller has deleted the descriptors from its epoll instances before: another
-// process may hold the same sockets, and then closing a descriptor here does not
-// end its registration.
+// The caller must have removed the descriptors from its epoll instances: if another
+// process holds the same sockets, closing a descriptor here does not end its
+// registration.
 func (l *listening) close() {
 	for _, s := range l.sockets {
 		_ = unix.Close(s.FD)
@@ -57,13 +70,13 @@ func (l *listening) close() {
 	l.sockets, l.fds = nil, nil
 }
 
-// has reports whether one of the sockets is bound to addr.
+// isBoundTo reports whether one of the sockets is bound to addr.
 func (l *listening) isBoundTo(addr net.Addr) bool {
 	return slices.ContainsFunc(l.sockets, func(s Socket) bool { return sameAddr(addr, s.Addr) })
 }
 
-// handOver records that a successor has the sockets: close leaves the path of a
-// unix socket to it.
+// markHandedOver records that a successor uses the sockets, so that close keeps the
+// file of a unix socket.
 func (l *listening) markHandedOver() { l.handedOver = true }
 
 // socketPath returns the path of a unix socket's file. TCP and abstract sockets
@@ -76,7 +89,7 @@ func socketPath(addr net.Addr) (string, bool) {
 	return a.Name, true
 }
 
-// socketsOf lists the sockets of all, for ServeHandover.
+// socketsOf returns the sockets of all, for ServeHandover.
 func socketsOf(all []*listening) (sockets []Socket) {
 	for _, l := range all {
 		sockets = append(sockets, l.sockets...)
@@ -84,14 +97,15 @@ func socketsOf(all []*listening) (sockets []Socket) {
 	return sockets
 }
 
-// listen opens the sockets of the wanted Listeners for that many loops, at least
-// one. It takes a socket from inherited (nil: none) where one is bound to the
-// wanted address, and opens new ones otherwise; what it leaves there is up to the
-// caller (Inherited.CloseRest).
+// listen opens the sockets of the wanted Listeners for a number of loops, at least
+// one. It takes a socket from inherited (nil: none) if one is bound to the wanted
+// address, and opens new ones otherwise. The caller closes what is left in
+// inherited (CloseRest).
 //
-// TCP has one socket for each loop (SO_REUSEPORT, see docs/decisions/003), a unix
-// address one for all. A taken address is EADDRINUSE. After an error no socket is
-// left open but those that are still in inherited.
+// A TCP address has one socket for each loop (SO_REUSEPORT, see
+// docs/decisions/003), a unix address one for all. An address in use fails with
+// EADDRINUSE. After an error only the sockets that are still in inherited stay
+// open.
 func listen(wanted []Listener, loops int, inherited *Inherited) (all []*listening, err error) {
 	defer func() {
 		if err != nil {
@@ -108,7 +122,7 @@ func listen(wanted []Listener, loops int, inherited *Inherited) (all []*listenin
 		}
 		for _, other := range all {
 			if w.Addr == other.Addr && !isPortZero(addr) || other.isBoundTo(addr) {
-				return all, fmt.Errorf("listen %s: twice", w.Addr)
+				return all, fmt.Errorf("listen %s: the address is listed twice", w.Addr)
 			}
 		}
 		l := &listening{Listener: w}
@@ -126,7 +140,8 @@ func listen(wanted []Listener, loops int, inherited *Inherited) (all []*listenin
 	return all, nil
 }
 
-// spread gives each socket to at least one loop and each loop at least one socket.
+// assignToLoops gives each socket to at least one loop and each loop at least one
+// socket.
 func assignToLoops(sockets []Socket, loops int) [][]int {
 	fds := make([][]int, loops)
 	for i := range max(loops, len(sockets)) {
@@ -135,10 +150,11 @@ func assignToLoops(sockets []Socket, loops int) [][]int {
 	return fds
 }
 
-// resolve returns the address that Listener.Addr stands for, nil for "systemd:NAME".
+// resolveListenAddr returns the address for a Listener.Addr, nil for
+// "systemd:NAME".
 func resolveListenAddr(addr string) (net.Addr, error) {
 	if path, ok := strings.CutPrefix(addr, unixPrefix); ok {
-		if path == "" { // the kernel would pick a name
+		if path == "" { // the kernel would choose an abstract name
 			return nil, errors.New("listen unix: no path")
 		}
 		return &net.UnixAddr{Name: path, Net: "unix"}, nil
@@ -158,9 +174,9 @@ func isPortZero(addr net.Addr) bool {
 	return ok && a.Port == 0
 }
 
-// sameAddr reports whether two sockets cannot be bound to a and b for being the
-// same address. All unspecified IP addresses are one, as they are for net.Listen.
-// Port 0 equals none.
+// sameAddr reports whether a and b are the same address, so that sockets cannot be
+// bound to both. All unspecified IP addresses are the same, as for net.Listen. An
+// address with port 0 is the same as no other.
 func sameAddr(a, b net.Addr) bool {
 	switch a := a.(type) {
 	case *net.TCPAddr:
@@ -177,7 +193,7 @@ func sameAddr(a, b net.Addr) bool {
 	return false
 }
 
-// open opens new sockets for an address of resolve.
+// openSockets opens new sockets for an address of resolveListenAddr.
 func openSockets(addr net.Addr, loops int) ([]Socket, error) {
 	if a, ok := addr.(*net.TCPAddr); ok {
 		return openTCP(a, loops)
@@ -185,10 +201,10 @@ func openSockets(addr net.Addr, loops int) ([]Socket, error) {
 	return openUnix(addr.(*net.UnixAddr))
 }
 
-// openTCP opens one socket for each loop. The first listens without SO_REUSEPORT,
-// which would silently share a port that another process has: the kernel refuses
-// a taken one. It gets the option afterwards, which admits the others to its
-// group, so that the port is not free in between.
+// openTCP opens one socket for each loop. The first one is bound without
+// SO_REUSEPORT: with it, the kernel would share a port that another process uses
+// instead of refusing it. The option is set afterwards, without closing the socket,
+// and admits the others to the group.
 func openTCP(addr *net.TCPAddr, loops int) (sockets []Socket, err error) {
 	defer func() {
 		if err != nil {
@@ -198,7 +214,7 @@ func openTCP(addr *net.TCPAddr, loops int) (sockets []Socket, err error) {
 	}()
 	for len(sockets) < loops {
 		var config net.ListenConfig
-		config.SetMultipathTCP(false) // its accepts cost more, and the proxies in front do not speak it
+		config.SetMultipathTCP(false) // its accepts cost more, and proxies in front do not use it
 		if len(sockets) > 0 {
 			addr = sockets[0].Addr.(*net.TCPAddr)
 			config.Control = func(_, _ string, c syscall.RawConn) error { return setReusePort(c) }
@@ -226,8 +242,8 @@ func setReusePort(c syscall.RawConn) (err error) {
 	return err
 }
 
-// openUnix opens the one socket of a unix address. It removes the file of a
-// process that has ended without doing so: a dial of it is refused.
+// openUnix opens the socket of a unix address. It first removes the file of a
+// process that ended without removing it: a dial of such a file is refused.
 func openUnix(addr *net.UnixAddr) ([]Socket, error) {
 	if path, ok := socketPath(addr); ok && isStale(path) {
 		_ = os.Remove(path)
@@ -239,6 +255,7 @@ func openUnix(addr *net.UnixAddr) ([]Socket, error) {
 	return []Socket{s}, nil
 }
 
+// isStale reports whether path is a socket that no process listens on.
 func isStale(path string) bool {
 	info, err := os.Lstat(path)
 	if err != nil || info.Mode().Type() != fs.ModeSocket {
@@ -251,8 +268,8 @@ func isStale(path string) bool {
 	return errors.Is(err, unix.ECONNREFUSED)
 }
 
-// openSocket listens as net.Listen does (family, backlog, both IP versions for an
-// unspecified address), and takes the socket out of the runtime's poller.
+// openSocket listens as net.Listen does (address family, backlog, both IP versions
+// for an unspecified address) and removes the socket from the runtime's poller.
 func openSocket(config *net.ListenConfig, addr net.Addr) (Socket, error) {
 	ln, err := config.Listen(context.Background(), addr.Network(), addr.String())
 	if err != nil {
@@ -269,7 +286,7 @@ func openSocket(config *net.ListenConfig, addr net.Addr) (Socket, error) {
 	return Socket{Addr: ln.Addr(), FD: fd}, nil
 }
 
-// dup returns a descriptor of c's socket that is the caller's to close.
+// dupFD returns a duplicate of c's descriptor, which the caller closes.
 func dupFD(c syscall.Conn) (fd int, err error) {
 	raw, err := c.SyscallConn()
 	if err != nil {

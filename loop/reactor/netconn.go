@@ -1,13 +1,12 @@
-package reactor
-
-// netConn: a Conn as a net.Conn. A task's Read and Write park the task, those of
-// any other goroutine block it. This file has its events, deadlines and closing;
-// netread.go and netwrite.go have the two directions.
+// This file has netConn, which makes a net.Conn of a Conn: its events, deadlines
+// and closing. netread.go and netwrite.go have the two directions. Read and Write
+// park a calling task, and block any other goroutine.
 //
-// Events of the Conn come on its loop, calls from any goroutine: mu guards what
-// both touch. The Conn itself is touched on its loop only. No goroutine waits
-// while it holds mu; a task that may wait, or touch the Conn, passes the gate
-// (Task.Enter) before it locks mu.
+// The Conn and its events belong to its loop; the methods are called by any
+// goroutine. mu guards what both use. No goroutine waits while it holds mu. A task
+// passes Task.Enter before it locks mu if it may wait or touch the Conn.
+
+package reactor
 
 import (
 	"errors"
@@ -26,51 +25,53 @@ type netConn struct {
 	local, remote net.Addr
 
 	mu           sync.Mutex
-	closed       bool  // by Close
-	outEnded     bool  // by CloseWrite
-	inEnded      bool  // by the peer
-	keepOnCancel bool  // when a task is cancelled in Read
-	ended        error // why the Conn has ended
+	closed       bool  // Close was called
+	outEnded     bool  // CloseWrite was called
+	inEnded      bool  // the peer sent FIN
+	keepOnCancel bool  // stay open when a task is cancelled in Read
+	ended        error // the error of the Conn once it has ended
 	readBy       int64 // deadline on the loop clock; 0: none
 	writeBy      int64
 
-	// Unread bytes are in the Conn's input, and before those in handed: what was
-	// given to goroutines that are not on the loop.
+	// Unread bytes are first in detached, which readers outside the loop may touch,
+	// then in the Conn's input.
 	arrived       bool // the Conn's input is not empty
 	detached      []byte
-	detachedRead  int // of handed: read
-	readTurn      parkMutex
+	detachedRead  int // bytes of detached that were read
+	readLock      parkMutex
 	reader        loop.Waiter
-	readBuf       []byte // the waiting Read's buffer, until filled
-	filled        int    // bytes put into it
-	onLoop        bool   // the waiting Read is of a task of the Conn's loop
-	deliverPosted bool   // handOver is posted
+	readBuf       []byte // buffer of the waiting Read, until filled
+	filled        int    // bytes in that buffer
+	onLoop        bool   // the waiting Read is a task of the Conn's loop
+	deliverPosted bool   // deliverOffLoop is posted
 
-	out              []byte // written off the loop, not yet taken there
-	takePostedQueued bool   // takePosted is
-	loopUnsent       int    // Conn.Unsent as of the last taking
-	writeTurn        parkMutex
-	writer           loop.Waiter // waits for room
-	roomWatched      bool        // room will be called
+	out         []byte // written outside the loop, not yet in the Conn
+	writePosted bool   // takePosted is posted
+	loopUnsent  int    // Conn.Unsent when the loop last took out
+	writeLock   parkMutex
+	writer      loop.Waiter // the Write that waits for room
+	roomWatched bool        // room will be called
 }
 
-// NewNetConn makes a net.Conn of c, whose Handler it becomes; what c has
-// received and not consumed is read first. It is for the goroutine of c's loop; the
-// net.Conn may be used by any goroutine, except that Read and Write fail with
-// loop.ErrOnLoop on a loop's own. A task of any loop that waits in it gives its
-// loop back. When the task is cancelled meanwhile, the connection is closed,
-// because the state of its protocol is unknown then; the method KeepOnCancel(bool)
-// changes that for Read. A deadline that passes does not close it.
+// NewNetConn makes a net.Conn of c and becomes its Handler. Bytes that c has
+// received and not consumed are read first. Only the goroutine of c's loop may call
+// NewNetConn. Any goroutine may use the net.Conn, except that Read and Write fail
+// with loop.ErrOnLoop on a goroutine that owns a loop. A waiting task of any loop
+// is parked.
 //
-// The directions end separately: after the peer's FIN, Read returns io.EOF and
-// Write still sends; CloseWrite() error sends the own FIN after what was written.
-// At most 256 KiB are held unread in the Conn, and as much again for readers that
-// are not on its loop; beyond that the peer is not read.
+// If a task is cancelled while it waits, the connection is closed, because the
+// state of its protocol is unknown then. The method KeepOnCancel(bool) changes that
+// for Read. A deadline that passes does not close the connection.
+//
+// The two directions end separately: after the peer's FIN, Read returns io.EOF and
+// Write still sends; the method CloseWrite() error sends FIN after what was
+// written. At most 256 KiB are held unread in the Conn, and as much again for
+// readers outside its loop; beyond that, reading from the peer stops.
 func NewNetConn(c *Conn) net.Conn {
 	n := &netConn{loop: c.r.loop, conn: c, local: c.LocalAddr(), remote: c.RemoteAddr()}
 	c.handler = n
 	c.inMax = min(c.inMax, readAheadMax)
-	if c.pinned { // or its buffer would grow for as long as it is
+	if c.pinned { // a pinned buffer would grow without bound
 		n.detached, n.detachedRead = c.takeInput()
 	}
 	c.SetTimeout(0)
@@ -82,11 +83,11 @@ func NewNetConn(c *Conn) net.Conn {
 	return n
 }
 
-// Data is the Handler's.
+// Data implements Handler.
 func (n *netConn) Data(c *Conn) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.closed { // its posted closing was refused
+	if n.closed { // the loop refused the posted closeConn
 		n.closeConn()
 		return
 	}
@@ -97,10 +98,10 @@ func (n *netConn) Data(c *Conn) {
 	}
 }
 
-// Timeout is the Handler's; nothing sets one.
+// Timeout implements Handler. No timeout is set.
 func (n *netConn) Timeout(c *Conn) { c.Abort(os.ErrDeadlineExceeded) }
 
-// Closed is the Handler's.
+// Closed implements Handler.
 func (n *netConn) Closed(c *Conn, err error) {
 	if err == nil {
 		err = net.ErrClosed
@@ -114,33 +115,34 @@ func (n *netConn) Closed(c *Conn, err error) {
 	n.wakeAll()
 }
 
-// wakeAll has everyone who waits look again.
+// wakeAll wakes all waiting callers, which check the state again.
 func (n *netConn) wakeAll() {
 	n.reader.Wake()
 	n.writer.Wake()
-	n.readTurn.waitQueue.Broadcast()
-	n.writeTurn.waitQueue.Broadcast()
+	n.readLock.waitQueue.Broadcast()
+	n.writeLock.waitQueue.Broadcast()
 }
 
-// isOn tells whether the calling task t is on the Conn's loop and may touch it.
+// isOn reports whether the calling task t is on the Conn's loop and may touch the
+// Conn.
 func (n *netConn) isOn(t *loop.Task) bool { return t != nil && t.Loop() == n.loop }
 
-// enter begins a method that never waits for the peer and may touch the Conn:
-// onLoop tells whether it may at once. Its caller defers Leave.
+// enter begins a method that does not wait. onLoop reports whether it may touch the
+// Conn. The caller defers Leave.
 func (n *netConn) enter() (t *loop.Task, entered loop.Crossing, onLoop bool) {
 	t = n.conn.r.Current()
 	entered = t.Enter()
 	return t, entered, n.loop.Owned()
 }
 
-// wait waits without the lock until w is woken or until has come on the loop clock.
+// wait releases mu and waits until w is woken, or until the loop clock time until.
 func (n *netConn) wait(w loop.Waiter, until int64) error {
 	n.mu.Unlock()
 	defer n.mu.Lock() // also when the task is unwound
 	return w.Wait(n.loop, until)
 }
 
-// Close implements net.Conn: what was written is still sent.
+// Close implements net.Conn. What was written is still sent.
 func (n *netConn) Close() error {
 	t, entered, onLoop := n.enter()
 	defer t.Leave(entered)
@@ -162,22 +164,22 @@ func (n *netConn) close(onLoop bool) {
 		n.closeConn()
 		return
 	}
-	n.loop.PostUnbounded(func() { // a loop that has stopped has closed it
+	n.loop.PostUnbounded(func() { // if the loop has stopped, the Conn is closed
 		n.mu.Lock()
 		defer n.mu.Unlock()
 		n.closeConn()
 	})
 }
 
-// shut closes the Conn after its output. On the loop, mu held.
+// closeConn closes the Conn after its output. It runs on the loop; mu is held.
 func (n *netConn) closeConn() {
 	n.takeOutput()
 	n.conn.NoLinger()
 	n.conn.Close()
 }
 
-// CloseWrite ends this direction of the stream after what was written; Read goes
-// on. Later Writes fail with EPIPE. Any goroutine; it does not wait.
+// CloseWrite sends FIN after what was written; Read continues. Later Writes fail
+// with EPIPE. Any goroutine; it does not wait.
 func (n *netConn) CloseWrite() error {
 	t, entered, onLoop := n.enter()
 	defer t.Leave(entered)
@@ -193,7 +195,7 @@ func (n *netConn) CloseWrite() error {
 	}
 	n.outEnded = true
 	n.writer.Wake()
-	n.writeTurn.waitQueue.Broadcast()
+	n.writeLock.waitQueue.Broadcast()
 	if onLoop {
 		n.closeConnWrite()
 		return nil
@@ -208,7 +210,7 @@ func (n *netConn) CloseWrite() error {
 	return nil
 }
 
-// shutWrite ends the Conn's output. On the loop, mu held.
+// closeConnWrite ends the Conn's output. It runs on the loop; mu is held.
 func (n *netConn) closeConnWrite() {
 	n.takeOutput()
 	n.conn.CloseWrite()
@@ -242,31 +244,32 @@ func (n *netConn) setDeadline(at time.Time, read, write bool) error {
 	if read {
 		n.readBy = due
 		n.reader.Wake()
-		n.readTurn.waitQueue.Broadcast()
+		n.readLock.waitQueue.Broadcast()
 	}
 	if write {
 		n.writeBy = due
 		n.writer.Wake()
-		n.writeTurn.waitQueue.Broadcast()
+		n.writeLock.waitQueue.Broadcast()
 	}
 	return nil
 }
 
-// passed tells whether a deadline has.
+// deadlinePassed reports whether the deadline by has passed.
 func (n *netConn) deadlinePassed(by int64) bool { return by != 0 && by <= n.loop.Clock() }
 
-// KeepOnCancel says whether the connection stays open when a task that waits in
-// Read is cancelled. The Read's error is a net.Error that is Temporary then, so
-// that crypto/tls, too, can be read again. Nothing that was received is lost. A
-// Write that is cancelled always closes: how much of it was sent is unknown.
+// KeepOnCancel sets whether the connection stays open when a task is cancelled
+// while it waits in Read. The error of that Read is a net.Error with Temporary
+// true, so that a crypto/tls session on the connection can be read again, too. No
+// received byte is lost. A cancelled Write always closes the connection, because it
+// is unknown how much of it was sent.
 func (n *netConn) KeepOnCancel(keep bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.keepOnCancel = keep
 }
 
-// cancelled closes the connection, unless keep, when a wait of t failed with err
-// because t was cancelled. mu is held.
+// cancelled closes the connection, unless keep, if the wait of t failed with err
+// because t was cancelled. It returns the error for the caller. mu is held.
 func (n *netConn) cancelled(t *loop.Task, err error, keep bool) error {
 	switch {
 	case t == nil || t.Err() == nil || n.closed:
@@ -278,14 +281,15 @@ func (n *netConn) cancelled(t *loop.Task, err error, keep bool) error {
 	return err
 }
 
-// interrupted is the cause of a cancelled Read that another may follow.
+// interrupted is the error of a cancelled Read after which the connection stays
+// open.
 type interrupted struct{ error }
 
 func (e interrupted) Unwrap() error   { return e.error }
 func (e interrupted) Timeout() bool   { return false }
 func (e interrupted) Temporary() bool { return true }
 
-// fail makes a net.Conn's error of err.
+// opError wraps err in a *net.OpError, except io.EOF of a Read.
 func (n *netConn) opError(op string, err error) error {
 	if err == nil || err == io.EOF && op == "read" {
 		return err
@@ -300,15 +304,16 @@ func (n *netConn) opError(op string, err error) error {
 	return e
 }
 
-// turns lets one user at a time through. Guarded by its owner's mutex.
+// parkMutex is a mutex that parks waiting tasks, with a deadline. The owner's mutex
+// guards its fields.
 type parkMutex struct {
 	waitQueue loop.Cond
 	locked    bool
 }
 
-// take waits for the turn; the parameters are those of Cond.Wait, until is read
-// anew for each wait. It fails with stop's error as soon as there is one, and then
-// the turn was not taken.
+// lock waits for the lock; the parameters are those of Cond.Wait, and until is read
+// anew for each wait. It fails, without the lock, when stop returns an error or the
+// wait does.
 func (u *parkMutex) lock(t *loop.Task, l *loop.Loop, mu sync.Locker, until *int64, stop func() error) error {
 	for {
 		err := stop()
@@ -326,13 +331,12 @@ func (u *parkMutex) lock(t *loop.Task, l *loop.Loop, mu sync.Locker, until *int6
 	}
 }
 
-// release ends the caller's turn.
 func (u *parkMutex) unlock() {
 	u.locked = false
 	u.signal()
 }
 
-// pass wakes the next in line if the turn is free.
+// signal wakes the next waiting caller if the lock is free.
 func (u *parkMutex) signal() {
 	if !u.locked {
 		u.waitQueue.Signal()

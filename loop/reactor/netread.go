@@ -1,8 +1,8 @@
-package reactor
+// This file has Read of a netConn. A task of the Conn's own loop copies from the
+// Conn's input, or lets the kernel write into its buffer while it waits. Other
+// readers receive bytes that the loop has put into detached.
 
-// Reading from a netConn. A task of the Conn's own loop copies from the Conn's
-// input, or has the kernel read into its buffer while it waits. Other readers get
-// bytes handed over under the lock.
+package reactor
 
 import (
 	"io"
@@ -12,8 +12,8 @@ import (
 	"tafe/loop"
 )
 
-// readAheadMax is how many bytes the Conn of a netConn holds unread before its
-// peer is not read any more.
+// readAheadMax is how many unread bytes the Conn of a netConn holds before it stops
+// reading.
 const readAheadMax = 256 << 10
 
 // Read implements net.Conn.
@@ -28,15 +28,15 @@ func (n *netConn) Read(p []byte) (int, error) {
 	defer t.Leave(t.Enter())
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if err := n.readTurn.lock(t, n.loop, &n.mu, &n.readBy, n.mayRead); err != nil {
+	if err := n.readLock.lock(t, n.loop, &n.mu, &n.readBy, n.mayRead); err != nil {
 		return 0, n.opError("read", n.cancelled(t, err, n.keepOnCancel))
 	}
-	defer n.readTurn.unlock()
+	defer n.readLock.unlock()
 	k, err := n.read(p, t)
 	return k, n.opError("read", err)
 }
 
-// mayRead is the error that ends a Read before it looks for bytes.
+// mayRead returns the error that ends a Read before it looks for bytes.
 func (n *netConn) mayRead() error {
 	switch {
 	case n.closed:
@@ -55,7 +55,7 @@ func (n *netConn) read(p []byte, t *loop.Task) (int, error) {
 		}
 		switch {
 		case n.detachedRead < len(n.detached):
-			return n.readHanded(p, onLoop), nil
+			return n.readDetached(p, onLoop), nil
 		case n.arrived && onLoop:
 			return n.readInput(p), nil
 		case n.arrived:
@@ -70,8 +70,8 @@ func (n *netConn) read(p []byte, t *loop.Task) (int, error) {
 	}
 }
 
-// readHanded reads what was handed over.
-func (n *netConn) readHanded(p []byte, onLoop bool) int {
+// readDetached copies from detached.
+func (n *netConn) readDetached(p []byte, onLoop bool) int {
 	k := copy(p, n.detached[n.detachedRead:])
 	if n.detachedRead += k; n.detachedRead == len(n.detached) {
 		if onLoop {
@@ -82,7 +82,7 @@ func (n *netConn) readHanded(p []byte, onLoop bool) int {
 	return k
 }
 
-// readInput reads from the Conn. On the loop.
+// readInput copies from the Conn's input. It runs on the loop.
 func (n *netConn) readInput(p []byte) int {
 	k := copy(p, n.conn.Input())
 	n.conn.Consume(k)
@@ -90,7 +90,7 @@ func (n *netConn) readInput(p []byte) int {
 	return k
 }
 
-// awaitInput waits for bytes, the deadline, or another reason to look again.
+// awaitInput waits for bytes, the deadline, or another change of the state.
 func (n *netConn) awaitInput(p []byte, t *loop.Task, onLoop bool) (int, error) {
 	n.reader = loop.WaiterFor(t)
 	n.readBuf, n.filled, n.onLoop = p, 0, onLoop
@@ -111,7 +111,8 @@ func (n *netConn) awaitInput(p []byte, t *loop.Task, onLoop bool) (int, error) {
 	return 0, nil
 }
 
-// handOver gives a reader that is not on the loop what the Conn holds. Posted.
+// deliverOffLoop delivers the Conn's input to a reader outside the loop, which
+// posts it.
 func (n *netConn) deliverOffLoop() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -121,9 +122,9 @@ func (n *netConn) deliverOffLoop() {
 	}
 }
 
-// deliver copies input into the buffer of the Read that waits. If that is not on
-// the loop, the rest is handed over too: the next Read finds it there. On the loop,
-// mu held.
+// deliver copies input into the buffer of the waiting Read. If that is outside the
+// loop, it also moves the rest to detached, for the next Read. It runs on the loop;
+// mu is held.
 func (n *netConn) deliver() {
 	c := n.conn
 	if n.readBuf != nil && len(c.Input()) > 0 {
@@ -137,7 +138,8 @@ func (n *netConn) deliver() {
 	n.arrived = len(c.Input()) > 0
 }
 
-// rescue keeps the input of a Conn that has ended. On the loop, mu held.
+// keepInput moves the input of a Conn that has ended to detached. It runs on the
+// loop; mu is held.
 func (n *netConn) keepInput() {
 	n.deliver()
 	if n.arrived {
@@ -146,8 +148,8 @@ func (n *netConn) keepInput() {
 	}
 }
 
-// inputBuffer is the inputTaker's: the buffer of a parked Read. Its task runs on
-// this loop, so it does not withdraw the buffer before inputTaken.
+// inputBuffer implements inputReceiver with the buffer of a parked Read. The Read's
+// task runs on this loop, so it does not withdraw the buffer before inputTaken.
 func (n *netConn) inputBuffer() []byte {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -157,16 +159,16 @@ func (n *netConn) inputBuffer() []byte {
 	return n.readBuf
 }
 
-// inputTaken is the inputTaker's; Data follows, and wakes the reader.
+// inputTaken implements inputReceiver. Data follows and wakes the reader.
 func (n *netConn) inputTaken(k int) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.filled, n.readBuf = k, nil
 }
 
-// Arrived tells, without waiting, whether a Read would find anything: bytes, the
-// end of the stream or an error, here or, for a caller on the Conn's loop, still
-// in the socket.
+// Arrived reports, without waiting, whether Read would return at once with bytes,
+// the end of the stream or an error. Called on the Conn's loop, it also looks into
+// the socket.
 func (n *netConn) Arrived() bool {
 	t, entered, onLoop := n.enter()
 	defer t.Leave(entered)

@@ -1,7 +1,7 @@
-package reactor
+// This file has Write of a netConn. A task of the Conn's own loop writes to the
+// Conn; other writers append to a buffer that the loop takes.
 
-// Writing to a netConn. A task of the Conn's own loop writes to the Conn; others
-// append to a buffer that the loop takes.
+package reactor
 
 import (
 	"net"
@@ -13,17 +13,17 @@ import (
 )
 
 const (
-	// writeAheadMax is how many bytes a writer may be ahead of the socket.
+	// writeAheadMax is how many unsent bytes make Write wait.
 	writeAheadMax = 256 << 10
-	// throughMin is the length from which sending at once pays, because it saves
+	// throughMin is the length from which Conn.WriteThrough is used, which saves
 	// copying.
 	throughMin = 16 << 10
-	// keepBuffer is how large an empty buffer of off-loop writes may be to be kept.
+	// writeBufKeepMax is the largest capacity of an empty out that is kept.
 	writeBufKeepMax = 4 << 10
 )
 
-// Write implements net.Conn. It returns when the bytes are on their way: an
-// error of the socket is that of a later call.
+// Write implements net.Conn. It returns when the bytes are queued or sent; an error
+// of the socket is returned by a later call.
 func (n *netConn) Write(p []byte) (int, error) {
 	t, err := n.conn.r.caller()
 	if err != nil {
@@ -32,10 +32,10 @@ func (n *netConn) Write(p []byte) (int, error) {
 	defer t.Leave(t.Enter())
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if err := n.writeTurn.lock(t, n.loop, &n.mu, &n.writeBy, n.mayWrite); err != nil {
+	if err := n.writeLock.lock(t, n.loop, &n.mu, &n.writeBy, n.mayWrite); err != nil {
 		return 0, n.opError("write", n.cancelled(t, err, false))
 	}
-	defer n.writeTurn.unlock()
+	defer n.writeLock.unlock()
 	total := 0
 	for total < len(p) && err == nil {
 		var k int
@@ -45,7 +45,7 @@ func (n *netConn) Write(p []byte) (int, error) {
 	return total, n.opError("write", err)
 }
 
-// mayWrite is the error that ends a Write.
+// mayWrite returns the error that ends a Write.
 func (n *netConn) mayWrite() error {
 	switch {
 	case n.closed:
@@ -58,7 +58,7 @@ func (n *netConn) mayWrite() error {
 	return n.ended
 }
 
-// write takes what there is room for, or waits for some.
+// write queues as much of p as there is room for, or waits for room.
 func (n *netConn) write(p []byte, t *loop.Task) (int, error) {
 	if err := n.mayWrite(); err != nil {
 		return 0, err
@@ -78,8 +78,9 @@ func (n *netConn) write(p []byte, t *loop.Task) (int, error) {
 	return 0, n.awaitRoom(t, onLoop)
 }
 
-// SetWriteTimeout replaces Limits.WriteTimeout for this connection: it is for tunnels, in which a peer may pause for longer than a
-// client that is sent an answer. Any goroutine; it does not wait.
+// SetWriteTimeout replaces Limits.WriteTimeout for this connection. It is for
+// tunnels, whose peers may pause for longer than a client that reads a response.
+// Any goroutine; it does not wait.
 func (n *netConn) SetWriteTimeout(d time.Duration) error {
 	t, entered, onLoop := n.enter()
 	defer t.Leave(entered)
@@ -93,8 +94,8 @@ func (n *netConn) SetWriteTimeout(d time.Duration) error {
 	return nil
 }
 
-// awaitRoom waits until half of writeAheadMax is sent, the deadline, or another
-// reason to look again.
+// awaitRoom waits until at most half of writeAheadMax is unsent, for the deadline,
+// or for another change of the state.
 func (n *netConn) awaitRoom(t *loop.Task, onLoop bool) error {
 	n.writer = loop.WaiterFor(t)
 	defer func() { n.writer = loop.Waiter{} }()
@@ -112,7 +113,7 @@ func (n *netConn) awaitRoom(t *loop.Task, onLoop bool) error {
 	return nil
 }
 
-// put hands p to the loop, in order.
+// queueWrite queues p behind earlier writes.
 func (n *netConn) queueWrite(p []byte, onLoop bool) error {
 	if onLoop {
 		n.takeOutput()
@@ -123,17 +124,18 @@ func (n *netConn) queueWrite(p []byte, onLoop bool) error {
 		}
 		return nil
 	}
-	if !n.takePostedQueued {
-		if !n.loop.PostUnbounded(n.takePosted) { // which waits for mu
+	if !n.writePosted {
+		if !n.loop.PostUnbounded(n.takePosted) { // it locks mu, and so runs after this append
 			return net.ErrClosed
 		}
-		n.takePostedQueued = true
+		n.writePosted = true
 	}
 	n.out = append(n.out, p...)
 	return nil
 }
 
-// takeOutput takes what was written off the loop. On the loop, mu held.
+// takeOutput moves what was written outside the loop to the Conn. It runs on the
+// loop; mu is held.
 func (n *netConn) takeOutput() {
 	if len(n.out) == 0 {
 		return
@@ -144,18 +146,20 @@ func (n *netConn) takeOutput() {
 	}
 }
 
-// takePosted is takeOutput on behalf of put.
+// takePosted calls takeOutput. queueWrite posts it.
 func (n *netConn) takePosted() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.takePostedQueued = false
+	n.writePosted = false
 	n.takeOutput()
 	n.loopUnsent = n.conn.Unsent()
 }
 
-// watchRoom has room called when half of writeAheadMax is free. On the loop.
+// watchRoom makes the Conn call room once at most half of writeAheadMax is unsent.
+// It runs on the loop.
 func (n *netConn) watchRoom() { n.conn.whenDrained(writeAheadMax/2, n.room) }
 
+// watchRoomPosted is watchRoom for a writer outside the loop.
 func (n *netConn) watchRoomPosted() {
 	if c := n.conn; c.Closed() || c.Unsent() <= writeAheadMax/2 {
 		n.room()
@@ -164,7 +168,7 @@ func (n *netConn) watchRoomPosted() {
 	n.watchRoom()
 }
 
-// room wakes the writer that waits for it.
+// room wakes the Write that waits for room.
 func (n *netConn) room() {
 	n.mu.Lock()
 	defer n.mu.Unlock()

@@ -1,7 +1,7 @@
-package reactor
+// This file has the output of a Conn: it is collected while a slice runs, sent when
+// the slice ends, and watched by the write timeout until the peer has taken it.
 
-// A Conn's output: gathered while a slice runs, sent when it ends, and watched
-// until the peer has taken it.
+package reactor
 
 import (
 	"time"
@@ -9,26 +9,26 @@ import (
 	"tafe/loop"
 )
 
-// writeStep is the progress, in bytes, for which a peer gets another WriteTimeout.
+// writeStep is how many bytes a peer must take within a write timeout.
 const writeStep = 16 << 10
 
-// sendMax bounds, about, what one connection sends in one go.
+// sendMax is how much one connection sends in one turn, approximately.
 const sendMax = 1 << 20
 
-// drainWait is a wait for the unsent bytes to fall to a bound.
+// drainWait is a wait until at most below bytes are unsent.
 type drainWait struct {
 	below int
 	wake  func()
 }
 
-// Write appends p to the output; it is sent when the running slice ends.
+// Write appends a copy of p to the output, which is sent when the running slice
+// ends.
 func (c *Conn) Write(p []byte) {
 	c.SetOutput(append(c.Output(len(p)), p...))
 }
 
-// WriteThrough writes a large buffer without copying what the socket takes at
-// once: after the output that is unsent, p is sent from where it is, and the rest
-// is copied.
+// WriteThrough writes a large buffer without copying: after the queued output it
+// sends from p directly, and queues a copy of the remainder.
 func (c *Conn) WriteThrough(p []byte) {
 	if s, ok := c.transport.(*socket); ok && !c.Closed() && !c.outEnding && !c.wantWrite {
 		n := s.writeBoth(c.out[c.sent:], p)
@@ -44,8 +44,8 @@ func (c *Conn) WriteThrough(p []byte) {
 	}
 }
 
-// Output returns the unsent output with room for n more bytes: append to it, and
-// give it back with SetOutput.
+// Output returns the output buffer with room for n more bytes. The caller appends
+// to it and returns it with SetOutput.
 func (c *Conn) Output(n int) []byte {
 	switch {
 	case c.out == nil:
@@ -61,7 +61,8 @@ func (c *Conn) Output(n int) []byte {
 	return c.out
 }
 
-// SetOutput takes back what Output returned, appended to.
+// SetOutput replaces the output buffer with b, which is the result of Output with
+// bytes appended.
 func (c *Conn) SetOutput(b []byte) {
 	if c.outEnding { // drop what was appended
 		b = b[:len(c.out)]
@@ -72,7 +73,7 @@ func (c *Conn) SetOutput(b []byte) {
 		c.dropOutput()
 		return
 	case c.state != connOpen:
-		return // c.out ends where it did before
+		return // drop what was appended
 	}
 	c.out = b
 	if len(b) > c.sent && !c.wantWrite {
@@ -80,7 +81,7 @@ func (c *Conn) SetOutput(b []byte) {
 	}
 }
 
-// Unsent returns how many bytes were written and have not left this process.
+// Unsent returns how many written bytes have not left this process.
 func (c *Conn) Unsent() int {
 	if c.state == connEnded {
 		return 0
@@ -92,6 +93,7 @@ func (c *Conn) Unsent() int {
 	return n
 }
 
+// markDirty makes the next Flush call flush.
 func (c *Conn) markDirty() {
 	if !c.dirty {
 		c.dirty = true
@@ -99,7 +101,7 @@ func (c *Conn) markDirty() {
 	}
 }
 
-// dropOutput gives the output buffer back.
+// dropOutput recycles the output buffer.
 func (c *Conn) dropOutput() {
 	if c.out != nil {
 		c.r.bufs.putBuffer(c.out)
@@ -107,7 +109,8 @@ func (c *Conn) dropOutput() {
 	}
 }
 
-// Flush sends what was written since the last call. It is for the loop's driver.
+// Flush sends what was written since the last call. The loop calls it. It
+// implements loop.Driver.
 func (r *Reactor) Flush() {
 	for i := 0; i < len(r.dirty); i++ {
 		c := r.dirty[i]
@@ -128,8 +131,8 @@ func (c *Conn) flush() {
 	}
 }
 
-// Writable sends more of the output. Its driver calls it in a turn of the loop,
-// when the transport was told to want that.
+// Writable sends more of the output. The poller, or the test's driver, calls it in
+// a turn of the loop, after Transport.Want asked for it.
 func (c *Conn) Writable() {
 	switch {
 	case c.state == connEnded:
@@ -140,8 +143,8 @@ func (c *Conn) Writable() {
 	}
 }
 
-// send hands the output to the transport, as much as that takes, within a bound
-// for the sake of other connections.
+// send gives the output to the transport, up to sendMax so that other connections
+// get their turn.
 func (c *Conn) send() {
 	before, total := c.Unsent(), 0
 	for {
@@ -164,7 +167,7 @@ func (c *Conn) send() {
 		c.rearm()
 	}
 	unsent := c.Unsent()
-	c.watchStall(unsent, max(before-unsent, 0)) // TLS takes more than it has sent
+	c.watchStall(unsent, max(before-unsent, 0)) // a TLS transport accepts more than it has sent
 	c.updateWant()
 	if len(c.drainWaits) > 0 {
 		c.wakeDrainWaits(unsent)
@@ -175,12 +178,12 @@ func (c *Conn) send() {
 		c.startLinger()
 	case c.outEnding && !c.outEnded:
 		c.endOutput()
-	case c.state == connLingering && c.inputEnded: // what CloseWrite had left is sent
+	case c.state == connLingering && c.inputEnded: // the last bytes after CloseWrite are sent
 		c.end(nil)
 	}
 }
 
-// endOutput ends the stream's write side after the last byte.
+// endOutput sends FIN after the last byte.
 func (c *Conn) endOutput() {
 	c.outEnded = true
 	if err := c.transport.CloseWrite(); err != nil {
@@ -188,16 +191,16 @@ func (c *Conn) endOutput() {
 	}
 }
 
-// rearm asks for write events once more where they are edge-triggered, because the
-// transport has not refused anything since the last one.
+// rearm requests write events again. It is needed where they are edge-triggered and
+// the socket has accepted everything since the last event.
 func (c *Conn) rearm() {
 	if !c.wantRead && c.wantWrite {
 		c.transport.Want(false, true)
 	}
 }
 
-// watch keeps the time that the peer has to take more. It counts what the peer
-// takes: what is written meanwhile does not postpone it.
+// watchStall runs the write timeout: it starts when bytes are unsent and restarts
+// each time the peer has taken writeStep bytes. Writing more does not extend it.
 func (c *Conn) watchStall(unsent, sent int) {
 	l := c.r.loop
 	c.progress += sent
@@ -216,7 +219,7 @@ func (c *Conn) watchStall(unsent, sent int) {
 	}
 }
 
-// writeTimeout is how long the peer may take nothing.
+// writeTimeout returns the connection's write timeout.
 func (c *Conn) writeTimeout() time.Duration {
 	if c.stallMax > 0 {
 		return c.stallMax
@@ -224,6 +227,7 @@ func (c *Conn) writeTimeout() time.Duration {
 	return c.r.limits.WriteTimeout
 }
 
+// checkStall ends the connection when its write timeout has passed.
 func checkStall(t *loop.Timer) {
 	c := t.Owner.(*Conn)
 	limit := int64(c.writeTimeout())
@@ -235,7 +239,7 @@ func checkStall(t *loop.Timer) {
 	c.end(ErrWriteTimeout)
 }
 
-// wakeDrained wakes the waits whose bound is reached.
+// wakeDrainWaits wakes the waits whose limit is reached.
 func (c *Conn) wakeDrainWaits(unsent int) {
 	waiting := c.drainWaits[:0]
 	for _, d := range c.drainWaits {
@@ -260,10 +264,10 @@ func (c *Conn) whenDrained(below int, wake func()) {
 	c.markDirty()
 }
 
-// Drain waits until c can take more output: it returns at once while fewer than
-// Limits.OutboundMax bytes are unsent, and otherwise when half of that is left.
-// So a task that streams is held back by its reader. t is the calling task, of the
-// loop of c. The error is loop.ErrClosed or the task's cause.
+// Drain makes a streaming task wait for its reader. It returns at once while fewer
+// than Limits.OutboundMax bytes are unsent; otherwise it waits until half of that
+// is left. t is the calling task, of the loop of c. The error is loop.ErrClosed or
+// the cause of the task's cancellation.
 func Drain(t *loop.Task, c *Conn) error {
 	defer t.Leave(t.Enter())
 	for {
@@ -279,15 +283,4 @@ func Drain(t *loop.Task, c *Conn) error {
 			return err
 		}
 	}
-}
-
-// SendFile sends n bytes of f from offset on, after what was written before, by
-// the kernel's own copying: the task waits while the peer takes them. The caller
-// makes sure that they are in the page cache, or else the disk holds the loop;
-// each call into the kernel copies at most sendStep bytes. t is the calling task,
-// of the loop of c, and nothing else may be written to c meanwhile. sent is less
-// than n without an error where the file is shorter. ErrUnsupported: c is not a
-// plain socket.
-func SendFile(t *loop.Task, c *Conn, f File, offset, n int64) (sent int64, err error) {
-	return sendFile(t, c, f, offset, n)
 }

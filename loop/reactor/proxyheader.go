@@ -1,9 +1,9 @@
-package reactor
+// This file has the PROXY protocol, versions 1 and 2: a header before the first
+// byte of a connection, in which a load balancer announces the client's address
+// (HAProxy, doc/proxy-protocol.txt). The file finds the end of the header;
+// github.com/pires/go-proxyproto parses it.
 
-// The PROXY protocol: a header before the first byte of a connection, by which a
-// balancer tells whose connection it is (HAProxy, doc/proxy-protocol.txt, versions
-// 1 and 2). This file finds where the header ends; github.com/pires/go-proxyproto
-// parses it. What follows it belongs to the connection.
+package reactor
 
 import (
 	"bufio"
@@ -19,37 +19,42 @@ import (
 	"tafe/loop"
 )
 
-// ProxyProtocol is how a Listener is told who its clients are.
+// ProxyProtocol makes a Listener require a PROXY header on every connection.
 type ProxyProtocol struct {
-	// Trusted are the networks of the balancers. Connections from elsewhere are
-	// closed, because anybody can write such a header; unix sockets are trusted.
+	// Trusted are the networks of the load balancers. Connections from other
+	// addresses are closed, because any client can send such a header. Unix sockets
+	// are trusted.
 	Trusted []netip.Prefix
-	// Timeout is from the accepted connection to the end of its header; default 5 s.
+	// Timeout is the time from the accept to the end of the header; default 5 s.
 	Timeout time.Duration
-	// Failed, if not nil, is called on the loop for each connection that was closed
-	// because it had no valid header. It must not wait.
+	// Failed, if not nil, is called on the loop for each connection that is closed
+	// for lack of a valid header. It must not wait.
 	Failed func(l *loop.Loop, remote string, err error)
 }
 
-// Why a connection has no valid PROXY header.
+// Errors that ProxyProtocol.Failed receives.
 var (
-	ErrUntrusted    = errors.New("reactor: a PROXY header is expected, and this address is not trusted to write one")
-	ErrProxyHeader  = errors.New("reactor: no PROXY header of version 1 or 2")
-	ErrProxyTimeout = errors.New("reactor: the PROXY header took too long")
+	// ErrUntrusted: the peer's address is not in ProxyProtocol.Trusted.
+	ErrUntrusted = errors.New("reactor: a PROXY header is required, and the peer's address is not trusted")
+	// ErrProxyHeader: the connection does not begin with a PROXY header of version
+	// 1 or 2.
+	ErrProxyHeader = errors.New("reactor: invalid PROXY header")
+	// ErrProxyTimeout: ProxyProtocol.Timeout has passed.
+	ErrProxyTimeout = errors.New("reactor: PROXY header timeout")
 )
 
 const (
 	proxyTimeout    = 5 * time.Second
-	proxyLineMax    = 107     // of version 1
-	proxyPayloadMax = 4 << 10 // of version 2, with the extensions of balancers
+	proxyLineMax    = 107     // length of a version 1 header
+	proxyPayloadMax = 4 << 10 // length of a version 2 header after its first 16 bytes, with extensions
 )
 
 var proxySignature = []byte("\r\n\r\n\x00\r\nQUIT\n")
 
-// preface is the Handler of a connection whose header is not complete.
+// proxyHeader is the Handler of a connection whose PROXY header is not complete.
 type proxyHeader struct{ listening *listening }
 
-// awaitPreface has c wait for its PROXY header, and then be admitted.
+// awaitProxyHeader makes c wait for its PROXY header and then continue with admit.
 func (c *Conn) awaitProxyHeader(l *listening) {
 	p := &proxyHeader{l}
 	c.handler = p
@@ -64,6 +69,7 @@ func (c *Conn) awaitProxyHeader(l *listening) {
 	c.SetTimeout(timeout)
 }
 
+// trusted reports whether a peer at a may send a PROXY header.
 func (p *proxyHeader) trusted(a net.Addr) bool {
 	address, ok := clientIP(a)
 	if !ok {
@@ -86,14 +92,14 @@ func (p *proxyHeader) Data(c *Conn) {
 	case n > 0:
 		p.complete(c, n)
 	case !c.InputEnded():
-	case len(c.Input()) == 0: // a health check of the balancer's, or of a port scan
+	case len(c.Input()) == 0: // a health check or a port scan
 		c.end(nil)
 	default:
 		p.fail(c, ErrProxyHeader)
 	}
 }
 
-// complete takes the header, of n bytes, and goes on with the connection.
+// complete parses the header, which has n bytes, and admits the connection.
 func (p *proxyHeader) complete(c *Conn, n int) {
 	source, err := proxySource(c.Input()[:n])
 	if err != nil {
@@ -118,7 +124,7 @@ func (p *proxyHeader) Timeout(c *Conn) { p.fail(c, ErrProxyTimeout) }
 // Closed implements Handler.
 func (p *proxyHeader) Closed(*Conn, error) {}
 
-// fail closes a connection without a header, and reports it.
+// fail closes a connection without a valid header and reports it.
 func (p *proxyHeader) fail(c *Conn, err error) {
 	c.r.stats.Refused++
 	if f := p.listening.Proxy.Failed; f != nil {
@@ -127,8 +133,8 @@ func (p *proxyHeader) fail(c *Conn, err error) {
 	c.end(nil)
 }
 
-// proxyHeaderEnd returns the length of the header that b begins with; 0 if there
-// is not enough of it yet.
+// proxyHeaderEnd returns the length of the header at the start of b, or 0 if it is
+// not complete.
 func proxyHeaderEnd(b []byte) (int, error) {
 	switch {
 	case hasPrefix(b, proxySignature):
@@ -153,14 +159,14 @@ func proxyHeaderEnd(b []byte) (int, error) {
 	return 0, ErrProxyHeader
 }
 
-// hasPrefix tells whether b begins with prefix, as far as there is any of it.
+// hasPrefix reports whether b begins with prefix, or is a part of its beginning.
 func hasPrefix(b, prefix []byte) bool {
 	n := min(len(b), len(prefix))
 	return bytes.Equal(b[:n], prefix[:n])
 }
 
-// proxySource parses a whole header. It returns nil where that names no client,
-// as for the balancer's own health checks.
+// proxySource parses a header and returns the client's address. It returns nil if
+// the header names none, as in health checks of the balancer.
 func proxySource(header []byte) (net.Addr, error) {
 	h, err := proxyproto.Read(bufio.NewReaderSize(bytes.NewReader(header), len(header)))
 	if err != nil {

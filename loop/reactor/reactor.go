@@ -1,8 +1,8 @@
-package reactor
+// This file has the Reactor, the socket side of one loop: its poller, the
+// descriptors that wake it, and what its connections share. handoff.go has which
+// goroutine runs it.
 
-// Reactor: the sockets of one loop. It has the poller, what wakes it, and what
-// the loop's connections share. Without a poller it serves connections in memory:
-// those of tests.
+package reactor
 
 import (
 	"fmt"
@@ -18,17 +18,17 @@ import (
 	"tafe/loop"
 )
 
-// Limits bounds what a loop and one connection hold. Zero fields take the
+// Limits configures the limits of a loop and its connections. Zero fields mean the
 // defaults.
 type Limits struct {
 	loop.Limits
-	InboundMax   int           // bytes a Conn holds unread, about; default 1 MiB; beyond it the peer is not read
-	OutboundMax  int           // bytes a Conn holds unsent before Drain waits; default 1 MiB
-	WriteTimeout time.Duration // for each 16 KiB that the peer takes; default 30 s; then the connection is closed
+	InboundMax   int           // unread bytes at which a Conn stops reading, approximately; default 1 MiB
+	OutboundMax  int           // unsent bytes of a Conn at which Drain waits; default 1 MiB
+	WriteTimeout time.Duration // time for a peer to read 16 KiB or all that is unsent, or else it is disconnected; default 30 s
 }
 
-// DefaultLimits are the Limits of connections that hold where none is given; those
-// of loop.Limits are left at 0.
+// DefaultLimits returns the default limits of connections. Those of loop.Limits are
+// 0.
 func DefaultLimits() Limits { return Limits{}.withDefaults() }
 
 func (l Limits) withDefaults() Limits {
@@ -44,68 +44,68 @@ func (l Limits) withDefaults() Limits {
 	return l
 }
 
-// Stats are counters of a loop and its connections since its start, and gauges.
+// Stats are counters of a loop and its connections since the start, and gauges.
 type Stats struct {
 	loop.Stats
 	Opened, Refused, ClosedWrite                    uint64
 	BytesIn, BytesOut                               uint64
 	Handshakes, HandshakesResumed, HandshakesFailed uint64 // of TLS
-	Dialed                                          uint64 // of Opened: made by a Dialer
-	Conns, ConnsDialed                              int    // open; ConnsDialed of them were made by a Dialer
+	Dialed                                          uint64 // those of Opened made by a Dialer
+	Conns, ConnsDialed                              int    // open now; ConnsDialed are those made by a Dialer
 }
 
-// spillBytes is the size of the buffer behind the input buffers; see
-// docs/decisions/011.
+// sharedBufBytes is the size of Reactor.sharedBuf; see docs/decisions/011.
 const sharedBufBytes = 256 << 10
 
-// Reactor is the socket side of a Loop. For the loop's goroutine.
+// Reactor is the socket side of a Loop. Only the loop's goroutine may use it,
+// except where a method allows any goroutine.
 type Reactor struct {
 	loop      *loop.Loop
-	engine    *Engine // nil in tests
+	engine    *Engine // nil without sockets; see Memory
 	limits    Limits
 	connSeq   uint64
-	conns     int
-	dialed    int // of conns
-	stats     Stats
-	dirty     []*Conn
+	conns     int     // open
+	dialed    int     // those of conns made by a Dialer
+	stats     Stats   // without gauges
+	dirty     []*Conn // to be flushed
 	bufs      bufferPool
-	sharedBuf []byte
+	sharedBuf []byte  // receives what exceeds the input buffers
 	readQueue []*Conn // to be read without an event
 
-	handshakes      int   // TLS, under way
-	nextHandshakeAt int64 // clock: the next one's turn
+	handshakes      int   // TLS handshakes in progress
+	nextHandshakeAt int64 // loop clock: earliest time of the next handshake
 
 	poller  *netpoll.Poller
-	epollFD int      // its descriptor
-	sources []source // by descriptor
-	wakeFD  int      // eventfd that wakes the loop
-	timerFD int      // timerfd
-	base    time.Time
+	epollFD int       // the poller's descriptor
+	sources []source  // indexed by descriptor
+	wakeFD  int       // eventfd that wakes the loop
+	timerFD int       // timerfd that wakes the loop
+	base    time.Time // zero of the loop clock
 	accepts []*acceptor
 
-	yieldedAt int64 // clock: see offerProcessor
-	ending    bool
-	dials     map[*dialing]struct{} // under way
+	offeredAt int64                 // loop clock: see offerProcessor
+	ending    bool                  // shutdown was called
+	dials     map[*dialing]struct{} // in progress
 }
 
-// source is what the events of a descriptor go to.
+// source receives the events of a descriptor.
 type source interface {
 	ready(events netpoll.IOEvent)
 }
 
-// Memory makes the Reactor of a loop whose connections have no sockets: l's
-// Driver calls its Flush, and Conn.Readable and Conn.Writable.
+// Memory returns a Reactor for connections without sockets, on the loop l. The
+// driver of l calls Flush, Conn.Readable and Conn.Writable.
 func Memory(l *loop.Loop, limits Limits) *Reactor {
 	return &Reactor{loop: l, limits: limits.withDefaults(), sharedBuf: make([]byte, 64<<10), wakeFD: -1, timerFD: -1}
 }
 
-// Of returns the Reactor that drives l, nil where something else does.
+// Of returns the Reactor that drives l, or nil if it has another driver.
 func Of(l *loop.Loop) *Reactor {
 	r, _ := l.Driver().(*Reactor)
 	return r
 }
 
-// newReactor makes a Reactor with a poller and its Loop.
+// newReactor makes a Reactor with a poller, and its Loop.
 func newReactor(e *Engine, id int, log *slog.Logger) (*Reactor, error) {
 	r := &Reactor{
 		engine: e, limits: e.config.Limits.withDefaults(), sharedBuf: make([]byte, sharedBufBytes),
@@ -136,8 +136,8 @@ func newReactor(e *Engine, id int, log *slog.Logger) (*Reactor, error) {
 // Loop returns the reactor's loop. Any goroutine.
 func (r *Reactor) Loop() *loop.Loop { return r.loop }
 
-// Current returns the task, of any loop of the engine, that the calling goroutine
-// is, or nil. Any goroutine.
+// Current returns the task, of any loop of the engine, that runs on the calling
+// goroutine, or nil. Any goroutine.
 func (r *Reactor) Current() *loop.Task {
 	if r.engine == nil {
 		return r.loop.Current()
@@ -145,8 +145,8 @@ func (r *Reactor) Current() *loop.Task {
 	return r.engine.Current()
 }
 
-// caller is loop.Caller for whoever uses a connection of r. The error is ErrOnLoop,
-// also for the own goroutine of another loop of the engine.
+// caller returns the calling task, or nil if the caller is not a task. The error is
+// loop.ErrOnLoop on a goroutine that owns a loop of the engine.
 func (r *Reactor) caller() (*loop.Task, error) {
 	t, err := r.loop.Caller()
 	if t != nil || err != nil || r.engine == nil {
@@ -155,10 +155,13 @@ func (r *Reactor) caller() (*loop.Task, error) {
 	return nil, r.engine.offLoops()
 }
 
-// Limits are the bounds in force. Any goroutine.
+// Limits returns the limits in force. Any goroutine.
 func (r *Reactor) Limits() *Limits { return &r.limits }
 
 // Stats returns the counters and gauges as they are now. Any goroutine; see
+// loop.Loop.Stats.
+//
+// Stats returns the current counters and gauges. Any goroutine; see
 // loop.Loop.Stats.
 //
 //go:norace
@@ -171,30 +174,30 @@ func (r *Reactor) Stats() Stats {
 // event is the poller's callback: a turn of the loop for one descriptor.
 func (r *Reactor) event(fd int, events netpoll.IOEvent, _ netpoll.IOFlags) error {
 	r.loop.BeginTurn()
-	if fd < len(r.sources) && r.sources[fd] != nil { // else a timer or an earlier event has closed it
+	if fd < len(r.sources) && r.sources[fd] != nil { // nil: a timer or an earlier event has closed it
 		r.sources[fd].ready(events)
 	}
 	owned := r.loop.EndTurn()
 	if owned {
-		r.yieldProcessor()
+		r.offerProcessor()
 	}
 	return r.afterTurn(owned)
 }
 
-// offerMax is for how long a loop that never waits keeps its P. After 10 ms the
-// runtime would take the P, at any point, and its monitor thread would then wake
-// every 20 us for some milliseconds: see docs/decisions/007.
-const yieldInterval = int64(2 * time.Millisecond)
+// offerMax is how long a loop that never waits keeps its P. After 10 ms the runtime
+// takes the P, at any point, and its monitor thread then wakes every 20 us for some
+// milliseconds; see docs/decisions/007.
+const offerMax = int64(2 * time.Millisecond)
 
-// offerProcessor lets the runtime's scheduler run if it has not for offerMax.
-func (r *Reactor) yieldProcessor() {
-	if now := r.loop.TurnedAt(); now-r.yieldedAt > yieldInterval {
-		r.yieldedAt = now
+// offerProcessor calls runtime.Gosched if offerMax has passed since the last call.
+func (r *Reactor) offerProcessor() {
+	if now := r.loop.TurnedAt(); now-r.offeredAt > offerMax {
+		r.offeredAt = now
 		runtime.Gosched()
 	}
 }
 
-// after tells how polling goes on after a turn.
+// afterTurn returns the error that ends polling after a turn, or nil to continue.
 func (r *Reactor) afterTurn(owned bool) error {
 	switch {
 	case !owned:
@@ -205,7 +208,7 @@ func (r *Reactor) afterTurn(owned bool) error {
 	return nil
 }
 
-// turner is the source of the descriptors that only wake the loop.
+// wakeSource is the source of the descriptors that only wake the loop.
 type wakeSource struct {
 	r  *Reactor
 	fd int
@@ -217,29 +220,31 @@ func (t wakeSource) ready(netpoll.IOEvent) {
 	t.r.loop.TakePosted()
 }
 
-// Now, Wake and WakeAt are the loop.Driver; so is Flush.
+// Now returns the loop clock: nanoseconds since a time before the engine's start. It
+// implements loop.Driver.
 func (r *Reactor) Now() int64 { return int64(time.Since(r.base)) }
 
 var eventfdOne = []byte{1, 0, 0, 0, 0, 0, 0, 0}
 
-// Wake rings the eventfd: the loop turns after the I/O that is ready already.
-func (r *Reactor) Wake() { _, _ = unix.Write(r.wakeFD, eventfdOne) } // EAGAIN: it has been rung
+// Wake makes the loop turn after the I/O that is ready now. Any goroutine. It
+// implements loop.Driver.
+func (r *Reactor) Wake() { _, _ = unix.Write(r.wakeFD, eventfdOne) } // EAGAIN: a wake is pending already
 
-// WakeAt sets the timer descriptor.
+// WakeAt makes the loop turn at the loop clock time at. It implements loop.Driver.
 func (r *Reactor) WakeAt(at int64) {
 	d := max(at-r.Now(), 1)
 	spec := unix.ItimerSpec{Value: unix.NsecToTimespec(d)}
 	_ = unix.TimerfdSettime(r.timerFD, 0, &spec, nil)
 }
 
-// These end Polling: the loop has stopped, or belongs to another goroutine.
+// Errors that end Polling: the loop has stopped, or another goroutine owns it.
 var (
 	errStopped = fmt.Errorf("stopped: %w", errors.ErrEngineShutdown)
 	errTaken   = fmt.Errorf("taken: %w", errors.ErrEngineShutdown)
 )
 
-// shutdown cancels the loop's tasks and ends its connections. The loop ends when
-// no task is released any more; see endTurn.
+// shutdown cancels the loop's tasks and ends its connections. The loop ends when it
+// has no released tasks any more; see endTurn.
 func (r *Reactor) shutdown() {
 	if r.ending {
 		return
@@ -257,7 +262,7 @@ func (r *Reactor) shutdown() {
 	}
 }
 
-// endTurn is the end of a turn of a loop that is to end.
+// endTurn ends a turn during shutdown. It stops the loop once it can.
 func (r *Reactor) endTurn() error {
 	if r.loop.Released() > 0 && !r.engine.abandon.Load() {
 		return nil
@@ -269,7 +274,8 @@ func (r *Reactor) endTurn() error {
 	return errStopped
 }
 
-// readAgain has c read without an event, after the I/O that is ready now.
+// readAgain schedules a read of c without an event, after the I/O that is ready
+// now.
 func (r *Reactor) readAgain(c *Conn) {
 	if c.inReadQueue {
 		return
@@ -300,8 +306,8 @@ func (r *Reactor) add(fd int, s source) error {
 	return nil
 }
 
-// addConnecting registers a descriptor that is being connected; connected has it
-// read.
+// addConnecting registers a descriptor that is being connected. switchToRead
+// follows.
 func (r *Reactor) addConnecting(fd int, s source) error {
 	r.setSource(fd, s)
 	if err := r.poller.AddWrite(&netpoll.PollAttachment{FD: fd}, false); err != nil {
@@ -323,7 +329,7 @@ func (r *Reactor) setSource(fd int, s source) {
 	r.sources[fd] = s
 }
 
-// remove ends the events of a descriptor, which the caller closes.
+// remove ends the events of a descriptor. The caller closes it.
 func (r *Reactor) remove(fd int) {
 	if fd < len(r.sources) && r.sources[fd] != nil {
 		r.sources[fd] = nil

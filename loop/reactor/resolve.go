@@ -1,7 +1,7 @@
-package reactor
+// This file turns the address of a dial into IP addresses and a port, and orders
+// them. Names are looked up on a goroutine for each lookup, beside the loops.
 
-// What an address means: literals, names and the order of their addresses. Names
-// are looked up beside the loops, on a goroutine for each lookup.
+package reactor
 
 import (
 	"context"
@@ -16,12 +16,12 @@ import (
 
 const (
 	resolveTTL = 5 * time.Second
-	namesMax   = 1024 // whose addresses are kept
-	addrsMax   = 16   // of a name that are tried
+	namesMax   = 1024 // names in a Dialer's cache
+	addrsMax   = 16   // addresses of a name that are tried
 )
 
-// resolve finds what x is to connect to. t is the calling task, nil for another
-// goroutine.
+// resolve finds what x is to connect to. t is the calling task, or nil if the
+// caller is not a task.
 func (x *dialing) resolve(ctx context.Context, t *loop.Task, address string) error {
 	if ctx.Err() != nil {
 		return x.opError(nil, contextError(ctx))
@@ -52,7 +52,7 @@ func (x *dialing) resolve(ctx context.Context, t *loop.Task, address string) err
 	if err != nil {
 		return err
 	}
-	if host == "" { // the own machine, as for net.Dial
+	if host == "" { // this machine, as for net.Dial
 		host = "127.0.0.1"
 		if family == "6" {
 			host = "::1"
@@ -72,7 +72,7 @@ func (x *dialing) resolve(ctx context.Context, t *loop.Task, address string) err
 	return x.chooseAddrs(address, all...)
 }
 
-// port converts a port number, or the name of a service.
+// lookUpPort converts a port number or the name of a service.
 func (x *dialing) lookUpPort(ctx context.Context, t *loop.Task, service string) (uint16, error) {
 	if n, err := strconv.ParseUint(service, 10, 16); err == nil {
 		return uint16(n), nil
@@ -84,7 +84,8 @@ func (x *dialing) lookUpPort(ctx context.Context, t *loop.Task, service string) 
 	return found[0].Port(), nil
 }
 
-// ask is names.ask for x, with the error of a dial.
+// lookUp is nameCache.lookUp for x, with a *net.OpError unless the task was
+// cancelled.
 func (x *dialing) lookUp(ctx context.Context, t *loop.Task, q query) ([]netip.AddrPort, error) {
 	found, err := x.dialer.names.lookUp(ctx, t, x, q)
 	if err != nil && (t == nil || t.Err() == nil) {
@@ -93,7 +94,7 @@ func (x *dialing) lookUp(ctx context.Context, t *loop.Task, q query) ([]netip.Ad
 	return found, err
 }
 
-// accept has x try those of the addresses that suit its network and local address.
+// chooseAddrs sets x.addrs to the addresses that fit the network and LocalAddr.
 func (x *dialing) chooseAddrs(address string, all ...netip.AddrPort) error {
 	local, err := x.localIP()
 	if err != nil {
@@ -120,13 +121,13 @@ func (x *dialing) chooseAddrs(address string, all ...netip.AddrPort) error {
 	return nil
 }
 
-// interleave alternates the families, beginning with that of the first address
-// (RFC 8305 section 4).
+// interleave alternates the address families, beginning with that of the first
+// address (RFC 8305 section 4).
 func interleave(addrs []netip.AddrPort) []netip.AddrPort {
 	if len(addrs) < 2 {
 		return addrs
 	}
-	var families [2][]netip.AddrPort // that of the first address, the other
+	var families [2][]netip.AddrPort // the family of the first address, and the other
 	for _, a := range addrs {
 		i := 0
 		if a.Addr().Is4() != addrs[0].Addr().Is4() {
@@ -145,34 +146,35 @@ func interleave(addrs []netip.AddrPort) []netip.AddrPort {
 	return mixed
 }
 
-// names are what a Dialer has looked up, and looks up. Any goroutine.
+// nameCache has the cached answers of a Dialer and its lookups in progress. Any
+// goroutine.
 type nameCache struct {
 	mu      sync.Mutex
 	answers map[query]cachedAnswer
 	lookups map[query]*lookup
 }
 
-// question is a name to be looked up: of a host, where the network is "ip", "ip4"
-// or "ip6", or of a service, where it is "port".
+// query is a name to be looked up: a host if the network is "ip", "ip4" or "ip6",
+// or a service if it is "port".
 type query struct{ network, name string }
 
 type cachedAnswer struct {
-	addrs []netip.AddrPort // an address or a port each
+	addrs []netip.AddrPort // each with an address or a port only
 	until time.Time
 }
 
-// lookup is one that runs, for all who ask for the same meanwhile.
+// lookup is one query in progress, shared by all callers that ask for the same.
 type lookup struct {
 	cond    loop.Cond
-	waiters int // callers that wait
+	waiters int // callers that wait for it
 	cancel  context.CancelFunc
 	ended   bool
 	addrs   []netip.AddrPort
 	err     error
 }
 
-// ask looks q up for x, or returns what was found within the last ResolveTTL. It
-// waits until ctx, the task or x.until ends it.
+// lookUp returns the cached answer of q or looks q up for x. It waits until ctx,
+// the task or x.until ends the wait.
 func (n *nameCache) lookUp(ctx context.Context, t *loop.Task, x *dialing, q query) ([]netip.AddrPort, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -207,7 +209,7 @@ func (n *nameCache) lookUp(ctx context.Context, t *loop.Task, x *dialing, q quer
 	return u.addrs, u.err
 }
 
-// begin starts a lookup on a goroutine of its own. mu is held.
+// startLookup starts a lookup on a new goroutine. n.mu is held.
 func (n *nameCache) startLookup(d *Dialer, q query) *lookup {
 	ctx, cancel := context.WithTimeout(context.Background(), d.timeout())
 	u := &lookup{cancel: cancel}
@@ -230,8 +232,8 @@ func (n *nameCache) startLookup(d *Dialer, q query) *lookup {
 	return u
 }
 
-// leave ends a caller's wait. A lookup that nobody waits for is cancelled. mu is
-// held.
+// leaveLookup ends a caller's wait, and cancels the lookup if no other caller waits
+// for it. n.mu is held.
 func (n *nameCache) leaveLookup(q query, u *lookup) {
 	if u.waiters--; u.waiters == 0 && !u.ended {
 		delete(n.lookups, q)
@@ -239,7 +241,7 @@ func (n *nameCache) leaveLookup(q query, u *lookup) {
 	}
 }
 
-// keep remembers what was found; mu is held.
+// keepAnswer caches the result of a successful lookup. n.mu is held.
 func (n *nameCache) keepAnswer(q query, u *lookup, ttl time.Duration) {
 	delete(n.answers, q)
 	if ttl == 0 {
@@ -255,7 +257,7 @@ func (n *nameCache) keepAnswer(q query, u *lookup, ttl time.Duration) {
 	n.answers[q] = cachedAnswer{u.addrs, now.Add(ttl)}
 }
 
-// evict removes what has expired, and one more if nothing has.
+// evict removes the expired answers, or an arbitrary one if none has expired.
 func (n *nameCache) evict(now time.Time) {
 	for q, a := range n.answers {
 		if !now.Before(a.until) {
@@ -270,7 +272,7 @@ func (n *nameCache) evict(now time.Time) {
 	}
 }
 
-// find asks the resolver.
+// queryResolver sends q to the resolver.
 func (d *Dialer) queryResolver(ctx context.Context, q query) ([]netip.AddrPort, error) {
 	resolver := d.Resolver
 	if resolver == nil {

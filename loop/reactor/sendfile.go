@@ -1,6 +1,6 @@
-package reactor
+// This file sends files from the page cache to a socket with sendfile(2).
 
-// Files sent by the kernel's own copying, from the page cache to the socket.
+package reactor
 
 import (
 	"errors"
@@ -12,28 +12,38 @@ import (
 	"tafe/loop"
 )
 
-// sendStep bounds what one call of sendfile copies, which takes some 0.35 ms; it is
-// nginx's sendfile_max_chunk. Steps of 256 KiB cost 1.4 times the CPU.
+// sendStep is how much one call of sendfile copies, which takes about 0.35 ms. It
+// is nginx's default of sendfile_max_chunk. Steps of 256 KiB cost 1.4 times the
+// CPU.
 const sendStep = 2 << 20
 
 // errSending: a connection sends one file at a time.
-var errSending = errors.New("reactor: a file is being sent on this connection already")
+var errSending = errors.New("reactor: SendFile is already in progress on this connection")
 
-// fileSend is a SendFile under way.
+// fileSend is a SendFile in progress.
 type fileSend struct {
-	unsent  int  // bytes not handed to the kernel; counted by Conn.Unsent
-	blocked bool // the task waits until the socket takes more
+	unsent  int  // bytes not in the kernel; counted by Conn.Unsent
+	blocked bool // the task waits for the socket
 	waker   loop.Waker
 }
 
-// wake ends the wait of the task, where it waits.
+// wake wakes the task if it waits.
 func (s *fileSend) wake() {
 	s.waker.Wake()
 	s.waker = loop.Waker{}
 }
 
-// sendFile is SendFile.
-func sendFile(t *loop.Task, c *Conn, f File, offset, n int64) (sent int64, err error) {
+// SendFile sends n bytes of f from offset on, after the output that was written before,
+// by sendfile(2), without copying them into this process. t is the calling task, of the
+// loop of c; it waits until the socket has taken all bytes. Until SendFile returns,
+// nothing else may be written to c.
+//
+// The bytes must be in the page cache (see Cached), or reading the disk holds the loop.
+// Each system call copies at most 2 MiB. sent is less than n without an error if the
+// file ends before. The error is errors.ErrUnsupported if c is not a plain socket or
+// the file cannot be sent this way, loop.ErrClosed, or the cause of the task's
+// cancellation.
+func SendFile(t *loop.Task, c *Conn, f File, offset, n int64) (sent int64, err error) {
 	defer t.Leave(t.Enter())
 	s, ok := c.transport.(*socket)
 	switch {
@@ -63,7 +73,7 @@ func sendFile(t *loop.Task, c *Conn, f File, offset, n int64) (sent int64, err e
 	return sent, err
 }
 
-// closedOr returns the error of a task that cannot send to c, if any.
+// sendError returns why a task cannot send to c, or nil.
 func sendError(t *loop.Task, c *Conn) error {
 	if err := t.Err(); err != nil || !c.Closed() {
 		return err
@@ -71,8 +81,8 @@ func sendError(t *loop.Task, c *Conn) error {
 	return loop.ErrClosed
 }
 
-// sendHead sends the output that is before a file. If the socket takes it at
-// once, it leaves in one segment with the file's first bytes.
+// sendHead sends the queued output before a file. If the socket takes it at once,
+// it shares a segment with the first bytes of the file.
 func (c *Conn) sendHead(t *loop.Task, s *socket) error {
 	if head := c.out[c.sent:]; len(head) > 0 && !c.wantWrite {
 		n := s.writeMore(head)
@@ -90,10 +100,10 @@ func (c *Conn) sendHead(t *loop.Task, s *socket) error {
 	return sendError(t, c)
 }
 
-// sendSteps sends the file step by step: after each step other tasks and
-// connections have their turn.
+// sendSteps sends the file in steps. After each step other tasks and connections
+// get their turn.
 func (c *Conn) sendSteps(t *loop.Task, s *socket, f File, offset, n int64) (sent int64, err error) {
-	file, err := f.SyscallConn() // keeps the descriptor from being closed and reused meanwhile
+	file, err := f.SyscallConn() // Control keeps the descriptor open
 	if err != nil {
 		return 0, err
 	}
@@ -109,7 +119,7 @@ func (c *Conn) sendSteps(t *loop.Task, s *socket, f File, offset, n int64) (sent
 		case err != nil:
 			return sent, c.sendFailed(err, sent)
 		case k == 0:
-			return sent, nil // the file is shorter
+			return sent, nil // end of the file
 		default:
 			sent += int64(k)
 			c.file.unsent -= k
@@ -126,7 +136,8 @@ func (c *Conn) sendSteps(t *loop.Task, s *socket, f File, offset, n int64) (sent
 	return sent, nil
 }
 
-// sendFailed returns the error of SendFile for that of the system call.
+// sendFailed returns SendFile's error for a failed sendfile(2), and ends the
+// connection if the socket failed.
 func (c *Conn) sendFailed(err error, sent int64) error {
 	failed := os.NewSyscallError("sendfile", err)
 	switch err {
@@ -134,16 +145,16 @@ func (c *Conn) sendFailed(err error, sent int64) error {
 		if sent == 0 {
 			return errors.ErrUnsupported
 		}
-	case unix.EIO, unix.ENOMEM: // of the file
-	default: // of the socket
+	case unix.EIO, unix.ENOMEM: // errors of the file
+	default: // errors of the socket
 		c.Abort(failed)
 		return loop.ErrClosed
 	}
 	return failed
 }
 
-// awaitWritable waits for the socket to take more. With again it does so although
-// the socket has not refused anything: as a turn for the others.
+// awaitWritable waits for the socket to accept more. With again, the socket has not
+// refused anything: the wait gives others their turn.
 func (c *Conn) awaitWritable(t *loop.Task, again bool) error {
 	f := c.file
 	f.blocked = true
@@ -167,10 +178,11 @@ func sendfile(to, from int, offset int64, n int) (int, error) {
 	}
 }
 
-// Cached tells whether n bytes of f from offset on are in the page cache, so that
-// SendFile would not wait for the disk. It does not wait itself; where the kernel
-// does not tell (before Linux 6.5, or a file of somebody else's) it looks at one
-// byte in 64 KiB. It reports false beyond the end of the file. Any goroutine.
+// Cached reports whether n bytes of f from offset on are in the page cache, so that
+// SendFile does not wait for the disk. It does not read the disk itself. Where
+// cachestat(2) is not available (before Linux 6.5, or for files of another user),
+// it checks one byte in 64 KiB. Beyond the end of the file the result is false. Any
+// goroutine.
 func Cached(f File, offset, n int64) bool {
 	if n <= 0 {
 		return true
@@ -194,8 +206,8 @@ func Cached(f File, offset, n int64) bool {
 	return err == nil && all
 }
 
-// probeCached reads one byte in 64 KiB, and the last one, where that needs no
-// disk.
+// probeCached reports whether one byte in 64 KiB, and the last one, can be read
+// without the disk.
 func probeCached(fd int, offset, n int64) bool {
 	var b [1]byte
 	into := [][]byte{b[:]}
@@ -210,5 +222,5 @@ func probeCached(fd int, offset, n int64) bool {
 	}
 }
 
-// File is an *os.File, or what stands for one.
+// File is an *os.File or a type that wraps one.
 type File interface{ syscall.Conn }

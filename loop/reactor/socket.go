@@ -1,7 +1,8 @@
-package reactor
+// This file has the Transport of a plain socket. Its reads and writes are raw
+// system calls: they do not block, so the Go scheduler need not be informed of
+// them.
 
-// socket: the Transport of a descriptor, without TLS. Reads and writes are raw
-// system calls: they do not block, so the Go scheduler need not know of them.
+package reactor
 
 import (
 	"encoding/binary"
@@ -21,12 +22,12 @@ type socket struct {
 	fd        int
 	conn      *Conn
 	remote    net.Addr
-	local     net.Addr // nil: asked for when needed
+	local     net.Addr // nil: not known yet
 	wantWrite bool     // write events are on
-	readEdge  bool     // read events are edge-triggered: nobody reads
+	readEdge  bool     // read events are edge-triggered, because the Conn is not reading
 }
 
-// ready passes events on to the connection.
+// ready passes events to the Conn.
 func (s *socket) ready(events netpoll.IOEvent) {
 	c := s.conn
 	if events&(unix.EPOLLIN|unix.EPOLLPRI|unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0 {
@@ -46,8 +47,8 @@ func (s *socket) Read(first, then []byte) (n int, err error) {
 		case len(then) == 0:
 			n, err = rawRead(s.fd, first)
 		default:
-			// A second call when the first has filled its buffer: readv would make every
-			// call dearer.
+			// A second call only if the first has filled its buffer is cheaper than readv
+			// every time.
 			if n, err = rawRead(s.fd, first); n == len(first) {
 				if k, _ := rawRead(s.fd, then); k > 0 {
 					n += k
@@ -85,8 +86,8 @@ func (s *socket) Write(p []byte) (n int, err error) {
 	return 0, nil
 }
 
-// writeBoth sends what the socket takes of a and then b. An error is left to the
-// next Write.
+// writeBoth sends what the socket accepts of a followed by b. The next Write
+// returns an error, if there is one.
 func (s *socket) writeBoth(a, b []byte) int {
 	var n int
 	var err error
@@ -104,9 +105,9 @@ func (s *socket) writeBoth(a, b []byte) int {
 	return n
 }
 
-// writeMore sends what the socket takes of p, and says that more follows soon: a
-// segment that is not full waits for that, 200 ms at most. An error is left to the
-// next Write.
+// writeMore sends what the socket accepts of p with MSG_MORE: a segment that is not
+// full waits up to 200 ms for more bytes. The next Write returns an error, if there
+// is one.
 func (s *socket) writeMore(p []byte) int {
 	n, _, errno := syscall.RawSyscall6(unix.SYS_SENDTO, uintptr(s.fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)),
 		unix.MSG_MORE|unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, 0, 0)
@@ -116,14 +117,14 @@ func (s *socket) writeMore(p []byte) int {
 	return int(n)
 }
 
-// push has what writeMore has left waiting sent.
+// push sends the segment that writeMore left waiting.
 func (s *socket) push() { _ = unix.SetsockoptInt(s.fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1) }
 
-// Unsent implements Transport: a socket keeps nothing.
+// Unsent implements Transport. A socket has no buffer in this process.
 func (s *socket) Unsent() int { return 0 }
 
-// Want implements Transport. A descriptor that is not to be read stays registered,
-// edge-triggered: an error or a reset is still an event.
+// Want implements Transport. A descriptor that is not read stays registered,
+// edge-triggered, so that errors and resets are still reported.
 func (s *socket) Want(read, write bool) {
 	s.wantWrite, s.readEdge = write, !read
 	pa := netpoll.PollAttachment{FD: s.fd}
@@ -137,7 +138,7 @@ func (s *socket) Want(read, write bool) {
 // CloseWrite implements Transport.
 func (s *socket) CloseWrite() error { return unix.Shutdown(s.fd, unix.SHUT_WR) }
 
-// Close implements Transport: with a reset, or else a FIN.
+// Close implements Transport. It sends a reset if abort, and FIN otherwise.
 func (s *socket) Close(abort bool) {
 	s.r.remove(s.fd)
 	if abort {
@@ -163,7 +164,7 @@ func (s *socket) LocalAddr() net.Addr {
 	return s.local
 }
 
-// addrOf converts an address of the kernel's.
+// addrOf converts an address of a system call to a net.Addr.
 func addrOf(sa unix.Sockaddr) net.Addr {
 	switch sa := sa.(type) {
 	case *unix.SockaddrInet4:
@@ -182,7 +183,7 @@ func addrOf(sa unix.Sockaddr) net.Addr {
 	return &net.UnixAddr{Net: "unix"}
 }
 
-// socketError takes the error that the kernel holds for a socket, if any.
+// socketError returns and clears the pending error of a socket (SO_ERROR).
 func socketError(fd int) error {
 	n, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
 	switch {
@@ -194,8 +195,8 @@ func socketError(fd int) error {
 	return nil
 }
 
-// accept4 accepts a connection. It is unix.Accept4 without a getsockopt for each,
-// which asks for the protocol of the listening socket.
+// accept4 accepts a connection. Unlike unix.Accept4 it does not call getsockopt for
+// each one to ask for the protocol of the listening socket.
 func accept4(fd int) (int, net.Addr, error) {
 	var from unix.RawSockaddrAny
 	n := uint32(unix.SizeofSockaddrAny)
@@ -212,10 +213,10 @@ func accept4(fd int) (int, net.Addr, error) {
 		in := (*unix.RawSockaddrInet6)(unsafe.Pointer(&from))
 		return int(accepted), addrOf(&unix.SockaddrInet6{Addr: in.Addr, Port: hostOrder(in.Port), ZoneId: in.Scope_id}), nil
 	}
-	return int(accepted), &net.UnixAddr{Net: "unix"}, nil // a peer that connects to a path seldom has one
+	return int(accepted), &net.UnixAddr{Net: "unix"}, nil // clients of unix sockets rarely bind an address
 }
 
-// hostOrder is a port that stands in network order.
+// hostOrder converts a port from network byte order.
 func hostOrder(port uint16) int {
 	return int(binary.BigEndian.Uint16(binary.NativeEndian.AppendUint16(nil, port)))
 }
@@ -232,7 +233,7 @@ func rawCall(call uintptr, fd int, p []byte) (int, error) {
 	return int(n), nil
 }
 
-// rawPeek tells whether a socket has bytes, an end or an error to read.
+// rawPeek reports whether a socket has bytes, an end or an error to read.
 func rawPeek(fd int) bool {
 	var b [1]byte
 	_, _, errno := syscall.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd), uintptr(unsafe.Pointer(&b)), 1,
@@ -253,4 +254,5 @@ func rawVector(call uintptr, fd int, a, b []byte) (int, error) {
 	return int(n), nil
 }
 
+// timeUntil returns the time from now to at on the loop clock, at least 1 ns.
 func timeUntil(at, now int64) time.Duration { return time.Duration(max(at-now, 1)) }

@@ -1,8 +1,9 @@
-package reactor
+// This file has tlsStream, the Transport of a TLS connection, above the Transport
+// of its socket. It decrypts into the buffers of the Conn and holds a bounded
+// amount of encrypted output. tls.go has the handshake, wire.go the net.Conn of the
+// session.
 
-// tlsStream: the Transport of a TLS connection, above that of its socket. It
-// decrypts into the buffers of Conn and keeps a bounded amount of encrypted
-// output. The handshake is in tls.go.
+package reactor
 
 import (
 	"bytes"
@@ -19,28 +20,29 @@ import (
 type tlsState uint8
 
 const (
-	tlsFresh       tlsState = iota // nothing was received
-	tlsHandshaking                 // its task runs
+	tlsFresh       tlsState = iota // no byte was received
+	tlsHandshaking                 // the task of the handshake exists
 	tlsOpen
-	tlsFailed // the handshake has failed
+	tlsFailed // the handshake failed
 )
 
 const (
-	// sealMax is how much output is encrypted at once: with the overhead of its
+	// sealMax is how much output is encrypted at once. With the overhead of its
 	// records, which are small at first, it fits a buffer of 64 KiB.
 	sealMax = 60 << 10
-	// sealedMax bounds the encrypted output that reading causes: answers to a peer
-	// that asks for new keys and does not read.
+	// sealedMax limits the encrypted output that reading causes: responses to a
+	// peer that requests key updates and does not read.
 	sealedMax = 128 << 10
-	// recordsRoom is the room for what is read at once: some three records. The
-	// session never needs more, or it would move to a buffer of its own.
+	// recordBufBytes is the size of the buffer in which the session collects
+	// records, about three of them. If the session needed more, it would allocate a
+	// buffer of its own.
 	recordBufBytes = 64 << 10
 )
 
-var errUnreadAnswers = errors.New("reactor: the peer asks for new TLS keys and does not read the answers")
+var errUnreadAnswers = errors.New("reactor: the peer requests TLS key updates and does not read the responses")
 
-// tlsStream is for the loop's goroutine, except where the task of its handshake
-// uses it through wire.
+// tlsStream is for the loop's goroutine, and for the task of its handshake by way
+// of wire.
 type tlsStream struct {
 	conn    *Conn
 	below   Transport
@@ -50,24 +52,24 @@ type tlsStream struct {
 	wire    wire
 
 	state       tlsState
-	more        bool // there may be input for which no event comes
-	freshlyOpen bool // opened just now: the session holds the memory of its handshake
-	readOff     bool // read events are off: the handshake's task does not look at them
+	more        bool // there may be input that no event reports
+	freshlyOpen bool // the session still holds the memory of its handshake
+	readOff     bool // read events are off while the handshake's task does not wait for input
 	parked      bool // the handshake's task waits for input
 	closing     bool // CloseWrite was called
-	finSent     bool // and the stream below was told
+	finSent     bool // CloseWrite of the stream below was called
 	task        *loop.Task
 	waker       loop.Waker
-	failure     error // of the handshake
+	failure     error // result of the handshake
 
-	out       []byte // encrypted
-	sent      int    // of out
-	recordBuf []byte // of the loop, lent to the session: where it gathers records
+	out       []byte // encrypted output
+	sent      int    // bytes of out that were sent
+	recordBuf []byte // a buffer of the loop, in which the session collects records
 }
 
-// Read implements Transport: it decrypts what has arrived, until nothing is left
-// or both buffers are full. Input of a connection without a session, or that is
-// being closed, is not decrypted.
+// Read implements Transport. It decrypts until all that has arrived is read or both
+// buffers are full. Before the session is open, and while the connection is
+// closing, it reads without decrypting.
 func (s *tlsStream) Read(first, then []byte) (n int, err error) {
 	if s.state != tlsOpen || s.conn.state != connOpen {
 		return s.below.Read(first, then)
@@ -90,11 +92,11 @@ func (s *tlsStream) Read(first, then []byte) (n int, err error) {
 		if err == nil {
 			continue
 		}
-		if s.Unsent() > 0 { // an answer to a request for new keys
+		if s.Unsent() > 0 { // the response to a key update
 			s.conn.markDirty()
 		}
 		if err != errNoBytes {
-			if err == io.EOF { // what follows close_notify is not read
+			if err == io.EOF { // bytes after close_notify are not read
 				s.setRecordBuffer(0)
 			}
 			return n, err
@@ -108,9 +110,9 @@ func (s *tlsStream) Read(first, then []byte) (n int, err error) {
 	}
 }
 
-// lend has the session gather records in a buffer of the loop, with room for n
-// bytes, to which what it holds is moved. With -1 there is room for a record that
-// is there in part, and else no buffer. What was decrypted and not read is lost.
+// setRecordBuffer moves the records that the session has collected to a buffer of
+// the loop with room for n bytes. 0 means no buffer, and drops the records; -1
+// means as much as the records need, which is no buffer if there are none.
 func (s *tlsStream) setRecordBuffer(n int) {
 	records := bufferOf(s.session, rawInputAt)
 	if records == nil {
@@ -130,14 +132,14 @@ func (s *tlsStream) setRecordBuffer(n int) {
 	s.recordBuf = room
 }
 
-// Write implements Transport: of p it takes up to sealMax bytes, once all it took
+// Write implements Transport. It accepts up to sealMax bytes of p once everything
 // before is sent.
 func (s *tlsStream) Write(p []byte) (int, error) {
 	if err := s.flush(); err != nil || s.Unsent() > 0 {
 		return 0, err
 	}
 	if len(p) == 0 || s.state != tlsOpen {
-		return len(p), nil // without a session there is nothing to send it by
+		return len(p), nil // output without a session is dropped
 	}
 	p = p[:min(len(p), sealMax)]
 	s.out = s.conn.r.bufs.getBuffer(len(p) + len(p)/32 + 256)
@@ -147,15 +149,14 @@ func (s *tlsStream) Write(p []byte) (int, error) {
 	return len(p), s.flush()
 }
 
-// queue appends to what is to be sent, encrypted or meant to be sent as it is.
+// queue appends p, which is encrypted or to be sent in plain text, to the output.
 func (s *tlsStream) queue(p []byte) {
 	if len(p) > 0 {
 		s.out = append(s.conn.r.bufs.growBuffer(s.out, len(p), false), p...)
 	}
 }
 
-// flush sends what the stream below takes, and then the end of the stream if that
-// is due.
+// flush sends what the stream below accepts, and then FIN after CloseWrite.
 func (s *tlsStream) flush() error {
 	for s.sent < len(s.out) {
 		n, err := s.below.Write(s.out[s.sent:])
@@ -185,8 +186,8 @@ func (s *tlsStream) Unsent() int { return len(s.out) - s.sent }
 // Want implements Transport.
 func (s *tlsStream) Want(read, write bool) { s.below.Want(read && !s.readOff, write) }
 
-// CloseWrite implements Transport: it sends close_notify and then ends the stream
-// below; where that has no room, the next Write goes on.
+// CloseWrite implements Transport. It sends close_notify and then FIN. If the
+// stream below does not accept all of it, the next Write continues.
 func (s *tlsStream) CloseWrite() error {
 	if s.state == tlsOpen && !s.closing {
 		if err := s.session.CloseWrite(); err != nil {
@@ -197,13 +198,13 @@ func (s *tlsStream) CloseWrite() error {
 	return s.flush()
 }
 
-// Close implements Transport. Without a CloseWrite before it there is no
-// close_notify: the peer knows that something may be missing.
+// Close implements Transport. Without CloseWrite it sends no close_notify, so that
+// the peer knows that bytes may be missing.
 func (s *tlsStream) Close(abort bool) {
 	s.below.Close(abort)
 	s.dropOut()
 	s.wire.early = nil
-	if s.recordBuf != nil { // of an open session, which nothing reads any more
+	if s.recordBuf != nil {
 		s.setRecordBuffer(0)
 	}
 }
@@ -217,8 +218,9 @@ func (s *tlsStream) LocalAddr() net.Addr { return s.below.LocalAddr() }
 // FD implements Transport.
 func (s *tlsStream) FD() int { return s.below.FD() }
 
-// The fields in which a tls.Conn gathers messages and records; -1 where a Go version
-// names them otherwise, and then they are left alone.
+// handAt and rawInputAt are the offsets of the fields in which a tls.Conn collects
+// handshake messages and records. They are -1, and the fields are left alone, if a
+// Go version has no such field of type bytes.Buffer.
 var handAt, rawInputAt = bufferAt("hand"), bufferAt("rawInput")
 
 func bufferAt(name string) int {
@@ -236,9 +238,9 @@ func bufferOf(session *tls.Conn, at int) *bytes.Buffer {
 	return (*bytes.Buffer)(unsafe.Add(unsafe.Pointer(session), at))
 }
 
-// releaseHandshake has a session whose handshake is done, and which nothing else
-// uses now, let go of the memory that the hello took; crypto/tls would keep it for
-// as long as it lives. An empty Buffer is as good as a new one.
+// releaseHandshake frees the memory that the client hello took in a session.
+// crypto/tls would keep it as long as the session. The handshake must be complete
+// and the session not in use. An empty Buffer is equivalent to a new one.
 func releaseHandshake(session *tls.Conn) {
 	for _, at := range []int{handAt, rawInputAt} {
 		if b := bufferOf(session, at); b != nil && b.Len() == 0 {

@@ -1,9 +1,7 @@
-package reactor
-
-// This file lets a new process take over the listening sockets of an old one
-// without losing a connection: see docs/decisions/008. The new process (the
-// successor) calls Receive, starts its Engine and calls Ready; the old one (the
-// predecessor) runs a Handover.
+// This file has the handover: a new process takes the listening sockets of an old
+// one without losing a connection (docs/decisions/008). The new process, the
+// successor, calls Receive, starts its Engine and calls Ready. The old one, the
+// predecessor, runs a Handover. handover_message.go has the messages.
 //
 //	successor                      predecessor
 //	connect              ------>   checks the user
@@ -13,7 +11,9 @@ package reactor
 //	                     <------   stopped
 //	serves the path                drains
 //
-// Until "ready" the predecessor works on, whatever becomes of the successor.
+// Until "ready" the predecessor continues to serve, whatever the successor does.
+
+package reactor
 
 import (
 	"context"
@@ -33,28 +33,28 @@ import (
 )
 
 const (
-	// messageMax bounds how long one message may take.
+	// messageMax is the time limit of one message.
 	messageMax = 5 * time.Second
-	// readyMax bounds how long a successor may take to start, and how long a
-	// predecessor may take to stop accepting.
+	// readyMax is the time limit for a successor to start, and for a predecessor to
+	// stop accepting.
 	readyMax = time.Minute
-	// acceptPause is how long a Handover waits after it could not accept.
+	// acceptPause is how long a Handover waits after a failed accept.
 	acceptPause = 100 * time.Millisecond
 )
 
-// HandoverPathMax bounds the path of a hand-over socket, in bytes: a unix address
-// has room for the suffix of the temporary socket, too.
+// HandoverPathMax is the maximum length of a handover socket's path, in bytes. It
+// leaves room in a unix address for the suffix of a temporary name.
 const HandoverPathMax = 96
 
-// Receive asks the process that serves path (ServeHandover) for its listening
-// sockets. It takes 5 seconds at most for each message, and ends early with ctx.
-// If no process serves path, the error is os.ErrNotExist or ECONNREFUSED
-// (errors.Is). The predecessor works on until Ready, and goes on with its work if
-// this process ends, or calls Close, before.
+// Receive gets the listening sockets of the process that serves path
+// (ServeHandover). It waits at most 5 seconds for each message, and ends early with
+// ctx. If no process serves path, the error is os.ErrNotExist or ECONNREFUSED
+// (errors.Is). The predecessor continues to serve until Ready, also if this process
+// ends or calls Close before.
 func Receive(ctx context.Context, path string) (*Inherited, error) {
 	i, err := receive(ctx, path)
 	if err != nil {
-		return nil, fmt.Errorf("take over by %s: %w", path, err)
+		return nil, fmt.Errorf("handover socket %s: %w", path, err)
 	}
 	return i, nil
 }
@@ -80,7 +80,7 @@ func receive(ctx context.Context, path string) (*Inherited, error) {
 	return i, nil
 }
 
-// files receives all sockets of a predecessor.
+// receiveFiles receives all sockets of a predecessor.
 func (p *peer) receiveFiles(ctx context.Context) (files []*os.File, err error) {
 	defer func() {
 		if err != nil {
@@ -95,7 +95,7 @@ func (p *peer) receiveFiles(ctx context.Context) (files []*os.File, err error) {
 		return nil, err
 	}
 	if !mayTakeOver(uid, uint32(os.Geteuid())) {
-		return nil, fmt.Errorf("the process there is of user %d", uid)
+		return nil, fmt.Errorf("the process at the other end runs as user %d", uid)
 	}
 	for last := false; !last; {
 		var m message
@@ -120,7 +120,8 @@ func (p *peer) receiveFiles(ctx context.Context) (files []*os.File, err error) {
 	return files, nil
 }
 
-// within calls do, whose reads and writes fail after a time or when ctx ends.
+// withDeadline calls do. The reads and writes of do fail after the timeout, or when
+// ctx ends.
 func (p *peer) withDeadline(ctx context.Context, timeout time.Duration, do func() error) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
@@ -133,9 +134,9 @@ func (p *peer) withDeadline(ctx context.Context, timeout time.Duration, do func(
 }
 
 // Ready tells the predecessor that this process accepts connections, and returns
-// once that one accepts none any more; this takes a minute at most. It returns nil
-// at once if there is no predecessor. After an error the predecessor may have
-// ended, or may go on accepting beside this process. It is called once.
+// when the predecessor has stopped accepting, after at most about a minute. It
+// returns nil at once if there is no predecessor. After an error the predecessor
+// may have ended, or may continue to accept beside this process. Call it once.
 func (i *Inherited) Ready(ctx context.Context) error {
 	if i == nil || i.predecessor == nil {
 		return nil
@@ -151,18 +152,18 @@ func (i *Inherited) Ready(ctx context.Context) error {
 		})
 	}
 	if err != nil {
-		return fmt.Errorf("take over: the old process did not confirm that it stopped accepting: %w", err)
+		return fmt.Errorf("handover: the old process did not confirm that it stopped accepting: %w", err)
 	}
 	i.completed.Store(true)
 	return nil
 }
 
-// Handover serves the sockets of an Engine to a successor, one at a time. Its
-// methods may be called by any goroutine.
+// Handover serves the sockets of an Engine to a successor, one at a time. Any
+// goroutine may call its methods.
 type Handover struct {
 	path          string
 	listener      *net.UnixListener
-	file          fs.FileInfo // the socket at path, as this process made it
+	file          fs.FileInfo // the socket that this process put at path
 	sockets       func() []Socket
 	stopAccepting func()
 	drain         func()
@@ -170,28 +171,28 @@ type Handover struct {
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
-	wg     sync.WaitGroup // the accept loop, and the successor's goroutine without its drain
+	wg     sync.WaitGroup // the accept loop, and serve
 
 	mu         sync.Mutex
 	busy       bool // a successor has the sockets and is not ready
-	offered    bool // one had when Close came
+	offered    bool // a successor had them when Close was called
 	handedOver bool // a successor was ready
 }
 
-// ServeHandover listens on a unix socket at path, an absolute path of at most 96
-// bytes, and hands the sockets to the process that connects, of the same user or
-// root (Receive). It replaces a socket that is there: call it after Ready, or if
-// Receive found no process.
+// ServeHandover listens on a unix socket at path, an absolute path of at most
+// HandoverPathMax bytes. It hands the sockets to a connecting process of the same
+// user or root (Receive). It replaces an existing socket, so call it after Ready,
+// or if Receive found no process.
 //
-// sockets lists the sockets. Once the successor is ready, stopAccepting is called,
-// which returns when nothing polls them any more and must not call Close. Then the
-// successor is told, and drain is called on a goroutine of its own. Both are called
-// once at most, possibly before ServeHandover returns. The sockets must stay open
-// until Close has returned or drain is called.
+// sockets returns the sockets. When the successor is ready, stopAccepting is
+// called; it returns when no loop polls the sockets any more, and must not call
+// Close. Then the successor receives the confirmation, and drain is called on a
+// goroutine of its own. Both are called at most once, possibly before ServeHandover
+// returns. The sockets must stay open until Close has returned or drain is called.
 func ServeHandover(path string, sockets func() []Socket, stopAccepting, drain func(), log *slog.Logger) (*Handover, error) {
 	listener, file, err := listenHandover(path)
 	if err != nil {
-		return nil, fmt.Errorf("hand-over socket %s: %w", path, err)
+		return nil, fmt.Errorf("handover socket %s: %w", path, err)
 	}
 	h := &Handover{
 		path: path, listener: listener, file: file,
@@ -202,13 +203,13 @@ func ServeHandover(path string, sockets func() []Socket, stopAccepting, drain fu
 	return h, nil
 }
 
-// listenHandover puts a socket of mode 0600 at path, in one step.
+// listenHandover puts a socket of mode 0600 at path, atomically by a rename.
 func listenHandover(path string) (*net.UnixListener, fs.FileInfo, error) {
 	if !strings.HasPrefix(path, "/") || len(path) > HandoverPathMax {
 		return nil, nil, fmt.Errorf("want an absolute path of at most %d bytes", HandoverPathMax)
 	}
 	if info, err := os.Lstat(path); err == nil && info.Mode().Type() != fs.ModeSocket {
-		return nil, nil, errors.New("the file there is no socket")
+		return nil, nil, errors.New("the file exists and is not a socket")
 	}
 	temporary := path + "." + strconv.Itoa(os.Getpid())
 	if err := os.Remove(temporary); err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -238,8 +239,8 @@ func listenHandover(path string) (*net.UnixListener, fs.FileInfo, error) {
 	return listener, file, nil
 }
 
-// Close ends the service and a hand-over that has not come to "ready", and waits
-// for stopAccepting if that is being called. It removes the socket's file unless a
+// Close stops listening and ends a handover that has not come to "ready". If
+// stopAccepting is running, it waits for it. It removes the socket's file unless a
 // successor has taken over.
 func (h *Handover) Close() error {
 	h.cancel()
@@ -256,7 +257,8 @@ func (h *Handover) Close() error {
 	return err
 }
 
-// Offered reports whether a process has been sent the sockets and has not given up: it may listen on them, and has not said so.
+// Offered reports whether a successor has received the sockets, has not failed, and
+// is not ready. It may listen on them.
 func (h *Handover) Offered() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -270,7 +272,7 @@ func (h *Handover) acceptLoop() {
 			return
 		}
 		if err != nil {
-			h.log.Warn("a successor cannot connect", "error", err)
+			h.log.Warn("handover: accept failed", "error", err)
 			select {
 			case <-h.ctx.Done():
 				return
@@ -280,7 +282,7 @@ func (h *Handover) acceptLoop() {
 		}
 		p := &peer{conn: conn}
 		if reason := h.admit(p); reason != "" {
-			h.log.Warn("hand-over refused", "reason", reason)
+			h.log.Warn("handover refused", "reason", reason)
 			_ = p.withDeadline(h.ctx, messageMax, func() error { return p.send(message{Kind: kindRefused, Reason: reason}) })
 			_ = conn.Close()
 			continue
@@ -296,7 +298,7 @@ func (h *Handover) acceptLoop() {
 	}
 }
 
-// admit makes p the successor, or says why not.
+// admit makes p the successor, or returns why it refuses.
 func (h *Handover) admit(p *peer) (reason string) {
 	uid, err := p.uid()
 	if err != nil {
@@ -317,8 +319,8 @@ func (h *Handover) admit(p *peer) (reason string) {
 	return ""
 }
 
-// serve hands the sockets to a successor. It reports whether that one was ready,
-// and accepting has stopped.
+// serve hands the sockets to a successor. It reports whether the successor was
+// ready and accepting has stopped.
 func (h *Handover) serve(p *peer) bool {
 	defer func() { _ = p.conn.Close() }()
 	sockets := h.sockets()
@@ -329,12 +331,12 @@ func (h *Handover) serve(p *peer) bool {
 	h.offered = err != nil && h.ctx.Err() != nil
 	h.mu.Unlock()
 	if err != nil {
-		h.log.Warn("the successor did not take over", "error", err)
+		h.log.Warn("handover failed", "error", err)
 		return false
 	}
 	h.stopAccepting()
 	if err := p.withDeadline(h.ctx, messageMax, func() error { return p.send(message{Kind: kindStopped}) }); err != nil {
-		h.log.Warn("the successor cannot be told that accepting has stopped", "error", err)
+		h.log.Warn("handover: the successor did not receive the confirmation", "error", err)
 	}
 	h.log.Info("a successor has taken over", "sockets", len(sockets))
 	return true

@@ -263,7 +263,7 @@ func TestServeHandoverPath(t *testing.T) {
 		{"handover", "absolute", "relative"},
 		{"@handover", "absolute", "abstract: others could not be kept from it"},
 		{"/" + string(make([]byte, HandoverPathMax)), "at most 96 bytes", "too long for an address"},
-		{file, "no socket", "somebody's file"},
+		{file, "not a socket", "somebody's file"},
 		{missing, "no such file", "no directory"},
 	} {
 		_, err := ServeHandover(c.path, nil, nil, nil, slog.New(slog.DiscardHandler))
@@ -335,7 +335,7 @@ func TestAnotherUserIsRefused(t *testing.T) {
 	asUser(t, nobody, func() { err = unix.Listen(fd, 1) })
 	require.NoError(t, err)
 	_, err = Receive(t.Context(), path)
-	require.ErrorContains(t, err, "of user 65534")
+	require.ErrorContains(t, err, "as user 65534")
 }
 
 // asUser calls do on a thread of its own with another effective user, which ends with it.

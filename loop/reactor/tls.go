@@ -1,8 +1,8 @@
-package reactor
+// This file has the TLS configuration of a Listener and the handshake, with
+// crypto/tls. A task runs the handshake; an open connection has no task. stream.go
+// has the Transport that encrypts.
 
-// TLS on a loop, with crypto/tls as it is: what a Listener is told, and the
-// handshake. A task runs the handshake and waits like any other; an open
-// connection has no task. The Transport that encrypts is in stream.go.
+package reactor
 
 import (
 	"crypto/tls"
@@ -13,51 +13,51 @@ import (
 	"tafe/loop"
 )
 
-// TLS is how a Listener speaks it.
+// TLS configures TLS for a Listener.
 type TLS struct {
-	// Config is crypto/tls's. Its callbacks are called by tasks, outside of the
-	// code that touches the loop; those that compute or block for long delay their
-	// connection, and others until the loop is handed over.
+	// Config is the configuration of crypto/tls. Its callbacks run in tasks. A
+	// callback that computes or blocks delays its connection, and others until the
+	// loop is handed off.
 	Config *tls.Config
-	// HandshakeTimeout is from the accepted connection to the end of the handshake;
+	// HandshakeTimeout is the time from the accept to the end of the handshake;
 	// default 10 s. Then the connection is closed.
 	HandshakeTimeout time.Duration
-	// HandshakesMax bounds handshakes under way, per loop; default 1024. Beyond it,
-	// connections are closed.
+	// HandshakesMax limits the handshakes in progress on each loop; default 1024.
+	// Connections beyond it are closed.
 	HandshakesMax int
-	// HandshakesPerSecond bounds handshakes begun per loop, so that they leave time
-	// for open connections; beyond it they wait. 0: no bound.
+	// HandshakesPerSecond limits how many handshakes begin on each loop, so that
+	// they leave time for open connections. Handshakes beyond it wait. 0: no limit.
 	HandshakesPerSecond int
-	// NotTLS is sent to a client that does not speak TLS, before the connection is
+	// NotTLS is sent to a client that does not use TLS, before the connection is
 	// closed.
 	NotTLS []byte
-	// Failed, if not nil, is called on the loop for each handshake that failed. It
-	// must not wait.
+	// Failed, if not nil, is called on the loop for each failed handshake. It must
+	// not wait.
 	Failed func(l *loop.Loop, remote string, err error)
 }
 
-// Errors of handshakes.
+// Errors of the TLS handshake.
 var (
 	// ErrHandshakeTimeout: TLS.HandshakeTimeout has passed.
-	ErrHandshakeTimeout = errors.New("reactor: the TLS handshake took too long")
-	// ErrHandshakesMax: TLS.HandshakesMax handshakes are under way on the loop.
-	ErrHandshakesMax = errors.New("reactor: too many TLS handshakes are under way")
-	// errHandshakeBytes: the client sent more than any handshake needs.
+	ErrHandshakeTimeout = errors.New("reactor: TLS handshake timeout")
+	// ErrHandshakesMax: TLS.HandshakesMax handshakes are in progress on the loop.
+	ErrHandshakesMax = errors.New("reactor: too many TLS handshakes in progress")
+	// errHandshakeBytes: the client sent more bytes than any handshake needs.
 	errHandshakeBytes = errors.New("reactor: the TLS handshake has too many bytes")
 )
 
 const (
 	handshakeTimeout  = 10 * time.Second
 	handshakesMax     = 1024
-	handshakeBytesMax = 128 << 10 // from the client, with what follows its last message
-	helloBytes        = 4 << 10   // of a client, read before its handshake has a task
+	handshakeBytesMax = 128 << 10 // from the client, including what follows its last message
+	helloBytes        = 4 << 10   // read from a client before its handshake has a task
 )
 
-// handshakeName is the route name of handshakes in reports of a watchdog.
+// handshakeName is the route name of handshakes in the watchdog's reports.
 var handshakeName = "TLS handshake"
 
-// TLS returns the state of the connection's TLS; nil if it speaks none, or its
-// handshake is not done.
+// TLS returns the connection's TLS state. It is nil without TLS, or before the
+// handshake is complete.
 func (c *Conn) TLS() *tls.ConnectionState {
 	if c.tls == nil || c.tls.state != tlsOpen {
 		return nil
@@ -66,11 +66,11 @@ func (c *Conn) TLS() *tls.ConnectionState {
 	return &state
 }
 
-// Secure tells whether the connection speaks TLS.
+// Secure reports whether the connection uses TLS.
 func (c *Conn) Secure() bool { return c.tls != nil }
 
-// startTLS has c speak TLS as a server from its next byte on, or from those that
-// are in its Input. open is called when the handshake is done.
+// startTLS makes c a TLS server connection, beginning with the bytes in its Input.
+// open is called when the handshake is complete.
 func (c *Conn) startTLS(terms *TLS, open func(*Conn) Handler) {
 	s := &tlsStream{conn: c, below: c.transport, config: terms, open: open}
 	s.wire.stream = s
@@ -87,7 +87,7 @@ func (c *Conn) startTLS(terms *TLS, open func(*Conn) Handler) {
 	}
 }
 
-// readable is Conn.Readable as long as there is no session.
+// readable is Conn.Readable before the session is open.
 func (s *tlsStream) readable() {
 	switch {
 	case s.state == tlsFresh:
@@ -98,14 +98,14 @@ func (s *tlsStream) readable() {
 		s.waker.Wake()
 	case s.readOff:
 		s.conn.probe()
-	default: // the task computes or waits for its turn: the event would come again and again
+	default: // the task is not waiting for input, so the level-triggered event would repeat
 		s.readOff = true
 		s.below.Want(false, s.conn.wantWrite)
 	}
 }
 
-// hello reads the first bytes: a client that connects and leaves, as a health
-// check does, costs no task and is no failure.
+// hello reads the first bytes. A client that connects and closes, such as a health
+// check, costs no task and does not count as a failed handshake.
 func (s *tlsStream) hello() {
 	r := s.conn.r
 	n, err := s.below.Read(nil, r.sharedBuf[:helloBytes])
@@ -143,7 +143,7 @@ func (s *tlsStream) begin() {
 	s.session = tls.Server(&s.wire, s.config.Config)
 }
 
-// listen has read events level-triggered again.
+// resumeReadEvents makes read events level-triggered again.
 func (s *tlsStream) resumeReadEvents() {
 	if s.readOff {
 		s.readOff = false
@@ -151,7 +151,8 @@ func (s *tlsStream) resumeReadEvents() {
 	}
 }
 
-// failed counts a handshake that failed, and reports it, once.
+// reportFailure counts and reports a failed handshake. It returns false if that was
+// done before.
 func (s *tlsStream) reportFailure(err error) bool {
 	if s.state == tlsFailed {
 		return false
@@ -165,8 +166,8 @@ func (s *tlsStream) reportFailure(err error) bool {
 	return true
 }
 
-// fail closes a connection whose handshake failed: after the alert of crypto/tls,
-// if there is one, or the answer to a client that does not speak TLS.
+// fail closes a connection whose handshake failed, after the alert of crypto/tls
+// or, for a client that does not use TLS, NotTLS.
 func (s *tlsStream) fail(err error) {
 	if !s.reportFailure(err) {
 		return
@@ -180,11 +181,11 @@ func (s *tlsStream) fail(err error) {
 	s.conn.Close()
 }
 
-// handshake is a tlsStream whose handshake is not done: the Runner of its task,
-// and the Handler of its Conn.
+// handshake is a tlsStream during its handshake: the Runner of its task and the
+// Handler of its Conn.
 type handshake tlsStream
 
-// Run is the task.
+// Run implements loop.Runner: it performs the handshake.
 func (h *handshake) Run(t *loop.Task) {
 	s := (*tlsStream)(h)
 	t.Describe(&handshakeName, nil, nil, nil, nil, &s.conn.label)
@@ -196,8 +197,8 @@ func (h *handshake) Run(t *loop.Task) {
 	t.Outside(func() { s.failure = s.session.Handshake() })
 }
 
-// handshakeTurn returns how long the next handshake has to wait, for not more
-// than perSecond of them a second; a tenth of that, or one, may come at once.
+// handshakeTurn returns how long the next handshake must wait, so that at most
+// perSecond begin in a second. A burst may have a tenth of that, at least one.
 func (r *Reactor) handshakeTurn(perSecond int) time.Duration {
 	if perSecond <= 0 {
 		return 0
@@ -209,7 +210,7 @@ func (r *Reactor) handshakeTurn(perSecond int) time.Duration {
 	return time.Duration(max(r.nextHandshakeAt-now, 0))
 }
 
-// Done goes on with the session, or without one.
+// Done implements loop.Runner: it opens the session or fails.
 func (h *handshake) Done(_ *loop.Task, err error) {
 	s := (*tlsStream)(h)
 	s.conn.r.handshakes--
@@ -218,7 +219,7 @@ func (h *handshake) Done(_ *loop.Task, err error) {
 		err = s.failure
 	}
 	switch {
-	case s.state != tlsHandshaking || s.conn.Closed(): // that has been reported
+	case s.state != tlsHandshaking || s.conn.Closed(): // reported already
 	case err != nil:
 		s.fail(err)
 	default:
@@ -226,8 +227,8 @@ func (h *handshake) Done(_ *loop.Task, err error) {
 	}
 }
 
-// opened gives the connection its Handler, and reads what came with the last
-// message of the handshake.
+// opened calls Open for the connection and reads what came with the last message of
+// the handshake.
 func (s *tlsStream) opened() {
 	c := s.conn
 	s.state, s.freshlyOpen, s.more = tlsOpen, true, true
@@ -244,16 +245,16 @@ func (s *tlsStream) opened() {
 	}
 }
 
-// Data is never called: there is none before a session.
+// Data implements Handler. It is not called before the session is open.
 func (h *handshake) Data(*Conn) {}
 
-// Timeout ends a connection whose handshake takes too long.
+// Timeout implements Handler: it ends a handshake that takes too long.
 func (h *handshake) Timeout(c *Conn) {
 	(*tlsStream)(h).reportFailure(ErrHandshakeTimeout)
 	c.Abort(ErrHandshakeTimeout)
 }
 
-// Closed ends the handshake of a connection that has ended.
+// Closed implements Handler: it ends the handshake with its connection.
 func (h *handshake) Closed(_ *Conn, err error) {
 	s := (*tlsStream)(h)
 	if err == nil {

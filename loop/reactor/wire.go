@@ -1,8 +1,8 @@
-package reactor
+// This file has wire, the net.Conn below a TLS session. Reads go directly to the
+// socket; without input, the task of a handshake waits, and an open session gets a
+// temporary error. Writes are collected in the tlsStream.
 
-// wire is the net.Conn under a TLS session. Reads go to the socket, without a
-// buffer in between; where nothing is there, the task of a handshake waits, and
-// an open session is told so by an error. Writes are gathered in the tlsStream.
+package reactor
 
 import (
 	"net"
@@ -13,13 +13,14 @@ import (
 
 type wire struct {
 	stream        *tlsStream
-	early         []byte // received before crypto/tls asked for it
-	empty         bool   // the last read was short: the next one need not ask the kernel
-	handshakeRead int    // bytes of the handshake
+	early         []byte // received before the session read it
+	empty         bool   // the last read was short, so the next one can skip the system call
+	handshakeRead int    // bytes read during the handshake
 	remote, local net.Addr
 }
 
-// noBytes is a net.Error that crypto/tls does not keep: the next Read tries again.
+// noBytes is a temporary net.Error. crypto/tls does not keep it, so the next Read
+// tries again.
 type noBytes struct{}
 
 func (noBytes) Error() string   { return "reactor: no bytes yet" }
@@ -28,7 +29,7 @@ func (noBytes) Temporary() bool { return true }
 
 var errNoBytes net.Error = noBytes{}
 
-// Read implements net.Conn, for the loop and the task of the handshake.
+// Read implements net.Conn, for the loop and for the task of the handshake.
 func (w *wire) Read(p []byte) (int, error) {
 	s := w.stream
 	t := s.task
@@ -57,7 +58,7 @@ func (w *wire) Read(p []byte) (int, error) {
 	}
 }
 
-// read returns 0 and no error when nothing is there.
+// read returns 0 without an error if no bytes have arrived.
 func (w *wire) read(p []byte) (int, error) {
 	s := w.stream
 	switch {
@@ -70,7 +71,7 @@ func (w *wire) read(p []byte) (int, error) {
 	case s.conn.state == connEnded:
 		return 0, loop.ErrClosed
 	case w.empty:
-		w.empty = false // should there be more by now, an event is on its way
+		w.empty = false // bytes that arrived since then cause an event
 		return 0, nil
 	}
 	n, err := s.below.Read(p, nil)
@@ -78,7 +79,7 @@ func (w *wire) read(p []byte) (int, error) {
 	return n, err
 }
 
-// Write implements net.Conn. What is written is sent by the tlsStream's Write.
+// Write implements net.Conn. Write or flush of the tlsStream sends what it queues.
 func (w *wire) Write(p []byte) (int, error) {
 	s := w.stream
 	t := s.task
@@ -96,16 +97,16 @@ func (w *wire) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Close implements net.Conn: the Conn closes the stream.
+// Close implements net.Conn. It does nothing: the Conn closes the stream.
 func (w *wire) Close() error { return nil }
 
-// LocalAddr implements net.Conn. Any goroutine: callbacks of tls.Config ask it.
+// LocalAddr implements net.Conn. Any goroutine: callbacks of tls.Config call it.
 func (w *wire) LocalAddr() net.Addr { return w.local }
 
 // RemoteAddr implements net.Conn. Any goroutine.
 func (w *wire) RemoteAddr() net.Addr { return w.remote }
 
-// SetDeadline implements net.Conn: the Conn has timeouts of its own.
+// SetDeadline implements net.Conn. It does nothing: the Conn has its own timeouts.
 func (w *wire) SetDeadline(time.Time) error { return nil }
 
 // SetReadDeadline implements net.Conn.
