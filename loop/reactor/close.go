@@ -27,7 +27,7 @@ func (c *Conn) discardInput() {
 }
 
 // Close sends the queued output, then FIN, and closes the descriptor after the
-// peer's FIN or a short time. See the table in conn.go.
+// peer's FIN or 2 seconds. See the table in conn.go.
 func (c *Conn) Close() {
 	if c.Closed() {
 		return

@@ -34,7 +34,7 @@ const (
 	probeMax  = 9
 )
 
-// errSelf ends an attempt whose socket was connected to itself.
+// errSelf ends an attempt that connected the socket to itself.
 var errSelf = os.NewSyscallError("connect", unix.ECONNREFUSED)
 
 // dialing is one call of a Dialer. From start until done it belongs to its loop;
@@ -138,6 +138,7 @@ func (x *dialing) advance() {
 	}
 }
 
+// nextAttempt returns an attempt for the unix path or the next address.
 func (x *dialing) nextAttempt() *attempt {
 	a := &attempt{x: x, fd: -1}
 	if x.path != "" {

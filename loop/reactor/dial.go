@@ -14,12 +14,12 @@ import (
 	"tafe/loop"
 )
 
-// Reasons for not dialing.
+// Errors of Dialer.
 var (
-	// ErrTooManyDials: Config.DialMax outbound connections are open.
+	// ErrTooManyDials is returned while Config.DialMax outbound connections are
+	// open.
 	ErrTooManyDials = errors.New("reactor: too many outbound connections")
-	// ErrUnbound: DialContext was called outside of a task on a Dialer without an
-	// Engine.
+	// ErrUnbound is returned by DialContext before Bind.
 	ErrUnbound = errors.New("reactor: the Dialer is not bound to an Engine")
 )
 
@@ -111,6 +111,7 @@ func (d *Dialer) dial(ctx context.Context, t *loop.Task, r *Reactor, network, ad
 	return x.run(ctx, t)
 }
 
+// timeout returns Timeout or its default.
 func (d *Dialer) timeout() time.Duration {
 	if d.Timeout > 0 {
 		return d.Timeout

@@ -27,7 +27,7 @@ type Config struct {
 	// Inherited, if not nil, holds sockets of systemd or of a predecessor. A
 	// Listener uses the one that is bound to its address.
 	Inherited *Inherited
-	// Loops is the number of event loops; at least 1.
+	// Loops is the number of event loops, at least 1.
 	Loops int
 	// Open is called on the loop for each accepted connection of a Listener without
 	// an Open of its own. It returns the connection's Handler and must not wait.
@@ -45,7 +45,7 @@ type Config struct {
 	// leaves.
 	DialMax int
 	Limits  Limits
-	Log     *slog.Logger
+	Log     *slog.Logger // nil: slog.Default()
 	// Handoff is how long a slice may hold its loop while other work waits; then
 	// another goroutine takes the loop over. 0: loop.HandoffTime; negative: never.
 	Handoff time.Duration
@@ -231,9 +231,9 @@ func (e *Engine) Opening() int { return int(e.opening.Load()) }
 // for the loop to count as stuck. Idle loops turn once a second.
 const silentMin = 3 * time.Second
 
-// Stuck returns the ids of the loops that have been held for at least d, or have
-// not turned for at least d and 3 seconds. Loops that were told to stop are left
-// out.
+// Stuck returns the ids of the loops that a slice has held for at least d, and of
+// those whose last turn was at least d, and at least 3 seconds, ago. Loops that
+// were told to stop are left out.
 func (e *Engine) Stuck(d time.Duration) (ids []int) {
 	for _, l := range e.loops {
 		now := l.Clock()
@@ -331,6 +331,7 @@ func (e *Engine) StopAccepting(ctx context.Context, keep bool) error {
 	return nil
 }
 
+// waitFor waits for wg or ctx.
 func waitFor(ctx context.Context, wg *sync.WaitGroup) error {
 	done := make(chan struct{})
 	go func() { wg.Wait(); close(done) }()
@@ -344,8 +345,8 @@ func waitFor(ctx context.Context, wg *sync.WaitGroup) error {
 
 // Stop ends every loop: it cancels tasks with loop.ErrShutdown, unwinds them, and
 // closes the connections. Requests in flight fail; drain first to avoid that. When
-// ctx is done, Stop gives up waiting for tasks that run beside their loops, logs
-// their stacks and returns the context's error.
+// ctx is done, Stop no longer waits for released tasks: it logs their stacks, waits
+// up to a second for the loops, and returns the context's error.
 func (e *Engine) Stop(ctx context.Context) error {
 	e.shutdown()
 	select {

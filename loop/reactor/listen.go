@@ -169,6 +169,7 @@ func resolveListenAddr(addr string) (net.Addr, error) {
 	return tcp, nil
 }
 
+// isPortZero reports whether addr is a TCP address with port 0.
 func isPortZero(addr net.Addr) bool {
 	a, ok := addr.(*net.TCPAddr)
 	return ok && a.Port == 0

@@ -19,6 +19,7 @@ import (
 	"tafe/loop"
 )
 
+// netConn is the Handler and the net.Conn that NewNetConn makes.
 type netConn struct {
 	loop          *loop.Loop
 	conn          *Conn // on its loop only
@@ -331,6 +332,7 @@ func (u *parkMutex) lock(t *loop.Task, l *loop.Loop, mu sync.Locker, until *int6
 	}
 }
 
+// unlock releases the lock.
 func (u *parkMutex) unlock() {
 	u.locked = false
 	u.signal()

@@ -143,8 +143,8 @@ func (c *Conn) Writable() {
 	}
 }
 
-// send gives the output to the transport, up to sendMax so that other connections
-// get their turn.
+// send gives the output to the transport, up to about sendMax so that other
+// connections get their turn.
 func (c *Conn) send() {
 	before, total := c.Unsent(), 0
 	for {

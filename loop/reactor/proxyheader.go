@@ -34,12 +34,12 @@ type ProxyProtocol struct {
 
 // Errors that ProxyProtocol.Failed receives.
 var (
-	// ErrUntrusted: the peer's address is not in ProxyProtocol.Trusted.
+	// ErrUntrusted means that the peer's address is not in ProxyProtocol.Trusted.
 	ErrUntrusted = errors.New("reactor: a PROXY header is required, and the peer's address is not trusted")
-	// ErrProxyHeader: the connection does not begin with a PROXY header of version
-	// 1 or 2.
+	// ErrProxyHeader means that the connection does not begin with a PROXY header
+	// of version 1 or 2.
 	ErrProxyHeader = errors.New("reactor: invalid PROXY header")
-	// ErrProxyTimeout: ProxyProtocol.Timeout has passed.
+	// ErrProxyTimeout means that ProxyProtocol.Timeout has passed.
 	ErrProxyTimeout = errors.New("reactor: PROXY header timeout")
 )
 

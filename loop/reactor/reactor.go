@@ -22,9 +22,14 @@ import (
 // defaults.
 type Limits struct {
 	loop.Limits
-	InboundMax   int           // unread bytes at which a Conn stops reading, approximately; default 1 MiB
-	OutboundMax  int           // unsent bytes of a Conn at which Drain waits; default 1 MiB
-	WriteTimeout time.Duration // time for a peer to read 16 KiB or all that is unsent, or else it is disconnected; default 30 s
+	// InboundMax is how many unread bytes make a Conn stop reading, approximately;
+	// default 1 MiB.
+	InboundMax int
+	// OutboundMax is how many unsent bytes of a Conn make Drain wait; default 1 MiB.
+	OutboundMax int
+	// WriteTimeout is the time in which a peer must take 16 KiB, or all that is unsent;
+	// default 30 s. Otherwise the connection ends with ErrWriteTimeout.
+	WriteTimeout time.Duration
 }
 
 // DefaultLimits returns the default limits of connections. Those of loop.Limits are
@@ -158,9 +163,6 @@ func (r *Reactor) caller() (*loop.Task, error) {
 // Limits returns the limits in force. Any goroutine.
 func (r *Reactor) Limits() *Limits { return &r.limits }
 
-// Stats returns the counters and gauges as they are now. Any goroutine; see
-// loop.Loop.Stats.
-//
 // Stats returns the current counters and gauges. Any goroutine; see
 // loop.Loop.Stats.
 //
@@ -287,6 +289,7 @@ func (r *Reactor) readAgain(c *Conn) {
 	}
 }
 
+// drainReadQueue reads the queued connections.
 func (r *Reactor) drainReadQueue() {
 	batch := r.readQueue
 	r.readQueue = nil
@@ -317,11 +320,14 @@ func (r *Reactor) addConnecting(fd int, s source) error {
 	return nil
 }
 
+// switchToRead directs the events of a connected descriptor to s and enables
+// reading.
 func (r *Reactor) switchToRead(fd int, s source) error {
 	r.sources[fd] = s
 	return r.poller.ModRead(&netpoll.PollAttachment{FD: fd}, false)
 }
 
+// setSource records where the events of a descriptor go.
 func (r *Reactor) setSource(fd int, s source) {
 	if fd >= len(r.sources) {
 		r.sources = append(r.sources, make([]source, max(fd+1-len(r.sources), len(r.sources), 64))...)

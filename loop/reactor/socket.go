@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// socket is the Transport of a descriptor.
 type socket struct {
 	r         *Reactor
 	fd        int
@@ -86,8 +87,8 @@ func (s *socket) Write(p []byte) (n int, err error) {
 	return 0, nil
 }
 
-// writeBoth sends what the socket accepts of a followed by b. The next Write
-// returns an error, if there is one.
+// writeBoth sends what the socket accepts of a followed by b. It ignores errors,
+// which the next Write returns.
 func (s *socket) writeBoth(a, b []byte) int {
 	var n int
 	var err error
@@ -106,8 +107,8 @@ func (s *socket) writeBoth(a, b []byte) int {
 }
 
 // writeMore sends what the socket accepts of p with MSG_MORE: a segment that is not
-// full waits up to 200 ms for more bytes. The next Write returns an error, if there
-// is one.
+// full waits up to 200 ms for more bytes. It ignores errors, which the next Write
+// returns.
 func (s *socket) writeMore(p []byte) int {
 	n, _, errno := syscall.RawSyscall6(unix.SYS_SENDTO, uintptr(s.fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)),
 		unix.MSG_MORE|unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, 0, 0)
@@ -241,13 +242,11 @@ func rawPeek(fd int) bool {
 	return errno != unix.EAGAIN
 }
 
-func rawWritev(fd int, a, b []byte) (int, error) { return rawVector(unix.SYS_WRITEV, fd, a, b) }
-
-func rawVector(call uintptr, fd int, a, b []byte) (int, error) {
+func rawWritev(fd int, a, b []byte) (int, error) {
 	v := [2]unix.Iovec{{Base: unsafe.SliceData(a)}, {Base: unsafe.SliceData(b)}}
 	v[0].SetLen(len(a))
 	v[1].SetLen(len(b))
-	n, _, errno := syscall.RawSyscall(call, uintptr(fd), uintptr(unsafe.Pointer(&v)), 2)
+	n, _, errno := syscall.RawSyscall(unix.SYS_WRITEV, uintptr(fd), uintptr(unsafe.Pointer(&v)), 2)
 	if errno != 0 {
 		return 0, errno
 	}

@@ -223,6 +223,7 @@ func (s *tlsStream) FD() int { return s.below.FD() }
 // Go version has no such field of type bytes.Buffer.
 var handAt, rawInputAt = bufferAt("hand"), bufferAt("rawInput")
 
+// bufferAt returns the offset of a bytes.Buffer in tls.Conn, or -1.
 func bufferAt(name string) int {
 	f, ok := reflect.TypeFor[tls.Conn]().FieldByName(name)
 	if !ok || f.Type != reflect.TypeFor[bytes.Buffer]() {
@@ -231,6 +232,7 @@ func bufferAt(name string) int {
 	return int(f.Offset)
 }
 
+// bufferOf returns the buffer of a session at an offset of bufferAt, or nil.
 func bufferOf(session *tls.Conn, at int) *bytes.Buffer {
 	if at < 0 {
 		return nil

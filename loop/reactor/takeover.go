@@ -59,6 +59,7 @@ func Receive(ctx context.Context, path string) (*Inherited, error) {
 	return i, nil
 }
 
+// receive is Receive without the wrapping of errors.
 func receive(ctx context.Context, path string) (*Inherited, error) {
 	dialer := net.Dialer{Timeout: messageMax}
 	conn, err := dialer.DialContext(ctx, "unix", path)

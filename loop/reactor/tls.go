@@ -36,13 +36,15 @@ type TLS struct {
 	Failed func(l *loop.Loop, remote string, err error)
 }
 
-// Errors of the TLS handshake.
+// Errors of the TLS handshake; TLS.Failed and Handler.Closed receive them.
 var (
-	// ErrHandshakeTimeout: TLS.HandshakeTimeout has passed.
+	// ErrHandshakeTimeout means that TLS.HandshakeTimeout has passed.
 	ErrHandshakeTimeout = errors.New("reactor: TLS handshake timeout")
-	// ErrHandshakesMax: TLS.HandshakesMax handshakes are in progress on the loop.
+	// ErrHandshakesMax means that TLS.HandshakesMax handshakes are in progress on
+	// the loop.
 	ErrHandshakesMax = errors.New("reactor: too many TLS handshakes in progress")
-	// errHandshakeBytes: the client sent more bytes than any handshake needs.
+	// errHandshakeBytes means that the client sent more bytes than any handshake
+	// needs.
 	errHandshakeBytes = errors.New("reactor: the TLS handshake has too many bytes")
 )
 

@@ -11,6 +11,7 @@ import (
 	"tafe/loop"
 )
 
+// wire is the net.Conn of a tls.Conn.
 type wire struct {
 	stream        *tlsStream
 	early         []byte // received before the session read it
