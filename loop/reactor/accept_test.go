@@ -22,7 +22,7 @@ import (
 	"tafe/loop/reactor"
 )
 
-// answers tells whether a connection is served.
+// answers reports whether a connection is served.
 func answers(c net.Conn) bool {
 	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
 	_, _ = io.WriteString(c, "x")
@@ -79,8 +79,8 @@ func TestConnMaxPerIP(t *testing.T) {
 	require.True(t, answers(from("127.0.0.2")), "room again")
 }
 
-// Connections that the kernel has completed are served, and only then are new
-// ones refused.
+// StopAccepting serves the connections that the kernel has completed. Later ones
+// are refused.
 func TestStopAcceptingTakesWhatIsQueued(t *testing.T) {
 	const queued = 100
 	e := runEngine(t, reactor.Config{Addr: "127.0.0.1:0", Loops: 2, Open: openEcho, Log: slog.New(slog.DiscardHandler)})
@@ -137,7 +137,7 @@ func TestStopWithOpenConnections(t *testing.T) {
 	require.NoError(t, e.Stop(context.Background()), "again is no error")
 }
 
-// waiting echoes, and has a task that waits for as long as the connection lives.
+// waiting echoes, and has a task that waits as long as the connection is open.
 type waiting struct{ closed chan error }
 
 func (w *waiting) Data(c *reactor.Conn) {
@@ -154,8 +154,8 @@ func (w *waiting) Data(c *reactor.Conn) {
 func (w *waiting) Timeout(*reactor.Conn)             {}
 func (w *waiting) Closed(_ *reactor.Conn, err error) { w.closed <- err }
 
-// A server that has no descriptors left goes on with the connections it has, takes
-// new ones when there are descriptors again, and logs that once.
+// A server without free descriptors continues with the connections it has. It
+// accepts new ones when descriptors are free again, and logs that once.
 func TestAcceptWithoutDescriptors(t *testing.T) {
 	if os.Getenv("REACTOR_TEST_DESCRIPTORS") != "" {
 		serveWithFewDescriptors()

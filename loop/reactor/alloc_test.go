@@ -13,7 +13,8 @@ import (
 	"tafe/loop/looptest"
 )
 
-// A question and its answer on a connection of the task's own loop allocate nothing.
+// A request and its response on a connection of the task's own loop allocate
+// nothing.
 func TestNetConnAllocs(t *testing.T) {
 	if looptest.HandsOffAlways() {
 		t.Skip("a handoff allocates")

@@ -1,7 +1,7 @@
-package reactor_test
+// This file tests unmodified synchronous clients against real servers, with 500
+// tasks at a time on two loops. A dial function is all that makes them cooperative.
 
-// Unmodified synchronous clients against real servers, 500 tasks at a time on
-// two loops: they become cooperative by their dial function alone.
+package reactor_test
 
 import (
 	"bufio"
@@ -55,7 +55,7 @@ func TestMemcached(t *testing.T) {
 	})
 }
 
-// same returns err. It panics where a client got the answer to another request.
+// same returns err. It panics if a client got the response to another request.
 func same(want string, got func() string, err error) error {
 	if err == nil && got() != want {
 		panic(fmt.Sprintf("asked for %q, got %q", want, got()))
@@ -63,7 +63,7 @@ func same(want string, got func() string, err error) error {
 	return err
 }
 
-// startRedis starts a server that keeps nothing.
+// startRedis starts a server without persistence.
 func startRedis(t *testing.T) *server {
 	t.Helper()
 	path := binary(t, "redis-server")
@@ -122,8 +122,8 @@ func startPostgreSQL(t *testing.T) *server {
 	})
 }
 
-// A task of pgconn that reads while a background goroutine of it does waits for that
-// goroutine by a sync.Cond, which in turn waits for its loop.
+// A pgconn task that reads waits by a sync.Cond for the background goroutine of the
+// same connection, which waits for the task's loop.
 func TestPostgreSQL(t *testing.T) {
 	s := startPostgreSQL(t)
 	survives(t, s, func(d *reactor.Dialer) (func(*loop.Task, int, int) error, func()) {
@@ -145,7 +145,7 @@ func TestPostgreSQL(t *testing.T) {
 
 const pgDSN = "host=127.0.0.1 user=tafe dbname=postgres sslmode=disable port="
 
-// pgPool shares connections: each is a process of the server.
+// pgPool shares connections, because each one is a process of the server.
 type pgPool struct {
 	dialer  *reactor.Dialer
 	port    string
@@ -233,7 +233,7 @@ func TestTLSToNginx(t *testing.T) {
 	})
 }
 
-// get asks for a path and reads the body, by hand: this package knows no HTTP.
+// get sends a request for a path and reads the body, without an HTTP package.
 func get(c net.Conn, path string) (string, error) {
 	_ = c.SetDeadline(time.Now().Add(patience))
 	if _, err := fmt.Fprintf(c, "GET %s HTTP/1.1\r\nHost: tafe.test\r\n\r\n", path); err != nil {
@@ -280,7 +280,7 @@ http {
 `)
 }
 
-// certificate writes a self-signed one for tafe.test and its key into dir.
+// certificate writes a self-signed certificate for tafe.test and its key to dir.
 func certificate(t *testing.T, dir string) *x509.CertPool {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

@@ -1,7 +1,7 @@
-package reactor_test
+// This file has what the tests of this package share: tasks made of functions,
+// engines, and servers of package net.
 
-// What the tests of this package share: tasks of one function, engines, servers of
-// package net.
+package reactor_test
 
 import (
 	"context"
@@ -18,7 +18,8 @@ import (
 	"tafe/loop/reactor"
 )
 
-// task is a Runner of one function, which is user code; done gets its end.
+// task is a Runner made of a function, which runs as user code. done receives the
+// task's end.
 type task struct {
 	run  func(*loop.Task)
 	done chan error
@@ -27,7 +28,7 @@ type task struct {
 func (r *task) Run(t *loop.Task)             { t.Outside(func() { r.run(t) }) }
 func (r *task) Done(_ *loop.Task, err error) { r.done <- err }
 
-// startTask runs f as a task of l, and returns where its end comes.
+// startTask runs f as a task of l. The returned channel receives its end.
 func startTask(l *loop.Loop, f func(*loop.Task)) <-chan error {
 	r := &task{f, make(chan error, 1)}
 	if !l.Post(func() {
@@ -66,7 +67,7 @@ func bound(e *reactor.Engine) *reactor.Dialer {
 	return d
 }
 
-// serve answers each connection with f, on goroutines, until the test ends.
+// serve handles each connection with f on its own goroutine until the test ends.
 func serve(t testing.TB, f func(net.Conn)) string {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -92,11 +93,11 @@ func serveOn(t testing.TB, ln net.Listener, f func(net.Conn)) {
 	t.Cleanup(func() { _ = ln.Close(); wg.Wait() })
 }
 
-// echo hides the types of the streams: io.Copy would splice, and keep its pipes
-// open for later.
+// echo hides the types of the streams: with them io.Copy would splice and keep its
+// pipes open for later.
 func echo(c net.Conn) { _, _ = io.Copy(struct{ io.Writer }{c}, struct{ io.Reader }{c}) }
 
-// say sends msg to an echo and reads it back.
+// say sends msg to an echo server and reads it back.
 func say(t testing.TB, c net.Conn, msg string) {
 	t.Helper()
 	_, err := io.WriteString(c, msg)
@@ -107,7 +108,7 @@ func say(t testing.TB, c net.Conn, msg string) {
 	require.Equal(t, msg, string(got))
 }
 
-// openFiles counts the descriptors of the process.
+// openFiles returns the number of the process's open descriptors.
 func openFiles(t testing.TB) int {
 	t.Helper()
 	all, err := os.ReadDir("/proc/self/fd")
@@ -115,13 +116,14 @@ func openFiles(t testing.TB) int {
 	return len(all)
 }
 
-// eventually is for what another goroutine does soon.
+// eventually waits for a condition that another goroutine brings about.
 func eventually(t testing.TB, why string, f func() bool) {
 	t.Helper()
 	require.Eventually(t, f, 20*time.Second, time.Millisecond, why)
 }
 
-// users are those who may use a connection of the first loop of two.
+// users are the kinds of goroutines that may use a connection of the first of two
+// loops.
 var users = []struct {
 	why string
 	run func(e *reactor.Engine, f func()) error
@@ -135,7 +137,7 @@ var users = []struct {
 	{"a goroutine", func(_ *reactor.Engine, f func()) error { f(); return nil }},
 }
 
-// dialFrom dials by a task of l.
+// dialFrom dials from a task of l.
 func dialFrom(t testing.TB, d *reactor.Dialer, l *loop.Loop, network, addr string) (c net.Conn) {
 	t.Helper()
 	var err error

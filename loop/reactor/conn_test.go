@@ -12,7 +12,7 @@ import (
 	"tafe/loop"
 )
 
-// spy records its connection's events and does what the test says.
+// spy records the events of its connection and runs the test's callbacks.
 type spy struct {
 	data   func(*Conn)
 	closed []error
@@ -64,7 +64,8 @@ func TestConnInput(t *testing.T) {
 	require.Empty(t, c.Input(), "a task may still consume what it has seen")
 }
 
-// What arrives beyond InboundMax stays with the peer, byte for byte.
+// Bytes beyond InboundMax stay in the transport and arrive later, complete and in
+// order.
 func TestReadingStopsWhenTheInputIsFull(t *testing.T) {
 	const most = 16 << 10
 	m := newManual(t, Limits{InboundMax: most})
@@ -119,7 +120,7 @@ func TestPauseIsForTheHandlerToEnd(t *testing.T) {
 	require.Len(t, h.closed, 1, "a connection that is being closed is not paused")
 }
 
-// A small pinned buffer that is full leaves no room in itself.
+// A small pinned buffer that is full must be grown: there is no room in it.
 func TestFullPinnedInput(t *testing.T) {
 	const most = 64 << 10
 	m := newManual(t, Limits{InboundMax: most})
@@ -186,7 +187,7 @@ func TestWrittenAfterClose(t *testing.T) {
 	require.Zero(t, c.Unsent())
 }
 
-// The table at the top of conn.go, as far as it is not an error.
+// This is the table at the top of conn.go, without the errors.
 func TestClosingStates(t *testing.T) {
 	flood := strings.Repeat("x", 2*lingerBytes)
 	for _, tc := range []struct {
@@ -265,8 +266,8 @@ func TestSlowReaderIsDropped(t *testing.T) {
 	require.EqualValues(t, 1, m.stats().ClosedWrite)
 }
 
-// What is written meanwhile does not postpone the end of a peer that never reads,
-// as that of an event stream.
+// Writing more, as an event stream does, does not postpone the write timeout of a
+// peer that never reads.
 func TestWriteTimeoutCountsThePeersProgress(t *testing.T) {
 	m := newManual(t, Limits{WriteTimeout: time.Second})
 	h := &spy{}
@@ -377,8 +378,8 @@ func TestConnTimeout(t *testing.T) {
 	require.Equal(t, 1, h.times)
 }
 
-// A reader that takes all of a large output at once leaves nothing to watch: a
-// task that waits in Drain must be woken by the flush itself.
+// If the peer takes a large output at once, no write event follows, so the flush
+// must wake a task that waits in Drain.
 func TestDrainWhenTheTransportTakesAll(t *testing.T) {
 	m := newManual(t, Limits{OutboundMax: 1000})
 	c, s := m.open(&spy{})
@@ -395,7 +396,7 @@ func TestDrainWhenTheTransportTakesAll(t *testing.T) {
 	require.Len(t, s.sent, 15000)
 }
 
-// One connection sends at most sendMax in one go; the rest follows by events.
+// One connection sends at most sendMax in a turn. The rest follows by write events.
 func TestLargeOutputIsSentInSteps(t *testing.T) {
 	m := newManual(t, Limits{})
 	c, s := m.open(&spy{})

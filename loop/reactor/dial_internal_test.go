@@ -1,7 +1,7 @@
-package reactor
+// This file tests the parts of the Dialer that do not show on the wire: the order
+// of addresses, shared lookups, and how much is held unread.
 
-// The dialer's parts that no wire shows: the order of addresses, who shares a
-// lookup, what is held unread.
+package reactor
 
 import (
 	"context"
@@ -61,7 +61,7 @@ func addrPort(f string) netip.AddrPort {
 	return netip.AddrPortFrom(netip.AddrFrom16(a), 80)
 }
 
-// user is a Runner of one function.
+// user is a Runner made of a function.
 type user struct {
 	run  func(*loop.Task)
 	done chan error
@@ -88,8 +88,8 @@ func startEngine(t *testing.T, loops int) *Engine {
 	return e
 }
 
-// listenAt listens at port of an address of the loopback; 0 picks one. It accepts
-// and closes.
+// listenAt listens at port of a loopback address; 0 chooses a port. It closes the
+// connections that it accepts.
 func listenAt(t *testing.T, ip string, port int) int {
 	t.Helper()
 	ln, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.ParseIP(ip), Port: port})
@@ -108,7 +108,8 @@ func listenAt(t *testing.T, ip string, port int) int {
 	return ln.Addr().(*net.TCPAddr).Port
 }
 
-// deafAt answers no SYN at port of an address of the loopback: its backlog is full.
+// deafAt listens at port of a loopback address without answering SYNs: its backlog
+// is full.
 func deafAt(t *testing.T, ip [4]byte, port int) {
 	t.Helper()
 	to := &unix.SockaddrInet4{Addr: ip, Port: port}
@@ -175,8 +176,8 @@ func TestHappyEyeballs(t *testing.T) {
 	}
 }
 
-// The event of a connection and the timer of its dial are due in the same turn,
-// because the loop was held: the server was in time.
+// The loop was held, so the event of the connect and the deadline of the dial are
+// due in the same turn. The server answered in time and the dial succeeds.
 func TestDialOfALateLoop(t *testing.T) {
 	if testmode.Always() {
 		t.Skip("no task holds its loop in this run")
@@ -222,7 +223,7 @@ func (c *lateContext) Err() error {
 	}
 }
 
-// An engine that stops ends the dials that are under way.
+// An engine that stops ends the dials in progress.
 func TestDialWhileTheEngineStops(t *testing.T) {
 	e, err := Start(Config{Addr: "127.0.0.1:0", Loops: 1, Open: func(c *Conn) Handler { return NewNetConn(c).(Handler) }})
 	require.NoError(t, err)
@@ -258,8 +259,8 @@ func fdCount(t *testing.T) int {
 	return n
 }
 
-// Those who ask for a name at the same time share a lookup; it goes on as long as
-// one of them waits.
+// Concurrent dials of the same name share a lookup, which continues as long as one
+// of them waits.
 func TestLookupsAreShared(t *testing.T) {
 	e := startEngine(t, 2)
 	port := listenAt(t, "127.0.0.1", 0)
@@ -351,7 +352,7 @@ func TestNamesAreBounded(t *testing.T) {
 	require.Empty(t, n.answers, "what has expired goes first")
 }
 
-// A fast sender waits for a slow reader; what is held meanwhile is bounded.
+// A fast sender waits for a slow reader, and the unread bytes are bounded.
 func TestReadAheadIsBounded(t *testing.T) {
 	const size = 32 << 20
 	body := make([]byte, size)

@@ -47,7 +47,7 @@ func TestDialedConnections(t *testing.T) {
 	}
 }
 
-// Connections of goroutines are spread over the loops.
+// Connections dialed by goroutines are distributed over the loops.
 func TestDialOfNoTask(t *testing.T) {
 	addr := serve(t, echo)
 	e := startEngine(t, 2, nothing)
@@ -80,7 +80,7 @@ func TestDialOfALoopWithoutSockets(t *testing.T) {
 	})
 }
 
-// closedPort is an address of the loopback at which nothing listens.
+// closedPort returns a loopback address without a listener.
 func closedPort(t testing.TB) string {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -88,7 +88,7 @@ func closedPort(t testing.TB) string {
 	return ln.Addr().String()
 }
 
-// blackHole is an address that answers no SYN: its backlog is full.
+// blackHole returns an address that answers no SYN, because its backlog is full.
 func blackHole(t testing.TB) string {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	require.NoError(t, err)
@@ -114,8 +114,8 @@ func isTimeout(t testing.TB, err error) {
 	require.ErrorIs(t, err, context.DeadlineExceeded, "as net's")
 }
 
-// deafResolver does not answer until the test ends; asked gets something when it
-// has been asked.
+// deafResolver does not answer until the test ends. asked receives a value for each
+// query.
 func deafResolver(t testing.TB) (_ *net.Resolver, asked chan struct{}) {
 	asked = make(chan struct{}, 100)
 	ended := make(chan struct{}) // net lets a lookup go on when another for the same name has begun
@@ -202,13 +202,13 @@ func isAddrError(t testing.TB, err error) {
 	require.ErrorAs(t, err, &addr)
 }
 
-// requireOpenFiles waits until no more than n descriptors are open.
+// requireOpenFiles waits until at most n descriptors are open.
 func requireOpenFiles(t testing.TB, n int) {
 	t.Helper()
 	eventually(t, "descriptors are left", func() bool { return openFiles(t) <= n })
 }
 
-// A dial that is given up while it connects, or looks a name up.
+// A dial is cancelled while it connects or looks a name up.
 func TestDialGivenUp(t *testing.T) {
 	errLeft := errors.New("client left")
 	hangs, asked := deafResolver(t)
@@ -343,7 +343,7 @@ func TestDialUnix(t *testing.T) {
 	}
 }
 
-// A unix socket whose server is behind with accepting is tried until it is not.
+// A dial of a unix socket with a full backlog is retried until there is room.
 func TestDialUnixBacklog(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "socket")
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
@@ -398,7 +398,7 @@ func TestDialNamesOfThisMachine(t *testing.T) {
 	}
 }
 
-// 200 dials of one loop at once, of which half are refused.
+// One loop makes 200 dials at once, of which half are refused.
 func TestDialStorm(t *testing.T) {
 	addr, refused := serve(t, echo), closedPort(t)
 	e := startEngine(t, 1, nothing)
@@ -428,8 +428,7 @@ func TestDialStorm(t *testing.T) {
 	requireOpenFiles(t, before)
 }
 
-// dnsServer answers for "here.test" with 127.0.0.1, and for others that they do not
-// exist.
+// dnsServer answers 127.0.0.1 for "here.test" and "no such name" for others.
 type dnsServer struct {
 	conn    net.PacketConn
 	queries atomic.Int64 // for IPv4 addresses
@@ -512,7 +511,7 @@ func TestDialNamesAreKept(t *testing.T) {
 	}
 }
 
-// BenchmarkDial connects and closes, beside package net.
+// BenchmarkDial connects and closes, in comparison with package net.
 func BenchmarkDial(b *testing.B) {
 	addr := serve(b, func(c net.Conn) { _, _ = c.Read(make([]byte, 1)) })
 	run := func(b *testing.B, dial func(network, address string) (net.Conn, error)) {
@@ -539,8 +538,8 @@ func BenchmarkDial(b *testing.B) {
 	b.Run("net", func(b *testing.B) { run(b, (&net.Dialer{}).Dial) })
 }
 
-// BenchmarkDialRequestClose dials, asks, reads the answer and closes: one after the
-// other, and 64 at a time.
+// BenchmarkDialRequestClose dials, sends a request, reads the response and closes,
+// sequentially and with 64 at a time.
 func BenchmarkDialRequestClose(b *testing.B) {
 	addr := serve(b, echo)
 	request := func(c net.Conn, err error) {
@@ -566,7 +565,7 @@ func BenchmarkDialRequestClose(b *testing.B) {
 	}
 }
 
-// shared divides b.N calls of f among width workers, each of which run starts.
+// shared divides b.N calls of f among width workers, which run starts.
 func shared(b *testing.B, width int, run func(each func()), f func()) {
 	b.ReportAllocs()
 	var left atomic.Int64

@@ -1,7 +1,7 @@
-package reactor
+// This file has the in-memory driver of this package's internal tests: a clock that
+// the test moves, and streams without sockets.
 
-// The in-memory driver of this package's own tests: a clock that moves only when
-// told, and streams without sockets.
+package reactor
 
 import (
 	"errors"
@@ -17,7 +17,7 @@ import (
 	"tafe/loop"
 )
 
-// manual is a loop.Driver that turns its loop only when told.
+// manual is a loop.Driver that turns its loop when the test calls it.
 type manual struct {
 	now   int64
 	woken bool
@@ -50,7 +50,7 @@ func (m *manual) on(f func()) {
 	m.r.loop.EndTurn()
 }
 
-// settle turns the loop until nothing asks for another turn.
+// settle turns the loop until no further turn is requested.
 func (m *manual) settle() {
 	for range 1000 {
 		if !m.woken {
@@ -62,7 +62,7 @@ func (m *manual) settle() {
 	panic("the loop never settles")
 }
 
-// advance moves the clock, stopping at every alarm on the way.
+// advance moves the clock and stops at every alarm on the way.
 func (m *manual) advance(d time.Duration) {
 	end := m.now + int64(d)
 	for m.alarm <= end {
@@ -76,7 +76,7 @@ func (m *manual) advance(d time.Duration) {
 
 func (m *manual) stats() Stats { return m.r.Stats() }
 
-// start runs a task; ended is an error of its own until it has.
+// start runs a task. *ended is a special error until the task has ended.
 func (m *manual) start(t testing.TB, run func(*loop.Task)) (ended *error) {
 	t.Helper()
 	unset := errors.New("still running")
@@ -88,7 +88,7 @@ func (m *manual) start(t testing.TB, run func(*loop.Task)) (ended *error) {
 	return ended
 }
 
-// code is a Runner of two functions.
+// code is a Runner made of two functions.
 type code struct {
 	run  func(*loop.Task)
 	done func(*loop.Task, error)
@@ -156,7 +156,7 @@ func (s *memory) Write(p []byte) (int, error) {
 	return n, nil
 }
 
-// events gives the Conn its events as a level-triggered poller does.
+// events reports readiness to the Conn as a level-triggered poller does.
 func (s *memory) events() {
 	for range 1000 {
 		switch {
@@ -174,16 +174,16 @@ func (s *memory) events() {
 	panic("events without an end")
 }
 
-// deliver is the peer sending p.
+// deliver makes the peer send p.
 func (s *memory) deliver(p string) { s.in = append(s.in, p...); s.events() }
 
-// finish is the peer ending its direction.
+// finish makes the peer send FIN.
 func (s *memory) finish() { s.fin = true; s.events() }
 
-// fail breaks the stream.
+// fail makes the next calls fail.
 func (s *memory) fail(err error) { s.reset = err; s.events() }
 
-// take is the peer reading n bytes.
+// take makes the peer read n bytes.
 func (s *memory) take(n int) { s.room += n; s.events() }
 
 func (s *memory) Unsent() int { return 0 }

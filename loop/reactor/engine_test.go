@@ -15,7 +15,7 @@ import (
 	"tafe/loop"
 )
 
-// lineEcho answers each line after a cooperative wait of the given length.
+// lineEcho sends each line back after a cooperative wait of the given length.
 type lineEcho struct {
 	wait time.Duration
 }

@@ -11,8 +11,8 @@ import (
 	"tafe/loop/reactor"
 )
 
-// A synchronous client becomes cooperative by dialing with a Dialer: while it
-// waits for its server, the loop runs other tasks.
+// A synchronous client that dials with a Dialer is cooperative: while it waits for
+// its server, the loop runs other tasks.
 func ExampleDialer() {
 	server, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -49,8 +49,8 @@ func ExampleDialer() {
 	// Output: answered: hello
 }
 
-// ask starts a task that sends a connection's line to a server and its answer
-// back.
+// ask starts a task that forwards a line of the connection to a server and the
+// server's response back.
 func ask(c *reactor.Conn, dialer *reactor.Dialer, server string) {
 	line := string(c.Input())
 	c.Consume(len(line))
@@ -70,7 +70,7 @@ func ask(c *reactor.Conn, dialer *reactor.Dialer, server string) {
 	}
 }
 
-// onData is a reactor.Handler of one function.
+// onData is a reactor.Handler made of a function.
 type onData func()
 
 func (f onData) Data(*reactor.Conn)          { f() }

@@ -13,8 +13,8 @@ import (
 	"tafe/loop/reactor"
 )
 
-// fullQueue is an engine of one loop that is held and whose queue of posts is full, with both ends of a connection. release ends
-// the hold.
+// fullQueue is an engine of one loop that is held and whose queue of posts is full,
+// with both ends of a connection. release ends the hold.
 type fullQueue struct {
 	engine  *reactor.Engine
 	server  net.Conn // the loop's
@@ -46,7 +46,8 @@ func newFullQueue(t *testing.T) fullQueue {
 	return q
 }
 
-// What was begun while the queue of posts was full has its end once the loop goes on.
+// Calls that were begun while the queue of posts was full end once the loop
+// continues.
 func TestNothingIsLostToAFullQueueOfPosts(t *testing.T) {
 	for _, c := range []struct {
 		name string
@@ -112,7 +113,7 @@ func TestNothingIsLostToAFullQueueOfPosts(t *testing.T) {
 	}
 }
 
-// An engine ends although the queues of its loops are full when it is told to.
+// An engine ends although the queues of its loops are full when Stop is called.
 func TestStopsWithAFullQueueOfPosts(t *testing.T) {
 	q := newFullQueue(t)
 	stopped := make(chan error, 1)
@@ -124,7 +125,7 @@ func TestStopsWithAFullQueueOfPosts(t *testing.T) {
 	require.Error(t, err, "its connections are closed")
 }
 
-// A connection of a loop that has ended takes nothing that it could not send.
+// A write to a connection whose loop has ended fails.
 func TestWriteAfterTheLoopHasEnded(t *testing.T) {
 	q := newFullQueue(t)
 	q.release()

@@ -1,6 +1,7 @@
-package reactor_test
+// This file tests tasks whose loop was taken over and whose goroutine is locked to
+// its thread.
 
-// Tasks whose loop was taken and whose goroutine holds its OS thread.
+package reactor_test
 
 import (
 	"context"
@@ -17,8 +18,8 @@ import (
 	"tafe/loop/reactor"
 )
 
-// heldUntil has the calling task hold its loop until another task has run there:
-// it is released then.
+// heldUntil makes the calling task hold its loop until another task has run there,
+// which means that the calling task was released.
 func heldUntil(l *loop.Loop) { <-startTask(l, func(*loop.Task) {}) }
 
 func TestReleasedTaskHoldsItsThread(t *testing.T) {
@@ -75,7 +76,7 @@ func TestReleasedTaskHoldsItsThread(t *testing.T) {
 	}
 }
 
-// nil2t makes failures in tasks panics, which end them.
+// nil2t turns failed assertions in tasks into panics, which end the task.
 var nil2t = panics{}
 
 type panics struct{}
@@ -83,7 +84,7 @@ type panics struct{}
 func (panics) Errorf(format string, args ...any) { panic(format) }
 func (panics) FailNow()                          {}
 
-// However such a task ends, its thread is let go of and the loop goes on.
+// Whatever ends such a task, its thread is released and the loop continues.
 func TestReleasedTaskEndsWithItsThread(t *testing.T) {
 	e := startEngine(t, 1, nothing)
 	l := e.Loops()[0]
@@ -109,9 +110,9 @@ func TestReleasedTaskEndsWithItsThread(t *testing.T) {
 	}
 }
 
-// A task that is left behind by Stop is unwound when it asks for its loop, whatever
-// its goroutine holds and its deferred functions do. Nothing of that may end the
-// process.
+// A task that Stop leaves behind is unwound when it enters its loop, whatever its
+// goroutine holds and its deferred functions do. The process must not end because
+// of it.
 func TestTasksLeftBehind(t *testing.T) {
 	for _, locked := range []bool{false, true} {
 		e, err := reactor.Start(reactor.Config{Addr: "127.0.0.1:0", Loops: 1, Open: nothing, Log: slog.New(slog.DiscardHandler)})

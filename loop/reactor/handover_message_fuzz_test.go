@@ -9,7 +9,9 @@ import (
 	"testing/iotest"
 )
 
-// A message reads the same in one piece and byte by byte, nothing panics, and what is accepted reads back after appendMessage.
+// FuzzMessage checks that a message reads the same in one piece and byte by byte,
+// without a panic, and that an accepted message is the same after appendMessage and
+// readMessage.
 func FuzzMessage(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		whole := bytes.NewReader(b)
@@ -36,7 +38,7 @@ func FuzzMessage(f *testing.F) {
 	})
 }
 
-// sameMessage takes no names and an empty list of names for the same.
+// sameMessage compares messages, with nil and empty lists of names as equal.
 func sameMessage(a, b message) bool {
 	if len(a.Names) == 0 && len(b.Names) == 0 {
 		a.Names, b.Names = nil, nil

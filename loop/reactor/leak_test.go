@@ -6,7 +6,7 @@ import (
 	"go.uber.org/goleak"
 )
 
-// The worker pool that gnet imports has goroutines from the start.
+// A package that gnet imports starts goroutines of a worker pool at init.
 func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m,
 		goleak.IgnoreAnyFunction("github.com/panjf2000/ants/v2.(*poolCommon).purgeStaleWorkers"),

@@ -43,7 +43,7 @@ func dialURL(t *testing.T, addr net.Addr) {
 	require.NoError(t, c.Close())
 }
 
-// queued counts the connections that wait on a socket, and takes them.
+// queued accepts the connections that wait on a socket and returns their number.
 func queued(t *testing.T, fd int) (n int) {
 	t.Helper()
 	for {
@@ -87,7 +87,8 @@ func TestListenTCP(t *testing.T) {
 	}
 }
 
-// The first socket joins the group of the others after it began to listen. All must get connections.
+// The first socket joins the SO_REUSEPORT group of the others after it began to
+// listen. All of them must get connections.
 func TestEachLoopGetsConnections(t *testing.T) {
 	l := listenOn(t, 4, nil, "127.0.0.1:0")[0]
 	const dials = 400
@@ -254,7 +255,7 @@ func TestSameAddr(t *testing.T) {
 	}
 }
 
-// passed returns sockets as a process gets them from systemd: blocking, and named.
+// passed returns sockets as systemd passes them: blocking, and with names.
 func passed(t *testing.T, name string, all ...*listening) (files []*os.File) {
 	for _, l := range all {
 		for _, s := range l.sockets {

@@ -1,7 +1,7 @@
-package reactor_test
+// This file has a loop without sockets for tests. The test moves its clock and is
+// the peer of its connections.
 
-// A loop without sockets for tests: its clock moves when told, and its connections
-// end at peers of the test's.
+package reactor_test
 
 import (
 	"io"
@@ -36,7 +36,7 @@ func newMemoryLoop(t testing.TB) *memoryLoop {
 	return m
 }
 
-// Now, Wake, WakeAt and Flush are the loop.Driver.
+// Now, Wake, WakeAt and Flush implement loop.Driver.
 func (m *memoryLoop) Now() int64      { m.now++; return m.now }
 func (m *memoryLoop) Wake()           { m.woken = true }
 func (m *memoryLoop) WakeAt(at int64) { m.alarm = at }
@@ -54,7 +54,7 @@ func (m *memoryLoop) on(f func()) {
 	m.settle()
 }
 
-// settle turns the loop until it asks for no other turn.
+// settle turns the loop until no further turn is requested.
 func (m *memoryLoop) settle() {
 	for n := 0; m.woken; n++ {
 		if n == 100_000 {
@@ -65,7 +65,7 @@ func (m *memoryLoop) settle() {
 	}
 }
 
-// advance moves the clock, and stops at each alarm on the way.
+// advance moves the clock and stops at each alarm on the way.
 func (m *memoryLoop) advance(d time.Duration) {
 	end := m.now + int64(d)
 	for m.alarm != 0 && m.alarm <= end {
@@ -165,7 +165,7 @@ func (p *peer) RemoteAddr() net.Addr  { return &net.TCPAddr{IP: net.IPv4(192, 0,
 func (p *peer) LocalAddr() net.Addr   { return &net.TCPAddr{IP: net.IPv4(192, 0, 2, 2), Port: 2} }
 func (p *peer) FD() int               { return -1 }
 
-// deliver makes the events that a poller would report, on the loop.
+// deliver reports readiness on the loop as a poller does.
 func (p *peer) deliver() {
 	for !p.gone && p.read && len(p.toConn) > 0 {
 		p.conn.Readable()
@@ -178,7 +178,7 @@ func (p *peer) deliver() {
 	}
 }
 
-// send is what the peer writes; it may be called by onReceive.
+// send makes the peer write; onReceive may call it.
 func (p *peer) send(b string) {
 	p.toConn = append(p.toConn, b...)
 	p.m.Post(p.deliver)
@@ -193,10 +193,10 @@ func (p *peer) closeWrite() {
 	p.m.on(p.deliver)
 }
 
-// stall has the peer take no more than n bytes.
+// stall limits the peer to reading n more bytes.
 func (p *peer) stall(n int) { p.room = n }
 
-// resume has it take all.
+// resume lets the peer read everything.
 func (p *peer) resume() {
 	p.room = unbounded
 	p.m.on(p.deliver)

@@ -23,7 +23,7 @@ import (
 	"tafe/loop/reactor"
 )
 
-// inTask makes every Read and Write of a net.Conn a task of its own.
+// inTask runs every Read and Write of a net.Conn in a task of its own.
 type inTask struct {
 	net.Conn
 	loop *loop.Loop
@@ -44,7 +44,7 @@ func (c inTask) Write(p []byte) (n int, err error) {
 }
 
 // TestNetConnConforms runs the conformance tests of golang.org/x/net on pairs of
-// connections: both the dialed and the accepted end are a netConn.
+// connections in which both ends, the dialed and the accepted one, are netConns.
 func TestNetConnConforms(t *testing.T) {
 	accepted := make(chan net.Conn, 1)
 	e := startEngine(t, 2, func(c *reactor.Conn) reactor.Handler {
@@ -232,7 +232,7 @@ func TestNetConnCancellationCloses(t *testing.T) {
 	}
 }
 
-// A Read that is cancelled may leave the connection to another.
+// With KeepOnCancel, a Read can follow a cancelled Read.
 func TestNetConnOutlivesACancelledRead(t *testing.T) {
 	errLeft := errors.New("client left")
 	m := newMemoryLoop(t)
@@ -372,7 +372,7 @@ func TestNetConnOfALoopsOwnGoroutine(t *testing.T) {
 	require.NoError(t, <-failed)
 }
 
-// The stream fails at each call into the transport in turn.
+// Each call of the transport fails in turn.
 func TestNetConnFailures(t *testing.T) {
 	for at := 1; at < 40; at++ {
 		m := newMemoryLoop(t)
@@ -401,7 +401,7 @@ func TestNetConnFailures(t *testing.T) {
 	}
 }
 
-// A Conn may have had another owner, who paused it, pinned its input and set a
+// The Conn had an earlier Handler, which paused it, pinned its input and set a
 // timeout.
 func TestNewNetConnTakesOver(t *testing.T) {
 	m := newMemoryLoop(t)
@@ -440,7 +440,7 @@ func (silent) Data(*reactor.Conn)          {}
 func (silent) Timeout(*reactor.Conn)       {}
 func (silent) Closed(*reactor.Conn, error) {}
 
-// Arrived sees what is in the Conn and, on its loop, what is in the socket.
+// Arrived looks into the Conn and, on its loop, into the socket.
 func TestNetConnArrived(t *testing.T) {
 	e := startEngine(t, 2, nothing)
 	for _, u := range users {
@@ -487,7 +487,7 @@ func TestNetConnArrived(t *testing.T) {
 	require.NoError(t, c.Close())
 }
 
-// What was received before a reset is read.
+// Bytes that arrived before a reset can be read.
 func TestNetConnBytesBeforeAReset(t *testing.T) {
 	m := newMemoryLoop(t)
 	n, p := m.open()
@@ -552,7 +552,7 @@ func TestNetConnHalfClose(t *testing.T) {
 	eventually(t, "closed", func() bool { return e.Dialed() == 0 })
 }
 
-// A peer that has gone makes a later Write fail, not the first.
+// After the peer has closed, a later Write fails, not the first one.
 func TestNetConnWriteToAPeerThatHasGone(t *testing.T) {
 	e := startEngine(t, 2, nothing)
 	d := bound(e)
@@ -574,7 +574,7 @@ func TestNetConnWriteToAPeerThatHasGone(t *testing.T) {
 	}
 }
 
-// Reads and writes of all kinds of users at the same time, of one connection.
+// All kinds of goroutines read and write one connection at the same time.
 func TestNetConnSharedByAll(t *testing.T) {
 	e := startEngine(t, 2, nothing)
 	c := dialFrom(t, bound(e), e.Loops()[0], "tcp", serve(t, echo))

@@ -1,8 +1,8 @@
-package reactor_test
+// This file tests unmodified clients with connection pools. A task that waits for a
+// pooled connection by a mutex or a channel holds its loop, on which the holders of
+// the connections run. Handoff lets these continue.
 
-// Clients with pools, as they are: a task waits for its turn by a mutex or a channel,
-// and holds its loop while others on the same loop have what it waits for. Handoff
-// lets those go on.
+package reactor_test
 
 import (
 	"bufio"
@@ -30,8 +30,8 @@ import (
 	"tafe/loop/reactor"
 )
 
-// atOnce has tasks of all loops of e call do at the same time, and each of them again
-// until rounds are over. Every call must end within within.
+// atOnce makes tasks of all loops of e call do at the same time, for a number of
+// rounds. Every call must end within within.
 func atOnce(t *testing.T, e *reactor.Engine, tasks, rounds int, within time.Duration, do func(ctx context.Context) error) {
 	t.Helper()
 	var wg sync.WaitGroup
@@ -116,8 +116,8 @@ func TestPoolsOfOne(t *testing.T) {
 	}
 }
 
-// The recipe of the README: pools with their defaults, many more requests than
-// connections, two loops.
+// This is the recipe of the README: pools with their defaults, many more requests
+// than connections, two loops.
 func TestPoolsUnderLoad(t *testing.T) {
 	t.Run("pgxpool", func(t *testing.T) {
 		e := startEngine(t, 2, nothing)
@@ -145,7 +145,7 @@ func newPgxPool(t *testing.T, d *reactor.Dialer, s *server, connsMax int32) *pgx
 	return pool
 }
 
-// sleepingQuery asks something that takes the server 5 ms.
+// sleepingQuery sends a query that takes the server 5 ms.
 func sleepingQuery(ctx context.Context, pool *pgxpool.Pool) error {
 	got := 0
 	if err := pool.QueryRow(ctx, "select 42 from pg_sleep(0.005)").Scan(&got); err != nil {
@@ -164,9 +164,9 @@ func newGoRedis(t *testing.T, d *reactor.Dialer, s *server, connsMax int) *redis
 	return client
 }
 
-// newLineClient returns a client that is built as the MongoDB driver is: a semaphore
-// of channels is the pool, a goroutine reads the connection, and hands each answer
-// over by a channel. The server answers each line with itself, after 5 ms.
+// newLineClient returns a client in the style of the MongoDB driver. Its pool is a
+// semaphore made of a channel; a goroutine reads the connection and passes each
+// response on by a channel. The server sends each line back after 5 ms.
 func newLineClient(t *testing.T, d *reactor.Dialer) func(context.Context) error {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)

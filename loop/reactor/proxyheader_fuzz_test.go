@@ -2,7 +2,8 @@ package reactor
 
 import "testing"
 
-// Whatever comes, it is read the same in one piece and byte by byte, and nothing panics.
+// FuzzProxyHeader checks that any input is read the same in one piece and byte by
+// byte, without a panic.
 func FuzzProxyHeader(f *testing.F) {
 	for _, seed := range []string{
 		"PROXY TCP4 192.0.2.1 198.51.100.1 56324 443\r\nGET", "PROXY UNKNOWN\r\n", "PROXY TCP6 ::1 ::2 1 2\r\n", "GET / HTTP/1.1\r\n",

@@ -22,7 +22,7 @@ import (
 	"tafe/loop/reactor"
 )
 
-// whoIs answers each line with whose connection it is.
+// whoIs answers each line with the client address of the connection.
 type whoIs struct{}
 
 func (whoIs) Data(c *reactor.Conn) {
@@ -133,7 +133,7 @@ func TestNoGoodProxyHeader(t *testing.T) {
 	}
 }
 
-// prefixing sends something before, and together with, the first bytes.
+// prefixing sends bytes before the first Write, or together with it.
 type prefixing struct {
 	net.Conn
 	prefix string
@@ -166,7 +166,7 @@ func TestProxyHeaderBeforeTLS(t *testing.T) {
 	require.Zero(t, failed.count())
 }
 
-// A health check that connects and leaves is no failure.
+// A health check that connects and closes is not reported as a failure.
 func TestHealthCheckOfAProxy(t *testing.T) {
 	e, addr, failed := behindProxy(t, reactor.ProxyProtocol{}, nil)
 	for range 10 {
@@ -189,7 +189,7 @@ func TestHealthCheckOfAProxy(t *testing.T) {
 	require.ErrorIs(t, failed.first(), reactor.ErrProxyHeader)
 }
 
-// HAProxy writes both versions.
+// HAProxy sends both versions.
 func TestProxyHeaderOfHAProxy(t *testing.T) {
 	path := binary(t, "haproxy", "/usr/sbin")
 	_, addr, failed := behindProxy(t, reactor.ProxyProtocol{}, nil)

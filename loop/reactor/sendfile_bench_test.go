@@ -11,7 +11,7 @@ import (
 	"tafe/loop/reactor"
 )
 
-// copying answers as sending does, by a buffer of its own.
+// copying responds like sending, with a buffer in place of SendFile.
 type copying struct{ sendingConn }
 
 func (h *copying) Data(c *reactor.Conn) {
@@ -39,7 +39,7 @@ func (h *copying) Data(c *reactor.Conn) {
 	}})
 }
 
-// BenchmarkSendFile sends a file of the page cache to one client, by sendfile and by copying.
+// BenchmarkSendFile sends a cached file to one client, by sendfile and by copying.
 func BenchmarkSendFile(b *testing.B) {
 	for _, size := range []int64{1 << 10, 10 << 10, 100 << 10, 10 << 20} {
 		f, _ := randomFile(b, int(size))
@@ -89,14 +89,14 @@ func BenchmarkSendFile(b *testing.B) {
 	}
 }
 
-// cpuTime is what the process has used, in ns.
+// cpuTime returns the CPU time of the process in ns.
 func cpuTime() int64 {
 	var u unix.Rusage
 	_ = unix.Getrusage(unix.RUSAGE_SELF, &u)
 	return u.Utime.Nano() + u.Stime.Nano()
 }
 
-// BenchmarkCached asks for a file of 1 MiB.
+// BenchmarkCached calls Cached for a file of 1 MiB.
 func BenchmarkCached(b *testing.B) {
 	f, _ := randomFile(b, 1<<20)
 	for b.Loop() {

@@ -23,8 +23,8 @@ import (
 	"tafe/loop/reactor"
 )
 
-// sending answers each byte with a head and a part of a file, and then the next
-// one's.
+// sending responds to each byte with a head and a part of a file, then to the next
+// byte.
 type sending struct {
 	f         *os.File
 	offset, n int64
@@ -81,7 +81,7 @@ func (h *sendingConn) Closed(_ *reactor.Conn, err error) {
 	}
 }
 
-// task is a Runner of one function.
+// task is a Runner made of a function.
 type fileTask struct{ run func(t *loop.Task) }
 
 func (r *fileTask) Run(t *loop.Task)       { r.run(t) }
@@ -182,8 +182,8 @@ func TestSendFileWithReadingOff(t *testing.T) {
 	require.True(t, bytes.Equal(content, got[len(head):]))
 }
 
-// A reader that takes nothing, one that leaves, a task that is cancelled and a
-// connection that is closed end the sending.
+// Several events end SendFile: a peer that does not read, a peer that closes, a
+// cancelled task, and a closed connection.
 func TestSendFileEnds(t *testing.T) {
 	f, _ := randomFile(t, 20<<20)
 	gone := errors.New("gone")
@@ -235,7 +235,7 @@ func TestSendFileEnds(t *testing.T) {
 	}
 }
 
-// The loop serves others while many files are sent.
+// The loop serves other connections while many files are sent.
 func TestSendFileToMany(t *testing.T) {
 	f, content := randomFile(t, 2<<20)
 	want := sha256.Sum256(content)
@@ -265,7 +265,7 @@ func TestSendFileToMany(t *testing.T) {
 	require.Eventually(t, func() bool { return e.Conns() == 0 }, 10*time.Second, time.Millisecond)
 }
 
-// A file that gets shorter while it is sent ends the sending early.
+// Truncating a file ends its sending early.
 func TestSendFileTruncatedMeanwhile(t *testing.T) {
 	const size = 20 << 20
 	f, content := randomFile(t, size)

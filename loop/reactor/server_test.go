@@ -1,7 +1,7 @@
-package reactor_test
+// This file starts the real servers of client_test.go on free ports and in
+// temporary folders, and kills them by their process ids.
 
-// Real servers for the tests in client_test.go: started on free ports in
-// temporary folders, killed by their process ids.
+package reactor_test
 
 import (
 	"fmt"
@@ -25,8 +25,8 @@ import (
 
 const patience = 60 * time.Second // for a machine with much else to do
 
-// binary finds a server's program. Where it is absent the test is skipped, and
-// fails where CI=true.
+// binary finds a server's program. If it is missing, the test is skipped; with
+// CI=true it fails.
 func binary(t *testing.T, name string, places ...string) string {
 	t.Helper()
 	for _, place := range places {
@@ -45,7 +45,7 @@ func binary(t *testing.T, name string, places ...string) string {
 	return ""
 }
 
-// server is a process that listens.
+// server is a process that listens on a port.
 type server struct {
 	t       *testing.T
 	end     syscall.Signal // ends it and its children at once
@@ -58,8 +58,8 @@ type server struct {
 	log     string // the file its output goes to
 }
 
-// startServer starts what command makes, which is to listen on the port it is
-// given, and waits until it accepts and, if ready is not nil, that has no error.
+// startServer starts the command that listens on the given port. It waits until the
+// server accepts and, if ready is not nil, until ready returns nil.
 func startServer(t *testing.T, end syscall.Signal, command func(port string) *exec.Cmd, ready func(port string) error) *server {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -76,8 +76,8 @@ func startServer(t *testing.T, end syscall.Signal, command func(port string) *ex
 	return s
 }
 
-// start begins the process, again if it ends before it accepts: its predecessor
-// may still hold what it needs.
+// start starts the process. It retries if the process ends before it accepts,
+// because an earlier one may still hold its port or files.
 func (s *server) start() {
 	s.t.Helper()
 	for end := time.Now().Add(patience); time.Now().Before(end); {
@@ -124,8 +124,8 @@ func (s *server) kill() {
 	}
 }
 
-// unprivileged makes dir belong to somebody who is not root, and commands run as
-// that user.
+// unprivileged gives dir to an unprivileged user and makes commands run as that
+// user.
 func unprivileged(t *testing.T, dir string) *syscall.SysProcAttr {
 	t.Helper()
 	if os.Getuid() != 0 {
@@ -147,8 +147,8 @@ func unprivileged(t *testing.T, dir string) *syscall.SysProcAttr {
 	return nil
 }
 
-// crowd is many tasks on all loops of an engine that do one thing again and
-// again until they are told to stop.
+// crowd is many tasks on all loops of an engine that repeat one call until they are
+// stopped.
 type crowd struct {
 	e        *reactor.Engine
 	do       func(t *loop.Task, who, round int) error
@@ -157,7 +157,7 @@ type crowd struct {
 	members  []member
 }
 
-// member counts for one task.
+// member has the counts of one task.
 type member struct {
 	ok, failed atomic.Int64
 	last       atomic.Value // of error
@@ -220,9 +220,9 @@ func (c *crowd) stop() {
 	c.wg.Wait()
 }
 
-// survives is the whole life of a client of a server that is killed amid load:
-// it works without an error, fails while the server is away, and works again.
-// Nothing is left afterwards.
+// survives tests a client whose server is killed under load. The client works
+// without an error, fails while the server is down, and works again. It leaves
+// nothing behind.
 func survives(t *testing.T, s *server, client func(d *reactor.Dialer) (do func(t *loop.Task, who, round int) error, done func())) {
 	t.Helper()
 	e := startEngine(t, 2, nothing)

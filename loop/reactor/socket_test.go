@@ -18,7 +18,7 @@ import (
 	"tafe/loop/reactor"
 )
 
-// plainAndSecure runs a test on connections in the clear and encrypted.
+// plainAndSecure runs a test with plain and with TLS connections.
 func plainAndSecure(t *testing.T, limits reactor.Limits, open func(*reactor.Conn) reactor.Handler, test func(t *testing.T, e *reactor.Engine, c, raw net.Conn)) {
 	for i, name := range []string{"plain", "TLS"} {
 		t.Run(name, func(t *testing.T) {
@@ -41,7 +41,7 @@ func plainAndSecure(t *testing.T, limits reactor.Limits, open func(*reactor.Conn
 	}
 }
 
-// sipper consumes a little at a time, for as long as it may.
+// sipper consumes a few bytes at a time.
 type sipper struct {
 	open chan bool
 	most atomic.Int64 // bytes held
@@ -78,7 +78,7 @@ func (s *sipper) sip(t *loop.Task, c *reactor.Conn) {
 	c.Close()
 }
 
-// A sender that does not end is held back by its window, and loses nothing.
+// Flow control stops an endless sender, and no byte is lost.
 func TestAFullInputHoldsTheSenderBack(t *testing.T) {
 	for _, most := range []int{5000, 100 << 10} {
 		made := make(chan *sipper, 1)
@@ -109,7 +109,7 @@ func TestAFullInputHoldsTheSenderBack(t *testing.T) {
 	}
 }
 
-// late answers when the input has ended, after a while.
+// late responds some time after the input has ended.
 type late struct{ answer []byte }
 
 func (h late) Data(c *reactor.Conn) {
@@ -126,7 +126,7 @@ func (h late) Data(c *reactor.Conn) {
 func (late) Timeout(*reactor.Conn)       {}
 func (late) Closed(*reactor.Conn, error) {}
 
-// A peer that has said all still gets its answer.
+// A peer that has sent FIN still receives the response.
 func TestAnswerAfterHalfClose(t *testing.T) {
 	h := late{bytes.Repeat([]byte("answer"), 1<<20)}
 	plainAndSecure(t, reactor.Limits{}, func(*reactor.Conn) reactor.Handler { return h }, func(t *testing.T, e *reactor.Engine, c, _ net.Conn) {
@@ -140,7 +140,7 @@ func TestAnswerAfterHalfClose(t *testing.T) {
 	})
 }
 
-// deafHandler does not read, or has nothing more to read.
+// deafHandler does not read, or has read everything.
 type deafHandler struct {
 	pause  bool
 	got    chan bool
@@ -159,7 +159,7 @@ func (h *deafHandler) Data(c *reactor.Conn) {
 func (h *deafHandler) Timeout(*reactor.Conn)             {}
 func (h *deafHandler) Closed(_ *reactor.Conn, err error) { h.closed <- err }
 
-// A reset is noticed although the connection is not read.
+// A reset is noticed although the connection is not being read.
 func TestResetOfAConnectionThatIsNotRead(t *testing.T) {
 	for _, pause := range []bool{true, false} {
 		h := &deafHandler{pause: pause, got: make(chan bool, 10), closed: make(chan error, 1)}
@@ -179,7 +179,7 @@ func TestResetOfAConnectionThatIsNotRead(t *testing.T) {
 	}
 }
 
-// ticking writes without an end, as to a client of an event stream.
+// ticking writes endlessly, as to a client of an event stream.
 type ticking struct{ closed chan error }
 
 func (h ticking) Data(c *reactor.Conn) {
@@ -203,8 +203,8 @@ func TestAWriterDoesNotPostponeTheWriteTimeout(t *testing.T) {
 	})
 }
 
-// A connection that is closed while its peer sends takes that in, so that the
-// answer is not lost to a reset.
+// A connection that is closed while its peer sends discards the input, so that a
+// reset does not destroy the response.
 func TestAnswerToAPeerThatGoesOnSending(t *testing.T) {
 	open := func(*reactor.Conn) reactor.Handler { return refusing{} }
 	plainAndSecure(t, reactor.Limits{}, open, func(t *testing.T, e *reactor.Engine, c, _ net.Conn) {

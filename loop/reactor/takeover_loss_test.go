@@ -16,7 +16,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// program is what a process is in these tests: it answers each connection with its number, and lets others take over.
+// program stands for a process: it answers each connection with its number, and
+// serves a handover.
 type program struct {
 	t        *testing.T
 	number   byte
@@ -28,7 +29,7 @@ type program struct {
 	drained  chan struct{} // closed by drain
 }
 
-// startProgram takes over from whoever serves path, if anybody does.
+// startProgram takes over from the program that serves path, if there is one.
 func startProgram(t *testing.T, path string, number byte, loops int, addrs ...string) *program {
 	inherited, err := Receive(t.Context(), path)
 	if !errors.Is(err, os.ErrNotExist) {
@@ -47,7 +48,8 @@ func startProgram(t *testing.T, path string, number byte, loops int, addrs ...st
 	return p
 }
 
-// accept runs a loop for each list of descriptors: poll, then accept until there is none.
+// accept runs a loop for each list of descriptors, which polls and then accepts
+// until the queue is empty.
 func (p *program) accept(loops int) {
 	var wg sync.WaitGroup
 	ends := make([]int, 0, loops)
@@ -94,7 +96,7 @@ func (p *program) loop(polled []unix.PollFd) {
 	}
 }
 
-// drain is what the callback of that name does: this program has no connections, so it ends.
+// drain is the callback of ServeHandover. A program has no connections, so it ends.
 func (p *program) drain() {
 	<-p.serving
 	for _, l := range p.listens {
@@ -104,7 +106,7 @@ func (p *program) drain() {
 	close(p.drained)
 }
 
-// end is a process's end without a successor, too.
+// end ends a program, also one without a successor.
 func (p *program) end() {
 	_ = p.handover.Close()
 	p.stop()
@@ -139,8 +141,8 @@ func ask(addr net.Addr) (byte, error) {
 	return b[0], nil
 }
 
-// crowd asks at a rate, each time on a new connection, until it is stopped. Of what is due while all its clients wait for an
-// answer, it leaves out the rest.
+// crowd connects at a fixed rate until it is stopped, each time anew. While all its
+// clients wait for an answer, it skips connections.
 func crowd(addr net.Addr, perSecond int) (stop func() (asked int64, failed []error)) {
 	const clients = 64
 	var asked atomic.Int64
@@ -186,7 +188,7 @@ func crowd(addr net.Addr, perSecond int) (stop func() (asked int64, failed []err
 	}
 }
 
-// awaitAnswers returns when one client has been answered so many times.
+// awaitAnswers waits until one client has had n answers.
 func awaitAnswers(t *testing.T, addr net.Addr, n int) {
 	for range n {
 		_, err := ask(addr)
@@ -242,7 +244,8 @@ func TestTakeOverLosesNoConnection(t *testing.T) {
 	}
 }
 
-// From "stopped" on, the old program gets no connection, although its sockets are open.
+// After "stopped" the old program gets no connection, although its sockets are
+// open.
 func TestPredecessorAcceptsNoneAfterReady(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "handover")
 	old := startProgram(t, path, 1, 2, "127.0.0.1:0")

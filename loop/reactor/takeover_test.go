@@ -68,7 +68,8 @@ func TestSuccessorThatFailsBeforeReady(t *testing.T) {
 	old.end()
 }
 
-// receiveWhenFree asks again while the predecessor has not noticed that the one before has gone.
+// receiveWhenFree retries Receive while the predecessor is busy with an earlier
+// successor.
 func receiveWhenFree(t *testing.T, path string) *Inherited {
 	deadline := time.Now().Add(waitMax)
 	for {
@@ -82,7 +83,7 @@ func receiveWhenFree(t *testing.T, path string) *Inherited {
 	}
 }
 
-// offering serves sockets that nobody polls.
+// offering serves sockets that no loop polls.
 func offering(t *testing.T, sockets []Socket) (h *Handover, path string) {
 	path = filepath.Join(t.TempDir(), "handover")
 	never := func() { t.Error("no successor was ready") }
@@ -120,7 +121,7 @@ func TestNoSecondSuccessor(t *testing.T) {
 	require.FileExists(t, path, "it is the successor's to replace")
 }
 
-// More sockets than one message carries, with their names.
+// There are more sockets, with names, than one message carries.
 func TestManySockets(t *testing.T) {
 	s := listenOn(t, 1, nil, "127.0.0.1:0")[0].sockets[0]
 	for _, n := range []int{0, 1, messageFDMax, messageFDMax + 1, 3*messageFDMax - 1} {
@@ -164,7 +165,7 @@ func TestReceiveEndsWithItsContext(t *testing.T) {
 	require.ErrorIs(t, err, context.Canceled)
 }
 
-// raw answers one connection at a path with do.
+// raw handles one connection at a path with do.
 func raw(t *testing.T, do func(p *peer)) (path string) {
 	path = filepath.Join(t.TempDir(), "handover")
 	ln, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
@@ -233,7 +234,7 @@ func TestReceiveRefuses(t *testing.T) {
 	}
 }
 
-// What a successor says wrong leaves the predecessor as it was.
+// Invalid messages of a successor do not change the predecessor.
 func TestHandoverSurvivesMalformedMessages(t *testing.T) {
 	h, path := offering(t, socketsOf(listenOn(t, 2, nil, "127.0.0.1:0")))
 	for _, b := range [][]byte{
@@ -283,7 +284,7 @@ func TestHandoverSocketIsItsUsersAlone(t *testing.T) {
 	require.Empty(t, left)
 }
 
-// A Handover that was replaced leaves its successor's socket.
+// Close of a Handover leaves the socket of a successor in place.
 func TestReplacedHandoverLeavesThePath(t *testing.T) {
 	old, path := offering(t, nil)
 	next, err := ServeHandover(path, func() []Socket { return nil }, func() {}, func() {}, slog.New(slog.DiscardHandler))
@@ -301,7 +302,8 @@ func TestMayTakeOver(t *testing.T) {
 	require.False(t, mayTakeOver(1001, 1000), "another user")
 }
 
-// A process of another user that can open the socket is refused, both ways.
+// A process of another user that can open the socket is refused, in both
+// directions.
 func TestAnotherUserIsRefused(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root can be another user")
@@ -338,7 +340,8 @@ func TestAnotherUserIsRefused(t *testing.T) {
 	require.ErrorContains(t, err, "as user 65534")
 }
 
-// asUser calls do on a thread of its own with another effective user, which ends with it.
+// asUser calls do on a separate thread with another effective user. The thread ends
+// with it.
 func asUser(t *testing.T, uid int, do func()) {
 	done := make(chan error)
 	go func() {
@@ -354,7 +357,7 @@ func asUser(t *testing.T, uid int, do func()) {
 	require.NoError(t, <-done)
 }
 
-// A listener of another server goes over with those of an engine.
+// A listener outside of the engine is handed over with those of the engine.
 func TestListenersOfOthersAreHandedOver(t *testing.T) {
 	old, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)

@@ -30,7 +30,7 @@ func runEngine(t testing.TB, config reactor.Config) *reactor.Engine {
 	return e
 }
 
-// mixer answers whatever comes with pieces written in both ways.
+// mixer responds to any input with pieces written by Write and WriteThrough.
 type mixer struct{ pieces [][]byte }
 
 func (m mixer) Data(c *reactor.Conn) {
@@ -52,8 +52,8 @@ func (m mixer) Data(c *reactor.Conn) {
 func (mixer) Timeout(c *reactor.Conn)     { c.Close() }
 func (mixer) Closed(*reactor.Conn, error) {}
 
-// What is written through stays in its place among what is written, in parts that the socket takes at once and later, by readers
-// that are quick and slow, in the clear and encrypted.
+// Bytes of WriteThrough stay in order among those of Write, whether the socket
+// accepts them at once or later, for fast and slow readers, plain and with TLS.
 func TestWriteThrough(t *testing.T) {
 	var m mixer
 	var want []byte
@@ -94,7 +94,7 @@ func TestWriteThrough(t *testing.T) {
 	require.GreaterOrEqual(t, stat(e, func(s reactor.Stats) uint64 { return s.BytesOut }), uint64(4*len(want)))
 }
 
-// holding keeps what is written back, once it is told to.
+// holding holds back what is written once it is told to.
 type holding struct {
 	net.Conn
 	hold atomic.Bool
@@ -109,7 +109,7 @@ func (h *holding) Write(p []byte) (int, error) {
 	return h.Conn.Write(p)
 }
 
-// A client may send much together with the last message of its handshake.
+// A client may send many bytes together with the last message of its handshake.
 func TestTLSDataWithFinished(t *testing.T) {
 	_, addr, failed := secureEngine(t, 1, reactor.TLS{})
 	raw, err := net.Dial("tcp", addr)
@@ -131,7 +131,8 @@ func TestTLSDataWithFinished(t *testing.T) {
 	_ = raw.Close()
 }
 
-// A bound below what is read at once elsewhere is kept, and nobody who stays within it is cut off.
+// An InboundMax below the usual size of a read is observed, and a peer that stays
+// within it is not disconnected.
 func TestSmallInbound(t *testing.T) {
 	e := runEngine(t, reactor.Config{
 		Addr: "127.0.0.1:0", Loops: 1, Limits: reactor.Limits{InboundMax: 8 << 10}, Log: slog.New(slog.DiscardHandler),

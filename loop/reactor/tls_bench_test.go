@@ -10,7 +10,7 @@ import (
 	"tafe/loop/reactor"
 )
 
-// counting answers each n bytes with one.
+// counting responds to each n bytes with one byte.
 type counting struct{ n, got int }
 
 func (h *counting) Data(c *reactor.Conn) {
@@ -23,7 +23,7 @@ func (h *counting) Data(c *reactor.Conn) {
 func (h *counting) Timeout(*reactor.Conn)       {}
 func (h *counting) Closed(*reactor.Conn, error) {}
 
-// BenchmarkUpload has a client send some bytes and wait for an answer.
+// BenchmarkUpload sends a number of bytes and waits for the response.
 func BenchmarkUpload(b *testing.B) {
 	for _, size := range []int{100, 1 << 20} {
 		open := func(*reactor.Conn) reactor.Handler { return &counting{n: size} }
@@ -46,7 +46,7 @@ func BenchmarkUpload(b *testing.B) {
 	}
 }
 
-// BenchmarkHandshake does a full handshake on a connection of its own.
+// BenchmarkHandshake performs a full handshake on a new connection.
 func BenchmarkHandshake(b *testing.B) {
 	e, addr := secureServer(b, openEcho)
 	defer func() { require.NoError(b, e.Stop(b.Context())) }()

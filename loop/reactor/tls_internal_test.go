@@ -9,7 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A session that is done with its handshake can do without the memory of it, and the fields where that is are there.
+// A session works without the memory of its handshake, and crypto/tls has the
+// fields that hold it.
 func TestReleaseHandshake(t *testing.T) {
 	require.Positive(t, min(handAt, rawInputAt), "crypto/tls has changed: idle TLS connections take more memory than they need")
 	a, b := net.Pipe()

@@ -37,7 +37,7 @@ var testCertificate = sync.OnceValue(func() tls.Certificate {
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 })
 
-// tlsPeer is a TLS client of a memory stream, on the test's goroutine: its
+// tlsPeer is a TLS client of a memory stream, on the test's goroutine. Its
 // handshake is a coroutine.
 type tlsPeer struct {
 	net.Conn // nil: what is not used
@@ -77,7 +77,7 @@ func (p *tlsPeer) Write(b []byte) (int, error) {
 
 func (p *tlsPeer) SetWriteDeadline(time.Time) error { return nil }
 
-// dial does the handshake.
+// dial performs the handshake.
 func (p *tlsPeer) dial() (err error) {
 	p.client = tls.Client(p, &tls.Config{InsecureSkipVerify: true})
 	next, stop := iter.Pull(func(yield func(struct{}) bool) {
@@ -116,7 +116,7 @@ func (m *manual) openTLS(h Handler, terms TLS) (*Conn, *tlsPeer) {
 	return c, &tlsPeer{s: s}
 }
 
-// requireNoBuffers fails where an idle connection holds buffers of the loop.
+// requireNoBuffers fails if an idle connection holds buffers of the loop.
 func requireNoBuffers(t *testing.T, c *Conn) {
 	t.Helper()
 	require.Nil(t, c.in)
@@ -171,7 +171,7 @@ func TestTLSStream(t *testing.T) {
 	}
 }
 
-// What is encrypted and unsent is bounded, whatever is written.
+// The encrypted, unsent bytes are bounded, whatever is written.
 func TestTLSOutputIsBounded(t *testing.T) {
 	m := newManual(t, Limits{})
 	c, p := m.openTLS(&spy{}, TLS{})
@@ -197,7 +197,7 @@ func TestTLSOutputIsBounded(t *testing.T) {
 	requireNoBuffers(t, c)
 }
 
-// A socket that has no room for close_notify gets it later, and FIN behind it.
+// If the socket does not accept close_notify, it is sent later, and then FIN.
 func TestTLSCloseNotifyWaitsForRoom(t *testing.T) {
 	for _, ended := range []bool{false, true} {
 		m := newManual(t, Limits{})
@@ -233,8 +233,8 @@ func TestTLSCloseNotifyWaitsForRoom(t *testing.T) {
 	}
 }
 
-// A connection that pauses holds decrypted bytes in its session, for which no event
-// comes when it resumes.
+// A paused connection has decrypted bytes in its session, which no event reports
+// when it resumes.
 func TestTLSPause(t *testing.T) {
 	const most = 5000
 	m := newManual(t, Limits{InboundMax: most})
@@ -269,8 +269,8 @@ func TestTLSPause(t *testing.T) {
 	require.True(t, c.InputEnded())
 }
 
-// A handshake that waits for its turn, with its bytes unread, is no event that
-// comes again and again; a client that leaves meanwhile is noticed then.
+// A handshake that waits for its turn, with unread bytes, does not cause repeated
+// events. A client that closes meanwhile is noticed afterwards.
 func TestTLSWaitingForItsTurn(t *testing.T) {
 	m := newManual(t, Limits{})
 	var failures []error
@@ -353,7 +353,7 @@ func TestTLSHandshakeFailures(t *testing.T) {
 	}
 }
 
-// Answers to requests for new keys are not kept without a bound.
+// The responses to key updates are bounded.
 func TestTLSAnswersThatAreNotRead(t *testing.T) {
 	m := newManual(t, Limits{})
 	c, p := m.openTLS(&spy{}, TLS{})
@@ -369,7 +369,7 @@ func TestTLSAnswersThatAreNotRead(t *testing.T) {
 	require.Less(t, c.Unsent(), 2*sealedMax)
 }
 
-// Whatever the pieces are in which bytes move, what is echoed is what was sent.
+// The echo is identical whatever the sizes in which bytes are moved.
 func TestTLSInAnyPieces(t *testing.T) {
 	for seed := range int64(30) {
 		random := mathrand.New(mathrand.NewSource(seed))

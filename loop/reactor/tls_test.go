@@ -25,7 +25,7 @@ import (
 	"tafe/loop/reactor"
 )
 
-// ownCertificate is a self-signed one for localhost.
+// ownCertificate returns a self-signed certificate for localhost.
 var ownCertificate = sync.OnceValue(func() tls.Certificate {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -156,7 +156,7 @@ func stat(e *reactor.Engine, of func(reactor.Stats) uint64) (sum uint64) {
 	return sum
 }
 
-// The bytes of a client in pieces of any size make the same connection.
+// A client's bytes make the same connection in pieces of any size.
 func TestTLSByteByByte(t *testing.T) {
 	_, addr, _ := secureEngine(t, 1, reactor.TLS{})
 	for _, step := range []int{1, 3, 100} {
@@ -237,7 +237,7 @@ func timedOut(err error) bool {
 	return errors.As(err, &n) && n.Timeout()
 }
 
-// More handshakes than may be begun in a second wait for their turn.
+// Handshakes beyond HandshakesPerSecond wait for their turn.
 func TestTLSHandshakesWaitTheirTurn(t *testing.T) {
 	_, addr, failed := secureEngine(t, 1, reactor.TLS{HandshakesPerSecond: 100})
 	var wg sync.WaitGroup
@@ -283,7 +283,7 @@ func TestTLSManyOnTwoLoops(t *testing.T) {
 	require.Eventually(t, func() bool { return e.Conns() == 0 }, 10*time.Second, time.Millisecond)
 }
 
-// A callback of tls.Config may wait, as the task that it is called by.
+// A callback of tls.Config may wait in the task that calls it.
 func TestTLSCallbackWaits(t *testing.T) {
 	var e atomic.Pointer[reactor.Engine]
 	var calls atomic.Int32
@@ -333,7 +333,7 @@ func TestTLSHandshakesMax(t *testing.T) {
 	require.ErrorIs(t, failed.first(), reactor.ErrHandshakesMax)
 }
 
-// secureServer runs an engine of one loop that speaks TLS, until the caller stops it.
+// secureServer runs an engine of one loop with TLS until the caller stops it.
 func secureServer(t testing.TB, open func(*reactor.Conn) reactor.Handler) (*reactor.Engine, string) {
 	e, err := reactor.Start(reactor.Config{
 		Loops: 1, Log: slog.New(slog.DiscardHandler), Open: open,
