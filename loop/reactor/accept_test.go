@@ -71,9 +71,9 @@ func TestConnMaxPerIP(t *testing.T) {
 		require.Equal(t, i < most, answers(c))
 		conns = append(conns, c)
 	}
-	require.True(t, answers(from("127.0.0.3")), "others have their own count")
+	require.True(t, answers(from("127.0.0.3")), "other addresses have their own count")
 	require.EqualValues(t, most, e.Refused())
-	require.Eventually(t, func() bool { return e.Conns() == most+1 }, 10*time.Second, time.Millisecond, "a refused one is closed, and then counted out")
+	require.Eventually(t, func() bool { return e.Conns() == most+1 }, 10*time.Second, time.Millisecond, "a refused connection is closed and no longer counted")
 	_ = conns[0].Close()
 	require.Eventually(t, func() bool { return e.Conns() == most }, 10*time.Second, time.Millisecond)
 	require.True(t, answers(from("127.0.0.2")), "room again")
@@ -81,7 +81,7 @@ func TestConnMaxPerIP(t *testing.T) {
 
 // StopAccepting serves the connections that the kernel has completed. Later ones
 // are refused.
-func TestStopAcceptingTakesWhatIsQueued(t *testing.T) {
+func TestStopAcceptingServesQueuedConns(t *testing.T) {
 	const queued = 100
 	e := runEngine(t, reactor.Config{Addr: "127.0.0.1:0", Loops: 2, Open: openEcho, Log: slog.New(slog.DiscardHandler)})
 	held, release := make(chan bool), make(chan bool)
@@ -102,7 +102,7 @@ func TestStopAcceptingTakesWhatIsQueued(t *testing.T) {
 	for _, c := range conns {
 		require.True(t, answers(c))
 	}
-	require.NoError(t, e.StopAccepting(context.Background(), false), "again is no error")
+	require.NoError(t, e.StopAccepting(context.Background(), false), "a second call is not an error")
 }
 
 func TestStopWithOpenConnections(t *testing.T) {
@@ -134,7 +134,7 @@ func TestStopWithOpenConnections(t *testing.T) {
 	}
 	require.Zero(t, e.Conns())
 	require.NoError(t, e.Err())
-	require.NoError(t, e.Stop(context.Background()), "again is no error")
+	require.NoError(t, e.Stop(context.Background()), "a second call is not an error")
 }
 
 // waiting echoes, and has a task that waits as long as the connection is open.
@@ -195,7 +195,7 @@ func TestAcceptWithoutDescriptors(t *testing.T) {
 	}
 	_ = waits.SetReadDeadline(time.Now().Add(20 * time.Second))
 	_, err = io.ReadFull(waits, make([]byte, 1))
-	require.NoError(t, err, "its turn comes")
+	require.NoError(t, err, "it is accepted later")
 	require.True(t, answers(dial(t, addr)))
 	_ = stdin.Close()
 	require.NoError(t, cmd.Wait())

@@ -33,7 +33,7 @@ func TestConnInput(t *testing.T) {
 	c, s := m.open(h)
 	require.Nil(t, c.in, "an idle connection holds no buffer")
 	m.on(c.Readable)
-	require.Nil(t, c.in, "nor after an event that brought nothing")
+	require.Nil(t, c.in, "also after an event without bytes")
 
 	s.deliver("hello ")
 	s.deliver("world")
@@ -66,7 +66,7 @@ func TestConnInput(t *testing.T) {
 
 // Bytes beyond InboundMax stay in the transport and arrive later, complete and in
 // order.
-func TestReadingStopsWhenTheInputIsFull(t *testing.T) {
+func TestFullInputPausesReading(t *testing.T) {
 	const most = 16 << 10
 	m := newManual(t, Limits{InboundMax: most})
 	c, s := m.open(&spy{})
@@ -78,7 +78,7 @@ func TestReadingStopsWhenTheInputIsFull(t *testing.T) {
 
 	m.on(c.Resume)
 	s.events()
-	require.Len(t, c.Input(), most, "Resume does not make room")
+	require.Len(t, c.Input(), most, "Resume does not read beyond InboundMax")
 
 	var got []byte
 	for len(got) < len(want) {
@@ -97,7 +97,7 @@ func TestReadingStopsWhenTheInputIsFull(t *testing.T) {
 	require.Nil(t, c.in)
 }
 
-func TestPauseIsForTheHandlerToEnd(t *testing.T) {
+func TestPauseLastsUntilResume(t *testing.T) {
 	m := newManual(t, Limits{InboundMax: 8 << 10})
 	h := &spy{}
 	c, s := m.open(h)
@@ -106,9 +106,9 @@ func TestPauseIsForTheHandlerToEnd(t *testing.T) {
 	s.deliver("two")
 	m.on(func() { c.Consume(3) })
 	s.events()
-	require.Empty(t, c.Input(), "consuming does not end it")
+	require.Empty(t, c.Input(), "Consume does not end a pause")
 	s.finish()
-	require.False(t, c.InputEnded(), "the end comes behind what is unread")
+	require.False(t, c.InputEnded(), "the end of input comes after the unread bytes")
 	m.on(c.Resume)
 	s.events()
 	require.Equal(t, "two", string(c.Input()))
@@ -173,7 +173,7 @@ func TestConnOutputIsSentOncePerSlice(t *testing.T) {
 	require.Zero(t, s.wants, "nor a change of events")
 }
 
-func TestWrittenAfterClose(t *testing.T) {
+func TestWriteAfterClose(t *testing.T) {
 	m := newManual(t, Limits{})
 	c, s := m.open(&spy{})
 	s.room = 3
@@ -216,11 +216,11 @@ func TestClosingStates(t *testing.T) {
 	} {
 		t.Run(tc.why, func(t *testing.T) {
 			m := newManual(t, Limits{})
-			h := &spy{data: func(*Conn) { t.Fatal("what comes after Close is discarded") }}
+			h := &spy{data: func(*Conn) { t.Fatal("input after Close is discarded") }}
 			c, s := m.open(h)
 			s.room = tc.room
 			m.on(func() { c.Write(make([]byte, 100)); c.Close(); c.Close() })
-			require.Equal(t, tc.room == 100, s.ended, "FIN comes behind the last byte")
+			require.Equal(t, tc.room == 100, s.ended, "FIN follows the last byte")
 			require.False(t, s.closed, "the peer may still be sending: no reset")
 			tc.then(m, c, s)
 			require.Equal(t, tc.state, c.state)
@@ -247,7 +247,7 @@ func TestConnWithoutLingering(t *testing.T) {
 	require.Equal(t, []error{nil}, h.closed)
 }
 
-func TestSlowReaderIsDropped(t *testing.T) {
+func TestSlowReaderIsDisconnected(t *testing.T) {
 	m := newManual(t, Limits{WriteTimeout: time.Second})
 	h := &spy{}
 	c, s := m.open(h)
@@ -268,7 +268,7 @@ func TestSlowReaderIsDropped(t *testing.T) {
 
 // Writing more, as an event stream does, does not postpone the write timeout of a
 // peer that never reads.
-func TestWriteTimeoutCountsThePeersProgress(t *testing.T) {
+func TestWriteTimeoutCountsProgressOfPeer(t *testing.T) {
 	m := newManual(t, Limits{WriteTimeout: time.Second})
 	h := &spy{}
 	c, s := m.open(h)
@@ -281,7 +281,7 @@ func TestWriteTimeoutCountsThePeersProgress(t *testing.T) {
 	require.Len(t, s.sent, 50)
 }
 
-func TestDrainHoldsTheWriterBack(t *testing.T) {
+func TestDrainStopsWriter(t *testing.T) {
 	m := newManual(t, Limits{OutboundMax: 10 << 10})
 	c, s := m.open(&spy{})
 	s.room = 0
@@ -380,7 +380,7 @@ func TestConnTimeout(t *testing.T) {
 
 // If the peer takes a large output at once, no write event follows, so the flush
 // must wake a task that waits in Drain.
-func TestDrainWhenTheTransportTakesAll(t *testing.T) {
+func TestDrainWhenTransportAcceptsAll(t *testing.T) {
 	m := newManual(t, Limits{OutboundMax: 1000})
 	c, s := m.open(&spy{})
 	ended := m.start(t, func(t *loop.Task) {
@@ -419,7 +419,7 @@ type taker struct {
 func (h *taker) inputBuffer() []byte { return h.own[h.n:] }
 func (h *taker) inputTaken(n int)    { h.n += n }
 
-func TestHandlerWithABufferOfItsOwn(t *testing.T) {
+func TestInputReceiver(t *testing.T) {
 	m := newManual(t, Limits{InboundMax: 4 << 10})
 	h := &taker{own: make([]byte, 10)}
 	c, s := m.open(h)

@@ -25,11 +25,11 @@ import (
 
 func TestInterleave(t *testing.T) {
 	for _, tc := range []struct{ why, in, out string }{
-		{"one family stays as it is", "4a 4b", "4a 4b"},
-		{"the first family begins", "6a 6b 4a 4b", "6a 4a 6b 4b"},
-		{"whichever it is", "4a 6a 6b", "4a 6a 6b"},
-		{"the rest follows", "6a 6b 6c 4a", "6a 4a 6b 6c"},
-		{"also where the families were mixed", "4a 6a 4b 6b 6c", "4a 6a 4b 6b 6c"},
+		{"a single family keeps its order", "4a 4b", "4a 4b"},
+		{"the family of the first address begins", "6a 6b 4a 4b", "6a 4a 6b 4b"},
+		{"IPv4 first", "4a 6a 6b", "4a 6a 6b"},
+		{"the rest of the longer family follows", "6a 6b 6c 4a", "6a 4a 6b 6c"},
+		{"the input may be mixed", "4a 6a 4b 6b 6c", "4a 6a 4b 6b 6c"},
 	} {
 		t.Run(tc.why, func(t *testing.T) {
 			var in []netip.AddrPort
@@ -146,9 +146,9 @@ func TestHappyEyeballs(t *testing.T) {
 			loopback(2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 1), "127.0.0.1"},
 		{"one that does not answer is joined by the next", loopback(100, 1), "127.0.0.1"},
 		{"the first that connects wins", loopback(1, 100), "127.0.0.1"},
-		{"a refusal does not end one that is under way", loopback(100, 2, 1), "127.0.0.1"},
+		{"a refusal does not end an attempt in progress", loopback(100, 2, 1), "127.0.0.1"},
 		{"all refuse", loopback(2, 3), ""},
-		{"those behind the first 16 are not tried", loopback(2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 1), ""},
+		{"only the first 16 are tried", loopback(2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 1), ""},
 	} {
 		t.Run(tc.why, func(t *testing.T) {
 			d := &Dialer{Timeout: 3 * time.Second, lookup: func(_ context.Context, network, host string) ([]netip.Addr, error) {
@@ -178,7 +178,7 @@ func TestHappyEyeballs(t *testing.T) {
 
 // The loop was held, so the event of the connect and the deadline of the dial are
 // due in the same turn. The server answered in time and the dial succeeds.
-func TestDialOfALateLoop(t *testing.T) {
+func TestDialOnLateLoop(t *testing.T) {
 	if testmode.Always() {
 		t.Skip("no task holds its loop in this run")
 	}
@@ -224,7 +224,7 @@ func (c *lateContext) Err() error {
 }
 
 // An engine that stops ends the dials in progress.
-func TestDialWhileTheEngineStops(t *testing.T) {
+func TestDialDuringStop(t *testing.T) {
 	e, err := Start(Config{Addr: "127.0.0.1:0", Loops: 1, Open: func(c *Conn) Handler { return NewNetConn(c).(Handler) }})
 	require.NoError(t, err)
 	d := &Dialer{}
@@ -336,7 +336,7 @@ func TestLookupsAreShared(t *testing.T) {
 	require.Zero(t, asking())
 }
 
-func TestNamesAreBounded(t *testing.T) {
+func TestNameCacheIsBounded(t *testing.T) {
 	var n nameCache
 	n.answers = map[query]cachedAnswer{}
 	found := &lookup{addrs: []netip.AddrPort{addrPort("4a")}}
@@ -349,7 +349,7 @@ func TestNamesAreBounded(t *testing.T) {
 	n.keepAnswer(query{"ip", "not wanted"}, found, -1)
 	require.Len(t, n.answers, namesMax)
 	n.evict(time.Now().Add(resolveTTL))
-	require.Empty(t, n.answers, "what has expired goes first")
+	require.Empty(t, n.answers, "expired answers are evicted first")
 }
 
 // A fast sender waits for a slow reader, and the unread bytes are bounded.
@@ -410,7 +410,7 @@ func TestReadAheadIsBounded(t *testing.T) {
 			bounded()
 			select {
 			case <-sent:
-				require.Fail(t, "32 MiB went into memory")
+				require.Fail(t, "32 MiB were held in memory")
 			default:
 			}
 			got := make([]byte, size)

@@ -36,19 +36,19 @@ func TestDialedConnections(t *testing.T) {
 			say(t, c, "from the loop that dialed")
 		}))
 		require.Equal(t, 1, e.Dialed())
-		require.NoError(t, onTask(other, func(*loop.Task) { say(t, c, "from the other, as a shared pool does") }))
-		say(t, c, "from no loop")
+		require.NoError(t, onTask(other, func(*loop.Task) { say(t, c, "from the other loop, as with a shared pool") }))
+		say(t, c, "from outside the loops")
 		require.NoError(t, onTask(other, func(*loop.Task) { require.NoError(t, c.Close()) }))
 
 		c, err := d.Dial("tcp", addr)
-		require.NoError(t, err, "a goroutine that is no task may dial for tasks")
+		require.NoError(t, err, "a goroutine may dial for tasks")
 		require.NoError(t, onTask(l, func(*loop.Task) { say(t, c, "hello"); require.NoError(t, c.Close()) }))
 		eventually(t, "closed", func() bool { return e.Dialed() == 0 })
 	}
 }
 
 // Connections dialed by goroutines are distributed over the loops.
-func TestDialOfNoTask(t *testing.T) {
+func TestDialOutsideTask(t *testing.T) {
 	addr := serve(t, echo)
 	e := startEngine(t, 2, nothing)
 	d := bound(e)
@@ -72,7 +72,7 @@ func TestDialOfNoTask(t *testing.T) {
 	require.ErrorIs(t, err, reactor.ErrUnbound)
 }
 
-func TestDialOfALoopWithoutSockets(t *testing.T) {
+func TestDialOnLoopWithoutSockets(t *testing.T) {
 	m := newMemoryLoop(t)
 	m.start(func(task *loop.Task) {
 		_, err := (&reactor.Dialer{}).DialTask(context.Background(), task, "tcp", "127.0.0.1:1")
@@ -146,20 +146,20 @@ func TestDialFailures(t *testing.T) {
 		addr    string
 		check   func(testing.TB, error)
 	}{
-		{"nothing listens, which an event tells", &reactor.Dialer{}, "tcp", closedPort(t), is(syscall.ECONNREFUSED)},
-		{"no such socket, which connect tells", &reactor.Dialer{}, "unix", filepath.Join(dir, "none"), is(syscall.ENOENT)},
+		{"nothing listens, reported by an event", &reactor.Dialer{}, "tcp", closedPort(t), is(syscall.ECONNREFUSED)},
+		{"no such socket, reported by connect", &reactor.Dialer{}, "unix", filepath.Join(dir, "none"), is(syscall.ENOENT)},
 		{"no server at an abstract address", &reactor.Dialer{}, "unix", "@tafe-test-none", is(syscall.ECONNREFUSED)},
 		{"a path that is too long", &reactor.Dialer{}, "unix", string(bytesOf('x', 200)), is(syscall.EINVAL)},
 		{"the server does not answer", &reactor.Dialer{Timeout: soon}, "tcp", blackHole(t), isTimeout},
 		{"the resolver does not answer", &reactor.Dialer{Timeout: soon, Resolver: hangs}, "tcp", "nowhere.test:80", isTimeout},
 		{"no port", &reactor.Dialer{}, "tcp", "127.0.0.1", isAddrError},
-		{"a port that is none", &reactor.Dialer{}, "tcp", "127.0.0.1:nosuchservice", func(t testing.TB, err error) {
+		{"an invalid port", &reactor.Dialer{}, "tcp", "127.0.0.1:nosuchservice", func(t testing.TB, err error) {
 			var dns *net.DNSError
 			require.ErrorAs(t, err, &dns)
 		}},
 		{"the other family", &reactor.Dialer{}, "tcp6", "127.0.0.1:80", isAddrError},
 		{"no address", &reactor.Dialer{}, "unix", "", isAddrError},
-		{"a network that does not stream", &reactor.Dialer{}, "udp", "127.0.0.1:80", func(t testing.TB, err error) {
+		{"a datagram network", &reactor.Dialer{}, "udp", "127.0.0.1:80", func(t testing.TB, err error) {
 			var unknown net.UnknownNetworkError
 			require.ErrorAs(t, err, &unknown)
 		}},
@@ -179,7 +179,7 @@ func TestDialFailures(t *testing.T) {
 			require.NoError(t, onTask(e.Loops()[0], func(task *loop.Task) {
 				c, err := tc.dialer.Dial(tc.network, tc.addr)
 				check(t, c, err)
-				require.NoError(t, task.Sleep(time.Millisecond), "what follows waits as ever")
+				require.NoError(t, task.Sleep(time.Millisecond), "later operations wait as usual")
 			}))
 			c, err := tc.dialer.Dial(tc.network, tc.addr)
 			check(t, c, err)
@@ -209,7 +209,7 @@ func requireOpenFiles(t testing.TB, n int) {
 }
 
 // A dial is cancelled while it connects or looks a name up.
-func TestDialGivenUp(t *testing.T) {
+func TestDialCancelled(t *testing.T) {
 	errLeft := errors.New("client left")
 	hangs, asked := deafResolver(t)
 	e := startEngine(t, 1, nothing)
@@ -241,7 +241,7 @@ func TestDialGivenUp(t *testing.T) {
 			underWay()
 			require.True(t, l.Post(func() { task.Cancel(errLeft) }))
 			require.NoError(t, <-ended)
-			require.Equal(t, errLeft, err, "the cause as it is")
+			require.Equal(t, errLeft, err, "the cause is returned unwrapped")
 		})
 		for _, u := range []struct {
 			why string
@@ -296,7 +296,7 @@ func TestDialMax(t *testing.T) {
 	require.NoError(t, one.Close())
 	eventually(t, "closed", func() bool { return e.Dialed() == 1 })
 	_, err = d.Dial("tcp", addr)
-	require.NoError(t, err, "a closed one makes room")
+	require.NoError(t, err, "closing a connection frees its place")
 }
 
 func TestDialLocalAddr(t *testing.T) {
@@ -373,7 +373,7 @@ func TestDialUnixBacklog(t *testing.T) {
 	requireOpenFiles(t, before)
 }
 
-func TestDialNamesOfThisMachine(t *testing.T) {
+func TestDialLocalNames(t *testing.T) {
 	addr := serve(t, echo)
 	_, port, err := net.SplitHostPort(addr)
 	require.NoError(t, err)
@@ -477,7 +477,7 @@ func (s *dnsServer) serve() {
 	}
 }
 
-func TestDialNamesAreKept(t *testing.T) {
+func TestDialCachesNames(t *testing.T) {
 	addr := serve(t, echo)
 	_, port, err := net.SplitHostPort(addr)
 	require.NoError(t, err)
@@ -489,7 +489,7 @@ func TestDialNamesAreKept(t *testing.T) {
 	}{
 		{"for 5 seconds by default", 0, 1},
 		{"for no longer than ResolveTTL", time.Nanosecond, 3},
-		{"not at all", -1, 3},
+		{"never", -1, 3},
 	} {
 		t.Run(tc.why, func(t *testing.T) {
 			s, resolver := startDNS(t)
@@ -506,7 +506,7 @@ func TestDialNamesAreKept(t *testing.T) {
 				require.ErrorAs(t, err, &dns)
 				require.True(t, dns.IsNotFound)
 			}
-			require.Equal(t, tc.queries+3, s.queries.Load(), "a failure is not kept")
+			require.Equal(t, tc.queries+3, s.queries.Load(), "failures are not cached")
 		})
 	}
 }

@@ -48,7 +48,7 @@ func newFullQueue(t *testing.T) fullQueue {
 
 // Calls that were begun while the queue of posts was full end once the loop
 // continues.
-func TestNothingIsLostToAFullQueueOfPosts(t *testing.T) {
+func TestFullPostQueueLosesNothing(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		do   func(t *testing.T, q fullQueue)
@@ -58,13 +58,13 @@ func TestNothingIsLostToAFullQueueOfPosts(t *testing.T) {
 		{"close", func(t *testing.T, q fullQueue) { require.NoError(t, q.server.Close()) }, func(t *testing.T, q fullQueue) {
 			_, err := q.client.Read(make([]byte, 1))
 			require.ErrorIs(t, err, io.EOF)
-		}, "a connection that is closed closes"},
+		}, "Close closes the connection"},
 		{"close write", func(t *testing.T, q fullQueue) {
 			require.NoError(t, q.server.(interface{ CloseWrite() error }).CloseWrite())
 		}, func(t *testing.T, q fullQueue) {
 			_, err := q.client.Read(make([]byte, 1))
 			require.ErrorIs(t, err, io.EOF)
-		}, "and so does one direction of it"},
+		}, "CloseWrite closes one direction"},
 		{"write", func(t *testing.T, q fullQueue) {
 			n, err := q.server.Write([]byte("answer"))
 			require.NoError(t, err)
@@ -74,7 +74,7 @@ func TestNothingIsLostToAFullQueueOfPosts(t *testing.T) {
 			_, err := io.ReadFull(q.client, all)
 			require.NoError(t, err)
 			require.Equal(t, "answer", string(all))
-		}, "what was written arrives"},
+		}, "written bytes arrive"},
 		{"stop accepting", func(t *testing.T, q fullQueue) {
 			ctx, cancel := context.WithCancel(context.Background())
 			cancel()
@@ -97,11 +97,11 @@ func TestNothingIsLostToAFullQueueOfPosts(t *testing.T) {
 			}()
 			t.Cleanup(func() {
 				if err := <-failed; err != nil {
-					require.NotErrorIs(t, err, loop.ErrClosed, "a loop that has much to do is not closed")
+					require.NotErrorIs(t, err, loop.ErrClosed, "a busy loop does not count as closed")
 				}
 			})
 			cancel()
-		}, func(*testing.T, fullQueue) {}, "a dial that is given up ends"},
+		}, func(*testing.T, fullQueue) {}, "a cancelled dial ends"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			q := newFullQueue(t)
@@ -114,7 +114,7 @@ func TestNothingIsLostToAFullQueueOfPosts(t *testing.T) {
 }
 
 // An engine ends although the queues of its loops are full when Stop is called.
-func TestStopsWithAFullQueueOfPosts(t *testing.T) {
+func TestStopWithFullPostQueue(t *testing.T) {
 	q := newFullQueue(t)
 	stopped := make(chan error, 1)
 	go func() { stopped <- q.engine.Stop(context.Background()) }()
@@ -126,7 +126,7 @@ func TestStopsWithAFullQueueOfPosts(t *testing.T) {
 }
 
 // A write to a connection whose loop has ended fails.
-func TestWriteAfterTheLoopHasEnded(t *testing.T) {
+func TestWriteAfterLoopEnded(t *testing.T) {
 	q := newFullQueue(t)
 	q.release()
 	stopEngine(t, q.engine)

@@ -85,7 +85,7 @@ func (panics) Errorf(format string, args ...any) { panic(format) }
 func (panics) FailNow()                          {}
 
 // Whatever ends such a task, its thread is released and the loop continues.
-func TestReleasedTaskEndsWithItsThread(t *testing.T) {
+func TestReleasedTaskFreesItsThread(t *testing.T) {
 	e := startEngine(t, 1, nothing)
 	l := e.Loops()[0]
 	for _, tc := range []struct {

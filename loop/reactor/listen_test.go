@@ -115,7 +115,7 @@ func TestListenOnAllAddressesAcceptsBothVersions(t *testing.T) {
 	}
 }
 
-func TestListenRefuses(t *testing.T) {
+func TestListenErrors(t *testing.T) {
 	taken := listenOn(t, 2, nil, "127.0.0.1:0")[0].addr.String() // with SO_REUSEPORT, of the same user
 	dir := t.TempDir()
 	live, file := filepath.Join(dir, "live"), filepath.Join(dir, "file")
@@ -128,16 +128,16 @@ func TestListenRefuses(t *testing.T) {
 		text  string
 		why   string
 	}{
-		{[]string{taken}, unix.EADDRINUSE, "listen tcp " + taken + ": bind: address already in use", "a port is not shared by chance"},
-		{[]string{":" + taken[strings.LastIndex(taken, ":")+1:]}, unix.EADDRINUSE, "address already in use", "nor as a part of all addresses"},
-		{[]string{unixPrefix + live}, unix.EADDRINUSE, "address already in use", "somebody answers there"},
-		{[]string{unixPrefix + file}, unix.EADDRINUSE, "address already in use", "a file that is no socket stays"},
-		{[]string{unixPrefix}, nil, "no path", "the kernel would pick a name"},
+		{[]string{taken}, unix.EADDRINUSE, "listen tcp " + taken + ": bind: address already in use", "a port in use is not shared"},
+		{[]string{":" + taken[strings.LastIndex(taken, ":")+1:]}, unix.EADDRINUSE, "address already in use", "also as part of all addresses"},
+		{[]string{unixPrefix + live}, unix.EADDRINUSE, "address already in use", "a server listens there"},
+		{[]string{unixPrefix + file}, unix.EADDRINUSE, "address already in use", "a regular file is kept"},
+		{[]string{unixPrefix}, nil, "no path", "the kernel would choose a name"},
 		{[]string{"systemd:web"}, nil, "listen systemd:web: no socket of that name was passed", "nothing is inherited"},
 		{[]string{"127.0.0.1"}, nil, "missing port", "no port"},
-		{[]string{"127.0.0.1:http-nope"}, nil, "unknown port", "a service that there is none of"},
+		{[]string{"127.0.0.1:http-nope"}, nil, "unknown port", "an unknown service"},
 		{[]string{free, free}, nil, "twice", "the same address"},
-		{[]string{"0.0.0.0:" + free[len("127.0.0.1:"):], free[len("127.0.0.1"):]}, nil, "twice", "all addresses, in two spellings"},
+		{[]string{"0.0.0.0:" + free[len("127.0.0.1:"):], free[len("127.0.0.1"):]}, nil, "twice", "all addresses, spelled differently"},
 		{[]string{unixPrefix + "@tafe-twice", unixPrefix + "@tafe-twice"}, nil, "twice", "unix"},
 	} {
 		before := openFiles(t)
@@ -165,7 +165,7 @@ func openFiles(t *testing.T) int {
 	return len(files)
 }
 
-func TestPortZeroTwiceIsTwoPorts(t *testing.T) {
+func TestPortZeroTwice(t *testing.T) {
 	all := listenOn(t, 2, nil, "127.0.0.1:0", "127.0.0.1:0")
 	require.NotEqual(t, all[0].addr.String(), all[1].addr.String())
 }
@@ -205,7 +205,7 @@ func TestStaleUnixSocketIsReplaced(t *testing.T) {
 	dialURL(t, listenOn(t, 1, nil, unixPrefix+path)[0].addr)
 }
 
-func TestSpread(t *testing.T) {
+func TestAssignToLoops(t *testing.T) {
 	for _, c := range []struct {
 		sockets, loops int
 		want           [][]int
@@ -214,8 +214,8 @@ func TestSpread(t *testing.T) {
 		{1, 1, [][]int{{0}}, "one each"},
 		{3, 3, [][]int{{0}, {1}, {2}}, "one each"},
 		{1, 3, [][]int{{0}, {0}, {0}}, "shared by all"},
-		{2, 3, [][]int{{0}, {1}, {0}}, "shared by turns"},
-		{5, 2, [][]int{{0, 2, 4}, {1, 3}}, "all are polled"},
+		{2, 3, [][]int{{0}, {1}, {0}}, "loops share sockets in turn"},
+		{5, 2, [][]int{{0, 2, 4}, {1, 3}}, "every socket is polled"},
 	} {
 		var sockets []Socket
 		for i := range c.sockets {
@@ -248,7 +248,7 @@ func TestSameAddr(t *testing.T) {
 		{path("/a"), path("/a"), true, "unix"},
 		{path("/a"), path("@a"), false, "unix and abstract"},
 		{path("/a"), tcp(":80"), false, "two networks"},
-		{nil, tcp(":80"), false, "an address by name has none"},
+		{nil, tcp(":80"), false, "a systemd name has no address"},
 	} {
 		require.Equal(t, c.want, sameAddr(c.a, c.b), c.why)
 		require.Equal(t, c.want && c.a != nil, sameAddr(c.b, c.a), c.why)
@@ -290,8 +290,8 @@ func TestSystemdSockets(t *testing.T) {
 	dialURL(t, got[0].addr)
 	require.Equal(t, 1, queued(t, got[0].sockets[0].FD)+queued(t, got[0].sockets[1].FD))
 	got[2].close()
-	require.FileExists(t, path, "it is systemd's")
-	require.NoError(t, i.Ready(t.Context()), "nobody waits")
+	require.FileExists(t, path, "the file belongs to systemd")
+	require.NoError(t, i.Ready(t.Context()), "there is no predecessor")
 	require.NoError(t, i.Close())
 }
 
@@ -308,7 +308,7 @@ func TestSystemdNameWithoutSocket(t *testing.T) {
 	}
 }
 
-func TestSystemdPassesSomethingElse(t *testing.T) {
+func TestSystemdSocketErrors(t *testing.T) {
 	given := listenOn(t, 1, nil, "127.0.0.1:0")
 	datagrams, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	require.NoError(t, err)

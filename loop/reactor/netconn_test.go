@@ -65,11 +65,11 @@ func TestNetConnConforms(t *testing.T) {
 		dial func() (net.Conn, error)
 		wrap func(net.Conn) net.Conn
 	}{
-		{"goroutines that are no tasks", dialInTask, func(c net.Conn) net.Conn { return c }},
+		{"goroutines outside of tasks", dialInTask, func(c net.Conn) net.Conn { return c }},
 		{"tasks of the loop that dialed", dialInTask, func(c net.Conn) net.Conn { return inTask{c, e.Loops()[0]} }},
 		{"tasks of another", dialInTask, func(c net.Conn) net.Conn { return inTask{c, e.Loops()[1]} }},
-		{"dialed by no task, used by none", dialOutside, func(c net.Conn) net.Conn { return c }},
-		{"dialed by no task, used by tasks", dialOutside, func(c net.Conn) net.Conn { return inTask{c, e.Loops()[1]} }},
+		{"dialed and used outside of tasks", dialOutside, func(c net.Conn) net.Conn { return c }},
+		{"dialed outside of tasks, used by tasks", dialOutside, func(c net.Conn) net.Conn { return inTask{c, e.Loops()[1]} }},
 	} {
 		t.Run(tc.why, func(t *testing.T) {
 			nettest.TestConn(t, func() (c1, c2 net.Conn, stop func(), err error) {
@@ -113,7 +113,7 @@ func TestNetConnReadsInPieces(t *testing.T) {
 	}
 }
 
-func TestNetConnEndOfThePeersStream(t *testing.T) {
+func TestNetConnPeerFIN(t *testing.T) {
 	m := newMemoryLoop(t)
 	n, p := m.open()
 	p.send("early")
@@ -189,15 +189,15 @@ func TestNetConnDeadlines(t *testing.T) {
 	require.False(t, p.gone, "a deadline does not close the connection")
 
 	r, err = read()
-	require.True(t, r.ended, "it stays passed")
+	require.True(t, r.ended, "the deadline stays in the past")
 	require.ErrorIs(t, *err, os.ErrDeadlineExceeded)
 	require.NoError(t, n.SetDeadline(time.Time{}))
 	r, err = read()
 	m.advance(time.Hour)
-	require.False(t, r.ended, "none any more")
+	require.False(t, r.ended, "no deadline is set")
 	require.NoError(t, n.SetReadDeadline(time.Now().Add(-time.Second)))
 	m.settle()
-	require.True(t, r.ended, "setting one ends a wait that is going on")
+	require.True(t, r.ended, "setting a deadline ends a wait in progress")
 	require.ErrorIs(t, *err, os.ErrDeadlineExceeded)
 
 	require.NoError(t, n.SetDeadline(time.Time{}))
@@ -214,7 +214,7 @@ func TestNetConnCancellationCloses(t *testing.T) {
 		wait func(net.Conn) error
 	}{
 		{"in a read", func(n net.Conn) error { _, err := n.Read(make([]byte, 1)); return err }},
-		{"in a write that the peer holds back", func(n net.Conn) error { _, err := n.Write(make([]byte, 10<<20)); return err }},
+		{"in a write to a peer that does not read", func(n net.Conn) error { _, err := n.Write(make([]byte, 10<<20)); return err }},
 	} {
 		t.Run(tc.why, func(t *testing.T) {
 			m := newMemoryLoop(t)
@@ -233,7 +233,7 @@ func TestNetConnCancellationCloses(t *testing.T) {
 }
 
 // With KeepOnCancel, a Read can follow a cancelled Read.
-func TestNetConnOutlivesACancelledRead(t *testing.T) {
+func TestNetConnKeepOnCancel(t *testing.T) {
 	errLeft := errors.New("client left")
 	m := newMemoryLoop(t)
 	n, p := m.open()
@@ -293,7 +293,7 @@ func TestNetConnWritesInOrder(t *testing.T) {
 		}
 		err = n.Close()
 	})
-	require.False(t, r.ended, "the writer is held back")
+	require.False(t, r.ended, "the writer waits")
 	for !r.ended {
 		p.room += 10_000
 		m.on(p.deliver)
@@ -316,7 +316,7 @@ func bytesOf(b byte, n int) []byte {
 	return p
 }
 
-func TestNetConnConcurrentReadsTakeTurns(t *testing.T) {
+func TestNetConnConcurrentReads(t *testing.T) {
 	m := newMemoryLoop(t)
 	n, p := m.open()
 	got := map[int]string{}
@@ -348,7 +348,7 @@ func TestNetConnConcurrentReadsTakeTurns(t *testing.T) {
 	require.Equal(t, map[int]string{0: "abc", 1: "def", 2: "ghi", 3: "jkl"}, got)
 }
 
-func TestNetConnOfALoopsOwnGoroutine(t *testing.T) {
+func TestNetConnOnLoopGoroutine(t *testing.T) {
 	m := newMemoryLoop(t)
 	n, p := m.open()
 	m.on(func() {
@@ -403,7 +403,7 @@ func TestNetConnFailures(t *testing.T) {
 
 // The Conn had an earlier Handler, which paused it, pinned its input and set a
 // timeout.
-func TestNewNetConnTakesOver(t *testing.T) {
+func TestNewNetConnReplacesHandler(t *testing.T) {
 	m := newMemoryLoop(t)
 	p := &peer{m: m, room: unbounded, read: true}
 	var n net.Conn
@@ -420,7 +420,7 @@ func TestNewNetConnTakesOver(t *testing.T) {
 		n = reactor.NewNetConn(p.conn)
 	})
 	m.advance(time.Minute)
-	require.False(t, p.gone, "the timeout was of the other owner")
+	require.False(t, p.gone, "the timeout belonged to the earlier Handler")
 	var got []byte
 	r := m.start(func(*loop.Task) { got, _ = io.ReadAll(n) })
 	for range 100 {
@@ -488,7 +488,7 @@ func TestNetConnArrived(t *testing.T) {
 }
 
 // Bytes that arrived before a reset can be read.
-func TestNetConnBytesBeforeAReset(t *testing.T) {
+func TestNetConnBytesBeforeReset(t *testing.T) {
 	m := newMemoryLoop(t)
 	n, p := m.open()
 	p.send("last words")
@@ -530,7 +530,7 @@ func TestNetConnHalfClose(t *testing.T) {
 			}))
 			require.Equal(t, sha256.Sum256(body), sha256.Sum256(<-got))
 		})
-		t.Run("the own direction first, "+u.why, func(t *testing.T) {
+		t.Run("this side first, "+u.why, func(t *testing.T) {
 			addr := serve(t, func(c net.Conn) {
 				b, _ := io.ReadAll(c)
 				_, _ = c.Write(b)
@@ -553,7 +553,7 @@ func TestNetConnHalfClose(t *testing.T) {
 }
 
 // After the peer has closed, a later Write fails, not the first one.
-func TestNetConnWriteToAPeerThatHasGone(t *testing.T) {
+func TestNetConnWriteAfterPeerClosed(t *testing.T) {
 	e := startEngine(t, 2, nothing)
 	d := bound(e)
 	for _, u := range users {
@@ -575,7 +575,7 @@ func TestNetConnWriteToAPeerThatHasGone(t *testing.T) {
 }
 
 // All kinds of goroutines read and write one connection at the same time.
-func TestNetConnSharedByAll(t *testing.T) {
+func TestNetConnConcurrentUse(t *testing.T) {
 	e := startEngine(t, 2, nothing)
 	c := dialFrom(t, bound(e), e.Loops()[0], "tcp", serve(t, echo))
 	const each, size = 50, 1000

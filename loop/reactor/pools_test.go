@@ -62,7 +62,7 @@ func atOnce(t *testing.T, e *reactor.Engine, tasks, rounds int, within time.Dura
 	require.Equal(t, tasks*rounds, answered)
 }
 
-func TestPoolsOfOne(t *testing.T) {
+func TestPoolsWithOneConnection(t *testing.T) {
 	for _, c := range []struct {
 		why string
 		new func(t *testing.T, d *reactor.Dialer) (do func(ctx context.Context) error)

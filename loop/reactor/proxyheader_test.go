@@ -74,8 +74,8 @@ func TestProxyHeaders(t *testing.T) {
 		{"version 1, unknown", "PROXY UNKNOWN\r\n", "127.0.0.1:", "the connection's own address"},
 		{"version 2", version2, "192.0.2.1:56324", ""},
 		{"version 2, IPv6", v6, "[2001:db8::1]:56324", ""},
-		{"version 2, more", withTLV, "192.0.2.1:56324", "what the balancer adds is skipped"},
-		{"version 2, local", local, "127.0.0.1:", "a health check of the balancer's own"},
+		{"version 2, more", withTLV, "192.0.2.1:56324", "extensions are skipped"},
+		{"version 2, local", local, "127.0.0.1:", "a health check of the balancer"},
 	} {
 		for _, step := range []int{1, 7, 1000} {
 			t.Run(fmt.Sprint(c.name, " by ", step), func(t *testing.T) {
@@ -97,7 +97,7 @@ func TestProxyHeaders(t *testing.T) {
 	require.Zero(t, failed.count())
 }
 
-func TestNoGoodProxyHeader(t *testing.T) {
+func TestInvalidProxyHeader(t *testing.T) {
 	for _, c := range []struct {
 		name, send string
 		terms      reactor.ProxyProtocol
@@ -112,7 +112,7 @@ func TestNoGoodProxyHeader(t *testing.T) {
 		{"no such version", magic + "\x31\x11\x00\x00", reactor.ProxyProtocol{}, reactor.ErrProxyHeader},
 		{"too long", magic + "\x21\x11\xff\xff", reactor.ProxyProtocol{}, reactor.ErrProxyHeader},
 		{"too short for its family", magic + "\x21\x11\x00\x01x", reactor.ProxyProtocol{}, reactor.ErrProxyHeader},
-		{"half of one", "PROXY TCP4 192", reactor.ProxyProtocol{Timeout: 30 * time.Millisecond}, reactor.ErrProxyTimeout},
+		{"half a header", "PROXY TCP4 192", reactor.ProxyProtocol{Timeout: 30 * time.Millisecond}, reactor.ErrProxyTimeout},
 		{"silence", "", reactor.ProxyProtocol{Timeout: 30 * time.Millisecond}, reactor.ErrProxyTimeout},
 		{"a stranger's", version1 + "hello\n", reactor.ProxyProtocol{Trusted: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}}, reactor.ErrUntrusted},
 	} {
@@ -167,7 +167,7 @@ func TestProxyHeaderBeforeTLS(t *testing.T) {
 }
 
 // A health check that connects and closes is not reported as a failure.
-func TestHealthCheckOfAProxy(t *testing.T) {
+func TestProxyHealthCheck(t *testing.T) {
 	e, addr, failed := behindProxy(t, reactor.ProxyProtocol{}, nil)
 	for range 10 {
 		_ = dial(t, addr).Close()
@@ -190,7 +190,7 @@ func TestHealthCheckOfAProxy(t *testing.T) {
 }
 
 // HAProxy sends both versions.
-func TestProxyHeaderOfHAProxy(t *testing.T) {
+func TestProxyHeaderFromHAProxy(t *testing.T) {
 	path := binary(t, "haproxy", "/usr/sbin")
 	_, addr, failed := behindProxy(t, reactor.ProxyProtocol{}, nil)
 	for _, send := range []string{"send-proxy", "send-proxy-v2"} {

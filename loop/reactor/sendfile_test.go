@@ -128,13 +128,13 @@ func TestSendFile(t *testing.T) {
 	}{
 		{"whole", 0, size, size, false, 0},
 		{"whole, slowly read", 0, size, size, true, 0},
-		{"whole, behind much", 0, size, size, true, 5 << 20},
+		{"whole, after a large output", 0, size, size, true, 5 << 20},
 		{"a part", 1000, 100, 100, false, 0},
 		{"a part of two steps", 4097, 500 << 10, 500 << 10, false, 0},
 		{"nothing", 5, 0, 0, false, 0},
 		{"short", size - 1000, 5000, 1000, false, 0},
 		{"short, of several steps", 100, 2 * size, size - 100, true, 0},
-		{"behind the end", size, 10, 0, false, 0},
+		{"beyond the end", size, 10, 0, false, 0},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			h := &sending{f: f, offset: tc.offset, n: tc.n}
@@ -266,7 +266,7 @@ func TestSendFileToMany(t *testing.T) {
 }
 
 // Truncating a file ends its sending early.
-func TestSendFileTruncatedMeanwhile(t *testing.T) {
+func TestSendFileTruncated(t *testing.T) {
 	const size = 20 << 20
 	f, content := randomFile(t, size)
 	h := &sending{f: f, n: size}
@@ -293,7 +293,7 @@ func TestSendFileTruncatedMeanwhile(t *testing.T) {
 	require.Equal(t, r.sent+int64(len("end")), sum+<-rest)
 }
 
-func TestSendFileIsForPlainSockets(t *testing.T) {
+func TestSendFileNeedsPlainSocket(t *testing.T) {
 	f, _ := randomFile(t, 1000)
 	for _, tc := range []struct {
 		name   string

@@ -231,10 +231,10 @@ func survives(t *testing.T, s *server, client func(d *reactor.Dialer) (do func(t
 	defer c.stop()
 	c.each(t, "before", 5, succeeded)
 	if n, err := c.failures(); n > 0 {
-		require.Fail(t, "failures while the server was well", "%d, one: %v", n, err)
+		require.Fail(t, "failures while the server was up", "%d, one: %v", n, err)
 	}
 	s.kill()
-	c.each(t, "while it is away, requests fail", 1, failed)
+	c.each(t, "requests fail while the server is down", 1, failed)
 	s.start()
 	c.each(t, "and recover by themselves", 5, succeeded)
 	c.stop()

@@ -79,7 +79,7 @@ func (s *sipper) sip(t *loop.Task, c *reactor.Conn) {
 }
 
 // Flow control stops an endless sender, and no byte is lost.
-func TestAFullInputHoldsTheSenderBack(t *testing.T) {
+func TestFullInputStopsSender(t *testing.T) {
 	for _, most := range []int{5000, 100 << 10} {
 		made := make(chan *sipper, 1)
 		open := func(*reactor.Conn) reactor.Handler {
@@ -127,7 +127,7 @@ func (late) Timeout(*reactor.Conn)       {}
 func (late) Closed(*reactor.Conn, error) {}
 
 // A peer that has sent FIN still receives the response.
-func TestAnswerAfterHalfClose(t *testing.T) {
+func TestResponseAfterHalfClose(t *testing.T) {
 	h := late{bytes.Repeat([]byte("answer"), 1<<20)}
 	plainAndSecure(t, reactor.Limits{}, func(*reactor.Conn) reactor.Handler { return h }, func(t *testing.T, e *reactor.Engine, c, _ net.Conn) {
 		_, err := io.WriteString(c, "question")
@@ -160,7 +160,7 @@ func (h *deafHandler) Timeout(*reactor.Conn)             {}
 func (h *deafHandler) Closed(_ *reactor.Conn, err error) { h.closed <- err }
 
 // A reset is noticed although the connection is not being read.
-func TestResetOfAConnectionThatIsNotRead(t *testing.T) {
+func TestResetWithoutReading(t *testing.T) {
 	for _, pause := range []bool{true, false} {
 		h := &deafHandler{pause: pause, got: make(chan bool, 10), closed: make(chan error, 1)}
 		t.Run(fmt.Sprint("paused: ", pause), func(t *testing.T) {
@@ -193,7 +193,7 @@ func (h ticking) Data(c *reactor.Conn) {
 func (ticking) Timeout(*reactor.Conn)               {}
 func (h ticking) Closed(_ *reactor.Conn, err error) { h.closed <- err }
 
-func TestAWriterDoesNotPostponeTheWriteTimeout(t *testing.T) {
+func TestWritingDoesNotExtendWriteTimeout(t *testing.T) {
 	h := ticking{make(chan error, 1)}
 	plainAndSecure(t, reactor.Limits{WriteTimeout: 200 * time.Millisecond}, func(*reactor.Conn) reactor.Handler { return h }, func(t *testing.T, e *reactor.Engine, c, raw net.Conn) {
 		_, err := io.WriteString(c, "x") // and then it reads nothing
@@ -205,7 +205,7 @@ func TestAWriterDoesNotPostponeTheWriteTimeout(t *testing.T) {
 
 // A connection that is closed while its peer sends discards the input, so that a
 // reset does not destroy the response.
-func TestAnswerToAPeerThatGoesOnSending(t *testing.T) {
+func TestResponseToSendingPeer(t *testing.T) {
 	open := func(*reactor.Conn) reactor.Handler { return refusing{} }
 	plainAndSecure(t, reactor.Limits{}, open, func(t *testing.T, e *reactor.Engine, c, _ net.Conn) {
 		for range 10 {

@@ -246,7 +246,7 @@ func TestTakeOverLosesNoConnection(t *testing.T) {
 
 // After "stopped" the old program gets no connection, although its sockets are
 // open.
-func TestPredecessorAcceptsNoneAfterReady(t *testing.T) {
+func TestPredecessorStopsAcceptingAfterReady(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "handover")
 	old := startProgram(t, path, 1, 2, "127.0.0.1:0")
 	addr := old.listens[0].addr

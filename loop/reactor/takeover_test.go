@@ -31,7 +31,7 @@ func TestNoPredecessor(t *testing.T) {
 	require.ErrorIs(t, err, unix.ECONNREFUSED)
 }
 
-func TestSuccessorThatFailsBeforeReady(t *testing.T) {
+func TestSuccessorFailsBeforeReady(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "handover")
 	serve := filepath.Join(dir, "serve")
@@ -118,7 +118,7 @@ func TestNoSecondSuccessor(t *testing.T) {
 	_, err = Receive(t.Context(), path)
 	require.ErrorContains(t, err, "another process has taken over")
 	require.NoError(t, h.Close())
-	require.FileExists(t, path, "it is the successor's to replace")
+	require.FileExists(t, path, "the successor replaces it")
 }
 
 // There are more sockets, with names, than one message carries.
@@ -145,7 +145,7 @@ func TestManySockets(t *testing.T) {
 	}
 }
 
-func TestReceiveEndsWithItsContext(t *testing.T) {
+func TestReceiveEndsWithContext(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "handover")
 	ln, err := net.Listen("unix", path) // accepts and says nothing
 	require.NoError(t, err)
@@ -191,7 +191,7 @@ func frame(body string) []byte {
 	return append(binary.BigEndian.AppendUint32(nil, uint32(len(body))), body...)
 }
 
-func TestReceiveRefuses(t *testing.T) {
+func TestReceiveErrors(t *testing.T) {
 	listening := listenOn(t, 1, nil, "127.0.0.1:0")[0].sockets[0].FD
 	null, err := unix.Open(os.DevNull, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	require.NoError(t, err)
@@ -208,12 +208,12 @@ func TestReceiveRefuses(t *testing.T) {
 		{[]byte{0xff, 0xff, 0xff, 0xff}, nil, "message of 4294967295 bytes", "too long"},
 		{frame(`[]`), []int{listening}, "malformed message", "no object"},
 		{frame(`{"version":2,"kind":"sockets","names":[""],"last":true}`), []int{listening}, "message of version 2, want 1", "another version"},
-		{frame(`{"version":1,"kind":"adieu"}`), nil, `unknown kind "adieu"`, "no such kind"},
-		{frame(`{"version":1,"kind":"ready"}`), nil, `message of kind "ready", want "sockets"`, "not its turn"},
+		{frame(`{"version":1,"kind":"adieu"}`), nil, `unknown kind "adieu"`, "unknown kind"},
+		{frame(`{"version":1,"kind":"ready"}`), nil, `message of kind "ready", want "sockets"`, "out of order"},
 		{frame(`{"version":1,"kind":"refused","reason":"no"}`), nil, "refused: no", "a refusal"},
 		{frame(`{"version":1,"kind":"sockets","names":["",""],"last":true}`), []int{listening}, "1 descriptors for 2 names", "a descriptor is missing"},
 		{frame(`{"version":1,"kind":"sockets","names":[],"last":true}`), []int{listening}, "1 descriptors for 0 names", "one too many"},
-		{frame(`{"version":1,"kind":"sockets"}`), nil, "message without sockets", "it would never end"},
+		{frame(`{"version":1,"kind":"sockets"}`), nil, "message without sockets", "an empty message that is not the last"},
 		{frame(`{"version":1,"kind":"sockets","names":["null"],"last":true}`), []int{null}, "socket operation on non-socket", "no socket"},
 	} {
 		path := raw(t, func(p *peer) {
@@ -264,7 +264,7 @@ func TestServeHandoverPath(t *testing.T) {
 		{"handover", "absolute", "relative"},
 		{"@handover", "absolute", "abstract: others could not be kept from it"},
 		{"/" + string(make([]byte, HandoverPathMax)), "at most 96 bytes", "too long for an address"},
-		{file, "not a socket", "somebody's file"},
+		{file, "not a socket", "a regular file"},
 		{missing, "no such file", "no directory"},
 	} {
 		_, err := ServeHandover(c.path, nil, nil, nil, slog.New(slog.DiscardHandler))
@@ -273,7 +273,7 @@ func TestServeHandoverPath(t *testing.T) {
 	require.FileExists(t, file)
 }
 
-func TestHandoverSocketIsItsUsersAlone(t *testing.T) {
+func TestHandoverSocketMode(t *testing.T) {
 	h, path := offering(t, nil)
 	info, err := os.Lstat(path)
 	require.NoError(t, err)
@@ -285,7 +285,7 @@ func TestHandoverSocketIsItsUsersAlone(t *testing.T) {
 }
 
 // Close of a Handover leaves the socket of a successor in place.
-func TestReplacedHandoverLeavesThePath(t *testing.T) {
+func TestReplacedHandoverKeepsPath(t *testing.T) {
 	old, path := offering(t, nil)
 	next, err := ServeHandover(path, func() []Socket { return nil }, func() {}, func() {}, slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
@@ -358,7 +358,7 @@ func asUser(t *testing.T, uid int, do func()) {
 }
 
 // A listener outside of the engine is handed over with those of the engine.
-func TestListenersOfOthersAreHandedOver(t *testing.T) {
+func TestHandoverOfOtherListeners(t *testing.T) {
 	old, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	addr := old.Addr().String()

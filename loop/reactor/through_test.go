@@ -110,7 +110,7 @@ func (h *holding) Write(p []byte) (int, error) {
 }
 
 // A client may send many bytes together with the last message of its handshake.
-func TestTLSDataWithFinished(t *testing.T) {
+func TestTLSDataWithLastHandshakeMessage(t *testing.T) {
 	_, addr, failed := secureEngine(t, 1, reactor.TLS{})
 	raw, err := net.Dial("tcp", addr)
 	require.NoError(t, err)

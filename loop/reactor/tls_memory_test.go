@@ -225,7 +225,7 @@ func TestTLSCloseNotifyWaitsForRoom(t *testing.T) {
 		require.Equal(t, "x", string(got))
 		require.Equal(t, io.EOF, err)
 		require.Greater(t, len(p.s.sent), before)
-		require.Equal(t, ended, p.s.closed, "an open peer is waited for")
+		require.Equal(t, ended, p.s.closed, "lingering waits for the peer's FIN")
 		if !ended {
 			p.s.finish()
 		}
@@ -271,7 +271,7 @@ func TestTLSPause(t *testing.T) {
 
 // A handshake that waits for its turn, with unread bytes, does not cause repeated
 // events. A client that closes meanwhile is noticed afterwards.
-func TestTLSWaitingForItsTurn(t *testing.T) {
+func TestTLSHandshakeWaitingForTurn(t *testing.T) {
 	m := newManual(t, Limits{})
 	var failures []error
 	terms := TLS{HandshakesPerSecond: 1, Failed: func(_ *loop.Loop, _ string, err error) { failures = append(failures, err) }}
@@ -306,20 +306,20 @@ func TestTLSHandshakeFailures(t *testing.T) {
 		want  error
 		sent  string
 	}{
-		{"silence, and the client leaves", func(_ *manual, p *tlsPeer) { p.s.finish() }, 0, nil, ""},
-		{"silence, and a reset", func(_ *manual, p *tlsPeer) { p.s.fail(syscall.ECONNRESET) }, 0, nil, ""},
+		{"silence, then the client closes", func(_ *manual, p *tlsPeer) { p.s.finish() }, 0, nil, ""},
+		{"silence, then a reset", func(_ *manual, p *tlsPeer) { p.s.fail(syscall.ECONNRESET) }, 0, nil, ""},
 		{"silence for too long", func(m *manual, _ *tlsPeer) { m.advance(11 * time.Second) }, 1, ErrHandshakeTimeout, ""},
 		{"too slow", func(m *manual, p *tlsPeer) { p.s.deliver("\x16"); m.advance(11 * time.Second) }, 1, ErrHandshakeTimeout, ""},
 		{"the client leaves", func(_ *manual, p *tlsPeer) { p.s.deliver("\x16\x03"); p.s.finish() }, 1, io.ErrUnexpectedEOF, ""},
 		{"a reset", func(_ *manual, p *tlsPeer) { p.s.deliver("\x16\x03"); p.s.fail(syscall.ECONNRESET) }, 1, syscall.ECONNRESET, ""},
 		{"no TLS", func(_ *manual, p *tlsPeer) { p.s.deliver("GET / HTTP/1.1\r\n\r\n") }, 1, nil, "speak TLS"},
-		{"no TLS, and no room for the answer", func(_ *manual, p *tlsPeer) {
+		{"no TLS, and the socket is full", func(_ *manual, p *tlsPeer) {
 			p.s.room = 3
 			p.s.deliver("GET / HTTP/1.1\r\n\r\n")
 			p.s.take(3)
 			p.s.take(100)
 		}, 1, nil, "speak TLS"},
-		{"no end of hellos", func(_ *manual, p *tlsPeer) {
+		{"endless hellos", func(_ *manual, p *tlsPeer) {
 			p.s.deliver("\x16\x03\x01\x40\x00\x01\x00\xff\xff" + strings.Repeat(strings.Repeat("x", 16380)+"\x16\x03\x01\x3f\xfc", 20))
 		}, 1, nil, ""},
 		{"the loop ends", func(m *manual, p *tlsPeer) {
@@ -354,7 +354,7 @@ func TestTLSHandshakeFailures(t *testing.T) {
 }
 
 // The responses to key updates are bounded.
-func TestTLSAnswersThatAreNotRead(t *testing.T) {
+func TestTLSUnreadKeyUpdates(t *testing.T) {
 	m := newManual(t, Limits{})
 	c, p := m.openTLS(&spy{}, TLS{})
 	require.NoError(t, p.dial())
@@ -370,7 +370,7 @@ func TestTLSAnswersThatAreNotRead(t *testing.T) {
 }
 
 // The echo is identical whatever the sizes in which bytes are moved.
-func TestTLSInAnyPieces(t *testing.T) {
+func TestTLSAnyChunkSizes(t *testing.T) {
 	for seed := range int64(30) {
 		random := mathrand.New(mathrand.NewSource(seed))
 		m := newManual(t, Limits{InboundMax: 1 + random.Intn(40000)})

@@ -238,7 +238,7 @@ func timedOut(err error) bool {
 }
 
 // Handshakes beyond HandshakesPerSecond wait for their turn.
-func TestTLSHandshakesWaitTheirTurn(t *testing.T) {
+func TestTLSHandshakesPerSecond(t *testing.T) {
 	_, addr, failed := secureEngine(t, 1, reactor.TLS{HandshakesPerSecond: 100})
 	var wg sync.WaitGroup
 	var done atomic.Int64
@@ -328,7 +328,7 @@ func TestTLSHandshakesMax(t *testing.T) {
 	_, err := third.Write([]byte{0x16, 3, 1})
 	require.NoError(t, err)
 	_, err = io.ReadAll(third)
-	require.NoError(t, err, "closed in order")
+	require.NoError(t, err, "closed with close_notify")
 	require.Equal(t, 1, failed.count())
 	require.ErrorIs(t, failed.first(), reactor.ErrHandshakesMax)
 }
