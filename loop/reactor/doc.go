@@ -34,7 +34,7 @@
 //	netread.go      NewNetConn: Read
 //	netwrite.go     NewNetConn: Write
 //	inherit.go      listening sockets of systemd or of a predecessor
-//	takeover.go     handing the listening sockets to a new process
+//	handover.go     handing the listening sockets to a new process
 //	handover_message.go  the messages of a handover
 //	limits.go       how file descriptors are divided
 //

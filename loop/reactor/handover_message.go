@@ -1,5 +1,5 @@
 // This file has the messages of a handover and their transfer over a unix stream
-// socket. takeover.go has the order in which they are sent.
+// socket. handover.go has the order in which they are sent.
 //
 // A message is its length in 4 bytes, big-endian, and a JSON object. A message of
 // kind "sockets" carries one descriptor (SCM_RIGHTS) for each of its names.
@@ -36,8 +36,8 @@ const (
 	kindRefused messageKind = "refused" // predecessor: it refuses the handover; Reason says why
 )
 
-// message is what the two processes of a handover send each other.
-type message struct {
+// handoverMessage is what the two processes of a handover send each other.
+type handoverMessage struct {
 	Version int         `json:"version"`
 	Kind    messageKind `json:"kind"`
 	Names   []string    `json:"names,omitempty"` // one for each descriptor, in order; see Socket.Name
@@ -47,7 +47,7 @@ type message struct {
 
 // appendMessage appends the length of m and m to b. It fails if m is longer than
 // messageBytesMax.
-func appendMessage(b []byte, m message) ([]byte, error) {
+func appendMessage(b []byte, m handoverMessage) ([]byte, error) {
 	m.Version = messageVersion
 	body, err := json.Marshal(m)
 	if err != nil {
@@ -61,7 +61,7 @@ func appendMessage(b []byte, m message) ([]byte, error) {
 
 // readMessage reads one message and no byte beyond it. The error is io.EOF if r
 // ends before the message.
-func readMessage(r io.Reader) (m message, err error) {
+func readMessage(r io.Reader) (m handoverMessage, err error) {
 	var head [4]byte
 	if _, err := io.ReadFull(r, head[:]); err != nil {
 		return m, err
@@ -75,10 +75,10 @@ func readMessage(r io.Reader) (m message, err error) {
 		return m, noEOF(err)
 	}
 	if err := json.Unmarshal(body, &m); err != nil {
-		return message{}, fmt.Errorf("malformed message: %w", err)
+		return handoverMessage{}, fmt.Errorf("malformed message: %w", err)
 	}
 	if err := m.check(); err != nil {
-		return message{}, err
+		return handoverMessage{}, err
 	}
 	return m, nil
 }
@@ -91,7 +91,7 @@ func noEOF(err error) error {
 	return err
 }
 
-func (m *message) check() error {
+func (m *handoverMessage) check() error {
 	if m.Version != messageVersion {
 		return fmt.Errorf("message of version %d, want %d", m.Version, messageVersion)
 	}
@@ -111,16 +111,17 @@ func (m *message) check() error {
 	return nil
 }
 
-// peer is the process at the other end of a handover's connection. It is not safe
-// for concurrent use, except that any goroutine may close conn or set its deadline.
-type peer struct {
+// handoverPeer is the process at the other end of a handover's connection. It is
+// not safe for concurrent use, except that any goroutine may close conn or set its
+// deadline.
+type handoverPeer struct {
 	conn *net.UnixConn
 	fds  []int // received with the message that is being read
 	oob  []byte
 }
 
 // Read reads bytes and collects the descriptors that come with them.
-func (p *peer) Read(b []byte) (int, error) {
+func (p *handoverPeer) Read(b []byte) (int, error) {
 	if p.oob == nil {
 		p.oob = make([]byte, unix.CmsgSpace(4*messageFDMax))
 	}
@@ -160,7 +161,7 @@ var errPeerEnded = errors.New("the process at the other end closed the connectio
 
 // receive reads a message of the wanted kind and its descriptors, which become the
 // caller's. With an error it returns no descriptors.
-func (p *peer) receive(want messageKind) (m message, fds []int, err error) {
+func (p *handoverPeer) receive(want messageKind) (m handoverMessage, fds []int, err error) {
 	m, err = readMessage(p)
 	fds, p.fds = p.fds, nil
 	switch {
@@ -178,13 +179,13 @@ func (p *peer) receive(want messageKind) (m message, fds []int, err error) {
 		for _, fd := range fds {
 			_ = unix.Close(fd)
 		}
-		return message{}, nil, err
+		return handoverMessage{}, nil, err
 	}
 	return m, fds, nil
 }
 
 // send writes a message with copies of the descriptors fds.
-func (p *peer) send(m message, fds ...int) error {
+func (p *handoverPeer) send(m handoverMessage, fds ...int) error {
 	b, err := appendMessage(nil, m)
 	if err != nil {
 		return err
@@ -201,7 +202,7 @@ func (p *peer) send(m message, fds ...int) error {
 }
 
 // uid returns the user id of the process at the other end (SO_PEERCRED).
-func (p *peer) uid() (uint32, error) {
+func (p *handoverPeer) uid() (uint32, error) {
 	raw, err := p.conn.SyscallConn()
 	if err != nil {
 		return 0, err
@@ -218,6 +219,6 @@ func (p *peer) uid() (uint32, error) {
 	return ucred.Uid, nil
 }
 
-// mayTakeOver reports whether a process of user uid may exchange sockets with a
+// mayHandOver reports whether a process of user uid may exchange sockets with a
 // process of user own.
-func mayTakeOver(uid, own uint32) bool { return uid == own || uid == 0 }
+func mayHandOver(uid, own uint32) bool { return uid == own || uid == 0 }

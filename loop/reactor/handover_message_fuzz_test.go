@@ -39,7 +39,7 @@ func FuzzMessage(f *testing.F) {
 }
 
 // sameMessage compares messages, with nil and empty lists of names as equal.
-func sameMessage(a, b message) bool {
+func sameMessage(a, b handoverMessage) bool {
 	if len(a.Names) == 0 && len(b.Names) == 0 {
 		a.Names, b.Names = nil, nil
 	}

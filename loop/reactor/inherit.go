@@ -1,5 +1,5 @@
 // This file has the listening sockets that another process opened: systemd, for
-// socket activation, or a predecessor (takeover.go).
+// socket activation, or a predecessor (handover.go).
 
 package reactor
 
@@ -38,8 +38,8 @@ func (s Socket) String() string {
 // *Inherited holds none. It is not safe for concurrent use.
 type Inherited struct {
 	sockets     []Socket
-	predecessor *peer       // waits for Ready; nil after Ready or Close, and for systemd
-	completed   atomic.Bool // the predecessor has stopped accepting
+	predecessor *handoverPeer // waits for Ready; nil after Ready or Close, and for systemd
+	completed   atomic.Bool   // the predecessor has stopped accepting
 }
 
 // SystemdSockets returns the sockets of systemd socket activation. files are the

@@ -32,7 +32,7 @@ type ProxyProtocol struct {
 	Failed func(l *loop.Loop, remote string, err error)
 }
 
-// Errors that ProxyProtocol.Failed receives.
+// Errors for ProxyProtocol.Failed.
 var (
 	// ErrUntrusted means that the peer's address is not in ProxyProtocol.Trusted.
 	ErrUntrusted = errors.New("reactor: a PROXY header is required, and the peer's address is not trusted")

@@ -1,6 +1,6 @@
 // This file has the Reactor, the socket side of one loop: its poller, the
-// descriptors that wake it, and what its connections share. handoff.go has which
-// goroutine runs it.
+// descriptors that wake it, and what its connections share. handoff.go has the
+// goroutines that run it.
 
 package reactor
 

@@ -33,16 +33,16 @@ func (s *fileSend) wake() {
 	s.waker = loop.Waker{}
 }
 
-// SendFile sends n bytes of f from offset on, after the output that was written before,
-// by sendfile(2), without copying them into this process. t is the calling task, of the
-// loop of c; it waits until the socket has taken all bytes. Until SendFile returns,
-// nothing else may be written to c.
+// SendFile sends n bytes of f from offset on, after the output that was written
+// before, by sendfile(2), without copying them into this process. t is the calling
+// task, of the loop of c; it waits until the socket has taken all bytes. Until
+// SendFile returns, nothing else may be written to c.
 //
-// The bytes must be in the page cache (see Cached), or reading the disk holds the loop.
-// Each system call copies at most 2 MiB. sent is less than n without an error if the
-// file ends before. The error is errors.ErrUnsupported if c is not a plain socket or
-// the file cannot be sent this way, loop.ErrClosed, or the cause of the task's
-// cancellation.
+// The bytes must be in the page cache (see Cached), or reading the disk holds the
+// loop. Each system call copies at most 2 MiB. sent is less than n without an error
+// if the file ends before. The error is errors.ErrUnsupported if c is not a plain
+// socket or the file cannot be sent this way, loop.ErrClosed, or the cause of the
+// task's cancellation.
 func SendFile(t *loop.Task, c *Conn, f File, offset, n int64) (sent int64, err error) {
 	defer t.Leave(t.Enter())
 	s, ok := c.transport.(*socket)

@@ -36,7 +36,7 @@ type TLS struct {
 	Failed func(l *loop.Loop, remote string, err error)
 }
 
-// Errors of the TLS handshake; TLS.Failed and Handler.Closed receive them.
+// Errors of the TLS handshake, for TLS.Failed.
 var (
 	// ErrHandshakeTimeout means that TLS.HandshakeTimeout has passed.
 	ErrHandshakeTimeout = errors.New("reactor: TLS handshake timeout")

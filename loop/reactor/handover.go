@@ -66,7 +66,7 @@ func receive(ctx context.Context, path string) (*Inherited, error) {
 	if err != nil {
 		return nil, err
 	}
-	old := &peer{conn: conn.(*net.UnixConn)}
+	old := &handoverPeer{conn: conn.(*net.UnixConn)}
 	files, err := old.receiveFiles(ctx)
 	if err != nil {
 		_ = conn.Close()
@@ -82,7 +82,7 @@ func receive(ctx context.Context, path string) (*Inherited, error) {
 }
 
 // receiveFiles receives all sockets of a predecessor.
-func (p *peer) receiveFiles(ctx context.Context) (files []*os.File, err error) {
+func (p *handoverPeer) receiveFiles(ctx context.Context) (files []*os.File, err error) {
 	defer func() {
 		if err != nil {
 			for _, f := range files {
@@ -95,11 +95,11 @@ func (p *peer) receiveFiles(ctx context.Context) (files []*os.File, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if !mayTakeOver(uid, uint32(os.Geteuid())) {
+	if !mayHandOver(uid, uint32(os.Geteuid())) {
 		return nil, fmt.Errorf("the process at the other end runs as user %d", uid)
 	}
 	for last := false; !last; {
-		var m message
+		var m handoverMessage
 		var fds []int
 		err := p.withDeadline(ctx, messageMax, func() (err error) {
 			m, fds, err = p.receive(kindSockets)
@@ -123,7 +123,7 @@ func (p *peer) receiveFiles(ctx context.Context) (files []*os.File, err error) {
 
 // withDeadline calls do. The reads and writes of do fail after the timeout, or when
 // ctx ends.
-func (p *peer) withDeadline(ctx context.Context, timeout time.Duration, do func() error) error {
+func (p *handoverPeer) withDeadline(ctx context.Context, timeout time.Duration, do func() error) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	stop := context.AfterFunc(ctx, func() { _ = p.conn.SetDeadline(time.Unix(1, 0)) })
@@ -145,7 +145,7 @@ func (i *Inherited) Ready(ctx context.Context) error {
 	old := i.predecessor
 	i.predecessor = nil
 	defer func() { _ = old.conn.Close() }()
-	err := old.withDeadline(ctx, messageMax, func() error { return old.send(message{Kind: kindReady}) })
+	err := old.withDeadline(ctx, messageMax, func() error { return old.send(handoverMessage{Kind: kindReady}) })
 	if err == nil {
 		err = old.withDeadline(ctx, readyMax, func() error {
 			_, _, err := old.receive(kindStopped)
@@ -281,10 +281,10 @@ func (h *Handover) acceptLoop() {
 			}
 			continue
 		}
-		p := &peer{conn: conn}
+		p := &handoverPeer{conn: conn}
 		if reason := h.admit(p); reason != "" {
 			h.log.Warn("handover refused", "reason", reason)
-			_ = p.withDeadline(h.ctx, messageMax, func() error { return p.send(message{Kind: kindRefused, Reason: reason}) })
+			_ = p.withDeadline(h.ctx, messageMax, func() error { return p.send(handoverMessage{Kind: kindRefused, Reason: reason}) })
 			_ = conn.Close()
 			continue
 		}
@@ -300,12 +300,12 @@ func (h *Handover) acceptLoop() {
 }
 
 // admit makes p the successor, or returns why it refuses.
-func (h *Handover) admit(p *peer) (reason string) {
+func (h *Handover) admit(p *handoverPeer) (reason string) {
 	uid, err := p.uid()
 	if err != nil {
 		return err.Error()
 	}
-	if !mayTakeOver(uid, uint32(os.Geteuid())) {
+	if !mayHandOver(uid, uint32(os.Geteuid())) {
 		return fmt.Sprintf("user %d may not take over", uid)
 	}
 	h.mu.Lock()
@@ -322,7 +322,7 @@ func (h *Handover) admit(p *peer) (reason string) {
 
 // serve hands the sockets to a successor. It reports whether the successor was
 // ready and accepting has stopped.
-func (h *Handover) serve(p *peer) bool {
+func (h *Handover) serve(p *handoverPeer) bool {
 	defer func() { _ = p.conn.Close() }()
 	sockets := h.sockets()
 	err := h.offer(p, sockets)
@@ -336,7 +336,7 @@ func (h *Handover) serve(p *peer) bool {
 		return false
 	}
 	h.stopAccepting()
-	if err := p.withDeadline(h.ctx, messageMax, func() error { return p.send(message{Kind: kindStopped}) }); err != nil {
+	if err := p.withDeadline(h.ctx, messageMax, func() error { return p.send(handoverMessage{Kind: kindStopped}) }); err != nil {
 		h.log.Warn("handover: the successor did not receive the confirmation", "error", err)
 	}
 	h.log.Info("a successor has taken over", "sockets", len(sockets))
@@ -344,7 +344,7 @@ func (h *Handover) serve(p *peer) bool {
 }
 
 // offer sends the sockets and waits for "ready".
-func (h *Handover) offer(p *peer, sockets []Socket) error {
+func (h *Handover) offer(p *handoverPeer, sockets []Socket) error {
 	if len(sockets) > socketsMax {
 		return fmt.Errorf("%d sockets, more than %d", len(sockets), socketsMax)
 	}
@@ -352,7 +352,7 @@ func (h *Handover) offer(p *peer, sockets []Socket) error {
 		part := sockets[:min(len(sockets), messageFDMax)]
 		sockets = sockets[len(part):]
 		last = len(sockets) == 0
-		m := message{Kind: kindSockets, Last: last}
+		m := handoverMessage{Kind: kindSockets, Last: last}
 		var fds []int
 		for _, s := range part {
 			m.Names, fds = append(m.Names, s.Name), append(fds, s.FD)

@@ -196,9 +196,9 @@ func awaitAnswers(t *testing.T, addr net.Addr, n int) {
 	}
 }
 
-func TestTakeOverLosesNoConnection(t *testing.T) {
+func TestHandoverLosesNoConnection(t *testing.T) {
 	const (
-		takeOvers = 10
+		handovers = 10
 		perSecond = 2000
 		between   = 500 // answers of one client that asks one after the other
 	)
@@ -221,7 +221,7 @@ func TestTakeOverLosesNoConnection(t *testing.T) {
 			now := startProgram(t, path, 0, c.loops[0], addr)
 			bound := now.listens[0].addr
 			stop := crowd(bound, perSecond)
-			for n := 1; n <= takeOvers; n++ {
+			for n := 1; n <= handovers; n++ {
 				awaitAnswers(t, bound, between)
 				next := startProgram(t, path, byte(n), c.loops[n%len(c.loops)], addr)
 				require.Equal(t, now.sockets, next.sockets, "none is left behind")
@@ -229,12 +229,12 @@ func TestTakeOverLosesNoConnection(t *testing.T) {
 				now = next
 			}
 			asked, failed := stop()
-			t.Logf("%d connections, %d take-overs: %d failed", asked, takeOvers, len(failed))
+			t.Logf("%d connections, %d handovers: %d failed", asked, handovers, len(failed))
 			require.Empty(t, failed)
 			require.Positive(t, asked)
 			number, err := ask(bound)
 			require.NoError(t, err)
-			require.EqualValues(t, takeOvers, number)
+			require.EqualValues(t, handovers, number)
 			now.end()
 			require.NoFileExists(t, path)
 			if c.unix {

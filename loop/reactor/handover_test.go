@@ -166,7 +166,7 @@ func TestReceiveEndsWithContext(t *testing.T) {
 }
 
 // raw handles one connection at a path with do.
-func raw(t *testing.T, do func(p *peer)) (path string) {
+func raw(t *testing.T, do func(p *handoverPeer)) (path string) {
 	path = filepath.Join(t.TempDir(), "handover")
 	ln, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 	require.NoError(t, err)
@@ -178,7 +178,7 @@ func raw(t *testing.T, do func(p *peer)) (path string) {
 			return
 		}
 		defer func() { _ = c.Close() }()
-		do(&peer{conn: c})
+		do(&handoverPeer{conn: c})
 	}()
 	t.Cleanup(func() {
 		_ = ln.Close()
@@ -216,7 +216,7 @@ func TestReceiveErrors(t *testing.T) {
 		{frame(`{"version":1,"kind":"sockets"}`), nil, "message without sockets", "an empty message that is not the last"},
 		{frame(`{"version":1,"kind":"sockets","names":["null"],"last":true}`), []int{null}, "socket operation on non-socket", "no socket"},
 	} {
-		path := raw(t, func(p *peer) {
+		path := raw(t, func(p *handoverPeer) {
 			var oob []byte
 			if len(c.fds) > 0 {
 				oob = unix.UnixRights(c.fds...)
@@ -246,7 +246,7 @@ func TestHandoverSurvivesMalformedMessages(t *testing.T) {
 		require.NoError(t, i.Close())
 	}
 	i := receiveWhenFree(t, path) // and descriptors that come with "ready"
-	b, err := appendMessage(nil, message{Kind: kindReady})
+	b, err := appendMessage(nil, handoverMessage{Kind: kindReady})
 	require.NoError(t, err)
 	_, _, err = i.predecessor.conn.WriteMsgUnix(b, unix.UnixRights(i.sockets[0].FD), nil)
 	require.NoError(t, err)
@@ -295,11 +295,11 @@ func TestReplacedHandoverKeepsPath(t *testing.T) {
 	require.NoFileExists(t, path)
 }
 
-func TestMayTakeOver(t *testing.T) {
-	require.True(t, mayTakeOver(1000, 1000), "the same user")
-	require.True(t, mayTakeOver(0, 1000), "root")
-	require.False(t, mayTakeOver(1000, 0), "another user from root")
-	require.False(t, mayTakeOver(1001, 1000), "another user")
+func TestMayHandOver(t *testing.T) {
+	require.True(t, mayHandOver(1000, 1000), "the same user")
+	require.True(t, mayHandOver(0, 1000), "root")
+	require.False(t, mayHandOver(1000, 0), "another user from root")
+	require.False(t, mayHandOver(1001, 1000), "another user")
 }
 
 // A process of another user that can open the socket is refused, in both
