@@ -49,6 +49,7 @@ func (p *bufferPool) getBufferClass(class int) []byte {
 	return p.popBuffer(class, bufferMin<<(2*class))
 }
 
+// popBuffer returns a recycled buffer of the class, or a new one.
 func (p *bufferPool) popBuffer(class, capacity int) []byte {
 	if n := len(p.free[class]); n > 0 {
 		b := p.free[class][n-1]

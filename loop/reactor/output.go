@@ -93,7 +93,8 @@ func (c *Conn) Unsent() int {
 	return n
 }
 
-// markDirty makes the next Flush call flush.
+// markDirty makes the next Flush send the output, or end the connection after
+// Abort.
 func (c *Conn) markDirty() {
 	if !c.dirty {
 		c.dirty = true
@@ -121,6 +122,7 @@ func (r *Reactor) Flush() {
 	r.dirty = r.dirty[:0]
 }
 
+// flush is Flush for one connection.
 func (c *Conn) flush() {
 	switch {
 	case c.state == connEnded:

@@ -158,6 +158,7 @@ type nameCache struct {
 // or a service if it is "port".
 type query struct{ network, name string }
 
+// cachedAnswer is what a query returned, until it expires.
 type cachedAnswer struct {
 	addrs []netip.AddrPort // each with an address or a port only
 	until time.Time
