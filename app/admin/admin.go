@@ -104,7 +104,7 @@ func (l *Listener) Serve(config Config) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	l.stop = cancel
-	d := newDesk(config, time.Now)
+	d := newDashboard(config, time.Now)
 	// No WriteTimeout: profiles and event streams last. They end with their clients or with Close.
 	l.server = &http.Server{
 		Handler: d.routes(), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: time.Minute,
@@ -133,25 +133,25 @@ func (l *Listener) Close() error {
 }
 
 // desk joins the parts behind the routes.
-type desk struct {
-	config   Config
-	clock    func() time.Time
-	started  time.Time
-	host     string
-	survey   *survey
-	history  *history
-	audience audience
+type dashboard struct {
+	config      Config
+	clock       func() time.Time
+	started     time.Time
+	host        string
+	survey      *survey
+	history     *history
+	subscribers subscribers
 }
 
 // stepPeriod is how often the counters are read and the page is told.
 const stepPeriod = 500 * time.Millisecond
 
-func newDesk(config Config, clock func() time.Time) *desk {
+func newDashboard(config Config, clock func() time.Time) *dashboard {
 	host, err := os.Hostname()
 	if err != nil {
 		host = "unknown"
 	}
-	return &desk{
+	return &dashboard{
 		config: config, clock: clock, started: clock(), host: host,
 		survey:  newSurvey(config.Server, clock),
 		history: newHistory(len(config.Server.Engine().Loops()), config.Budget),
@@ -160,13 +160,13 @@ func newDesk(config Config, clock func() time.Time) *desk {
 
 // run keeps the books until ctx ends. There is a whole period between the end of a step and the next one, however late this
 // goroutine is: rates over a moment mean nothing.
-func (d *desk) run(ctx context.Context) {
+func (d *dashboard) run(ctx context.Context) {
 	timer := time.NewTimer(stepPeriod)
 	defer timer.Stop()
 	for {
 		loops, requests := d.survey.results()
 		d.history.add(d.clock(), loops, requests, d.states())
-		d.audience.show(d.frame)
+		d.subscribers.publish(d.frame)
 		timer.Reset(stepPeriod)
 		select {
 		case <-ctx.Done():
@@ -178,7 +178,7 @@ func (d *desk) run(ctx context.Context) {
 
 // recent are the watchdog's last overruns, newest first. The tree of one that is going on still grows in the watchdog's hands:
 // it is shown when it is whole.
-func (d *desk) recent() []watchdog.Overrun {
+func (d *dashboard) recent() []watchdog.Overrun {
 	if d.config.Watchdog == nil {
 		return nil
 	}
@@ -191,7 +191,7 @@ func (d *desk) recent() []watchdog.Overrun {
 	return recent
 }
 
-func (d *desk) routes() http.Handler {
+func (d *dashboard) routes() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", d.healthz)
 	mux.HandleFunc("GET /readyz", d.readyz)
@@ -225,7 +225,7 @@ func guarded(next http.Handler) http.Handler {
 }
 
 // number reads a whole number from a query, between 1 and most.
-func number(r *http.Request, name string, usual, most int) (int, error) {
+func queryInt(r *http.Request, name string, usual, most int) (int, error) {
 	text := r.URL.Query().Get(name)
 	if text == "" {
 		return usual, nil

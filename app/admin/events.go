@@ -15,14 +15,14 @@ const (
 	viewerPeriod = 10 * time.Second // that one write to a viewer may take
 )
 
-// audience is who watches. Any goroutine.
-type audience struct {
+// subscribers is who watches. Any goroutine.
+type subscribers struct {
 	mu      sync.Mutex
 	viewers map[chan []byte]bool
 }
 
 // join returns where frames come, and false when there are too many viewers.
-func (a *audience) join() (chan []byte, bool) {
+func (a *subscribers) add() (chan []byte, bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if len(a.viewers) >= viewersMax {
@@ -36,14 +36,14 @@ func (a *audience) join() (chan []byte, bool) {
 	return frames, true
 }
 
-func (a *audience) leave(frames chan []byte) {
+func (a *subscribers) remove(frames chan []byte) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	delete(a.viewers, frames)
 }
 
 // show hands a frame to everybody who has read the last one. It is made only if anybody watches.
-func (a *audience) show(frame func() Frame) {
+func (a *subscribers) publish(frame func() Frame) {
 	a.mu.Lock()
 	empty := len(a.viewers) == 0
 	a.mu.Unlock()
@@ -70,13 +70,13 @@ func encode(f Frame) []byte {
 	return append(append([]byte("data: "), b...), "\n\n"...)
 }
 
-func (d *desk) events(w http.ResponseWriter, r *http.Request) {
-	frames, ok := d.audience.join()
+func (d *dashboard) events(w http.ResponseWriter, r *http.Request) {
+	frames, ok := d.subscribers.add()
 	if !ok {
 		http.Error(w, "too many viewers", http.StatusServiceUnavailable)
 		return
 	}
-	defer d.audience.leave(frames)
+	defer d.subscribers.remove(frames)
 	w.Header().Set("Content-Type", "text/event-stream")
 	control := http.NewResponseController(w)
 	message := append([]byte("retry: 1000\n"), encode(d.frame())...)

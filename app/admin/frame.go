@@ -46,22 +46,22 @@ type Frame struct {
 	Out      float64         `json:"bytes_out"`
 	Rates    []float64       `json:"rates"` // of each step, oldest first
 
-	Lanes     []Lane     `json:"lanes"`
-	Culprits  []Culprit  `json:"culprits"`
-	Overruns  []Brief    `json:"overruns"` // newest first
-	Routes    []RouteRow `json:"routes"`
-	Upstreams []Upstream `json:"upstreams,omitempty"`
-	Problems  []string   `json:"problems,omitempty"` // of the configuration
+	Loops     []LoopRow    `json:"lanes"`
+	Culprits  []Culprit    `json:"culprits"`
+	Overruns  []OverrunRow `json:"overruns"` // newest first
+	Routes    []RouteRow   `json:"routes"`
+	Upstreams []Upstream   `json:"upstreams,omitempty"`
+	Problems  []string     `json:"problems,omitempty"` // of the configuration
 }
 
 // Lane is a loop with its last minute.
-type Lane struct {
+type LoopRow struct {
 	LoopState
 	Columns string `json:"columns"`
 }
 
-// Brief is an overrun without its evidence.
-type Brief struct {
+// OverrunRow is an overrun without its evidence.
+type OverrunRow struct {
 	ID       uint64           `json:"id"`
 	Final    bool             `json:"final"`
 	Loop     int              `json:"loop"`
@@ -89,14 +89,14 @@ type RouteRow struct {
 }
 
 // frame gathers one.
-func (d *desk) frame() Frame {
+func (d *dashboard) frame() Frame {
 	_, requests := d.survey.results()
 	states, recent := d.states(), d.recent()
 	f := Frame{
 		At: d.clock(), Uptime: d.clock().Sub(d.started).Seconds(), Status: d.status(), Budget: watchdog.Millis(d.config.Budget),
 		Watchdog: d.config.Watchdog != nil, Conns: d.config.Server.Engine().Conns(), ConnsMax: requests.ConnMax, Active: requests.Active,
 		Host: d.host, Addr: d.config.Server.Addr().String(), PID: os.Getpid(), Version: d.config.Version,
-		Refused: requests.Refused, Culprits: d.culprits(culpritsShown, recent), Overruns: briefs(recent),
+		Refused: requests.Refused, Culprits: d.culprits(culpritsShown, recent), Overruns: overrunRows(recent),
 	}
 	for _, n := range requests.Reasons {
 		f.Refused += n
@@ -112,14 +112,14 @@ func (d *desk) frame() Frame {
 	defer h.mu.Unlock()
 	f.Rates = slices.Clone(h.rates)
 	for i, s := range states {
-		f.Lanes = append(f.Lanes, Lane{s, string(h.lanes[i])})
+		f.Loops = append(f.Loops, LoopRow{s, string(h.columns[i])})
 	}
 	from, to, passed := h.window()
 	f.measure(from, to, passed, states)
 	return f
 }
 
-func (d *desk) status() string {
+func (d *dashboard) status() string {
 	switch {
 	case len(d.stuck()) > 0:
 		return "stuck"
@@ -178,10 +178,10 @@ func compareRows(a, b RouteRow) int {
 	return strings.Compare(a.Route, b.Route)
 }
 
-func briefs(recent []watchdog.Overrun) []Brief {
-	all := make([]Brief, 0, overrunsShown)
+func overrunRows(recent []watchdog.Overrun) []OverrunRow {
+	all := make([]OverrunRow, 0, overrunsShown)
 	for _, o := range recent[:min(len(recent), overrunsShown)] {
-		all = append(all, Brief{o.ID, o.Final, o.Loop, o.Started, o.Held, o.Ran, o.Released, o.Verdict, o.Blamed, o.Method, o.Path, o.Key, o.Victims.Count, o.Victims.Total})
+		all = append(all, OverrunRow{o.ID, o.Final, o.Loop, o.Started, o.Held, o.Ran, o.Released, o.Verdict, o.Blamed, o.Method, o.Path, o.Key, o.Victims.Count, o.Victims.Total})
 	}
 	return all
 }

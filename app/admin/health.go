@@ -16,9 +16,9 @@ const (
 )
 
 // stuck names the loops that have not turned for turnMax.
-func (d *desk) stuck() []int { return d.config.Server.Engine().Stuck(turnMax) }
+func (d *dashboard) stuck() []int { return d.config.Server.Engine().Stuck(turnMax) }
 
-func (d *desk) healthz(w http.ResponseWriter, _ *http.Request) {
+func (d *dashboard) healthz(w http.ResponseWriter, _ *http.Request) {
 	if stuck := d.stuck(); len(stuck) > 0 {
 		http.Error(w, fmt.Sprintf("loops %v have not turned for %v", stuck, turnMax), http.StatusServiceUnavailable)
 		return
@@ -26,7 +26,7 @@ func (d *desk) healthz(w http.ResponseWriter, _ *http.Request) {
 	fmt.Fprintln(w, "ok")
 }
 
-func (d *desk) readyz(w http.ResponseWriter, _ *http.Request) {
+func (d *dashboard) readyz(w http.ResponseWriter, _ *http.Request) {
 	engine := d.config.Server.Engine()
 	switch dog := d.config.Watchdog; {
 	case d.config.Server.Draining():

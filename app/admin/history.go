@@ -24,7 +24,7 @@ const (
 // moment is what was known at the end of a step.
 type moment struct {
 	at     time.Time
-	loops  []told
+	loops  []loopSnapshot
 	routes []*routeTraffic
 	total  routeTraffic
 }
@@ -33,15 +33,15 @@ type history struct {
 	mu      sync.Mutex
 	budget  time.Duration
 	moments []moment // of the window, oldest first
-	lanes   [][]byte // columns, oldest first
+	columns [][]byte // columns, oldest first
 	rates   []float64
 }
 
 func newHistory(loops int, budget time.Duration) *history {
-	h := &history{budget: budget, lanes: make([][]byte, loops)}
-	for i := range h.lanes {
+	h := &history{budget: budget, columns: make([][]byte, loops)}
+	for i := range h.columns {
 		for range columnsMax {
-			h.lanes[i] = append(h.lanes[i], columnNone)
+			h.columns[i] = append(h.columns[i], columnNone)
 		}
 	}
 	h.rates = make([]float64, columnsMax)
@@ -49,7 +49,7 @@ func newHistory(loops int, budget time.Duration) *history {
 }
 
 // add ends a step. states are what the loops are doing at this moment.
-func (h *history) add(at time.Time, loops []told, stats app.Stats, states []LoopState) {
+func (h *history) add(at time.Time, loops []loopSnapshot, stats app.Stats, states []LoopState) {
 	m := moment{at: at, loops: loops, routes: routesOf(stats)}
 	m.total.answers = map[answerKey]uint64{}
 	for _, r := range m.routes {
@@ -59,8 +59,8 @@ func (h *history) add(at time.Time, loops []told, stats app.Stats, states []Loop
 	defer h.mu.Unlock()
 	if n := len(h.moments); n > 0 {
 		before := &h.moments[n-1]
-		for i := range h.lanes {
-			h.lanes[i] = append(h.lanes[i][1:], h.column(&before.loops[i], &loops[i], states[i].State))
+		for i := range h.columns {
+			h.columns[i] = append(h.columns[i][1:], h.column(&before.loops[i], &loops[i], states[i].State))
 		}
 		rate := 0.0
 		if passed := at.Sub(before.at).Seconds(); passed > 0 {
@@ -75,7 +75,7 @@ func (h *history) add(at time.Time, loops []told, stats app.Stats, states []Loop
 }
 
 // column is what a loop did between two answers. One that has not answered is judged by what it is doing.
-func (h *history) column(before, now *told, state string) byte {
+func (h *history) column(before, now *loopSnapshot, state string) byte {
 	passed := now.at.Sub(before.at)
 	switch {
 	case state == stateOverrun:

@@ -31,18 +31,18 @@ func TestLaneColumns(t *testing.T) {
 		{nil, true, stateWaiting, '.', "no answer and no reason: nothing is known"},
 	} {
 		h := newHistory(1, 10*time.Millisecond)
-		before := told{at: begin}
-		now := told{at: begin.Add(500 * time.Millisecond)}
+		before := loopSnapshot{at: begin}
+		now := loopSnapshot{at: begin.Add(500 * time.Millisecond)}
 		if c.silent {
 			now.at = begin
 		}
 		for _, d := range c.slices {
 			now.slices.Observe(d)
 		}
-		h.add(begin, []told{before}, app.Stats{}, []LoopState{{}})
-		h.add(begin.Add(500*time.Millisecond), []told{now}, app.Stats{}, []LoopState{{State: c.state}})
-		require.Len(t, h.lanes[0], columnsMax)
-		require.Equal(t, string(c.want), string(h.lanes[0][columnsMax-1:]), c.why)
+		h.add(begin, []loopSnapshot{before}, app.Stats{}, []LoopState{{}})
+		h.add(begin.Add(500*time.Millisecond), []loopSnapshot{now}, app.Stats{}, []LoopState{{State: c.state}})
+		require.Len(t, h.columns[0], columnsMax)
+		require.Equal(t, string(c.want), string(h.columns[0][columnsMax-1:]), c.why)
 	}
 }
 
@@ -58,7 +58,7 @@ func TestWindowForgets(t *testing.T) {
 	at := time.Unix(1_800_000_000, 0)
 	route := &app.Route{Name: "/a"}
 	stats := app.RouteStats{Route: route, Answers: []app.Answers{{Method: "GET", Status: 200}, {Method: "GET", Status: 503}}}
-	var loops told
+	var loops loopSnapshot
 	for step := range 3 * windowMax {
 		d := time.Second // at first everything is slow
 		if step > windowMax {
@@ -73,7 +73,7 @@ func TestWindowForgets(t *testing.T) {
 		told1 := loops
 		copied := stats
 		copied.Answers = append([]app.Answers(nil), stats.Answers...)
-		h.add(at, []told{told1}, app.Stats{Loops: []app.Counters{{Routes: []app.RouteStats{copied}}}}, []LoopState{{}})
+		h.add(at, []loopSnapshot{told1}, app.Stats{Loops: []app.Counters{{Routes: []app.RouteStats{copied}}}}, []LoopState{{}})
 	}
 	var f Frame
 	from, to, passed := h.window()

@@ -74,13 +74,13 @@ func look(l *loop.Loop, budget time.Duration) (s LoopState) {
 }
 
 // states looks at every loop.
-func (d *desk) states() []LoopState {
+func (d *dashboard) states() []LoopState {
 	last, requests := d.survey.results()
 	states := make([]LoopState, len(last))
 	for i, l := range d.config.Server.Engine().Loops() {
 		s := look(l, d.config.Budget)
 		t := &last[i]
-		s.Age = watchdog.Millis(t.silent)
+		s.Age = watchdog.Millis(t.sinceTurn)
 		s.Conns, s.Dialed = t.stats.Conns-t.stats.ConnsDialed, t.stats.ConnsDialed
 		s.Tasks, s.Queued, s.Timers = t.stats.TasksAlive, t.stats.Queued, t.stats.Timers
 		s.Handoffs, s.Released = t.stats.Handoffs, t.stats.Released
@@ -113,7 +113,7 @@ func estimates(routes []app.RouteStats) map[string][]watchdog.Millis {
 	return all
 }
 
-func (d *desk) loops(w http.ResponseWriter, _ *http.Request) {
+func (d *dashboard) loops(w http.ResponseWriter, _ *http.Request) {
 	answerJSON(w, d.states())
 }
 

@@ -128,10 +128,10 @@ func newSeries() *series {
 // collector is the desk as Prometheus sees it.
 type collector struct {
 	*series
-	desk *desk
+	dashboard *dashboard
 }
 
-func (d *desk) metrics() http.Handler {
+func (d *dashboard) metrics() http.Handler {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collector{newSeries(), d}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4})
@@ -145,34 +145,34 @@ func (c collector) Describe(out chan<- *prometheus.Desc) {
 
 // Collect lists what is known.
 func (c collector) Collect(out chan<- prometheus.Metric) {
-	asked := c.desk.clock()
+	asked := c.dashboard.clock()
 	e := emitter{out}
-	last, requests := c.desk.survey.results()
+	last, requests := c.dashboard.survey.results()
 	c.loopSeries(e, last)
 	c.requestSeries(e, requests)
 	c.handoffSeries(e)
 	c.watchdogSeries(e)
-	if c.desk.config.Upstreams != nil {
-		c.upstreamSeries(e, c.desk.config.Upstreams())
+	if c.dashboard.config.Upstreams != nil {
+		c.upstreamSeries(e, c.dashboard.config.Upstreams())
 	}
-	if c.desk.config.Problems != nil {
-		e.gauge(c.configProblems, float64(len(c.desk.config.Problems())))
+	if c.dashboard.config.Problems != nil {
+		e.gauge(c.configProblems, float64(len(c.dashboard.config.Problems())))
 	}
-	if c.desk.config.LogLinesDropped != nil {
-		for log, n := range c.desk.config.LogLinesDropped() {
+	if c.dashboard.config.LogLinesDropped != nil {
+		for log, n := range c.dashboard.config.LogLinesDropped() {
 			e.counter(c.logDropped, float64(n), log)
 		}
 	}
-	if c.desk.config.Spans != nil {
-		ended, exported, failed := c.desk.config.Spans()
+	if c.dashboard.config.Spans != nil {
+		ended, exported, failed := c.dashboard.config.Spans()
 		e.counter(c.spans, float64(ended))
 		e.counter(c.spansExported, float64(exported))
 		e.counter(c.spansFailed, float64(failed))
 	}
 	c.buildSeries(e)
-	e.gauge(c.draining, flag(c.desk.config.Server.Draining()))
-	e.gauge(c.uptime, asked.Sub(c.desk.started).Seconds())
-	e.gauge(c.budget, c.desk.config.Budget.Seconds())
+	e.gauge(c.draining, flag(c.dashboard.config.Server.Draining()))
+	e.gauge(c.uptime, asked.Sub(c.dashboard.started).Seconds())
+	e.gauge(c.budget, c.dashboard.config.Budget.Seconds())
 	degraded := loop.RuntimeReport()
 	for _, part := range loop.RuntimeParts() {
 		e.gauge(c.introspection, flag(!slices.Contains(degraded, part)), part)
@@ -181,7 +181,7 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 
 // buildSeries are what the one who runs the server tells of it.
 func (c collector) buildSeries(e emitter) {
-	config := &c.desk.config
+	config := &c.dashboard.config
 	e.gauge(c.build, 1, config.Version)
 	if config.Certificates != nil {
 		for addr, expires := range config.Certificates() {
@@ -201,15 +201,15 @@ func (c collector) buildSeries(e emitter) {
 // staleMin is for how long a loop does not turn before its series are called stale.
 const staleMin = 200 * time.Millisecond
 
-func (c collector) loopSeries(e emitter, last []told) {
-	loops := c.desk.config.Server.Engine().Loops()
-	held := c.desk.config.Server.Engine().Stuck(staleMin)
+func (c collector) loopSeries(e emitter, last []loopSnapshot) {
+	loops := c.dashboard.config.Server.Engine().Loops()
+	held := c.dashboard.config.Server.Engine().Stuck(staleMin)
 	for i := range last {
 		t, n := &last[i], strconv.Itoa(i)
-		now := look(loops[i], c.desk.config.Budget)
+		now := look(loops[i], c.dashboard.config.Budget)
 		e.gauge(c.held, time.Duration(now.For).Seconds(), n)
 		e.gauge(c.waiting, float64(now.Waiting), n)
-		e.gauge(c.age, t.silent.Seconds(), n)
+		e.gauge(c.age, t.sinceTurn.Seconds(), n)
 		e.gauge(c.stale, flag(now.State == stateOverrun || slices.Contains(held, i)), n)
 		e.gauge(c.queued, float64(t.stats.Queued), n)
 		e.gauge(c.timers, float64(t.stats.Timers), n)
@@ -252,10 +252,10 @@ func (c collector) requestSeries(e emitter, stats app.Stats) {
 // handoffSeries adds up by name, as traffic does.
 func (c collector) handoffSeries(e emitter) {
 	byName := map[string]uint64{}
-	for _, r := range c.desk.config.Server.App().Routes() {
+	for _, r := range c.dashboard.config.Server.App().Routes() {
 		name := r.Name
 		if _, known := byName[name]; !known && len(byName) >= routesMax {
-			name = otherRoute
+			name = watchdog.OtherRoutes
 		}
 		byName[name] += r.Handoffs()
 	}
@@ -265,8 +265,8 @@ func (c collector) handoffSeries(e emitter) {
 }
 
 func (c collector) watchdogSeries(e emitter) {
-	e.gauge(c.watched, flag(c.desk.config.Watchdog != nil))
-	dog := c.desk.config.Watchdog
+	e.gauge(c.watched, flag(c.dashboard.config.Watchdog != nil))
+	dog := c.dashboard.config.Watchdog
 	if dog == nil {
 		return
 	}

@@ -10,16 +10,16 @@ import (
 	"tafe/loop/reactor"
 )
 
-// told is what a loop has counted at a moment.
-type told struct {
+// loopSnapshot is what a loop has counted at a moment.
+type loopSnapshot struct {
 	at           time.Time
-	silent       time.Duration // since the loop last turned
+	sinceTurn    time.Duration // since the loop last turned
 	stats        reactor.Stats
 	slices, lags loop.Histogram
 }
 
-// counted is a loop as the survey sees it.
-type counted interface {
+// loopSource is a loop as the survey sees it.
+type loopSource interface {
 	Stats() reactor.Stats
 	Times() (slices, lags loop.Histogram)
 	Clock() int64
@@ -29,7 +29,7 @@ type counted interface {
 // survey may be used by any goroutine.
 type survey struct {
 	clock  func() time.Time
-	loops  []counted
+	loops  []loopSource
 	server *app.Server
 }
 
@@ -50,11 +50,11 @@ func newSurvey(server *app.Server, clock func() time.Time) *survey {
 }
 
 // results are what the loops and the server have counted by now.
-func (s *survey) results() ([]told, app.Stats) {
-	all := make([]told, len(s.loops))
+func (s *survey) results() ([]loopSnapshot, app.Stats) {
+	all := make([]loopSnapshot, len(s.loops))
 	for i, l := range s.loops {
 		t := &all[i]
-		t.at, t.silent, t.stats = s.clock(), max(time.Duration(l.Clock()-l.TurnedAt()), 0), l.Stats()
+		t.at, t.sinceTurn, t.stats = s.clock(), max(time.Duration(l.Clock()-l.TurnedAt()), 0), l.Stats()
 		t.slices, t.lags = l.Times()
 	}
 	return all, s.server.Stats()

@@ -23,10 +23,10 @@ func (c *counter) TurnedAt() int64                      { return int64(3 * time.
 func TestSurvey(t *testing.T) {
 	r := newRig(t, nil)
 	c := &counter{}
-	s := &survey{clock: func() time.Time { return time.Unix(1_800_000_000, 0) }, server: r.server, loops: []counted{c}}
+	s := &survey{clock: func() time.Time { return time.Unix(1_800_000_000, 0) }, server: r.server, loops: []loopSource{c}}
 	c.slices = 6
 	loops, requests := s.results()
 	require.EqualValues(t, 6, loops[0].stats.Slices, "as it is now, and nobody was asked")
-	require.Equal(t, 4*time.Second, loops[0].silent)
+	require.Equal(t, 4*time.Second, loops[0].sinceTurn)
 	require.Positive(t, requests.ConnMax)
 }

@@ -12,8 +12,8 @@ const (
 	traceSecondsMax = 3600
 )
 
-func (d *desk) trace(w http.ResponseWriter, r *http.Request) {
-	seconds, err := number(r, "seconds", traceSeconds, traceSecondsMax)
+func (d *dashboard) trace(w http.ResponseWriter, r *http.Request) {
+	seconds, err := queryInt(r, "seconds", traceSeconds, traceSecondsMax)
 	switch {
 	case err != nil:
 		http.Error(w, err.Error(), http.StatusBadRequest)

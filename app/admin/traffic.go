@@ -63,7 +63,7 @@ func (r *routeTraffic) row(passed time.Duration) (rate, failures float64, p50, p
 		watchdog.Millis(r.duration.Quantile(0.5)), watchdog.Millis(r.duration.Quantile(0.99))
 }
 
-// routesOf adds up, by name. There are no more names than routesMax, and two: what is left is under otherRoute.
+// routesOf adds up, by name. There are no more names than routesMax, and two: what is left is under watchdog.OtherRoutes.
 func routesOf(stats app.Stats) []*routeTraffic {
 	byName := map[string]*routeTraffic{}
 	for i := range stats.Loops {
@@ -74,7 +74,7 @@ func routesOf(stats app.Stats) []*routeTraffic {
 				name = s.Route.Name
 			}
 			if byName[name] == nil && len(byName) > routesMax {
-				name = otherRoute
+				name = watchdog.OtherRoutes
 			}
 			r := byName[name]
 			if r == nil {

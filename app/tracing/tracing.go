@@ -43,11 +43,11 @@ type Options struct {
 
 // Tracing makes spans. Any goroutine.
 type Tracing struct {
-	options  Options
-	provider *sdk.TracerProvider
-	tracer   trace.Tracer
-	counts   struct{ ended, exported, failed atomic.Uint64 }
-	quiet    atomic.Int64 // unix s until which failures are not logged
+	options    Options
+	provider   *sdk.TracerProvider
+	tracer     trace.Tracer
+	counts     struct{ ended, exported, failed atomic.Uint64 }
+	quietUntil atomic.Int64 // unix s until which failures are not logged
 }
 
 const scope = "tafe/app/tracing"
@@ -81,11 +81,11 @@ func New(o Options) (*Tracing, error) {
 	t.provider = sdk.NewTracerProvider(
 		sdk.WithResource(resource.NewSchemaless(attribute.String("service.name", o.Service))),
 		sdk.WithSampler(sdk.AlwaysSample()), // whoever is not traced gets no span at all
-		sdk.WithSpanProcessor(counting{t, sdk.NewBatchSpanProcessor(&telling{t, exporter},
+		sdk.WithSpanProcessor(countingProcessor{t, sdk.NewBatchSpanProcessor(&countingExporter{t, exporter},
 			sdk.WithMaxQueueSize(o.QueueMax), sdk.WithMaxExportBatchSize(min(512, o.QueueMax)), sdk.WithBatchTimeout(o.Every), sdk.WithExportTimeout(o.Timeout))}),
 	)
 	t.tracer = t.provider.Tracer(scope)
-	otel.SetErrorHandler(otel.ErrorHandlerFunc(t.complain)) // the only way to hear of a failed export
+	otel.SetErrorHandler(otel.ErrorHandlerFunc(t.logExportError)) // the only way to hear of a failed export
 	return t, nil
 }
 
@@ -101,25 +101,25 @@ func (t *Tracing) Stats() Stats {
 }
 
 // counting counts the spans that end.
-type counting struct {
+type countingProcessor struct {
 	t *Tracing
 	sdk.SpanProcessor
 }
 
 // OnEnd implements sdk.SpanProcessor. It does not wait: a full queue drops.
-func (p counting) OnEnd(s sdk.ReadOnlySpan) {
+func (p countingProcessor) OnEnd(s sdk.ReadOnlySpan) {
 	p.t.counts.ended.Add(1)
 	p.SpanProcessor.OnEnd(s)
 }
 
 // telling counts what came of exports.
-type telling struct {
+type countingExporter struct {
 	t *Tracing
 	sdk.SpanExporter
 }
 
 // ExportSpans implements sdk.SpanExporter.
-func (e *telling) ExportSpans(ctx context.Context, spans []sdk.ReadOnlySpan) error {
+func (e *countingExporter) ExportSpans(ctx context.Context, spans []sdk.ReadOnlySpan) error {
 	err := e.SpanExporter.ExportSpans(ctx, spans)
 	if err != nil {
 		e.t.counts.failed.Add(uint64(len(spans)))
@@ -129,10 +129,10 @@ func (e *telling) ExportSpans(ctx context.Context, spans []sdk.ReadOnlySpan) err
 	return nil
 }
 
-// complain logs a failed export, once a minute.
-func (t *Tracing) complain(err error) {
+// logExportError logs a failed export, once a minute.
+func (t *Tracing) logExportError(err error) {
 	now := time.Now().Unix()
-	if until := t.quiet.Load(); now >= until && t.quiet.CompareAndSwap(until, now+60) {
+	if until := t.quietUntil.Load(); now >= until && t.quietUntil.CompareAndSwap(until, now+60) {
 		t.options.Log.Warn("spans are lost", "error", err, "failed", t.counts.failed.Load())
 	}
 }
@@ -150,7 +150,7 @@ func (t *Tracing) Middleware() app.Middleware {
 			span := t.start(c, parent)
 			c.Set(spanKey{}, span)
 			task := c.Task()
-			c.WhenDone(func(e *app.Entry) { finish(span, e, task.Delayed()) })
+			c.WhenDone(func(e *app.Entry) { endSpan(span, e, task.Delayed()) })
 			return next(c)
 		}
 	}
@@ -190,7 +190,7 @@ func (t *Tracing) start(c *app.Context, parent trace.SpanContext) trace.Span {
 }
 
 // finish ends the span of a request with what came of it. On the loop.
-func finish(span trace.Span, e *app.Entry, delay loop.Delay) {
+func endSpan(span trace.Span, e *app.Entry, delay loop.Delay) {
 	span.SetAttributes(
 		attribute.Int("http.response.status_code", e.Status),
 		attribute.Int64("http.response.body.size", e.Bytes),

@@ -53,7 +53,7 @@ func BenchmarkSliceWatched(b *testing.B) {
 
 // BenchmarkSliceEnd is that part alone.
 func BenchmarkSliceEnd(b *testing.B) {
-	ln := newLane(New(Config{}), loop.New(0, still{time.Now()}, loop.Limits{}, nil))
+	ln := newWatchedLoop(New(Config{}), loop.New(0, still{time.Now()}, loop.Limits{}, nil))
 	t := &loop.Task{}
 	b.ReportAllocs()
 	for i := int64(0); b.Loop(); i += 1000 {
@@ -79,7 +79,7 @@ func BenchmarkVisit(b *testing.B) {
 	<-began
 	b.ReportAllocs()
 	for b.Loop() {
-		w.lanes()[0].visit(w)
+		w.watchedLoops()[0].visit(w)
 	}
 	close(end)
 	<-began
@@ -102,12 +102,12 @@ func BenchmarkCapture(b *testing.B) {
 				go func() { <-stop }()
 			}
 			defer close(stop)
-			var c camera
+			var c capturer
 			account := newPauses()
 			before, _, _ := account.read(monotonic())
 			for b.Loop() {
 				c.credit, c.at = captureAllowance, monotonic()
-				_, _ = c.take(target{gid: 1}, true, account)
+				_, _ = c.capture(target{gid: 1}, true, account)
 			}
 			after, _, _ := account.read(monotonic())
 			b.ReportMetric(float64(after-before)/float64(b.N)/1e3, "us-stopped/op")
@@ -116,7 +116,7 @@ func BenchmarkCapture(b *testing.B) {
 }
 
 func TestHotPathDoesNotAllocate(t *testing.T) {
-	ln := newLane(New(Config{}), loop.New(0, still{time.Now()}, loop.Limits{}, nil))
+	ln := newWatchedLoop(New(Config{}), loop.New(0, still{time.Now()}, loop.Limits{}, nil))
 	task := &loop.Task{}
 	require.Zero(t, testing.AllocsPerRun(1000, func() { ln.count(task, 5, 10, 900) }))
 }

@@ -39,17 +39,17 @@ func TestStuckLoopAborts(t *testing.T) {
 func TestUnknownIsNotReportedAtOnce(t *testing.T) {
 	log := &safeBuffer{}
 	w := New(Config{Log: slog.New(slog.NewTextHandler(log, nil))})
-	ln := w.Observe(loop.New(0, still{time.Now().Add(-time.Second)}, loop.Limits{}, nil)).(*lane)
-	ln.hunt = pursuit{
+	ln := w.Observe(loop.New(0, still{time.Now().Add(-time.Second)}, loop.Limits{}, nil)).(*watchedLoop)
+	ln.current = probe{
 		since: 1, began: 1, budget: 10 * ms, samples: 2,
 		ev: evidence{parked: 2000 * ms, spent: map[string]int64{loop.StateWaiting: 2000 * ms}},
 	}
-	ln.accuse(w, &ln.hunt, 20*ms)
-	w.desk.awaitWrites()
+	ln.report(w, &ln.current, 20*ms)
+	w.reporter.awaitWrites()
 	require.Empty(t, log.String())
 	require.Empty(t, w.Recent())
-	ln.accuse(w, &ln.hunt, 1000*ms)
-	w.desk.awaitWrites()
+	ln.report(w, &ln.current, 1000*ms)
+	w.reporter.awaitWrites()
 	require.Contains(t, log.String(), "verdict=unknown")
 	require.Len(t, w.Recent(), 1)
 }

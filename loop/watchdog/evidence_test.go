@@ -37,7 +37,7 @@ func TestEvidence(t *testing.T) {
 		since  int64
 		base   reading
 		looks  []reading
-		absent [2]int64 // the sampler, in ms
+		gaps   [2]int64 // the sampler, in ms
 		proven int64
 		want   Verdict // of what is not proven
 		why    string
@@ -81,8 +81,8 @@ func TestEvidence(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var late lateness
-			if c.absent[1] > 0 {
-				late.woke(c.absent[0]*ms, c.absent[1]*ms)
+			if c.gaps[1] > 0 {
+				late.woke(c.gaps[0]*ms, c.gaps[1]*ms)
 			}
 			var e evidence
 			e.begin(c.since*ms, c.base, c.looks[0], 10*ms, &late)
@@ -91,7 +91,7 @@ func TestEvidence(t *testing.T) {
 			}
 			require.Equal(t, c.proven, e.proven()/ms, c.why)
 			if c.want != "" {
-				require.Equal(t, c.want, e.innocent(), c.why)
+				require.Equal(t, c.want, e.externalCause(), c.why)
 			}
 			held := c.looks[len(c.looks)-1].now - c.since*ms
 			require.LessOrEqual(t, e.proven(), held, "never more than it took")
@@ -115,9 +115,9 @@ func TestStacksSettleWhatClocksLeaveOpen(t *testing.T) {
 		r.process = 8 * ms
 		e.begin(100*ms, at(99, "running", 0, 0), r, 10*ms, &lateness{})
 		require.Zero(t, e.proven())
-		e.seen(c.verdict)
+		e.settle(c.verdict)
 		require.Equal(t, c.proven, e.proven()/ms, c.why)
-		require.Zero(t, e.offered)
+		require.Zero(t, e.undecided)
 	}
 }
 
@@ -135,7 +135,7 @@ func TestStackSettlesAWaitOfAnUnknownState(t *testing.T) {
 		var e evidence
 		e.begin(100*ms, at(100, "", 0, 0), in('S', at(112, "", 0, 0)), 10*ms, &lateness{})
 		require.Zero(t, e.proven())
-		e.seen(c.verdict)
+		e.settle(c.verdict)
 		require.Equal(t, c.blocked, e.proven()/ms, c.why)
 	}
 }

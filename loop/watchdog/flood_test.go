@@ -24,7 +24,7 @@ func TestALongHoldHasItsLineInAFlood(t *testing.T) {
 		{time.Second, time.Second, 1, "a loop that is held for a second"},
 		{2 * time.Millisecond, 20 * time.Second, 1, "code that runs beside its loop for as long"},
 	} {
-		d, log := testDesk(Config{})
+		d, log := testReporter(Config{})
 		for id := range uint64(48) {
 			d.close(overrunAt(id, int(id), 20*time.Millisecond), false)
 		}
@@ -43,7 +43,7 @@ func TestALongHoldIsLoggedWhileItLastsInAFlood(t *testing.T) {
 	routes := map[string]func(*loop.Task){"hog": func(*loop.Task) { <-released }}
 	s := newStage(t, 1, Config{ReportsMax: 1}, routes)
 	for i := range 3 {
-		s.dog.desk.close(overrunAt(uint64(1000+i), i, 20*time.Millisecond), false)
+		s.dog.reporter.close(overrunAt(uint64(1000+i), i, 20*time.Millisecond), false)
 	}
 	var caller sync.WaitGroup
 	caller.Go(func() { s.call("hog", "h") })
@@ -69,14 +69,14 @@ func TestVerdictAndLineAgree(t *testing.T) {
 		{map[string]int64{"sleep": 9}, map[string]map[Verdict]int{"sleep": {Sleep: 1}}, Sleep, "main.wait (main.go:7)", "the stack is of what took the time"},
 		{map[string]int64{"sleep": 2, loop.StateRunning: 9}, map[string]map[Verdict]int{"sleep": {Sleep: 1}}, Spin, "main.handler", "it computed, and was seen asleep: no line is known"},
 	} {
-		p := &pursuit{budget: 1, votes: c.votes, lastOf: map[Verdict][]Frame{Sleep: sleeping}, lastStack: sleeping}
+		p := &probe{budget: 1, votes: c.votes, lastOf: map[Verdict][]Frame{Sleep: sleeping}, lastStack: sleeping}
 		p.ev.spent = c.spent
 		o := Overrun{Verdict: p.verdict(), Blamed: true}
 		p.locate(&o)
 		require.Equal(t, c.want, o.Verdict, c.why)
 		require.Equal(t, c.at, o.Culprit.String(), c.why)
 	}
-	p := &pursuit{lastStack: sleeping[:1]}
+	p := &probe{lastStack: sleeping[:1]}
 	o := Overrun{Verdict: Spin, Blamed: true, Route: "/r"}
 	p.locate(&o)
 	require.Empty(t, o.Culprit.Func, "no code of the program on the stack")

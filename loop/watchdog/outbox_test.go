@@ -64,7 +64,7 @@ func TestBlockedWritersBlockNothingElse(t *testing.T) {
 	require.Empty(t, log.String())
 	close(log.released)
 	close(sink.released)
-	s.dog.desk.awaitWrites()
+	s.dog.reporter.awaitWrites()
 	require.Contains(t, log.String(), "route=hog2", "nothing is lost that had room")
 	require.Contains(t, sink.String(), `"route":"hog2"`)
 	require.Zero(t, s.dog.Lost())
@@ -74,9 +74,9 @@ func TestBlockedWritersBlockNothingElse(t *testing.T) {
 // once the writer takes something again.
 func TestBlockedWritersQueueIsBounded(t *testing.T) {
 	log := newStuckWriter(t)
-	d := newDesk(Config{ReportsMax: 10 * outboxMax, Log: slog.New(slog.NewTextHandler(log, nil))}.withDefaults())
-	d.discovered = func(uint64) {}
-	d.chores(time.Now())
+	d := newReporter(Config{ReportsMax: 10 * outboxMax, Log: slog.New(slog.NewTextHandler(log, nil))}.withDefaults())
+	d.onNewStack = func(uint64) {}
+	d.maintain(time.Now())
 	d.close(overrunAt(1, 1, time.Millisecond), false)
 	<-log.begun // one is being written, the queue is empty
 	const more = 100
@@ -87,10 +87,10 @@ func TestBlockedWritersQueueIsBounded(t *testing.T) {
 	require.Len(t, d.log.queue, outboxMax)
 	close(log.released)
 	d.awaitWrites()
-	d.chores(time.Now().Add(61 * time.Second))
+	d.maintain(time.Now().Add(61 * time.Second))
 	d.awaitWrites()
 	require.Contains(t, log.String(), "records_lost=100")
-	d.chores(time.Now().Add(122 * time.Second))
+	d.maintain(time.Now().Add(122 * time.Second))
 	d.awaitWrites()
 	require.NotContains(t, log.String()[len(log.String())-200:], "records_lost=0")
 }
@@ -99,7 +99,7 @@ func TestOutboxKeepsTheOrder(t *testing.T) {
 	var o outbox
 	var got []int
 	for i := range 1000 {
-		o.put(func() { got = append(got, i) })
+		o.enqueue(func() { got = append(got, i) })
 		if i%100 == 0 {
 			o.flush(t.Context())
 		}

@@ -91,7 +91,7 @@ func TestManyReleasedTasks(t *testing.T) {
 	}
 	require.Equal(t, tasks, counts[true]+counts[false])
 	require.Greater(t, counts[true], tasks/2, "only the last one need not be released")
-	for _, ln := range s.dog.lanes() {
+	for _, ln := range s.dog.watchedLoops() {
 		require.Empty(t, ln.beside)
 	}
 }

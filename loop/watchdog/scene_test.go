@@ -218,7 +218,7 @@ func (s *stage) callUntil(route string, ok func(Overrun) bool) {
 func (s *stage) settled() []Overrun {
 	s.t.Helper()
 	require.Eventually(s.t, func() bool {
-		for _, ln := range s.dog.lanes() {
+		for _, ln := range s.dog.watchedLoops() {
 			ln.mu.Lock()
 			open := len(ln.ended)+len(ln.beside) > 0
 			for _, e := range ln.ledger.entries {

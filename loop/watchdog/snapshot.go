@@ -27,10 +27,10 @@ func (w *Watchdog) keepSnapshot(id uint64) {
 	if w.config.SnapshotDir == "" || !w.snapshotting.CompareAndSwap(false, true) {
 		return
 	}
-	w.errands.Go(func() {
+	w.background.Go(func() {
 		defer w.snapshotting.Store(false)
 		if err := w.writeSnapshot(id); err != nil {
-			w.desk.log.say(slog.LevelWarn, "no snapshot of an overrun", slog.Uint64("overrun", id), slog.String("error", err.Error()))
+			w.reporter.log.write(slog.LevelWarn, "no snapshot of an overrun", slog.Uint64("overrun", id), slog.String("error", err.Error()))
 		}
 	})
 }

@@ -51,7 +51,7 @@ func TestParseDump(t *testing.T) {
 }
 
 func TestRunnableWithoutThreadIsStarved(t *testing.T) {
-	s := shot{state: "runnable", frames: []Frame{{"main.work", "work.go", 9}}}
+	s := stackSample{state: "runnable", frames: []Frame{{"main.work", "work.go", 9}}}
 	require.Equal(t, Starved, judge(s, false, 0))
 	require.Equal(t, Spin, judge(s, true, 0), "a dump makes what runs runnable")
 }
@@ -59,10 +59,10 @@ func TestRunnableWithoutThreadIsStarved(t *testing.T) {
 // A loop that waits for the watchdog's lock is kept by the watchdog.
 func TestTheWatchdogsOwnLock(t *testing.T) {
 	wait := []Frame{{"sync.runtime_SemacquireMutex", "sema.go", 95}, {"sync.(*Mutex).Lock", "mutex.go", 46}}
-	own := append(slices.Clone(wait), Frame{"tafe/loop/watchdog.(*lane).Released", "release.go", 44}, Frame{"main.work", "work.go", 9})
-	require.Equal(t, WatchdogLate, judge(shot{state: "sync.Mutex.Lock", frames: own}, true, 0))
-	handler := append(wait, Frame{"main.work", "work.go", 9}, Frame{"tafe/loop/watchdog.(*lane).Released", "release.go", 44})
-	require.Equal(t, Lock, judge(shot{state: "sync.Mutex.Lock", frames: handler}, true, 0))
+	own := append(slices.Clone(wait), Frame{"tafe/loop/watchdog.(*watchedLoop).Released", "release.go", 44}, Frame{"main.work", "work.go", 9})
+	require.Equal(t, WatchdogLate, judge(stackSample{state: "sync.Mutex.Lock", frames: own}, true, 0))
+	handler := append(wait, Frame{"main.work", "work.go", 9}, Frame{"tafe/loop/watchdog.(*watchedLoop).Released", "release.go", 44})
+	require.Equal(t, Lock, judge(stackSample{state: "sync.Mutex.Lock", frames: handler}, true, 0))
 }
 
 // The goroutine of a task that returns to its loop is the loop's no longer.
@@ -70,7 +70,7 @@ func TestKindOfStack(t *testing.T) {
 	event := Frame{"tafe/loop/reactor.(*Reactor).event", "reactor.go", 172}
 	require.Equal(t, kindLoop, kindOf([]Frame{event}))
 	require.Equal(t, kindLoop, kindOf([]Frame{{"tafe/loop.(*Loop).Adopt", "region.go", 1}}), "the goroutine that takes a loop over")
-	require.Equal(t, kindOther, kindOf([]Frame{{"tafe/loop/watchdog.(*lane).Returned", "release.go", 69}, {"tafe/loop.(*Loop).comeBack", "region.go", 1}, event}))
+	require.Equal(t, kindOther, kindOf([]Frame{{"tafe/loop/watchdog.(*watchedLoop).Returned", "release.go", 69}, {"tafe/loop.(*Loop).comeBack", "region.go", 1}, event}))
 }
 
 func TestOwners(t *testing.T) {

@@ -29,14 +29,14 @@ type RouteTimes struct {
 // Routes returns the times of each route since the start. Any goroutine.
 func (w *Watchdog) Routes() []RouteTimes {
 	byName := map[string]*RouteTimes{}
-	for _, ln := range w.lanes() {
+	for _, ln := range w.watchedLoops() {
 		ln.routes.each(func(s *routeStats) {
 			r := byName[s.name]
 			if r == nil {
 				r = &RouteTimes{Route: s.name}
 				byName[s.name] = r
 			}
-			slices := copyWords(&s.slices)
+			slices := copyHistogram(&s.slices)
 			r.Slices.Add(&slices)
 		})
 	}
@@ -47,10 +47,10 @@ func (w *Watchdog) Routes() []RouteTimes {
 	return all
 }
 
-// copyWords copies a histogram that its owner may be writing.
+// copyHistogram copies a histogram that its owner may be writing.
 //
 //go:norace
-func copyWords(from *loop.Histogram) loop.Histogram { return *from }
+func copyHistogram(from *loop.Histogram) loop.Histogram { return *from }
 
 // summarizer writes summaries; the sampler's own.
 type summarizer struct {
@@ -60,7 +60,7 @@ type summarizer struct {
 
 // sum is what all loops have counted.
 func (w *Watchdog) sum() (slices, waits loop.Histogram) {
-	for _, ln := range w.lanes() {
+	for _, ln := range w.watchedLoops() {
 		s, lags := ln.loop.Times()
 		slices.Add(&s)
 		waits.Add(&lags)
@@ -84,5 +84,5 @@ func (w *Watchdog) summarize(now time.Time, last bool) {
 	if len(fresh.Slices) == 0 {
 		return
 	}
-	w.desk.sinkLine(fresh)
+	w.reporter.sinkLine(fresh)
 }

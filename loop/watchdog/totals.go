@@ -23,7 +23,7 @@ const (
 )
 
 // Count adds up overruns.
-type Count struct {
+type OverrunTotals struct {
 	Overruns uint64 `json:"overruns"`
 	Held     Millis `json:"held_ms"`
 	Ran      Millis `json:"ran_ms"`
@@ -32,7 +32,7 @@ type Count struct {
 	Cost     Millis `json:"victim_ms"` // what others waited
 }
 
-func (c *Count) add(o *Overrun) {
+func (c *OverrunTotals) add(o *Overrun) {
 	c.Overruns++
 	c.Held += o.Held
 	c.Ran += o.Ran
@@ -44,27 +44,27 @@ func (c *Count) add(o *Overrun) {
 }
 
 // Stack is what is known of one place in the code.
-type Stack struct {
+type StackTotals struct {
 	Key     string  `json:"key"`
 	Verdict Verdict `json:"verdict"`
 	Route   string  `json:"route"`
 	Method  string  `json:"method"`
 	Culprit Frame   `json:"culprit"`
-	Count
+	OverrunTotals
 	Longest Millis    `json:"longest_ms"` // that its code ran
 	Last    time.Time `json:"last"`
 	Advice  string    `json:"advice,omitempty"`
 	Frames  []Frame   `json:"stack"`
 	Worst   []Victim  `json:"worst,omitempty"` // the longest delays first
 
-	interval time.Duration
-	next     time.Time // not reported again before
-	hushed   Suppressed
+	interval   time.Duration
+	next       time.Time // not reported again before
+	suppressed Suppressed
 }
 
 // Add enters an overrun of the place.
-func (s *Stack) Add(o *Overrun) {
-	s.Count.add(o)
+func (s *StackTotals) Add(o *Overrun) {
+	s.OverrunTotals.add(o)
 	s.Verdict, s.Route, s.Method, s.Last = o.Verdict, o.Route, o.Method, o.Started
 	s.Longest = max(s.Longest, o.Ran)
 	if o.Advice != "" {
@@ -83,23 +83,23 @@ func (s *Stack) Add(o *Overrun) {
 // Totals are what a Watchdog has counted.
 type Totals struct {
 	Active   int // that are going on
-	Verdicts map[Verdict]Count
+	Verdicts map[Verdict]OverrunTotals
 	// Routes are by name, and only of what their code is to blame for.
-	Routes map[string]Count
+	Routes map[string]OverrunTotals
 }
 
 // Totals returns them. Any goroutine.
 func (w *Watchdog) Totals() Totals {
 	dropped := uint64(0)
-	for _, ln := range w.lanes() {
+	for _, ln := range w.watchedLoops() {
 		ln.mu.Lock()
 		dropped += ln.dropped
 		ln.mu.Unlock()
 	}
-	d := w.desk
+	d := w.reporter
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	t := Totals{Active: len(d.live), Verdicts: map[Verdict]Count{}, Routes: map[string]Count{}}
+	t := Totals{Active: len(d.live), Verdicts: map[Verdict]OverrunTotals{}, Routes: map[string]OverrunTotals{}}
 	for v, c := range d.counts {
 		t.Verdicts[v] = *c
 	}
@@ -114,24 +114,24 @@ func (w *Watchdog) Totals() Totals {
 
 // Stacks returns the places in the code, those that cost others the most first. Any
 // goroutine.
-func (w *Watchdog) Stacks() []Stack {
-	d := w.desk
+func (w *Watchdog) Stacks() []StackTotals {
+	d := w.reporter
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	all := make([]Stack, 0, len(d.stacks))
+	all := make([]StackTotals, 0, len(d.stacks))
 	for _, s := range d.stacks {
 		if s.Overruns > 0 { // else its first one is going on
 			all = append(all, *s)
 		}
 	}
-	slices.SortFunc(all, func(a, b Stack) int {
+	slices.SortFunc(all, func(a, b StackTotals) int {
 		return cmp.Or(cmp.Compare(b.Cost, a.Cost), cmp.Compare(b.Ran, a.Ran), cmp.Compare(a.Key, b.Key))
 	})
 	return all
 }
 
 // count enters a closed overrun.
-func (d *desk) count(o *Overrun) {
+func (d *reporter) count(o *Overrun) {
 	d.counts[o.Verdict].add(o)
 	if !o.Blamed {
 		return
@@ -141,19 +141,19 @@ func (d *desk) count(o *Overrun) {
 		route = OtherRoutes
 	}
 	if d.routes[route] == nil {
-		d.routes[route] = &Count{}
+		d.routes[route] = &OverrunTotals{}
 	}
 	d.routes[route].add(o)
 }
 
 // stack finds or makes the entry of an overrun's stack; when there are too many
 // the one that cost others the least goes.
-func (d *desk) stack(o *Overrun) *Stack {
+func (d *reporter) stack(o *Overrun) *StackTotals {
 	if s := d.stacks[o.Key]; s != nil {
 		return s
 	}
 	if len(d.stacks) >= stacksMax {
-		var least *Stack
+		var least *StackTotals
 		for _, s := range d.stacks {
 			if least == nil || s.Cost < least.Cost {
 				least = s
@@ -161,7 +161,7 @@ func (d *desk) stack(o *Overrun) *Stack {
 		}
 		delete(d.stacks, least.Key)
 	}
-	s := &Stack{Key: o.Key, Verdict: o.Verdict, Route: o.Route, Culprit: o.Culprit, Frames: o.Stack}
+	s := &StackTotals{Key: o.Key, Verdict: o.Verdict, Route: o.Route, Culprit: o.Culprit, Frames: o.Stack}
 	d.stacks[o.Key] = s
 	return s
 }

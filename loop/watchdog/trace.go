@@ -47,9 +47,9 @@ func (w *Watchdog) WriteTrace(out io.Writer, window time.Duration) error {
 	tr.raw(`{"displayTimeUnit":"ns","traceEvents":[`)
 	tr.emit(event{Name: "process_name", Phase: "M", PID: 1, Args: map[string]any{"name": "tafe"}})
 	overruns := w.Recent()
-	for _, ln := range w.lanes() {
+	for _, ln := range w.watchedLoops() {
 		from := ln.loop.Clock() - int64(window)
-		tr.lane(ln, from, overruns)
+		tr.loop(ln, from, overruns)
 	}
 	tr.raw("\n]}\n")
 	if tr.err != nil {
@@ -77,7 +77,7 @@ func (tr *tracer) emit(e event) {
 	tr.raw(string(line))
 }
 
-func (tr *tracer) lane(ln *lane, from int64, overruns []Overrun) {
+func (tr *tracer) loop(ln *watchedLoop, from int64, overruns []Overrun) {
 	tid := ln.loop.ID() + 1
 	tr.emit(event{Name: "thread_name", Phase: "M", PID: 1, TID: tid, Args: map[string]any{"name": "loop " + strconv.Itoa(ln.loop.ID())}})
 	byStart := map[int64]*Overrun{}
@@ -114,7 +114,7 @@ func (tr *tracer) lane(ln *lane, from int64, overruns []Overrun) {
 }
 
 // releasedRuns are the runs beside the loop, with those that go on.
-func (ln *lane) releasedRuns(from int64) []Run {
+func (ln *watchedLoop) releasedRuns(from int64) []Run {
 	runs := ln.tracks.since(from)
 	now := ln.clock()
 	ln.loop.EachLeft(func(t *loop.Task, left int64) {

@@ -96,15 +96,15 @@ func (o *Overrun) advice() string {
 		}
 	}
 	if o.Verdict == Lock {
-		if f := culpritWithin(o.Stack); f.Func != "" {
+		if f := moduleCulprit(o.Stack); f.Func != "" {
 			return "waits for a lock inside " + packageOf(f.Func) + ", which its calls share: use more of its clients, or Offload"
 		}
 	}
 	return o.Verdict.advice(o.Asked, o.Released)
 }
 
-// culpritWithin is the innermost frame of a module that the program uses, where no code of the program is further in.
-func culpritWithin(frames []Frame) Frame {
+// moduleCulprit is the innermost frame of a module that the program uses, where no code of the program is further in.
+func moduleCulprit(frames []Frame) Frame {
 	for _, f := range frames {
 		switch ownerOf(f) {
 		case ownerModule:
@@ -125,7 +125,7 @@ func pick(released bool, beside, held string) string {
 
 // judge reads one look's stack. onThread: an OS thread was running the
 // goroutine just before. tid is that thread, or 0.
-func judge(s shot, onThread bool, tid int) Verdict {
+func judge(s stackSample, onThread bool, tid int) Verdict {
 	if s.collects {
 		return Spin // a collection that the code asked for is its own work
 	}
@@ -172,7 +172,7 @@ func judge(s shot, onThread bool, tid int) Verdict {
 func ownLock(frames []Frame) bool {
 	for _, f := range frames {
 		if ownerOf(f) != ownerRuntime && !strings.HasPrefix(f.Func, "sync.") && !strings.HasPrefix(f.Func, "internal/sync.") {
-			return strings.HasPrefix(f.Func, "tafe/loop/watchdog.(*lane).")
+			return strings.HasPrefix(f.Func, "tafe/loop/watchdog.(*watchedLoop).")
 		}
 	}
 	return false

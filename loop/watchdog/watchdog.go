@@ -76,28 +76,27 @@ func (c Config) withDefaults() Config {
 // Watchdog watches the loops that were given to Observe. Its methods may be
 // called by any goroutine.
 type Watchdog struct {
-	config Config
-	desk   *desk
+	config   Config
+	reporter *reporter
 
-	mu     sync.Mutex
-	watch  []*lane
-	begun  bool
-	leave  func() // the steward
-	lastID atomic.Uint64
-	end    sync.Once
+	mu       sync.Mutex
+	watched  []*watchedLoop
+	begun    bool
+	detach   func() // the steward
+	lastID   atomic.Uint64
+	stopOnce sync.Once
 
 	// The sampler's own.
-	choresAt    int64
+	maintainAt  int64
 	instruments instruments
-	camera      camera
+	capturer    capturer
 	late        lateness
 	tick        atomic.Int64 // its period, ns
-	missed      atomic.Uint64
 	aborted     bool
 	summarizer  summarizer
 
 	snapshotting atomic.Bool
-	errands      sync.WaitGroup
+	background   sync.WaitGroup
 	stopping     atomic.Bool
 }
 
@@ -105,8 +104,8 @@ type Watchdog struct {
 func New(config Config) *Watchdog {
 	loop.StatesKnown() // learn now, not when a loop is stuck
 	w := &Watchdog{config: config.withDefaults(), instruments: newInstruments()}
-	w.desk = newDesk(w.config)
-	w.desk.discovered = w.keepSnapshot
+	w.reporter = newReporter(w.config)
+	w.reporter.onNewStack = w.keepSnapshot
 	w.tick.Store(int64(10 * time.Millisecond))
 	return w
 }
@@ -114,10 +113,10 @@ func New(config Config) *Watchdog {
 // Observe attaches the watchdog to a loop and returns what the loop shall
 // report to. It has the shape of reactor.Config.Observe.
 func (w *Watchdog) Observe(l *loop.Loop) loop.Observer {
-	ln := newLane(w, l)
-	w.heed(ln.budget(nil))
+	ln := newWatchedLoop(w, l)
+	w.lowerTick(ln.budget(nil))
 	w.mu.Lock()
-	w.watch = append(slices.Clone(w.watch), ln)
+	w.watched = append(slices.Clone(w.watched), ln)
 	w.mu.Unlock()
 	return ln
 }
@@ -126,14 +125,14 @@ func (w *Watchdog) Observe(l *loop.Loop) loop.Observer {
 // knows of overruns that it sees, but of no victims. The loop's clock need not
 // be real time: for tests.
 func (w *Watchdog) Watch(l *loop.Loop) {
-	ln := w.Observe(l).(*lane)
+	ln := w.Observe(l).(*watchedLoop)
 	ln.passive = true
 }
 
-func (w *Watchdog) lanes() []*lane {
+func (w *Watchdog) watchedLoops() []*watchedLoop {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.watch
+	return w.watched
 }
 
 // Start begins to watch.
@@ -144,13 +143,13 @@ func (w *Watchdog) Start() {
 		return
 	}
 	w.begun = true
-	w.choresAt = monotonic() + int64(chorePeriod)
+	w.maintainAt = monotonic() + int64(maintainPeriod)
 	if s := w.config.Steward; s != nil {
-		w.leave = s.Visit(w.sampler())
+		w.detach = s.Visit(w.sampler())
 		return
 	}
 	s := loop.NewSteward()
-	w.leave = s.Stop
+	w.detach = s.Stop
 	s.Visit(w.sampler())
 	s.Start()
 }
@@ -159,32 +158,32 @@ func (w *Watchdog) Start() {
 // Sink 2 s to take what is left. The loops may run on or have stopped.
 func (w *Watchdog) Stop() {
 	w.mu.Lock()
-	leave := w.leave
+	detach := w.detach
 	w.begun = true // and never again
 	w.mu.Unlock()
-	if leave != nil {
-		w.end.Do(func() {
+	if detach != nil {
+		w.stopOnce.Do(func() {
 			w.stopping.Store(true)
-			leave()
+			detach()
 			w.finish()
-			w.errands.Wait()
+			w.background.Wait()
 		})
 	}
-	w.desk.awaitWrites()
+	w.reporter.awaitWrites()
 }
 
 // Lost counts what the Log and the Sink did not get: log records and lines that
 // were dropped because their writer was blocked, lines beyond SinkMax, and writes
 // that failed. Any goroutine.
-func (w *Watchdog) Lost() uint64 { return w.desk.losses() }
+func (w *Watchdog) Lost() uint64 { return w.reporter.losses() }
 
 // Recent returns the overruns that were closed last, newest first, with those
 // that are going on before them.
-func (w *Watchdog) Recent() []Overrun { return w.desk.recent() }
+func (w *Watchdog) Recent() []Overrun { return w.reporter.recent() }
 
 // chores is what the sampler does once a second.
-func (w *Watchdog) chores() {
-	w.desk.chores(time.Now())
+func (w *Watchdog) maintain() {
+	w.reporter.maintain(time.Now())
 	w.escalate()
 	w.summarize(time.Now(), w.stopping.Load())
 }

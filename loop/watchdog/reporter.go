@@ -1,6 +1,6 @@
 package watchdog
 
-// The desk: what is reported and what is kept quiet. The same stack is logged
+// The reporter: what is reported and what is kept quiet. The same stack is logged
 // once, then at doubling intervals with what was left out in between; all
 // stacks together have a cap a minute; what the code is not to blame for is
 // counted only. Every closed overrun is kept for Recent and the sink.
@@ -18,103 +18,103 @@ import (
 // its stack was.
 const alwaysAt = Millis(time.Second)
 
-type desk struct {
-	config Config
-	mu     sync.Mutex
-	live   map[uint64]*Overrun
-	loud   map[uint64]bool // reported while live
-	closed []Overrun       // ring
-	at     int
-	stacks map[string]*Stack
-	counts map[Verdict]*Count
-	routes map[string]*Count
-	minute time.Time
-	spoken int // records in this minute
-	unsaid int // for want of them, in this minute
-	// spokenLong counts records in this minute of code that ran for alwaysAt beside its loop.
-	spokenLong int
-	second     time.Time
-	sunk       int    // in this second
-	spared     uint64 // records beyond SinkMax
-	said       uint64 // losses that were reported
-	log        journal
-	lines      outbox // of the sink
-	// discovered is told of the first overrun of a stack, when it is over.
-	discovered func(id uint64)
+type reporter struct {
+	config         Config
+	mu             sync.Mutex
+	live           map[uint64]*Overrun
+	logged         map[uint64]bool // reported while live
+	closed         []Overrun       // ring
+	at             int
+	stacks         map[string]*StackTotals
+	counts         map[Verdict]*OverrunTotals
+	routes         map[string]*OverrunTotals
+	minute         time.Time
+	reportsUsed    int // records in this minute
+	reportsDropped int // for want of them, in this minute
+	// longReportsUsed counts records in this minute of code that ran for alwaysAt beside its loop.
+	longReportsUsed int
+	second          time.Time
+	sinkUsed        int    // in this second
+	sinkDropped     uint64 // records beyond SinkMax
+	lossesLogged    uint64 // losses that were reported
+	log             logOutbox
+	lines           outbox // of the sink
+	// onNewStack is told of the first overrun of a stack, when it is over.
+	onNewStack func(id uint64)
 }
 
-func newDesk(c Config) *desk {
-	d := &desk{config: c, log: journal{log: c.Log}, live: map[uint64]*Overrun{}, loud: map[uint64]bool{}, stacks: map[string]*Stack{}, counts: map[Verdict]*Count{}, routes: map[string]*Count{}}
+func newReporter(c Config) *reporter {
+	d := &reporter{config: c, log: logOutbox{logger: c.Log}, live: map[uint64]*Overrun{}, logged: map[uint64]bool{}, stacks: map[string]*StackTotals{}, counts: map[Verdict]*OverrunTotals{}, routes: map[string]*OverrunTotals{}}
 	for _, v := range Verdicts {
-		d.counts[v] = &Count{}
+		d.counts[v] = &OverrunTotals{}
 	}
 	return d
 }
 
 // open takes the first report of an overrun that is going on.
-func (d *desk) open(o Overrun) {
+func (d *reporter) open(o Overrun) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.live[o.ID] = &o
 	if s := d.admit(&o, time.Now()); s != nil {
-		d.loud[o.ID] = true
-		d.say(slog.LevelWarn, o.event("a loop is held", "a task runs on beside its loop"), &o)
+		d.logged[o.ID] = true
+		d.logOverrun(slog.LevelWarn, o.event("a loop is held", "a task runs on beside its loop"), &o)
 	}
 }
 
 // update takes later reports of it.
-func (d *desk) update(o Overrun) {
+func (d *reporter) update(o Overrun) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.live[o.ID] = &o
-	if d.loud[o.ID] || o.Ran >= alwaysAt {
-		d.loud[o.ID] = true
-		d.say(slog.LevelWarn, o.event("a loop is still held", "a task still runs on beside its loop"), &o)
+	if d.logged[o.ID] || o.Ran >= alwaysAt {
+		d.logged[o.ID] = true
+		d.logOverrun(slog.LevelWarn, o.event("a loop is still held", "a task still runs on beside its loop"), &o)
 	}
 }
 
-// suffer updates what an overrun that is going on costs others.
-func (d *desk) suffer(id uint64, toll Toll) {
+// updateVictims updates what an overrun that is going on costs others.
+func (d *reporter) updateVictims(id uint64, tally Tally) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if o := d.live[id]; o != nil {
 		now := *o
-		now.Victims = toll
+		now.Victims = tally
 		d.live[id] = &now
 	}
 }
 
 // close takes the final record.
-func (d *desk) close(o Overrun, known bool) {
+func (d *reporter) close(o Overrun, known bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	now := time.Now()
-	loud := d.loud[o.ID]
+	logged := d.logged[o.ID]
 	delete(d.live, o.ID)
-	delete(d.loud, o.ID)
+	delete(d.logged, o.ID)
 	d.count(&o)
 	if o.Blamed {
 		s := d.stack(&o)
 		switch {
-		case loud:
+		case logged:
 		case !known && d.admit(&o, now) != nil:
-			loud = true
+			logged = true
 		default:
-			s.hushed.Count++
-			s.hushed.Held += o.Held
-			s.hushed.Ran += o.Ran
-			s.hushed.Victims += o.Victims.Total
+			s.suppressed.Count++
+			s.suppressed.Held += o.Held
+			s.suppressed.Ran += o.Ran
+			s.suppressed.Victims += o.Victims.Total
 		}
 		s.Add(&o)
 		if s.Overruns == 1 {
-			d.discovered(o.ID)
+			d.onNewStack(o.ID)
 		}
 	}
 	switch {
-	case loud:
-		d.say(slog.LevelWarn, o.event("a loop was held", "a task ran on beside its loop"), &o)
+	case logged:
+		d.logOverrun(slog.LevelWarn, o.event("a loop was held", "a task ran on beside its loop"), &o)
 	case !o.Blamed:
-		d.log.say(slog.LevelDebug, "an overrun that its code is not to blame for",
+		d.log.write(slog.LevelDebug, "an overrun that its code is not to blame for",
 			slog.String("verdict", string(o.Verdict)), slog.Int("loop", o.Loop), slog.String("held", o.Held.String()),
 			slog.String("ran", o.Ran.String()), slog.Bool("released", o.Released))
 	}
@@ -129,22 +129,22 @@ func (d *desk) close(o Overrun, known bool) {
 
 // admit decides whether a stack may be reported now; it then carries what was
 // suppressed before.
-func (d *desk) admit(o *Overrun, now time.Time) *Stack {
+func (d *reporter) admit(o *Overrun, now time.Time) *StackTotals {
 	s := d.stack(o)
 	if now.Before(s.next) {
 		return nil
 	}
-	d.extend(s, now)
-	if s.hushed.Count > 0 {
-		hushed := s.hushed
-		o.Suppressed = &hushed
-		s.hushed = Suppressed{}
+	d.extendQuiet(s, now)
+	if s.suppressed.Count > 0 {
+		suppressed := s.suppressed
+		o.Suppressed = &suppressed
+		s.suppressed = Suppressed{}
 	}
 	return s
 }
 
 // extend doubles a stack's quiet time, or begins anew after a long silence.
-func (d *desk) extend(s *Stack, now time.Time) {
+func (d *reporter) extendQuiet(s *StackTotals, now time.Time) {
 	if s.interval == 0 || now.Sub(s.next) > s.interval {
 		s.interval = d.config.QuietMin
 	} else {
@@ -155,114 +155,114 @@ func (d *desk) extend(s *Stack, now time.Time) {
 
 // say logs unless the minute's lines are used up. A loop that is held for a second has its line in any case, which no more than
 // the length of the holds bounds; long code beside its loop has lines of its own, that a flood of short overruns cannot use up.
-func (d *desk) say(level slog.Level, what string, o *Overrun) {
+func (d *reporter) logOverrun(level slog.Level, what string, o *Overrun) {
 	switch {
 	case o.Held >= alwaysAt:
-	case o.Ran >= alwaysAt && d.spokenLong < d.config.ReportsMax:
-		d.spokenLong++
-	case !d.spend():
+	case o.Ran >= alwaysAt && d.longReportsUsed < d.config.ReportsMax:
+		d.longReportsUsed++
+	case !d.useReport():
 		return
 	}
-	d.log.say(level, what, o.attrs()...)
+	d.log.write(level, what, o.attrs()...)
 }
 
-func (d *desk) spend() bool {
-	if d.spoken >= d.config.ReportsMax {
-		d.unsaid++
+func (d *reporter) useReport() bool {
+	if d.reportsUsed >= d.config.ReportsMax {
+		d.reportsDropped++
 		return false
 	}
-	d.spoken++
+	d.reportsUsed++
 	return true
 }
 
 // chores ends the minute, and tells of stacks whose quiet time is over what was
 // suppressed in it.
-func (d *desk) chores(now time.Time) {
+func (d *reporter) maintain(now time.Time) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if now.Sub(d.minute) >= time.Minute {
-		if d.unsaid > 0 {
-			d.log.say(slog.LevelWarn, "more overruns than may be reported in a minute", slog.Int("reports_dropped", d.unsaid))
+		if d.reportsDropped > 0 {
+			d.log.write(slog.LevelWarn, "more overruns than may be reported in a minute", slog.Int("reports_dropped", d.reportsDropped))
 		}
-		if lost := d.log.losses() + d.lines.losses(); lost > d.said {
-			d.log.say(slog.LevelWarn, "the log or the file of the watchdog has blocked or failed", slog.Uint64("records_lost", lost))
-			d.said = lost
+		if lost := d.log.losses() + d.lines.losses(); lost > d.lossesLogged {
+			d.log.write(slog.LevelWarn, "the log or the file of the watchdog has blocked or failed", slog.Uint64("records_lost", lost))
+			d.lossesLogged = lost
 		}
-		d.minute, d.spoken, d.spokenLong, d.unsaid = now, 0, 0, 0
+		d.minute, d.reportsUsed, d.longReportsUsed, d.reportsDropped = now, 0, 0, 0
 	}
 	for _, s := range d.stacks {
-		if s.hushed.Count > 0 && !now.Before(s.next) {
-			d.tell(s)
-			d.extend(s, now)
+		if s.suppressed.Count > 0 && !now.Before(s.next) {
+			d.logSuppressed(s)
+			d.extendQuiet(s, now)
 		}
 	}
 }
 
-func (d *desk) tell(s *Stack) {
-	if !d.spend() {
+func (d *reporter) logSuppressed(s *StackTotals) {
+	if !d.useReport() {
 		return
 	}
-	d.log.say(slog.LevelWarn, "more overruns of the same place", slog.Int("count", s.hushed.Count),
-		slog.String("held", s.hushed.Held.String()), slog.String("ran", s.hushed.Ran.String()), slog.String("victim_time", s.hushed.Victims.String()), slog.String("route", s.Route),
+	d.log.write(slog.LevelWarn, "more overruns of the same place", slog.Int("count", s.suppressed.Count),
+		slog.String("held", s.suppressed.Held.String()), slog.String("ran", s.suppressed.Ran.String()), slog.String("victim_time", s.suppressed.Victims.String()), slog.String("route", s.Route),
 		slog.String("verdict", string(s.Verdict)), slog.String("at", s.Culprit.String()), slog.String("stack_key", s.Key))
-	s.hushed = Suppressed{}
+	s.suppressed = Suppressed{}
 }
 
 // flush says everything that is still held back.
-func (d *desk) flush() {
+func (d *reporter) flush() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, s := range d.stacks {
-		if s.hushed.Count > 0 {
-			d.tell(s)
+		if s.suppressed.Count > 0 {
+			d.logSuppressed(s)
 		}
 	}
 }
 
-func (d *desk) sink(o *Overrun, now time.Time) {
+func (d *reporter) sink(o *Overrun, now time.Time) {
 	if d.config.Sink == nil {
 		return
 	}
 	if now.Sub(d.second) >= time.Second {
-		d.second, d.sunk = now, 0
+		d.second, d.sinkUsed = now, 0
 	}
-	if d.sunk >= d.config.SinkMax {
-		d.spared++
+	if d.sinkUsed >= d.config.SinkMax {
+		d.sinkDropped++
 		return
 	}
-	d.sunk++
+	d.sinkUsed++
 	d.sinkLine(*o)
 }
 
 // sinkLine writes a record to the sink. Nobody may change what it points to.
-func (d *desk) sinkLine(record any) {
-	d.lines.put(func() {
+func (d *reporter) sinkLine(record any) {
+	d.lines.enqueue(func() {
 		line, err := json.Marshal(record)
 		if err == nil {
 			_, err = d.config.Sink.Write(append(line, '\n'))
 		}
 		if err != nil {
-			d.lines.fail()
+			d.lines.countFailure()
 		}
 	})
 }
 
 // losses counts what the log and the sink did not get.
-func (d *desk) losses() uint64 {
+func (d *reporter) losses() uint64 {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.spared + d.log.losses() + d.lines.losses()
+	return d.sinkDropped + d.log.losses() + d.lines.losses()
 }
 
 // awaitWrites waits until everything is written, or for stopWait.
-func (d *desk) awaitWrites() {
+func (d *reporter) awaitWrites() {
 	ctx, cancel := context.WithTimeout(context.Background(), stopWait)
 	defer cancel()
 	d.log.flush(ctx)
 	d.lines.flush(ctx)
 }
 
-func (d *desk) recent() []Overrun {
+func (d *reporter) recent() []Overrun {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	all := make([]Overrun, 0, len(d.closed)+len(d.live))

@@ -11,13 +11,12 @@ import (
 )
 
 const (
-	routesMax  = 256 // labels of routes; what comes later counts as otherRoute
-	otherRoute = "other"
+	routesMax = 256 // labels of routes; what comes later counts as watchdog.OtherRoutes
 )
 
 // Culprit is one place in the code and what it cost.
 type Culprit struct {
-	watchdog.Stack
+	watchdog.StackTotals
 	Place   string          `json:"place"`
 	Live    bool            `json:"live"` // an overrun of it is going on
 	LiveFor watchdog.Millis `json:"live_ms,omitempty"`
@@ -27,7 +26,7 @@ type Culprit struct {
 
 // culprits are at most n places: first those of overruns that are going on, since one that never ends is never added up, then
 // the others; in each part those that cost others the most come first.
-func culprits(n int, stacks []watchdog.Stack, recent []watchdog.Overrun) []Culprit {
+func culprits(n int, stacks []watchdog.StackTotals, recent []watchdog.Overrun) []Culprit {
 	top := make([]Culprit, 0, n)
 	live := map[string]int{} // places in top
 	for i := range recent {
@@ -37,9 +36,9 @@ func culprits(n int, stacks []watchdog.Stack, recent []watchdog.Overrun) []Culpr
 		}
 		at, known := live[o.Key]
 		if !known {
-			c := Culprit{Stack: watchdog.Stack{Key: o.Key}, Live: true}
-			if ended := slices.IndexFunc(stacks, func(s watchdog.Stack) bool { return s.Key == o.Key }); ended >= 0 {
-				c.Stack = stacks[ended]
+			c := Culprit{StackTotals: watchdog.StackTotals{Key: o.Key}, Live: true}
+			if ended := slices.IndexFunc(stacks, func(s watchdog.StackTotals) bool { return s.Key == o.Key }); ended >= 0 {
+				c.StackTotals = stacks[ended]
 			}
 			at = len(top)
 			live[o.Key] = at
@@ -55,20 +54,20 @@ func culprits(n int, stacks []watchdog.Stack, recent []watchdog.Overrun) []Culpr
 	top = top[:min(len(top), n)]
 	for _, s := range stacks {
 		if _, goesOn := live[s.Key]; !goesOn && len(top) < n {
-			top = append(top, Culprit{Stack: s})
+			top = append(top, Culprit{StackTotals: s})
 		}
 	}
 	for i := range top {
 		c := &top[i]
-		if c.Stack.Culprit.Func != "" {
-			c.Place = c.Stack.Culprit.String()
+		if c.StackTotals.Culprit.Func != "" {
+			c.Place = c.StackTotals.Culprit.String()
 		}
 	}
 	return top
 }
 
 // culprits are those of the watchdog.
-func (d *desk) culprits(n int, recent []watchdog.Overrun) []Culprit {
+func (d *dashboard) culprits(n int, recent []watchdog.Overrun) []Culprit {
 	if d.config.Watchdog == nil {
 		return []Culprit{}
 	}
@@ -76,8 +75,8 @@ func (d *desk) culprits(n int, recent []watchdog.Overrun) []Culprit {
 }
 
 // overruns answers with the watchdog's records, newest first, at most ?n of them.
-func (d *desk) overruns(w http.ResponseWriter, r *http.Request) {
-	n, err := number(r, "n", 256, 10_000)
+func (d *dashboard) overruns(w http.ResponseWriter, r *http.Request) {
+	n, err := queryInt(r, "n", 256, 10_000)
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return

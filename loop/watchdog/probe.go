@@ -1,6 +1,6 @@
 package watchdog
 
-// A pursuit follows one slice from the first look at it until its record is
+// A probe follows one slice from the first look at it until its record is
 // closed: it gathers evidence, takes stacks when the budget is spent, decides
 // when the code is to blame, and says so. A lane has one of the slice that its
 // loop runs, and those of slices whose loop was taken (release.go). For the sampler
@@ -27,8 +27,8 @@ const (
 	updateFrom   = int64(time.Second)     // a live report is updated at this length and at its doubles
 )
 
-// pursuit is idle when since is 0.
-type pursuit struct {
+// probe is idle when since is 0.
+type probe struct {
 	since   int64 // what the loop calls its start: its identity
 	began   int64 // its start on the lane's clock
 	task    *loop.Task
@@ -55,13 +55,13 @@ type pursuit struct {
 	nextSample  int64 // age
 	nextUpdate  int64 // age
 	reported    *Overrun
-	guilty      bool // proven while it went on
-	toll        liveToll
+	provenLive  bool // proven while it went on
+	tally       liveTally
 }
 
 // visit looks at a lane and returns in how many ns it wants to be visited
 // again.
-func (ln *lane) visit(w *Watchdog) int64 {
+func (ln *watchedLoop) visit(w *Watchdog) int64 {
 	ln.takeReleases(w)
 	next := ln.visitSlice(w)
 	if len(ln.released) > 0 {
@@ -71,15 +71,15 @@ func (ln *lane) visit(w *Watchdog) int64 {
 }
 
 // visitSlice looks at what the loop runs.
-func (ln *lane) visitSlice(w *Watchdog) int64 {
+func (ln *watchedLoop) visitSlice(w *Watchdog) int64 {
 	since, task, inTask := ln.loop.Slice().Load()
 	outside := false
 	if !inTask && !ln.passive {
 		since, outside = ln.loop.Slice().Outside()
 	}
 	// A task's slice may begin in the nanosecond in which a callback began.
-	if ln.hunt.since != 0 && (ln.hunt.since != since || ln.hunt.outside != outside) {
-		ln.lost(w)
+	if ln.current.since != 0 && (ln.current.since != since || ln.current.outside != outside) {
+		ln.sliceEnded(w)
 	}
 	ln.close(w)
 	if since == 0 && !ln.passive && ln.base.now != 0 && ln.runs.written() == ln.written {
@@ -87,7 +87,7 @@ func (ln *lane) visitSlice(w *Watchdog) int64 {
 		ln.base.now, ln.base.mono = ln.clock(), monotonic()
 		return lookIdle
 	}
-	if rest := ln.spare(w, since, task, inTask || outside); rest > 0 {
+	if rest := ln.skipReading(w, since, task, inTask || outside); rest > 0 {
 		return rest
 	}
 	if since == 0 {
@@ -98,10 +98,10 @@ func (ln *lane) visitSlice(w *Watchdog) int64 {
 		ln.base = r
 		return lookLater
 	}
-	p := &ln.hunt
+	p := &ln.current
 	if p.since == 0 {
-		*p = pursuit{since: since, began: since, task: task, outside: outside, budget: int64(ln.budget(task)), kernel: Syscall}
-		w.heed(durationOf(p.budget))
+		*p = probe{since: since, began: since, task: task, outside: outside, budget: int64(ln.budget(task)), kernel: Syscall}
+		w.lowerTick(durationOf(p.budget))
 		if ln.passive {
 			p.began = r.now // it has begun since the last look
 		}
@@ -109,11 +109,11 @@ func (ln *lane) visitSlice(w *Watchdog) int64 {
 	}
 	ln.observe(w, p, r)
 	ln.base = r
-	return ln.pursue(w, p, r.now-p.began)
+	return ln.examine(w, p, r.now-p.began)
 }
 
 // observe enters a reading.
-func (ln *lane) observe(w *Watchdog, p *pursuit, r reading) {
+func (ln *watchedLoop) observe(w *Watchdog, p *probe, r reading) {
 	p.ev.look(r, &w.late)
 	if r.goState == loop.StateSyscall && p.halfway {
 		if v := judgeDescriptor(r.tid); v != Syscall { // between two calls it says nothing
@@ -127,16 +127,16 @@ func (ln *lane) observe(w *Watchdog, p *pursuit, r reading) {
 // is due: what runs has only begun, and the last reading is fresh enough to tell
 // later what was before it. Of a loop with many short slices this is every other
 // look, and a reading is most of what a look costs.
-func (ln *lane) spare(w *Watchdog, since int64, task *loop.Task, runs bool) int64 {
+func (ln *watchedLoop) skipReading(w *Watchdog, since int64, task *loop.Task, runs bool) int64 {
 	now := ln.clock()
-	if ln.passive || ln.hunt.since != 0 || ln.base.now == 0 || now-ln.base.now > baseMax*w.tick.Load() {
+	if ln.passive || ln.current.since != 0 || ln.base.now == 0 || now-ln.base.now > baseMax*w.tick.Load() {
 		return 0
 	}
 	if !runs {
 		return lookLater
 	}
 	budget := int64(ln.budget(task))
-	w.heed(durationOf(budget))
+	w.lowerTick(durationOf(budget))
 	if age := now - since; age < budget/4 {
 		return budget*3/4 - age
 	}
@@ -144,7 +144,7 @@ func (ln *lane) spare(w *Watchdog, since int64, task *loop.Task, runs bool) int6
 }
 
 // clock is the loop's, or the sampler's where the loop's is not real.
-func (ln *lane) clock() int64 {
+func (ln *watchedLoop) clock() int64 {
 	if ln.passive {
 		return monotonic()
 	}
@@ -153,7 +153,7 @@ func (ln *lane) clock() int64 {
 
 // read takes a reading of what the loop runs. A task that drives a coroutine
 // of its own has no thread: the one that the loop was on carries both.
-func (ln *lane) read(w *Watchdog) reading {
+func (ln *watchedLoop) read(w *Watchdog) reading {
 	tid, state := ln.loop.Thread(), ln.loop.State()
 	if tid != 0 {
 		ln.carrier = tid
@@ -163,9 +163,9 @@ func (ln *lane) read(w *Watchdog) reading {
 	return w.instruments.read(ln.clock(), tid, state)
 }
 
-// pursue decides what to do about a slice of the given age, and when to look
+// examine decides what to do about a slice of the given age, and when to look
 // again.
-func (ln *lane) pursue(w *Watchdog, p *pursuit, age int64) int64 {
+func (ln *watchedLoop) examine(w *Watchdog, p *probe, age int64) int64 {
 	p.halfway = p.halfway || age >= p.budget/2
 	switch {
 	case age < p.budget/2:
@@ -174,17 +174,17 @@ func (ln *lane) pursue(w *Watchdog, p *pursuit, age int64) int64 {
 		return p.budget - age
 	}
 	step := max(p.budget/8, int64(100*time.Microsecond))
-	p.guilty = p.guilty || p.reported != nil && p.proven(age)
+	p.provenLive = p.provenLive || p.reported != nil && p.proven(age)
 	if p.reported == nil && Millis(age) >= alwaysAt { // whatever the cause is
 		if p.samples == 0 && !p.refused {
 			ln.sampleStack(w, p, age)
 		}
-		ln.accuse(w, p, age)
+		ln.report(w, p, age)
 	}
-	if p.samples == 0 && !p.refused && p.ev.mayForce(p.budget) {
+	if p.samples == 0 && !p.refused && p.ev.needsCollectionStack(p.budget) {
 		ln.sampleStack(w, p, age)
 	}
-	if own := p.ev.proven() + p.ev.offered; own < p.budget {
+	if own := p.ev.proven() + p.ev.undecided; own < p.budget {
 		if age < 8*p.budget {
 			return step
 		}
@@ -197,28 +197,28 @@ func (ln *lane) pursue(w *Watchdog, p *pursuit, age int64) int64 {
 		if !p.proven(age) {
 			return step
 		}
-		ln.accuse(w, p, age)
+		ln.report(w, p, age)
 		return min(step*2, lookEvery)
 	}
 	switch {
 	case age >= p.nextUpdate:
 		p.nextUpdate = 2 * age
-		w.desk.update(ln.record(p, age, false))
-	case age >= p.toll.next:
-		w.desk.suffer(p.reported.ID, ln.countWaiting(p, age))
+		w.reporter.update(ln.record(p, age, false))
+	case age >= p.tally.next:
+		w.reporter.updateVictims(p.reported.ID, ln.countWaiting(p, age))
 	}
 	return max(min(p.nextSample-age, p.nextUpdate-age, lookEvery), step)
 }
 
 // sampleStack takes one stack and lets it settle the evidence. What was taken
 // after the slice had ended is thrown away.
-func (ln *lane) sampleStack(w *Watchdog, p *pursuit, age int64) {
+func (ln *watchedLoop) sampleStack(w *Watchdog, p *probe, age int64) {
 	tid, state := p.ev.last.tid, p.ev.last.goState
 	who := target{gid: ln.loop.GoroutineID(), loop: ln.loop.ID(), outside: p.outside, state: state}
 	if p.task != nil {
 		who.gid = p.task.GoroutineID()
 	}
-	s, err := w.camera.take(who, p.samples == 0, w.instruments.pauses)
+	s, err := w.capturer.capture(who, p.samples == 0, w.instruments.pauses)
 	p.cost += s.cost
 	// At doubling ages, sooner where more than one is needed, and when it stopped the process for long, not so soon.
 	rest := max(min(age, sampleEvery), captureRest*s.stopped)
@@ -239,14 +239,13 @@ func (ln *lane) sampleStack(w *Watchdog, p *pursuit, age int64) {
 	}
 	if err != nil {
 		p.refused = true
-		w.missed.Add(1)
 		return
 	}
 	v := judge(s, tid != 0 || s.inner || !loop.ThreadsKnown(), tid)
 	if s.collects {
-		p.ev.force()
+		p.ev.ownCollection()
 	}
-	p.ev.seen(v)
+	p.ev.settle(v)
 	if p.samples >= samplesMax {
 		return
 	}
@@ -264,7 +263,7 @@ func (ln *lane) sampleStack(w *Watchdog, p *pursuit, age int64) {
 }
 
 // still tells whether the slice that is followed goes on.
-func (ln *lane) still(p *pursuit) bool {
+func (ln *watchedLoop) still(p *probe) bool {
 	if r := p.release; r != nil {
 		return p.task.ReturnedAt() == 0 && r.back.Load() == 0 // in this order
 	}
@@ -276,7 +275,7 @@ func (ln *lane) still(p *pursuit) bool {
 
 // verdict is what most of the time went into. What a state means the stacks
 // tell that were taken in it; without any, its name must do.
-func (p *pursuit) verdict() Verdict {
+func (p *probe) verdict() Verdict {
 	spent := map[Verdict]int64{}
 	for state, ns := range p.ev.spent {
 		spent[p.meaning(state)] += ns
@@ -294,7 +293,7 @@ func (p *pursuit) verdict() Verdict {
 }
 
 // meaning is the verdict for time that ended in a state.
-func (p *pursuit) meaning(state string) Verdict {
+func (p *probe) meaning(state string) Verdict {
 	best, most := Unknown, 0
 	for _, v := range Verdicts {
 		if n := p.votes[state][v]; n > most && (v.Blames() || state == loop.StateUnknown) {
@@ -312,35 +311,35 @@ func (p *pursuit) meaning(state string) Verdict {
 	case loop.StateSyscall:
 		return p.kernel
 	}
-	return judge(shot{state: state}, true, 0)
+	return judge(stackSample{state: state}, true, 0)
 }
 
 // proven: the code itself used up its budget, and a stack, if one was to be
 // had, does not say that it was for something else.
-func (p *pursuit) proven(age int64) bool {
+func (p *probe) proven(age int64) bool {
 	return p.ev.proven() >= p.budget && (p.samples >= p.ev.stacksNeeded(age) || p.refused)
 }
 
-// accuse makes the first report of an overrun, while it lasts. One whose stacks do
+// report makes the first report of an overrun, while it lasts. One whose stacks do
 // not say what it does, or say that it works for the collector, is not reported
 // before it is long.
-func (ln *lane) accuse(w *Watchdog, p *pursuit, age int64) {
+func (ln *watchedLoop) report(w *Watchdog, p *probe, age int64) {
 	o := ln.record(p, age, false)
 	if !o.Blamed && o.Ran < alwaysAt {
 		return
 	}
 	p.nextUpdate = max(updateFrom, 2*age)
 	p.reported = &o
-	p.guilty = p.proven(age)
+	p.provenLive = p.proven(age)
 	if p.outside {
 		ln.heldOutside.Store(p.since)
 		ln.loop.TraceArrivals(true)
 	}
-	w.desk.open(o)
+	w.reporter.open(o)
 }
 
 // record writes down what is known of a slice whose code has run for age ns.
-func (ln *lane) record(p *pursuit, age int64, final bool) Overrun {
+func (ln *watchedLoop) record(p *probe, age int64, final bool) Overrun {
 	id, held := uint64(0), age
 	if r := p.release; r != nil {
 		id, held = r.id, r.taken-r.start
@@ -360,10 +359,10 @@ func (ln *lane) record(p *pursuit, age int64, final bool) Overrun {
 	o.Verdict = p.verdict()
 	switch {
 	case p.ev.proven() < p.budget:
-		o.Verdict = p.ev.innocent()
-	case p.guilty: // it was proven
+		o.Verdict = p.ev.externalCause()
+	case p.provenLive: // it was proven
 	case !p.proven(age) && 2*p.ev.proven() < age:
-		o.Verdict = p.ev.innocent()
+		o.Verdict = p.ev.externalCause()
 	case !p.proven(age):
 		o.Verdict = Unknown
 	}
@@ -383,7 +382,7 @@ func (ln *lane) record(p *pursuit, age int64, final bool) Overrun {
 
 // locate enters where in the code it was. A stack that was taken while the code did something else than what the verdict says
 // names no line: only the calls that lead there are the same.
-func (p *pursuit) locate(o *Overrun) {
+func (p *probe) locate(o *Overrun) {
 	if o.Stack = p.lastOf[o.Verdict]; o.Stack == nil {
 		o.Stack = p.lastStack
 		if o.Blamed {
@@ -406,7 +405,7 @@ func (p *pursuit) locate(o *Overrun) {
 func asked(t *loop.Task) uint64 { return t.Asked() }
 
 // number is the id of the overrun of a slice that holds its loop.
-func (ln *lane) number(p *pursuit) uint64 {
+func (ln *watchedLoop) number(p *probe) uint64 {
 	since := p.since
 	if p.outside {
 		since = -since
