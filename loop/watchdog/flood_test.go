@@ -132,7 +132,7 @@ func TestAdviceFollowsTheStack(t *testing.T) {
 		{[]string{"github.com/redis/go-redis/v9/internal/pool.(*ConnPool).waitTurn"}, Channel, "PoolSize", "go-redis"},
 		{[]string{"database/sql.(*DB).conn", "database/sql.(*DB).query"}, Channel, "SetMaxOpenConns", "database/sql"},
 		{[]string{"sync.(*RWMutex).RLock", "github.com/example/client.(*Client).node"}, Lock, "inside github.com/example/client", "a lock that a client shares"},
-		{[]string{"sync.(*Mutex).Lock"}, Lock, "shorten what is done under it", "a lock of the program"},
+		{[]string{"sync.(*Mutex).Lock"}, Lock, "hold it for less time", "a lock of the program"},
 		{[]string{"net/http.(*Transport).roundTrip"}, Spin, "YieldIfDue", "code that computes there does not wait"},
 		{[]string{"runtime.GC"}, Spin, "garbage collection", "a collection that was asked for"},
 	} {

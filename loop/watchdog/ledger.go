@@ -135,8 +135,8 @@ func (ln *watchedLoop) traceArrivals() {
 	}
 }
 
-// mark runs on the loop once a turn while arrivals are traced. It ends the tracing after a turn
-// without new victims.
+// mark runs on the loop once a turn while arrivals are traced. From the third turn on, it ends the
+// tracing after a turn without new victims, at the latest after roundsMax turns.
 func (ln *watchedLoop) mark() {
 	ln.mu.Lock()
 	defer ln.mu.Unlock()

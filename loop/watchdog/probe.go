@@ -1,10 +1,9 @@
-package watchdog
+// A probe follows one slice from the first look at it to its final record. It collects evidence,
+// takes stacks once the budget is used up, and reports the overrun when the code is proven to be
+// its cause. A watched loop has one probe for the slice that its loop runs, and one for each
+// released slice (release.go). Only the sampler uses probes.
 
-// A probe follows one slice from the first look at it until its record is
-// closed: it gathers evidence, takes stacks when the budget is spent, decides
-// when the code is to blame, and says so. A lane has one of the slice that its
-// loop runs, and those of slices whose loop was taken (release.go). For the sampler
-// alone.
+package watchdog
 
 import (
 	"time"
@@ -14,53 +13,52 @@ import (
 
 const (
 	samplesMax  = 256
-	sampleEvery = int64(time.Second) // while an overrun lasts
-	captureRest = 50                 // no other stack for this many times of what one stopped the process
-	// captureHaste is the same while a stack is lacking for the verdict: the
-	// camera's credit bounds what that may come to.
+	sampleEvery = int64(time.Second) // longest time between two stacks of an overrun
+	captureRest = 50                 // the next stack waits for this many times the stop caused by the last one
+	// captureHaste replaces captureRest while the verdict needs another stack. The
+	// capturer's credit bounds the cost.
 	captureHaste = 4
 	lookEvery    = int64(250 * time.Millisecond)
-	lookLater    = int64(time.Hour)       // at the next tick
-	lookIdle     = 2 * lookLater          // at the tick after the next: nothing runs
-	baseMax      = 2                      // ticks: how old a reading of before a slice may be
-	settleMax    = int64(5 * time.Second) // what the ledger may take to settle
-	updateFrom   = int64(time.Second)     // a live report is updated at this length and at its doubles
+	lookLater    = int64(time.Hour)       // look again at the next tick
+	lookIdle     = 2 * lookLater          // nothing runs: look again after the next tick
+	baseMax      = 2                      // greatest age of a reading from before a slice, in ticks
+	settleMax    = int64(5 * time.Second) // longest wait for the ledger to settle
+	updateFrom   = int64(time.Second)     // age of the first update of a live report; later ones come at doubled ages
 )
 
-// probe is idle when since is 0.
+// probe is unused while since is 0.
 type probe struct {
-	since   int64 // what the loop calls its start: its identity
-	began   int64 // its start on the lane's clock
+	since   int64 // start as the loop records it; identifies the slice
+	began   int64 // start on the clock of watchedLoop.clock
 	task    *loop.Task
 	outside bool
 	budget  int64
 	ev      evidence
 	halfway bool
-	release *release // nil: it holds its loop
-	due     int64    // released: the next look, loop clock
-	carrier int      // released: the last thread that it was seen on
+	release *release // nil while the slice holds its loop
+	due     int64    // released: time of the next look, loop clock
+	carrier int      // released: the last thread that ran it
 
 	description loop.Description
 	described   bool
 	tree        Tree
-	votes       map[string]map[Verdict]int // stacks, by the state they were taken in
+	votes       map[string]map[Verdict]int // stacks by goroutine state and verdict
 	lastOf      map[Verdict][]Frame        // the last stack of each verdict
 	lastStack   []Frame
 	samples     int
-	refused     bool    // a stack was not to be had
-	kernel      Verdict // what the kernel says of the last system call
+	refused     bool    // no stack could be captured
+	kernel      Verdict // verdict for the last system call
 	discarded   int
 	cost        int64
 	lateness    int64
 	nextSample  int64 // age
 	nextUpdate  int64 // age
 	reported    *Overrun
-	provenLive  bool // proven while it went on
+	provenLive  bool // blame was proven while the slice lasted
 	tally       liveTally
 }
 
-// visit looks at a lane and returns in how many ns it wants to be visited
-// again.
+// visit looks at the loop and its released slices. It returns the time to the next visit in ns.
 func (ln *watchedLoop) visit(w *Watchdog) int64 {
 	ln.takeReleases(w)
 	next := ln.visitSlice(w)
@@ -70,20 +68,20 @@ func (ln *watchedLoop) visit(w *Watchdog) int64 {
 	return next
 }
 
-// visitSlice looks at what the loop runs.
+// visitSlice looks at the slice or callback that the loop runs.
 func (ln *watchedLoop) visitSlice(w *Watchdog) int64 {
 	since, task, inTask := ln.loop.Slice().Load()
 	outside := false
 	if !inTask && !ln.passive {
 		since, outside = ln.loop.Slice().Outside()
 	}
-	// A task's slice may begin in the nanosecond in which a callback began.
+	// A slice and a callback may begin in the same nanosecond.
 	if ln.current.since != 0 && (ln.current.since != since || ln.current.outside != outside) {
 		ln.sliceEnded(w)
 	}
 	ln.close(w)
 	if since == 0 && !ln.passive && ln.base.now != 0 && ln.runs.written() == ln.written {
-		// Nothing has run since the last reading: it still holds.
+		// Nothing has run since the last reading, so it is still valid.
 		ln.base.now, ln.base.mono = ln.clock(), monotonic()
 		return lookIdle
 	}
@@ -91,7 +89,7 @@ func (ln *watchedLoop) visitSlice(w *Watchdog) int64 {
 		return rest
 	}
 	if since == 0 {
-		ln.written = ln.runs.written() // before the reading: what runs meanwhile asks for another
+		ln.written = ln.runs.written() // before the reading, so that a slice that runs meanwhile causes another
 	}
 	r := ln.read(w)
 	if !inTask && !outside || !ln.passive && r.now <= since {
@@ -103,7 +101,7 @@ func (ln *watchedLoop) visitSlice(w *Watchdog) int64 {
 		*p = probe{since: since, began: since, task: task, outside: outside, budget: int64(ln.budget(task)), kernel: Syscall}
 		w.lowerTick(durationOf(p.budget))
 		if ln.passive {
-			p.began = r.now // it has begun since the last look
+			p.began = r.now // it began since the last look
 		}
 		p.ev.begin(p.began, ln.base, r, p.budget, &w.late)
 	}
@@ -112,21 +110,21 @@ func (ln *watchedLoop) visitSlice(w *Watchdog) int64 {
 	return ln.examine(w, p, r.now-p.began)
 }
 
-// observe enters a reading.
+// observe adds a reading to the evidence.
 func (ln *watchedLoop) observe(w *Watchdog, p *probe, r reading) {
 	p.ev.look(r, &w.late)
 	if r.goState == loop.StateSyscall && p.halfway {
-		if v := judgeDescriptor(r.tid); v != Syscall { // between two calls it says nothing
+		if v := judgeDescriptor(r.tid); v != Syscall { // Syscall may mean that the thread is between two calls
 			p.kernel = v
 		}
 	}
 	p.lateness = max(p.lateness, w.late.last)
 }
 
-// spare tells that a look need not be a reading, and in how many ns the next one
-// is due: what runs has only begun, and the last reading is fresh enough to tell
-// later what was before it. Of a loop with many short slices this is every other
-// look, and a reading is most of what a look costs.
+// skipReading reports whether this look needs no reading: the slice has only begun, and the last
+// reading is recent enough to serve as its base. It returns the time to the next look in ns, or 0
+// if a reading is needed. This saves every other reading on a loop with many short slices; a
+// reading is most of the cost of a look.
 func (ln *watchedLoop) skipReading(w *Watchdog, since int64, task *loop.Task, runs bool) int64 {
 	now := ln.clock()
 	if ln.passive || ln.current.since != 0 || ln.base.now == 0 || now-ln.base.now > baseMax*w.tick.Load() {
@@ -143,7 +141,7 @@ func (ln *watchedLoop) skipReading(w *Watchdog, since int64, task *loop.Task, ru
 	return 0
 }
 
-// clock is the loop's, or the sampler's where the loop's is not real.
+// clock returns the loop's clock, or the steward's if the loop's is not real time.
 func (ln *watchedLoop) clock() int64 {
 	if ln.passive {
 		return monotonic()
@@ -151,8 +149,8 @@ func (ln *watchedLoop) clock() int64 {
 	return ln.loop.Clock()
 }
 
-// read takes a reading of what the loop runs. A task that drives a coroutine
-// of its own has no thread: the one that the loop was on carries both.
+// read takes a reading of what the loop runs. A task that resumed a coroutine of its own has no
+// thread; the last thread of the loop carries both.
 func (ln *watchedLoop) read(w *Watchdog) reading {
 	tid, state := ln.loop.Thread(), ln.loop.State()
 	if tid != 0 {
@@ -163,8 +161,8 @@ func (ln *watchedLoop) read(w *Watchdog) reading {
 	return w.instruments.read(ln.clock(), tid, state)
 }
 
-// examine decides what to do about a slice of the given age, and when to look
-// again.
+// examine decides what to do about a slice of the given age, and returns the time to the next look
+// in ns.
 func (ln *watchedLoop) examine(w *Watchdog, p *probe, age int64) int64 {
 	p.halfway = p.halfway || age >= p.budget/2
 	switch {
@@ -175,7 +173,7 @@ func (ln *watchedLoop) examine(w *Watchdog, p *probe, age int64) int64 {
 	}
 	step := max(p.budget/8, int64(100*time.Microsecond))
 	p.provenLive = p.provenLive || p.reported != nil && p.proven(age)
-	if p.reported == nil && Millis(age) >= alwaysAt { // whatever the cause is
+	if p.reported == nil && Millis(age) >= alwaysAt { // whatever the cause
 		if p.samples == 0 && !p.refused {
 			ln.sampleStack(w, p, age)
 		}
@@ -210,8 +208,8 @@ func (ln *watchedLoop) examine(w *Watchdog, p *probe, age int64) int64 {
 	return max(min(p.nextSample-age, p.nextUpdate-age, lookEvery), step)
 }
 
-// sampleStack takes one stack and lets it settle the evidence. What was taken
-// after the slice had ended is thrown away.
+// sampleStack takes one stack and settles the undecided evidence by it. A stack that was taken
+// after the end of the slice is discarded.
 func (ln *watchedLoop) sampleStack(w *Watchdog, p *probe, age int64) {
 	tid, state := p.ev.last.tid, p.ev.last.goState
 	who := target{gid: ln.loop.GoroutineID(), loop: ln.loop.ID(), outside: p.outside, state: state}
@@ -220,7 +218,7 @@ func (ln *watchedLoop) sampleStack(w *Watchdog, p *probe, age int64) {
 	}
 	s, err := w.capturer.capture(who, p.samples == 0, w.instruments.pauses)
 	p.cost += s.cost
-	// At doubling ages, sooner where more than one is needed, and when it stopped the process for long, not so soon.
+	// Stacks are taken at doubling ages, sooner if more are needed, later if a capture stopped the process for long.
 	rest := max(min(age, sampleEvery), captureRest*s.stopped)
 	if p.samples+1 < p.ev.stacksNeeded(age) {
 		rest = max(p.budget/4, captureHaste*s.stopped)
@@ -262,7 +260,7 @@ func (ln *watchedLoop) sampleStack(w *Watchdog, p *probe, age int64) {
 	p.tree.add(s.frames)
 }
 
-// still tells whether the slice that is followed goes on.
+// still reports whether the slice of the probe still runs.
 func (ln *watchedLoop) still(p *probe) bool {
 	if r := p.release; r != nil {
 		return p.task.ReturnedAt() == 0 && r.back.Load() == 0 // in this order
@@ -273,8 +271,8 @@ func (ln *watchedLoop) still(p *probe) bool {
 	return ln.loop.Slice().Still(p.since)
 }
 
-// verdict is what most of the time went into. What a state means the stacks
-// tell that were taken in it; without any, its name must do.
+// verdict returns the cause of most of the slice's own time. Time spent in a goroutine state gets
+// its verdict from the stacks taken in that state or, if there are none, from the state itself.
 func (p *probe) verdict() Verdict {
 	spent := map[Verdict]int64{}
 	for state, ns := range p.ev.spent {
@@ -292,7 +290,7 @@ func (p *probe) verdict() Verdict {
 	return best
 }
 
-// meaning is the verdict for time that ended in a state.
+// meaning returns the verdict for time in a goroutine state.
 func (p *probe) meaning(state string) Verdict {
 	best, most := Unknown, 0
 	for _, v := range Verdicts {
@@ -314,15 +312,14 @@ func (p *probe) meaning(state string) Verdict {
 	return judge(stackSample{state: state}, true, 0)
 }
 
-// proven: the code itself used up its budget, and a stack, if one was to be
-// had, does not say that it was for something else.
+// proven reports whether the code itself used up its budget, and there are enough stacks to say so
+// or none could be captured.
 func (p *probe) proven(age int64) bool {
 	return p.ev.proven() >= p.budget && (p.samples >= p.ev.stacksNeeded(age) || p.refused)
 }
 
-// report makes the first report of an overrun, while it lasts. One whose stacks do
-// not say what it does, or say that it works for the collector, is not reported
-// before it is long.
+// report makes the first report of an overrun, while it lasts. An overrun without a verdict that
+// blames the code is reported only once it is longer than alwaysAt.
 func (ln *watchedLoop) report(w *Watchdog, p *probe, age int64) {
 	o := ln.record(p, age, false)
 	if !o.Blamed && o.Ran < alwaysAt {
@@ -338,7 +335,7 @@ func (ln *watchedLoop) report(w *Watchdog, p *probe, age int64) {
 	w.reporter.open(o)
 }
 
-// record writes down what is known of a slice whose code has run for age ns.
+// record makes a record of a slice whose code has run for age ns.
 func (ln *watchedLoop) record(p *probe, age int64, final bool) Overrun {
 	id, held := uint64(0), age
 	if r := p.release; r != nil {
@@ -353,14 +350,14 @@ func (ln *watchedLoop) record(p *probe, age int64, final bool) Overrun {
 		Own: Millis(min(p.ev.proven(), age)), Running: Millis(p.ev.running), Starved: Millis(p.ev.starved),
 		Paused: Millis(p.ev.paused), Stopped: Millis(p.ev.stopped),
 		Samples: p.samples, Discarded: p.discarded, Lateness: Millis(p.lateness), Capture: Millis(p.cost),
-		Tree: p.tree.clone().Children, // it grows on while others read the record
+		Tree: p.tree.clone().Children, // a copy: the tree grows while others read the record
 	}
 	o.describe(p.description)
 	o.Verdict = p.verdict()
 	switch {
 	case p.ev.proven() < p.budget:
 		o.Verdict = p.ev.externalCause()
-	case p.provenLive: // it was proven
+	case p.provenLive: // proven earlier
 	case !p.proven(age) && 2*p.ev.proven() < age:
 		o.Verdict = p.ev.externalCause()
 	case !p.proven(age):
@@ -380,8 +377,8 @@ func (ln *watchedLoop) record(p *probe, age int64, final bool) Overrun {
 	return o
 }
 
-// locate enters where in the code it was. A stack that was taken while the code did something else than what the verdict says
-// names no line: only the calls that lead there are the same.
+// locate sets the stack, the culprit and the key of the record. If no stack was taken while the
+// code did what the verdict says, only the outermost call of the program is given, without a line.
 func (p *probe) locate(o *Overrun) {
 	if o.Stack = p.lastOf[o.Verdict]; o.Stack == nil {
 		o.Stack = p.lastStack
@@ -399,12 +396,12 @@ func (p *probe) locate(o *Overrun) {
 	}
 }
 
-// asked is Task.Asked of a task that may be counting.
+// asked returns Task.Asked of a task that may be running.
 //
 //go:norace
 func asked(t *loop.Task) uint64 { return t.Asked() }
 
-// number is the id of the overrun of a slice that holds its loop.
+// number returns the overrun id of a slice that holds its loop.
 func (ln *watchedLoop) number(p *probe) uint64 {
 	since := p.since
 	if p.outside {

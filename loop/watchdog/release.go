@@ -1,9 +1,8 @@
-package watchdog
+// Released slices: those whose loop was handed over. The loop reports the handoff, and the thread
+// that ran the code reports its return. In between, the sampler looks at the task as at one that
+// holds its loop, but less often if there are many.
 
-// Released slices: those whose loop was taken. The loop tells when that was, and
-// the thread that ran the code tells when it returned; in between the sampler looks
-// at the task as it does at one that holds its loop, only less often where there
-// are many.
+package watchdog
 
 import (
 	"sync/atomic"
@@ -12,29 +11,30 @@ import (
 )
 
 const (
-	releasedLooks = 8                // looks at released tasks in one visit of a lane
-	releasedRest  = int64(1_000_000) // between two looks at one of them, ns
+	releasedLooks = 8                // most looks at released tasks in one visit
+	releasedRest  = int64(1_000_000) // time between two looks at a task, ns
 )
 
-// release is a slice whose loop was taken.
+// release is a slice whose loop was handed over.
 type release struct {
 	task   *loop.Task
 	id     uint64
-	entry  *ledgerEntry // of the part that held the loop; nil on a passive lane
+	entry  *ledgerEntry // for the time that the loop was held; nil if the loop is passive
 	start  int64
 	taken  int64
 	budget int64
-	// Readings of the thread that carries the slice: one of before its start, if there
-	// is one, and the one when the loop was taken.
+	// Readings of the thread that carries the slice: from before its start, if there is one,
+	// and from the handoff.
 	before, atHandoff reading
 
-	back  atomic.Int64 // when its code returned; 0: not yet
-	ended ended        // what is known then
+	back  atomic.Int64 // when the code returned; 0 if it has not
+	ended ended        // valid once back is set
 
-	probe *probe // the sampler's own
+	probe *probe // used by the sampler only
 }
 
-// Released begins to follow a slice whose loop was taken: loop.ReleaseObserver.
+// Released implements loop.ReleaseObserver. It starts following a slice whose loop was handed over
+// at taken.
 func (ln *watchedLoop) Released(_ *loop.Loop, t *loop.Task, ready, start, taken int64) {
 	ln.count(t, ready, start, taken)
 	r := &release{task: t, start: start, taken: taken, budget: int64(ln.budget(t))}
@@ -63,8 +63,8 @@ func (ln *watchedLoop) Released(_ *loop.Loop, t *loop.Task, ready, start, taken 
 	ln.traceArrivals()
 }
 
-// Returned ends that: loop.ReleaseObserver. A task that it does not know has left
-// its loop by itself, or Released is still to come and asks ReturnedAt.
+// Returned implements loop.ReleaseObserver. For a task that is not in ln.beside, either the task
+// left its loop by itself, or Released is yet to come and will see ReturnedAt.
 func (ln *watchedLoop) Returned(_ *loop.Loop, t *loop.Task, start, back int64) {
 	ln.mu.Lock()
 	r := ln.beside[t]
@@ -75,19 +75,19 @@ func (ln *watchedLoop) Returned(_ *loop.Loop, t *loop.Task, start, back int64) {
 	if r == nil || r.start != start {
 		return
 	}
-	// The loop waits for mu in Released: the readings, which are system calls, are
+	// Released, which runs on the loop, locks mu. The readings are system calls and are
 	// taken without it.
 	ln.returnMu.Lock()
 	last := ln.returnInstruments.read(back, threadID(), loop.StateUnknown)
 	ln.returnMu.Unlock()
-	last.state = nil // it ran until now
+	last.state = nil // the code ran until now
 	ln.mu.Lock()
 	defer ln.mu.Unlock()
 	delete(ln.beside, t)
 	ln.returned(r, back, last)
 }
 
-// returned enters the end of a released slice.
+// returned records the end of a released slice. ln.mu must be held.
 func (ln *watchedLoop) returned(r *release, back int64, last reading) {
 	t := r.task
 	ln.tracks.add(r.taken, back, r.taken, t.ID(), t.RoutePattern())
@@ -98,8 +98,7 @@ func (ln *watchedLoop) returned(r *release, back int64, last reading) {
 	}
 }
 
-// freeze has a reading carry the state of its thread, for another goroutine than
-// the one whose instruments it came from.
+// freeze fixes the state of the reading's thread, so that another goroutine can use the reading.
 func (r *reading) freeze() {
 	if r.tid == 0 || r.goState != loop.StateSyscall && r.goState != loop.StateUnknown {
 		r.state = nil // it ran, or has no thread
@@ -109,8 +108,8 @@ func (r *reading) freeze() {
 	r.state = func(int) byte { return state }
 }
 
-// takeReleases begins the probes of slices that were released since the last
-// visit, or goes on with what was seen of them on the loop.
+// takeReleases makes probes for the slices released since the last visit. A probe that followed a
+// slice on its loop is continued.
 func (ln *watchedLoop) takeReleases(w *Watchdog) {
 	ln.mu.Lock()
 	news := ln.newReleases
@@ -144,7 +143,7 @@ func (ln *watchedLoop) takeReleases(w *Watchdog) {
 	}
 }
 
-// follow adds a probe to those of released slices.
+// follow adds a probe of a released slice.
 func (ln *watchedLoop) follow(w *Watchdog, p *probe, r *release) {
 	p.release, r.probe = r, p
 	p.carrier = ln.carrier
@@ -152,7 +151,7 @@ func (ln *watchedLoop) follow(w *Watchdog, p *probe, r *release) {
 	ln.released = append(ln.released, p)
 }
 
-// findReleases is for loops that do not report what becomes of their slices.
+// findReleases finds the released slices of a passive loop.
 func (ln *watchedLoop) findReleases(w *Watchdog) {
 	found := map[*loop.Task]int64{}
 	ln.loop.EachReleased(func(t *loop.Task, start int64) { found[t] = start })
@@ -183,8 +182,8 @@ func (ln *watchedLoop) findReleases(w *Watchdog) {
 	}
 }
 
-// visitReleased looks at the released slices that are due, the one that waits for
-// the longest first, and returns in how many ns it wants to look again.
+// visitReleased looks at the released slices that are due, the longest waiting first, and returns
+// the time to the next look in ns.
 func (ln *watchedLoop) visitReleased(w *Watchdog) int64 {
 	next, looks := int64(lookIdle), 0
 	now := ln.clock()
@@ -216,7 +215,7 @@ func (ln *watchedLoop) visitReleased(w *Watchdog) int64 {
 	return next
 }
 
-// lookReleased looks at one released slice.
+// lookReleased looks at one released slice and returns the time to its next look in ns.
 func (ln *watchedLoop) lookReleased(w *Watchdog, p *probe) int64 {
 	tid, state := p.task.Thread(), p.task.State()
 	if tid != 0 {
@@ -226,7 +225,7 @@ func (ln *watchedLoop) lookReleased(w *Watchdog, p *probe) int64 {
 	}
 	r := w.instruments.read(ln.clock(), tid, state)
 	if !ln.still(p) {
-		return releasedRest // its end is on its way
+		return releasedRest // Returned will follow
 	}
 	ln.observe(w, p, r)
 	return ln.examine(w, p, r.now-p.began)

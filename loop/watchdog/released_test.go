@@ -44,11 +44,11 @@ func TestReleasedOverrunIsReportedWhileItRuns(t *testing.T) {
 	require.Greater(t, first.Ran, first.Held)
 	require.Equal(t, "h", first.RequestID)
 	require.Contains(t, Folded(first.Stack), "TestReleasedOverrunIsReportedWhileItRuns")
-	require.Eventually(t, func() bool { return strings.Contains(s.log.String(), "a task runs on beside its loop") }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return strings.Contains(s.log.String(), "a task runs beside its loop") }, 10*time.Second, time.Millisecond)
 	time.AfterFunc(ran, func() { close(goOn) })
 	require.Eventually(t, func() bool {
 		require.True(t, s.dog.Ready())
-		return strings.Contains(s.log.String(), "a task still runs on beside its loop")
+		return strings.Contains(s.log.String(), "a task still runs beside its loop")
 	}, 10*time.Second, time.Millisecond)
 	hog.Wait()
 	close(stop)
@@ -68,7 +68,7 @@ func TestReleasedOverrunIsReportedWhileItRuns(t *testing.T) {
 	for _, v := range o.Victims.Worst {
 		require.LessOrEqual(t, v.Delay, o.Held, "only the held part delays others")
 	}
-	require.Contains(t, s.log.String(), "a task ran on beside its loop")
+	require.Contains(t, s.log.String(), "a task ran beside its loop")
 	require.Regexp(t, `held=\S+ ran=\S+ released=true`, s.log.String())
 	require.Contains(t, o.Line(), "and ran for")
 }

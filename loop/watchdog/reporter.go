@@ -1,9 +1,9 @@
-package watchdog
+// The reporter decides which overruns are logged. A stack is logged once and then at doubling
+// intervals, with a count of the overruns left out. All stacks together are limited to a number of
+// records per minute. Overruns that are not the code's fault are counted only. Closed overruns are
+// kept for Recent and written to the sink.
 
-// The reporter: what is reported and what is kept quiet. The same stack is logged
-// once, then at doubling intervals with what was left out in between; all
-// stacks together have a cap a minute; what the code is not to blame for is
-// counted only. Every closed overrun is kept for Recent and the sink.
+package watchdog
 
 import (
 	"context"
@@ -14,32 +14,34 @@ import (
 	"time"
 )
 
-// alwaysAt is how long the code of an overrun must have run for it to be reported however often
-// its stack was.
+// alwaysAt is the run time from which an overrun is reported regardless of its cause and of how
+// often its stack was reported.
 const alwaysAt = Millis(time.Second)
 
+// reporter is safe for use by any goroutine.
 type reporter struct {
 	config         Config
 	mu             sync.Mutex
 	live           map[uint64]*Overrun
-	logged         map[uint64]bool // reported while live
+	logged         map[uint64]bool // overruns in live that were logged
 	closed         []Overrun       // ring
 	at             int
 	stacks         map[string]*StackTotals
 	counts         map[Verdict]*OverrunTotals
 	routes         map[string]*OverrunTotals
 	minute         time.Time
-	reportsUsed    int // records in this minute
-	reportsDropped int // for want of them, in this minute
-	// longReportsUsed counts records in this minute of code that ran for alwaysAt beside its loop.
+	reportsUsed    int // log records in this minute
+	reportsDropped int // log records left out in this minute
+	// longReportsUsed counts log records in this minute of code that ran beside its loop for
+	// alwaysAt or longer.
 	longReportsUsed int
 	second          time.Time
-	sinkUsed        int    // in this second
+	sinkUsed        int    // sink lines in this second
 	sinkDropped     uint64 // records beyond SinkMax
-	lossesLogged    uint64 // losses that were reported
+	lossesLogged    uint64 // losses that were logged
 	log             logOutbox
-	lines           outbox // of the sink
-	// onNewStack is told of the first overrun of a stack, when it is over.
+	lines           outbox // writes to the sink
+	// onNewStack is called with the id of the first overrun of a stack, when it is over.
 	onNewStack func(id uint64)
 }
 
@@ -51,29 +53,29 @@ func newReporter(c Config) *reporter {
 	return d
 }
 
-// open takes the first report of an overrun that is going on.
+// open handles the first report of an overrun that is not over.
 func (d *reporter) open(o Overrun) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.live[o.ID] = &o
 	if s := d.admit(&o, time.Now()); s != nil {
 		d.logged[o.ID] = true
-		d.logOverrun(slog.LevelWarn, o.event("a loop is held", "a task runs on beside its loop"), &o)
+		d.logOverrun(slog.LevelWarn, o.event("a loop is held", "a task runs beside its loop"), &o)
 	}
 }
 
-// update takes later reports of it.
+// update handles a later report of the same overrun.
 func (d *reporter) update(o Overrun) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.live[o.ID] = &o
 	if d.logged[o.ID] || o.Ran >= alwaysAt {
 		d.logged[o.ID] = true
-		d.logOverrun(slog.LevelWarn, o.event("a loop is still held", "a task still runs on beside its loop"), &o)
+		d.logOverrun(slog.LevelWarn, o.event("a loop is still held", "a task still runs beside its loop"), &o)
 	}
 }
 
-// updateVictims updates what an overrun that is going on costs others.
+// updateVictims updates the cost of an overrun that is not over.
 func (d *reporter) updateVictims(id uint64, tally Tally) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -84,7 +86,7 @@ func (d *reporter) updateVictims(id uint64, tally Tally) {
 	}
 }
 
-// close takes the final record.
+// close handles the final record. known means that the overrun was reported while it lasted.
 func (d *reporter) close(o Overrun, known bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -112,9 +114,9 @@ func (d *reporter) close(o Overrun, known bool) {
 	}
 	switch {
 	case logged:
-		d.logOverrun(slog.LevelWarn, o.event("a loop was held", "a task ran on beside its loop"), &o)
+		d.logOverrun(slog.LevelWarn, o.event("a loop was held", "a task ran beside its loop"), &o)
 	case !o.Blamed:
-		d.log.write(slog.LevelDebug, "an overrun that its code is not to blame for",
+		d.log.write(slog.LevelDebug, "overrun not caused by the code",
 			slog.String("verdict", string(o.Verdict)), slog.Int("loop", o.Loop), slog.String("held", o.Held.String()),
 			slog.String("ran", o.Ran.String()), slog.Bool("released", o.Released))
 	}
@@ -127,8 +129,8 @@ func (d *reporter) close(o Overrun, known bool) {
 	d.sink(&o, now)
 }
 
-// admit decides whether a stack may be reported now; it then carries what was
-// suppressed before.
+// admit returns the totals of the overrun's stack if the stack may be logged now, or nil. It moves
+// the count of suppressed overruns to o.
 func (d *reporter) admit(o *Overrun, now time.Time) *StackTotals {
 	s := d.stack(o)
 	if now.Before(s.next) {
@@ -143,7 +145,7 @@ func (d *reporter) admit(o *Overrun, now time.Time) *StackTotals {
 	return s
 }
 
-// extend doubles a stack's quiet time, or begins anew after a long silence.
+// extendQuiet doubles the quiet time of a stack, or resets it after a long silence.
 func (d *reporter) extendQuiet(s *StackTotals, now time.Time) {
 	if s.interval == 0 || now.Sub(s.next) > s.interval {
 		s.interval = d.config.QuietMin
@@ -153,8 +155,9 @@ func (d *reporter) extendQuiet(s *StackTotals, now time.Time) {
 	s.next = now.Add(s.interval)
 }
 
-// say logs unless the minute's lines are used up. A loop that is held for a second has its line in any case, which no more than
-// the length of the holds bounds; long code beside its loop has lines of its own, that a flood of short overruns cannot use up.
+// logOverrun logs an overrun unless the limit per minute is used up. An overrun that held its loop
+// for alwaysAt is always logged; its length bounds the number of such records. Long code beside its
+// loop has a limit of its own, which short overruns do not use up.
 func (d *reporter) logOverrun(level slog.Level, what string, o *Overrun) {
 	switch {
 	case o.Held >= alwaysAt:
@@ -166,6 +169,7 @@ func (d *reporter) logOverrun(level slog.Level, what string, o *Overrun) {
 	d.log.write(level, what, o.attrs()...)
 }
 
+// useReport reports whether another record may be logged in this minute, and counts it.
 func (d *reporter) useReport() bool {
 	if d.reportsUsed >= d.config.ReportsMax {
 		d.reportsDropped++
@@ -175,17 +179,17 @@ func (d *reporter) useReport() bool {
 	return true
 }
 
-// chores ends the minute, and tells of stacks whose quiet time is over what was
-// suppressed in it.
+// maintain runs once a second. It logs dropped records at the end of each minute, and suppressed
+// overruns of stacks whose quiet time is over.
 func (d *reporter) maintain(now time.Time) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if now.Sub(d.minute) >= time.Minute {
 		if d.reportsDropped > 0 {
-			d.log.write(slog.LevelWarn, "more overruns than may be reported in a minute", slog.Int("reports_dropped", d.reportsDropped))
+			d.log.write(slog.LevelWarn, "overrun report limit per minute exceeded", slog.Int("reports_dropped", d.reportsDropped))
 		}
 		if lost := d.log.losses() + d.lines.losses(); lost > d.lossesLogged {
-			d.log.write(slog.LevelWarn, "the log or the file of the watchdog has blocked or failed", slog.Uint64("records_lost", lost))
+			d.log.write(slog.LevelWarn, "watchdog log or overrun file blocked or failed", slog.Uint64("records_lost", lost))
 			d.lossesLogged = lost
 		}
 		d.minute, d.reportsUsed, d.longReportsUsed, d.reportsDropped = now, 0, 0, 0
@@ -198,17 +202,18 @@ func (d *reporter) maintain(now time.Time) {
 	}
 }
 
+// logSuppressed logs and resets the count of suppressed overruns of a stack.
 func (d *reporter) logSuppressed(s *StackTotals) {
 	if !d.useReport() {
 		return
 	}
-	d.log.write(slog.LevelWarn, "more overruns of the same place", slog.Int("count", s.suppressed.Count),
+	d.log.write(slog.LevelWarn, "more overruns with the same stack", slog.Int("count", s.suppressed.Count),
 		slog.String("held", s.suppressed.Held.String()), slog.String("ran", s.suppressed.Ran.String()), slog.String("victim_time", s.suppressed.Victims.String()), slog.String("route", s.Route),
 		slog.String("verdict", string(s.Verdict)), slog.String("at", s.Culprit.String()), slog.String("stack_key", s.Key))
 	s.suppressed = Suppressed{}
 }
 
-// flush says everything that is still held back.
+// flush logs all counts of suppressed overruns.
 func (d *reporter) flush() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -219,6 +224,7 @@ func (d *reporter) flush() {
 	}
 }
 
+// sink writes an overrun to the sink, at most SinkMax in a second.
 func (d *reporter) sink(o *Overrun, now time.Time) {
 	if d.config.Sink == nil {
 		return
@@ -234,7 +240,7 @@ func (d *reporter) sink(o *Overrun, now time.Time) {
 	d.sinkLine(*o)
 }
 
-// sinkLine writes a record to the sink. Nobody may change what it points to.
+// sinkLine queues a record for the sink. What the record refers to must not change afterwards.
 func (d *reporter) sinkLine(record any) {
 	d.lines.enqueue(func() {
 		line, err := json.Marshal(record)
@@ -247,14 +253,14 @@ func (d *reporter) sinkLine(record any) {
 	})
 }
 
-// losses counts what the log and the sink did not get.
+// losses returns the number of records that the log and the sink did not get.
 func (d *reporter) losses() uint64 {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.sinkDropped + d.log.losses() + d.lines.losses()
 }
 
-// awaitWrites waits until everything is written, or for stopWait.
+// awaitWrites waits until everything is written, at most stopWait.
 func (d *reporter) awaitWrites() {
 	ctx, cancel := context.WithTimeout(context.Background(), stopWait)
 	defer cancel()
@@ -262,6 +268,7 @@ func (d *reporter) awaitWrites() {
 	d.lines.flush(ctx)
 }
 
+// recent returns current overruns, then closed ones, newest first.
 func (d *reporter) recent() []Overrun {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -281,8 +288,7 @@ func (d *reporter) recent() []Overrun {
 	return all
 }
 
-// event is what a log says of it: held of one that holds its loop, beside of one
-// whose loop was handed over.
+// event returns beside if the loop was handed over, held otherwise.
 func (o *Overrun) event(held, beside string) string {
 	if o.Released {
 		return beside
@@ -290,7 +296,7 @@ func (o *Overrun) event(held, beside string) string {
 	return held
 }
 
-// attrs is the record for a log.
+// attrs returns the record as log attributes.
 func (o *Overrun) attrs() []slog.Attr {
 	attrs := []slog.Attr{
 		slog.Uint64("overrun", o.ID), slog.Int("loop", o.Loop), slog.String("verdict", string(o.Verdict)),
@@ -337,7 +343,7 @@ func (o *Overrun) attrs() []slog.Attr {
 	return attrs
 }
 
-// stackLine is the innermost frames in one line.
+// stackLine returns the innermost 16 frames in one line.
 func (o *Overrun) stackLine() string {
 	line := ""
 	for i, f := range o.Stack {

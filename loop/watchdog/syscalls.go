@@ -1,6 +1,6 @@
-package watchdog
+// System calls whose first argument is the descriptor they operate on.
 
-// The system calls whose first argument is the descriptor they wait for.
+package watchdog
 
 import (
 	"strconv"
