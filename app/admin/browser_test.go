@@ -94,16 +94,16 @@ func TestPageInABrowser(t *testing.T) {
 	run := browse(t, r.page())
 	run(
 		shows("#status", "serving"), shows("#no-culprits", "No code has run for longer"),
-		shows("#lanes", "loop 0"), shows("#routes", "/plaintext"), shows("#upstreams", "down"),
+		shows("#loops", "loop 0"), shows("#routes", "/plaintext"), shows("#upstreams", "down"),
 	)
 	run(met("document.documentElement.dataset.frames >= 3")) // updates come by themselves
 
 	answered := r.hold("<img src=x onerror=alert(1)>")
 	run(
-		shows("#lanes .overrun .now", "held for"), shows("#lanes .overrun .now", "<img src=x onerror=alert(1)>"),
-		met("document.querySelector('#lanes canvas').getAttribute('aria-label').includes('held for')"),
+		shows("#loops .overrun .now", "held for"), shows("#loops .overrun .now", "<img src=x onerror=alert(1)>"),
+		met("document.querySelector('#loops canvas').getAttribute('aria-label').includes('held for')"),
 		met("!document.querySelector('img[src=x]')"), // what strangers write stays text
-		shows("#culprits", "runs now"),
+		shows("#culprits", "running for"),
 	)
 	// By keyboard: from the last link of the head over the first culprit's summary into its stack.
 	run(

@@ -1,6 +1,6 @@
-package admin
+// Overruns: /overruns, and the ranking of the places in the code that cause them.
 
-// Overruns as the page and /overruns show them: the watchdog's account, ranked, with those that are going on.
+package admin
 
 import (
 	"cmp"
@@ -11,24 +11,24 @@ import (
 )
 
 const (
-	routesMax = 256 // labels of routes; what comes later counts as watchdog.OtherRoutes
+	routesMax = 256 // route labels; later routes are counted as watchdog.OtherRoutes
 )
 
-// Culprit is one place in the code and what it cost.
+// Culprit is one place in the code and the cost of its overruns.
 type Culprit struct {
 	watchdog.StackTotals
 	Place   string          `json:"place"`
-	Live    bool            `json:"live"` // an overrun of it is going on
+	Live    bool            `json:"live"` // one of its overruns is not over
 	LiveFor watchdog.Millis `json:"live_ms,omitempty"`
-	// LiveCost is what others have waited so far for those that are going on.
+	// LiveCost is the victims' delay so far of its overruns that are not over.
 	LiveCost watchdog.Millis `json:"live_victim_ms,omitempty"`
 }
 
-// culprits are at most n places: first those of overruns that are going on, since one that never ends is never added up, then
-// the others; in each part those that cost others the most come first.
+// culprits returns at most n places. Places with an overrun that is not over come first, because an
+// overrun that never ends does not enter the totals. Each group is sorted by the victims' delay.
 func culprits(n int, stacks []watchdog.StackTotals, recent []watchdog.Overrun) []Culprit {
 	top := make([]Culprit, 0, n)
-	live := map[string]int{} // places in top
+	live := map[string]int{} // index in top
 	for i := range recent {
 		o := &recent[i]
 		if o.Final {
@@ -66,7 +66,7 @@ func culprits(n int, stacks []watchdog.StackTotals, recent []watchdog.Overrun) [
 	return top
 }
 
-// culprits are those of the watchdog.
+// culprits returns at most n culprits of the watchdog.
 func (d *dashboard) culprits(n int, recent []watchdog.Overrun) []Culprit {
 	if d.config.Watchdog == nil {
 		return []Culprit{}
@@ -74,7 +74,7 @@ func (d *dashboard) culprits(n int, recent []watchdog.Overrun) []Culprit {
 	return culprits(n, d.config.Watchdog.Stacks(), recent)
 }
 
-// overruns answers with the watchdog's records, newest first, at most ?n of them.
+// overruns serves the latest overruns, newest first, at most ?n of them.
 func (d *dashboard) overruns(w http.ResponseWriter, r *http.Request) {
 	n, err := queryInt(r, "n", 256, 10_000)
 	if err != nil {

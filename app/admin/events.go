@@ -1,7 +1,7 @@
-package admin
+// /events: one frame per step for every viewer. A slow viewer misses frames; one that reads nothing
+// for viewerPeriod is disconnected.
 
-// /events: a frame for every viewer at every step. A viewer that does not keep up misses frames; one that does not read at all
-// is dropped.
+package admin
 
 import (
 	"encoding/json"
@@ -12,16 +12,16 @@ import (
 
 const (
 	viewersMax   = 64
-	viewerPeriod = 10 * time.Second // that one write to a viewer may take
+	viewerPeriod = 10 * time.Second // timeout of one write to a viewer
 )
 
-// subscribers is who watches. Any goroutine.
+// subscribers are the viewers of the page. Any goroutine may use it.
 type subscribers struct {
 	mu      sync.Mutex
 	viewers map[chan []byte]bool
 }
 
-// join returns where frames come, and false when there are too many viewers.
+// add returns a channel of frames, or false if there are too many viewers.
 func (a *subscribers) add() (chan []byte, bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -42,7 +42,8 @@ func (a *subscribers) remove(frames chan []byte) {
 	delete(a.viewers, frames)
 }
 
-// show hands a frame to everybody who has read the last one. It is made only if anybody watches.
+// publish sends a frame to every viewer that has read the last one. It calls frame only if there
+// are viewers.
 func (a *subscribers) publish(frame func() Frame) {
 	a.mu.Lock()
 	empty := len(a.viewers) == 0
@@ -61,7 +62,7 @@ func (a *subscribers) publish(frame func() Frame) {
 	}
 }
 
-// encode makes an event of a frame; JSON has no line breaks.
+// encode returns a frame as a server-sent event. JSON has no line breaks.
 func encode(f Frame) []byte {
 	b, err := json.Marshal(f)
 	if err != nil {

@@ -1,6 +1,6 @@
-package admin
+// /healthz reports whether every loop turns, /readyz whether the server accepts new requests.
 
-// The two questions of a load balancer: does every loop turn, and are new requests welcome?
+package admin
 
 import (
 	"fmt"
@@ -9,13 +9,13 @@ import (
 )
 
 const (
-	// turnMax is for how long a loop may be silent before it counts as stuck.
+	// turnMax is the time without a turn after which a loop counts as stuck.
 	turnMax = 5 * time.Second
-	// readyMax is for how long all loops may be held before the server is not ready.
+	// readyMax is the time for which all loops may be held before the server is not ready.
 	readyMax = time.Second
 )
 
-// stuck names the loops that have not turned for turnMax.
+// stuck returns the ids of loops that have not turned for turnMax.
 func (d *dashboard) stuck() []int { return d.config.Server.Engine().Stuck(turnMax) }
 
 func (d *dashboard) healthz(w http.ResponseWriter, _ *http.Request) {

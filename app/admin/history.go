@@ -1,7 +1,7 @@
-package admin
+// History: the last minute in steps of half a second, for the loops' columns on the page, and the
+// last ten seconds in full, for rates and percentiles.
 
-// The history: the last minute in steps of half a second, for the page's lanes, and the last seconds in full, for its rates and
-// percentiles.
+package admin
 
 import (
 	"sync"
@@ -11,17 +11,17 @@ import (
 )
 
 const (
-	columnsMax = 120 // steps that a lane shows
-	windowMax  = 20  // steps that rates and percentiles are taken over
+	columnsMax = 120 // steps shown for a loop
+	windowMax  = 20  // steps over which rates and percentiles are taken
 )
 
-// Columns of a lane, one for each step: a digit is how many tenths of it the loop was busy.
+// Column values of a loop, one per step. A digit is the share of time that the loop was busy, in tenths.
 const (
-	columnNone    = '.' // nothing is known yet
-	columnOverrun = 'x' // a slice beyond the budget ran
+	columnNone    = '.' // nothing is known
+	columnOverrun = 'x' // a slice exceeded the budget
 )
 
-// moment is what was known at the end of a step.
+// moment is the state of all counters at the end of a step.
 type moment struct {
 	at     time.Time
 	loops  []loopSnapshot
@@ -32,8 +32,8 @@ type moment struct {
 type history struct {
 	mu      sync.Mutex
 	budget  time.Duration
-	moments []moment // of the window, oldest first
-	columns [][]byte // columns, oldest first
+	moments []moment // moments of the window, oldest first
+	columns [][]byte // by loop, oldest step first
 	rates   []float64
 }
 
@@ -48,7 +48,7 @@ func newHistory(loops int, budget time.Duration) *history {
 	return h
 }
 
-// add ends a step. states are what the loops are doing at this moment.
+// add ends a step. states are the current states of the loops.
 func (h *history) add(at time.Time, loops []loopSnapshot, stats app.Stats, states []LoopState) {
 	m := moment{at: at, loops: loops, routes: routesOf(stats)}
 	m.total.answers = map[answerKey]uint64{}
@@ -74,7 +74,8 @@ func (h *history) add(at time.Time, loops []loopSnapshot, stats app.Stats, state
 	h.moments = append(h.moments, m)
 }
 
-// column is what a loop did between two answers. One that has not answered is judged by what it is doing.
+// column returns the column for the time between two snapshots of a loop. If no time passed, the
+// state decides.
 func (h *history) column(before, now *loopSnapshot, state string) byte {
 	passed := now.at.Sub(before.at)
 	switch {
@@ -93,7 +94,7 @@ func (h *history) column(before, now *loopSnapshot, state string) byte {
 	return '0' + byte(min(10*slices.Sum/passed, 9))
 }
 
-// window is the difference between the newest moment and the oldest one kept; passed is the time between them.
+// window returns the oldest and the newest moment kept, and the time between them.
 func (h *history) window() (from, to moment, passed time.Duration) {
 	if len(h.moments) == 0 {
 		return moment{}, moment{}, 0

@@ -1,6 +1,7 @@
-package admin
+// Counters of the loops and of the server. They are read while loops run or are held, without
+// involving them.
 
-// The survey: what the loops and the server have counted. Both are read while the loops run, or while they are held: nobody is asked.
+package admin
 
 import (
 	"time"
@@ -10,15 +11,15 @@ import (
 	"tafe/loop/reactor"
 )
 
-// loopSnapshot is what a loop has counted at a moment.
+// loopSnapshot is the state of a loop's counters at one time.
 type loopSnapshot struct {
 	at           time.Time
-	sinceTurn    time.Duration // since the loop last turned
+	sinceTurn    time.Duration // time since the loop last turned
 	stats        reactor.Stats
 	slices, lags loop.Histogram
 }
 
-// loopSource is a loop as the survey sees it.
+// loopSource is a loop whose counters can be read.
 type loopSource interface {
 	Stats() reactor.Stats
 	Times() (slices, lags loop.Histogram)
@@ -26,14 +27,14 @@ type loopSource interface {
 	TurnedAt() int64
 }
 
-// survey may be used by any goroutine.
+// survey reads all counters. Any goroutine may use it.
 type survey struct {
 	clock  func() time.Time
 	loops  []loopSource
 	server *app.Server
 }
 
-// engineLoop is a loop with its connections.
+// engineLoop is a loop of the server's engine with its connections.
 type engineLoop struct {
 	*loop.Loop
 	reactor *reactor.Reactor
@@ -49,7 +50,7 @@ func newSurvey(server *app.Server, clock func() time.Time) *survey {
 	return s
 }
 
-// results are what the loops and the server have counted by now.
+// results returns the current counters of the loops and of the server.
 func (s *survey) results() ([]loopSnapshot, app.Stats) {
 	all := make([]loopSnapshot, len(s.loops))
 	for i, l := range s.loops {

@@ -27,7 +27,7 @@ func TestBaseline(t *testing.T) {
 		{overrunAt(2, 7, 59*time.Millisecond), "", "not twice as long"},
 		{overrunAt(2, 7, 61*time.Millisecond), "worse than the known 30ms", "more than twice as long"},
 		{func() Overrun { o := overrunAt(2, 7, time.Second); o.Blamed = false; return o }(), "", "innocent"},
-		{func() Overrun { o := overrunAt(2, 7, time.Millisecond); o.Verdict = Spin; return o }(), "a new", "for another reason"},
+		{func() Overrun { o := overrunAt(2, 7, time.Millisecond); o.Verdict = Spin; return o }(), "new overrun", "for another reason"},
 	} {
 		if news := b.News(&c.o); c.news == "" {
 			require.Empty(t, news, c.why)
