@@ -1,4 +1,4 @@
-// The routes are tested on a real server: its demo route holds a loop for as long as the test wants.
+// Tests of the routes on a real server with a route that holds the loop until it is released.
 
 package admin
 
@@ -23,10 +23,10 @@ import (
 	"tafe/loop/watchdog"
 )
 
-// patience bounds what a test waits for before it fails: long, because a slow machine is no fault.
+// patience is the longest time that a test waits before it fails. It allows for slow machines.
 const patience = 30 * time.Second
 
-// gnet starts a pool of workers when it is linked in, and keeps it.
+// gnet starts a pool of workers at init that never ends.
 func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m,
 		goleak.IgnoreAnyFunction("github.com/panjf2000/ants/v2.(*poolCommon).purgeStaleWorkers"),
@@ -34,14 +34,14 @@ func TestMain(m *testing.M) {
 		goleak.IgnoreTopFunction("github.com/panjf2000/ants/v2.(*goWorker).run.func1"))
 }
 
-// rig is a server with one loop, watched and shown.
+// rig is a server with one loop, a watchdog and an admin listener.
 type rig struct {
 	t       *testing.T
 	server  *app.Server
 	admin   *Listener
 	client  *http.Client
-	release func() // lets /hold go on, now and from then on
-	stop    func() // ends everything; newRig sees to it at the latest
+	release func() // ends /hold, now and from then on
+	stop    func() // stops everything; called at the end of the test at the latest
 }
 
 func newRig(t *testing.T, upstreams func() []Upstream) *rig {
@@ -91,7 +91,7 @@ func newRig(t *testing.T, upstreams func() []Upstream) *rig {
 	return r
 }
 
-// waitBadly holds the loop: a handler has to wait through its Context.
+// waitBadly holds the loop. A handler should wait through its Context instead.
 //
 //go:noinline
 func waitBadly(held <-chan struct{}) { <-held }
@@ -99,7 +99,7 @@ func waitBadly(held <-chan struct{}) { <-held }
 // page is the address of the live page.
 func (r *rig) page() string { return "http://" + r.admin.Addr().String() + "/" }
 
-// get asks the admin listener.
+// get requests target from the admin listener.
 func (r *rig) get(target string) (int, http.Header, string) {
 	r.t.Helper()
 	return r.fetch("http://" + r.admin.Addr().String() + target)
@@ -115,14 +115,14 @@ func (r *rig) fetch(address string) (int, http.Header, string) {
 	return response.StatusCode, response.Header, string(body)
 }
 
-// request asks the server itself.
+// request requests target from the server.
 func (r *rig) request(target string) int {
 	r.t.Helper()
 	status, _, _ := r.fetch("http://" + r.server.Addr().String() + target)
 	return status
 }
 
-// hold has the only loop held, and returns what waits for the answer after release.
+// hold holds the only loop. The returned function waits for the response after release.
 func (r *rig) hold(what string) (answered func()) {
 	r.t.Helper()
 	status := make(chan int, 1)
@@ -145,10 +145,10 @@ func (r *rig) overruns() []watchdog.Overrun {
 	require.Equal(r.t, "application/json", header.Get("Content-Type"))
 	var all []watchdog.Overrun
 	require.NoError(r.t, json.Unmarshal([]byte(body), &all), body)
-	return append(all, watchdog.Overrun{}) // so that there is a first
+	return append(all, watchdog.Overrun{}) // so that there is at least one
 }
 
-// await returns when met does.
+// await waits until met returns true.
 func (r *rig) await(what string, met func() bool) {
 	r.t.Helper()
 	for end := time.Now().Add(patience); !met(); time.Sleep(5 * time.Millisecond) {
@@ -271,7 +271,7 @@ func TestWithoutAWatchdog(t *testing.T) {
 		want   string
 		why    string
 	}{
-		{"/readyz", 200, "ok", "nobody who could say that a loop is held"},
+		{"/readyz", 200, "ok", "no watchdog to report a held loop"},
 		{"/overruns", 200, "[]\n", "no records"},
 		{"/trace", 404, "the watchdog is off", "no recorder"},
 		{"/loops", 200, `"state":`, "what loops do is known without it"},
@@ -286,7 +286,7 @@ func TestWithoutAWatchdog(t *testing.T) {
 	require.NoError(t, admin.Close())
 }
 
-// Requests that wait for a held loop show before it goes on: in the readiness, in the overrun, in its rank and in the lag.
+// Requests that wait for a held loop show while it is held: in /readyz, the overrun, its rank and the lag.
 func TestSaysWhoWaitsForAHeldLoop(t *testing.T) {
 	r := newRig(t, nil)
 	require.Equal(t, 200, r.request("/plaintext"))

@@ -1,4 +1,4 @@
-// The ranking is tested with the watchdog's account and its records, newest first, as it keeps them.
+// Tests of the ranking of culprits.
 
 package admin
 

@@ -1,4 +1,4 @@
-// The stream is tested without a browser: what a viewer gets, and how many viewers there may be.
+// Tests of the stream without a browser.
 
 package admin
 
@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// frames reads a stream's frames until the server or the test ends it.
+// frames reads the frames of a stream until the server or the test ends it.
 func frames(t *testing.T, r *rig) (next func() Frame) {
 	t.Helper()
 	response, err := r.client.Get("http://" + r.admin.Addr().String() + "/events")

@@ -1,4 +1,4 @@
-// The history is tested with what loops might tell, at times of the test's choice.
+// Tests of the history with given counters and times.
 
 package admin
 
@@ -15,7 +15,7 @@ import (
 func TestLaneColumns(t *testing.T) {
 	begin := time.Unix(1_800_000_000, 0)
 	for _, c := range []struct {
-		slices []time.Duration // that ended in the step
+		slices []time.Duration // ended in the step
 		silent bool
 		state  string
 		want   byte
@@ -60,7 +60,7 @@ func TestWindowForgets(t *testing.T) {
 	stats := app.RouteStats{Route: route, Answers: []app.Answers{{Method: "GET", Status: 200}, {Method: "GET", Status: 503}}}
 	var loops loopSnapshot
 	for step := range 3 * windowMax {
-		d := time.Second // at first everything is slow
+		d := time.Second // slow at first
 		if step > windowMax {
 			d = time.Millisecond
 		}

@@ -11,7 +11,7 @@ import (
 	"tafe/loop"
 )
 
-// A loop that is held for too long ends the process, once, with all stacks.
+// A loop that is held for AbortAfter ends the process, once, with all stacks.
 func TestStuckLoopAborts(t *testing.T) {
 	type end struct {
 		o      Overrun
@@ -35,7 +35,7 @@ func TestStuckLoopAborts(t *testing.T) {
 	require.Empty(t, ends, "once")
 }
 
-// A live report needs a verdict, or patience.
+// An overrun without a verdict that blames the code is reported only after alwaysAt.
 func TestUnknownIsNotReportedAtOnce(t *testing.T) {
 	log := &safeBuffer{}
 	w := New(Config{Log: slog.New(slog.NewTextHandler(log, nil))})
@@ -54,7 +54,7 @@ func TestUnknownIsNotReportedAtOnce(t *testing.T) {
 	require.Len(t, w.Recent(), 1)
 }
 
-// What no code is to blame for ends no process.
+// A loop without a reported overrun does not end the process.
 func TestInnocentLoopDoesNotAbort(t *testing.T) {
 	w := New(Config{Log: slog.New(slog.DiscardHandler), Escalation: Escalation{AbortAfter: time.Nanosecond, Abort: func(Overrun, []byte) {
 		t.Error("aborted")

@@ -11,7 +11,7 @@ import (
 
 const ms = int64(time.Millisecond)
 
-// at is a reading of thread 5 at a time in ms; cpu and delay in ms too.
+// at is a reading of thread 5. All times are in ms.
 func at(now int64, state string, cpu, delay int64) reading {
 	return reading{now: now * ms, mono: now * ms, goState: state, tid: 5, known: true, cpu: cpu * ms, delay: delay * ms, timed: true,
 		process: cpu * ms}

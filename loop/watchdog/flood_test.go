@@ -13,7 +13,7 @@ import (
 	"tafe/loop"
 )
 
-// A flood of short overruns uses the minute's lines up. Long ones have theirs while they go on.
+// Short overruns use up the log records of the minute. Long ones are logged nevertheless.
 func TestALongHoldHasItsLineInAFlood(t *testing.T) {
 	for _, c := range []struct {
 		held, ran time.Duration
@@ -37,7 +37,7 @@ func TestALongHoldHasItsLineInAFlood(t *testing.T) {
 	}
 }
 
-// The same on a loop: the line is there before the hold ends.
+// The same on a loop: the overrun is logged while the loop is held.
 func TestALongHoldIsLoggedWhileItLastsInAFlood(t *testing.T) {
 	released := make(chan struct{})
 	routes := map[string]func(*loop.Task){"hog": func(*loop.Task) { <-released }}
@@ -53,7 +53,7 @@ func TestALongHoldIsLoggedWhileItLastsInAFlood(t *testing.T) {
 	caller.Wait()
 }
 
-// A stack that was taken while the code did something else names no line of it.
+// A stack taken while the code did something else does not give a line.
 func TestVerdictAndLineAgree(t *testing.T) {
 	framework := Frame{Func: "tafe/loop.(*Task).run", File: "task.go", Line: 1}
 	inner := Frame{Func: "main.wait", File: "main.go", Line: 7}
@@ -83,7 +83,7 @@ func TestVerdictAndLineAgree(t *testing.T) {
 	require.Equal(t, "/r?spin", o.Key)
 }
 
-// Code that asks for a collection is named for the time that it takes.
+// Code that calls for a collection is blamed for the time of the collection.
 func TestACollectionThatTheHandlerAskedForIsItsOwn(t *testing.T) {
 	needThreads(t)
 	garbage := make([]*[]byte, 0, 400_000)

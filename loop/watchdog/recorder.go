@@ -8,8 +8,8 @@ import (
 	"unsafe"
 )
 
-// Run is one slice in the recorder. Times are on the loop clock, ns.
-type Run struct {
+// recordedSlice is one slice in the recorder. Times are on the loop clock, ns.
+type recordedSlice struct {
 	Start, End int64
 	Ready      int64 // when the task became ready
 	Task       uint64
@@ -30,7 +30,7 @@ type Run struct {
 // be made after the load: arm64 does that, amd64 does not. The functions that touch words which may
 // be read during a write are exempt from the race detector; such words are not returned.
 type recorder struct {
-	runs []Run // power of two
+	runs []recordedSlice // power of two
 	_    [64]byte
 	head atomic.Uint64 // runs written so far
 	_    [56]byte
@@ -41,7 +41,7 @@ func newRecorder(size int) *recorder {
 	for n < size {
 		n *= 2
 	}
-	return &recorder{runs: make([]Run, n)}
+	return &recorder{runs: make([]recordedSlice, n)}
 }
 
 // runsAhead is the number of runs between the write position and the prefetched memory. The ring is
@@ -67,7 +67,7 @@ func (r *recorder) add(start, end, ready int64, task uint64, route *string) {
 
 // since returns the runs that ended at or after from, oldest first, without those that the loop has
 // replaced meanwhile. Any goroutine may call it.
-func (r *recorder) since(from int64) []Run {
+func (r *recorder) since(from int64) []recordedSlice {
 	head := r.written()
 	size := uint64(len(r.runs))
 	first := uint64(0)
@@ -90,11 +90,11 @@ func (r *recorder) written() uint64 { return r.head.Load() }
 // copyRuns copies runs, of which the loop may be replacing some.
 //
 //go:norace
-func (r *recorder) copyRuns(first, head uint64) []Run {
-	runs := make([]Run, 0, head-first)
+func (r *recorder) copyRuns(first, head uint64) []recordedSlice {
+	runs := make([]recordedSlice, 0, head-first)
 	for i := first; i < head; i++ {
 		run := &r.runs[i&uint64(len(r.runs)-1)]
-		runs = append(runs, Run{run.Start, run.End, run.Ready, run.Task, run.Route})
+		runs = append(runs, recordedSlice{run.Start, run.End, run.Ready, run.Task, run.Route})
 	}
 	return runs
 }

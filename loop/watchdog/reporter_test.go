@@ -204,7 +204,7 @@ func TestTotals(t *testing.T) {
 
 func TestRouteTableSurvivesReloads(t *testing.T) {
 	var rt routeTable
-	for range 3000 { // as many reloads: each makes its patterns anew
+	for range 3000 { // each stands for a reload, which creates new patterns
 		for _, name := range []string{"/a", "/b"} {
 			route := strings.Clone(name)
 			rt.observe(&route, time.Millisecond)

@@ -56,7 +56,7 @@ func TestRunnableWithoutThreadIsStarved(t *testing.T) {
 	require.Equal(t, Spin, judge(s, true, 0), "a dump makes what runs runnable")
 }
 
-// A loop that waits for the watchdog's lock is kept by the watchdog.
+// A loop that waits for the watchdog's lock is held by the watchdog.
 func TestTheWatchdogsOwnLock(t *testing.T) {
 	wait := []Frame{{"sync.runtime_SemacquireMutex", "sema.go", 95}, {"sync.(*Mutex).Lock", "mutex.go", 46}}
 	own := append(slices.Clone(wait), Frame{"tafe/loop/watchdog.(*watchedLoop).Released", "release.go", 44}, Frame{"main.work", "work.go", 9})
@@ -65,7 +65,7 @@ func TestTheWatchdogsOwnLock(t *testing.T) {
 	require.Equal(t, Lock, judge(stackSample{state: "sync.Mutex.Lock", frames: handler}, true, 0))
 }
 
-// The goroutine of a task that returns to its loop is the loop's no longer.
+// The goroutine of a released task that returns to its loop does not run on the loop.
 func TestKindOfStack(t *testing.T) {
 	event := Frame{"tafe/loop/reactor.(*Reactor).event", "reactor.go", 172}
 	require.Equal(t, kindLoop, kindOf([]Frame{event}))
@@ -108,7 +108,7 @@ func TestOwners(t *testing.T) {
 	}
 }
 
-// What answers for the time is the nearest code that its reader can change.
+// The culprit is the innermost code that the reader of the report can change.
 func TestCulpritIsTheProgramsOwnCode(t *testing.T) {
 	for _, c := range []struct {
 		frames []string

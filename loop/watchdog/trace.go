@@ -92,13 +92,13 @@ func (tr *tracer) loop(ln *watchedLoop, from int64, overruns []Overrun) {
 	}
 	for _, o := range byStart { // not over, a callback, or no longer in the recorder
 		if !known[o.start] {
-			runs = append(runs, Run{Start: o.start, End: o.start + int64(o.Held), Ready: o.start, Task: o.Task})
+			runs = append(runs, recordedSlice{Start: o.start, End: o.start + int64(o.Held), Ready: o.start, Task: o.Task})
 		}
 	}
-	slices.SortStableFunc(runs, func(a, b Run) int { return cmp.Compare(a.Start, b.Start) })
+	slices.SortStableFunc(runs, func(a, b recordedSlice) int { return cmp.Compare(a.Start, b.Start) })
 	beside := ln.releasedRuns(from)
 	tr.released(ln.loop.ID(), beside, runs, byStart)
-	last := map[uint64]Run{} // last run of each task
+	last := map[uint64]recordedSlice{} // last run of each task
 	for _, run := range runs {
 		o := byStart[run.Start]
 		tr.slice(tid, run, o)
@@ -113,18 +113,18 @@ func (tr *tracer) loop(ln *watchedLoop, from int64, overruns []Overrun) {
 }
 
 // releasedRuns returns the runs beside the loop, including current ones.
-func (ln *watchedLoop) releasedRuns(from int64) []Run {
+func (ln *watchedLoop) releasedRuns(from int64) []recordedSlice {
 	runs := ln.tracks.since(from)
 	now := ln.clock()
 	ln.loop.EachLeft(func(t *loop.Task, left int64) {
-		runs = append(runs, Run{Start: left, End: max(now, left), Ready: left, Task: t.ID(), Route: t.RoutePattern()})
+		runs = append(runs, recordedSlice{Start: left, End: max(now, left), Ready: left, Task: t.ID(), Route: t.RoutePattern()})
 	})
 	ln.mu.Lock()
 	defer ln.mu.Unlock()
 	for t, r := range ln.beside {
-		runs = append(runs, Run{Start: r.taken, End: max(now, r.taken), Ready: r.taken, Task: t.ID(), Route: t.RoutePattern()})
+		runs = append(runs, recordedSlice{Start: r.taken, End: max(now, r.taken), Ready: r.taken, Task: t.ID(), Route: t.RoutePattern()})
 	}
-	slices.SortFunc(runs, func(a, b Run) int { return cmp.Compare(a.Start, b.Start) })
+	slices.SortFunc(runs, func(a, b recordedSlice) int { return cmp.Compare(a.Start, b.Start) })
 	return runs
 }
 
@@ -134,12 +134,12 @@ const besideTracks = 1 << 20
 
 // released draws code that ran beside a loop. Each run goes to the first free track, with an arrow
 // from the slice whose loop was handed over.
-func (tr *tracer) released(id int, beside, runs []Run, byStart map[int64]*Overrun) {
+func (tr *tracer) released(id int, beside, runs []recordedSlice, byStart map[int64]*Overrun) {
 	type moment struct {
 		task uint64
 		at   int64
 	}
-	taken := map[moment]Run{} // slices by task and end
+	taken := map[moment]recordedSlice{} // slices by task and end
 	for _, run := range runs {
 		taken[moment{run.Task, run.End}] = run
 	}
@@ -169,9 +169,9 @@ func besideTrack(id, n int) int { return besideTracks + id<<10 + n }
 // lastOf returns the last nanosecond of a run, where its slice ends in the trace. Otherwise slices
 // that touch could overlap by rounding in viewers that add a start and a length in floating point,
 // and would be nested.
-func lastOf(r Run) int64 { return max(r.End-1, r.Start) }
+func lastOf(r recordedSlice) int64 { return max(r.End-1, r.Start) }
 
-func (tr *tracer) slice(tid int, run Run, o *Overrun) {
+func (tr *tracer) slice(tid int, run recordedSlice, o *Overrun) {
 	dur := micros(lastOf(run) - run.Start)
 	e := event{Name: "task", Phase: "X", Cat: "slice", PID: 1, TID: tid, TS: micros(run.Start), Dur: &dur,
 		Args: map[string]any{"task": run.Task, "waited_us": micros(run.Start - run.Ready)}}

@@ -15,8 +15,8 @@ const endedMax = 256 // ended overruns queued for the sampler
 
 // watchedLoop implements loop.LateObserver and loop.ReleaseObserver.
 type watchedLoop struct {
-	loop *loop.Loop
-	dog  *Watchdog
+	loop     *loop.Loop
+	watchdog *Watchdog
 	// passive: the loop does not report to it, and its clock may not be real time.
 	passive bool
 	// loopBudget is the slice budget in the loop's limits; common is the one used here.
@@ -76,7 +76,7 @@ type ended struct {
 }
 
 func newWatchedLoop(w *Watchdog, l *loop.Loop) *watchedLoop {
-	ln := &watchedLoop{loop: l, dog: w, runs: newRecorder(w.config.RecorderRuns), loopInstruments: newInstruments(),
+	ln := &watchedLoop{loop: l, watchdog: w, runs: newRecorder(w.config.RecorderRuns), loopInstruments: newInstruments(),
 		beside: map[*loop.Task]*release{}, returnInstruments: newInstruments(), tracks: newRecorder(1)}
 	ln.loopBudget = l.Limits().SliceBudget
 	ln.common = ln.loopBudget
@@ -174,7 +174,7 @@ func (ln *watchedLoop) idFor(since int64) uint64 {
 			return s.id
 		}
 	}
-	id := ln.dog.lastID.Add(1)
+	id := ln.watchdog.lastID.Add(1)
 	ln.ids[ln.idAt] = assignedID{since, id}
 	ln.idAt = (ln.idAt + 1) % len(ln.ids)
 	return id
