@@ -22,6 +22,7 @@ package admin
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -179,21 +180,6 @@ func (d *dashboard) run(ctx context.Context) {
 	}
 }
 
-// recent returns the watchdog's latest overruns, newest first. It omits the sample tree of an
-// overrun that is not over.
-func (d *dashboard) recent() []watchdog.Overrun {
-	if d.config.Watchdog == nil {
-		return nil
-	}
-	recent := d.config.Watchdog.Recent()
-	for i := range recent {
-		if !recent[i].Final {
-			recent[i].Tree = nil
-		}
-	}
-	return recent
-}
-
 func (d *dashboard) routes() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", d.healthz)
@@ -238,4 +224,12 @@ func queryInt(r *http.Request, name string, usual, most int) (int, error) {
 		return 0, fmt.Errorf("%s must be a whole number from 1 to %d", name, most)
 	}
 	return n, nil
+}
+
+// answerJSON writes v as the JSON response.
+func answerJSON(w http.ResponseWriter, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false)
+	_ = e.Encode(v) // the client has left
 }

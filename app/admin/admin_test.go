@@ -170,19 +170,19 @@ func TestRoutes(t *testing.T) {
 		{"/overruns", 200, "[]", "no overrun is an empty list, not null"},
 		{"/overruns?n=0", 400, "whole number", "none of them"},
 		{"/overruns?n=1x", 400, "whole number", "trailing bytes"},
-		{"/trace?seconds=1", 200, "traceEvents", "what Perfetto reads"},
+		{"/trace?seconds=1", 200, "traceEvents", "the format of Perfetto"},
 		{"/trace?seconds=86400", 400, "from 1 to 3600", "longer than any recorder reaches back"},
 		{"/", 200, "<title>tafe</title>", "the page"},
-		{"/page.js", 200, "EventSource", "and what it needs"},
+		{"/page.js", 200, "EventSource", "its script"},
 		{"/metrics", 200, "tafe_watchdog_enabled 1", "metrics"},
 		{"/metrics", 200, `tafe_runtime_introspection{part="state"} ` + works("state"), "a part of the runtime's introspection"},
 		{"/metrics", 200, `tafe_runtime_introspection{part="thread"} ` + works("thread"), "another"},
 		{"/metrics", 200, `tafe_runtime_introspection{part="thread_lock"} ` + works("thread_lock"), "another"},
-		{"/metrics", 200, `tafe_build_info{version="v1.2.3"} 1`, "what runs"},
+		{"/metrics", 200, `tafe_build_info{version="v1.2.3"} 1`, "the version"},
 		{"/metrics", 200, `tafe_certificate_expires_timestamp_seconds{addr="127.0.0.1:443"} 1.8e+09`, "until when its certificates are good"},
 		{"/metrics", 200, "tafe_config_reloads_failed_total 2", "whether the configuration is the one of the file"},
-		{"/metrics", 200, `tafe_log_lines_dropped_total{log="log"} 3`, "what the log did not get"},
-		{"/metrics", 200, "tafe_watchdog_records_lost_total 0", "and what the watchdog's did not"},
+		{"/metrics", 200, `tafe_log_lines_dropped_total{log="log"} 3`, "dropped log lines"},
+		{"/metrics", 200, "tafe_watchdog_records_lost_total 0", "and dropped watchdog records"},
 		{"/debug/pprof/", 200, "goroutine", "profiles"},
 		{"/debug/pprof/goroutine?debug=1", 200, "goroutine profile", "each of them"},
 		{"/other", 404, "", "nothing else"},
@@ -206,7 +206,7 @@ func works(part string) string {
 func TestAnswersWhileTheOnlyLoopIsHeld(t *testing.T) {
 	r := newRig(t, nil)
 	require.Equal(t, 200, r.request("/plaintext"))
-	require.Regexp(t, `"estimates":\{"/plaintext":\[[0-9.]+\]`, func() string { _, _, body := r.get("/loops"); return body }(), "what the loop expects of a route's slices")
+	require.Regexp(t, `"estimates":\{"/plaintext":\[[0-9.]+\]`, func() string { _, _, body := r.get("/loops"); return body }(), "the estimated slice lengths of a route")
 	answered := r.hold("fast")
 	for _, target := range []string{"/healthz", "/metrics", "/trace"} {
 		status, _, body := r.get(target)
@@ -222,7 +222,7 @@ func TestAnswersWhileTheOnlyLoopIsHeld(t *testing.T) {
 	require.Greater(t, states[0].For, states[0].Budget)
 	_, _, body = r.get("/metrics")
 	require.Contains(t, body, `tafe_loop_stale{loop="0"} 1`)
-	require.Contains(t, body, `tafe_requests_total{method="GET",route="/plaintext",status="200"} 1`, "what it last told")
+	require.Contains(t, body, `tafe_requests_total{method="GET",route="/plaintext",status="200"} 1`, "the counters of the held loop")
 	require.Contains(t, body, "tafe_overruns_active 1")
 
 	r.release()
@@ -274,8 +274,8 @@ func TestWithoutAWatchdog(t *testing.T) {
 		{"/readyz", 200, "ok", "no watchdog to report a held loop"},
 		{"/overruns", 200, "[]\n", "no records"},
 		{"/trace", 404, "the watchdog is off", "no recorder"},
-		{"/loops", 200, `"state":`, "what loops do is known without it"},
-		{"/metrics", 200, "tafe_watchdog_enabled 0", "and what they did"},
+		{"/loops", 200, `"state":`, "the state of loops does not need it"},
+		{"/metrics", 200, "tafe_watchdog_enabled 0", "nor do their counters"},
 	} {
 		status, _, body := r.get(c.target)
 		require.Equal(t, c.status, status, c.why)
@@ -298,7 +298,7 @@ func TestSaysWhoWaitsForAHeldLoop(t *testing.T) {
 	r.await("the live overrun has victims", func() bool { v := r.overruns()[0].Victims; return v.Count >= 3 && v.Total > 0 && v.Open })
 	o := r.overruns()[0]
 	require.False(t, o.Final)
-	require.NotEmpty(t, o.Advice, "what to do is said while it goes on")
+	require.NotEmpty(t, o.Advice, "the advice is there while the overrun lasts")
 	r.await("the server is not ready", func() bool {
 		status, _, body := r.get("/readyz")
 		return status == 503 && body == "all loops are held for 1s\n"
@@ -307,7 +307,7 @@ func TestSaysWhoWaitsForAHeldLoop(t *testing.T) {
 	d.history.add(time.Unix(1, 0), make([]loopSnapshot, 1), app.Stats{}, d.states())
 	d.history.add(time.Unix(2, 0), make([]loopSnapshot, 1), app.Stats{}, d.states())
 	f := d.frame()
-	require.GreaterOrEqual(t, time.Duration(f.Lag99), time.Second, "what waits now is in the lag")
+	require.GreaterOrEqual(t, time.Duration(f.Lag99), time.Second, "current waits are in the lag")
 	require.Positive(t, f.Loops[0].Waiting)
 	_, _, metrics := r.get("/metrics")
 	require.NotContains(t, metrics, `tafe_loop_waiting{loop="0"} 0`)

@@ -63,7 +63,7 @@ func browse(t *testing.T, url string) (run func(...chromedp.Action)) {
 		require.NoError(t, chromedp.Cancel(ctx), "the browser ends")
 		mu.Lock()
 		defer mu.Unlock()
-		require.Empty(t, complaints, "what the page threw or wrote to the console")
+		require.Empty(t, complaints, "errors and console output of the page")
 	})
 	run = func(actions ...chromedp.Action) {
 		t.Helper()

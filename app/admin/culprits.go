@@ -87,3 +87,18 @@ func (d *dashboard) overruns(w http.ResponseWriter, r *http.Request) {
 	}
 	answerJSON(w, recent[:min(n, len(recent))])
 }
+
+// recent returns the watchdog's latest overruns, newest first. It omits the sample tree of an
+// overrun that is not over.
+func (d *dashboard) recent() []watchdog.Overrun {
+	if d.config.Watchdog == nil {
+		return nil
+	}
+	recent := d.config.Watchdog.Recent()
+	for i := range recent {
+		if !recent[i].Final {
+			recent[i].Tree = nil
+		}
+	}
+	return recent
+}

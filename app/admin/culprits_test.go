@@ -33,9 +33,9 @@ func TestCulprits(t *testing.T) {
 	again := watchdog.Overrun{ID: 8, Key: "short", Held: ms(10), Ran: ms(10)}
 	over := watchdog.Overrun{ID: 7, Final: true, Key: "long"}
 	top := culprits(3, stacks, []watchdog.Overrun{going, again, over})
-	require.Equal(t, []string{"endless", "short", "mean"}, keys(top), "what goes on comes first")
+	require.Equal(t, []string{"endless", "short", "mean"}, keys(top), "current overruns come first")
 	require.Equal(t, ms(60_000), top[0].LiveFor)
-	require.EqualValues(t, 2, top[1].Overruns, "with what is known of the place")
+	require.EqualValues(t, 2, top[1].Overruns, "with the totals of the place")
 	require.Equal(t, "main.short (main.go:7)", top[1].Place)
 	require.False(t, top[2].Live)
 	require.EqualValues(t, 1, stacks[1].Overruns, "showing is not counting")

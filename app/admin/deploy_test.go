@@ -72,7 +72,7 @@ func ask(t *testing.T, series map[string][]string, where, expr string, texts ...
 	require.NotEmpty(t, found, "%s asks for nothing: %s", where, expr)
 	for _, m := range found {
 		labels, ok := series[m[1]]
-		require.True(t, ok || m[1] == "up", "%s asks for %s, which nobody exports", where, m[1])
+		require.True(t, ok || m[1] == "up", "%s uses %s, which is not exported", where, m[1])
 		if m[1] == "up" {
 			labels = []string{"instance", "job"}
 		}

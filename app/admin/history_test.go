@@ -80,7 +80,7 @@ func TestWindowForgets(t *testing.T) {
 	f.measure(from, to, passed, nil)
 	require.InDelta(t, 2, f.Rate, 0.001, "one each half second")
 	require.InDelta(t, 1, f.Failures, 0.001, "of which one in two fails")
-	require.Equal(t, ms(1), f.P999, "what was slow is long ago")
+	require.Equal(t, ms(1), f.P999, "slow requests have left the window")
 	require.Equal(t, ms(1), f.Lag99)
 	require.InDelta(t, 1000, f.Out, 0.001)
 	require.Len(t, f.Routes, 1)

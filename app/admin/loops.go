@@ -3,7 +3,6 @@
 package admin
 
 import (
-	"encoding/json"
 	"net/http"
 	"time"
 
@@ -117,11 +116,4 @@ func estimates(routes []app.RouteStats) map[string][]watchdog.Millis {
 
 func (d *dashboard) loops(w http.ResponseWriter, _ *http.Request) {
 	answerJSON(w, d.states())
-}
-
-func answerJSON(w http.ResponseWriter, v any) {
-	w.Header().Set("Content-Type", "application/json")
-	e := json.NewEncoder(w)
-	e.SetEscapeHTML(false)
-	_ = e.Encode(v) // the client has left
 }

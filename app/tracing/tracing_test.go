@@ -210,7 +210,7 @@ func TestTraceGoesThrough(t *testing.T) {
 	require.EqualValues(t, 503, a["http.response.status_code"])
 	require.Equal(t, strings.TrimPrefix(upstream.URL, "http://"), a["server.address"])
 	require.NotContains(t, below.String(), "token")
-	require.Equal(t, []string{"00-" + traceID + "-" + hexOf(below.SpanId) + "-01"}, told, "one, and ours")
+	require.Equal(t, []string{"00-" + traceID + "-" + hexOf(below.SpanId) + "-01"}, told, "exactly one, of this span")
 	require.Eventually(t, func() bool { return tracing.Stats() == Stats{Ended: 2, Exported: 2} }, patience, time.Millisecond)
 }
 
@@ -236,8 +236,8 @@ func TestWhichAreTraced(t *testing.T) {
 		error       string
 		why         string
 	}{
-		{0, "", "/ok", 0, 0, "", "none asked for"},
-		{1, "", "/ok", 1, v1.Status_STATUS_CODE_UNSET, "", "all asked for"},
+		{0, "", "/ok", 0, 0, "", "sampling is off"},
+		{1, "", "/ok", 1, v1.Status_STATUS_CODE_UNSET, "", "all are sampled"},
 		{0, sampled, "/ok", 1, v1.Status_STATUS_CODE_UNSET, "", "the one in front has decided"},
 		{1, sampled[:len(sampled)-1] + "0", "/ok", 0, 0, "", "against it, too"},
 		{0, "00-nonsense", "/ok", 0, 0, "", "no decision"},
@@ -332,7 +332,7 @@ func TestASilentCollector(t *testing.T) {
 	s := tracing.Stats()
 	require.Zero(t, s.Exported)
 	require.LessOrEqual(t, s.Failed, uint64(16*(1+took/(50*time.Millisecond))+64), "the rest was dropped")
-	require.Equal(t, 1, strings.Count(log.String(), "spans are lost"), "told once: %s", log.String())
+	require.Equal(t, 1, strings.Count(log.String(), "spans are lost"), "logged once: %s", log.String())
 }
 
 // lockedLog is a log that may be written and read at the same time.

@@ -15,7 +15,7 @@
 //	lateness.go      periods in which the sampler did not run
 //	evidence.go      how a slice spent its time, reading by reading
 //	instruments.go   readings of clocks (clocks.go) and of runtime pauses
-//	verdict.go       the verdict and the advice, from states and stacks
+//	verdict.go       the verdict and the advice, from states, stacks and system calls (syscalls.go)
 //	watchedloop.go   the observer of one loop: slice ends, late starts, counters
 //	ledger.go        victims, and the wait charged to each overrun
 //	livetally.go     an estimate of the victims while an overrun lasts

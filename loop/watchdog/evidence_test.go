@@ -57,7 +57,7 @@ func TestEvidence(t *testing.T) {
 		{"sleeps", 100, at(99, "running", 0, 0), []reading{off(104, "sleep"), off(115, "sleep")}, [2]int64{},
 			15, "", "seen asleep twice"},
 		{"seemed to sleep", 100, at(99, "running", 0, 0), []reading{off(101, "sleep"), off(301, "sleep")}, [2]int64{102, 300},
-			3, WatchdogLate, "nobody was awake to see: the process may have been stopped"},
+			3, WatchdogLate, "the sampler did not run: the process may have been stopped"},
 		{"computes while the watchdog is late", 100, at(99, "running", 0, 0), []reading{at(160, "running", 60, 0)}, [2]int64{101, 160},
 			1, WatchdogLate, "its thread may have run other goroutines"},
 		{"blocked in a call", 100, at(99, "running", 0, 0), []reading{in('D', at(120, loop.StateSyscall, 0, 0))}, [2]int64{},
@@ -156,7 +156,7 @@ func TestComputingBesideTheCollectorNeedsStacks(t *testing.T) {
 func TestLatenessIsRemembered(t *testing.T) {
 	var l lateness
 	l.woke(100*ms, 100*ms+latenessMin/2)
-	require.Zero(t, l.between(0, 1000*ms), "nobody wakes to the microsecond")
+	require.Zero(t, l.between(0, 1000*ms), "small delays of a wake are ignored")
 	l.woke(200*ms, 250*ms)
 	l.woke(300*ms, 320*ms)
 	require.Equal(t, 70*ms, l.between(0, 1000*ms))

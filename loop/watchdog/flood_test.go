@@ -66,7 +66,7 @@ func TestVerdictAndLineAgree(t *testing.T) {
 		at    string
 		why   string
 	}{
-		{map[string]int64{"sleep": 9}, map[string]map[Verdict]int{"sleep": {Sleep: 1}}, Sleep, "main.wait (main.go:7)", "the stack is of what took the time"},
+		{map[string]int64{"sleep": 9}, map[string]map[Verdict]int{"sleep": {Sleep: 1}}, Sleep, "main.wait (main.go:7)", "the stack shows the code that took the time"},
 		{map[string]int64{"sleep": 2, loop.StateRunning: 9}, map[string]map[Verdict]int{"sleep": {Sleep: 1}}, Spin, "main.handler", "it computed, and was seen asleep: no line is known"},
 	} {
 		p := &probe{budget: 1, votes: c.votes, lastOf: map[Verdict][]Frame{Sleep: sleeping}, lastStack: sleeping}
@@ -134,7 +134,7 @@ func TestAdviceFollowsTheStack(t *testing.T) {
 		{[]string{"sync.(*RWMutex).RLock", "github.com/example/client.(*Client).node"}, Lock, "inside github.com/example/client", "a lock that a client shares"},
 		{[]string{"sync.(*Mutex).Lock"}, Lock, "hold it for less time", "a lock of the program"},
 		{[]string{"net/http.(*Transport).roundTrip"}, Spin, "YieldIfDue", "code that computes there does not wait"},
-		{[]string{"runtime.GC"}, Spin, "garbage collection", "a collection that was asked for"},
+		{[]string{"runtime.GC"}, Spin, "garbage collection", "a collection that the code calls for"},
 	} {
 		o := Overrun{Verdict: c.v, Stack: []Frame{}}
 		for _, f := range c.frames {

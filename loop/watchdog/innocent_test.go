@@ -103,7 +103,7 @@ func fullSize() bool { return os.Getenv("WATCHDOG_SEEDS") != "" }
 func needThreads(t *testing.T) {
 	t.Helper()
 	if !loop.ThreadsKnown() {
-		t.Skipf("without %q stacks alone tell who held the loop, and a stack does not show who was kept from running", loop.RuntimeReport())
+		t.Skipf("without %q there are only stacks, which do not show that code was kept from running", loop.RuntimeReport())
 	}
 }
 

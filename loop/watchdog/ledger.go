@@ -6,6 +6,7 @@ package watchdog
 
 import (
 	"slices"
+	"time"
 
 	"tafe/loop"
 )
@@ -64,7 +65,7 @@ func (g *ledger) charge(t *loop.Task, ready, start int64, estimated bool) {
 		if overlap <= 0 || e.task == t.ID() {
 			continue
 		}
-		t.AddDelay(e.id, durationOf(overlap))
+		t.AddDelay(e.id, time.Duration(overlap))
 		g.found++
 		e.tally.Count++
 		e.tally.Total += Millis(overlap)

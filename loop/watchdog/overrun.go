@@ -7,6 +7,8 @@ import (
 	"math"
 	"strconv"
 	"time"
+
+	"tafe/loop"
 )
 
 // Millis is a duration that JSON shows in milliseconds with three decimals.
@@ -150,4 +152,19 @@ func (o *Overrun) Line() string {
 		s += ", delayed " + strconv.Itoa(o.Victims.Count) + " by " + o.Victims.Total.String() + " in total"
 	}
 	return s
+}
+
+// String returns the victim's route, request id and delay.
+func (v Victim) String() string {
+	who := v.Route
+	if v.RequestID != "" {
+		who += " " + v.RequestID
+	}
+	return who + " +" + v.Delay.String()
+}
+
+// describe sets the fields that identify the request.
+func (o *Overrun) describe(d loop.Description) {
+	o.Task, o.Route, o.Method, o.Path, o.RequestID = d.TaskID, d.Route, d.Method, d.Path, d.RequestID
+	o.Traceparent, o.Conn, o.Remote = d.Traceparent, d.ConnID, d.Remote
 }

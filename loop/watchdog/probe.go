@@ -26,7 +26,7 @@ const (
 	updateFrom   = int64(time.Second)     // age of the first update of a live report; later ones come at doubled ages
 )
 
-// probe is unused while since is 0.
+// probe is the state of one probe, unused while since is 0.
 type probe struct {
 	since   int64 // start as the loop records it; identifies the slice
 	began   int64 // start on the clock of watchedLoop.clock
@@ -99,7 +99,7 @@ func (ln *watchedLoop) visitSlice(w *Watchdog) int64 {
 	p := &ln.current
 	if p.since == 0 {
 		*p = probe{since: since, began: since, task: task, outside: outside, budget: int64(ln.budget(task)), kernel: Syscall}
-		w.lowerTick(durationOf(p.budget))
+		w.lowerTick(time.Duration(p.budget))
 		if ln.passive {
 			p.began = r.now // it began since the last look
 		}
@@ -134,7 +134,7 @@ func (ln *watchedLoop) skipReading(w *Watchdog, since int64, task *loop.Task, ru
 		return lookLater
 	}
 	budget := int64(ln.budget(task))
-	w.lowerTick(durationOf(budget))
+	w.lowerTick(time.Duration(budget))
 	if age := now - since; age < budget/4 {
 		return budget*3/4 - age
 	}
@@ -410,9 +410,4 @@ func (ln *watchedLoop) number(p *probe) uint64 {
 	ln.mu.Lock()
 	defer ln.mu.Unlock()
 	return ln.idFor(since)
-}
-
-func (o *Overrun) describe(d loop.Description) {
-	o.Task, o.Route, o.Method, o.Path, o.RequestID = d.TaskID, d.Route, d.Method, d.Path, d.RequestID
-	o.Traceparent, o.Conn, o.Remote = d.Traceparent, d.ConnID, d.Remote
 }

@@ -357,11 +357,3 @@ func (o *Overrun) stackLine() string {
 	}
 	return line
 }
-
-func (v Victim) String() string {
-	who := v.Route
-	if v.RequestID != "" {
-		who += " " + v.RequestID
-	}
-	return who + " +" + v.Delay.String()
-}

@@ -165,7 +165,7 @@ func TestSnapshotsKeepWithinTheirBytes(t *testing.T) {
 	require.LessOrEqual(t, total, int64(5000))
 	require.NoFileExists(t, filepath.Join(dir, snapshotPrefix+"0.json.gz"), "the oldest goes first")
 	require.FileExists(t, filepath.Join(dir, snapshotPrefix+"9.json.gz"))
-	require.FileExists(t, foreign, "what is not ours stays")
+	require.FileExists(t, foreign, "other files are kept")
 }
 
 func TestTotals(t *testing.T) {

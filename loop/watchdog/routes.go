@@ -109,3 +109,35 @@ func (rt *routeTable) each(f func(*routeStats)) {
 func addressHash(route *string) uint64 {
 	return uint64(uintptr(unsafe.Pointer(route))) * 0x9e3779b97f4a7c15 >> 48
 }
+
+// RouteTimes has the slice lengths of one route on all loops.
+type RouteTimes struct {
+	Route  string // "" for slices outside requests
+	Slices loop.Histogram
+}
+
+// Routes returns the slice lengths of each route since the start. Any goroutine may call it.
+func (w *Watchdog) Routes() []RouteTimes {
+	byName := map[string]*RouteTimes{}
+	for _, ln := range w.watchedLoops() {
+		ln.routes.each(func(s *routeStats) {
+			r := byName[s.name]
+			if r == nil {
+				r = &RouteTimes{Route: s.name}
+				byName[s.name] = r
+			}
+			slices := copyHistogram(&s.slices)
+			r.Slices.Add(&slices)
+		})
+	}
+	all := make([]RouteTimes, 0, len(byName))
+	for _, r := range byName {
+		all = append(all, *r)
+	}
+	return all
+}
+
+// copyHistogram copies a histogram that its loop may be writing.
+//
+//go:norace
+func copyHistogram(from *loop.Histogram) loop.Histogram { return *from }

@@ -1,6 +1,5 @@
 // Summaries: the distributions of slice lengths and of waits for the loop. The sink gets them
 // beside the overruns, so that a saved log shows how much one stack contributed to the waits.
-// Routes returns slice lengths by route.
 
 package watchdog
 
@@ -19,38 +18,6 @@ type Summary struct {
 }
 
 const summaryPeriod = time.Minute
-
-// RouteTimes has the slice lengths of one route on all loops.
-type RouteTimes struct {
-	Route  string // "" for slices outside requests
-	Slices loop.Histogram
-}
-
-// Routes returns the slice lengths of each route since the start. Any goroutine may call it.
-func (w *Watchdog) Routes() []RouteTimes {
-	byName := map[string]*RouteTimes{}
-	for _, ln := range w.watchedLoops() {
-		ln.routes.each(func(s *routeStats) {
-			r := byName[s.name]
-			if r == nil {
-				r = &RouteTimes{Route: s.name}
-				byName[s.name] = r
-			}
-			slices := copyHistogram(&s.slices)
-			r.Slices.Add(&slices)
-		})
-	}
-	all := make([]RouteTimes, 0, len(byName))
-	for _, r := range byName {
-		all = append(all, *r)
-	}
-	return all
-}
-
-// copyHistogram copies a histogram that its loop may be writing.
-//
-//go:norace
-func copyHistogram(from *loop.Histogram) loop.Histogram { return *from }
 
 // summarizer is the state at the last summary. Only the sampler uses it.
 type summarizer struct {

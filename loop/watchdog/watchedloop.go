@@ -42,7 +42,7 @@ type watchedLoop struct {
 	carrier  int     // thread that last ran the loop
 	closing  []closing
 
-	mu          sync.Mutex
+	mu          sync.Mutex              // guards the fields down to dropped
 	beside      map[*loop.Task]*release // released slices whose code has not returned
 	newReleases []*release              // queued for the sampler
 	adopted     reading                 // of the thread of the latest handoff, taken then
@@ -53,8 +53,8 @@ type watchedLoop struct {
 	ended       []ended
 	dropped     uint64
 
-	returnMu          sync.Mutex
-	returnInstruments instruments // for the goroutines of released tasks
+	returnMu          sync.Mutex  // guards returnInstruments
+	returnInstruments instruments // used by the goroutines of released tasks
 }
 
 // assignedID is the id of the overrun of a slice. The loop and the sampler both look it up; the
@@ -179,5 +179,3 @@ func (ln *watchedLoop) idFor(since int64) uint64 {
 	ln.idAt = (ln.idAt + 1) % len(ln.ids)
 	return id
 }
-
-func durationOf(ns int64) time.Duration { return time.Duration(ns) }
