@@ -50,8 +50,9 @@ type Overrun struct {
 	Final   bool      `json:"final"` // false while the overrun lasts
 	Loop    int       `json:"loop"`
 	Started time.Time `json:"started"`
-	// Held is how long the slice held its loop, and Ran how long its code ran. Both grow
-	// until the record is Final. They differ only if Released: the loop was handed over.
+	// Held is how long the slice held its loop, and Ran how long its code ran. They grow while
+	// the overrun lasts; a handoff of the loop ends Held and sets Released. Otherwise they are
+	// equal.
 	Held     Millis  `json:"held_ms"`
 	Ran      Millis  `json:"ran_ms"`
 	Released bool    `json:"released"`
@@ -74,11 +75,11 @@ type Overrun struct {
 	// How the time was spent. Own is the time that the code itself used, computing or
 	// waiting; the other causes lie outside the code.
 	Own     Millis `json:"own_ms"`
-	Running Millis `json:"running_ms"`           // part of Own: computing
-	Starved Millis `json:"starved_ms,omitempty"` // ready, but without a CPU
-	Paused  Millis `json:"paused_ms,omitempty"`  // garbage collection and other runtime pauses
-	Stopped Millis `json:"stopped_ms,omitempty"` // the watchdog did not run either
-	Asked   uint64 `json:"yield_if_due_calls,omitempty"`
+	Running Millis `json:"running_ms"`                   // part of Own: computing
+	Starved Millis `json:"starved_ms,omitempty"`         // ready, but without a CPU
+	Paused  Millis `json:"paused_ms,omitempty"`          // garbage collection and other runtime pauses
+	Stopped Millis `json:"stopped_ms,omitempty"`         // the watchdog did not run either
+	Asked   uint64 `json:"yield_if_due_calls,omitempty"` // calls of Task.YieldIfDue
 
 	Culprit Frame   `json:"culprit"`         // the innermost frame of the program's own code
 	Stack   []Frame `json:"stack,omitempty"` // last sample of the verdict, innermost first
