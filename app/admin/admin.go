@@ -1,27 +1,28 @@
-// Package admin shows an operator what a server does: a live page, health, metrics, overruns, profiles. It reads what
-// others count, and changes nothing.
+// Package admin serves a listener for operators: a live page, health checks, metrics, overruns, traces
+// and profiles. It only reads counters; it changes nothing in the server.
 //
-// It runs on net/http and goroutines of its own, so that it answers while every loop is held. What loops count is read without
-// asking them.
+// It runs on net/http and its own goroutines, and reads the loops' counters without involving the
+// loops, so that it answers while every loop is held.
 //
-// # The parts, in reading order
+// # Files, in reading order
 //
-//	admin.go     Config, the routes, start and stop
-//	survey.go    what the loops and the server have counted
-//	health.go    /healthz and /readyz
-//	loops.go     /loops
-//	account.go   overruns by verdict, by route and by place in the code
-//	metrics.go   /metrics
-//	trace.go     /trace
-//	traffic.go   requests by route
-//	history.go   the last minute in steps: what the page draws
-//	frame.go     all that the page shows at one moment
-//	events.go    the page's stream of server-sent events
-//	page.go      the page itself, from page/
+//	admin.go      Config, Listener, routes
+//	survey.go     counters of the loops and of the server
+//	health.go     /healthz and /readyz
+//	loops.go      /loops
+//	culprits.go   /overruns, and the ranking of culprits
+//	metrics.go    /metrics
+//	trace.go      /trace
+//	traffic.go    requests by route
+//	history.go    the last minute in steps, as the page draws it
+//	frame.go      the message that updates the page
+//	events.go     /events, the page's stream of frames
+//	page.go       the page, embedded from page/
 package admin
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -36,33 +37,35 @@ import (
 	"tafe/loop/watchdog"
 )
 
-// Config is what an admin listener shows.
+// Config configures an admin listener. Its functions are called by any goroutine and must not
+// block.
 type Config struct {
 	Server *app.Server
-	// Watchdog is who watches the server's loops; nil if nobody does.
+	// Watchdog watches the server's loops. It is nil if the watchdog is off.
 	Watchdog *watchdog.Watchdog
-	// Budget is what a slice may take where its route does not say otherwise.
+	// Budget is the slice budget of routes without one of their own.
 	Budget time.Duration
-	// Upstreams, if not nil, lists the servers behind this one. Called by any goroutine; it must not wait.
+	// Upstreams, if not nil, returns the upstream servers.
 	Upstreams func() []Upstream
-	// Spans, if not nil, counts those of tracing: that ended, that were exported, that could not be. Called like Upstreams.
+	// Spans, if not nil, returns the number of spans that ended, were exported, and failed to be exported.
 	Spans func() (ended, exported, failed uint64)
-	// Version is the server's, as the page and metrics show it.
+	// Version is the version of the server in the page and in metrics.
 	Version string
-	// Certificates, if not nil, tells by the address of the listener when the first of its certificates expires. Called like Upstreams.
+	// Certificates, if not nil, returns the earliest expiry of each listener's certificates, by listener
+	// address.
 	Certificates func() map[string]time.Time
-	// Reloads, if not nil, counts those of the configuration that were tried, and those of them that failed. Called like Upstreams.
+	// Reloads, if not nil, returns the number of configuration reloads, and of those that failed.
 	Reloads func() (all, failed uint64)
-	// LogLinesDropped, if not nil, counts lines that were not written, by the name of their log. Called like Upstreams.
+	// LogLinesDropped, if not nil, returns the number of dropped log lines by log name.
 	LogLinesDropped func() map[string]uint64
-	// Problems, if not nil, lists the parts of the configuration that cannot be used now. Called like Upstreams.
+	// Problems, if not nil, returns the parts of the configuration that cannot be used now.
 	Problems func() []string
 	Log      *slog.Logger // default slog.Default()
 }
 
-// Upstream is one address behind the server as metrics and the page show it.
+// Upstream is the state of one upstream server.
 type Upstream struct {
-	Name     string `json:"name"` // of the group
+	Name     string `json:"name"` // of the upstream group
 	Addr     string `json:"addr"`
 	Up       bool   `json:"up"`
 	State    string `json:"state"`  // such as "up", "ejected", "down"
@@ -71,7 +74,7 @@ type Upstream struct {
 	Failures uint64 `json:"failures"`
 }
 
-// Listener is the admin's socket. Its address is known before there is a server to show.
+// Listener is the listening socket. It can be opened before the server exists.
 type Listener struct {
 	listener net.Listener
 	server   *http.Server
@@ -79,7 +82,7 @@ type Listener struct {
 	ended    sync.WaitGroup
 }
 
-// Listen takes the address.
+// Listen opens a TCP listener on address.
 func Listen(address string) (*Listener, error) {
 	l, err := net.Listen("tcp", address)
 	if err != nil {
@@ -88,24 +91,24 @@ func Listen(address string) (*Listener, error) {
 	return On(l), nil
 }
 
-// On makes a Listener of a socket that is listened on already.
+// On returns a Listener that uses an open socket.
 func On(l net.Listener) *Listener { return &Listener{listener: l} }
 
-// StopAccepting closes the socket. Connections that are open are served on.
+// StopAccepting closes the socket. Open connections are still served.
 func (l *Listener) StopAccepting() { _ = l.listener.Close() }
 
-// Addr is the address that is listened on.
+// Addr returns the address of the socket.
 func (l *Listener) Addr() net.Addr { return l.listener.Addr() }
 
-// Serve answers until Close. It returns at once, and is called once.
+// Serve starts serving and returns at once. It must be called at most once.
 func (l *Listener) Serve(config Config) {
 	if config.Log == nil {
 		config.Log = slog.Default()
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	l.stop = cancel
-	d := newDesk(config, time.Now)
-	// No WriteTimeout: profiles and event streams last. They end with their clients or with Close.
+	d := newDashboard(config, time.Now)
+	// There is no WriteTimeout: profiles and event streams are long. They end with their clients or with Close.
 	l.server = &http.Server{
 		Handler: d.routes(), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: time.Minute,
 		ErrorLog: slog.NewLogLogger(config.Log.Handler(), slog.LevelWarn),
@@ -113,12 +116,13 @@ func (l *Listener) Serve(config Config) {
 	l.ended.Go(func() { d.run(ctx) })
 	l.ended.Go(func() {
 		if err := l.server.Serve(l.listener); !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
-			config.Log.Error("the admin listener ended", "error", err)
+			config.Log.Error("admin listener failed", "error", err)
 		}
 	})
 }
 
-// Close ends the listener and what it serves at once.
+// Close closes the socket and all connections, and waits until the listener's goroutines have
+// ended.
 func (l *Listener) Close() error {
 	if l.server == nil {
 		return l.listener.Close()
@@ -126,47 +130,47 @@ func (l *Listener) Close() error {
 	l.stop()
 	err := l.server.Close()
 	l.ended.Wait()
-	if errors.Is(err, net.ErrClosed) { // by StopAccepting
+	if errors.Is(err, net.ErrClosed) { // after StopAccepting
 		err = nil
 	}
 	return err
 }
 
-// desk joins the parts behind the routes.
-type desk struct {
-	config   Config
-	clock    func() time.Time
-	started  time.Time
-	host     string
-	survey   *survey
-	history  *history
-	audience audience
+// dashboard is the state behind the routes.
+type dashboard struct {
+	config      Config
+	clock       func() time.Time
+	started     time.Time
+	host        string
+	survey      *survey
+	history     *history
+	subscribers subscribers
 }
 
-// stepPeriod is how often the counters are read and the page is told.
+// stepPeriod is the period in which counters are read and frames are sent.
 const stepPeriod = 500 * time.Millisecond
 
-func newDesk(config Config, clock func() time.Time) *desk {
+func newDashboard(config Config, clock func() time.Time) *dashboard {
 	host, err := os.Hostname()
 	if err != nil {
 		host = "unknown"
 	}
-	return &desk{
+	return &dashboard{
 		config: config, clock: clock, started: clock(), host: host,
 		survey:  newSurvey(config.Server, clock),
 		history: newHistory(len(config.Server.Engine().Loops()), config.Budget),
 	}
 }
 
-// run keeps the books until ctx ends. There is a whole period between the end of a step and the next one, however late this
-// goroutine is: rates over a moment mean nothing.
-func (d *desk) run(ctx context.Context) {
+// run records history and publishes frames until ctx is done. A whole period lies between two
+// steps, however late this goroutine is, because rates over a much shorter time mean nothing.
+func (d *dashboard) run(ctx context.Context) {
 	timer := time.NewTimer(stepPeriod)
 	defer timer.Stop()
 	for {
 		loops, requests := d.survey.results()
 		d.history.add(d.clock(), loops, requests, d.states())
-		d.audience.show(d.frame)
+		d.subscribers.publish(d.frame)
 		timer.Reset(stepPeriod)
 		select {
 		case <-ctx.Done():
@@ -176,22 +180,7 @@ func (d *desk) run(ctx context.Context) {
 	}
 }
 
-// recent are the watchdog's last overruns, newest first. The tree of one that is going on still grows in the watchdog's hands:
-// it is shown when it is whole.
-func (d *desk) recent() []watchdog.Overrun {
-	if d.config.Watchdog == nil {
-		return nil
-	}
-	recent := d.config.Watchdog.Recent()
-	for i := range recent {
-		if !recent[i].Final {
-			recent[i].Tree = nil
-		}
-	}
-	return recent
-}
-
-func (d *desk) routes() http.Handler {
+func (d *dashboard) routes() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", d.healthz)
 	mux.HandleFunc("GET /readyz", d.readyz)
@@ -204,7 +193,7 @@ func (d *desk) routes() http.Handler {
 	mux.HandleFunc("GET /page.css", page("page.css", "text/css; charset=utf-8"))
 	mux.HandleFunc("GET /page.js", page("page.js", "text/javascript; charset=utf-8"))
 	mux.HandleFunc("GET /icon.svg", page("icon.svg", "image/svg+xml"))
-	// GET and POST: what pprof's tools use.
+	// The tools of pprof use GET and POST.
 	mux.HandleFunc("/debug/pprof/", pprof.Index)
 	mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
 	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
@@ -213,7 +202,7 @@ func (d *desk) routes() http.Handler {
 	return guarded(mux)
 }
 
-// guarded sets what every answer carries: nothing is cached, framed or guessed at.
+// guarded sets security headers on all responses and disables caching.
 func guarded(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
@@ -224,8 +213,8 @@ func guarded(next http.Handler) http.Handler {
 	})
 }
 
-// number reads a whole number from a query, between 1 and most.
-func number(r *http.Request, name string, usual, most int) (int, error) {
+// queryInt returns an integer query parameter from 1 to most, or usual if it is absent.
+func queryInt(r *http.Request, name string, usual, most int) (int, error) {
 	text := r.URL.Query().Get(name)
 	if text == "" {
 		return usual, nil
@@ -235,4 +224,12 @@ func number(r *http.Request, name string, usual, most int) (int, error) {
 		return 0, fmt.Errorf("%s must be a whole number from 1 to %d", name, most)
 	}
 	return n, nil
+}
+
+// answerJSON writes v as the JSON response.
+func answerJSON(w http.ResponseWriter, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false)
+	_ = e.Encode(v) // the client has left
 }

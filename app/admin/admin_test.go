@@ -1,4 +1,4 @@
-// The routes are tested on a real server: its demo route holds a loop for as long as the test wants.
+// Tests of the routes on a real server with a route that holds the loop until it is released.
 
 package admin
 
@@ -23,10 +23,10 @@ import (
 	"tafe/loop/watchdog"
 )
 
-// patience bounds what a test waits for before it fails: long, because a slow machine is no fault.
+// patience is the longest time that a test waits before it fails. It allows for slow machines.
 const patience = 30 * time.Second
 
-// gnet starts a pool of workers when it is linked in, and keeps it.
+// gnet starts a pool of workers at init that never ends.
 func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m,
 		goleak.IgnoreAnyFunction("github.com/panjf2000/ants/v2.(*poolCommon).purgeStaleWorkers"),
@@ -34,14 +34,14 @@ func TestMain(m *testing.M) {
 		goleak.IgnoreTopFunction("github.com/panjf2000/ants/v2.(*goWorker).run.func1"))
 }
 
-// rig is a server with one loop, watched and shown.
+// rig is a server with one loop, a watchdog and an admin listener.
 type rig struct {
 	t       *testing.T
 	server  *app.Server
 	admin   *Listener
 	client  *http.Client
-	release func() // lets /hold go on, now and from then on
-	stop    func() // ends everything; newRig sees to it at the latest
+	release func() // ends /hold, now and from then on
+	stop    func() // stops everything; called at the end of the test at the latest
 }
 
 func newRig(t *testing.T, upstreams func() []Upstream) *rig {
@@ -91,7 +91,7 @@ func newRig(t *testing.T, upstreams func() []Upstream) *rig {
 	return r
 }
 
-// waitBadly holds the loop: a handler has to wait through its Context.
+// waitBadly holds the loop. A handler should wait through its Context instead.
 //
 //go:noinline
 func waitBadly(held <-chan struct{}) { <-held }
@@ -99,7 +99,7 @@ func waitBadly(held <-chan struct{}) { <-held }
 // page is the address of the live page.
 func (r *rig) page() string { return "http://" + r.admin.Addr().String() + "/" }
 
-// get asks the admin listener.
+// get requests target from the admin listener.
 func (r *rig) get(target string) (int, http.Header, string) {
 	r.t.Helper()
 	return r.fetch("http://" + r.admin.Addr().String() + target)
@@ -115,14 +115,14 @@ func (r *rig) fetch(address string) (int, http.Header, string) {
 	return response.StatusCode, response.Header, string(body)
 }
 
-// request asks the server itself.
+// request requests target from the server.
 func (r *rig) request(target string) int {
 	r.t.Helper()
 	status, _, _ := r.fetch("http://" + r.server.Addr().String() + target)
 	return status
 }
 
-// hold has the only loop held, and returns what waits for the answer after release.
+// hold holds the only loop. The returned function waits for the response after release.
 func (r *rig) hold(what string) (answered func()) {
 	r.t.Helper()
 	status := make(chan int, 1)
@@ -145,10 +145,10 @@ func (r *rig) overruns() []watchdog.Overrun {
 	require.Equal(r.t, "application/json", header.Get("Content-Type"))
 	var all []watchdog.Overrun
 	require.NoError(r.t, json.Unmarshal([]byte(body), &all), body)
-	return append(all, watchdog.Overrun{}) // so that there is a first
+	return append(all, watchdog.Overrun{}) // so that there is at least one
 }
 
-// await returns when met does.
+// await waits until met returns true.
 func (r *rig) await(what string, met func() bool) {
 	r.t.Helper()
 	for end := time.Now().Add(patience); !met(); time.Sleep(5 * time.Millisecond) {
@@ -170,19 +170,19 @@ func TestRoutes(t *testing.T) {
 		{"/overruns", 200, "[]", "no overrun is an empty list, not null"},
 		{"/overruns?n=0", 400, "whole number", "none of them"},
 		{"/overruns?n=1x", 400, "whole number", "trailing bytes"},
-		{"/trace?seconds=1", 200, "traceEvents", "what Perfetto reads"},
+		{"/trace?seconds=1", 200, "traceEvents", "the format of Perfetto"},
 		{"/trace?seconds=86400", 400, "from 1 to 3600", "longer than any recorder reaches back"},
 		{"/", 200, "<title>tafe</title>", "the page"},
-		{"/page.js", 200, "EventSource", "and what it needs"},
+		{"/page.js", 200, "EventSource", "its script"},
 		{"/metrics", 200, "tafe_watchdog_enabled 1", "metrics"},
 		{"/metrics", 200, `tafe_runtime_introspection{part="state"} ` + works("state"), "a part of the runtime's introspection"},
 		{"/metrics", 200, `tafe_runtime_introspection{part="thread"} ` + works("thread"), "another"},
 		{"/metrics", 200, `tafe_runtime_introspection{part="thread_lock"} ` + works("thread_lock"), "another"},
-		{"/metrics", 200, `tafe_build_info{version="v1.2.3"} 1`, "what runs"},
+		{"/metrics", 200, `tafe_build_info{version="v1.2.3"} 1`, "the version"},
 		{"/metrics", 200, `tafe_certificate_expires_timestamp_seconds{addr="127.0.0.1:443"} 1.8e+09`, "until when its certificates are good"},
 		{"/metrics", 200, "tafe_config_reloads_failed_total 2", "whether the configuration is the one of the file"},
-		{"/metrics", 200, `tafe_log_lines_dropped_total{log="log"} 3`, "what the log did not get"},
-		{"/metrics", 200, "tafe_watchdog_records_lost_total 0", "and what the watchdog's did not"},
+		{"/metrics", 200, `tafe_log_lines_dropped_total{log="log"} 3`, "dropped log lines"},
+		{"/metrics", 200, "tafe_watchdog_records_lost_total 0", "and dropped watchdog records"},
 		{"/debug/pprof/", 200, "goroutine", "profiles"},
 		{"/debug/pprof/goroutine?debug=1", 200, "goroutine profile", "each of them"},
 		{"/other", 404, "", "nothing else"},
@@ -206,7 +206,7 @@ func works(part string) string {
 func TestAnswersWhileTheOnlyLoopIsHeld(t *testing.T) {
 	r := newRig(t, nil)
 	require.Equal(t, 200, r.request("/plaintext"))
-	require.Regexp(t, `"estimates":\{"/plaintext":\[[0-9.]+\]`, func() string { _, _, body := r.get("/loops"); return body }(), "what the loop expects of a route's slices")
+	require.Regexp(t, `"estimates":\{"/plaintext":\[[0-9.]+\]`, func() string { _, _, body := r.get("/loops"); return body }(), "the estimated slice lengths of a route")
 	answered := r.hold("fast")
 	for _, target := range []string{"/healthz", "/metrics", "/trace"} {
 		status, _, body := r.get(target)
@@ -222,7 +222,7 @@ func TestAnswersWhileTheOnlyLoopIsHeld(t *testing.T) {
 	require.Greater(t, states[0].For, states[0].Budget)
 	_, _, body = r.get("/metrics")
 	require.Contains(t, body, `tafe_loop_stale{loop="0"} 1`)
-	require.Contains(t, body, `tafe_requests_total{method="GET",route="/plaintext",status="200"} 1`, "what it last told")
+	require.Contains(t, body, `tafe_requests_total{method="GET",route="/plaintext",status="200"} 1`, "the counters of the held loop")
 	require.Contains(t, body, "tafe_overruns_active 1")
 
 	r.release()
@@ -271,11 +271,11 @@ func TestWithoutAWatchdog(t *testing.T) {
 		want   string
 		why    string
 	}{
-		{"/readyz", 200, "ok", "nobody who could say that a loop is held"},
+		{"/readyz", 200, "ok", "no watchdog to report a held loop"},
 		{"/overruns", 200, "[]\n", "no records"},
 		{"/trace", 404, "the watchdog is off", "no recorder"},
-		{"/loops", 200, `"state":`, "what loops do is known without it"},
-		{"/metrics", 200, "tafe_watchdog_enabled 0", "and what they did"},
+		{"/loops", 200, `"state":`, "the state of loops does not need it"},
+		{"/metrics", 200, "tafe_watchdog_enabled 0", "nor do their counters"},
 	} {
 		status, _, body := r.get(c.target)
 		require.Equal(t, c.status, status, c.why)
@@ -286,7 +286,7 @@ func TestWithoutAWatchdog(t *testing.T) {
 	require.NoError(t, admin.Close())
 }
 
-// Requests that wait for a held loop show before it goes on: in the readiness, in the overrun, in its rank and in the lag.
+// Requests that wait for a held loop show while it is held: in /readyz, the overrun, its rank and the lag.
 func TestSaysWhoWaitsForAHeldLoop(t *testing.T) {
 	r := newRig(t, nil)
 	require.Equal(t, 200, r.request("/plaintext"))
@@ -298,17 +298,17 @@ func TestSaysWhoWaitsForAHeldLoop(t *testing.T) {
 	r.await("the live overrun has victims", func() bool { v := r.overruns()[0].Victims; return v.Count >= 3 && v.Total > 0 && v.Open })
 	o := r.overruns()[0]
 	require.False(t, o.Final)
-	require.NotEmpty(t, o.Advice, "what to do is said while it goes on")
+	require.NotEmpty(t, o.Advice, "the advice is there while the overrun lasts")
 	r.await("the server is not ready", func() bool {
 		status, _, body := r.get("/readyz")
 		return status == 503 && body == "all loops are held for 1s\n"
 	})
-	d := newDesk(Config{Server: r.server, Budget: 10 * time.Millisecond}, time.Now)
-	d.history.add(time.Unix(1, 0), make([]told, 1), app.Stats{}, d.states())
-	d.history.add(time.Unix(2, 0), make([]told, 1), app.Stats{}, d.states())
+	d := newDashboard(Config{Server: r.server, Budget: 10 * time.Millisecond}, time.Now)
+	d.history.add(time.Unix(1, 0), make([]loopSnapshot, 1), app.Stats{}, d.states())
+	d.history.add(time.Unix(2, 0), make([]loopSnapshot, 1), app.Stats{}, d.states())
 	f := d.frame()
-	require.GreaterOrEqual(t, time.Duration(f.Lag99), time.Second, "what waits now is in the lag")
-	require.Positive(t, f.Lanes[0].Waiting)
+	require.GreaterOrEqual(t, time.Duration(f.Lag99), time.Second, "current waits are in the lag")
+	require.Positive(t, f.Loops[0].Waiting)
 	_, _, metrics := r.get("/metrics")
 	require.NotContains(t, metrics, `tafe_loop_waiting{loop="0"} 0`)
 	r.release()

@@ -1,4 +1,4 @@
-// The page is tested where it is used: in a browser, over its own stream, while a loop is held and after.
+// Tests of the page in a browser, with its stream, while a loop is held and afterwards.
 
 package admin
 
@@ -17,7 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// browse opens the page in a Chromium of its own, and returns what runs actions in it.
+// browse opens the page in a new Chromium and returns a function that runs actions in it.
 func browse(t *testing.T, url string) (run func(...chromedp.Action)) {
 	t.Helper()
 	var path string
@@ -38,7 +38,7 @@ func browse(t *testing.T, url string) (run func(...chromedp.Action)) {
 	options := []chromedp.ExecAllocatorOption{
 		chromedp.ExecPath(path), chromedp.Headless, chromedp.NoSandbox, chromedp.DisableGPU, chromedp.NoFirstRun,
 		chromedp.UserDataDir(t.TempDir()), chromedp.WSURLReadTimeout(patience), chromedp.Flag("disable-dev-shm-usage", true),
-		// By default the browser dies with the thread that started it, and the watchdog's ends when it stops.
+		// By default the browser is killed with the thread that started it, and the watchdog's thread ends with the watchdog.
 		chromedp.ModifyCmdFunc(func(*exec.Cmd) {}),
 	}
 	for _, name := range []string{"disable-quic", "disable-background-networking", "disable-component-update", "disable-sync"} {
@@ -63,7 +63,7 @@ func browse(t *testing.T, url string) (run func(...chromedp.Action)) {
 		require.NoError(t, chromedp.Cancel(ctx), "the browser ends")
 		mu.Lock()
 		defer mu.Unlock()
-		require.Empty(t, complaints, "what the page threw or wrote to the console")
+		require.Empty(t, complaints, "errors and console output of the page")
 	})
 	run = func(actions ...chromedp.Action) {
 		t.Helper()
@@ -73,17 +73,17 @@ func browse(t *testing.T, url string) (run func(...chromedp.Action)) {
 	return run
 }
 
-// met waits until an expression of the page is true.
+// met waits until an expression is true in the page.
 func met(expression string) chromedp.Action {
 	return chromedp.Poll(expression, nil, chromedp.WithPollingTimeout(patience))
 }
 
-// shows waits until an element's text contains a piece.
+// shows waits until the text of an element contains text.
 func shows(selector, text string) chromedp.Action {
 	return met(fmt.Sprintf("(document.querySelector(%q)?.textContent ?? '').includes(%q)", selector, text))
 }
 
-// fits tells that nothing is wider than the screen.
+// fits is true if nothing is wider than the screen.
 const fits = "document.documentElement.scrollWidth <= innerWidth"
 
 func TestPageInABrowser(t *testing.T) {
@@ -94,18 +94,18 @@ func TestPageInABrowser(t *testing.T) {
 	run := browse(t, r.page())
 	run(
 		shows("#status", "serving"), shows("#no-culprits", "No code has run for longer"),
-		shows("#lanes", "loop 0"), shows("#routes", "/plaintext"), shows("#upstreams", "down"),
+		shows("#loops", "loop 0"), shows("#routes", "/plaintext"), shows("#upstreams", "down"),
 	)
-	run(met("document.documentElement.dataset.frames >= 3")) // updates come by themselves
+	run(met("document.documentElement.dataset.frames >= 3")) // frames arrive
 
 	answered := r.hold("<img src=x onerror=alert(1)>")
 	run(
-		shows("#lanes .overrun .now", "held for"), shows("#lanes .overrun .now", "<img src=x onerror=alert(1)>"),
-		met("document.querySelector('#lanes canvas').getAttribute('aria-label').includes('held for')"),
-		met("!document.querySelector('img[src=x]')"), // what strangers write stays text
-		shows("#culprits", "runs now"),
+		shows("#loops .overrun .now", "held for"), shows("#loops .overrun .now", "<img src=x onerror=alert(1)>"),
+		met("document.querySelector('#loops canvas').getAttribute('aria-label').includes('held for')"),
+		met("!document.querySelector('img[src=x]')"), // request data stays text
+		shows("#culprits", "running for"),
 	)
-	// By keyboard: from the last link of the head over the first culprit's summary into its stack.
+	// By keyboard: from the last link of the header to the first culprit's row and its stack.
 	run(
 		chromedp.Focus("nav a:last-child"), chromedp.KeyEvent(kb.Tab),
 		met("document.activeElement.matches('.culprits summary')"),
@@ -117,7 +117,7 @@ func TestPageInABrowser(t *testing.T) {
 	run(chromedp.Evaluate("Number(document.documentElement.dataset.frames)", &before))
 	run(
 		met(fmt.Sprintf("document.documentElement.dataset.frames > %d + 2", before)),
-		met("document.activeElement.matches('.culprits details[open] summary')"), // updates leave the focus and what is open
+		met("document.activeElement.matches('.culprits details[open] summary')"), // updates keep the focus and open rows
 	)
 	r.release()
 	answered()
@@ -126,7 +126,7 @@ func TestPageInABrowser(t *testing.T) {
 		chromedp.Click(".culprits summary"), met("!document.querySelector('.culprits details[open]')"),
 		chromedp.Click(".culprits summary"), shows(".culprits details[open] .stack .culprit", "waitBadly"),
 	)
-	// On a phone and in the dark.
+	// Dark colours and narrow screens.
 	light, dark := "", ""
 	background := "getComputedStyle(document.body).backgroundColor"
 	scheme := func(name string) chromedp.Action {

@@ -1,4 +1,4 @@
-// What docs/deploy asks Prometheus for is checked against what a server really exports: each series, and each label of each.
+// Tests that every series and label used in docs/deploy is exported by a server.
 
 package admin
 
@@ -49,7 +49,7 @@ func seriesOf(text string) map[string][]string {
 		if m == nil {
 			continue
 		}
-		labels := []string{"instance", "job"} // that Prometheus adds
+		labels := []string{"instance", "job"} // added by Prometheus
 		for _, l := range labelName.FindAllStringSubmatch(m[2], -1) {
 			labels = append(labels, l[1])
 		}
@@ -72,7 +72,7 @@ func ask(t *testing.T, series map[string][]string, where, expr string, texts ...
 	require.NotEmpty(t, found, "%s asks for nothing: %s", where, expr)
 	for _, m := range found {
 		labels, ok := series[m[1]]
-		require.True(t, ok || m[1] == "up", "%s asks for %s, which nobody exports", where, m[1])
+		require.True(t, ok || m[1] == "up", "%s uses %s, which is not exported", where, m[1])
 		if m[1] == "up" {
 			labels = []string{"instance", "job"}
 		}
@@ -81,7 +81,7 @@ func ask(t *testing.T, series map[string][]string, where, expr string, texts ...
 		}
 		for _, group := range grouping.FindAllStringSubmatch(expr, -1) {
 			if strings.HasPrefix(group[0], "on") || len(found) > 1 {
-				continue // the sides of an operation differ; each is grouped by what is checked where it stands alone
+				continue // the operands differ; each is checked where it stands alone
 			}
 			for _, l := range strings.Split(group[1], ",") {
 				require.Contains(t, labels, strings.TrimSpace(l), "%s groups %s by a label that it does not have", where, m[1])

@@ -1,7 +1,7 @@
-package admin
+// /events: one frame per step for every viewer. A slow viewer misses frames; one that reads nothing
+// for viewerPeriod is disconnected.
 
-// /events: a frame for every viewer at every step. A viewer that does not keep up misses frames; one that does not read at all
-// is dropped.
+package admin
 
 import (
 	"encoding/json"
@@ -12,17 +12,17 @@ import (
 
 const (
 	viewersMax   = 64
-	viewerPeriod = 10 * time.Second // that one write to a viewer may take
+	viewerPeriod = 10 * time.Second // timeout of one write to a viewer
 )
 
-// audience is who watches. Any goroutine.
-type audience struct {
+// subscribers are the viewers of the page. Any goroutine may use it.
+type subscribers struct {
 	mu      sync.Mutex
 	viewers map[chan []byte]bool
 }
 
-// join returns where frames come, and false when there are too many viewers.
-func (a *audience) join() (chan []byte, bool) {
+// add returns a channel of frames, or false if there are too many viewers.
+func (a *subscribers) add() (chan []byte, bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if len(a.viewers) >= viewersMax {
@@ -36,14 +36,15 @@ func (a *audience) join() (chan []byte, bool) {
 	return frames, true
 }
 
-func (a *audience) leave(frames chan []byte) {
+func (a *subscribers) remove(frames chan []byte) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	delete(a.viewers, frames)
 }
 
-// show hands a frame to everybody who has read the last one. It is made only if anybody watches.
-func (a *audience) show(frame func() Frame) {
+// publish sends a frame to every viewer that has read the last one. It calls frame only if there
+// are viewers.
+func (a *subscribers) publish(frame func() Frame) {
 	a.mu.Lock()
 	empty := len(a.viewers) == 0
 	a.mu.Unlock()
@@ -61,7 +62,7 @@ func (a *audience) show(frame func() Frame) {
 	}
 }
 
-// encode makes an event of a frame; JSON has no line breaks.
+// encode returns a frame as a server-sent event. JSON has no line breaks.
 func encode(f Frame) []byte {
 	b, err := json.Marshal(f)
 	if err != nil {
@@ -70,13 +71,13 @@ func encode(f Frame) []byte {
 	return append(append([]byte("data: "), b...), "\n\n"...)
 }
 
-func (d *desk) events(w http.ResponseWriter, r *http.Request) {
-	frames, ok := d.audience.join()
+func (d *dashboard) events(w http.ResponseWriter, r *http.Request) {
+	frames, ok := d.subscribers.add()
 	if !ok {
 		http.Error(w, "too many viewers", http.StatusServiceUnavailable)
 		return
 	}
-	defer d.audience.leave(frames)
+	defer d.subscribers.remove(frames)
 	w.Header().Set("Content-Type", "text/event-stream")
 	control := http.NewResponseController(w)
 	message := append([]byte("retry: 1000\n"), encode(d.frame())...)

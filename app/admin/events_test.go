@@ -1,4 +1,4 @@
-// The stream is tested without a browser: what a viewer gets, and how many viewers there may be.
+// Tests of the stream without a browser.
 
 package admin
 
@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// frames reads a stream's frames until the server or the test ends it.
+// frames reads the frames of a stream until the server or the test ends it.
 func frames(t *testing.T, r *rig) (next func() Frame) {
 	t.Helper()
 	response, err := r.client.Get("http://" + r.admin.Addr().String() + "/events")
@@ -38,21 +38,21 @@ func TestFramesFollowTheServer(t *testing.T) {
 	next := frames(t, r)
 	f := next()
 	require.Equal(t, "ok", f.Status)
-	require.Len(t, f.Lanes, 1)
-	require.Len(t, f.Lanes[0].Columns, columnsMax)
+	require.Len(t, f.Loops, 1)
+	require.Len(t, f.Loops[0].Columns, columnsMax)
 	require.Empty(t, f.Culprits)
 
 	answered := r.hold("frames")
-	for f = next(); len(f.Culprits) == 0 || f.Lanes[0].State != stateOverrun; f = next() {
+	for f = next(); len(f.Culprits) == 0 || f.Loops[0].State != stateOverrun; f = next() {
 	}
 	require.True(t, f.Culprits[0].Live)
-	require.Equal(t, "/hold/frames", f.Lanes[0].Path)
+	require.Equal(t, "/hold/frames", f.Loops[0].Path)
 	r.release()
 	answered()
 	for f = next(); f.Culprits[0].Live || f.Rate == 0; f = next() {
 	}
 	require.Equal(t, "/hold/{what}", f.Culprits[0].Route)
-	require.Contains(t, f.Lanes[0].Columns, string(columnOverrun))
+	require.Contains(t, f.Loops[0].Columns, string(columnOverrun))
 	require.Contains(t, f.Overruns[0].Path, "/hold/frames")
 }
 

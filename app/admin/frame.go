@@ -1,6 +1,6 @@
-package admin
+// Frame, the message that updates the page.
 
-// A frame is all that the page shows at one moment.
+package admin
 
 import (
 	"os"
@@ -16,23 +16,24 @@ const (
 	culpritsShown = 20
 	overrunsShown = 20
 	routesShown   = 50
-	waitingMax    = 10_000 // waits for a held loop that enter the lag
+	waitingMax    = 10_000 // most waits for a held loop that are counted in the lag
 )
 
-// Frame is one message of /events. Durations are in milliseconds, rates per second over the last ten.
+// Frame is one message of /events. Durations are in milliseconds. Rates are per second, over the
+// last ten seconds.
 type Frame struct {
 	At       time.Time       `json:"at"`
 	Uptime   float64         `json:"uptime_s"`
 	Status   string          `json:"status"` // ok, draining or stuck
 	Host     string          `json:"host"`
-	Addr     string          `json:"addr"` // the first that the server listens on
+	Addr     string          `json:"addr"` // first address that the server listens on
 	PID      int             `json:"pid"`
 	Version  string          `json:"version"`
 	Budget   watchdog.Millis `json:"budget_ms"`
 	Watchdog bool            `json:"watchdog"`
 
 	Rate     float64         `json:"rate"`
-	Failures float64         `json:"failures"` // answers of 500 and above, a second
+	Failures float64         `json:"failures"` // responses with status 500 or above, per second
 	P50      watchdog.Millis `json:"p50_ms"`
 	P99      watchdog.Millis `json:"p99_ms"`
 	P999     watchdog.Millis `json:"p999_ms"`
@@ -41,27 +42,29 @@ type Frame struct {
 	Conns    int             `json:"conns"`
 	ConnsMax int             `json:"conns_max"`
 	Active   int             `json:"active"`
-	Refused  uint64          `json:"refused"` // messages and connections, in all
+	Refused  uint64          `json:"refused"` // total of refused messages and connections
 	In       float64         `json:"bytes_in"`
 	Out      float64         `json:"bytes_out"`
-	Rates    []float64       `json:"rates"` // of each step, oldest first
+	Rates    []float64       `json:"rates"` // request rate of each step, oldest first
 
-	Lanes     []Lane     `json:"lanes"`
-	Culprits  []Culprit  `json:"culprits"`
-	Overruns  []Brief    `json:"overruns"` // newest first
-	Routes    []RouteRow `json:"routes"`
-	Upstreams []Upstream `json:"upstreams,omitempty"`
-	Problems  []string   `json:"problems,omitempty"` // of the configuration
+	Loops     []LoopRow    `json:"lanes"`
+	Culprits  []Culprit    `json:"culprits"`
+	Overruns  []OverrunRow `json:"overruns"` // newest first
+	Routes    []RouteRow   `json:"routes"`
+	Upstreams []Upstream   `json:"upstreams,omitempty"`
+	Problems  []string     `json:"problems,omitempty"` // unusable parts of the configuration
 }
 
-// Lane is a loop with its last minute.
-type Lane struct {
+// LoopRow is a loop and its last minute. Columns has one character per step, oldest first: a digit
+// for the share of time that the loop was busy, in tenths, x if a slice exceeded the budget, and .
+// if nothing is known.
+type LoopRow struct {
 	LoopState
 	Columns string `json:"columns"`
 }
 
-// Brief is an overrun without its evidence.
-type Brief struct {
+// OverrunRow is an overrun without its stacks.
+type OverrunRow struct {
 	ID       uint64           `json:"id"`
 	Final    bool             `json:"final"`
 	Loop     int              `json:"loop"`
@@ -78,7 +81,7 @@ type Brief struct {
 	Cost     watchdog.Millis  `json:"victim_ms"`
 }
 
-// RouteRow is one route over the last seconds.
+// RouteRow is the traffic of one route over the last ten seconds. Total counts from the start.
 type RouteRow struct {
 	Route    string          `json:"route"`
 	Rate     float64         `json:"rate"`
@@ -88,15 +91,15 @@ type RouteRow struct {
 	Total    uint64          `json:"total"`
 }
 
-// frame gathers one.
-func (d *desk) frame() Frame {
+// frame returns the current frame.
+func (d *dashboard) frame() Frame {
 	_, requests := d.survey.results()
 	states, recent := d.states(), d.recent()
 	f := Frame{
 		At: d.clock(), Uptime: d.clock().Sub(d.started).Seconds(), Status: d.status(), Budget: watchdog.Millis(d.config.Budget),
 		Watchdog: d.config.Watchdog != nil, Conns: d.config.Server.Engine().Conns(), ConnsMax: requests.ConnMax, Active: requests.Active,
 		Host: d.host, Addr: d.config.Server.Addr().String(), PID: os.Getpid(), Version: d.config.Version,
-		Refused: requests.Refused, Culprits: d.culprits(culpritsShown, recent), Overruns: briefs(recent),
+		Refused: requests.Refused, Culprits: d.culprits(culpritsShown, recent), Overruns: overrunRows(recent),
 	}
 	for _, n := range requests.Reasons {
 		f.Refused += n
@@ -112,14 +115,14 @@ func (d *desk) frame() Frame {
 	defer h.mu.Unlock()
 	f.Rates = slices.Clone(h.rates)
 	for i, s := range states {
-		f.Lanes = append(f.Lanes, Lane{s, string(h.lanes[i])})
+		f.Loops = append(f.Loops, LoopRow{s, string(h.columns[i])})
 	}
 	from, to, passed := h.window()
 	f.measure(from, to, passed, states)
 	return f
 }
 
-func (d *desk) status() string {
+func (d *dashboard) status() string {
 	switch {
 	case len(d.stuck()) > 0:
 		return "stuck"
@@ -129,8 +132,9 @@ func (d *desk) status() string {
 	return "ok"
 }
 
-// measure takes rates and percentiles of what happened between two moments. Who waits for a loop that is held now is in no count of
-// the loop yet: the waits are in the lag as long as the loop is held.
+// measure sets rates and percentiles for the time between two moments. Tasks that wait for a held
+// loop are not in the loop's counters yet. Their waits so far are added to the lag while the loop
+// is held.
 func (f *Frame) measure(from, to moment, passed time.Duration, states []LoopState) {
 	f.Routes = []RouteRow{}
 	if passed <= 0 {
@@ -167,7 +171,7 @@ func (f *Frame) measure(from, to moment, passed time.Duration, states []LoopStat
 	f.Lag50, f.Lag99 = watchdog.Millis(lag.Quantile(0.5)), watchdog.Millis(lag.Quantile(0.99))
 }
 
-// compareRows puts the routes with the most requests first; names break ties, so that rows do not dance.
+// compareRows sorts routes by requests, then by name, so that rows keep their order.
 func compareRows(a, b RouteRow) int {
 	switch {
 	case a.Total > b.Total:
@@ -178,10 +182,10 @@ func compareRows(a, b RouteRow) int {
 	return strings.Compare(a.Route, b.Route)
 }
 
-func briefs(recent []watchdog.Overrun) []Brief {
-	all := make([]Brief, 0, overrunsShown)
+func overrunRows(recent []watchdog.Overrun) []OverrunRow {
+	all := make([]OverrunRow, 0, overrunsShown)
 	for _, o := range recent[:min(len(recent), overrunsShown)] {
-		all = append(all, Brief{o.ID, o.Final, o.Loop, o.Started, o.Held, o.Ran, o.Released, o.Verdict, o.Blamed, o.Method, o.Path, o.Key, o.Victims.Count, o.Victims.Total})
+		all = append(all, OverrunRow{o.ID, o.Final, o.Loop, o.Started, o.Held, o.Ran, o.Released, o.Verdict, o.Blamed, o.Method, o.Path, o.Key, o.Victims.Count, o.Victims.Total})
 	}
 	return all
 }

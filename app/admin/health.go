@@ -1,6 +1,6 @@
-package admin
+// /healthz reports whether every loop turns, /readyz whether the server accepts new requests.
 
-// The two questions of a load balancer: does every loop turn, and are new requests welcome?
+package admin
 
 import (
 	"fmt"
@@ -9,16 +9,16 @@ import (
 )
 
 const (
-	// turnMax is for how long a loop may be silent before it counts as stuck.
+	// turnMax is the time without a turn after which a loop counts as stuck.
 	turnMax = 5 * time.Second
-	// readyMax is for how long all loops may be held before the server is not ready.
+	// readyMax is the time for which all loops may be held before the server is not ready.
 	readyMax = time.Second
 )
 
-// stuck names the loops that have not turned for turnMax.
-func (d *desk) stuck() []int { return d.config.Server.Engine().Stuck(turnMax) }
+// stuck returns the ids of loops that have not turned for turnMax.
+func (d *dashboard) stuck() []int { return d.config.Server.Engine().Stuck(turnMax) }
 
-func (d *desk) healthz(w http.ResponseWriter, _ *http.Request) {
+func (d *dashboard) healthz(w http.ResponseWriter, _ *http.Request) {
 	if stuck := d.stuck(); len(stuck) > 0 {
 		http.Error(w, fmt.Sprintf("loops %v have not turned for %v", stuck, turnMax), http.StatusServiceUnavailable)
 		return
@@ -26,7 +26,7 @@ func (d *desk) healthz(w http.ResponseWriter, _ *http.Request) {
 	fmt.Fprintln(w, "ok")
 }
 
-func (d *desk) readyz(w http.ResponseWriter, _ *http.Request) {
+func (d *dashboard) readyz(w http.ResponseWriter, _ *http.Request) {
 	engine := d.config.Server.Engine()
 	switch dog := d.config.Watchdog; {
 	case d.config.Server.Draining():

@@ -1,7 +1,7 @@
-package admin
+// History: the last minute in steps of half a second, for the loops' columns on the page, and the
+// last ten seconds in full, for rates and percentiles.
 
-// The history: the last minute in steps of half a second, for the page's lanes, and the last seconds in full, for its rates and
-// percentiles.
+package admin
 
 import (
 	"sync"
@@ -11,20 +11,20 @@ import (
 )
 
 const (
-	columnsMax = 120 // steps that a lane shows
-	windowMax  = 20  // steps that rates and percentiles are taken over
+	columnsMax = 120 // steps shown for a loop
+	windowMax  = 20  // steps over which rates and percentiles are taken
 )
 
-// Columns of a lane, one for each step: a digit is how many tenths of it the loop was busy.
+// Column values of a loop, one per step. A digit is the share of time that the loop was busy, in tenths.
 const (
-	columnNone    = '.' // nothing is known yet
-	columnOverrun = 'x' // a slice beyond the budget ran
+	columnNone    = '.' // nothing is known
+	columnOverrun = 'x' // a slice exceeded the budget
 )
 
-// moment is what was known at the end of a step.
+// moment is the state of all counters at the end of a step.
 type moment struct {
 	at     time.Time
-	loops  []told
+	loops  []loopSnapshot
 	routes []*routeTraffic
 	total  routeTraffic
 }
@@ -32,24 +32,24 @@ type moment struct {
 type history struct {
 	mu      sync.Mutex
 	budget  time.Duration
-	moments []moment // of the window, oldest first
-	lanes   [][]byte // columns, oldest first
+	moments []moment // moments of the window, oldest first
+	columns [][]byte // by loop, oldest step first
 	rates   []float64
 }
 
 func newHistory(loops int, budget time.Duration) *history {
-	h := &history{budget: budget, lanes: make([][]byte, loops)}
-	for i := range h.lanes {
+	h := &history{budget: budget, columns: make([][]byte, loops)}
+	for i := range h.columns {
 		for range columnsMax {
-			h.lanes[i] = append(h.lanes[i], columnNone)
+			h.columns[i] = append(h.columns[i], columnNone)
 		}
 	}
 	h.rates = make([]float64, columnsMax)
 	return h
 }
 
-// add ends a step. states are what the loops are doing at this moment.
-func (h *history) add(at time.Time, loops []told, stats app.Stats, states []LoopState) {
+// add ends a step. states are the current states of the loops.
+func (h *history) add(at time.Time, loops []loopSnapshot, stats app.Stats, states []LoopState) {
 	m := moment{at: at, loops: loops, routes: routesOf(stats)}
 	m.total.answers = map[answerKey]uint64{}
 	for _, r := range m.routes {
@@ -59,8 +59,8 @@ func (h *history) add(at time.Time, loops []told, stats app.Stats, states []Loop
 	defer h.mu.Unlock()
 	if n := len(h.moments); n > 0 {
 		before := &h.moments[n-1]
-		for i := range h.lanes {
-			h.lanes[i] = append(h.lanes[i][1:], h.column(&before.loops[i], &loops[i], states[i].State))
+		for i := range h.columns {
+			h.columns[i] = append(h.columns[i][1:], h.column(&before.loops[i], &loops[i], states[i].State))
 		}
 		rate := 0.0
 		if passed := at.Sub(before.at).Seconds(); passed > 0 {
@@ -74,8 +74,9 @@ func (h *history) add(at time.Time, loops []told, stats app.Stats, states []Loop
 	h.moments = append(h.moments, m)
 }
 
-// column is what a loop did between two answers. One that has not answered is judged by what it is doing.
-func (h *history) column(before, now *told, state string) byte {
+// column returns the column for the time between two snapshots of a loop. If no time passed, the
+// state decides.
+func (h *history) column(before, now *loopSnapshot, state string) byte {
 	passed := now.at.Sub(before.at)
 	switch {
 	case state == stateOverrun:
@@ -93,7 +94,7 @@ func (h *history) column(before, now *told, state string) byte {
 	return '0' + byte(min(10*slices.Sum/passed, 9))
 }
 
-// window is the difference between the newest moment and the oldest one kept; passed is the time between them.
+// window returns the oldest and the newest moment kept, and the time between them.
 func (h *history) window() (from, to moment, passed time.Duration) {
 	if len(h.moments) == 0 {
 		return moment{}, moment{}, 0

@@ -1,4 +1,4 @@
-// The history is tested with what loops might tell, at times of the test's choice.
+// Tests of the history with given counters and times.
 
 package admin
 
@@ -15,7 +15,7 @@ import (
 func TestLaneColumns(t *testing.T) {
 	begin := time.Unix(1_800_000_000, 0)
 	for _, c := range []struct {
-		slices []time.Duration // that ended in the step
+		slices []time.Duration // ended in the step
 		silent bool
 		state  string
 		want   byte
@@ -31,18 +31,18 @@ func TestLaneColumns(t *testing.T) {
 		{nil, true, stateWaiting, '.', "no answer and no reason: nothing is known"},
 	} {
 		h := newHistory(1, 10*time.Millisecond)
-		before := told{at: begin}
-		now := told{at: begin.Add(500 * time.Millisecond)}
+		before := loopSnapshot{at: begin}
+		now := loopSnapshot{at: begin.Add(500 * time.Millisecond)}
 		if c.silent {
 			now.at = begin
 		}
 		for _, d := range c.slices {
 			now.slices.Observe(d)
 		}
-		h.add(begin, []told{before}, app.Stats{}, []LoopState{{}})
-		h.add(begin.Add(500*time.Millisecond), []told{now}, app.Stats{}, []LoopState{{State: c.state}})
-		require.Len(t, h.lanes[0], columnsMax)
-		require.Equal(t, string(c.want), string(h.lanes[0][columnsMax-1:]), c.why)
+		h.add(begin, []loopSnapshot{before}, app.Stats{}, []LoopState{{}})
+		h.add(begin.Add(500*time.Millisecond), []loopSnapshot{now}, app.Stats{}, []LoopState{{State: c.state}})
+		require.Len(t, h.columns[0], columnsMax)
+		require.Equal(t, string(c.want), string(h.columns[0][columnsMax-1:]), c.why)
 	}
 }
 
@@ -58,9 +58,9 @@ func TestWindowForgets(t *testing.T) {
 	at := time.Unix(1_800_000_000, 0)
 	route := &app.Route{Name: "/a"}
 	stats := app.RouteStats{Route: route, Answers: []app.Answers{{Method: "GET", Status: 200}, {Method: "GET", Status: 503}}}
-	var loops told
+	var loops loopSnapshot
 	for step := range 3 * windowMax {
-		d := time.Second // at first everything is slow
+		d := time.Second // slow at first
 		if step > windowMax {
 			d = time.Millisecond
 		}
@@ -73,14 +73,14 @@ func TestWindowForgets(t *testing.T) {
 		told1 := loops
 		copied := stats
 		copied.Answers = append([]app.Answers(nil), stats.Answers...)
-		h.add(at, []told{told1}, app.Stats{Loops: []app.Counters{{Routes: []app.RouteStats{copied}}}}, []LoopState{{}})
+		h.add(at, []loopSnapshot{told1}, app.Stats{Loops: []app.Counters{{Routes: []app.RouteStats{copied}}}}, []LoopState{{}})
 	}
 	var f Frame
 	from, to, passed := h.window()
 	f.measure(from, to, passed, nil)
 	require.InDelta(t, 2, f.Rate, 0.001, "one each half second")
 	require.InDelta(t, 1, f.Failures, 0.001, "of which one in two fails")
-	require.Equal(t, ms(1), f.P999, "what was slow is long ago")
+	require.Equal(t, ms(1), f.P999, "slow requests have left the window")
 	require.Equal(t, ms(1), f.Lag99)
 	require.InDelta(t, 1000, f.Out, 0.001)
 	require.Len(t, f.Routes, 1)

@@ -1,9 +1,8 @@
+// /loops: the current state of each loop, read from its slice record without involving the loop.
+
 package admin
 
-// /loops: what each loop is doing at this moment, read from its slice record, which needs no answer of the loop.
-
 import (
-	"encoding/json"
 	"net/http"
 	"time"
 
@@ -12,7 +11,7 @@ import (
 	"tafe/loop/watchdog"
 )
 
-// What a loop does.
+// States of a loop.
 const (
 	stateWaiting = "waiting"
 	stateBusy    = "busy"
@@ -24,23 +23,24 @@ type LoopState struct {
 	Loop    int             `json:"loop"`
 	State   string          `json:"state"` // waiting, busy or overrun
 	For     watchdog.Millis `json:"for_ms,omitempty"`
-	Route   string          `json:"route,omitempty"` // of the task that runs
+	Route   string          `json:"route,omitempty"` // of the running task
 	Method  string          `json:"method,omitempty"`
 	Path    string          `json:"path,omitempty"`
 	Task    uint64          `json:"task,omitempty"`
-	Outside bool            `json:"outside,omitempty"` // a callback runs, no task
+	Outside bool            `json:"outside,omitempty"` // a callback runs, not a task
 	Budget  watchdog.Millis `json:"budget_ms"`
 	Age     watchdog.Millis `json:"age_ms"` // since the loop last turned
 	Conns   int             `json:"conns"`  // accepted
-	Dialed  int             `json:"dialed"` // connections to others
+	Dialed  int             `json:"dialed"` // connections to upstreams and others
 	Tasks   int             `json:"tasks"`
 	Queued  int             `json:"queued"`
 	Timers  int             `json:"timers"`
-	// Waiting is about how many tasks, connections and others wait for the loop, of one that overruns.
+	// Waiting is the approximate number of tasks and connections that wait for the loop, while it is
+	// in state overrun.
 	Waiting int `json:"waiting,omitempty"`
-	// Estimates are the lengths that the loop expects of the slices of each route's requests, first to last known, in ms.
+	// Estimates are the expected lengths of the first, second and later slices of a request, by route.
 	Estimates map[string][]watchdog.Millis `json:"estimates,omitempty"`
-	// Handoffs is how often the loop was handed over, and Released how many tasks run beside it.
+	// Handoffs counts handoffs of the loop. Released is the number of tasks that run beside it.
 	Handoffs uint64 `json:"handoffs"`
 	Released int    `json:"released"`
 	Slices   uint64 `json:"slices"`
@@ -48,7 +48,7 @@ type LoopState struct {
 	Out      uint64 `json:"bytes_out"`
 }
 
-// look reads what a loop is running.
+// look returns what a loop is running.
 func look(l *loop.Loop, budget time.Duration) (s LoopState) {
 	s.Loop, s.State, s.Budget = l.ID(), stateWaiting, watchdog.Millis(budget)
 	slice := l.Slice()
@@ -58,7 +58,7 @@ func look(l *loop.Loop, budget time.Duration) (s LoopState) {
 		s.State, s.Budget = stateBusy, watchdog.Millis(task.Budget())
 		s.Task, s.Route, s.Method, s.Path = what.TaskID, what.Route, what.Method, what.Path
 		if !slice.Still(since) {
-			return LoopState{Loop: s.Loop, State: stateBusy, Budget: watchdog.Millis(budget)} // it has moved on: another task runs, or none
+			return LoopState{Loop: s.Loop, State: stateBusy, Budget: watchdog.Millis(budget)} // the slice has ended meanwhile
 		}
 	} else if since, ok = slice.Outside(); ok {
 		s.State, s.Outside = stateBusy, true
@@ -73,14 +73,14 @@ func look(l *loop.Loop, budget time.Duration) (s LoopState) {
 	return s
 }
 
-// states looks at every loop.
-func (d *desk) states() []LoopState {
+// states returns the state of every loop.
+func (d *dashboard) states() []LoopState {
 	last, requests := d.survey.results()
 	states := make([]LoopState, len(last))
 	for i, l := range d.config.Server.Engine().Loops() {
 		s := look(l, d.config.Budget)
 		t := &last[i]
-		s.Age = watchdog.Millis(t.silent)
+		s.Age = watchdog.Millis(t.sinceTurn)
 		s.Conns, s.Dialed = t.stats.Conns-t.stats.ConnsDialed, t.stats.ConnsDialed
 		s.Tasks, s.Queued, s.Timers = t.stats.TasksAlive, t.stats.Queued, t.stats.Timers
 		s.Handoffs, s.Released = t.stats.Handoffs, t.stats.Released
@@ -91,7 +91,8 @@ func (d *desk) states() []LoopState {
 	return states
 }
 
-// estimates are those of up to routesMax routes; where routes share a name, one of them.
+// estimates returns the estimates of at most routesMax route names. If several routes share a name,
+// those of one of them are used.
 func estimates(routes []app.RouteStats) map[string][]watchdog.Millis {
 	all := map[string][]watchdog.Millis{}
 	for i := range routes {
@@ -113,13 +114,6 @@ func estimates(routes []app.RouteStats) map[string][]watchdog.Millis {
 	return all
 }
 
-func (d *desk) loops(w http.ResponseWriter, _ *http.Request) {
+func (d *dashboard) loops(w http.ResponseWriter, _ *http.Request) {
 	answerJSON(w, d.states())
-}
-
-func answerJSON(w http.ResponseWriter, v any) {
-	w.Header().Set("Content-Type", "application/json")
-	e := json.NewEncoder(w)
-	e.SetEscapeHTML(false)
-	_ = e.Encode(v) // the client has left
 }

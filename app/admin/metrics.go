@@ -1,7 +1,7 @@
-package admin
+// /metrics: all counters as Prometheus series. A scrape only converts what is counted elsewhere.
+// Labels are bounded: loops, registered routes, common methods, statuses, reasons and verdicts.
 
-// /metrics: what the survey and the account know, as Prometheus series. Everything is counted elsewhere; a scrape only turns it
-// into text. The labels are bounded: loops, routes as registered, common methods, statuses, reasons and verdicts.
+package admin
 
 import (
 	"cmp"
@@ -19,10 +19,11 @@ import (
 	"tafe/loop/watchdog"
 )
 
-// unmatched is the label of requests that no route took.
+// unmatched is the route label of requests that matched no route.
 const unmatched = "unmatched"
 
-// bounds are the buckets of the exported histograms: those of loop.Histogram that it is exact for, where servers live.
+// bounds are the buckets of exported histograms, from 10 us to 50 s. loop.Histogram is exact at
+// these values.
 var bounds = func() (all []time.Duration) {
 	for decade := 10 * time.Microsecond; decade <= 10*time.Second; decade *= 10 {
 		all = append(all, decade, 2*decade, 5*decade)
@@ -30,7 +31,7 @@ var bounds = func() (all []time.Duration) {
 	return all
 }()
 
-// series are the descriptions of all series but the Go runtime's and the process's.
+// series has the descriptions of all series except those of the Go runtime and the process.
 type series struct {
 	all []*prometheus.Desc
 
@@ -59,79 +60,79 @@ func newSeries() *series {
 		s.all = append(s.all, d)
 		return d
 	}
-	s.requests = of("requests_total", "Answers of routes.", "route", "method", "status")
-	s.duration = of("request_duration_seconds", "From the arrival of a request's head to the end of its answer.", "route")
-	s.queue = of("request_queue_seconds", "What requests waited behind others of their connection.", "loop")
-	s.active = of("requests_active", "Requests whose handler has not ended.", "loop")
-	s.refusals = of("refusals_total", "Messages refused and answers broken off, by reason.", "reason")
+	s.requests = of("requests_total", "Responses by route, method and status.", "route", "method", "status")
+	s.duration = of("request_duration_seconds", "Time from the arrival of the request head to the end of the response.", "route")
+	s.queue = of("request_queue_seconds", "Time that requests waited for earlier requests on the same connection.", "loop")
+	s.active = of("requests_active", "Requests in flight.", "loop")
+	s.refusals = of("refusals_total", "Refused messages and aborted responses, by reason.", "reason")
 
-	s.slices = of("slice_duration_seconds", "Uninterrupted runs of tasks.", "loop")
-	s.lag = of("loop_lag_seconds", "From when a task could run to when its loop ran it.", "loop")
-	s.held = of("loop_held_seconds", "For how long the loop has been running what it runs now; 0 when it waits.", "loop")
-	s.age = of("loop_report_age_seconds", "Since the loop last turned; idle loops turn once a second.", "loop")
-	s.stale = of("loop_stale", "1 if the loop is held beyond the budget, or nobody drives it: its counters stand still.", "loop")
-	s.queued = of("loop_queued_tasks", "Tasks that are ready to run.", "loop")
-	s.timers = of("loop_timers", "Timers that are armed.", "loop")
-	s.tasks = of("loop_tasks", "Tasks alive.", "loop")
+	s.slices = of("slice_duration_seconds", "Length of slices, the uninterrupted runs of tasks.", "loop")
+	s.lag = of("loop_lag_seconds", "Time from a task becoming ready to its loop running it.", "loop")
+	s.held = of("loop_held_seconds", "Time since the current slice or callback of the loop began; 0 while the loop waits for events.", "loop")
+	s.age = of("loop_report_age_seconds", "Time since the last turn of the loop. Idle loops turn once a second.", "loop")
+	s.stale = of("loop_stale", "1 if the loop is held beyond its budget or has stopped turning, so that its counters do not advance.", "loop")
+	s.queued = of("loop_queued_tasks", "Tasks ready to run.", "loop")
+	s.timers = of("loop_timers", "Armed timers.", "loop")
+	s.tasks = of("loop_tasks", "Live tasks.", "loop")
 	s.tasksStarted = of("loop_tasks_started_total", "Tasks started.", "loop")
-	s.panics = of("loop_panics_total", "Tasks that ended by a panic.", "loop")
-	s.handoffs = of("loop_handoffs_total", "Slices whose loop was handed over while they ran.", "loop")
+	s.panics = of("loop_panics_total", "Tasks that ended with a panic.", "loop")
+	s.handoffs = of("loop_handoffs_total", "Handoffs: slices that ran on after their loop was taken over.", "loop")
 	s.released = of("loop_released_tasks", "Tasks whose code runs beside the loop.", "loop")
-	s.routeHandoffs = of("route_handoffs_total", "Handoffs of loops from the route's requests.", "route")
-	s.conns = of("connections", "Open connections that were accepted.", "loop")
-	s.dialed = of("connections_dialed", "Open connections to others, such as upstreams.", "loop")
+	s.routeHandoffs = of("route_handoffs_total", "Handoffs caused by requests of the route.", "route")
+	s.conns = of("connections", "Open accepted connections.", "loop")
+	s.dialed = of("connections_dialed", "Open outgoing connections, such as to upstreams.", "loop")
 	s.opened = of("connections_opened_total", "Connections accepted.", "loop")
-	s.dials = of("connections_dialed_total", "Connections made to others.", "loop")
-	s.waiting = of("loop_waiting", "About how many tasks and connections wait for a loop that is held beyond its budget.", "loop")
-	s.connsMax = of("connections_max", "The bound on accepted connections.")
-	s.refused = of("connections_refused_total", "Connections beyond the bound.")
-	s.acceptErrors = of("accept_errors_total", "Accepts that failed, such as those for want of a descriptor.")
+	s.dials = of("connections_dialed_total", "Outgoing connections made.", "loop")
+	s.waiting = of("loop_waiting", "Approximate number of tasks and connections that wait for a loop held beyond its budget.", "loop")
+	s.connsMax = of("connections_max", "Limit of accepted connections.")
+	s.refused = of("connections_refused_total", "Connections refused because of the limit.")
+	s.acceptErrors = of("accept_errors_total", "Failed accepts, for example for lack of file descriptors.")
 	s.bytesIn = of("received_bytes_total", "Bytes read from connections.", "loop")
 	s.bytesOut = of("sent_bytes_total", "Bytes written to connections.", "loop")
 	s.draining = of("draining", "1 while the server drains.")
-	s.uptime = of("uptime_seconds", "Since the admin listener started.")
+	s.uptime = of("uptime_seconds", "Time since the admin listener started.")
 
-	s.introspection = of("runtime_introspection", "1 if what tafe reads of the Go runtime beyond its API works with this Go release.", "part")
+	s.introspection = of("runtime_introspection", "1 if this part of the Go runtime can be inspected with the Go release of the build.", "part")
 
 	s.watched = of("watchdog_enabled", "1 if the watchdog watches the loops.")
-	s.budget = of("slice_budget_seconds", "What a slice may take where its route does not say otherwise.")
-	s.overrunsActive = of("overruns_active", "Overruns that are going on.")
+	s.budget = of("slice_budget_seconds", "Slice budget of routes without one of their own.")
+	s.overrunsActive = of("overruns_active", "Overruns that are not over.")
 	s.overruns = of("overruns_total", "Slices whose code ran beyond their budget.", "verdict")
 	s.overrunTime = of("overrun_seconds_total", "Time that overruns held their loops.", "verdict")
-	s.overrunRun = of("overrun_run_seconds_total", "Time that the code of overruns ran, on their loops and beside them.", "verdict")
-	s.victims = of("overrun_victims_total", "Tasks that overruns kept waiting.", "verdict")
-	s.victimTime = of("overrun_victim_seconds_total", "Time that tasks waited for overruns.", "verdict")
-	s.routeSlices = of("route_slice_duration_seconds", "Uninterrupted runs of a route's tasks; of all others the route is none.", "route")
-	s.routeOverruns = of("route_overruns_total", "Overruns that the route's code is to blame for.", "route")
-	s.routeOverrunTime = of("route_overrun_seconds_total", "Time that those held their loops.", "route")
-	s.routeOverrunRun = of("route_overrun_run_seconds_total", "Time that the code of those ran.", "route")
-	s.routeVictimTime = of("route_overrun_victim_seconds_total", "Time that other tasks waited for those.", "route")
+	s.overrunRun = of("overrun_run_seconds_total", "Time that the code of overruns ran, on its loop and beside it.", "verdict")
+	s.victims = of("overrun_victims_total", "Tasks delayed by overruns.", "verdict")
+	s.victimTime = of("overrun_victim_seconds_total", "Time that overruns delayed other tasks.", "verdict")
+	s.routeSlices = of("route_slice_duration_seconds", "Length of slices by route; none stands for slices outside requests.", "route")
+	s.routeOverruns = of("route_overruns_total", "Overruns blamed on the code of the route.", "route")
+	s.routeOverrunTime = of("route_overrun_seconds_total", "Time that overruns of the route held their loops.", "route")
+	s.routeOverrunRun = of("route_overrun_run_seconds_total", "Time that the code of the route's overruns ran.", "route")
+	s.routeVictimTime = of("route_overrun_victim_seconds_total", "Time that overruns of the route delayed other tasks.", "route")
 
-	s.upstreamUp = of("upstream_up", "1 if the upstream is thought healthy.", "upstream", "addr")
-	s.upstreamActive = of("upstream_requests_active", "Requests to the upstream in flight.", "upstream", "addr")
-	s.upstreamRequests = of("upstream_requests_total", "Requests to the upstream.", "upstream", "addr")
-	s.upstreamFailures = of("upstream_failures_total", "Requests to the upstream that failed.", "upstream", "addr")
-	s.logDropped = of("log_lines_dropped_total", "Lines that were not written because the log's reader or disk did not take them.", "log")
-	s.configProblems = of("config_problems", "Parts of the configuration that cannot be used, such as certificates and directories; the page names them.")
-	s.spans = of("spans_total", "Spans of tracing that ended. What is neither exported nor failed waits, or was dropped.")
-	s.spansExported = of("spans_exported_total", "Spans that the collector has taken.")
+	s.upstreamUp = of("upstream_up", "1 if the upstream server is considered healthy.", "upstream", "addr")
+	s.upstreamActive = of("upstream_requests_active", "Requests to the upstream server in flight.", "upstream", "addr")
+	s.upstreamRequests = of("upstream_requests_total", "Requests to the upstream server.", "upstream", "addr")
+	s.upstreamFailures = of("upstream_failures_total", "Failed requests to the upstream server.", "upstream", "addr")
+	s.logDropped = of("log_lines_dropped_total", "Log lines dropped because the log's reader or disk was too slow.", "log")
+	s.configProblems = of("config_problems", "Parts of the configuration that cannot be used, such as certificates or directories. The admin page lists them.")
+	s.spans = of("spans_total", "Ended spans. Spans neither exported nor failed are queued or were dropped.")
+	s.spansExported = of("spans_exported_total", "Spans exported to the collector.")
 	s.spansFailed = of("spans_failed_total", "Spans whose export failed.")
 
-	s.build = of("build_info", "1; the label says what runs.", "version")
-	s.certificate = of("certificate_expires_timestamp_seconds", "When the first of a listener's certificates expires.", "addr")
-	s.reloads = of("config_reloads_total", "Reloads of the configuration that were tried.")
-	s.reloadsFailed = of("config_reloads_failed_total", "Reloads that failed: the configuration before goes on.")
-	s.watchdogLost = of("watchdog_records_lost_total", "Records of the watchdog that its log and its file did not get.")
+	s.build = of("build_info", "Always 1; the label is the version of the server.", "version")
+	s.certificate = of("certificate_expires_timestamp_seconds", "Earliest expiry of the listener's certificates.", "addr")
+	s.reloads = of("config_reloads_total", "Configuration reloads.")
+	s.reloadsFailed = of("config_reloads_failed_total", "Failed reloads, after which the previous configuration stays in use.")
+	s.watchdogLost = of("watchdog_records_lost_total", "Watchdog records that its log or file did not get.")
 	return s
 }
 
-// collector is the desk as Prometheus sees it.
+// collector implements prometheus.Collector.
 type collector struct {
 	*series
-	desk *desk
+	dashboard *dashboard
 }
 
-func (d *desk) metrics() http.Handler {
+func (d *dashboard) metrics() http.Handler {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collector{newSeries(), d}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4})
@@ -143,45 +144,45 @@ func (c collector) Describe(out chan<- *prometheus.Desc) {
 	}
 }
 
-// Collect lists what is known.
+// Collect emits all series.
 func (c collector) Collect(out chan<- prometheus.Metric) {
-	asked := c.desk.clock()
+	asked := c.dashboard.clock()
 	e := emitter{out}
-	last, requests := c.desk.survey.results()
+	last, requests := c.dashboard.survey.results()
 	c.loopSeries(e, last)
 	c.requestSeries(e, requests)
 	c.handoffSeries(e)
 	c.watchdogSeries(e)
-	if c.desk.config.Upstreams != nil {
-		c.upstreamSeries(e, c.desk.config.Upstreams())
+	if c.dashboard.config.Upstreams != nil {
+		c.upstreamSeries(e, c.dashboard.config.Upstreams())
 	}
-	if c.desk.config.Problems != nil {
-		e.gauge(c.configProblems, float64(len(c.desk.config.Problems())))
+	if c.dashboard.config.Problems != nil {
+		e.gauge(c.configProblems, float64(len(c.dashboard.config.Problems())))
 	}
-	if c.desk.config.LogLinesDropped != nil {
-		for log, n := range c.desk.config.LogLinesDropped() {
+	if c.dashboard.config.LogLinesDropped != nil {
+		for log, n := range c.dashboard.config.LogLinesDropped() {
 			e.counter(c.logDropped, float64(n), log)
 		}
 	}
-	if c.desk.config.Spans != nil {
-		ended, exported, failed := c.desk.config.Spans()
+	if c.dashboard.config.Spans != nil {
+		ended, exported, failed := c.dashboard.config.Spans()
 		e.counter(c.spans, float64(ended))
 		e.counter(c.spansExported, float64(exported))
 		e.counter(c.spansFailed, float64(failed))
 	}
 	c.buildSeries(e)
-	e.gauge(c.draining, flag(c.desk.config.Server.Draining()))
-	e.gauge(c.uptime, asked.Sub(c.desk.started).Seconds())
-	e.gauge(c.budget, c.desk.config.Budget.Seconds())
+	e.gauge(c.draining, flag(c.dashboard.config.Server.Draining()))
+	e.gauge(c.uptime, asked.Sub(c.dashboard.started).Seconds())
+	e.gauge(c.budget, c.dashboard.config.Budget.Seconds())
 	degraded := loop.RuntimeReport()
 	for _, part := range loop.RuntimeParts() {
 		e.gauge(c.introspection, flag(!slices.Contains(degraded, part)), part)
 	}
 }
 
-// buildSeries are what the one who runs the server tells of it.
+// buildSeries emits the series that come from Config.
 func (c collector) buildSeries(e emitter) {
-	config := &c.desk.config
+	config := &c.dashboard.config
 	e.gauge(c.build, 1, config.Version)
 	if config.Certificates != nil {
 		for addr, expires := range config.Certificates() {
@@ -198,18 +199,18 @@ func (c collector) buildSeries(e emitter) {
 	}
 }
 
-// staleMin is for how long a loop does not turn before its series are called stale.
+// staleMin is the time without a turn after which a loop's series are called stale.
 const staleMin = 200 * time.Millisecond
 
-func (c collector) loopSeries(e emitter, last []told) {
-	loops := c.desk.config.Server.Engine().Loops()
-	held := c.desk.config.Server.Engine().Stuck(staleMin)
+func (c collector) loopSeries(e emitter, last []loopSnapshot) {
+	loops := c.dashboard.config.Server.Engine().Loops()
+	held := c.dashboard.config.Server.Engine().Stuck(staleMin)
 	for i := range last {
 		t, n := &last[i], strconv.Itoa(i)
-		now := look(loops[i], c.desk.config.Budget)
+		now := look(loops[i], c.dashboard.config.Budget)
 		e.gauge(c.held, time.Duration(now.For).Seconds(), n)
 		e.gauge(c.waiting, float64(now.Waiting), n)
-		e.gauge(c.age, t.silent.Seconds(), n)
+		e.gauge(c.age, t.sinceTurn.Seconds(), n)
 		e.gauge(c.stale, flag(now.State == stateOverrun || slices.Contains(held, i)), n)
 		e.gauge(c.queued, float64(t.stats.Queued), n)
 		e.gauge(c.timers, float64(t.stats.Timers), n)
@@ -249,13 +250,13 @@ func (c collector) requestSeries(e emitter, stats app.Stats) {
 	e.counter(c.acceptErrors, float64(stats.AcceptErrors))
 }
 
-// handoffSeries adds up by name, as traffic does.
+// handoffSeries emits handoffs by route name.
 func (c collector) handoffSeries(e emitter) {
 	byName := map[string]uint64{}
-	for _, r := range c.desk.config.Server.App().Routes() {
+	for _, r := range c.dashboard.config.Server.App().Routes() {
 		name := r.Name
 		if _, known := byName[name]; !known && len(byName) >= routesMax {
-			name = otherRoute
+			name = watchdog.OtherRoutes
 		}
 		byName[name] += r.Handoffs()
 	}
@@ -265,8 +266,8 @@ func (c collector) handoffSeries(e emitter) {
 }
 
 func (c collector) watchdogSeries(e emitter) {
-	e.gauge(c.watched, flag(c.desk.config.Watchdog != nil))
-	dog := c.desk.config.Watchdog
+	e.gauge(c.watched, flag(c.dashboard.config.Watchdog != nil))
+	dog := c.dashboard.config.Watchdog
 	if dog == nil {
 		return
 	}
@@ -298,7 +299,7 @@ func (c collector) upstreamSeries(e emitter, upstreams []Upstream) {
 	seen := map[address]bool{}
 	for _, u := range upstreams {
 		if key := (address{u.Name, u.Addr}); seen[key] {
-			continue // listed twice: a series is there once
+			continue // listed twice; a series must be unique
 		} else {
 			seen[key] = true
 		}
@@ -318,7 +319,7 @@ func flag(yes bool) float64 {
 	return 0
 }
 
-// emitter turns numbers into metrics.
+// emitter sends metrics to a channel.
 type emitter struct{ out chan<- prometheus.Metric }
 
 func (e emitter) gauge(d *prometheus.Desc, v float64, labels ...string) {

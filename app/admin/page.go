@@ -1,6 +1,6 @@
-package admin
+// The page: files embedded in the binary. It has no build step and loads nothing from other sites.
 
-// The page: three files in the binary, no build step, nothing from elsewhere.
+package admin
 
 import (
 	"embed"
@@ -10,11 +10,11 @@ import (
 //go:embed page
 var pageFiles embed.FS
 
-// page serves one of the files.
+// page serves one file of the page.
 func page(name, contentType string) http.HandlerFunc {
 	content, err := pageFiles.ReadFile("page/" + name)
 	if err != nil {
-		panic("admin: " + err.Error()) // they are in the binary
+		panic("admin: " + err.Error()) // the files are embedded
 	}
 	return func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", contentType)

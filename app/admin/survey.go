@@ -1,6 +1,7 @@
-package admin
+// Counters of the loops and of the server. They are read while loops run or are held, without
+// involving them.
 
-// The survey: what the loops and the server have counted. Both are read while the loops run, or while they are held: nobody is asked.
+package admin
 
 import (
 	"time"
@@ -10,30 +11,30 @@ import (
 	"tafe/loop/reactor"
 )
 
-// told is what a loop has counted at a moment.
-type told struct {
+// loopSnapshot is the state of a loop's counters at one time.
+type loopSnapshot struct {
 	at           time.Time
-	silent       time.Duration // since the loop last turned
+	sinceTurn    time.Duration // time since the loop last turned
 	stats        reactor.Stats
 	slices, lags loop.Histogram
 }
 
-// counted is a loop as the survey sees it.
-type counted interface {
+// loopSource is a loop whose counters can be read.
+type loopSource interface {
 	Stats() reactor.Stats
 	Times() (slices, lags loop.Histogram)
 	Clock() int64
 	TurnedAt() int64
 }
 
-// survey may be used by any goroutine.
+// survey reads all counters. Any goroutine may use it.
 type survey struct {
 	clock  func() time.Time
-	loops  []counted
+	loops  []loopSource
 	server *app.Server
 }
 
-// engineLoop is a loop with its connections.
+// engineLoop is a loop of the server's engine with its connections.
 type engineLoop struct {
 	*loop.Loop
 	reactor *reactor.Reactor
@@ -49,12 +50,12 @@ func newSurvey(server *app.Server, clock func() time.Time) *survey {
 	return s
 }
 
-// results are what the loops and the server have counted by now.
-func (s *survey) results() ([]told, app.Stats) {
-	all := make([]told, len(s.loops))
+// results returns the current counters of the loops and of the server.
+func (s *survey) results() ([]loopSnapshot, app.Stats) {
+	all := make([]loopSnapshot, len(s.loops))
 	for i, l := range s.loops {
 		t := &all[i]
-		t.at, t.silent, t.stats = s.clock(), max(time.Duration(l.Clock()-l.TurnedAt()), 0), l.Stats()
+		t.at, t.sinceTurn, t.stats = s.clock(), max(time.Duration(l.Clock()-l.TurnedAt()), 0), l.Stats()
 		t.slices, t.lags = l.Times()
 	}
 	return all, s.server.Stats()

@@ -1,4 +1,4 @@
-// The survey is tested with loops whose numbers the test sets, and a clock that stands still.
+// Tests of the survey with given counters and a fixed clock.
 
 package admin
 
@@ -12,7 +12,7 @@ import (
 	"tafe/loop/reactor"
 )
 
-// counter is a loop that has counted.
+// counter is a loop with fixed counters.
 type counter struct{ slices uint64 }
 
 func (c *counter) Stats() reactor.Stats                 { return reactor.Stats{Stats: loop.Stats{Slices: c.slices}} }
@@ -23,10 +23,10 @@ func (c *counter) TurnedAt() int64                      { return int64(3 * time.
 func TestSurvey(t *testing.T) {
 	r := newRig(t, nil)
 	c := &counter{}
-	s := &survey{clock: func() time.Time { return time.Unix(1_800_000_000, 0) }, server: r.server, loops: []counted{c}}
+	s := &survey{clock: func() time.Time { return time.Unix(1_800_000_000, 0) }, server: r.server, loops: []loopSource{c}}
 	c.slices = 6
 	loops, requests := s.results()
-	require.EqualValues(t, 6, loops[0].stats.Slices, "as it is now, and nobody was asked")
-	require.Equal(t, 4*time.Second, loops[0].silent)
+	require.EqualValues(t, 6, loops[0].stats.Slices, "the current value, read without the loop")
+	require.Equal(t, 4*time.Second, loops[0].sinceTurn)
 	require.Positive(t, requests.ConnMax)
 }

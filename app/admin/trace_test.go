@@ -1,5 +1,4 @@
-// The trace is tested against the importer of the viewer that its format comes from, which the Go distribution carries for
-// go tool trace: what it has to complain of, or draws otherwise than the loops ran, is our mistake.
+// Tests of the trace with the importer of Chrome's trace viewer, which the Go distribution contains for go tool trace.
 
 package admin
 
@@ -18,7 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// viewerPage imports a trace and says what came of it.
+// viewerPage imports a trace and shows the result.
 const viewerPage = `<!DOCTYPE html>
 <script src="/static/webcomponents.min.js"></script>
 <link rel="import" href="/static/trace_viewer_full.html">
@@ -44,7 +43,7 @@ document.addEventListener('WebComponentsReady', async () => {
 });
 </script>`
 
-// viewerFiles is the folder with the viewer.
+// viewerFiles is the directory of the viewer.
 func viewerFiles(t *testing.T) string {
 	t.Helper()
 	root, err := exec.Command("go", "env", "GOROOT").Output()

@@ -1,6 +1,6 @@
-package admin
+// Traffic: the loops' counters of each route, added up by route name.
 
-// Traffic: what the loops counted of each route, added up under the name that logs and metrics show.
+package admin
 
 import (
 	"maps"
@@ -18,14 +18,14 @@ type answerKey struct {
 	status int
 }
 
-// routeTraffic is one route's on all loops.
+// routeTraffic is the traffic of one route on all loops.
 type routeTraffic struct {
 	name     string
 	answers  map[answerKey]uint64
 	duration loop.Histogram
 }
 
-// count is the number of answers, and of those with a status of 500 or more.
+// count returns the number of responses, and of those with a status of 500 or above.
 func (r *routeTraffic) count() (all, failed uint64) {
 	for key, n := range r.answers {
 		all += n
@@ -36,7 +36,7 @@ func (r *routeTraffic) count() (all, failed uint64) {
 	return all, failed
 }
 
-// add adds another route's.
+// add adds the counters of another route.
 func (r *routeTraffic) add(o *routeTraffic) {
 	r.duration.Add(&o.duration)
 	for key, n := range o.answers {
@@ -44,7 +44,7 @@ func (r *routeTraffic) add(o *routeTraffic) {
 	}
 }
 
-// since is what came after an earlier state; nil: there was none.
+// since returns the difference to an earlier state. A nil before stands for no traffic.
 func (r *routeTraffic) since(before *routeTraffic) *routeTraffic {
 	later := &routeTraffic{name: r.name, duration: r.duration, answers: maps.Clone(r.answers)}
 	if before != nil {
@@ -56,14 +56,15 @@ func (r *routeTraffic) since(before *routeTraffic) *routeTraffic {
 	return later
 }
 
-// row is the rate of answers and of failures a second, and two percentiles of the duration.
+// row returns responses and failures per second, and two percentiles of the duration.
 func (r *routeTraffic) row(passed time.Duration) (rate, failures float64, p50, p99 watchdog.Millis) {
 	all, failed := r.count()
 	return float64(all) / passed.Seconds(), float64(failed) / passed.Seconds(),
 		watchdog.Millis(r.duration.Quantile(0.5)), watchdog.Millis(r.duration.Quantile(0.99))
 }
 
-// routesOf adds up, by name. There are no more names than routesMax, and two: what is left is under otherRoute.
+// routesOf adds up traffic by route name. Names beyond routesMax are counted as
+// watchdog.OtherRoutes.
 func routesOf(stats app.Stats) []*routeTraffic {
 	byName := map[string]*routeTraffic{}
 	for i := range stats.Loops {
@@ -74,7 +75,7 @@ func routesOf(stats app.Stats) []*routeTraffic {
 				name = s.Route.Name
 			}
 			if byName[name] == nil && len(byName) > routesMax {
-				name = otherRoute
+				name = watchdog.OtherRoutes
 			}
 			r := byName[name]
 			if r == nil {

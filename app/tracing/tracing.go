@@ -1,6 +1,6 @@
-// Package tracing follows requests from server to server with OpenTelemetry: a span for each request that is answered, with what its
-// loop had to do with it, and one for each that is sent on the way. They are exported in the background by OTLP over HTTP; what the
-// collector does not take in time is dropped and counted.
+// Package tracing exports OpenTelemetry spans: one for each traced request, with the time that its loop
+// spent on it, and one for each request that a handler sends. Spans are exported in the background by
+// OTLP over HTTP. Spans that the collector does not take in time are dropped and counted.
 package tracing
 
 import (
@@ -27,35 +27,36 @@ import (
 	"tafe/loop"
 )
 
-// Options say where spans go, and of which requests there are any. Zero fields take the defaults.
+// Options configure New. Zero fields take the defaults.
 type Options struct {
 	Endpoint string            // URL of the collector, such as "http://127.0.0.1:4318/v1/traces"
 	Headers  map[string]string // sent with each export, such as an API key
 	Service  string            // service.name; default "tafe"
-	// Sample is the part of the requests that are traced, of those that come without a Traceparent; the others are if that says so. From
-	// 0, none, to 1, all.
+	// Sample is the fraction, 0 to 1, of requests without a Traceparent header that are traced.
+	// Requests with one follow its sampled flag.
 	Sample   float64
-	QueueMax int           // spans that wait to be exported; default 4096, some 2 KB each
-	Every    time.Duration // how often they are; default 1 s
-	Timeout  time.Duration // of an export; default 10 s
-	Log      *slog.Logger  // of exports that fail; default slog.Default()
+	QueueMax int           // spans queued for export, some 2 KB each; default 4096
+	Every    time.Duration // period of exports; default 1 s
+	Timeout  time.Duration // of one export; default 10 s
+	Log      *slog.Logger  // logs failed exports; default slog.Default()
 }
 
-// Tracing makes spans. Any goroutine.
+// Tracing creates and exports spans. Any goroutine may use it.
 type Tracing struct {
-	options  Options
-	provider *sdk.TracerProvider
-	tracer   trace.Tracer
-	counts   struct{ ended, exported, failed atomic.Uint64 }
-	quiet    atomic.Int64 // unix s until which failures are not logged
+	options    Options
+	provider   *sdk.TracerProvider
+	tracer     trace.Tracer
+	counts     struct{ ended, exported, failed atomic.Uint64 }
+	quietUntil atomic.Int64 // time until which failures are not logged, Unix seconds
 }
 
 const scope = "tafe/app/tracing"
 
-// New makes a Tracing. It connects to nothing yet. The error tells what is wrong with o.
+// New returns a Tracing. It does not connect to the collector yet. The error describes an invalid
+// option.
 func New(o Options) (*Tracing, error) {
 	if o.Sample < 0 || o.Sample > 1 {
-		return nil, fmt.Errorf("tracing: Sample is %v: want a part, from 0 to 1", o.Sample)
+		return nil, fmt.Errorf("tracing: Sample is %v, want a fraction from 0 to 1", o.Sample)
 	}
 	if o.Service == "" {
 		o.Service = "tafe"
@@ -80,46 +81,47 @@ func New(o Options) (*Tracing, error) {
 	t := &Tracing{options: o}
 	t.provider = sdk.NewTracerProvider(
 		sdk.WithResource(resource.NewSchemaless(attribute.String("service.name", o.Service))),
-		sdk.WithSampler(sdk.AlwaysSample()), // whoever is not traced gets no span at all
-		sdk.WithSpanProcessor(counting{t, sdk.NewBatchSpanProcessor(&telling{t, exporter},
+		sdk.WithSampler(sdk.AlwaysSample()), // spans are created for traced requests only
+		sdk.WithSpanProcessor(countingProcessor{t, sdk.NewBatchSpanProcessor(&countingExporter{t, exporter},
 			sdk.WithMaxQueueSize(o.QueueMax), sdk.WithMaxExportBatchSize(min(512, o.QueueMax)), sdk.WithBatchTimeout(o.Every), sdk.WithExportTimeout(o.Timeout))}),
 	)
 	t.tracer = t.provider.Tracer(scope)
-	otel.SetErrorHandler(otel.ErrorHandlerFunc(t.complain)) // the only way to hear of a failed export
+	otel.SetErrorHandler(otel.ErrorHandlerFunc(t.logExportError)) // the SDK reports failed exports only here
 	return t, nil
 }
 
-// Close exports what waits, as long as ctx allows.
+// Close exports the queued spans and stops exporting. It returns an error if ctx ends first.
 func (t *Tracing) Close(ctx context.Context) error { return t.provider.Shutdown(ctx) }
 
-// Stats count spans since New. What is neither exported nor failed waits, or was dropped because too many waited.
+// Stats counts spans since New. Spans that are neither exported nor failed are queued, or were
+// dropped because the queue was full.
 type Stats struct{ Ended, Exported, Failed uint64 }
 
-// Stats returns the counters as they are now.
+// Stats returns the current counters.
 func (t *Tracing) Stats() Stats {
 	return Stats{t.counts.ended.Load(), t.counts.exported.Load(), t.counts.failed.Load()}
 }
 
-// counting counts the spans that end.
-type counting struct {
+// countingProcessor counts the spans that end.
+type countingProcessor struct {
 	t *Tracing
 	sdk.SpanProcessor
 }
 
-// OnEnd implements sdk.SpanProcessor. It does not wait: a full queue drops.
-func (p counting) OnEnd(s sdk.ReadOnlySpan) {
+// OnEnd implements sdk.SpanProcessor. It does not block: if the queue is full, the span is dropped.
+func (p countingProcessor) OnEnd(s sdk.ReadOnlySpan) {
 	p.t.counts.ended.Add(1)
 	p.SpanProcessor.OnEnd(s)
 }
 
-// telling counts what came of exports.
-type telling struct {
+// countingExporter counts exported spans and failures.
+type countingExporter struct {
 	t *Tracing
 	sdk.SpanExporter
 }
 
 // ExportSpans implements sdk.SpanExporter.
-func (e *telling) ExportSpans(ctx context.Context, spans []sdk.ReadOnlySpan) error {
+func (e *countingExporter) ExportSpans(ctx context.Context, spans []sdk.ReadOnlySpan) error {
 	err := e.SpanExporter.ExportSpans(ctx, spans)
 	if err != nil {
 		e.t.counts.failed.Add(uint64(len(spans)))
@@ -129,17 +131,17 @@ func (e *telling) ExportSpans(ctx context.Context, spans []sdk.ReadOnlySpan) err
 	return nil
 }
 
-// complain logs a failed export, once a minute.
-func (t *Tracing) complain(err error) {
+// logExportError logs a failed export, at most once a minute.
+func (t *Tracing) logExportError(err error) {
 	now := time.Now().Unix()
-	if until := t.quiet.Load(); now >= until && t.quiet.CompareAndSwap(until, now+60) {
-		t.options.Log.Warn("spans are lost", "error", err, "failed", t.counts.failed.Load())
+	if until := t.quietUntil.Load(); now >= until && t.quietUntil.CompareAndSwap(until, now+60) {
+		t.options.Log.Warn("span export failed, spans are lost", "error", err, "failed", t.counts.failed.Load())
 	}
 }
 
 type spanKey struct{}
 
-// Middleware makes the span of each request that is traced. It belongs outermost.
+// Middleware creates the span of each traced request. It should be the outermost middleware.
 func (t *Tracing) Middleware() app.Middleware {
 	return func(next app.Handler) app.Handler {
 		return func(c *app.Context) error {
@@ -150,13 +152,13 @@ func (t *Tracing) Middleware() app.Middleware {
 			span := t.start(c, parent)
 			c.Set(spanKey{}, span)
 			task := c.Task()
-			c.WhenDone(func(e *app.Entry) { finish(span, e, task.Delayed()) })
+			c.WhenDone(func(e *app.Entry) { endSpan(span, e, task.Delayed()) })
 			return next(c)
 		}
 	}
 }
 
-// incoming reads a Traceparent; it is invalid if that is.
+// incoming parses a Traceparent header. The result is invalid if the header is.
 func incoming(value string) trace.SpanContext {
 	if value == "" {
 		return trace.SpanContext{}
@@ -189,8 +191,8 @@ func (t *Tracing) start(c *app.Context, parent trace.SpanContext) trace.Span {
 	return span
 }
 
-// finish ends the span of a request with what came of it. On the loop.
-func finish(span trace.Span, e *app.Entry, delay loop.Delay) {
+// endSpan ends the span of a request with the result of the request. It runs on the loop.
+func endSpan(span trace.Span, e *app.Entry, delay loop.Delay) {
 	span.SetAttributes(
 		attribute.Int("http.response.status_code", e.Status),
 		attribute.Int64("http.response.body.size", e.Bytes),
@@ -213,7 +215,8 @@ func finish(span trace.Span, e *app.Entry, delay loop.Delay) {
 
 func millis(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
-// Begin implements client.Tracer: requests that are sent for a traced one are spans below it.
+// Begin implements client.Tracer. It starts a child span for a request that is sent on behalf of a
+// traced one.
 func (t *Tracing) Begin(task *loop.Task, ctx context.Context, req *client.Request) (traceparent string, end func(status int, err error)) {
 	parent := spanOf(task, ctx)
 	if parent == nil {
@@ -245,7 +248,8 @@ func (t *Tracing) Begin(task *loop.Task, ctx context.Context, req *client.Reques
 	}
 }
 
-// addressOf is whom a request is for, without what a URL may tell besides.
+// addressOf returns the server that a request is sent to. It omits the rest of the URL, which may
+// hold secrets.
 func addressOf(req *client.Request) string {
 	if req.Addr != "" {
 		return strings.Clone(req.Addr)
@@ -257,7 +261,8 @@ func addressOf(req *client.Request) string {
 	return strings.Clone(rest)
 }
 
-// spanOf finds the span of the request on whose behalf another is sent: that of ctx, or of the handler that the task runs.
+// spanOf returns the span of the request on whose behalf another is sent: the span of ctx, or of
+// the handler that task runs.
 func spanOf(task *loop.Task, ctx context.Context) trace.Span {
 	if ctx != nil {
 		if s, ok := ctx.Value(spanKey{}).(trace.Span); ok {
@@ -274,5 +279,6 @@ func spanOf(task *loop.Task, ctx context.Context) trace.Span {
 	return nil
 }
 
-// SpanOf is the span of the request, for handlers that add to it; nil where the request is not traced.
+// SpanOf returns the span of the request, so that handlers can add to it. It is nil if the request
+// is not traced.
 func SpanOf(c *app.Context) trace.Span { return spanOf(nil, c) }

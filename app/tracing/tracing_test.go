@@ -26,7 +26,7 @@ const patience = 20 * time.Second
 
 var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
 
-// sink is a collector, as far as OTLP goes.
+// sink is an OTLP collector.
 type sink struct {
 	*httptest.Server
 	mu      sync.Mutex
@@ -61,7 +61,7 @@ func newSink(t *testing.T) *sink {
 	return s
 }
 
-// all waits for n spans.
+// all waits for n spans and returns them.
 func (s *sink) all(t *testing.T, n int) []*v1.Span {
 	t.Helper()
 	require.Eventually(t, func() bool {
@@ -115,7 +115,7 @@ func serve(t *testing.T, tracing *Tracing, loops int, register func(a *app.App),
 	t.Helper()
 	handoff := time.Duration(0)
 	if observe != nil {
-		handoff = -1 // a handler that holds its loop is to be seen
+		handoff = -1 // off, so that a handler holds its loop
 	}
 	a := app.New(app.Options{Log: quiet, RequestIDHeader: "X-Request-ID"})
 	a.Use(tracing.Middleware())
@@ -150,7 +150,7 @@ func get(t *testing.T, url, traceparent string) (int, string) {
 	return resp.StatusCode, string(body)
 }
 
-// A request that comes with a trace is a span in it; what it asks of others is a span below, and they are told so.
+// A request with a traceparent is a span of that trace. Requests that it sends are child spans and carry a traceparent.
 func TestTraceGoesThrough(t *testing.T) {
 	collector := newSink(t)
 	tracing := newTracing(t, Options{Endpoint: collector.URL + "/v1/traces", Service: "front", Headers: map[string]string{"X-Key": "k"}})
@@ -210,7 +210,7 @@ func TestTraceGoesThrough(t *testing.T) {
 	require.EqualValues(t, 503, a["http.response.status_code"])
 	require.Equal(t, strings.TrimPrefix(upstream.URL, "http://"), a["server.address"])
 	require.NotContains(t, below.String(), "token")
-	require.Equal(t, []string{"00-" + traceID + "-" + hexOf(below.SpanId) + "-01"}, told, "one, and ours")
+	require.Equal(t, []string{"00-" + traceID + "-" + hexOf(below.SpanId) + "-01"}, told, "exactly one, of this span")
 	require.Eventually(t, func() bool { return tracing.Stats() == Stats{Ended: 2, Exported: 2} }, patience, time.Millisecond)
 }
 
@@ -225,7 +225,7 @@ func hexOf(b []byte) string {
 	return s.String()
 }
 
-// Which requests are traced, and what becomes of failures.
+// Sampling of requests, and the status of failed ones.
 func TestWhichAreTraced(t *testing.T) {
 	for _, c := range []struct {
 		sample      float64
@@ -236,8 +236,8 @@ func TestWhichAreTraced(t *testing.T) {
 		error       string
 		why         string
 	}{
-		{0, "", "/ok", 0, 0, "", "none asked for"},
-		{1, "", "/ok", 1, v1.Status_STATUS_CODE_UNSET, "", "all asked for"},
+		{0, "", "/ok", 0, 0, "", "sampling is off"},
+		{1, "", "/ok", 1, v1.Status_STATUS_CODE_UNSET, "", "all are sampled"},
 		{0, sampled, "/ok", 1, v1.Status_STATUS_CODE_UNSET, "", "the one in front has decided"},
 		{1, sampled[:len(sampled)-1] + "0", "/ok", 0, 0, "", "against it, too"},
 		{0, "00-nonsense", "/ok", 0, 0, "", "no decision"},
@@ -269,7 +269,7 @@ func TestWhichAreTraced(t *testing.T) {
 	require.Error(t, err)
 }
 
-// The span of a request that another one held up says so, and by which overrun.
+// The span of a request that an overrun delayed has the delay and the number of the overrun.
 func TestBlockedByIsTold(t *testing.T) {
 	collector := newSink(t)
 	tracing := newTracing(t, Options{Endpoint: collector.URL, Sample: 1})
@@ -308,7 +308,7 @@ func TestBlockedByIsTold(t *testing.T) {
 	}
 }
 
-// A collector that does not answer costs requests nothing, and memory a bounded amount.
+// A collector that does not answer does not delay requests, and the memory for spans is bounded.
 func TestASilentCollector(t *testing.T) {
 	release := make(chan struct{})
 	silent := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-release }))
@@ -327,15 +327,15 @@ func TestASilentCollector(t *testing.T) {
 	}
 	took := time.Since(began)
 	require.Less(t, took, patience)
-	// The last span ends after its answer was sent.
+	// The last span ends after its response was sent.
 	require.Eventually(t, func() bool { s := tracing.Stats(); return s.Failed > 0 && s.Ended == 500 }, patience, time.Millisecond)
 	s := tracing.Stats()
 	require.Zero(t, s.Exported)
 	require.LessOrEqual(t, s.Failed, uint64(16*(1+took/(50*time.Millisecond))+64), "the rest was dropped")
-	require.Equal(t, 1, strings.Count(log.String(), "spans are lost"), "told once: %s", log.String())
+	require.Equal(t, 1, strings.Count(log.String(), "spans are lost"), "logged once: %s", log.String())
 }
 
-// lockedLog may be written and read at the same time.
+// lockedLog is a log that may be written and read at the same time.
 type lockedLog struct {
 	mu   sync.Mutex
 	text strings.Builder

@@ -1,7 +1,7 @@
-package watchdog
+// Baseline: the overruns that a project already knows. Tests fail only for overruns that are not
+// listed, or that got worse.
 
-// A baseline is the list of overruns that a project knows of and lives with for
-// now: its tests fail for new ones and for worse ones only.
+package watchdog
 
 import (
 	"bufio"
@@ -12,11 +12,12 @@ import (
 	"time"
 )
 
-// Baseline is the longest known time of each place that overruns.
+// Baseline maps each known place (see Overrun.Place) to the longest time that its code is known to
+// run.
 type Baseline map[string]time.Duration
 
-// Place names where in the code an overrun happened, for people and across
-// edits: the verdict and the handler's functions, innermost first, no lines.
+// Place identifies the code of an overrun by its verdict and the handler's functions, innermost
+// first. It has no line numbers, so that edits of other code do not change it.
 func (o *Overrun) Place() string {
 	var names []string
 	for _, f := range o.Stack {
@@ -30,8 +31,9 @@ func (o *Overrun) Place() string {
 	return string(o.Verdict) + " " + strings.Join(names, " < ")
 }
 
-// ReadBaseline reads lines of "duration place"; empty lines and those that
-// begin with # do not count.
+// ReadBaseline reads lines of the form "duration place". It skips empty lines and lines that begin
+// with #.
+// The error names the first line that cannot be read.
 func ReadBaseline(r io.Reader) (Baseline, error) {
 	b := Baseline{}
 	lines := bufio.NewScanner(r)
@@ -50,14 +52,15 @@ func ReadBaseline(r io.Reader) (Baseline, error) {
 	return b, lines.Err()
 }
 
-// Write writes the baseline in the order of places, so that it diffs well.
+// Write writes the baseline sorted by place, so that two versions of it can be compared line by
+// line.
 func (b Baseline) Write(w io.Writer) error {
 	places := make([]string, 0, len(b))
 	for place := range b {
 		places = append(places, place)
 	}
 	slices.Sort(places)
-	if _, err := fmt.Fprintln(w, "# Places that are known to overrun their budget: how long their code ran, and where."); err != nil {
+	if _, err := fmt.Fprintln(w, "# Known overruns: how long the code ran, and where."); err != nil {
 		return err
 	}
 	for _, place := range places {
@@ -68,19 +71,19 @@ func (b Baseline) Write(w io.Writer) error {
 	return nil
 }
 
-// Add enters an overrun at its length rounded up, so that it is not news again
-// when the machine is a little slower.
+// Add records an overrun. It rounds the run time up to the next 10 ms, so that a slightly slower
+// machine does not exceed it.
 func (b Baseline) Add(o *Overrun) {
 	step := 10 * time.Millisecond
 	ran := (time.Duration(o.Ran)/step + 1) * step
 	b[o.Place()] = max(b[o.Place()], ran)
 }
 
-// worse is by how much a known place may grow before it is news.
+// worse is the factor by which the run time of a known place may grow before News reports it.
 const worse = 2
 
-// News tells in one line why an overrun is not covered by the baseline; empty if
-// it is, or if the code is not to blame for it.
+// News returns one line that says why the baseline does not cover an overrun. It returns an empty
+// string if the overrun is covered or not blamed on the code.
 func (b Baseline) News(o *Overrun) string {
 	if !o.Blamed {
 		return ""
@@ -88,9 +91,9 @@ func (b Baseline) News(o *Overrun) string {
 	known, ok := b[o.Place()]
 	switch {
 	case !ok:
-		return "a new overrun: " + o.Line()
+		return "new overrun: " + o.Line()
 	case time.Duration(o.Ran) > worse*known:
-		return fmt.Sprintf("worse than the %v that are known: %s", known, o.Line())
+		return fmt.Sprintf("worse than the known %v: %s", known, o.Line())
 	}
 	return ""
 }

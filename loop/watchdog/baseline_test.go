@@ -11,7 +11,7 @@ import (
 func TestBaseline(t *testing.T) {
 	known := overrunAt(1, 7, 23*time.Millisecond)
 	b := Baseline{}
-	require.Contains(t, b.News(&known), "a new overrun")
+	require.Contains(t, b.News(&known), "new overrun")
 	b.Add(&known)
 	var text strings.Builder
 	require.NoError(t, b.Write(&text))
@@ -25,9 +25,9 @@ func TestBaseline(t *testing.T) {
 	}{
 		{overrunAt(2, 9, 25*time.Millisecond), "", "another line of the same function"},
 		{overrunAt(2, 7, 59*time.Millisecond), "", "not twice as long"},
-		{overrunAt(2, 7, 61*time.Millisecond), "worse than the 30ms", "more than twice as long"},
+		{overrunAt(2, 7, 61*time.Millisecond), "worse than the known 30ms", "more than twice as long"},
 		{func() Overrun { o := overrunAt(2, 7, time.Second); o.Blamed = false; return o }(), "", "innocent"},
-		{func() Overrun { o := overrunAt(2, 7, time.Millisecond); o.Verdict = Spin; return o }(), "a new", "for another reason"},
+		{func() Overrun { o := overrunAt(2, 7, time.Millisecond); o.Verdict = Spin; return o }(), "new overrun", "for another reason"},
 	} {
 		if news := b.News(&c.o); c.news == "" {
 			require.Empty(t, news, c.why)

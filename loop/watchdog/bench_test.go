@@ -11,7 +11,7 @@ import (
 	"tafe/loop"
 )
 
-// still is a driver on the real clock that nobody wakes.
+// still is a driver with the real clock and without wake-ups.
 type still struct{ base time.Time }
 
 func (s still) Now() int64 { return int64(time.Since(s.base)) }
@@ -42,8 +42,8 @@ func runSlices(b *testing.B, watch func(*loop.Loop) loop.Observer) {
 	l.EndTurn()
 }
 
-// BenchmarkSliceUnwatched and BenchmarkSliceWatched differ by what every slice
-// pays for the watchdog: counters, the flight recorder and the budget.
+// BenchmarkSliceUnwatched and BenchmarkSliceWatched differ by the cost of the watchdog for every
+// slice: counters, the flight recorder and the check of the budget.
 func BenchmarkSliceUnwatched(b *testing.B) { runSlices(b, nil) }
 
 func BenchmarkSliceWatched(b *testing.B) {
@@ -51,9 +51,9 @@ func BenchmarkSliceWatched(b *testing.B) {
 	runSlices(b, w.Observe)
 }
 
-// BenchmarkSliceEnd is that part alone.
+// BenchmarkSliceEnd measures that cost alone.
 func BenchmarkSliceEnd(b *testing.B) {
-	ln := newLane(New(Config{}), loop.New(0, still{time.Now()}, loop.Limits{}, nil))
+	ln := newWatchedLoop(New(Config{}), loop.New(0, still{time.Now()}, loop.Limits{}, nil))
 	t := &loop.Task{}
 	b.ReportAllocs()
 	for i := int64(0); b.Loop(); i += 1000 {
@@ -61,7 +61,7 @@ func BenchmarkSliceEnd(b *testing.B) {
 	}
 }
 
-// BenchmarkVisit is one look of the sampler at a loop that runs a task.
+// BenchmarkVisit measures one look of the sampler at a loop that runs a task.
 func BenchmarkVisit(b *testing.B) {
 	w := New(Config{})
 	began, end := make(chan *loop.Loop), make(chan bool)
@@ -79,7 +79,7 @@ func BenchmarkVisit(b *testing.B) {
 	<-began
 	b.ReportAllocs()
 	for b.Loop() {
-		w.lanes()[0].visit(w)
+		w.watchedLoops()[0].visit(w)
 	}
 	close(end)
 	<-began
@@ -93,7 +93,7 @@ type hold struct {
 func (h hold) Run(t *loop.Task)     { h.began <- t.Loop(); <-h.end }
 func (hold) Done(*loop.Task, error) {}
 
-// BenchmarkCapture is the price of one stack, by how many goroutines there are.
+// BenchmarkCapture measures one stack capture, by the number of goroutines.
 func BenchmarkCapture(b *testing.B) {
 	for _, n := range []int{10, 100, 300, 1000, 10000} {
 		b.Run(strconv.Itoa(n), func(b *testing.B) {
@@ -102,12 +102,12 @@ func BenchmarkCapture(b *testing.B) {
 				go func() { <-stop }()
 			}
 			defer close(stop)
-			var c camera
+			var c capturer
 			account := newPauses()
 			before, _, _ := account.read(monotonic())
 			for b.Loop() {
 				c.credit, c.at = captureAllowance, monotonic()
-				_, _ = c.take(target{gid: 1}, true, account)
+				_, _ = c.capture(target{gid: 1}, true, account)
 			}
 			after, _, _ := account.read(monotonic())
 			b.ReportMetric(float64(after-before)/float64(b.N)/1e3, "us-stopped/op")
@@ -116,7 +116,7 @@ func BenchmarkCapture(b *testing.B) {
 }
 
 func TestHotPathDoesNotAllocate(t *testing.T) {
-	ln := newLane(New(Config{}), loop.New(0, still{time.Now()}, loop.Limits{}, nil))
+	ln := newWatchedLoop(New(Config{}), loop.New(0, still{time.Now()}, loop.Limits{}, nil))
 	task := &loop.Task{}
 	require.Zero(t, testing.AllocsPerRun(1000, func() { ln.count(task, 5, 10, 900) }))
 }

@@ -1,13 +1,10 @@
-package watchdog
+// Stack capture of one goroutine. A goroutine profile stops the process for 15 us (0.3 ms with
+// 10,000 goroutines) but has no goroutine ids. A dump has them but stops the process 40 times as
+// long (BenchmarkCapture). So the capturer first searches a profile for the running task, and takes
+// a dump only if that fails. It also limits the time that captures may stop the process. The caller
+// (probe.go) checks before and after that the goroutine still runs the same slice.
 
-// The stack of one goroutine that is not ours. Go gives out stacks in two ways:
-// a goroutine profile, which stops the process for 15 us and for 0.3 ms at
-// 10,000 goroutines, but does not say which goroutine is which; and a dump, which
-// does, and stops it 40 times as long (BenchmarkCapture). So the profile is
-// searched for the task that runs, and a dump is the last resort. This file also
-// keeps the account of what that cost, and refuses when it would be too much. It
-// knows nothing of slices: its caller asks before and after whether the goroutine
-// is still at the same thing.
+package watchdog
 
 import (
 	"bytes"
@@ -23,44 +20,43 @@ import (
 )
 
 const (
-	// dumpGoroutinesMax is up to how many goroutines are dumped: 1.4 ms at 1,000,
-	// and all of it stops the loops.
+	// dumpGoroutinesMax is the largest number of goroutines for which a dump is taken.
+	// A dump of 1,000 goroutines stops the process for 1.4 ms.
 	dumpGoroutinesMax = 2000
 	dumpBytesMax      = 16 << 20
-	// Captures may stop the process for 1% of the time, after a first allowance.
+	// Captures may stop the process for 1% of the time, beyond an initial allowance.
 	captureShare     = 100
 	captureAllowance = int64(300 * time.Millisecond) // 1% of half a minute
 )
 
 var (
-	errNoStack  = errors.New("watchdog: the goroutine is not in the dump")
-	errTooDear  = errors.New("watchdog: captures have used up their share of the time")
-	coroutineOf = []byte("created by iter.Pull")
+	errNoStack       = errors.New("watchdog: goroutine not found in the stack dump")
+	errCaptureBudget = errors.New("watchdog: no time left for stack captures")
+	coroutineOf      = []byte("created by iter.Pull")
 )
 
-// shot is one captured stack.
-type shot struct {
+// stackSample is one captured stack.
+type stackSample struct {
 	state  string // the goroutine's state, as in a dump: "running", "sleep", "chan receive"…
 	frames []Frame
-	inner  bool // it is a coroutine that the goroutine drives
-	// collects: it has called runtime.GC or the like, and waits for the whole collection.
+	inner  bool // the innermost frames belong to a coroutine that the goroutine resumed
+	// collects: the code called runtime.GC or debug.FreeOSMemory and waits for the collection.
 	collects bool
 	cost     int64 // ns
-	// stopped is for how long the process stood still for it, ns.
+	// stopped is how long the capture stopped the process, ns.
 	stopped int64
 }
 
-// camera takes stacks. For the sampler's thread alone.
-type camera struct {
+// capturer takes stacks. Only the sampler may use it.
+type capturer struct {
 	profile bytes.Buffer
 	buf     []byte // for dumps
-	credit  int64  // ns that captures may still cost
-	at      int64  // clock of the last change of credit
+	credit  int64  // ns for which captures may still stop the process
+	at      int64  // when credit last changed
 }
 
-// allow adds what passed since the last time to the credit and tells whether
-// a capture may be taken now.
-func (c *camera) allow(now int64, first bool) bool {
+// allow adds the credit earned since the last call and reports whether a capture may be taken now.
+func (c *capturer) allow(now int64, first bool) bool {
 	if c.at == 0 {
 		c.credit = captureAllowance
 	} else {
@@ -73,28 +69,28 @@ func (c *camera) allow(now int64, first bool) bool {
 	return c.credit > captureAllowance/2
 }
 
-// target is the goroutine that a stack is wanted of.
+// target identifies the goroutine whose stack is wanted.
 type target struct {
 	gid     uint64 // of the task, or of the loop
 	loop    int
-	outside bool   // the loop's own, not a task's
-	state   string // if it is known
+	outside bool   // the goroutine runs a callback of the loop, not a task
+	state   string // if known
 }
 
-// take takes a stack of the target, or of the coroutine that it drives. first
-// tells that nothing is known yet: later ones leave half of the credit for those.
-// account reads what the process was really stopped for.
-func (c *camera) take(t target, first bool, account *pauses) (s shot, err error) {
+// capture takes a stack of the target, or of the coroutine that the target resumed. first is true
+// for the first capture of a slice; later ones leave half of the credit unused. p measures how long
+// the process was stopped. The error is errCaptureBudget or errNoStack.
+func (c *capturer) capture(t target, first bool, p *pauses) (s stackSample, err error) {
 	if !c.allow(monotonic(), first) {
-		return shot{}, errTooDear
+		return stackSample{}, errCaptureBudget
 	}
 	began := time.Now()
-	// The collector's pauses meanwhile are not the camera's doing.
-	account.read(monotonic())
-	before := account.others
+	// Only pauses of other causes than the collector are charged to the capture.
+	p.read(monotonic())
+	before := p.others
 	defer func() {
-		account.read(monotonic())
-		s.stopped = account.others - before
+		p.read(monotonic())
+		s.stopped = p.others - before
 		s.cost = int64(time.Since(began))
 		c.credit -= s.stopped
 	}()
@@ -108,9 +104,9 @@ func (c *camera) take(t target, first bool, account *pauses) (s shot, err error)
 	return s, err
 }
 
-// dump writes all stacks, into a buffer that has room for n of usual size and
-// grows when it did not.
-func (c *camera) dump(n int) []byte {
+// dump returns the stacks of all goroutines, truncated at dumpBytesMax. n is the number of
+// goroutines and sizes the first buffer.
+func (c *capturer) dump(n int) []byte {
 	if want := 64<<10 + n*2048; len(c.buf) < want {
 		c.buf = make([]byte, want)
 	}
@@ -123,13 +119,13 @@ func (c *camera) dump(n int) []byte {
 	}
 }
 
-// parseDump finds a goroutine in the text of runtime.Stack. If it waits in a
-// coroutine switch, somewhere below it runs a coroutine of its own (iter.Pull):
-// then that one's stack comes first and its own follows.
-func parseDump(dump []byte, gid uint64) (shot, error) {
+// parseDump finds a goroutine in the output of runtime.Stack. If the goroutine is in a coroutine
+// switch, the stack of the coroutine that runs on its behalf (iter.Pull) comes first, followed by
+// its own.
+func parseDump(dump []byte, gid uint64) (stackSample, error) {
 	section := findSection(dump, gid)
 	if section == nil {
-		return shot{}, errNoStack
+		return stackSample{}, errNoStack
 	}
 	s := parseSection(section)
 	if s.state != "coroutine" {
@@ -158,8 +154,8 @@ func findSection(dump []byte, gid uint64) []byte {
 	return section
 }
 
-// runningCoroutine finds, among the coroutines that the goroutine gid created
-// and those that they created, the one that is not suspended. At most one is.
+// runningCoroutine finds the coroutine that is not suspended among those created by goroutine gid
+// and, recursively, by its coroutines. There is at most one.
 func runningCoroutine(dump []byte, gid uint64, depth int) []byte {
 	if depth > 8 {
 		return nil
@@ -188,9 +184,9 @@ func runningCoroutine(dump []byte, gid uint64, depth int) []byte {
 	}
 }
 
-// parseSection reads one goroutine of a dump: its state from the first line,
-// then pairs of lines, function and place, innermost first.
-func parseSection(section []byte) (s shot) {
+// parseSection parses one goroutine of a dump: the state in the first line, then two lines per
+// frame (function, position), innermost first.
+func parseSection(section []byte) (s stackSample) {
 	lines := strings.Split(string(section), "\n")
 	if _, state, ok := strings.Cut(lines[0], "["); ok {
 		state, _, _ = strings.Cut(state, "]")
@@ -217,7 +213,8 @@ func parseSection(section []byte) (s shot) {
 	return s
 }
 
-// openingBracket is where the arguments begin that end a function's line.
+// openingBracket returns the index of the parenthesis that opens the argument list at the end of
+// name.
 func openingBracket(name string) int {
 	depth := 0
 	for i := len(name) - 1; i >= 0; i-- {
@@ -233,13 +230,12 @@ func openingBracket(name string) int {
 	return len(name)
 }
 
-// parseProfile finds the target in the text of a goroutine profile with labels:
-// the task of its loop that is not suspended, or, if that drives a coroutine, the
-// one coroutine of the loop's that runs. Where several can be meant, and their
-// stacks differ, it finds none.
-func parseProfile(profile []byte, t target) (shot, error) {
+// parseProfile finds the target in the text of a goroutine profile with labels: the task of the
+// loop that is not suspended or, if that task resumed a coroutine, the only running coroutine of
+// the loop. It returns errNoStack if several goroutines qualify and their stacks differ.
+func parseProfile(profile []byte, t target) (stackSample, error) {
 	label := strconv.Quote(loop.LoopLabel) + ":" + strconv.Quote(strconv.Itoa(t.loop))
-	var own, inner []shot
+	var own, inner []stackSample
 	for record := range strings.SplitSeq(string(profile), "\n\n") {
 		if !strings.Contains(record, label) {
 			continue
@@ -251,7 +247,7 @@ func parseProfile(profile []byte, t target) (shot, error) {
 		at, _, _ = strings.Cut(at, "\n")
 		frames := resolve(at)
 		state, visible := stateOf(frames)
-		s := shot{state: state, frames: visible}
+		s := stackSample{state: state, frames: visible}
 		s.cutCollection(frames)
 		switch kind := kindOf(frames); {
 		case t.outside && kind == kindLoop, !t.outside && kind == kindTask:
@@ -263,7 +259,7 @@ func parseProfile(profile []byte, t target) (shot, error) {
 	}
 	s, ok := onlyOne(own, t)
 	if !ok {
-		return shot{}, errNoStack // none, or who knows which
+		return stackSample{}, errNoStack // none, or several that cannot be told apart
 	}
 	switch {
 	case s.state != stateCoroutine:
@@ -274,15 +270,15 @@ func parseProfile(profile []byte, t target) (shot, error) {
 		}
 		return s, nil
 	case len(inner) != 1:
-		return shot{}, errNoStack
+		return stackSample{}, errNoStack
 	}
 	inner[0].frames = append(inner[0].frames, s.frames...)
 	return inner[0], nil
 }
 
-// cutCollection looks whether the code has asked for a collection, given all frames of the stack. That call is the innermost frame
-// then.
-func (s *shot) cutCollection(frames []Frame) {
+// cutCollection sets collects if the code called for a garbage collection, and makes that call the
+// innermost frame. frames is the whole stack.
+func (s *stackSample) cutCollection(frames []Frame) {
 	for i, f := range frames {
 		switch {
 		case f.Func == "runtime.GC", f.Func == "runtime/debug.freeOSMemory", f.Func == "runtime/debug.FreeOSMemory":
@@ -294,14 +290,13 @@ func (s *shot) cutCollection(frames []Frame) {
 	}
 }
 
-// onlyOne is the one of several stacks that can be the target's. Beside the loop
-// there may be tasks of it that were released, and goroutines that wait for those:
-// they are told apart by what they do.
-func onlyOne(all []shot, t target) (shot, bool) {
+// onlyOne returns the only stack that can be the target's. The loop may have other candidates: its
+// released tasks, and goroutines that wait for them. Their states tell them apart.
+func onlyOne(all []stackSample, t target) (stackSample, bool) {
 	if len(all) == 1 {
 		return all[0], true
 	}
-	var fitting []shot
+	var fitting []stackSample
 	for _, s := range all {
 		switch {
 		case t.outside && s.state == stateCoroutine && t.state != stateCoroutine: // drives released code
@@ -310,7 +305,7 @@ func onlyOne(all []shot, t target) (shot, bool) {
 		}
 	}
 	if len(fitting) != 1 {
-		return shot{}, false
+		return stackSample{}, false
 	}
 	return fitting[0], true
 }
@@ -322,7 +317,7 @@ type stackKind uint8
 const (
 	kindOther     stackKind = iota
 	kindTask                // of a task in its slice
-	kindCoroutine           // of a coroutine that a handler made
+	kindCoroutine           // of a coroutine that a handler created
 	kindLoop                // of a loop in a callback
 )
 
@@ -333,8 +328,8 @@ func kindOf(frames []Frame) stackKind {
 		case "tafe/loop.(*Task).suspend":
 			return kindOther // parked
 		case "tafe/loop.(*Loop).comeBack":
-			return kindOther // no longer the loop's
-		case "tafe/loop.(*Task).run": // not in the frames of an idle one
+			return kindOther // released
+		case "tafe/loop.(*Task).run": // an idle task does not have this frame
 			return kindTask
 		case "runtime.corostart":
 			kind = kindCoroutine
@@ -368,8 +363,8 @@ func resolve(addresses string) (frames []Frame) {
 	}
 }
 
-// waits are the functions in which a goroutine gives up its thread, with what a
-// dump calls that.
+// waits maps functions in which a goroutine gives up its thread to the state that a dump shows for
+// them.
 var waits = []struct{ prefix, state string }{
 	{"runtime.coroswitch", "coroutine"},
 	{"time.Sleep", "sleep"},
@@ -394,8 +389,8 @@ var waits = []struct{ prefix, state string }{
 	{"internal/runtime/syscall.", "syscall"},
 }
 
-// stateOf reads a goroutine's state off its innermost frames, and takes the
-// runtime's frames away from above the first one of other code.
+// stateOf derives the state of a goroutine from its innermost frames. It also returns the frames
+// without the runtime's frames above the first frame of other code.
 func stateOf(frames []Frame) (string, []Frame) {
 	state := "running"
 	for i, f := range frames {

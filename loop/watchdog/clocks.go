@@ -1,7 +1,6 @@
-package watchdog
+// CPU clocks of threads and of the process, and the time that threads waited for a CPU.
 
-// The clocks of threads and of the process, and the time a thread waited for a
-// CPU.
+package watchdog
 
 import (
 	"bytes"
@@ -10,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// clocks reads them. Descriptors of /proc files are kept open: 1.5 us a reading
-// instead of 12. For one goroutine.
+// clocks reads them. It keeps descriptors of /proc files open: a reading takes 1.5 us instead of 12
+// us. It is for one goroutine.
 type clocks struct {
 	delays map[int]int // thread id -> descriptor of its schedstat
 	buf    [128]byte
@@ -19,7 +18,7 @@ type clocks struct {
 
 const delaysMax = 256
 
-// thread reads a thread's CPU time and its time on the run queue, in ns.
+// thread returns a thread's CPU time and its time on the kernel's run queue, in ns.
 func (c *clocks) thread(tid int) (cpu, delay int64, ok bool) {
 	cpu, ok = threadCPU(tid)
 	if !ok {
@@ -28,7 +27,8 @@ func (c *clocks) thread(tid int) (cpu, delay int64, ok bool) {
 	return cpu, c.delay(tid), true
 }
 
-// delay reads a thread's time on the run queue; 0 where it is not accounted.
+// delay returns a thread's time on the kernel's run queue in ns, or 0 if the kernel does not
+// account for it.
 func (c *clocks) delay(tid int) int64 {
 	fd, found := c.delays[tid]
 	if !found {
@@ -46,7 +46,7 @@ func (c *clocks) delay(tid int) int64 {
 		c.delays[tid] = fd
 	}
 	n, err := unix.Pread(fd, c.buf[:], 0)
-	if err != nil || n <= 0 { // the thread has ended and its number lives on
+	if err != nil || n <= 0 { // the thread has ended
 		_ = unix.Close(fd)
 		delete(c.delays, tid)
 		return 0
@@ -62,7 +62,7 @@ func secondField(line []byte) (v int64) {
 	return v
 }
 
-// state is a thread's scheduling state, as in ps.
+// state returns a thread's scheduling state as in ps, or 'S' if it cannot be read.
 func (c *clocks) state(tid int) byte {
 	fd, err := unix.Open("/proc/self/task/"+strconv.Itoa(tid)+"/stat", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -86,7 +86,7 @@ func (c *clocks) close() {
 	clear(c.delays)
 }
 
-// threadCPU reads the CPU clock of any thread of this process.
+// threadCPU returns the CPU time of a thread of this process, in ns.
 func threadCPU(tid int) (int64, bool) {
 	var ts unix.Timespec
 	if tid <= 0 || unix.ClockGettime(int32((^tid)<<3|6), &ts) != nil {
@@ -95,7 +95,7 @@ func threadCPU(tid int) (int64, bool) {
 	return ts.Nano(), true
 }
 
-// processCPU is the CPU time of all threads, in ns.
+// processCPU returns the CPU time of all threads, in ns.
 func processCPU() int64 {
 	var ts unix.Timespec
 	if unix.ClockGettime(unix.CLOCK_PROCESS_CPUTIME_ID, &ts) != nil {

@@ -1,26 +1,26 @@
-package watchdog
+// The end of a probe. When the slice is over, its last reading comes from the loop, and the record
+// stays open until the ledger knows all victims.
 
-// The end of a pursuit: the slice is over, its last evidence has come from the
-// loop, and the record waits for its victims before it is closed.
+package watchdog
 
 import "tafe/loop"
 
-// closing is a record that waits for its ledger entry to settle.
+// closing is a final record that waits for its ledger entry to settle.
 type closing struct {
 	overrun Overrun
-	entry   *entry
-	known   bool // it has been reported live
+	entry   *ledgerEntry
+	known   bool // it was reported while it lasted
 }
 
-// lost: the slice that was followed is over. What the loop says of it is in
-// ended, if it was an overrun; a callback's end nobody tells.
-func (ln *lane) lost(w *Watchdog) {
-	p := &ln.hunt
+// sliceEnded ends the current probe. If the slice was an overrun, the loop has queued its data in
+// ended. The end of a callback is not signalled, so it is taken to be now.
+func (ln *watchedLoop) sliceEnded(w *Watchdog) {
+	p := &ln.current
 	if ln.passive {
 		if p.reported != nil {
-			w.desk.close(ln.record(p, ln.clock()-p.began, true), true)
+			w.reporter.close(ln.record(p, ln.clock()-p.began, true), true)
 		}
-		ln.hunt = pursuit{}
+		ln.current = probe{}
 		return
 	}
 	if p.outside && p.reported != nil && ln.heldOutside.CompareAndSwap(p.since, 0) {
@@ -32,18 +32,18 @@ func (ln *lane) lost(w *Watchdog) {
 		ln.past[ln.pastAt] = *p
 		ln.pastAt = (ln.pastAt + 1) % len(ln.past)
 	}
-	ln.hunt = pursuit{}
+	ln.current = probe{}
 }
 
-// close takes what the loop has told of ended overruns, and closes the records
-// whose victims are known.
-func (ln *lane) close(w *Watchdog) {
+// close makes records of the overruns that ended since the last visit, and closes the records whose
+// victims are known.
+func (ln *watchedLoop) close(w *Watchdog) {
 	ln.mu.Lock()
 	news := ln.ended
 	ln.ended = nil
 	ln.mu.Unlock()
 	for _, e := range news {
-		if e.release != nil && e.release.pursuit == nil { // released and returned in this visit
+		if e.release != nil && e.release.probe == nil { // released and returned in this visit
 			ln.takeReleases(w)
 		}
 		ln.conclude(w, e)
@@ -57,11 +57,11 @@ func (ln *lane) close(w *Watchdog) {
 		ln.mu.Lock()
 		done := c.entry.settled || now-c.entry.end > settleMax
 		if done {
-			c.overrun.Victims = c.entry.snapshot()
+			c.overrun.Victims = c.entry.copyTally()
 		}
 		ln.mu.Unlock()
 		if done {
-			w.desk.close(c.overrun, c.known)
+			w.reporter.close(c.overrun, c.known)
 		} else {
 			kept = append(kept, c)
 		}
@@ -69,17 +69,17 @@ func (ln *lane) close(w *Watchdog) {
 	ln.closing = kept
 }
 
-// conclude makes the final record of one ended overrun from what was seen of
-// it. If it was never seen, because it was short or the watchdog late, its
-// evidence is what the clocks say between the last look before and the end.
-func (ln *lane) conclude(w *Watchdog, e ended) {
+// conclude makes the final record of an overrun. If no probe saw the overrun, because it was short
+// or the watchdog late, the evidence is the difference of the clocks between the last reading
+// before it and its end.
+func (ln *watchedLoop) conclude(w *Watchdog, e ended) {
 	ran := e.entry.end - e.entry.start
-	p := ln.seen(e.entry.start, e.outside)
+	p := ln.probeOf(e.entry.start, e.outside)
 	if e.release != nil {
-		p, ran = e.release.pursuit, e.release.back.Load()-e.release.start
+		p, ran = e.release.probe, e.release.back.Load()-e.release.start
 	}
 	if p == nil {
-		p = &pursuit{since: e.entry.start, began: e.entry.start, outside: e.outside}
+		p = &probe{since: e.entry.start, began: e.entry.start, outside: e.outside}
 		if ln.base.now <= e.entry.start && !e.outside {
 			p.ev.begin(p.since, ln.base, e.last, e.budget, &w.late)
 		} else {
@@ -88,21 +88,21 @@ func (ln *lane) conclude(w *Watchdog, e ended) {
 	}
 	p.budget = e.budget
 	if p.ev.last.now > 0 && !e.outside && p.ev.last.now < e.last.now {
-		// To the end it went on with what it did.
+		// The state at the last look is taken to have lasted to the end.
 		e.last.goState = p.ev.last.goState
 		if p.ev.last.tid == 0 {
 			e.last.tid, e.last.timed = 0, false
 		}
 		p.ev.look(e.last, &w.late)
 	}
-	p.ev.seen(p.verdict())
+	p.ev.settle(p.verdict())
 	if !e.outside {
 		p.description = e.description
 	}
 	o := ln.record(p, ran, true)
 	known := p.reported != nil
-	if p == &ln.hunt {
-		ln.hunt = pursuit{}
+	if p == &ln.current {
+		ln.current = probe{}
 	}
 	if o.Asked = e.asked; o.Blamed {
 		o.Advice = o.advice()
@@ -110,10 +110,10 @@ func (ln *lane) conclude(w *Watchdog, e ended) {
 	ln.closing = append(ln.closing, closing{overrun: o, entry: e.entry, known: known})
 }
 
-// seen is the pursuit of the slice, or callback, that started at since.
-func (ln *lane) seen(since int64, outside bool) *pursuit {
-	if ln.hunt.since == since && ln.hunt.outside == outside {
-		return &ln.hunt
+// probeOf returns the probe of the slice or callback that started at since, or nil.
+func (ln *watchedLoop) probeOf(since int64, outside bool) *probe {
+	if ln.current.since == since && ln.current.outside == outside {
+		return &ln.current
 	}
 	for i := range ln.past {
 		if ln.past[i].since == since && ln.past[i].outside == outside {
@@ -123,23 +123,23 @@ func (ln *lane) seen(since int64, outside bool) *pursuit {
 	return nil
 }
 
-// finish closes what is open when the watchdog stops.
-func (ln *lane) finish(w *Watchdog) {
+// finish closes all open records when the watchdog stops.
+func (ln *watchedLoop) finish(w *Watchdog) {
 	ln.takeReleases(w)
-	if since, _, ok := ln.loop.Slice().Load(); !ok || since != ln.hunt.since {
-		ln.lost(w)
+	if since, _, ok := ln.loop.Slice().Load(); !ok || since != ln.current.since {
+		ln.sliceEnded(w)
 	}
 	ln.close(w)
 	for _, c := range ln.closing {
 		ln.mu.Lock()
-		c.overrun.Victims = c.entry.snapshot()
+		c.overrun.Victims = c.entry.copyTally()
 		ln.mu.Unlock()
-		w.desk.close(c.overrun, c.known)
+		w.reporter.close(c.overrun, c.known)
 	}
 	ln.closing = nil
 }
 
 var (
-	_ loop.LateObserver    = (*lane)(nil)
-	_ loop.ReleaseObserver = (*lane)(nil)
+	_ loop.LateObserver    = (*watchedLoop)(nil)
+	_ loop.ReleaseObserver = (*watchedLoop)(nil)
 )

@@ -13,17 +13,16 @@ import (
 	"tafe/loop"
 )
 
-// BenchmarkCostOfWatching compares the CPU time of the whole process for each
-// request with and without a watchdog, handoff being on. The two take turns, and turns at going
-// first, so that what else the machine does falls on both:
+// BenchmarkCostOfWatching compares the CPU time of the whole process per request with and without a
+// watchdog, with handoff. The two alternate, so that other load of the machine affects both:
 //
 //	go test ./loop/watchdog -run '^$' -bench CostOf -benchtime 25x
 func BenchmarkCostOfWatching(b *testing.B) {
 	compareCosts(b, func(on bool) float64 { return costOf(b, on, loop.HandoffTime) })
 }
 
-// BenchmarkCostOfHandoff compares it with and without handoff, which is a steward
-// and more Ps, while no loop is held.
+// BenchmarkCostOfHandoff compares the CPU time with and without handoff (a steward and more Ps)
+// while no loop is held.
 func BenchmarkCostOfHandoff(b *testing.B) {
 	compareCosts(b, func(on bool) float64 {
 		if on {
@@ -53,10 +52,10 @@ func compareCosts(b *testing.B, measure func(on bool) float64) {
 	b.ReportMetric(ratios[middle], "on/off")
 	b.ReportMetric(ratios[len(ratios)/4], "on/off-quartile1")
 	b.ReportMetric(ratios[len(ratios)*3/4], "on/off-quartile3")
-	b.ReportMetric(0, "ns/op") // that is how long it measures
+	b.ReportMetric(0, "ns/op") // the duration of the benchmark means nothing
 }
 
-// costOf is the CPU time in ns of a request on a connection that has 32 under way.
+// costOf returns the CPU time in ns of a request on a connection with 32 requests in flight.
 func costOf(t testing.TB, watched bool, handoff time.Duration) float64 {
 	s := openStage(t, 1, handoff, Config{}, map[string]func(*loop.Task){"fast": func(*loop.Task) {}}, watched)
 	defer s.stop()

@@ -1,33 +1,32 @@
-package watchdog
+// Escalation: what happens, beside reports, when a loop is held for long. The server becomes
+// unready, and later the process is ended with a dump of all stacks. Both apply only while the loop
+// is held, not to code that runs beside its loop after a handoff.
 
-// Escalation: what is done about a loop that is held for long, beside reports,
-// where it is configured. The process says that it is not ready, and it is ended
-// with a dump of all stacks. Both mean a loop that was not handed over; code that
-// runs beside its loop holds nobody.
+package watchdog
 
 import (
 	"runtime"
 	"time"
 )
 
-// Escalation configures it. The zero value only reports.
+// Escalation configures what happens when a loop is held for long. The zero value only reports.
 type Escalation struct {
-	// UnreadyAfter: Ready is false while a loop is held for longer. 0: never.
+	// UnreadyAfter makes Ready return false while a loop is held for longer. 0 means never.
 	UnreadyAfter time.Duration
-	// Abort, if not nil, is called once when a loop has been held for AbortAfter by
-	// blameable code, with the stacks of all goroutines; it should end the process.
+	// Abort, if not nil, is called once, when a reported overrun has held its loop for
+	// AbortAfter. stacks is a dump of all goroutines. Abort should end the process.
 	Abort      func(o Overrun, stacks []byte)
 	AbortAfter time.Duration
 }
 
-// Ready tells whether no loop is held for longer than Escalation.UnreadyAfter.
-// Any goroutine.
+// Ready reports whether no loop is held for longer than Escalation.UnreadyAfter. Any goroutine may
+// call it.
 func (w *Watchdog) Ready() bool {
 	limit := int64(w.config.Escalation.UnreadyAfter)
 	if limit <= 0 {
 		return true
 	}
-	for _, ln := range w.lanes() {
+	for _, ln := range w.watchedLoops() {
 		since, _, ok := ln.loop.Slice().Load()
 		if !ok {
 			since, ok = ln.loop.Slice().Outside()
@@ -39,14 +38,14 @@ func (w *Watchdog) Ready() bool {
 	return true
 }
 
-// escalate ends the process if a loop is held for too long.
+// escalate calls Abort if a loop has been held for AbortAfter.
 func (w *Watchdog) escalate() {
 	e := w.config.Escalation
 	if e.Abort == nil || e.AbortAfter <= 0 || w.aborted {
 		return
 	}
-	for _, ln := range w.lanes() {
-		p := &ln.hunt
+	for _, ln := range w.watchedLoops() {
+		p := &ln.current
 		if p.reported == nil || ln.clock()-p.began < int64(e.AbortAfter) {
 			continue
 		}

@@ -11,7 +11,7 @@ import (
 	"tafe/loop"
 )
 
-// A loop that is held for too long ends the process, once, with all stacks.
+// A loop that is held for AbortAfter ends the process, once, with all stacks.
 func TestStuckLoopAborts(t *testing.T) {
 	type end struct {
 		o      Overrun
@@ -35,26 +35,26 @@ func TestStuckLoopAborts(t *testing.T) {
 	require.Empty(t, ends, "once")
 }
 
-// A live report needs a verdict, or patience.
+// An overrun without a verdict that blames the code is reported only after alwaysAt.
 func TestUnknownIsNotReportedAtOnce(t *testing.T) {
 	log := &safeBuffer{}
 	w := New(Config{Log: slog.New(slog.NewTextHandler(log, nil))})
-	ln := w.Observe(loop.New(0, still{time.Now().Add(-time.Second)}, loop.Limits{}, nil)).(*lane)
-	ln.hunt = pursuit{
+	ln := w.Observe(loop.New(0, still{time.Now().Add(-time.Second)}, loop.Limits{}, nil)).(*watchedLoop)
+	ln.current = probe{
 		since: 1, began: 1, budget: 10 * ms, samples: 2,
 		ev: evidence{parked: 2000 * ms, spent: map[string]int64{loop.StateWaiting: 2000 * ms}},
 	}
-	ln.accuse(w, &ln.hunt, 20*ms)
-	w.desk.awaitWrites()
+	ln.report(w, &ln.current, 20*ms)
+	w.reporter.awaitWrites()
 	require.Empty(t, log.String())
 	require.Empty(t, w.Recent())
-	ln.accuse(w, &ln.hunt, 1000*ms)
-	w.desk.awaitWrites()
+	ln.report(w, &ln.current, 1000*ms)
+	w.reporter.awaitWrites()
 	require.Contains(t, log.String(), "verdict=unknown")
 	require.Len(t, w.Recent(), 1)
 }
 
-// What no code is to blame for ends no process.
+// A loop without a reported overrun does not end the process.
 func TestInnocentLoopDoesNotAbort(t *testing.T) {
 	w := New(Config{Log: slog.New(slog.DiscardHandler), Escalation: Escalation{AbortAfter: time.Nanosecond, Abort: func(Overrun, []byte) {
 		t.Error("aborted")

@@ -11,7 +11,7 @@ import (
 
 const ms = int64(time.Millisecond)
 
-// at is a reading of thread 5 at a time in ms; cpu and delay in ms too.
+// at is a reading of thread 5. All times are in ms.
 func at(now int64, state string, cpu, delay int64) reading {
 	return reading{now: now * ms, mono: now * ms, goState: state, tid: 5, known: true, cpu: cpu * ms, delay: delay * ms, timed: true,
 		process: cpu * ms}
@@ -37,7 +37,7 @@ func TestEvidence(t *testing.T) {
 		since  int64
 		base   reading
 		looks  []reading
-		absent [2]int64 // the sampler, in ms
+		gaps   [2]int64 // the sampler, in ms
 		proven int64
 		want   Verdict // of what is not proven
 		why    string
@@ -57,7 +57,7 @@ func TestEvidence(t *testing.T) {
 		{"sleeps", 100, at(99, "running", 0, 0), []reading{off(104, "sleep"), off(115, "sleep")}, [2]int64{},
 			15, "", "seen asleep twice"},
 		{"seemed to sleep", 100, at(99, "running", 0, 0), []reading{off(101, "sleep"), off(301, "sleep")}, [2]int64{102, 300},
-			3, WatchdogLate, "nobody was awake to see: the process may have been stopped"},
+			3, WatchdogLate, "the sampler did not run: the process may have been stopped"},
 		{"computes while the watchdog is late", 100, at(99, "running", 0, 0), []reading{at(160, "running", 60, 0)}, [2]int64{101, 160},
 			1, WatchdogLate, "its thread may have run other goroutines"},
 		{"blocked in a call", 100, at(99, "running", 0, 0), []reading{in('D', at(120, loop.StateSyscall, 0, 0))}, [2]int64{},
@@ -81,8 +81,8 @@ func TestEvidence(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var late lateness
-			if c.absent[1] > 0 {
-				late.woke(c.absent[0]*ms, c.absent[1]*ms)
+			if c.gaps[1] > 0 {
+				late.woke(c.gaps[0]*ms, c.gaps[1]*ms)
 			}
 			var e evidence
 			e.begin(c.since*ms, c.base, c.looks[0], 10*ms, &late)
@@ -91,7 +91,7 @@ func TestEvidence(t *testing.T) {
 			}
 			require.Equal(t, c.proven, e.proven()/ms, c.why)
 			if c.want != "" {
-				require.Equal(t, c.want, e.innocent(), c.why)
+				require.Equal(t, c.want, e.externalCause(), c.why)
 			}
 			held := c.looks[len(c.looks)-1].now - c.since*ms
 			require.LessOrEqual(t, e.proven(), held, "never more than it took")
@@ -115,9 +115,9 @@ func TestStacksSettleWhatClocksLeaveOpen(t *testing.T) {
 		r.process = 8 * ms
 		e.begin(100*ms, at(99, "running", 0, 0), r, 10*ms, &lateness{})
 		require.Zero(t, e.proven())
-		e.seen(c.verdict)
+		e.settle(c.verdict)
 		require.Equal(t, c.proven, e.proven()/ms, c.why)
-		require.Zero(t, e.offered)
+		require.Zero(t, e.undecided)
 	}
 }
 
@@ -135,7 +135,7 @@ func TestStackSettlesAWaitOfAnUnknownState(t *testing.T) {
 		var e evidence
 		e.begin(100*ms, at(100, "", 0, 0), in('S', at(112, "", 0, 0)), 10*ms, &lateness{})
 		require.Zero(t, e.proven())
-		e.seen(c.verdict)
+		e.settle(c.verdict)
 		require.Equal(t, c.blocked, e.proven()/ms, c.why)
 	}
 }
@@ -156,7 +156,7 @@ func TestComputingBesideTheCollectorNeedsStacks(t *testing.T) {
 func TestLatenessIsRemembered(t *testing.T) {
 	var l lateness
 	l.woke(100*ms, 100*ms+latenessMin/2)
-	require.Zero(t, l.between(0, 1000*ms), "nobody wakes to the microsecond")
+	require.Zero(t, l.between(0, 1000*ms), "small delays of a wake are ignored")
 	l.woke(200*ms, 250*ms)
 	l.woke(300*ms, 320*ms)
 	require.Equal(t, 70*ms, l.between(0, 1000*ms))

@@ -13,7 +13,7 @@ import (
 	"tafe/loop"
 )
 
-// A flood of short overruns uses the minute's lines up. Long ones have theirs while they go on.
+// Short overruns use up the log records of the minute. Long ones are logged nevertheless.
 func TestALongHoldHasItsLineInAFlood(t *testing.T) {
 	for _, c := range []struct {
 		held, ran time.Duration
@@ -24,7 +24,7 @@ func TestALongHoldHasItsLineInAFlood(t *testing.T) {
 		{time.Second, time.Second, 1, "a loop that is held for a second"},
 		{2 * time.Millisecond, 20 * time.Second, 1, "code that runs beside its loop for as long"},
 	} {
-		d, log := testDesk(Config{})
+		d, log := testReporter(Config{})
 		for id := range uint64(48) {
 			d.close(overrunAt(id, int(id), 20*time.Millisecond), false)
 		}
@@ -37,13 +37,13 @@ func TestALongHoldHasItsLineInAFlood(t *testing.T) {
 	}
 }
 
-// The same on a loop: the line is there before the hold ends.
+// The same on a loop: the overrun is logged while the loop is held.
 func TestALongHoldIsLoggedWhileItLastsInAFlood(t *testing.T) {
 	released := make(chan struct{})
 	routes := map[string]func(*loop.Task){"hog": func(*loop.Task) { <-released }}
 	s := newStage(t, 1, Config{ReportsMax: 1}, routes)
 	for i := range 3 {
-		s.dog.desk.close(overrunAt(uint64(1000+i), i, 20*time.Millisecond), false)
+		s.dog.reporter.close(overrunAt(uint64(1000+i), i, 20*time.Millisecond), false)
 	}
 	var caller sync.WaitGroup
 	caller.Go(func() { s.call("hog", "h") })
@@ -53,7 +53,7 @@ func TestALongHoldIsLoggedWhileItLastsInAFlood(t *testing.T) {
 	caller.Wait()
 }
 
-// A stack that was taken while the code did something else names no line of it.
+// A stack taken while the code did something else does not give a line.
 func TestVerdictAndLineAgree(t *testing.T) {
 	framework := Frame{Func: "tafe/loop.(*Task).run", File: "task.go", Line: 1}
 	inner := Frame{Func: "main.wait", File: "main.go", Line: 7}
@@ -66,24 +66,24 @@ func TestVerdictAndLineAgree(t *testing.T) {
 		at    string
 		why   string
 	}{
-		{map[string]int64{"sleep": 9}, map[string]map[Verdict]int{"sleep": {Sleep: 1}}, Sleep, "main.wait (main.go:7)", "the stack is of what took the time"},
+		{map[string]int64{"sleep": 9}, map[string]map[Verdict]int{"sleep": {Sleep: 1}}, Sleep, "main.wait (main.go:7)", "the stack shows the code that took the time"},
 		{map[string]int64{"sleep": 2, loop.StateRunning: 9}, map[string]map[Verdict]int{"sleep": {Sleep: 1}}, Spin, "main.handler", "it computed, and was seen asleep: no line is known"},
 	} {
-		p := &pursuit{budget: 1, votes: c.votes, lastOf: map[Verdict][]Frame{Sleep: sleeping}, lastStack: sleeping}
+		p := &probe{budget: 1, votes: c.votes, lastOf: map[Verdict][]Frame{Sleep: sleeping}, lastStack: sleeping}
 		p.ev.spent = c.spent
 		o := Overrun{Verdict: p.verdict(), Blamed: true}
 		p.locate(&o)
 		require.Equal(t, c.want, o.Verdict, c.why)
 		require.Equal(t, c.at, o.Culprit.String(), c.why)
 	}
-	p := &pursuit{lastStack: sleeping[:1]}
+	p := &probe{lastStack: sleeping[:1]}
 	o := Overrun{Verdict: Spin, Blamed: true, Route: "/r"}
 	p.locate(&o)
 	require.Empty(t, o.Culprit.Func, "no code of the program on the stack")
 	require.Equal(t, "/r?spin", o.Key)
 }
 
-// Code that asks for a collection is named for the time that it takes.
+// Code that calls for a collection is blamed for the time of the collection.
 func TestACollectionThatTheHandlerAskedForIsItsOwn(t *testing.T) {
 	needThreads(t)
 	garbage := make([]*[]byte, 0, 400_000)
@@ -132,9 +132,9 @@ func TestAdviceFollowsTheStack(t *testing.T) {
 		{[]string{"github.com/redis/go-redis/v9/internal/pool.(*ConnPool).waitTurn"}, Channel, "PoolSize", "go-redis"},
 		{[]string{"database/sql.(*DB).conn", "database/sql.(*DB).query"}, Channel, "SetMaxOpenConns", "database/sql"},
 		{[]string{"sync.(*RWMutex).RLock", "github.com/example/client.(*Client).node"}, Lock, "inside github.com/example/client", "a lock that a client shares"},
-		{[]string{"sync.(*Mutex).Lock"}, Lock, "shorten what is done under it", "a lock of the program"},
+		{[]string{"sync.(*Mutex).Lock"}, Lock, "hold it for less time", "a lock of the program"},
 		{[]string{"net/http.(*Transport).roundTrip"}, Spin, "YieldIfDue", "code that computes there does not wait"},
-		{[]string{"runtime.GC"}, Spin, "garbage collection", "a collection that was asked for"},
+		{[]string{"runtime.GC"}, Spin, "garbage collection", "a collection that the code calls for"},
 	} {
 		o := Overrun{Verdict: c.v, Stack: []Frame{}}
 		for _, f := range c.frames {

@@ -23,7 +23,7 @@ import (
 	"tafe/loop/internal/csleep"
 )
 
-// scenario holds the loop on purpose, for about the given time or longer.
+// scenario holds the loop for at least the given time.
 type scenario struct {
 	name string
 	want Verdict
@@ -31,8 +31,8 @@ type scenario struct {
 	run  func(t testing.TB, d time.Duration)
 }
 
-// expected is the verdict on a scenario with the parts of the Go runtime's introspection that work in this process (see
-// loop.RuntimeReport); ok is false if none is certain.
+// expected returns the verdict on a scenario, given the parts of the Go runtime that can be inspected in
+// this process (see loop.RuntimeReport). ok is false if no verdict is certain.
 func (sc *scenario) expected() (v Verdict, ok bool) {
 	switch {
 	case sc.want == Cgo && !csleep.Available:
@@ -45,7 +45,7 @@ func (sc *scenario) expected() (v Verdict, ok bool) {
 	return sc.want, true
 }
 
-// spin computes for about d of CPU time, however busy the machine is.
+// spin computes for about d of CPU time.
 //
 //go:noinline
 func spin(d time.Duration) (n uint64) {
@@ -56,17 +56,17 @@ func spin(d time.Duration) (n uint64) {
 }
 
 //go:noinline
-func tight(rounds int) (n uint64) { // no call in it: only a signal preempts it
+func tight(rounds int) (n uint64) { // without calls, so that only a signal preempts it
 	for i := range rounds {
 		n = n*31 + uint64(i)
 	}
 	return n
 }
 
-// computed keeps the compiler from leaving the work out.
+// computed keeps the compiler from removing the work.
 var computed atomic.Uint64
 
-// rounds is how many thousand rounds of tight take d on an idle CPU.
+// rounds returns how many thousand rounds of tight take d on an idle CPU.
 func rounds(d time.Duration) int {
 	return int(d / perRound())
 }
@@ -222,11 +222,10 @@ var largeDocument = sync.OnceValue(func() []article {
 	return doc
 })
 
-// judgeGuilty runs every scenario among harmless requests, in the order that
-// the seed shuffles, and returns the verdict on each. A scenario that the
-// watchdog says it could not see, because the machine did not let it, is run
-// again, up to a number of times. With handoff, others wait for the loop all the
-// time, and it is taken from the guilty.
+// judgeGuilty runs every scenario among harmless requests, in an order that the seed determines, and
+// returns the verdict on each. A scenario that the watchdog could not observe on a busy machine is
+// repeated, up to a number of times. With handoff, other requests wait all the time, so that the loop
+// is handed over.
 func judgeGuilty(t *testing.T, seed uint64, again int, handoff bool) (got map[string]Verdict, innocents []Overrun) {
 	largeDocument()
 	got = map[string]Verdict{}

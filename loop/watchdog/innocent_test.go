@@ -22,8 +22,8 @@ import (
 	"tafe/loop"
 )
 
-// The test binary plays two other parts when it is told to: a process that
-// only computes, and a server that is stopped and continued.
+// The test binary has two other roles, selected by WATCHDOG_TEST_ROLE: a process that only computes,
+// and a server that is stopped and continued.
 func TestMain(m *testing.M) {
 	switch os.Getenv("WATCHDOG_TEST_ROLE") {
 	case "hog":
@@ -78,7 +78,7 @@ func (s *stage) load(stop <-chan struct{}) *sync.WaitGroup {
 	return &wg
 }
 
-// requireInnocence: nobody was blamed, and nothing was reported.
+// requireInnocence fails if an overrun was blamed on code or reported.
 func (s *stage) requireInnocence() {
 	s.t.Helper()
 	all := s.settled()
@@ -99,15 +99,15 @@ func (s *stage) requireInnocence() {
 // fullSize runs a scenario at the size of the matrix in docs/watchdog.md.
 func fullSize() bool { return os.Getenv("WATCHDOG_SEEDS") != "" }
 
-// needThreads skips a test of innocence that only the clocks of threads can prove.
+// needThreads skips a test that needs the CPU clocks of threads.
 func needThreads(t *testing.T) {
 	t.Helper()
 	if !loop.ThreadsKnown() {
-		t.Skipf("without %q stacks alone tell who held the loop, and a stack does not show who was kept from running", loop.RuntimeReport())
+		t.Skipf("without %q there are only stacks, which do not show that code was kept from running", loop.RuntimeReport())
 	}
 }
 
-// eitherWay runs a test with loops that are handed over and with such that are not.
+// eitherWay runs a test with and without handoff.
 func eitherWay(t *testing.T, test func(t *testing.T, handoff time.Duration)) {
 	t.Run("held", func(t *testing.T) { test(t, -1) })
 	t.Run("handed over", func(t *testing.T) { test(t, loop.HandoffTime) })
@@ -131,7 +131,7 @@ func innocentUnderGarbageCollection(t *testing.T, handoff time.Duration) {
 	debug.FreeOSMemory()
 }
 
-// storm keeps a heap of pointers alive and makes garbage as fast as it can.
+// storm keeps a heap of pointers alive and creates garbage as fast as possible.
 func storm(bytes int, d time.Duration) {
 	type node struct {
 		next *node
@@ -180,7 +180,7 @@ func innocentAmongBusyProcesses(t *testing.T, handoff time.Duration) {
 	s.requireInnocence()
 }
 
-// TestStoppedServer is the part of the server in TestInnocentWhenStopped.
+// TestStoppedServer is the server of TestInnocentWhenStopped.
 func TestStoppedServer(t *testing.T) {
 	if os.Getenv("WATCHDOG_TEST_ROLE") != "stopped" {
 		t.Skip("a part in another test")

@@ -1,6 +1,6 @@
-package watchdog
+// Readings of all clocks, and the Go runtime's account of its pauses.
 
-// The Go runtime's own account of its pauses.
+package watchdog
 
 import (
 	"math"
@@ -10,15 +10,15 @@ import (
 	"tafe/loop"
 )
 
-// pauses reads what the runtime counts of its stop-the-world pauses: 0.3 us, no
-// allocation after the first time. For one goroutine.
+// pauses reads the runtime's counters of stop-the-world pauses. A read takes 0.3 us and does not
+// allocate after the first. It is for one goroutine.
 type pauses struct {
 	samples []metrics.Sample
-	least   int64  // fewest pauses beyond two a cycle seen lately
-	window  uint64 // cycles at the start of lately
-	cycles  uint64 // so far
-	ended   int64  // when the last was seen to be over, ns
-	others  int64  // at the last read: pauses that were not the collector's, ns
+	least   int64  // smallest recent number of pauses in excess of two per cycle
+	window  uint64 // cycles at the start of the recent window
+	cycles  uint64 // cycles so far
+	ended   int64  // when the last cycle was seen to be over, ns
+	others  int64  // total length of pauses of other causes than the collector, ns
 }
 
 func newPauses() *pauses {
@@ -29,12 +29,12 @@ func newPauses() *pauses {
 	}}
 }
 
-// sweepTime is for how long after a cycle who allocates may have to sweep first.
+// sweepTime is how long after a cycle an allocation may have to sweep first, ns.
 const sweepTime = int64(time.Second)
 
-// read returns the length of all pauses so far in ns, good to an eighth. marking
-// tells whether the collector is in the middle of a cycle, which has a pause at
-// its start and one at its end; assisting, whether it is or was a short time ago.
+// read returns the total length of all pauses in ns, exact to an eighth. marking reports whether a
+// cycle is running; a cycle has one pause at its start and one at its end. assisting reports
+// whether one is running or ended within sweepTime.
 func (p *pauses) read(now int64) (total int64, marking, assisting bool) {
 	metrics.Read(p.samples)
 	var gcPauses uint64
@@ -63,7 +63,7 @@ func (p *pauses) read(now int64) (total int64, marking, assisting bool) {
 		cycles = p.samples[2].Value.Uint64()
 	}
 	beyond := int64(gcPauses) - 2*int64(cycles)
-	if cycles-p.window > 64 { // a cycle that had to end twice counts for this long
+	if cycles-p.window > 64 { // a cycle with an extra pause at its end distorts least for this long
 		p.window, p.least = cycles, beyond
 	}
 	p.least = min(p.least, beyond)
@@ -74,7 +74,7 @@ func (p *pauses) read(now int64) (total int64, marking, assisting bool) {
 	return total, marking, marking || cycles > 0 && now-p.ended < sweepTime
 }
 
-// instruments are what one goroutine reads all clocks with.
+// instruments are the clocks that one goroutine reads.
 type instruments struct {
 	clocks  clocks
 	pauses  *pauses
@@ -83,7 +83,7 @@ type instruments struct {
 
 func newInstruments() instruments { return instruments{pauses: newPauses()} }
 
-// read takes a reading of the thread tid, at a loop clock time.
+// read takes a reading of thread tid. now is the loop clock.
 func (in *instruments) read(now int64, tid int, goState string) reading {
 	if in.stateOf == nil {
 		in.stateOf = in.clocks.state

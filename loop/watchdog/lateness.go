@@ -1,34 +1,33 @@
+// Lateness of the sampler. When the steward wakes late, the machine was busy or the process was
+// stopped, frozen or paused. Waits of a slice in such a period say nothing about its code.
+
 package watchdog
 
-// When the steward wakes late, something kept it from running: a busy machine,
-// a stopped process, a frozen container, a paused virtual machine. What a slice
-// seems to have waited meanwhile proves nothing about its code.
-
 const (
-	latenessMin  = int64(1_000_000) // below it nothing is concluded from it, ns
+	latenessMin  = int64(1_000_000) // shorter gaps are ignored, ns
 	latenessKept = 64
 )
 
-// lateness remembers when the sampler did not run although it should have. The
-// sampler's own; times are on its clock, ns.
+// lateness keeps the latest periods in which the sampler should have run but did not. Only the
+// sampler uses it. Times are on the steward clock, ns.
 type lateness struct {
-	absent [latenessKept]struct{ from, to int64 }
-	at     int
-	last   int64 // of the last wake
+	gaps [latenessKept]struct{ from, to int64 }
+	at   int
+	last int64 // lateness of the last wake
 }
 
-// woke notes that a sleep that should have ended at due ended now.
+// woke records that a sleep due to end at due ended now.
 func (l *lateness) woke(due, now int64) {
 	l.last = now - due
 	if l.last >= latenessMin {
-		l.absent[l.at].from, l.absent[l.at].to = due, now
+		l.gaps[l.at].from, l.gaps[l.at].to = due, now
 		l.at = (l.at + 1) % latenessKept
 	}
 }
 
-// between is for how long the sampler was absent from one time to another.
+// between returns how much of the time from from to to falls into gaps.
 func (l *lateness) between(from, to int64) (sum int64) {
-	for _, a := range l.absent {
+	for _, a := range l.gaps {
 		if overlap := min(to, a.to) - max(from, a.from); overlap > 0 {
 			sum += overlap
 		}

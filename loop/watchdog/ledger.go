@@ -1,46 +1,48 @@
-package watchdog
+// The ledger charges the wait of each task that started late to the overruns it waited through. The
+// start of a wait is exact for timers, wakes and posts; for bytes in a socket it is the kernel's
+// estimate.
 
-// The ledger: each task that started late is charged to the overruns it waited
-// through. Since when it waited is exact for timers, wakes and posts; for bytes
-// in a socket it is the kernel's estimate.
+package watchdog
 
 import (
 	"slices"
+	"time"
 
 	"tafe/loop"
 )
 
 const (
-	entriesMax = 64 // overruns of a loop that may still find victims
-	worstMax   = 64 // victims that an overrun names
-	roundsMax  = 64 // turns that the ledger waits for late arrivals at most
+	entriesMax = 64 // overruns of a loop that may still get victims
+	worstMax   = 64 // victims listed in an overrun
+	roundsMax  = 64 // most loop turns to wait for late victims
 )
 
-// entry is one overrun on the ledger. Loop clock, ns.
-type entry struct {
+// ledgerEntry is one overrun on the ledger. Times are on the loop clock, ns.
+type ledgerEntry struct {
 	id, task   uint64
 	start, end int64
-	toll       Toll
-	settled    bool // all who waited have started
+	tally      Tally
+	settled    bool // all victims have started
 }
 
-// ledger is a loop's. Its lane's mutex guards it.
+// ledger is the ledger of one loop, guarded by watchedLoop.mu.
 type ledger struct {
-	entries []*entry // oldest first
-	tracing bool     // arrivals are being asked for; a marker is on its way
+	entries []*ledgerEntry // oldest first
+	tracing bool           // arrival times are being recorded; mark is posted
 	round   int
-	found   int // victims since the last marker
-	fresh   []named
+	found   int // victims since the last mark
+	unnamed []unnamedVictim
 }
 
-// named is a victim whose task has not told yet what it is.
-type named struct {
-	e *entry
+// unnamedVictim is a victim whose task has not set its description yet.
+type unnamedVictim struct {
+	e *ledgerEntry
 	v Victim
 }
 
-func (g *ledger) open(id, task uint64, start, end int64) *entry {
-	e := &entry{id: id, task: task, start: start, end: end, toll: Toll{Waited: Sparse{}, Without: Sparse{}}}
+// open adds an overrun. If there are too many, the oldest is settled and removed.
+func (g *ledger) open(id, task uint64, start, end int64) *ledgerEntry {
+	e := &ledgerEntry{id: id, task: task, start: start, end: end, tally: Tally{Waited: Sparse{}, Without: Sparse{}}}
 	if len(g.entries) >= entriesMax {
 		g.entries[0].settled = true
 		g.entries = slices.Delete(g.entries, 0, 1)
@@ -49,46 +51,46 @@ func (g *ledger) open(id, task uint64, start, end int64) *entry {
 	return e
 }
 
-// charge adds the wait of t, from ready to start, to every overrun in it.
+// charge adds the wait of t, from ready to start, to every overrun that overlaps it.
 func (g *ledger) charge(t *loop.Task, ready, start int64, estimated bool) {
 	if t.Background() {
-		return // nobody waits for it
+		return // no client waits for it
 	}
 	for i := len(g.entries) - 1; i >= 0; i-- {
 		e := g.entries[i]
 		if e.end <= ready {
-			break // older ones ended before
+			break // older ones ended even earlier
 		}
 		overlap := min(e.end, start) - max(e.start, ready)
 		if overlap <= 0 || e.task == t.ID() {
 			continue
 		}
-		t.AddDelay(e.id, durationOf(overlap))
+		t.AddDelay(e.id, time.Duration(overlap))
 		g.found++
-		e.toll.Count++
-		e.toll.Total += Millis(overlap)
-		e.toll.Waited.add(start - ready)
-		e.toll.Without.add(start - ready - overlap)
+		e.tally.Count++
+		e.tally.Total += Millis(overlap)
+		e.tally.Waited.add(start - ready)
+		e.tally.Without.add(start - ready - overlap)
 		if estimated {
-			e.toll.Estimated++
+			e.tally.Estimated++
 		}
-		g.fresh = append(g.fresh, named{e, Victim{Task: t.ID(), Delay: Millis(overlap), Estimated: estimated, start: start}})
+		g.unnamed = append(g.unnamed, unnamedVictim{e, Victim{Task: t.ID(), Delay: Millis(overlap), Estimated: estimated, start: start}})
 	}
 }
 
-// name completes the victims that charge found, now that their task has said
-// what it does: at the end of its slice.
+// name describes the victims that charge found. It is called at the end of their slice, when t has
+// its description.
 func (g *ledger) name(t *loop.Task) {
 	d := t.Description()
-	for _, n := range g.fresh {
+	for _, n := range g.unnamed {
 		n.v.Route, n.v.RequestID, n.v.Remote = d.Route, d.RequestID, d.Remote
-		n.e.toll.keep(n.v)
+		n.e.tally.keep(n.v)
 	}
-	g.fresh = g.fresh[:0]
+	g.unnamed = g.unnamed[:0]
 }
 
-// keep holds on to the worst victims.
-func (t *Toll) keep(v Victim) {
+// keep adds v to the worst victims, replacing the least if there are too many.
+func (t *Tally) keep(v Victim) {
 	if len(t.Worst) < worstMax {
 		t.Worst = append(t.Worst, v)
 		return
@@ -104,9 +106,9 @@ func (t *Toll) keep(v Victim) {
 	}
 }
 
-// snapshot is a copy for a record, worst first.
-func (e *entry) snapshot() Toll {
-	t := e.toll
+// copyTally returns a copy of the tally, worst victims first.
+func (e *ledgerEntry) copyTally() Tally {
+	t := e.tally
 	t.Worst = slices.Clone(t.Worst)
 	slices.SortFunc(t.Worst, func(a, b Victim) int { return int(b.Delay - a.Delay) })
 	t.Waited, t.Without = clone(t.Waited), clone(t.Without)
@@ -122,12 +124,10 @@ func clone(s Sparse) Sparse {
 	return c
 }
 
-// trace makes the loop ask for arrivals until nothing that was ready before
-// the overrun's end is left. All that was ready is handled before the second
-// turn that is asked for now; a connection that was only waiting to be accepted
-// takes another, and where more of them waited than one turn accepts, each turn
-// finds the victims of the one before.
-func (ln *lane) trace() {
+// traceArrivals makes the loop record arrival times until everything that was ready before the end
+// of the overrun has run. This takes two turns of the loop, a third for a connection that waited to
+// be accepted, and more if more of those waited than one turn accepts.
+func (ln *watchedLoop) traceArrivals() {
 	g := &ln.ledger
 	g.round = 0
 	ln.loop.TraceArrivals(true)
@@ -136,8 +136,9 @@ func (ln *lane) trace() {
 	}
 }
 
-// mark is the marker that trace posts; on the loop.
-func (ln *lane) mark() {
+// mark runs on the loop once a turn while arrivals are traced. From the third turn on, it ends the
+// tracing after a turn without new victims, at the latest after roundsMax turns.
+func (ln *watchedLoop) mark() {
 	ln.mu.Lock()
 	defer ln.mu.Unlock()
 	g := &ln.ledger

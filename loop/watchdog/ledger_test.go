@@ -15,17 +15,17 @@ import (
 	"tafe/loop"
 )
 
-// measured is one request as the load generator saw it.
+// measured is one request as measured by the load generator.
 type measured struct {
 	id      string
 	sent    time.Time
-	waited  time.Duration // from its sending to the writing of its answer
-	charged time.Duration // what the answer says of overruns
+	waited  time.Duration // from sending the request to the writing of the response
+	charged time.Duration // delay by overruns as stated in the response
 	overrun uint64
 }
 
-// openLoop sends requests at given times, each on a connection of its own that
-// is open already, whatever became of the earlier ones.
+// openLoop sends requests at given times, each on its own open connection, without waiting for earlier
+// responses.
 func (s *stage) openLoop(route string, at []time.Duration) []measured {
 	all := make([]measured, len(at))
 	var ready, done sync.WaitGroup
@@ -62,8 +62,8 @@ func (s *stage) openLoop(route string, at []time.Duration) []measured {
 	return all
 }
 
-// With a known schedule of hogs and victims that come when they come, what the
-// ledger charges is what the victims measure.
+// With overruns at known times and victims at random times, the delay charged by the ledger equals the
+// delay measured by the victims.
 func TestLedgerAgreesWithTheVictims(t *testing.T) {
 	const hogs, each, victims = 8, 150 * time.Millisecond, 240
 	s := newStage(t, 1, Config{}, map[string]func(*loop.Task){
@@ -119,14 +119,14 @@ func TestLedgerAgreesWithTheVictims(t *testing.T) {
 	require.LessOrEqual(t, off[len(off)/2], 2*time.Millisecond)
 	for _, m := range got[:victims/100+1] {
 		if !caused(m) {
-			continue // the machine did
+			continue // delayed by the machine
 		}
 		require.True(t, named[m.id], "%s waited %v and is no victim", m.id, m.waited)
 		require.Contains(t, records, m.overrun)
 	}
 }
 
-// excess is by how much more than 20% the charge differs from the wait.
+// excess returns how much the charge differs from the wait beyond 20%.
 func excess(m measured) time.Duration {
 	return max((m.charged-m.waited).Abs()-m.waited/5, 0)
 }

@@ -20,8 +20,7 @@ import (
 	"tafe/loop"
 )
 
-// An overrun is reported while it lasts, the report grows, and a final record
-// closes it.
+// An overrun is reported while it lasts, the report is updated, and a final record closes it.
 func TestReportedWhileItLasts(t *testing.T) {
 	held := 2500 * time.Millisecond
 	if fullSize() {
@@ -60,7 +59,7 @@ func TestReportedWhileItLasts(t *testing.T) {
 	require.Contains(t, s.log.String(), "a loop was held")
 }
 
-// A loop that is held by a callback, where no task runs, is reported too.
+// A callback that holds its loop is reported too.
 func TestHeldOutsideTasks(t *testing.T) {
 	s := newStage(t, 1, Config{}, map[string]func(*loop.Task){"fast": func(*loop.Task) {}})
 	require.True(t, s.engine.Loops()[0].Post(func() { time.Sleep(80 * time.Millisecond) }))
@@ -75,8 +74,8 @@ func TestHeldOutsideTasks(t *testing.T) {
 	require.Contains(t, o.Culprit.Func, "TestHeldOutsideTasks")
 }
 
-// The stack is found among goroutines, parked tasks and idle coroutines, and
-// where a handler has put its own labels on its goroutine.
+// The stack is found among other goroutines, parked tasks and idle coroutines, and if the handler set
+// labels of its own on its goroutine.
 func TestFindsTheStackAmongManyGoroutines(t *testing.T) {
 	release := make(chan struct{})
 	var parked sync.WaitGroup
@@ -109,7 +108,7 @@ func TestFindsTheStackAmongManyGoroutines(t *testing.T) {
 	parked.Wait()
 	s.callUntilJudged("label", Sleep)
 	for _, o := range s.settled() {
-		if o.Samples > 0 { // the machine let the watchdog look
+		if o.Samples > 0 { // the watchdog could look in time
 			require.Contains(t, Folded(o.Stack), "TestFindsTheStackAmongManyGoroutines", o.Route)
 		}
 	}
@@ -127,7 +126,7 @@ func TestTraceOpensInPerfetto(t *testing.T) {
 	wg.Go(func() { s.openLoop("hog", []time.Duration{0, 0}) })
 	wg.Go(func() { s.openLoop("fast", []time.Duration{20e6, 20e6, 20e6, 20e6, 20e6, 20e6}) })
 	wg.Wait()
-	// What nobody looked at in time is blamed on nobody, and leaves no snapshot.
+	// An overrun that was not observed in time is not blamed on code and leaves no snapshot.
 	s.callUntilBlamed("hog")
 	s.settled()
 	var out bytes.Buffer
@@ -147,10 +146,10 @@ func TestTraceOpensInPerfetto(t *testing.T) {
 	requireTrace(t, content, 2)
 }
 
-// A recorder that reaches back less far than the overruns that are remembered
-// leaves no arrow without a slice at its end, and keeps its track in order.
+// If the recorder covers less time than the recent overruns, the trace still has a slice at the end of
+// every arrow, and its tracks are in order.
 func TestTraceBeyondTheRecorder(t *testing.T) {
-	s := newStage(t, 1, Config{RecorderRuns: 1}, map[string]func(*loop.Task){ // 1024 at least
+	s := newStage(t, 1, Config{RecorderRuns: 1}, map[string]func(*loop.Task){ // rounded up to 1024
 		"hog":  func(*loop.Task) { time.Sleep(40 * time.Millisecond) },
 		"fast": func(*loop.Task) {},
 		"many": func(t *loop.Task) {
@@ -166,7 +165,7 @@ func TestTraceBeyondTheRecorder(t *testing.T) {
 		wg.Wait()
 	}
 	hog()
-	s.call("many", "m") // what the recorder knew of it is gone
+	s.call("many", "m") // replaces its slices in the recorder
 	hog()
 	s.settled()
 	var out bytes.Buffer
@@ -174,7 +173,7 @@ func TestTraceBeyondTheRecorder(t *testing.T) {
 	requireTrace(t, out.Bytes(), 1)
 }
 
-// requireTrace checks what the importers of the format insist on.
+// requireTrace checks the requirements of importers of the format.
 func requireTrace(t *testing.T, content []byte, loops int) {
 	t.Helper()
 	var doc struct {

@@ -1,8 +1,8 @@
-package watchdog
+// Writes to the log and the sink. A write may block forever, for example on a stderr that is not
+// read or on a disk that hangs. The outbox keeps such writes off the sampler and off the callers of
+// Watchdog's methods.
 
-// outbox: what leaves the watchdog, which is log records and lines of the sink. A
-// write may block for ever: stderr that nobody reads, a file on a disk that hangs.
-// Neither the sampler nor what other goroutines ask for may wait for that.
+package watchdog
 
 import (
 	"context"
@@ -12,21 +12,21 @@ import (
 )
 
 const (
-	outboxMax = 512             // writes that wait; beyond it they are dropped
-	stopWait  = 2 * time.Second // what Stop gives the writes that wait
+	outboxMax = 512             // queued writes; further ones are dropped
+	stopWait  = 2 * time.Second // time that Stop gives queued writes
 )
 
-// outbox makes writes one after the other on a goroutine of its own, which lives
-// while there are any. Any goroutine. The zero outbox is ready for use.
+// outbox makes queued writes in order on a goroutine of its own, which exists only while the queue
+// is not empty. Any goroutine may use it. The zero value is ready for use.
 type outbox struct {
 	mu    sync.Mutex
 	queue []func()
-	empty chan struct{} // closed once the last write was made; nil: there is none
-	lost  uint64        // writes that were dropped, or failed
+	empty chan struct{} // closed after the last write; nil if none is queued
+	lost  uint64        // writes that were dropped or failed
 }
 
-// put has write called soon; where too many wait it is dropped and counted.
-func (o *outbox) put(write func()) {
+// enqueue queues write, or drops and counts it if the queue is full.
+func (o *outbox) enqueue(write func()) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if len(o.queue) >= outboxMax {
@@ -40,7 +40,7 @@ func (o *outbox) put(write func()) {
 	}
 }
 
-// drain makes the writes until none is left.
+// drain makes writes until the queue is empty.
 func (o *outbox) drain() {
 	for write := o.next(); write != nil; write = o.next() {
 		write()
@@ -61,8 +61,8 @@ func (o *outbox) next() func() {
 	return write
 }
 
-// fail counts a write that was made in vain.
-func (o *outbox) fail() {
+// countFailure counts a write that failed.
+func (o *outbox) countFailure() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.lost++
@@ -74,7 +74,7 @@ func (o *outbox) losses() uint64 {
 	return o.lost
 }
 
-// flush waits until all writes were made, or until ctx is done.
+// flush waits until the queue is empty or ctx is done.
 func (o *outbox) flush(ctx context.Context) {
 	o.mu.Lock()
 	empty := o.empty
@@ -88,23 +88,23 @@ func (o *outbox) flush(ctx context.Context) {
 	}
 }
 
-// journal is a log whose records are written by an outbox.
-type journal struct {
+// logOutbox is a logger whose records are written by an outbox.
+type logOutbox struct {
 	outbox
-	log *slog.Logger
+	logger *slog.Logger
 }
 
-// say logs, with the time of the call.
-func (j *journal) say(level slog.Level, what string, attrs ...slog.Attr) {
+// write queues a record with the time of the call.
+func (j *logOutbox) write(level slog.Level, what string, attrs ...slog.Attr) {
 	ctx := context.Background()
-	if !j.log.Enabled(ctx, level) {
+	if !j.logger.Enabled(ctx, level) {
 		return
 	}
 	r := slog.NewRecord(time.Now(), level, what, 0)
 	r.AddAttrs(attrs...)
-	j.put(func() {
-		if j.log.Handler().Handle(ctx, r) != nil {
-			j.fail()
+	j.enqueue(func() {
+		if j.logger.Handler().Handle(ctx, r) != nil {
+			j.countFailure()
 		}
 	})
 }

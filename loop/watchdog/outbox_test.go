@@ -11,7 +11,7 @@ import (
 	"tafe/loop"
 )
 
-// stuckWriter takes nothing until it is released.
+// stuckWriter blocks until it is released.
 type stuckWriter struct {
 	safeBuffer
 	began    sync.Once
@@ -37,22 +37,21 @@ func (w *stuckWriter) Write(p []byte) (int, error) {
 	return w.safeBuffer.Write(p)
 }
 
-// A log and a file that take nothing block neither watching nor what others ask,
-// and do not keep Stop.
+// A log and a file that block do not block the sampler, queries or Stop.
 func TestBlockedWritersBlockNothingElse(t *testing.T) {
 	log, sink := newStuckWriter(t), newStuckWriter(t)
 	s := newStage(t, 1, Config{Sink: sink}, map[string]func(*loop.Task){
 		"hog":  func(*loop.Task) { time.Sleep(50 * time.Millisecond) },
 		"hog2": func(*loop.Task) { time.Sleep(50 * time.Millisecond) },
 	})
-	s.dog.Stop() // the stage's own, which logs to memory
+	s.dog.Stop() // the watchdog of the stage, which logs to memory
 	s.dog = New(Config{Sink: sink, Log: slog.New(slog.NewTextHandler(log, nil))})
 	s.dog.Watch(s.engine.Loops()[0])
 	s.dog.Start()
 	s.callUntilBlamed("hog")
 	<-log.begun
 	<-sink.begun
-	s.callUntilBlamed("hog2") // it goes on watching, and answers
+	s.callUntilBlamed("hog2") // the watchdog still works
 	require.True(t, s.dog.Ready())
 	stopped := make(chan struct{})
 	go func() { defer close(stopped); s.dog.Stop() }()
@@ -64,21 +63,21 @@ func TestBlockedWritersBlockNothingElse(t *testing.T) {
 	require.Empty(t, log.String())
 	close(log.released)
 	close(sink.released)
-	s.dog.desk.awaitWrites()
+	s.dog.reporter.awaitWrites()
 	require.Contains(t, log.String(), "route=hog2", "nothing is lost that had room")
 	require.Contains(t, sink.String(), `"route":"hog2"`)
 	require.Zero(t, s.dog.Lost())
 }
 
-// What a blocked writer leaves waiting is bounded; the rest is counted, and told
-// once the writer takes something again.
+// The queue of a blocked writer is bounded. Further records are counted, and the count is logged when
+// the writer works again.
 func TestBlockedWritersQueueIsBounded(t *testing.T) {
 	log := newStuckWriter(t)
-	d := newDesk(Config{ReportsMax: 10 * outboxMax, Log: slog.New(slog.NewTextHandler(log, nil))}.withDefaults())
-	d.discovered = func(uint64) {}
-	d.chores(time.Now())
+	d := newReporter(Config{ReportsMax: 10 * outboxMax, Log: slog.New(slog.NewTextHandler(log, nil))}.withDefaults())
+	d.onNewStack = func(uint64) {}
+	d.maintain(time.Now())
 	d.close(overrunAt(1, 1, time.Millisecond), false)
-	<-log.begun // one is being written, the queue is empty
+	<-log.begun // one write is in progress, and the queue is empty
 	const more = 100
 	for id := range uint64(outboxMax + more) {
 		d.close(overrunAt(id+2, int(id)+2, time.Millisecond), false)
@@ -87,10 +86,10 @@ func TestBlockedWritersQueueIsBounded(t *testing.T) {
 	require.Len(t, d.log.queue, outboxMax)
 	close(log.released)
 	d.awaitWrites()
-	d.chores(time.Now().Add(61 * time.Second))
+	d.maintain(time.Now().Add(61 * time.Second))
 	d.awaitWrites()
 	require.Contains(t, log.String(), "records_lost=100")
-	d.chores(time.Now().Add(122 * time.Second))
+	d.maintain(time.Now().Add(122 * time.Second))
 	d.awaitWrites()
 	require.NotContains(t, log.String()[len(log.String())-200:], "records_lost=0")
 }
@@ -99,7 +98,7 @@ func TestOutboxKeepsTheOrder(t *testing.T) {
 	var o outbox
 	var got []int
 	for i := range 1000 {
-		o.put(func() { got = append(got, i) })
+		o.enqueue(func() { got = append(got, i) })
 		if i%100 == 0 {
 			o.flush(t.Context())
 		}

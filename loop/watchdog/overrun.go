@@ -1,23 +1,25 @@
-package watchdog
-
 // The record of one overrun, as it is logged, listed and stored.
+
+package watchdog
 
 import (
 	"encoding/json"
 	"math"
 	"strconv"
 	"time"
+
+	"tafe/loop"
 )
 
-// Millis is a duration that is written as milliseconds with three decimals.
+// Millis is a duration that JSON shows in milliseconds with three decimals.
 type Millis time.Duration
 
-// MarshalJSON writes a number.
+// MarshalJSON implements json.Marshaler.
 func (m Millis) MarshalJSON() ([]byte, error) {
 	return strconv.AppendFloat(nil, math.Round(float64(m)/1e3)/1e3, 'f', -1, 64), nil
 }
 
-// UnmarshalJSON reads a number.
+// UnmarshalJSON implements json.Unmarshaler.
 func (m *Millis) UnmarshalJSON(b []byte) error {
 	var f float64
 	if err := json.Unmarshal(b, &f); err != nil {
@@ -27,6 +29,7 @@ func (m *Millis) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
+// String formats m like a time.Duration, with about three digits.
 func (m Millis) String() string {
 	d := time.Duration(m)
 	switch {
@@ -40,25 +43,25 @@ func (m Millis) String() string {
 	return d.Round(time.Microsecond).String()
 }
 
-// Overrun is what is known of one slice whose code ran for longer than its
-// budget: all of that time on its loop, or, where the loop was handed over, first
-// on it and then beside it.
+// Overrun describes a slice whose code ran for longer than its budget. The code ran on its loop all
+// the time or, after a handoff, first on it and then beside it.
 type Overrun struct {
 	ID      uint64    `json:"id"`
-	Final   bool      `json:"final"` // false: it is still going on
+	Final   bool      `json:"final"` // false while the overrun lasts
 	Loop    int       `json:"loop"`
 	Started time.Time `json:"started"`
-	// Held is for how long it held the loop, and Ran for how long its code ran, so far
-	// or in all. They differ where the loop was handed over: then it is Released.
+	// Held is how long the slice held its loop, and Ran how long its code ran. They grow while
+	// the overrun lasts; a handoff of the loop ends Held and sets Released. Otherwise they are
+	// equal.
 	Held     Millis  `json:"held_ms"`
 	Ran      Millis  `json:"ran_ms"`
 	Released bool    `json:"released"`
 	Budget   Millis  `json:"budget_ms"`
 	Verdict  Verdict `json:"verdict"`
-	Blamed   bool    `json:"blamed"` // false: the cause lies outside the code
+	Blamed   bool    `json:"blamed"` // false if the cause lies outside the code or is unknown
 	Advice   string  `json:"advice,omitempty"`
 
-	Route       string `json:"route,omitempty"` // the pattern; empty outside of requests
+	Route       string `json:"route,omitempty"` // pattern; empty outside requests
 	Method      string `json:"method,omitempty"`
 	Path        string `json:"path,omitempty"`
 	RequestID   string `json:"request_id,omitempty"`
@@ -66,37 +69,37 @@ type Overrun struct {
 	Remote      string `json:"remote,omitempty"`
 	Task        uint64 `json:"task,omitempty"`
 	Conn        uint64 `json:"conn,omitempty"`
-	// Outside: the loop was held by a callback, not by a task.
+	// Outside is set if a callback held the loop, not a task.
 	Outside bool `json:"outside,omitempty"`
 
-	// Where the time went. Own is what the code itself used up, computing
-	// (Running) or waiting; the rest was taken from it.
+	// How the time was spent. Own is the time that the code itself used, computing or
+	// waiting; the other causes lie outside the code.
 	Own     Millis `json:"own_ms"`
-	Running Millis `json:"running_ms"`
-	Starved Millis `json:"starved_ms,omitempty"`
-	Paused  Millis `json:"paused_ms,omitempty"`
-	Stopped Millis `json:"stopped_ms,omitempty"`
-	Asked   uint64 `json:"yield_if_due_calls,omitempty"`
+	Running Millis `json:"running_ms"`                   // part of Own: computing
+	Starved Millis `json:"starved_ms,omitempty"`         // ready, but without a CPU
+	Paused  Millis `json:"paused_ms,omitempty"`          // garbage collection and other runtime pauses
+	Stopped Millis `json:"stopped_ms,omitempty"`         // the watchdog did not run either
+	Asked   uint64 `json:"yield_if_due_calls,omitempty"` // calls of Task.YieldIfDue
 
-	Culprit Frame   `json:"culprit"`
-	Stack   []Frame `json:"stack,omitempty"` // of the verdict's last sample, innermost first
-	Tree    []*Tree `json:"tree,omitempty"`  // all samples
-	Key     string  `json:"key,omitempty"`   // the same for the same place in the code
+	Culprit Frame   `json:"culprit"`         // the innermost frame of the program's own code
+	Stack   []Frame `json:"stack,omitempty"` // last sample of the verdict, innermost first
+	Tree    []*Tree `json:"tree,omitempty"`  // all samples, merged
+	Key     string  `json:"key,omitempty"`   // equal for the same place in the code
 	Samples int     `json:"samples"`
 
-	// How far the watchdog is to be trusted here.
-	Lateness  Millis `json:"watchdog_late_ms,omitempty"`
-	Capture   Millis `json:"capture_ms,omitempty"`        // what taking the stacks cost
-	Discarded int    `json:"samples_discarded,omitempty"` // taken when the slice had just ended
+	// Quality of the measurement.
+	Lateness  Millis `json:"watchdog_late_ms,omitempty"`  // largest delay of the sampler
+	Capture   Millis `json:"capture_ms,omitempty"`        // time spent on taking stacks
+	Discarded int    `json:"samples_discarded,omitempty"` // stacks taken after the slice had ended
 
-	Victims Toll `json:"victims"`
-	// Suppressed: overruns of the same stack since the last report of it.
+	Victims Tally `json:"victims"`
+	// Suppressed counts unreported overruns of the same stack since its last report.
 	Suppressed *Suppressed `json:"suppressed,omitempty"`
 
 	start int64 // loop clock
 }
 
-// Suppressed counts what was not reported.
+// Suppressed counts overruns that were not reported.
 type Suppressed struct {
 	Count   int    `json:"count"`
 	Held    Millis `json:"held_ms"`
@@ -104,32 +107,32 @@ type Suppressed struct {
 	Victims Millis `json:"victim_ms"`
 }
 
-// Toll is what an overrun cost others.
-type Toll struct {
+// Tally is the delay that an overrun caused to other tasks.
+type Tally struct {
 	Count     int      `json:"count"`
 	Total     Millis   `json:"total_ms"`
-	Estimated int      `json:"estimated"` // of Count: bytes that waited in a socket
+	Estimated int      `json:"estimated"` // part of Count: bytes that waited in a socket
 	Worst     []Victim `json:"worst,omitempty"`
-	// Waited is how long the victims waited for the loop in all, and Without how
-	// long without this overrun: bucket to count.
+	// Waited is the distribution of the victims' whole waits for the loop, and Without
+	// that of the waits less the delay by this overrun.
 	Waited  Sparse `json:"waited,omitempty"`
 	Without Sparse `json:"without,omitempty"`
-	// Open: more victims may follow.
+	// Open is set while more victims may follow.
 	Open bool `json:"open,omitempty"`
 }
 
-// Victim is one task that had to wait.
+// Victim is one task that was delayed.
 type Victim struct {
 	Task      uint64 `json:"task"`
 	Route     string `json:"route,omitempty"`
 	RequestID string `json:"request_id,omitempty"`
 	Remote    string `json:"remote,omitempty"`
-	Delay     Millis `json:"delay_ms"`            // charged to this overrun
-	Estimated bool   `json:"estimated,omitempty"` // since when it waited is the kernel's estimate
+	Delay     Millis `json:"delay_ms"`            // caused by this overrun
+	Estimated bool   `json:"estimated,omitempty"` // the start of the wait is the kernel's estimate
 	start     int64
 }
 
-// Line is the overrun in one line of prose.
+// Line describes the overrun in one line.
 func (o *Overrun) Line() string {
 	who := o.Route
 	switch {
@@ -150,4 +153,19 @@ func (o *Overrun) Line() string {
 		s += ", delayed " + strconv.Itoa(o.Victims.Count) + " by " + o.Victims.Total.String() + " in total"
 	}
 	return s
+}
+
+// String returns the victim's route, request id and delay.
+func (v Victim) String() string {
+	who := v.Route
+	if v.RequestID != "" {
+		who += " " + v.RequestID
+	}
+	return who + " +" + v.Delay.String()
+}
+
+// describe sets the fields that identify the request.
+func (o *Overrun) describe(d loop.Description) {
+	o.Task, o.Route, o.Method, o.Path, o.RequestID = d.TaskID, d.Route, d.Method, d.Path, d.RequestID
+	o.Traceparent, o.Conn, o.Remote = d.Traceparent, d.ConnID, d.Remote
 }

@@ -1,40 +1,36 @@
-package watchdog
+// The flight recorder: the latest slices of one loop in a ring of fixed size. The loop writes; any
+// goroutine may read at any time, also while the loop is held.
 
-// The flight recorder: the last slices of one loop, in a ring of fixed size.
-// The loop writes, anybody reads at any time, also while the loop is stuck.
+package watchdog
 
 import (
 	"sync/atomic"
 	"unsafe"
 )
 
-// Run is one slice as the recorder keeps it. Times are loop clock, ns.
-type Run struct {
+// recordedSlice is one slice in the recorder. Times are on the loop clock, ns.
+type recordedSlice struct {
 	Start, End int64
-	Ready      int64 // since when the task could have run
+	Ready      int64 // when the task became ready
 	Task       uint64
 	Route      *string
 }
 
-// recorder keeps the last runs. On a busy loop, runs of very short slices
-// replace older ones: how far it reaches back depends on the load.
+// recorder keeps the latest runs. The time it covers depends on the load, as its size is a number of
+// runs.
 //
-// The loop writes the words of a run plainly and then adds 1 to the head; a
-// reader copies runs and then adds 0 to the head, h of what it returns. By the
-// Go memory model that makes every run that since returns complete and exact,
-// on each architecture:
-//   - A run below the head that the reader loaded first was written before that
-//     head.
-//   - The addition that follows the reader's in the loop observes it, so what
-//     the loop writes from run h+1 on is written after the copies. Only run h may
-//     have been written meanwhile, and the run that it replaces is left out.
+// The loop writes the words of a run without synchronization and then adds 1 to head. A reader copies
+// runs and then adds 0 to head, which returns h. By the Go memory model every run that since returns
+// is complete and exact, on every architecture:
+//   - A run below the head that the reader loaded first was written before that head.
+//   - The loop's next addition observes the reader's, so the loop writes run h+1 and later ones after
+//     the copies. Only run h may have been written meanwhile; the run that it replaces is left out.
 //
-// Both have to be read-modify-write operations. With a plain load at its end the
-// reader could do the copies later than the load: arm64 does that, amd64 does
-// not. For the words that are read and then left out the two functions that
-// touch them are not instrumented by the race detector.
+// Both operations must be read-modify-write. If the reader ended with a plain load, the copies could
+// be made after the load: arm64 does that, amd64 does not. The functions that touch words which may
+// be read during a write are exempt from the race detector; such words are not returned.
 type recorder struct {
-	runs []Run // power of two
+	runs []recordedSlice // power of two
 	_    [64]byte
 	head atomic.Uint64 // runs written so far
 	_    [56]byte
@@ -45,20 +41,20 @@ func newRecorder(size int) *recorder {
 	for n < size {
 		n *= 2
 	}
-	return &recorder{runs: make([]Run, n)}
+	return &recorder{runs: make([]recordedSlice, n)}
 }
 
-// runsAhead is how far ahead memory is fetched. The ring is larger than a cache, so
-// each new line of it has to come from afar; the loop's next atomic would wait
-// for that, longer than for all else that a slice pays (docs/decisions/013).
+// runsAhead is the number of runs between the write position and the prefetched memory. The ring is
+// larger than the CPU caches. Without the prefetch, the loop's next atomic operation would wait for
+// a new cache line, longer than all else that a slice costs (docs/decisions/013).
 const runsAhead = 8
 
-// prefetch asks for the cache line at p and goes on. Implemented in assembly.
+// prefetch prefetches the cache line at p. It is implemented in assembly.
 //
 //go:noescape
 func prefetch(p unsafe.Pointer)
 
-// add records one run. On the loop's goroutine; it does not allocate.
+// add records one run. It is called on the loop's goroutine and does not allocate.
 //
 //go:norace
 func (r *recorder) add(start, end, ready int64, task uint64, route *string) {
@@ -69,9 +65,9 @@ func (r *recorder) add(start, end, ready int64, task uint64, route *string) {
 	prefetch(unsafe.Pointer(&r.runs[(i+runsAhead)&uint64(len(r.runs)-1)]))
 }
 
-// since returns the runs that ended at or after a time, oldest first, without
-// those that the loop has replaced meanwhile. Any goroutine.
-func (r *recorder) since(from int64) []Run {
+// since returns the runs that ended at or after from, oldest first, without those that the loop has
+// replaced meanwhile. Any goroutine may call it.
+func (r *recorder) since(from int64) []recordedSlice {
 	head := r.written()
 	size := uint64(len(r.runs))
 	first := uint64(0)
@@ -88,17 +84,17 @@ func (r *recorder) since(from int64) []Run {
 	return runs
 }
 
-// written is how many runs were recorded so far. Any goroutine.
+// written returns the number of runs recorded so far. Any goroutine may call it.
 func (r *recorder) written() uint64 { return r.head.Load() }
 
-// copyRuns copies runs that the loop may be replacing.
+// copyRuns copies runs, of which the loop may be replacing some.
 //
 //go:norace
-func (r *recorder) copyRuns(first, head uint64) []Run {
-	runs := make([]Run, 0, head-first)
+func (r *recorder) copyRuns(first, head uint64) []recordedSlice {
+	runs := make([]recordedSlice, 0, head-first)
 	for i := first; i < head; i++ {
 		run := &r.runs[i&uint64(len(r.runs)-1)]
-		runs = append(runs, Run{run.Start, run.End, run.Ready, run.Task, run.Route})
+		runs = append(runs, recordedSlice{run.Start, run.End, run.Ready, run.Task, run.Route})
 	}
 	return runs
 }

@@ -1,9 +1,8 @@
-package watchdog
+// Released slices: those whose loop was handed over. The loop reports the handoff, and the thread
+// that ran the code reports its return. In between, the sampler looks at the task as at one that
+// holds its loop, but less often if there are many.
 
-// Released slices: those whose loop was taken. The loop tells when that was, and
-// the thread that ran the code tells when it returned; in between the sampler looks
-// at the task as it does at one that holds its loop, only less often where there
-// are many.
+package watchdog
 
 import (
 	"sync/atomic"
@@ -12,60 +11,61 @@ import (
 )
 
 const (
-	releasedLooks = 8                // looks at released tasks in one visit of a lane
-	releasedRest  = int64(1_000_000) // between two looks at one of them, ns
+	releasedLooks = 8                // most looks at released tasks in one visit
+	releasedRest  = int64(1_000_000) // time between two looks at a task, ns
 )
 
-// release is a slice whose loop was taken.
+// release is a slice whose loop was handed over.
 type release struct {
 	task   *loop.Task
 	id     uint64
-	entry  *entry // of the part that held the loop; nil on a passive lane
+	entry  *ledgerEntry // for the time that the loop was held; nil if the loop is passive
 	start  int64
 	taken  int64
 	budget int64
-	// Readings of the thread that carries the slice: one of before its start, if there
-	// is one, and the one when the loop was taken.
-	before, handed reading
+	// Readings of the thread that carries the slice: from before its start, if there is one,
+	// and from the handoff.
+	before, atHandoff reading
 
-	back  atomic.Int64 // when its code returned; 0: not yet
-	ended ended        // what is known then
+	back  atomic.Int64 // when the code returned; 0 if it has not
+	ended ended        // valid once back is set
 
-	pursuit *pursuit // the sampler's own
+	probe *probe // used by the sampler only
 }
 
-// Released begins to follow a slice whose loop was taken: loop.ReleaseObserver.
-func (ln *lane) Released(_ *loop.Loop, t *loop.Task, ready, start, taken int64) {
+// Released implements loop.ReleaseObserver. It starts following a slice whose loop was handed over
+// at taken.
+func (ln *watchedLoop) Released(_ *loop.Loop, t *loop.Task, ready, start, taken int64) {
 	ln.count(t, ready, start, taken)
 	r := &release{task: t, start: start, taken: taken, budget: int64(ln.budget(t))}
-	r.handed = ln.own.read(taken, t.Thread(), t.State())
-	r.handed.freeze()
+	r.atHandoff = ln.loopInstruments.read(taken, t.Thread(), t.State())
+	r.atHandoff.freeze()
 	here := ln.readHere(taken)
 	ln.mu.Lock()
 	defer ln.mu.Unlock()
-	if b := &ln.adopted; b.tid == r.handed.tid && b.now <= start {
+	if b := &ln.adopted; b.tid == r.atHandoff.tid && b.now <= start {
 		r.before = *b
 	}
 	ln.adopted = here
 	r.id = ln.idFor(start)
 	r.entry = ln.ledger.open(r.id, t.ID(), start, taken)
 	ln.lastEnd.Store(taken)
-	ln.news = append(ln.news, r)
+	ln.newReleases = append(ln.newReleases, r)
 	if back := t.ReturnedAt(); back != 0 {
-		last := reading{now: back, mono: monotonic(), goState: r.handed.goState}
+		last := reading{now: back, mono: monotonic(), goState: r.atHandoff.goState}
 		ln.returned(r, back, last)
 	} else {
 		ln.beside[t] = r
 	}
-	if len(ln.ledger.fresh) > 0 {
+	if len(ln.ledger.unnamed) > 0 {
 		ln.ledger.name(t)
 	}
-	ln.trace()
+	ln.traceArrivals()
 }
 
-// Returned ends that: loop.ReleaseObserver. A task that it does not know has left
-// its loop by itself, or Released is still to come and asks ReturnedAt.
-func (ln *lane) Returned(_ *loop.Loop, t *loop.Task, start, back int64) {
+// Returned implements loop.ReleaseObserver. For a task that is not in ln.beside, either the task
+// left its loop by itself, or Released is yet to come and will see ReturnedAt.
+func (ln *watchedLoop) Returned(_ *loop.Loop, t *loop.Task, start, back int64) {
 	ln.mu.Lock()
 	r := ln.beside[t]
 	if left := t.LeftAt(); r == nil && left != 0 {
@@ -75,31 +75,30 @@ func (ln *lane) Returned(_ *loop.Loop, t *loop.Task, start, back int64) {
 	if r == nil || r.start != start {
 		return
 	}
-	// The loop waits for mu in Released: the readings, which are system calls, are
+	// Released, which runs on the loop, locks mu. The readings are system calls and are
 	// taken without it.
-	ln.awayMu.Lock()
-	last := ln.away.read(back, threadID(), loop.StateUnknown)
-	ln.awayMu.Unlock()
-	last.state = nil // it ran until now
+	ln.returnMu.Lock()
+	last := ln.returnInstruments.read(back, threadID(), loop.StateUnknown)
+	ln.returnMu.Unlock()
+	last.state = nil // the code ran until now
 	ln.mu.Lock()
 	defer ln.mu.Unlock()
 	delete(ln.beside, t)
 	ln.returned(r, back, last)
 }
 
-// returned enters the end of a released slice.
-func (ln *lane) returned(r *release, back int64, last reading) {
+// returned records the end of a released slice. ln.mu must be held.
+func (ln *watchedLoop) returned(r *release, back int64, last reading) {
 	t := r.task
 	ln.tracks.add(r.taken, back, r.taken, t.ID(), t.RoutePattern())
 	r.ended = ended{entry: r.entry, release: r, description: t.Description(), budget: r.budget, asked: t.Asked(), last: last}
 	r.back.Store(back)
 	if back-r.start >= r.budget {
-		ln.handOver(r.ended)
+		ln.queueEnded(r.ended)
 	}
 }
 
-// freeze has a reading carry the state of its thread, for another goroutine than
-// the one whose instruments it came from.
+// freeze fixes the state of the reading's thread, so that another goroutine can use the reading.
 func (r *reading) freeze() {
 	if r.tid == 0 || r.goState != loop.StateSyscall && r.goState != loop.StateUnknown {
 		r.state = nil // it ran, or has no thread
@@ -109,33 +108,33 @@ func (r *reading) freeze() {
 	r.state = func(int) byte { return state }
 }
 
-// takeReleases begins the pursuits of slices that were released since the last
-// visit, or goes on with what was seen of them on the loop.
-func (ln *lane) takeReleases(w *Watchdog) {
+// takeReleases makes probes for the slices released since the last visit. A probe that followed a
+// slice on its loop is continued.
+func (ln *watchedLoop) takeReleases(w *Watchdog) {
 	ln.mu.Lock()
-	news := ln.news
-	ln.news = nil
+	news := ln.newReleases
+	ln.newReleases = nil
 	ln.mu.Unlock()
 	for _, r := range news {
 		if back := r.back.Load(); back != 0 && back-r.start < r.budget {
 			continue
 		}
-		p := &pursuit{}
-		if seen := ln.seen(r.start, false); seen != nil {
+		p := &probe{}
+		if seen := ln.probeOf(r.start, false); seen != nil {
 			*p = *seen
-			if seen == &ln.hunt {
-				ln.hunt = pursuit{}
+			if seen == &ln.current {
+				ln.current = probe{}
 			}
-			p.ev.look(r.handed, &w.late)
+			p.ev.look(r.atHandoff, &w.late)
 		} else {
-			*p = pursuit{since: r.start, began: r.start, task: r.task, budget: r.budget, kernel: Syscall}
-			base := r.handed
+			*p = probe{since: r.start, began: r.start, task: r.task, budget: r.budget, kernel: Syscall}
+			base := r.atHandoff
 			for _, b := range []reading{ln.base, r.before} {
-				if b.now != 0 && b.now <= r.start && b.tid == r.handed.tid && (base.now > r.start || b.now > base.now) {
+				if b.now != 0 && b.now <= r.start && b.tid == r.atHandoff.tid && (base.now > r.start || b.now > base.now) {
 					base = b
 				}
 			}
-			p.ev.begin(p.since, base, r.handed, p.budget, &w.late)
+			p.ev.begin(p.since, base, r.atHandoff, p.budget, &w.late)
 		}
 		ln.follow(w, p, r)
 	}
@@ -144,16 +143,16 @@ func (ln *lane) takeReleases(w *Watchdog) {
 	}
 }
 
-// follow adds a pursuit to those of released slices.
-func (ln *lane) follow(w *Watchdog, p *pursuit, r *release) {
-	p.release, r.pursuit = r, p
+// follow adds a probe of a released slice.
+func (ln *watchedLoop) follow(w *Watchdog, p *probe, r *release) {
+	p.release, r.probe = r, p
 	p.carrier = ln.carrier
 	p.due = min(p.since+p.budget/2, ln.clock()+w.tick.Load())
 	ln.released = append(ln.released, p)
 }
 
-// findReleases is for loops that do not report what becomes of their slices.
-func (ln *lane) findReleases(w *Watchdog) {
+// findReleases finds the released slices of a passive loop.
+func (ln *watchedLoop) findReleases(w *Watchdog) {
 	found := map[*loop.Task]int64{}
 	ln.loop.EachReleased(func(t *loop.Task, start int64) { found[t] = start })
 	for _, p := range ln.released {
@@ -164,15 +163,15 @@ func (ln *lane) findReleases(w *Watchdog) {
 		}
 	}
 	for t, start := range found {
-		p := &pursuit{}
+		p := &probe{}
 		r := &release{task: t, start: start, taken: ln.clock(), budget: int64(ln.budget(t))}
 		reading := w.instruments.read(ln.clock(), t.Thread(), t.State())
-		if ln.hunt.since == start {
-			*p = ln.hunt
-			ln.hunt = pursuit{}
+		if ln.current.since == start {
+			*p = ln.current
+			ln.current = probe{}
 			p.ev.look(reading, &w.late)
 		} else {
-			*p = pursuit{since: start, began: reading.now, task: t, budget: r.budget, kernel: Syscall}
+			*p = probe{since: start, began: reading.now, task: t, budget: r.budget, kernel: Syscall}
 			p.ev.begin(p.began, reading, reading, p.budget, &w.late)
 		}
 		r.start = p.began
@@ -183,18 +182,18 @@ func (ln *lane) findReleases(w *Watchdog) {
 	}
 }
 
-// visitReleased looks at the released slices that are due, the one that waits for
-// the longest first, and returns in how many ns it wants to look again.
-func (ln *lane) visitReleased(w *Watchdog) int64 {
+// visitReleased looks at the released slices that are due, the longest waiting first, and returns
+// the time to the next look in ns.
+func (ln *watchedLoop) visitReleased(w *Watchdog) int64 {
 	next, looks := int64(lookIdle), 0
 	now := ln.clock()
 	kept := ln.released[:0]
-	var later []*pursuit
+	var later []*probe
 	for _, p := range ln.released {
 		switch {
 		case p.release.back.Load() != 0:
 			if ln.passive && p.reported != nil {
-				w.desk.close(ln.record(p, p.release.back.Load()-p.began, true), true)
+				w.reporter.close(ln.record(p, p.release.back.Load()-p.began, true), true)
 			}
 			continue
 		case now < p.due:
@@ -216,8 +215,8 @@ func (ln *lane) visitReleased(w *Watchdog) int64 {
 	return next
 }
 
-// lookReleased looks at one released slice.
-func (ln *lane) lookReleased(w *Watchdog, p *pursuit) int64 {
+// lookReleased looks at one released slice and returns the time to its next look in ns.
+func (ln *watchedLoop) lookReleased(w *Watchdog, p *probe) int64 {
 	tid, state := p.task.Thread(), p.task.State()
 	if tid != 0 {
 		p.carrier = tid
@@ -226,8 +225,8 @@ func (ln *lane) lookReleased(w *Watchdog, p *pursuit) int64 {
 	}
 	r := w.instruments.read(ln.clock(), tid, state)
 	if !ln.still(p) {
-		return releasedRest // its end is on its way
+		return releasedRest // Returned will follow
 	}
 	ln.observe(w, p, r)
-	return ln.pursue(w, p, r.now-p.began)
+	return ln.examine(w, p, r.now-p.began)
 }

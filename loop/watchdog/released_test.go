@@ -13,8 +13,8 @@ import (
 	"tafe/loop"
 )
 
-// Code that is released and runs on is an overrun: reported while it runs, with
-// both lengths, and closed when it has returned. It holds nobody meanwhile.
+// Released code is reported as an overrun while it runs, with both lengths, and closed when it has
+// returned. Other requests are served meanwhile.
 func TestReleasedOverrunIsReportedWhileItRuns(t *testing.T) {
 	ran := 1500 * time.Millisecond
 	goOn := make(chan struct{})
@@ -44,11 +44,11 @@ func TestReleasedOverrunIsReportedWhileItRuns(t *testing.T) {
 	require.Greater(t, first.Ran, first.Held)
 	require.Equal(t, "h", first.RequestID)
 	require.Contains(t, Folded(first.Stack), "TestReleasedOverrunIsReportedWhileItRuns")
-	require.Eventually(t, func() bool { return strings.Contains(s.log.String(), "a task runs on beside its loop") }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return strings.Contains(s.log.String(), "a task runs beside its loop") }, 10*time.Second, time.Millisecond)
 	time.AfterFunc(ran, func() { close(goOn) })
 	require.Eventually(t, func() bool {
 		require.True(t, s.dog.Ready())
-		return strings.Contains(s.log.String(), "a task still runs on beside its loop")
+		return strings.Contains(s.log.String(), "a task still runs beside its loop")
 	}, 10*time.Second, time.Millisecond)
 	hog.Wait()
 	close(stop)
@@ -68,12 +68,12 @@ func TestReleasedOverrunIsReportedWhileItRuns(t *testing.T) {
 	for _, v := range o.Victims.Worst {
 		require.LessOrEqual(t, v.Delay, o.Held, "only the held part delays others")
 	}
-	require.Contains(t, s.log.String(), "a task ran on beside its loop")
+	require.Contains(t, s.log.String(), "a task ran beside its loop")
 	require.Regexp(t, `held=\S+ ran=\S+ released=true`, s.log.String())
 	require.Contains(t, o.Line(), "and ran for")
 }
 
-// Many released tasks at once are followed too, and none is lost.
+// Many concurrent released tasks are all followed.
 func TestManyReleasedTasks(t *testing.T) {
 	const tasks = 60
 	s := newHandoffStage(t, Config{}, map[string]func(*loop.Task){
@@ -85,18 +85,18 @@ func TestManyReleasedTasks(t *testing.T) {
 	for _, o := range s.settled() {
 		require.Equal(t, "hog", o.Route)
 		require.True(t, o.Final)
-		if time.Duration(o.Ran) >= 300*time.Millisecond { // the machine may keep what follows it for long
+		if time.Duration(o.Ran) >= 300*time.Millisecond { // a busy machine may delay the next ones
 			counts[o.Released]++
 		}
 	}
 	require.Equal(t, tasks, counts[true]+counts[false])
 	require.Greater(t, counts[true], tasks/2, "only the last one need not be released")
-	for _, ln := range s.dog.lanes() {
+	for _, ln := range s.dog.watchedLoops() {
 		require.Empty(t, ln.beside)
 	}
 }
 
-// A slice that is released and returns within its budget is no overrun.
+// A released slice that returns within its budget is not an overrun.
 func TestReleasedWithinBudget(t *testing.T) {
 	s := newHandoffStage(t, Config{Budget: time.Hour}, map[string]func(*loop.Task){
 		"hog":  func(*loop.Task) { time.Sleep(20 * time.Millisecond) },
@@ -112,7 +112,7 @@ func TestReleasedWithinBudget(t *testing.T) {
 	require.Empty(t, s.settled())
 }
 
-// handoffs is how often the loops were taken.
+// handoffs returns the number of handoffs of the loops.
 func (s *stage) handoffs() (n uint64) {
 	for _, l := range s.engine.Loops() {
 		answer := make(chan uint64)
@@ -123,8 +123,8 @@ func (s *stage) handoffs() (n uint64) {
 	return n
 }
 
-// A watchdog that a loop does not report to sees released code all the same:
-// looptest.NoOverruns of an engine's loops.
+// A watchdog to which a loop does not report sees released code too, as looptest.NoOverruns needs with
+// an engine's loops.
 func TestPassiveWatchdogSeesReleasedCode(t *testing.T) {
 	s := newHandoffStage(t, Config{}, map[string]func(*loop.Task){
 		"hog":  func(*loop.Task) { time.Sleep(200 * time.Millisecond) },
@@ -176,7 +176,7 @@ func TestTraceShowsCodeThatLeftItsLoop(t *testing.T) {
 	}
 }
 
-// A trace shows released code on tracks of its own, with an arrow from the loop's.
+// A trace shows released code on separate tracks, with an arrow from the loop's track.
 func TestTraceShowsReleasedCode(t *testing.T) {
 	s := newHandoffStage(t, Config{}, map[string]func(*loop.Task){
 		"hog":  func(*loop.Task) { time.Sleep(60 * time.Millisecond) },

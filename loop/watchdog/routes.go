@@ -1,7 +1,7 @@
-package watchdog
+// Slice lengths by route name, for one loop. Counters belong to names, so they survive a reload
+// that registers the routes anew.
 
-// What the slices of each route took, by the route's name, on one loop. A name
-// keeps its count when routes are made anew, as a reload does.
+package watchdog
 
 import (
 	"sync/atomic"
@@ -11,15 +11,15 @@ import (
 	"tafe/loop"
 )
 
-const routesMax = 512 // names of a loop; what comes later counts as one
+const routesMax = 512 // route names of a loop; later ones are counted as OtherRoutes
 
 type routeStats struct {
 	name   string
-	slices loop.Histogram // lengths; the loop writes, others read word by word
+	slices loop.Histogram // lengths, written by the loop, read word by word by others
 }
 
-// routeTable finds the counters of a route by the address of its pattern, which is
-// quick. It is the loop's own, but for all.
+// routeTable finds the counters of a route by the address of its pattern, which is fast. Only the
+// loop uses it, except for all.
 type routeTable struct {
 	slots  [2 * routesMax]routeSlot
 	used   int
@@ -41,7 +41,7 @@ func (rt *routeTable) observe(route *string, d time.Duration) {
 	rt.latest.stats.slices.Observe(d)
 }
 
-// of probes the table from where the address hashes to.
+// of returns the counters of a route, by linear probing from the hash of the address.
 func (rt *routeTable) of(route *string) *routeStats {
 	for i := addressHash(route); ; i++ {
 		slot := &rt.slots[i%uint64(len(rt.slots))]
@@ -54,8 +54,8 @@ func (rt *routeTable) of(route *string) *routeStats {
 	}
 }
 
-// enter fills a free slot. When half are in use, most are of patterns that are no
-// more: all are emptied.
+// enter fills a free slot. When half of the slots are in use, most belong to patterns that no
+// longer exist, and all are cleared.
 func (rt *routeTable) enter(slot *routeSlot, route *string) *routeStats {
 	s := rt.named(route)
 	if rt.used++; rt.used > len(rt.slots)/2 {
@@ -67,7 +67,7 @@ func (rt *routeTable) enter(slot *routeSlot, route *string) *routeStats {
 	return s
 }
 
-// named finds or makes the counters of a name.
+// named returns the counters of a route name, and creates them if needed.
 func (rt *routeTable) named(route *string) *routeStats {
 	name := ""
 	if route != nil {
@@ -96,7 +96,7 @@ func (rt *routeTable) named(route *string) *routeStats {
 	return s
 }
 
-// each calls f for all names. Any goroutine.
+// each calls f for every name. Any goroutine may call it.
 func (rt *routeTable) each(f func(*routeStats)) {
 	if all := rt.all.Load(); all != nil {
 		for _, s := range *all {
@@ -105,7 +105,39 @@ func (rt *routeTable) each(f func(*routeStats)) {
 	}
 }
 
-// addressHash spreads the addresses of patterns over a table.
+// addressHash hashes the address of a pattern.
 func addressHash(route *string) uint64 {
 	return uint64(uintptr(unsafe.Pointer(route))) * 0x9e3779b97f4a7c15 >> 48
 }
+
+// RouteTimes has the slice lengths of one route on all loops.
+type RouteTimes struct {
+	Route  string // "" for slices outside requests
+	Slices loop.Histogram
+}
+
+// Routes returns the slice lengths of each route since the start. Any goroutine may call it.
+func (w *Watchdog) Routes() []RouteTimes {
+	byName := map[string]*RouteTimes{}
+	for _, ln := range w.watchedLoops() {
+		ln.routes.each(func(s *routeStats) {
+			r := byName[s.name]
+			if r == nil {
+				r = &RouteTimes{Route: s.name}
+				byName[s.name] = r
+			}
+			slices := copyHistogram(&s.slices)
+			r.Slices.Add(&slices)
+		})
+	}
+	all := make([]RouteTimes, 0, len(byName))
+	for _, r := range byName {
+		all = append(all, *r)
+	}
+	return all
+}
+
+// copyHistogram copies a histogram that its loop may be writing.
+//
+//go:norace
+func copyHistogram(from *loop.Histogram) loop.Histogram { return *from }

@@ -1,7 +1,7 @@
-package watchdog
+// The sampler: the part of the watchdog that runs on the steward's goroutine. It looks at every
+// loop that is due and runs periodic maintenance.
 
-// The sampler: what the watchdog does on its steward's goroutine. It looks at every
-// lane that is due, and does the chores.
+package watchdog
 
 import (
 	"time"
@@ -11,19 +11,19 @@ import (
 
 const (
 	tickMin = time.Millisecond
-	// Chores are reports that wait, escalation and summaries.
-	chorePeriod = time.Second
+	// maintainPeriod is the period of delayed reports, escalation and summaries.
+	maintainPeriod = time.Second
 )
 
-// sampler is the loop.Visitor that looks at the lanes.
+// sampler returns the callbacks for the steward.
 func (w *Watchdog) sampler() loop.Visitor {
 	return loop.Visitor{Look: w.look, Woke: w.late.woke}
 }
 
-// look looks at every lane and returns in how many ns to look again.
+// look looks at every loop and returns the time to the next look in ns.
 func (w *Watchdog) look(now int64) int64 {
 	next := int64(lookIdle)
-	for _, ln := range w.lanes() {
+	for _, ln := range w.watchedLoops() {
 		next = min(next, ln.visit(w))
 	}
 	switch tick := w.tick.Load(); next {
@@ -32,30 +32,29 @@ func (w *Watchdog) look(now int64) int64 {
 	default:
 		next = min(next, tick*3/4)
 	}
-	if now >= w.choresAt {
-		w.choresAt = now + int64(chorePeriod)
-		w.chores()
+	if now >= w.maintainAt {
+		w.maintainAt = now + int64(maintainPeriod)
+		w.maintain()
 	}
 	return next
 }
 
-// finish closes what is open when nobody looks any more.
+// finish closes everything that is open. The sampler must have stopped.
 func (w *Watchdog) finish() {
-	for _, ln := range w.lanes() {
+	for _, ln := range w.watchedLoops() {
 		ln.finish(w)
 	}
-	w.chores()
-	w.desk.flush()
+	w.maintain()
+	w.reporter.flush()
 	w.instruments.clocks.close()
 }
 
-// monotonic is the sampler's clock, ns.
+// monotonic returns the steward clock, ns.
 func monotonic() int64 { return loop.StewardClock() }
 
-// heed lowers the sampler's period to the smallest budget in use: a slice that
-// begins right after a look is seen again before it is an overrun, and looked at
-// closely from then on.
-func (w *Watchdog) heed(budget time.Duration) {
+// lowerTick lowers the sampler's period to budget if that is smaller. With a period of the smallest
+// budget in use, a slice that begins right after a look is seen before it is an overrun.
+func (w *Watchdog) lowerTick(budget time.Duration) {
 	want := int64(max(budget, tickMin))
 	for {
 		tick := w.tick.Load()

@@ -34,8 +34,7 @@ func shuffled(n int, seed uint64) []int {
 
 func TestGuiltyAreJudged(t *testing.T) { guiltyAreJudged(t, false) }
 
-// TestGuiltyAreJudgedBesideTheirLoops is the same where others wait and loops are
-// handed over.
+// TestGuiltyAreJudgedBesideTheirLoops is the same test with handoff.
 func TestGuiltyAreJudgedBesideTheirLoops(t *testing.T) { guiltyAreJudged(t, true) }
 
 func guiltyAreJudged(t *testing.T, handoff bool) {
@@ -72,7 +71,7 @@ func guiltyAreJudged(t *testing.T, handoff bool) {
 	require.GreaterOrEqual(t, right*100, all*95, "95%% must be right")
 }
 
-// matrixTable is the confusion matrix as Markdown.
+// matrixTable returns the confusion matrix in Markdown.
 func matrixTable(matrix map[string]map[Verdict]int) string {
 	columns := append(slices.Clone(Verdicts), "")
 	var b strings.Builder

@@ -1,7 +1,7 @@
-package watchdog
+// The stage of the scenario tests: an engine with real sockets. A connection sends one word, the
+// name of a route, and gets its response.
 
-// The stage of the scenario tests: an engine with real sockets whose
-// connections send one word, the name of a route, and get its answer.
+package watchdog
 
 import (
 	"bufio"
@@ -64,7 +64,7 @@ func newStage(t testing.TB, loops int, config Config, routes map[string]func(*lo
 	return openStage(t, loops, -1, config, routes, true)
 }
 
-// newHandoffStage is newStage of an engine that hands its loops over.
+// newHandoffStage is newStage with handoff.
 func newHandoffStage(t testing.TB, config Config, routes map[string]func(*loop.Task)) *stage {
 	t.Helper()
 	return openStage(t, 1, loop.HandoffTime, config, routes, true)
@@ -72,8 +72,8 @@ func newHandoffStage(t testing.TB, config Config, routes map[string]func(*loop.T
 
 func openStage(t testing.TB, loops int, handoff time.Duration, config Config, routes map[string]func(*loop.Task), watched bool) *stage {
 	t.Helper()
-	// One P for each loop, for the watchdog, for the clients and for timers. An engine
-	// that hands over raises it further.
+	// One P for each loop, the watchdog, the clients and timers. An engine with handoff raises
+	// GOMAXPROCS further.
 	procs := runtime.GOMAXPROCS(0)
 	runtime.GOMAXPROCS(max(procs, loops+3))
 	s := &stage{t: t, base: time.Now(), log: &safeBuffer{}, routes: routes, names: map[string]*string{}, procs: procs}
@@ -185,15 +185,15 @@ func (s *stage) callOften(route string, stop <-chan struct{}) {
 	}
 }
 
-// callUntilBlamed calls a route until an overrun of it is closed and blamed: a
-// machine that does other work may not let the watchdog see the first ones.
+// callUntilBlamed calls a route until one of its overruns is closed and blamed. On a busy machine the
+// watchdog may miss the first ones.
 func (s *stage) callUntilBlamed(route string) {
 	s.t.Helper()
 	s.callUntil(route, func(o Overrun) bool { return o.Blamed })
 }
 
-// callUntilJudged is callUntilBlamed for one verdict: how often it is another is
-// what the matrix in docs/watchdog.md is for.
+// callUntilJudged is callUntilBlamed for one verdict. The matrix in docs/watchdog.md shows how often the
+// verdict is another.
 func (s *stage) callUntilJudged(route string, v Verdict) {
 	s.t.Helper()
 	s.callUntil(route, func(o Overrun) bool { return o.Blamed && o.Verdict == v })
@@ -218,7 +218,7 @@ func (s *stage) callUntil(route string, ok func(Overrun) bool) {
 func (s *stage) settled() []Overrun {
 	s.t.Helper()
 	require.Eventually(s.t, func() bool {
-		for _, ln := range s.dog.lanes() {
+		for _, ln := range s.dog.watchedLoops() {
 			ln.mu.Lock()
 			open := len(ln.ended)+len(ln.beside) > 0
 			for _, e := range ln.ledger.entries {

@@ -1,8 +1,7 @@
-package watchdog
+// Snapshots: the first overrun of each stack leaves a trace on disk, within a limit of bytes. Files
+// are written by a goroutine of their own, one at a time.
 
-// Snapshots: the first overrun of each new stack leaves a trace of its minute
-// on disk, within a budget of bytes. Writing files takes time, so it is done by
-// a goroutine of its own, one at a time.
+package watchdog
 
 import (
 	"cmp"
@@ -21,16 +20,16 @@ const (
 	snapshotPrefix = "overrun-"
 )
 
-// keepSnapshot asks for a snapshot of what led to an overrun; when one is being
-// written it is left out.
+// keepSnapshot starts writing a trace of the time before an overrun. It does nothing if one is
+// being written already.
 func (w *Watchdog) keepSnapshot(id uint64) {
 	if w.config.SnapshotDir == "" || !w.snapshotting.CompareAndSwap(false, true) {
 		return
 	}
-	w.errands.Go(func() {
+	w.background.Go(func() {
 		defer w.snapshotting.Store(false)
 		if err := w.writeSnapshot(id); err != nil {
-			w.desk.log.say(slog.LevelWarn, "no snapshot of an overrun", slog.Uint64("overrun", id), slog.String("error", err.Error()))
+			w.reporter.log.write(slog.LevelWarn, "cannot write overrun snapshot", slog.Uint64("overrun", id), slog.String("error", err.Error()))
 		}
 	})
 }
@@ -54,7 +53,7 @@ func (w *Watchdog) writeSnapshot(id uint64) error {
 	return os.Rename(f.Name(), name)
 }
 
-// makeRoom removes the oldest snapshots until the new one fits the budget.
+// makeRoom removes the oldest snapshots until the new one fits within SnapshotBytesMax.
 func (w *Watchdog) makeRoom(fresh string) error {
 	info, err := os.Stat(fresh)
 	if err != nil {

@@ -1,3 +1,5 @@
+// Histograms in records.
+
 package watchdog
 
 import (
@@ -6,12 +8,13 @@ import (
 	"tafe/loop"
 )
 
-// Sparse is a loop.Histogram as records carry it: bucket to count.
+// Sparse is a loop.Histogram in a record: a map from bucket index to count. Empty buckets are left
+// out.
 type Sparse map[int]int64
 
 func (s Sparse) add(ns int64) { s[loop.HistogramBucket(time.Duration(ns))]++ }
 
-// AddTo counts in h what s counts, n times: -1 takes it away.
+// AddTo adds the counts of s to h, n times. An n of -1 subtracts them.
 func (s Sparse) AddTo(h *loop.Histogram, n int64) {
 	for i, c := range s {
 		if i >= 0 && i < len(h.Counts) {
@@ -20,7 +23,7 @@ func (s Sparse) AddTo(h *loop.Histogram, n int64) {
 	}
 }
 
-// sparseSince is what now has more than an earlier state of it.
+// sparseSince returns the counts that now has in excess of an earlier state.
 func sparseSince(now, earlier *loop.Histogram) Sparse {
 	s := Sparse{}
 	for i, c := range now.Counts {

@@ -30,7 +30,7 @@ func TestParseDump(t *testing.T) {
 		{26, "coroutine", "iter.Pull[...].func1.1 (iter.go:306)", 2, false, Syscall, "all its coroutines are suspended"},
 		{27, "IO wait", "poll.runtime_pollWait (netpoll.go:351)", 5, false, Network, "a socket"},
 		{28, "IO wait", "poll.runtime_pollWait (netpoll.go:351)", 5, false, File, "a pipe is an os.File"},
-		{29, "select", "net.(*Resolver).lookupIPAddr (lookup.go:343)", 3, false, Network, "a name is asked for in another goroutine"},
+		{29, "select", "net.(*Resolver).lookupIPAddr (lookup.go:343)", 3, false, Network, "name resolution in another goroutine"},
 		{30, "syscall", "syscall.Syscall (syscall_linux.go:74)", 6, false, File, "fsync"},
 		{31, "syscall", "main._Cfunc_usleep (_cgo_gotypes.go:51)", 2, false, Cgo, "C"},
 		{32, "sync.Mutex.Lock", "sync.runtime_SemacquireMutex (sema.go:95)", 3, false, Lock, "a mutex"},
@@ -51,26 +51,26 @@ func TestParseDump(t *testing.T) {
 }
 
 func TestRunnableWithoutThreadIsStarved(t *testing.T) {
-	s := shot{state: "runnable", frames: []Frame{{"main.work", "work.go", 9}}}
+	s := stackSample{state: "runnable", frames: []Frame{{"main.work", "work.go", 9}}}
 	require.Equal(t, Starved, judge(s, false, 0))
-	require.Equal(t, Spin, judge(s, true, 0), "a dump makes what runs runnable")
+	require.Equal(t, Spin, judge(s, true, 0), "a dump shows running goroutines as runnable")
 }
 
-// A loop that waits for the watchdog's lock is kept by the watchdog.
+// A loop that waits for the watchdog's lock is held by the watchdog.
 func TestTheWatchdogsOwnLock(t *testing.T) {
 	wait := []Frame{{"sync.runtime_SemacquireMutex", "sema.go", 95}, {"sync.(*Mutex).Lock", "mutex.go", 46}}
-	own := append(slices.Clone(wait), Frame{"tafe/loop/watchdog.(*lane).Released", "release.go", 44}, Frame{"main.work", "work.go", 9})
-	require.Equal(t, WatchdogLate, judge(shot{state: "sync.Mutex.Lock", frames: own}, true, 0))
-	handler := append(wait, Frame{"main.work", "work.go", 9}, Frame{"tafe/loop/watchdog.(*lane).Released", "release.go", 44})
-	require.Equal(t, Lock, judge(shot{state: "sync.Mutex.Lock", frames: handler}, true, 0))
+	own := append(slices.Clone(wait), Frame{"tafe/loop/watchdog.(*watchedLoop).Released", "release.go", 44}, Frame{"main.work", "work.go", 9})
+	require.Equal(t, WatchdogLate, judge(stackSample{state: "sync.Mutex.Lock", frames: own}, true, 0))
+	handler := append(wait, Frame{"main.work", "work.go", 9}, Frame{"tafe/loop/watchdog.(*watchedLoop).Released", "release.go", 44})
+	require.Equal(t, Lock, judge(stackSample{state: "sync.Mutex.Lock", frames: handler}, true, 0))
 }
 
-// The goroutine of a task that returns to its loop is the loop's no longer.
+// The goroutine of a released task that returns to its loop does not run on the loop.
 func TestKindOfStack(t *testing.T) {
 	event := Frame{"tafe/loop/reactor.(*Reactor).event", "reactor.go", 172}
 	require.Equal(t, kindLoop, kindOf([]Frame{event}))
 	require.Equal(t, kindLoop, kindOf([]Frame{{"tafe/loop.(*Loop).Adopt", "region.go", 1}}), "the goroutine that takes a loop over")
-	require.Equal(t, kindOther, kindOf([]Frame{{"tafe/loop/watchdog.(*lane).Returned", "release.go", 69}, {"tafe/loop.(*Loop).comeBack", "region.go", 1}, event}))
+	require.Equal(t, kindOther, kindOf([]Frame{{"tafe/loop/watchdog.(*watchedLoop).Returned", "release.go", 69}, {"tafe/loop.(*Loop).comeBack", "region.go", 1}, event}))
 }
 
 func TestOwners(t *testing.T) {
@@ -102,13 +102,13 @@ func TestOwners(t *testing.T) {
 		{shop, "example.org/shopping.F", ownerModule, "whose path only begins alike"},
 		{shop, "tafe/app/proxy.(*Proxy).serve", ownerModule, "the server is a dependency there"},
 		{shop, "tafe/loop.(*Task).run", ownerFramework, "and its loop is below every handler"},
-		{unknown, "example.org/shop/cart.Total", ownerHandler, "whose it is nobody knows"},
+		{unknown, "example.org/shop/cart.Total", ownerHandler, "the main module is not known"},
 	} {
 		require.Equal(t, c.want, c.m.ownerOf(Frame{Func: c.name}), "%s: %s", c.name, c.why)
 	}
 }
 
-// What answers for the time is the nearest code that its reader can change.
+// The culprit is the innermost code that the reader of the report can change.
 func TestCulpritIsTheProgramsOwnCode(t *testing.T) {
 	for _, c := range []struct {
 		frames []string
@@ -116,7 +116,7 @@ func TestCulpritIsTheProgramsOwnCode(t *testing.T) {
 		why    string
 	}{
 		{[]string{"syscall.Syscall6", "golang.org/x/sys/unix.ppoll", "golang.org/x/sys/unix.Poll", "main.holdSyscall", "main.hog"}, "main.holdSyscall", "below it the door to the kernel"},
-		{[]string{"runtime.cgocall", "main._Cfunc_usleep", "main.nap"}, "main.nap", "below it what cgo made"},
+		{[]string{"runtime.cgocall", "main._Cfunc_usleep", "main.nap"}, "main.nap", "not the code that cgo generated below it"},
 		{[]string{"runtime.chanrecv", "example.org/pool.(*Pool).Get", "main.load"}, "main.load", "below it a module it uses"},
 		{[]string{"runtime.mallocgc", "encoding/json.Marshal", "example.org/pool.encode", "tafe/app.(*exchange).Run"}, "example.org/pool.encode", "a module is the handler"},
 		{[]string{"runtime.memmove", "bytes.Clone", "tafe/app.(*exchange).Run"}, "bytes.Clone", "no code but the library's"},
@@ -139,7 +139,7 @@ func TestKeysFollowThePlaceInTheCode(t *testing.T) {
 	require.Equal(t, key, stackKey(File, stack("strconv.AppendInt", 12)), "the leaf below moves")
 	require.NotEqual(t, key, stackKey(File, stack("reflect.Value.Len", 13)), "another line of the handler")
 	require.NotEqual(t, key, stackKey(Sleep, stack("reflect.Value.Len", 12)), "another reason")
-	require.Equal(t, stackKey(Spin, stack("a.b", 12)), stackKey(Spin, stack("a.b", 13)), "what computes moves from line to line")
+	require.Equal(t, stackKey(Spin, stack("a.b", 12)), stackKey(Spin, stack("a.b", 13)), "the line of computing code varies")
 	require.Equal(t, "main.render (render.go:12)", culprit(stack("reflect.Value.Len", 12)).String())
 	require.Equal(t, "main.handle;main.render;json.Marshal;reflect.Value.Len", Folded(stack("reflect.Value.Len", 12)))
 }
@@ -153,7 +153,7 @@ func TestTreeMergesFromTheRoot(t *testing.T) {
 	require.Equal(t, want, tree.String())
 	published := tree.clone()
 	tree.add([]Frame{{"a.x", "a.go", 1}, {"main.f", "f.go", 2}, {"main.g", "g.go", 3}})
-	require.Equal(t, want, published.String(), "what was published stays")
+	require.Equal(t, want, published.String(), "a published tree does not change")
 }
 
 func FuzzParseDump(f *testing.F) {

@@ -1,8 +1,7 @@
-package watchdog
+// Summaries: the distributions of slice lengths and of waits for the loop. The sink gets them
+// beside the overruns, so that a saved log shows how much one stack contributed to the waits.
 
-// Summaries: how long all slices waited for their loops, in the sink beside the
-// overruns, so that a saved log can tell what the waits would have been without
-// one of them. And the same numbers for who asks while the process runs.
+package watchdog
 
 import (
 	"time"
@@ -10,57 +9,25 @@ import (
 	"tafe/loop"
 )
 
-// Summary is a line of the sink that is no overrun.
+// Summary is a line of the sink that is not an overrun.
 type Summary struct {
 	From   time.Time `json:"from"`
 	To     time.Time `json:"to"`
-	Waits  Sparse    `json:"waits"`  // for the loop, before each slice: bucket to count
-	Slices Sparse    `json:"slices"` // lengths
+	Waits  Sparse    `json:"waits"`  // of tasks for the loop, before each slice
+	Slices Sparse    `json:"slices"` // lengths of slices
 }
 
 const summaryPeriod = time.Minute
 
-// RouteTimes is what the slices of one route on all loops took.
-type RouteTimes struct {
-	Route  string // "" for slices outside of requests
-	Slices loop.Histogram
-}
-
-// Routes returns the times of each route since the start. Any goroutine.
-func (w *Watchdog) Routes() []RouteTimes {
-	byName := map[string]*RouteTimes{}
-	for _, ln := range w.lanes() {
-		ln.routes.each(func(s *routeStats) {
-			r := byName[s.name]
-			if r == nil {
-				r = &RouteTimes{Route: s.name}
-				byName[s.name] = r
-			}
-			slices := copyWords(&s.slices)
-			r.Slices.Add(&slices)
-		})
-	}
-	all := make([]RouteTimes, 0, len(byName))
-	for _, r := range byName {
-		all = append(all, *r)
-	}
-	return all
-}
-
-// copyWords copies a histogram that its owner may be writing.
-//
-//go:norace
-func copyWords(from *loop.Histogram) loop.Histogram { return *from }
-
-// summarizer writes summaries; the sampler's own.
+// summarizer is the state at the last summary. Only the sampler uses it.
 type summarizer struct {
 	since         time.Time
 	slices, waits loop.Histogram // at since
 }
 
-// sum is what all loops have counted.
+// sum returns the totals of all loops.
 func (w *Watchdog) sum() (slices, waits loop.Histogram) {
-	for _, ln := range w.lanes() {
+	for _, ln := range w.watchedLoops() {
 		s, lags := ln.loop.Times()
 		slices.Add(&s)
 		waits.Add(&lags)
@@ -68,8 +35,7 @@ func (w *Watchdog) sum() (slices, waits loop.Histogram) {
 	return slices, waits
 }
 
-// summarize writes what was counted since the last summary, if it is time or if
-// it is the last chance.
+// summarize writes a summary to the sink if one is due or last is set.
 func (w *Watchdog) summarize(now time.Time, last bool) {
 	s := &w.summarizer
 	if s.since.IsZero() {
@@ -84,5 +50,5 @@ func (w *Watchdog) summarize(now time.Time, last bool) {
 	if len(fresh.Slices) == 0 {
 		return
 	}
-	w.desk.sinkLine(fresh)
+	w.reporter.sinkLine(fresh)
 }

@@ -1,7 +1,7 @@
-package watchdog
+// Totals of all overruns since the start, by verdict, route and stack. Logs, metrics and the admin
+// page all read them.
 
-// Totals: all overruns since the start, by verdict, by route and by place in the
-// code. They are the one account of them: logs, metrics and the page read it.
+package watchdog
 
 import (
 	"cmp"
@@ -10,29 +10,29 @@ import (
 )
 
 const (
-	stacksMax      = 512 // places in the code that are remembered
-	stackWorstMax  = 8   // victims that a place names
-	totalRoutesMax = 256 // routes that have totals; later ones count as OtherRoutes
+	stacksMax      = 512 // stacks that have totals
+	stackWorstMax  = 8   // victims listed for a stack
+	totalRoutesMax = 256 // routes that have totals; later ones are counted as OtherRoutes
 )
 
-// The names under which Totals counts overruns of no route, and of the routes
-// beyond the bound.
+// Route names in Totals: NoRoute for overruns outside requests, OtherRoutes for routes beyond the
+// limit.
 const (
 	NoRoute     = "none"
 	OtherRoutes = "other"
 )
 
-// Count adds up overruns.
-type Count struct {
+// OverrunTotals adds up overruns.
+type OverrunTotals struct {
 	Overruns uint64 `json:"overruns"`
 	Held     Millis `json:"held_ms"`
 	Ran      Millis `json:"ran_ms"`
-	Released uint64 `json:"released"` // of Overruns
+	Released uint64 `json:"released"` // part of Overruns
 	Victims  uint64 `json:"victims"`
-	Cost     Millis `json:"victim_ms"` // what others waited
+	Cost     Millis `json:"victim_ms"` // total delay of the victims
 }
 
-func (c *Count) add(o *Overrun) {
+func (c *OverrunTotals) add(o *Overrun) {
 	c.Overruns++
 	c.Held += o.Held
 	c.Ran += o.Ran
@@ -43,28 +43,29 @@ func (c *Count) add(o *Overrun) {
 	c.Cost += o.Victims.Total
 }
 
-// Stack is what is known of one place in the code.
-type Stack struct {
+// StackTotals adds up the overruns of one place in the code (see Overrun.Key). Verdict, Route,
+// Method and Frames are those of the latest.
+type StackTotals struct {
 	Key     string  `json:"key"`
 	Verdict Verdict `json:"verdict"`
 	Route   string  `json:"route"`
 	Method  string  `json:"method"`
 	Culprit Frame   `json:"culprit"`
-	Count
-	Longest Millis    `json:"longest_ms"` // that its code ran
+	OverrunTotals
+	Longest Millis    `json:"longest_ms"` // longest run time
 	Last    time.Time `json:"last"`
 	Advice  string    `json:"advice,omitempty"`
 	Frames  []Frame   `json:"stack"`
-	Worst   []Victim  `json:"worst,omitempty"` // the longest delays first
+	Worst   []Victim  `json:"worst,omitempty"` // longest delays first
 
-	interval time.Duration
-	next     time.Time // not reported again before
-	hushed   Suppressed
+	interval   time.Duration
+	next       time.Time // not logged again before
+	suppressed Suppressed
 }
 
-// Add enters an overrun of the place.
-func (s *Stack) Add(o *Overrun) {
-	s.Count.add(o)
+// Add adds an overrun.
+func (s *StackTotals) Add(o *Overrun) {
+	s.OverrunTotals.add(o)
 	s.Verdict, s.Route, s.Method, s.Last = o.Verdict, o.Route, o.Method, o.Started
 	s.Longest = max(s.Longest, o.Ran)
 	if o.Advice != "" {
@@ -80,31 +81,31 @@ func (s *Stack) Add(o *Overrun) {
 	}
 }
 
-// Totals are what a Watchdog has counted.
+// Totals are the overruns counted by a Watchdog.
 type Totals struct {
-	Active   int // that are going on
-	Verdicts map[Verdict]Count
-	// Routes are by name, and only of what their code is to blame for.
-	Routes map[string]Count
+	Active   int // overruns that are not over
+	Verdicts map[Verdict]OverrunTotals
+	// Routes has the overruns blamed on the code, by route name.
+	Routes map[string]OverrunTotals
 }
 
-// Totals returns them. Any goroutine.
+// Totals returns the overruns counted since the start. Any goroutine may call it.
 func (w *Watchdog) Totals() Totals {
 	dropped := uint64(0)
-	for _, ln := range w.lanes() {
+	for _, ln := range w.watchedLoops() {
 		ln.mu.Lock()
 		dropped += ln.dropped
 		ln.mu.Unlock()
 	}
-	d := w.desk
+	d := w.reporter
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	t := Totals{Active: len(d.live), Verdicts: map[Verdict]Count{}, Routes: map[string]Count{}}
+	t := Totals{Active: len(d.live), Verdicts: map[Verdict]OverrunTotals{}, Routes: map[string]OverrunTotals{}}
 	for v, c := range d.counts {
 		t.Verdicts[v] = *c
 	}
 	unknown := t.Verdicts[Unknown]
-	unknown.Overruns += dropped // they were too many to be looked into
+	unknown.Overruns += dropped // the sampler did not get them
 	t.Verdicts[Unknown] = unknown
 	for route, c := range d.routes {
 		t.Routes[route] = *c
@@ -112,26 +113,26 @@ func (w *Watchdog) Totals() Totals {
 	return t
 }
 
-// Stacks returns the places in the code, those that cost others the most first. Any
-// goroutine.
-func (w *Watchdog) Stacks() []Stack {
-	d := w.desk
+// Stacks returns the totals of each stack, the highest victims' delay first. Any goroutine may call
+// it.
+func (w *Watchdog) Stacks() []StackTotals {
+	d := w.reporter
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	all := make([]Stack, 0, len(d.stacks))
+	all := make([]StackTotals, 0, len(d.stacks))
 	for _, s := range d.stacks {
-		if s.Overruns > 0 { // else its first one is going on
+		if s.Overruns > 0 { // 0 while its first overrun lasts
 			all = append(all, *s)
 		}
 	}
-	slices.SortFunc(all, func(a, b Stack) int {
+	slices.SortFunc(all, func(a, b StackTotals) int {
 		return cmp.Or(cmp.Compare(b.Cost, a.Cost), cmp.Compare(b.Ran, a.Ran), cmp.Compare(a.Key, b.Key))
 	})
 	return all
 }
 
-// count enters a closed overrun.
-func (d *desk) count(o *Overrun) {
+// count adds a closed overrun.
+func (d *reporter) count(o *Overrun) {
 	d.counts[o.Verdict].add(o)
 	if !o.Blamed {
 		return
@@ -141,19 +142,19 @@ func (d *desk) count(o *Overrun) {
 		route = OtherRoutes
 	}
 	if d.routes[route] == nil {
-		d.routes[route] = &Count{}
+		d.routes[route] = &OverrunTotals{}
 	}
 	d.routes[route].add(o)
 }
 
-// stack finds or makes the entry of an overrun's stack; when there are too many
-// the one that cost others the least goes.
-func (d *desk) stack(o *Overrun) *Stack {
+// stack returns the totals of an overrun's stack, and creates them if needed. If there are too
+// many, it removes those with the lowest cost.
+func (d *reporter) stack(o *Overrun) *StackTotals {
 	if s := d.stacks[o.Key]; s != nil {
 		return s
 	}
 	if len(d.stacks) >= stacksMax {
-		var least *Stack
+		var least *StackTotals
 		for _, s := range d.stacks {
 			if least == nil || s.Cost < least.Cost {
 				least = s
@@ -161,7 +162,7 @@ func (d *desk) stack(o *Overrun) *Stack {
 		}
 		delete(d.stacks, least.Key)
 	}
-	s := &Stack{Key: o.Key, Verdict: o.Verdict, Route: o.Route, Culprit: o.Culprit, Frames: o.Stack}
+	s := &StackTotals{Key: o.Key, Verdict: o.Verdict, Route: o.Route, Culprit: o.Culprit, Frames: o.Stack}
 	d.stacks[o.Key] = s
 	return s
 }

@@ -1,9 +1,8 @@
-package watchdog
+// The flight recorder as Chrome trace JSON, for ui.perfetto.dev and chrome://tracing. Each loop has
+// a track, and more tracks for code that ran beside it. Arrows follow each request across its waits
+// and handoffs, and lead from each culprit to its victims.
 
-// The flight recorder's contents as Chrome trace JSON, which ui.perfetto.dev and
-// chrome://tracing open: a track for each loop, and others for the code that ran
-// beside it; arrows along each request across its waits and handoffs, and from
-// each culprit to its victims.
+package watchdog
 
 import (
 	"bufio"
@@ -17,7 +16,7 @@ import (
 	"tafe/loop"
 )
 
-// event is one trace event; the format is Google's "Trace Event Format".
+// event is one event in Google's Trace Event Format.
 type event struct {
 	Name  string         `json:"name"`
 	Phase string         `json:"ph"`
@@ -32,6 +31,7 @@ type event struct {
 	Args  map[string]any `json:"args,omitempty"`
 }
 
+// tracer writes one trace.
 type tracer struct {
 	out   *bufio.Writer
 	first bool
@@ -39,17 +39,16 @@ type tracer struct {
 	flows int
 }
 
-// WriteTrace writes what the loops did in the last window, as far back as the
-// recorder reaches. It reads the rings without the loops' help: they may be
-// stuck. Any goroutine.
+// WriteTrace writes the slices of all loops in the last window to out, as far back as the recorder
+// reaches. It works while loops are held. Any goroutine may call it.
 func (w *Watchdog) WriteTrace(out io.Writer, window time.Duration) error {
 	tr := &tracer{out: bufio.NewWriterSize(out, 64<<10), first: true}
 	tr.raw(`{"displayTimeUnit":"ns","traceEvents":[`)
 	tr.emit(event{Name: "process_name", Phase: "M", PID: 1, Args: map[string]any{"name": "tafe"}})
 	overruns := w.Recent()
-	for _, ln := range w.lanes() {
+	for _, ln := range w.watchedLoops() {
 		from := ln.loop.Clock() - int64(window)
-		tr.lane(ln, from, overruns)
+		tr.loop(ln, from, overruns)
 	}
 	tr.raw("\n]}\n")
 	if tr.err != nil {
@@ -77,7 +76,7 @@ func (tr *tracer) emit(e event) {
 	tr.raw(string(line))
 }
 
-func (tr *tracer) lane(ln *lane, from int64, overruns []Overrun) {
+func (tr *tracer) loop(ln *watchedLoop, from int64, overruns []Overrun) {
 	tid := ln.loop.ID() + 1
 	tr.emit(event{Name: "thread_name", Phase: "M", PID: 1, TID: tid, Args: map[string]any{"name": "loop " + strconv.Itoa(ln.loop.ID())}})
 	byStart := map[int64]*Overrun{}
@@ -87,19 +86,19 @@ func (tr *tracer) lane(ln *lane, from int64, overruns []Overrun) {
 		}
 	}
 	runs := ln.runs.since(from)
-	known := make(map[int64]bool, len(runs)) // starts: arrows end where a slice is
+	known := make(map[int64]bool, len(runs)) // starts of runs: arrows end at a slice
 	for _, run := range runs {
 		known[run.Start] = true
 	}
-	for _, o := range byStart { // still going on, held by no task, or older than the recorder reaches
+	for _, o := range byStart { // not over, a callback, or no longer in the recorder
 		if !known[o.start] {
-			runs = append(runs, Run{Start: o.start, End: o.start + int64(o.Held), Ready: o.start, Task: o.Task})
+			runs = append(runs, recordedSlice{Start: o.start, End: o.start + int64(o.Held), Ready: o.start, Task: o.Task})
 		}
 	}
-	slices.SortStableFunc(runs, func(a, b Run) int { return cmp.Compare(a.Start, b.Start) })
+	slices.SortStableFunc(runs, func(a, b recordedSlice) int { return cmp.Compare(a.Start, b.Start) })
 	beside := ln.releasedRuns(from)
 	tr.released(ln.loop.ID(), beside, runs, byStart)
-	last := map[uint64]Run{} // of each task
+	last := map[uint64]recordedSlice{} // last run of each task
 	for _, run := range runs {
 		o := byStart[run.Start]
 		tr.slice(tid, run, o)
@@ -113,38 +112,38 @@ func (tr *tracer) lane(ln *lane, from int64, overruns []Overrun) {
 	}
 }
 
-// releasedRuns are the runs beside the loop, with those that go on.
-func (ln *lane) releasedRuns(from int64) []Run {
+// releasedRuns returns the runs beside the loop, including current ones.
+func (ln *watchedLoop) releasedRuns(from int64) []recordedSlice {
 	runs := ln.tracks.since(from)
 	now := ln.clock()
 	ln.loop.EachLeft(func(t *loop.Task, left int64) {
-		runs = append(runs, Run{Start: left, End: max(now, left), Ready: left, Task: t.ID(), Route: t.RoutePattern()})
+		runs = append(runs, recordedSlice{Start: left, End: max(now, left), Ready: left, Task: t.ID(), Route: t.RoutePattern()})
 	})
 	ln.mu.Lock()
 	defer ln.mu.Unlock()
 	for t, r := range ln.beside {
-		runs = append(runs, Run{Start: r.taken, End: max(now, r.taken), Ready: r.taken, Task: t.ID(), Route: t.RoutePattern()})
+		runs = append(runs, recordedSlice{Start: r.taken, End: max(now, r.taken), Ready: r.taken, Task: t.ID(), Route: t.RoutePattern()})
 	}
-	slices.SortFunc(runs, func(a, b Run) int { return cmp.Compare(a.Start, b.Start) })
+	slices.SortFunc(runs, func(a, b recordedSlice) int { return cmp.Compare(a.Start, b.Start) })
 	return runs
 }
 
-// besideTracks is from where the numbers of tracks for released code begin; each
-// loop has as many as it had released tasks at once.
+// besideTracks is the first track number for released code. A loop has as many such tracks as it
+// had released tasks at once.
 const besideTracks = 1 << 20
 
-// released draws code that ran beside a loop, each piece on the first track that
-// is free, with an arrow from where the loop was taken from it.
-func (tr *tracer) released(id int, beside, runs []Run, byStart map[int64]*Overrun) {
+// released draws code that ran beside a loop. Each run goes to the first free track, with an arrow
+// from the slice whose loop was handed over.
+func (tr *tracer) released(id int, beside, runs []recordedSlice, byStart map[int64]*Overrun) {
 	type moment struct {
 		task uint64
 		at   int64
 	}
-	taken := map[moment]Run{} // slices by their ends
+	taken := map[moment]recordedSlice{} // slices by task and end
 	for _, run := range runs {
 		taken[moment{run.Task, run.End}] = run
 	}
-	var free []int64 // when each track is
+	var free []int64 // when each track becomes free
 	for _, run := range beside {
 		n := slices.IndexFunc(free, func(at int64) bool { return at <= run.Start })
 		if n < 0 {
@@ -167,11 +166,12 @@ func (tr *tracer) released(id int, beside, runs []Run, byStart map[int64]*Overru
 
 func besideTrack(id, n int) int { return besideTracks + id<<10 + n }
 
-// lastOf is the last nanosecond of a run, at which its slice ends in the trace. The next one may begin with the very next; where a
-// viewer adds up a start and a length in floating point, slices that touch would overlap, and be nested.
-func lastOf(r Run) int64 { return max(r.End-1, r.Start) }
+// lastOf returns the last nanosecond of a run, where its slice ends in the trace. Otherwise slices
+// that touch could overlap by rounding in viewers that add a start and a length in floating point,
+// and would be nested.
+func lastOf(r recordedSlice) int64 { return max(r.End-1, r.Start) }
 
-func (tr *tracer) slice(tid int, run Run, o *Overrun) {
+func (tr *tracer) slice(tid int, run recordedSlice, o *Overrun) {
 	dur := micros(lastOf(run) - run.Start)
 	e := event{Name: "task", Phase: "X", Cat: "slice", PID: 1, TID: tid, TS: micros(run.Start), Dur: &dur,
 		Args: map[string]any{"task": run.Task, "waited_us": micros(run.Start - run.Ready)}}
@@ -190,11 +190,11 @@ func (tr *tracer) slice(tid int, run Run, o *Overrun) {
 	tr.emit(e)
 }
 
-// flow draws an arrow from a moment of a track to one of the same or another.
+// flow draws an arrow from a time on one track to a time on the same or another track.
 func (tr *tracer) flow(name string, tid int, from int64, toTID int, to int64) {
 	tr.flows++
 	id := strconv.Itoa(tr.flows)
-	// An arrow begins inside a slice, not at its end.
+	// An arrow must begin inside a slice, before its end.
 	tr.emit(event{Name: name, Phase: "s", Cat: "flow", PID: 1, TID: tid, TS: micros(from - 1), ID: id})
 	tr.emit(event{Name: name, Phase: "f", Cat: "flow", PID: 1, TID: toTID, TS: micros(to), ID: id, Bind: "e"})
 }

@@ -1,88 +1,87 @@
-package watchdog
+// Verdicts: the cause of an overrun in one word, from the state and the stack of the goroutine, and
+// the advice that goes with it. evidence.go decides how much of the time is the code's own.
 
-// Why a slice took so long: one word, from a goroutine's state and its stack.
-// How much of the time is the code's own is evidence.go's question.
+package watchdog
 
 import (
 	"fmt"
-	"os"
-	"strconv"
 	"strings"
 )
 
-// Verdict is why a slice overran.
+// Verdict is the cause of an overrun.
 type Verdict string
 
-// The verdicts. The last three lie outside the code that ran: they are counted
-// and never blamed on a route.
+// The verdicts. Unknown and the three after it do not blame the code (see Verdict.Blames).
 const (
-	Spin         Verdict = "spin"          // it computed
-	Sleep        Verdict = "sleep"         // time.Sleep and its like
-	Lock         Verdict = "lock"          // a mutex, a condition, a wait group
+	Spin         Verdict = "spin"          // computing
+	Sleep        Verdict = "sleep"         // time.Sleep and similar calls
+	Lock         Verdict = "lock"          // a mutex, a condition variable, a wait group
 	Channel      Verdict = "channel"       // a channel operation or a select
-	Network      Verdict = "network"       // a socket, name resolution
+	Network      Verdict = "network"       // a socket or name resolution
 	File         Verdict = "file"          // a file or a pipe
-	Syscall      Verdict = "syscall"       // another system call; a child process
+	Syscall      Verdict = "syscall"       // another system call, or a child process
 	Cgo          Verdict = "cgo"           // C code
-	Unknown      Verdict = "unknown"       // it was over before it could be looked at
+	Unknown      Verdict = "unknown"       // too few stacks were taken to tell
 	GC           Verdict = "gc"            // the garbage collector
-	Starved      Verdict = "cpu-starved"   // the kernel or the scheduler did not let it run
-	WatchdogLate Verdict = "watchdog-late" // the watchdog did not run either: the process was stopped
+	Starved      Verdict = "cpu-starved"   // ready, but without a CPU or a P
+	WatchdogLate Verdict = "watchdog-late" // the watchdog did not run either, as when the process is stopped
 )
 
-// Verdicts lists them all, for counters.
+// Verdicts lists all verdicts.
 var Verdicts = []Verdict{Spin, Sleep, Lock, Channel, Network, File, Syscall, Cgo, Unknown, GC, Starved, WatchdogLate}
 
-// Blames tells whether a verdict is a route's fault: proven, so that what nobody
-// looked at in time counts for nobody.
+// Blames reports whether the verdict blames the code. It is true only for proven causes: an overrun
+// that was not seen in time is Unknown.
 func (v Verdict) Blames() bool { return v != GC && v != Starved && v != WatchdogLate && v != Unknown }
 
-// advice is what the verdict suggests to who wrote the code. Where the loop was
-// handed over, the others waited for the held part alone; what is left to gain is
-// that part, and the goroutine that the code kept.
+// advice returns what the author of the code can change. asked is the number of calls of YieldIfDue.
+// After a handoff (released) other tasks waited only while the loop was held, so that changes save
+// them that time, and the goroutine that the code occupied.
 func (v Verdict) advice(asked uint64, released bool) string {
 	switch v {
 	case Spin:
 		switch {
 		case released:
-			return "computed beside its loop after a handoff: others waited for the held time only; YieldIfDue in its loops, or a Blocking route, saves them that too"
+			return "computed beside its loop after a handoff; call YieldIfDue inside its loops, or make the route Blocking, to save others the held time"
 		case asked == 0:
-			return "computes and never offers the loop: call YieldIfDue inside its loops, or Offload"
+			return "computes without yielding; call YieldIfDue inside its loops, or use Offload"
 		}
-		return fmt.Sprintf("asked YieldIfDue %d times, and then computed past the budget: ask more often", asked)
+		return fmt.Sprintf("called YieldIfDue %d times and then computed past the budget; call it more often", asked)
 	case Sleep:
-		return pick(released, "slept on a goroutine beside its loop after a handoff: Task.Sleep needs neither", "sleeps the thread: Task.Sleep gives the loop back")
+		return pick(released, "slept beside its loop after a handoff; Task.Sleep occupies no goroutine", "sleeps on the loop; use Task.Sleep, which gives the loop back")
 	case Lock:
-		return pick(released, "waited for a lock beside its loop: others waited for the held time only, but each request that waits keeps a goroutine; shorten what is done under the lock",
-			"waits for a lock that another goroutine holds: shorten what is done under it, or Offload")
+		return pick(released, "waited for a lock beside its loop after a handoff; others waited for the held time only, but each waiting request occupies a goroutine; hold the lock for less time",
+			"waits for a lock that another goroutine holds; hold it for less time, or use Offload")
 	case Channel:
-		return pick(released, "waited for a channel beside its loop after a handoff: Park with Waker.Post waits without one", "waits for a channel on the loop: use Park with Waker.Post, or Offload")
+		return pick(released, "waited for a channel beside its loop after a handoff; Park with Waker.Post occupies no goroutine", "waits for a channel on the loop; use Park with Waker.Post, or Offload")
 	case Network:
-		return pick(released, "waited for a socket beside its loop after a handoff: the loop's Dialer waits without one", "waits for a socket on the loop: dial with the loop's Dialer, or Offload")
+		return pick(released, "waited for a socket beside its loop after a handoff; connections of the loop's Dialer occupy no goroutine", "waits for a socket on the loop; dial with the loop's Dialer, or use Offload")
 	case File:
-		return pick(released, "used a file beside its loop after a handoff: a Blocking route saves others the held time", "reads or writes a file on the loop: Offload")
+		return pick(released, "used a file beside its loop after a handoff; make the route Blocking to save others the held time", "reads or writes a file on the loop; use Offload")
 	case Syscall:
-		return pick(released, "blocked in a system call beside its loop after a handoff: a Blocking route saves others the held time", "blocks in a system call: Offload")
+		return pick(released, "blocked in a system call beside its loop after a handoff; make the route Blocking to save others the held time", "blocks in a system call; use Offload")
 	case Cgo:
-		return pick(released, "ran C code beside its loop after a handoff: a Blocking route saves others the held time", "runs C code on the loop: Offload")
+		return pick(released, "ran C code beside its loop after a handoff; make the route Blocking to save others the held time", "runs C code on the loop; use Offload")
 	}
 	return ""
 }
 
-// waitsIn are places in libraries that often hold loops, with what helps there. The first match counts.
+// waitsIn lists places in libraries that often hold loops, with advice for each. The first match
+// counts.
 var waitsIn = []struct{ in, advice string }{
-	{"runtime.GC", "asks for a whole garbage collection: leave it to the runtime (GOGC, GOMEMLIMIT)"},
-	{"runtime/debug.FreeOSMemory", "asks for a whole garbage collection: leave it to the runtime (GOGC, GOMEMLIMIT)"},
-	{"net/http.(*persistConn).", "waits for the answer in net/http: app/client asks from the loop and gives it back meanwhile"},
-	{"net/http.(*Transport).", "waits for a connection in net/http: app/client asks from the loop and gives it back meanwhile"},
-	{"net/http.(*http2", "waits for the answer in net/http: app/client asks from the loop and gives it back meanwhile"},
-	{"github.com/jackc/puddle", "waits for a connection of pgxpool: raise MaxConns to the requests that are in flight, or bound these with loop.Semaphore"},
-	{"github.com/jackc/pgx/v5/pgxpool.(*Pool).Acquire", "waits for a connection of pgxpool: raise MaxConns to the requests that are in flight, or bound these with loop.Semaphore"},
-	{"/internal/pool.(*ConnPool).", "waits for a connection of go-redis: raise PoolSize to the requests that are in flight, or bound these with loop.Semaphore"},
-	{"database/sql.(*DB).", "waits for a connection of database/sql: raise SetMaxOpenConns to the requests that are in flight, or bound these with loop.Semaphore"},
+	{"runtime.GC", "runs a full garbage collection; leave collections to the runtime (GOGC, GOMEMLIMIT)"},
+	{"runtime/debug.FreeOSMemory", "runs a full garbage collection; leave collections to the runtime (GOGC, GOMEMLIMIT)"},
+	{"net/http.(*persistConn).", "waits for a response in net/http; app/client gives the loop back while it waits"},
+	{"net/http.(*Transport).", "waits for a connection in net/http; app/client gives the loop back while it waits"},
+	{"net/http.(*http2", "waits for a response in net/http; app/client gives the loop back while it waits"},
+	{"github.com/jackc/puddle", "waits for a connection of pgxpool; raise MaxConns to the number of requests in flight, or limit them with loop.Semaphore"},
+	{"github.com/jackc/pgx/v5/pgxpool.(*Pool).Acquire", "waits for a connection of pgxpool; raise MaxConns to the number of requests in flight, or limit them with loop.Semaphore"},
+	{"/internal/pool.(*ConnPool).", "waits for a connection of go-redis; raise PoolSize to the number of requests in flight, or limit them with loop.Semaphore"},
+	{"database/sql.(*DB).", "waits for a connection of database/sql; raise SetMaxOpenConns to the number of requests in flight, or limit them with loop.Semaphore"},
 }
 
-// advice is what the place in the code suggests, or else the verdict. A library counts where the code waits.
+// advice returns the advice for the place in the code, or else that for the verdict. A place in a
+// library counts only if the code waits there.
 func (o *Overrun) advice() string {
 	waits := o.Verdict == Lock || o.Verdict == Channel || o.Verdict == Network
 	for _, f := range o.Stack {
@@ -96,15 +95,16 @@ func (o *Overrun) advice() string {
 		}
 	}
 	if o.Verdict == Lock {
-		if f := culpritWithin(o.Stack); f.Func != "" {
-			return "waits for a lock inside " + packageOf(f.Func) + ", which its calls share: use more of its clients, or Offload"
+		if f := moduleCulprit(o.Stack); f.Func != "" {
+			return "waits for a lock inside " + packageOf(f.Func) + ", shared by all its calls; use several clients, or Offload"
 		}
 	}
 	return o.Verdict.advice(o.Asked, o.Released)
 }
 
-// culpritWithin is the innermost frame of a module that the program uses, where no code of the program is further in.
-func culpritWithin(frames []Frame) Frame {
+// moduleCulprit returns the innermost frame of a module that the program uses, if no code of the
+// program itself is further in.
+func moduleCulprit(frames []Frame) Frame {
 	for _, f := range frames {
 		switch ownerOf(f) {
 		case ownerModule:
@@ -123,11 +123,11 @@ func pick(released bool, beside, held string) string {
 	return held
 }
 
-// judge reads one look's stack. onThread: an OS thread was running the
-// goroutine just before. tid is that thread, or 0.
-func judge(s shot, onThread bool, tid int) Verdict {
+// judge returns the verdict for one stack. onThread reports that an OS thread was running the
+// goroutine just before; tid is that thread, or 0.
+func judge(s stackSample, onThread bool, tid int) Verdict {
 	if s.collects {
-		return Spin // a collection that the code asked for is its own work
+		return Spin // a collection that the code calls for is its own work
 	}
 	switch s.state {
 	case "running", "runnable", "preempted", "copystack":
@@ -168,17 +168,18 @@ func judge(s shot, onThread bool, tid int) Verdict {
 	return Syscall
 }
 
-// ownLock: a loop waits for the watchdog, which does not get to run.
+// ownLock reports whether the code waits for a lock of the watchdog, whose holder does not get to
+// run.
 func ownLock(frames []Frame) bool {
 	for _, f := range frames {
 		if ownerOf(f) != ownerRuntime && !strings.HasPrefix(f.Func, "sync.") && !strings.HasPrefix(f.Func, "internal/sync.") {
-			return strings.HasPrefix(f.Func, "tafe/loop/watchdog.(*lane).")
+			return strings.HasPrefix(f.Func, "tafe/loop/watchdog.(*watchedLoop).")
 		}
 	}
 	return false
 }
 
-// garbage: the innermost frames belong to the collector.
+// garbage reports whether the innermost frames belong to the collector.
 func garbage(frames []Frame) bool {
 	for _, f := range frames {
 		if ownerOf(f) != ownerRuntime {
@@ -194,17 +195,8 @@ func garbage(frames []Frame) bool {
 	return false
 }
 
-// systemCall: the frame stands at the door to the kernel or to C.
-func systemCall(f Frame) bool {
-	switch packageOf(f.Func) {
-	case "syscall", "internal/runtime/syscall", "internal/runtime/syscall/linux", "golang.org/x/sys/unix", "internal/poll", "os":
-		return true
-	}
-	return f.Func == "runtime.cgocall" || strings.Contains(f.Func, "._Cfunc_")
-}
-
-// judgeLibrary sees through the standard library: who waits for a name or an
-// answer there waits on a channel inside, and means the network.
+// judgeLibrary returns the verdict for a wait inside the standard library. For example, name
+// resolution waits on a channel inside package net, but the cause is the network.
 func judgeLibrary(frames []Frame) Verdict {
 	for _, f := range frames {
 		switch o := ownerOf(f); {
@@ -231,77 +223,4 @@ func judgeIO(frames []Frame) Verdict {
 		return v
 	}
 	return Network
-}
-
-// judgeSyscall tells apart what the thread is inside the kernel for: by the
-// library above it, or else by the descriptor it was given.
-func judgeSyscall(frames []Frame, tid int) Verdict {
-	for _, f := range frames {
-		if strings.HasPrefix(f.Func, "runtime.cgocall") || strings.Contains(f.Func, "._Cfunc_") {
-			return Cgo
-		}
-		if f.Func == "syscall.Nanosleep" || strings.HasSuffix(f.Func, "/unix.Nanosleep") || strings.HasSuffix(f.Func, "/unix.ClockNanosleep") {
-			return Sleep
-		}
-	}
-	if v := judgeLibrary(frames); v != "" {
-		return v
-	}
-	for _, f := range frames {
-		if ownerOf(f) >= ownerModule {
-			break
-		}
-		if fileCall(f.Func) {
-			return File
-		}
-	}
-	return judgeDescriptor(tid)
-}
-
-// fileCall: a function of package syscall or unix that only files have, or one
-// of package os.
-func fileCall(name string) bool {
-	if strings.HasPrefix(name, "os.") {
-		return true
-	}
-	pkg, call, ok := strings.Cut(shortFunc(name), ".")
-	if !ok || pkg != "syscall" && pkg != "unix" {
-		return false
-	}
-	switch call {
-	case "Open", "Openat", "Fsync", "Fdatasync", "Sync", "Syncfs", "Pread", "Pwrite", "Stat", "Lstat", "Fstat", "Fstatat", "Getdents",
-		"ReadDirent", "Rename", "Renameat", "Unlink", "Unlinkat", "Mkdir", "Truncate", "Ftruncate", "Fallocate", "Flock", "Statfs", "Readlink":
-		return true
-	}
-	return false
-}
-
-// judgeDescriptor asks the kernel which call the thread is in and what its
-// first argument, as a descriptor, is.
-func judgeDescriptor(tid int) Verdict {
-	if tid == 0 {
-		return Syscall
-	}
-	call, err := os.ReadFile("/proc/self/task/" + strconv.Itoa(tid) + "/syscall")
-	if err != nil {
-		return Syscall
-	}
-	fields := strings.Fields(string(call))
-	if len(fields) < 2 || !descriptorCalls[fields[0]] {
-		return Syscall
-	}
-	fd, err := strconv.ParseUint(strings.TrimPrefix(fields[1], "0x"), 16, 31)
-	if err != nil {
-		return Syscall
-	}
-	target, err := os.Readlink("/proc/self/fd/" + strconv.FormatUint(fd, 10))
-	switch {
-	case err != nil:
-		return Syscall
-	case strings.HasPrefix(target, "socket:"):
-		return Network
-	case strings.HasPrefix(target, "pipe:"), strings.HasPrefix(target, "/"):
-		return File
-	}
-	return Syscall
 }

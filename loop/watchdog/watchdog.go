@@ -1,6 +1,6 @@
-package watchdog
+// Watchdog: configuration, start, stop and queries.
 
-// Watchdog: configuration, start and stop, and what others may ask it.
+package watchdog
 
 import (
 	"io"
@@ -13,38 +13,36 @@ import (
 	"tafe/loop"
 )
 
-// Config is what a Watchdog is made of. The zero value works: overruns go to
-// slog.Default.
+// Config configures a Watchdog. The zero value is valid.
 type Config struct {
-	Log *slog.Logger
-	// Budget replaces the loops' own (Limits.SliceBudget), but not that of a task
-	// that has one; 0: it does not.
+	Log *slog.Logger // default slog.Default()
+	// Budget, if not 0, replaces the loops' Limits.SliceBudget. A task's own budget takes precedence.
 	Budget time.Duration
-	// Sink, if not nil, gets every closed overrun as a line of JSON, at most
-	// SinkMax a second (default 50), by one Write each, never two at once. It may
-	// block, as may the Log: what is written meanwhile waits, up to 512 records of
-	// each, and what is beyond that is dropped (see Watchdog.Lost).
+	// Sink, if not nil, gets every closed overrun and a Summary per minute as a line of JSON, at most
+	// SinkMax overruns per second (default 50). Each line is one Write; writes do not overlap. Sink
+	// and Log may block. Up to 512 records of each are queued, further ones are dropped and counted
+	// (see Watchdog.Lost).
 	Sink    io.Writer
 	SinkMax int
-	// ReportsMax bounds log records a minute; default 30. What is beyond it is
-	// counted and summed up.
+	// ReportsMax is the limit of log records per minute, default 30. Overruns beyond it are counted,
+	// and the counts are logged.
 	ReportsMax int
-	// QuietMin is for how long the same stack is not reported again; it doubles
-	// with each report up to QuietMax. Defaults 10 s, 10 min.
+	// QuietMin is the time during which a stack is not logged again. It doubles with each report, up
+	// to QuietMax. The defaults are 10 s and 10 min.
 	QuietMin, QuietMax time.Duration
-	// RecentMax is how many closed overruns are kept for Recent; default 256.
+	// RecentMax is the number of closed overruns that Recent returns, default 256.
 	RecentMax int
-	// RecorderRuns is how many slices the flight recorder keeps for each loop;
-	// default 32768, 40 bytes each.
+	// RecorderRuns is the number of slices that the flight recorder keeps for each loop, default
+	// 32768. Each takes 40 bytes.
 	RecorderRuns int
-	// SnapshotDir, if not empty, is a directory that gets a trace (see WriteTrace)
-	// when a stack is seen for the first time; the oldest go when they exceed
-	// SnapshotBytesMax, default 64 MiB.
+	// SnapshotDir, if not empty, is a directory that gets a trace (see WriteTrace) after the first
+	// overrun of each stack. The oldest are removed when all together exceed SnapshotBytesMax, default
+	// 64 MiB.
 	SnapshotDir      string
 	SnapshotBytesMax int64
 	Escalation       Escalation
-	// Steward looks at the loops for the watchdog. The caller starts it, and stops it
-	// after the watchdog. nil: one of the watchdog's own.
+	// Steward runs the watchdog's periodic work. The caller starts it, and stops it after the
+	// watchdog. If nil, the watchdog has its own.
 	Steward *loop.Steward
 }
 
@@ -73,70 +71,68 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// Watchdog watches the loops that were given to Observe. Its methods may be
-// called by any goroutine.
+// Watchdog watches loops (see Observe and Watch). Any goroutine may call its methods.
 type Watchdog struct {
-	config Config
-	desk   *desk
+	config   Config
+	reporter *reporter
 
-	mu     sync.Mutex
-	watch  []*lane
-	begun  bool
-	leave  func() // the steward
-	lastID atomic.Uint64
-	end    sync.Once
+	mu       sync.Mutex
+	watched  []*watchedLoop
+	begun    bool
+	detach   func() // from the steward
+	lastID   atomic.Uint64
+	stopOnce sync.Once
 
-	// The sampler's own.
-	choresAt    int64
+	// Used by the sampler only.
+	maintainAt  int64
 	instruments instruments
-	camera      camera
+	capturer    capturer
 	late        lateness
-	tick        atomic.Int64 // its period, ns
-	missed      atomic.Uint64
+	tick        atomic.Int64 // period of the sampler, ns
 	aborted     bool
 	summarizer  summarizer
 
 	snapshotting atomic.Bool
-	errands      sync.WaitGroup
+	background   sync.WaitGroup
 	stopping     atomic.Bool
 }
 
-// New makes a watchdog that does nothing until Start.
+// New returns a watchdog. It does nothing until Start.
 func New(config Config) *Watchdog {
-	loop.StatesKnown() // learn now, not when a loop is stuck
+	loop.StatesKnown() // probe the runtime now, not while a loop is held
 	w := &Watchdog{config: config.withDefaults(), instruments: newInstruments()}
-	w.desk = newDesk(w.config)
-	w.desk.discovered = w.keepSnapshot
+	w.reporter = newReporter(w.config)
+	w.reporter.onNewStack = w.keepSnapshot
 	w.tick.Store(int64(10 * time.Millisecond))
 	return w
 }
 
-// Observe attaches the watchdog to a loop and returns what the loop shall
-// report to. It has the shape of reactor.Config.Observe.
+// Observe attaches the watchdog to a loop and returns the observer that the loop must report to. It
+// has the signature of reactor.Config.Observe.
 func (w *Watchdog) Observe(l *loop.Loop) loop.Observer {
-	ln := newLane(w, l)
-	w.heed(ln.budget(nil))
+	ln := newWatchedLoop(w, l)
+	w.lowerTick(ln.budget(nil))
 	w.mu.Lock()
-	w.watch = append(slices.Clone(w.watch), ln)
+	w.watched = append(slices.Clone(w.watched), ln)
 	w.mu.Unlock()
 	return ln
 }
 
-// Watch attaches the watchdog to a loop that does not report to it: it then
-// knows of overruns that it sees, but of no victims. The loop's clock need not
-// be real time: for tests.
+// Watch attaches the watchdog to a loop that does not report to it. Overruns are then found by
+// sampling only, and have no victims. The loop's clock need not be real time. It is meant for
+// tests.
 func (w *Watchdog) Watch(l *loop.Loop) {
-	ln := w.Observe(l).(*lane)
+	ln := w.Observe(l).(*watchedLoop)
 	ln.passive = true
 }
 
-func (w *Watchdog) lanes() []*lane {
+func (w *Watchdog) watchedLoops() []*watchedLoop {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.watch
+	return w.watched
 }
 
-// Start begins to watch.
+// Start starts watching. Later calls have no effect.
 func (w *Watchdog) Start() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -144,47 +140,45 @@ func (w *Watchdog) Start() {
 		return
 	}
 	w.begun = true
-	w.choresAt = monotonic() + int64(chorePeriod)
+	w.maintainAt = monotonic() + int64(maintainPeriod)
 	if s := w.config.Steward; s != nil {
-		w.leave = s.Visit(w.sampler())
+		w.detach = s.Visit(w.sampler())
 		return
 	}
 	s := loop.NewSteward()
-	w.leave = s.Stop
+	w.detach = s.Stop
 	s.Visit(w.sampler())
 	s.Start()
 }
 
-// Stop ends watching and closes the records that are open. It gives the Log and the
-// Sink 2 s to take what is left. The loops may run on or have stopped.
+// Stop stops watching and closes the open records. It waits at most 2 s for queued writes to Log
+// and Sink. The loops may be running or stopped. A stopped watchdog cannot be started again.
 func (w *Watchdog) Stop() {
 	w.mu.Lock()
-	leave := w.leave
-	w.begun = true // and never again
+	detach := w.detach
+	w.begun = true // Start has no effect any more
 	w.mu.Unlock()
-	if leave != nil {
-		w.end.Do(func() {
+	if detach != nil {
+		w.stopOnce.Do(func() {
 			w.stopping.Store(true)
-			leave()
+			detach()
 			w.finish()
-			w.errands.Wait()
+			w.background.Wait()
 		})
 	}
-	w.desk.awaitWrites()
+	w.reporter.awaitWrites()
 }
 
-// Lost counts what the Log and the Sink did not get: log records and lines that
-// were dropped because their writer was blocked, lines beyond SinkMax, and writes
-// that failed. Any goroutine.
-func (w *Watchdog) Lost() uint64 { return w.desk.losses() }
+// Lost returns the number of records that Log and Sink did not get: dropped because the writer was
+// blocked, in excess of SinkMax, or failed.
+func (w *Watchdog) Lost() uint64 { return w.reporter.losses() }
 
-// Recent returns the overruns that were closed last, newest first, with those
-// that are going on before them.
-func (w *Watchdog) Recent() []Overrun { return w.desk.recent() }
+// Recent returns the current overruns and, after them, the latest closed ones, each newest first.
+func (w *Watchdog) Recent() []Overrun { return w.reporter.recent() }
 
-// chores is what the sampler does once a second.
-func (w *Watchdog) chores() {
-	w.desk.chores(time.Now())
+// maintain runs on the sampler once a second.
+func (w *Watchdog) maintain() {
+	w.reporter.maintain(time.Now())
 	w.escalate()
 	w.summarize(time.Now(), w.stopping.Load())
 }

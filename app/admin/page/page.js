@@ -1,5 +1,5 @@
-// The page draws what /events sends, whole, at every step. What the server tells of requests was chosen by strangers: it only
-// ever becomes text.
+// The page redraws itself completely from each message of /events. Data of requests comes from clients and is untrusted, so it
+// is only ever inserted as text.
 'use strict';
 
 const byID = id => document.getElementById(id);
@@ -57,8 +57,9 @@ function canvasOf(canvas) {
 
 const colour = name => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
-// drawLane draws a column for each step: as high as the loop was busy, full and in another colour where it overran.
-function drawLane(canvas, columns) {
+// drawColumns draws a column for each step: its height is the share of time that the loop was busy. Overruns have full height and
+// another colour.
+function drawColumns(canvas, columns) {
   const [c, width, height] = canvasOf(canvas);
   const busy = colour('--busy'), over = colour('--over');
   const step = width / columns.length, gap = step >= 4 ? 1 : 0;
@@ -118,37 +119,37 @@ function drawStatus(name, text) {
   setText(e, text);
 }
 
-function drawLanes(f) {
-  const list = byID('lanes');
+function drawLoops(f) {
+  const list = byID('loops');
   while (list.children.length < f.lanes.length) {
     const canvas = element('canvas');
     canvas.setAttribute('role', 'img');
     list.append(element('li', '', element('span', 'name', 'loop ' + list.children.length), canvas, element('span', 'now')));
   }
-  f.lanes.forEach((lane, i) => {
+  f.lanes.forEach((row, i) => {
     const li = list.children[i], now = li.querySelector('.now'), canvas = li.querySelector('canvas');
-    li.className = lane.state;
-    let what = 'waiting · ' + times(lane.tasks, 'task', 'tasks') + ' · ' + times(lane.conns, 'connection', 'connections');
-    if (lane.state === 'overrun') what = 'held for ' + duration(lane.for_ms) + ' by ' + (lane.path || (lane.outside ? 'a callback' : 'a task'));
-    else if (lane.state === 'busy') what = 'busy · ' + times(lane.tasks, 'task', 'tasks') + ' · ' + times(lane.conns, 'connection', 'connections');
-    if (lane.waiting) what += ' · ' + lane.waiting + ' waiting';
-    if (lane.released) what += ' · ' + lane.released + ' released';
-    if (lane.handoffs) what += ' · ' + times(lane.handoffs, 'handoff', 'handoffs');
+    li.className = row.state;
+    let what = 'waiting · ' + times(row.tasks, 'task', 'tasks') + ' · ' + times(row.conns, 'connection', 'connections');
+    if (row.state === 'overrun') what = 'held for ' + duration(row.for_ms) + ' by ' + (row.path || (row.outside ? 'a callback' : 'a task'));
+    else if (row.state === 'busy') what = 'busy · ' + times(row.tasks, 'task', 'tasks') + ' · ' + times(row.conns, 'connection', 'connections');
+    if (row.waiting) what += ' · ' + row.waiting + ' waiting';
+    if (row.released) what += ' · ' + row.released + ' released';
+    if (row.handoffs) what += ' · ' + times(row.handoffs, 'handoff', 'handoffs');
     setText(now, what);
     now.title = what;
-    const over = lane.columns.split('x').length - 1;
-    canvas.setAttribute('aria-label', 'loop ' + lane.loop + ': ' + what + '; overruns in ' + over + ' of the last 120 half seconds');
-    drawLane(canvas, lane.columns);
+    const over = row.columns.split('x').length - 1;
+    canvas.setAttribute('aria-label', 'loop ' + row.loop + ': ' + what + '; overruns in ' + over + ' of the last 120 half seconds');
+    drawColumns(canvas, row.columns);
   });
 }
 
-// drawCulprits keeps the elements of each culprit, and with them what is open and where the focus is.
+// drawCulprits keeps the elements of each culprit, so that open rows stay open and the focus stays in place.
 const culprits = new Map();
 
 function drawCulprits(f) {
   const list = byID('culprits'), none = byID('no-culprits');
   none.hidden = f.culprits.length > 0;
-  setText(none, f.watchdog ? 'No code has run for longer than its budget.' : 'The watchdog is off: nobody looks.');
+  setText(none, f.watchdog ? 'No code has run for longer than its budget.' : 'The watchdog is off.');
   const most = Math.max(...f.culprits.map(c => c.victim_ms), 1);
   const present = new Set();
   f.culprits.forEach((c, i) => {
@@ -159,7 +160,7 @@ function drawCulprits(f) {
       culprits.set(c.key, item);
     }
     fillCulprit(item, c, most);
-    // Moving an element takes the focus from it: only those that are out of place are moved, the others around them.
+    // Moving an element removes the focus from it, so only elements that are out of place are moved.
     if (list.children[i] !== item.li) {
       const focused = document.activeElement;
       list.insertBefore(item.li, list.children[i] || null);
@@ -189,11 +190,11 @@ function culpritItem(c) {
 
 function fillCulprit(item, c, most) {
   setText(item.verdict, c.verdict);
-  setText(item.route, c.route ? c.method + ' ' + c.route : 'outside of requests');
-  setText(item.place, c.place || 'no stack was taken');
+  setText(item.route, c.route ? c.method + ' ' + c.route : 'outside requests');
+  setText(item.place, c.place || 'no stack taken');
   setText(item.cost, duration(c.victim_ms));
   const counts = times(c.victims, 'victim', 'victims') + ' · ' + times(c.overruns, 'overrun', 'overruns') + ', longest ' + duration(c.longest_ms);
-  setText(item.counts, c.live ? 'runs now: ' + duration(c.live_ms) + (c.victims ? ' · ' + times(c.victims, 'victim', 'victims') : '') : counts);
+  setText(item.counts, c.live ? 'running for ' + duration(c.live_ms) + (c.victims ? ' · ' + times(c.victims, 'victim', 'victims') : '') : counts);
   setText(item.small, item.counts.textContent);
   item.details.classList.toggle('now', c.live);
   item.share.style.width = 100 * c.victim_ms / most + '%';
@@ -210,7 +211,7 @@ function fillMore(item) {
   const c = item.culprit, more = item.more;
   more.replaceChildren();
   if (c.advice) more.append(element('p', '', c.advice.charAt(0).toUpperCase() + c.advice.slice(1) + '.'));
-  more.append(element('p', '', 'It held loops for ' + duration(c.held_ms) + ' and ran for ' + duration(c.ran_ms) + '; released: ' + c.released + ' of ' + c.overruns + '.'));
+  more.append(element('p', '', 'It held loops for ' + duration(c.held_ms) + ' and ran for ' + duration(c.ran_ms) + ' in total; ' + c.released + ' of ' + times(c.overruns, 'overrun', 'overruns') + ' released.'));
   more.append(element('h3', '', 'Stack, innermost call first'));
   const stack = element('ol', 'stack');
   for (const f of c.stack || []) {
@@ -219,10 +220,10 @@ function fillMore(item) {
     li.title = f.func + '\n' + f.file + ':' + f.line;
     stack.append(li);
   }
-  if (!stack.children.length) stack.append(element('li', '', c.live ? 'none was taken yet' : 'none was taken: it was over too soon'));
+  if (!stack.children.length) stack.append(element('li', '', c.live ? 'not taken yet' : 'not taken, the overrun was too short'));
   more.append(stack);
   if (!c.worst || !c.worst.length) return;
-  more.append(element('h3', '', 'Who waited longest'));
+  more.append(element('h3', '', 'Longest delays'));
   const rows = c.worst.map(v => [v.route || 'a task', v.request_id || '', v.remote || '', {n: duration(v.delay_ms) + (v.estimated ? ', estimated' : '')}]);
   const table = element('table', '', element('tbody'));
   fillRows(table, rows);
@@ -245,15 +246,15 @@ function fillRows(table, rows) {
   });
 }
 
-// unjudged are the verdicts that say that nobody saw what the code did; it may be at fault.
+// unjudged are the verdicts for overruns that were not observed; the code may be the cause.
 const unjudged = new Set(['unknown', 'watchdog-late']);
 
 function drawTables(f) {
   byID('no-overruns').hidden = f.overruns.length > 0;
   byID('overruns').parentElement.hidden = f.overruns.length === 0;
   fillRows(byID('overruns'), f.overruns.map(o => [
-    new Date(o.started).toLocaleTimeString(), {n: o.loop}, {t: o.path ? o.method + ' ' + o.path : 'outside of requests', c: 'long'},
-    o.blamed ? o.verdict : o.verdict + (unjudged.has(o.verdict) ? ' (not judged)' : ' (no fault of the code)'), {n: duration(o.held_ms) + (o.final || o.released ? '' : ' …')},
+    new Date(o.started).toLocaleTimeString(), {n: o.loop}, {t: o.path ? o.method + ' ' + o.path : 'outside requests', c: 'long'},
+    o.blamed ? o.verdict : o.verdict + (unjudged.has(o.verdict) ? ' (not observed)' : ' (not caused by the code)'), {n: duration(o.held_ms) + (o.final || o.released ? '' : ' …')},
     {n: duration(o.ran_ms) + (o.released ? ', released' : '') + (o.final ? '' : ' …'), c: o.final ? '' : 'going'},
     {n: count(o.victims)}, {n: duration(o.victim_ms)},
   ]));
@@ -276,7 +277,7 @@ function draw(f) {
   last = f;
   drawStatus(f.status, statuses[f.status] || f.status);
   drawTiles(f);
-  drawLanes(f);
+  drawLoops(f);
   drawCulprits(f);
   drawTables(f);
   document.documentElement.dataset.frames = Number(document.documentElement.dataset.frames || 0) + 1;
@@ -287,7 +288,7 @@ function follow() {
   events.onmessage = e => draw(JSON.parse(e.data));
   events.onerror = () => {
     drawStatus('lost', 'no connection');
-    // The browser tries again by itself unless it was refused.
+    // The browser reconnects by itself unless it was refused.
     if (events.readyState === EventSource.CLOSED) setTimeout(follow, 2000);
   };
 }

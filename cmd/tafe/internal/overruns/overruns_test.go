@@ -24,7 +24,7 @@ func log(t *testing.T) string {
 		f := watchdog.Frame{Func: "main." + key, File: "main.go", Line: 7}
 		o := watchdog.Overrun{ID: id, Final: true, Started: at, Held: watchdog.Millis(held), Verdict: v, Blamed: v.Blames(), Route: "/" + key,
 			Key: key, Culprit: f, Stack: []watchdog.Frame{f, {Func: "main.serve", File: "main.go", Line: 9}}, Advice: "do not " + key}
-		o.Victims = watchdog.Toll{Count: victims, Total: watchdog.Millis(held) * watchdog.Millis(victims),
+		o.Victims = watchdog.Tally{Count: victims, Total: watchdog.Millis(held) * watchdog.Millis(victims),
 			Waited: watchdog.Sparse{60: int64(victims)}, Without: watchdog.Sparse{2: int64(victims)}}
 		return o
 	}

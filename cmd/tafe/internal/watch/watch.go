@@ -110,10 +110,10 @@ func Draw(f *admin.Frame, o Options) string {
 	p.line("", "%.0f req/s  %.1f errors/s  p50 %v  p99 %v  lag p50 %v  p99 %v  %d conns  %d active",
 		f.Rate, f.Failures, f.P50, f.P99, f.Lag50, f.Lag99, f.Conns, f.Active)
 	p.line("", "")
-	for i := range f.Lanes {
-		p.lane(&f.Lanes[i])
+	for i := range f.Loops {
+		p.lane(&f.Loops[i])
 	}
-	if len(f.Lanes) > 0 {
+	if len(f.Loops) > 0 {
 		for _, text := range legend {
 			p.line(faint, "%s", text)
 		}
@@ -148,7 +148,7 @@ func (p *painter) line(style, format string, args ...any) {
 	p.b.WriteByte('\n')
 }
 
-func (p *painter) lane(l *admin.Lane) {
+func (p *painter) lane(l *admin.LoopRow) {
 	style, what := "", l.State
 	if l.Route != "" {
 		what += " " + l.Method + " " + l.Route
@@ -189,12 +189,12 @@ func (p *painter) culprits(all []admin.Culprit) {
 	}
 }
 
-func (p *painter) overruns(all []admin.Brief, now time.Time) {
+func (p *painter) overruns(all []admin.OverrunRow, now time.Time) {
 	if len(all) == 0 {
 		return
 	}
 	all = slices.Clone(all) // those that are going on are listed first
-	slices.SortStableFunc(all, func(a, b admin.Brief) int { return b.Started.Compare(a.Started) })
+	slices.SortStableFunc(all, func(a, b admin.OverrunRow) int { return b.Started.Compare(a.Started) })
 	p.line("", "")
 	p.line(bold, "%8s %4s %10s %10s  %-13s %8s %11s  %s", "AGO", "LOOP", "HELD", "RAN", "VERDICT", "VICTIMS", "VICTIM TIME", "REQUEST")
 	for i := range all[:min(len(all), rowsMax)] {

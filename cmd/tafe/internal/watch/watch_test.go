@@ -19,14 +19,14 @@ import (
 func frame() admin.Frame {
 	f := admin.Frame{At: time.Unix(1000, 0), Uptime: 65, Status: "stuck", Budget: watchdog.Millis(10 * time.Millisecond), Watchdog: true, Rate: 1234,
 		P99: watchdog.Millis(20 * time.Millisecond), Conns: 7}
-	f.Lanes = []admin.Lane{
+	f.Loops = []admin.LoopRow{
 		{LoopState: admin.LoopState{Loop: 0, State: "overrun", Route: "/hog", Method: "GET", For: watchdog.Millis(3 * time.Second)}, Columns: strings.Repeat("0x", 60)},
 		{LoopState: admin.LoopState{Loop: 1, State: "waiting", Handoffs: 12, Released: 3}, Columns: strings.Repeat("1", 120)},
 	}
-	c := admin.Culprit{Stack: watchdog.Stack{Key: "k", Verdict: watchdog.Sleep, Route: "/hog"}, Place: "main.hog (hog.go:41)", Live: true, LiveFor: watchdog.Millis(3 * time.Second)}
+	c := admin.Culprit{StackTotals: watchdog.StackTotals{Key: "k", Verdict: watchdog.Sleep, Route: "/hog"}, Place: "main.hog (hog.go:41)", Live: true, LiveFor: watchdog.Millis(3 * time.Second)}
 	c.Overruns, c.Cost = 4, watchdog.Millis(4100*time.Millisecond)
 	f.Culprits = []admin.Culprit{c}
-	f.Overruns = []admin.Brief{{ID: 1, Started: time.Unix(940, 0), Verdict: watchdog.GC, Final: true, Method: "GET", Path: "/json"}}
+	f.Overruns = []admin.OverrunRow{{ID: 1, Started: time.Unix(940, 0), Verdict: watchdog.GC, Final: true, Method: "GET", Path: "/json"}}
 	return f
 }
 
@@ -48,7 +48,7 @@ func TestDraw(t *testing.T) {
 	}
 	f.Overruns = nil
 	for i, age := range []time.Duration{30, 10, 20} { // an overrun that is going on may be older than one that has ended
-		f.Overruns = append(f.Overruns, admin.Brief{ID: uint64(i), Started: f.At.Add(-age * time.Second), Path: fmt.Sprintf("/age%d", age)})
+		f.Overruns = append(f.Overruns, admin.OverrunRow{ID: uint64(i), Started: f.At.Add(-age * time.Second), Path: fmt.Sprintf("/age%d", age)})
 	}
 	require.Regexp(t, `(?s)/age10\n.*/age20\n.*/age30\n`, Draw(&f, Options{Width: 200}), "newest first")
 	empty := admin.Frame{}

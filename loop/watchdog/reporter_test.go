@@ -16,49 +16,49 @@ import (
 	"tafe/loop"
 )
 
-func testDesk(c Config) (*desk, *deskLog) {
-	log := &deskLog{}
+func testReporter(c Config) (*reporter, *reporterLog) {
+	log := &reporterLog{}
 	c.Log = slog.New(slog.NewTextHandler(&log.safeBuffer, nil))
-	log.desk = newDesk(c.withDefaults())
-	log.desk.discovered = func(uint64) {}
-	return log.desk, log
+	log.reporter = newReporter(c.withDefaults())
+	log.reporter.onNewStack = func(uint64) {}
+	return log.reporter, log
 }
 
-// deskLog is a log that is complete when it is read.
-type deskLog struct {
+// reporterLog is a log that is complete when it is read.
+type reporterLog struct {
 	safeBuffer
-	desk *desk
+	reporter *reporter
 }
 
-func (l *deskLog) String() string {
-	l.desk.awaitWrites()
+func (l *reporterLog) String() string {
+	l.reporter.awaitWrites()
 	return l.safeBuffer.String()
 }
 
 func overrunAt(id uint64, line int, held time.Duration) Overrun {
 	stack := []Frame{{"main.handler", "handler.go", line}}
 	return Overrun{ID: id, Final: true, Route: "/h", Verdict: Sleep, Blamed: true, Held: Millis(held), Ran: Millis(held), Budget: Millis(10 * time.Millisecond),
-		Stack: stack, Culprit: stack[0], Key: stackKey(Sleep, stack), Victims: Toll{Count: 2, Total: Millis(held)}}
+		Stack: stack, Culprit: stack[0], Key: stackKey(Sleep, stack), Victims: Tally{Count: 2, Total: Millis(held)}}
 }
 
 func TestTheSameStackIsReportedOnceAndThenSummedUp(t *testing.T) {
-	d, log := testDesk(Config{QuietMin: time.Second})
+	d, log := testReporter(Config{QuietMin: time.Second})
 	for id := range uint64(100) {
 		d.close(overrunAt(id, 7, 20*time.Millisecond), false)
 	}
 	require.Equal(t, 1, strings.Count(log.String(), "\n"), "once")
 	d.close(overrunAt(200, 8, 20*time.Millisecond), false)
 	require.Equal(t, 2, strings.Count(log.String(), "\n"), "another line is another stack")
-	d.chores(time.Now())
+	d.maintain(time.Now())
 	require.Equal(t, 2, strings.Count(log.String(), "\n"), "still quiet")
-	d.chores(time.Now().Add(2 * time.Second))
+	d.maintain(time.Now().Add(2 * time.Second))
 	require.Contains(t, log.String(), "count=99 held=1.98s ran=1.98s victim_time=1.98s")
-	d.chores(time.Now().Add(3 * time.Second))
+	d.maintain(time.Now().Add(3 * time.Second))
 	require.Equal(t, 3, strings.Count(log.String(), "\n"), "summed up once")
 }
 
 func TestQuietTimeDoubles(t *testing.T) {
-	d, _ := testDesk(Config{QuietMin: time.Second, QuietMax: 5 * time.Second})
+	d, _ := testReporter(Config{QuietMin: time.Second, QuietMax: 5 * time.Second})
 	o := overrunAt(1, 7, time.Millisecond)
 	now := time.Now()
 	var admitted []int
@@ -73,18 +73,18 @@ func TestQuietTimeDoubles(t *testing.T) {
 }
 
 func TestReportsOfAMinuteAreCapped(t *testing.T) {
-	d, log := testDesk(Config{ReportsMax: 10})
-	d.chores(time.Now())
+	d, log := testReporter(Config{ReportsMax: 10})
+	d.maintain(time.Now())
 	for id := range uint64(50) {
 		d.close(overrunAt(id, int(id), time.Millisecond), false)
 	}
 	require.Equal(t, 10, strings.Count(log.String(), "\n"))
-	d.chores(time.Now().Add(61 * time.Second))
+	d.maintain(time.Now().Add(61 * time.Second))
 	require.Contains(t, log.String(), "reports_dropped=40")
 }
 
 func TestALongOverrunBreaksTheSilence(t *testing.T) {
-	d, log := testDesk(Config{})
+	d, log := testReporter(Config{})
 	d.close(overrunAt(1, 7, 20*time.Millisecond), false)
 	o := overrunAt(2, 7, 20*time.Millisecond)
 	o.Final = false
@@ -100,7 +100,7 @@ func TestALongOverrunBreaksTheSilence(t *testing.T) {
 
 func TestInnocentOverrunsAreCountedOnly(t *testing.T) {
 	var sink bytes.Buffer
-	d, log := testDesk(Config{Sink: &sink, SinkMax: 2})
+	d, log := testReporter(Config{Sink: &sink, SinkMax: 2})
 	for id := range uint64(3) {
 		o := overrunAt(id, 7, time.Second)
 		o.Verdict, o.Blamed = GC, false
@@ -117,7 +117,7 @@ func TestInnocentOverrunsAreCountedOnly(t *testing.T) {
 }
 
 func TestRecentIsBoundedNewestFirst(t *testing.T) {
-	d, _ := testDesk(Config{RecentMax: 3})
+	d, _ := testReporter(Config{RecentMax: 3})
 	for id := range uint64(5) {
 		d.close(overrunAt(id, 7, time.Millisecond), false)
 	}
@@ -132,7 +132,7 @@ func TestRecentIsBoundedNewestFirst(t *testing.T) {
 }
 
 func TestStacksAreBounded(t *testing.T) {
-	d, _ := testDesk(Config{})
+	d, _ := testReporter(Config{})
 	expensive := overrunAt(1, 1, time.Hour)
 	d.close(expensive, false)
 	for id := range uint64(2 * stacksMax) {
@@ -165,12 +165,12 @@ func TestSnapshotsKeepWithinTheirBytes(t *testing.T) {
 	require.LessOrEqual(t, total, int64(5000))
 	require.NoFileExists(t, filepath.Join(dir, snapshotPrefix+"0.json.gz"), "the oldest goes first")
 	require.FileExists(t, filepath.Join(dir, snapshotPrefix+"9.json.gz"))
-	require.FileExists(t, foreign, "what is not ours stays")
+	require.FileExists(t, foreign, "other files are kept")
 }
 
 func TestTotals(t *testing.T) {
 	w := New(Config{Log: slog.New(slog.DiscardHandler), RecentMax: 4})
-	ln := w.Observe(loop.New(0, still{time.Now()}, loop.Limits{}, nil)).(*lane)
+	ln := w.Observe(loop.New(0, still{time.Now()}, loop.Limits{}, nil)).(*watchedLoop)
 	for id := range uint64(2 * totalRoutesMax) {
 		o := overrunAt(id, int(id%3), 20*time.Millisecond)
 		o.Route, o.Method = fmt.Sprint("/", id), "GET"
@@ -178,18 +178,18 @@ func TestTotals(t *testing.T) {
 			o.Held, o.Released = Millis(2*time.Millisecond), true
 		}
 		o.Victims.Worst = []Victim{{Delay: Millis(id)}}
-		w.desk.close(o, false)
+		w.reporter.close(o, false)
 	}
 	innocent := overrunAt(9999, 1, time.Second)
 	innocent.Verdict, innocent.Blamed = GC, false
-	w.desk.close(innocent, false)
+	w.reporter.close(innocent, false)
 	going := overrunAt(10000, 8, time.Second)
-	w.desk.open(going)
+	w.reporter.open(going)
 	ln.dropped = 3
 	totals := w.Totals()
 	require.EqualValues(t, 1, totals.Active)
 	n := uint64(2 * totalRoutesMax)
-	require.Equal(t, Count{Overruns: n, Held: Millis(n/2) * Millis(22*time.Millisecond), Ran: Millis(n) * Millis(20*time.Millisecond), Released: n / 2,
+	require.Equal(t, OverrunTotals{Overruns: n, Held: Millis(n/2) * Millis(22*time.Millisecond), Ran: Millis(n) * Millis(20*time.Millisecond), Released: n / 2,
 		Victims: 2 * n, Cost: Millis(n) * Millis(20*time.Millisecond)}, totals.Verdicts[Sleep], "also those that Recent has forgotten")
 	require.EqualValues(t, 1, totals.Verdicts[GC].Overruns)
 	require.EqualValues(t, 3, totals.Verdicts[Unknown].Overruns, "those that were too many")
@@ -204,7 +204,7 @@ func TestTotals(t *testing.T) {
 
 func TestRouteTableSurvivesReloads(t *testing.T) {
 	var rt routeTable
-	for range 3000 { // as many reloads: each makes its patterns anew
+	for range 3000 { // each stands for a reload, which creates new patterns
 		for _, name := range []string{"/a", "/b"} {
 			route := strings.Clone(name)
 			rt.observe(&route, time.Millisecond)
