@@ -63,15 +63,15 @@ func AppendRequestLine[M, T text](b []byte, method M, target T) ([]byte, error) 
 // AppendHeader appends "name: value CRLF" (RFC 9112 section 5). A name that is no token and a value with a control byte
 // other than HTAB, CR and LF first of all, are refused; then b is returned as it was.
 func AppendHeader(b []byte, name, value string) ([]byte, error) {
-	return appendField(b, view(name), view(value))
+	return appendFieldLine(b, view(name), view(value))
 }
 
 // AppendHeaderBytes is AppendHeader for bytes.
 func AppendHeaderBytes(b []byte, name, value []byte) ([]byte, error) {
-	return appendField(b, name, value)
+	return appendFieldLine(b, name, value)
 }
 
-func appendField(b, name, value []byte) ([]byte, error) {
+func appendFieldLine(b, name, value []byte) ([]byte, error) {
 	if !ValidToken(name) {
 		return b, unsafeName.inRequest()
 	}

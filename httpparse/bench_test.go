@@ -58,7 +58,7 @@ func benchmarkGuard(b *testing.B, head []byte) {
 	var g guard
 	for b.Loop() {
 		g = guard{}
-		if why := g.check(head, &lim); why != accepted {
+		if why := g.validate(head, &lim); why != accepted {
 			b.Fatal(why.inRequest())
 		}
 	}

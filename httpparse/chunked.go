@@ -33,9 +33,9 @@ const (
 )
 
 const (
-	sizeDigitsMax    = 16
-	chunkGrantBytes  = 16 // of a chunk's size line go unquestioned
-	chunkGrantFactor = 2  // and so many bytes more per byte of data
+	sizeDigitsMax     = 16
+	overheadFreeBytes = 16 // of a chunk's size line go unquestioned
+	overheadPerByte   = 2  // and so many bytes more per byte of data
 )
 
 // Chunked decodes one chunked body, in pieces of any size. Reset it before each body. Not safe for concurrent use.
@@ -93,9 +93,9 @@ func (d *Chunked) Decode(dst, src []byte) (out []byte, consumed int, done bool, 
 			continue
 		}
 		if d.state == inTrailer {
-			i, why = d.trailerBytes(src, i)
+			i, why = d.collectTrailer(src, i)
 		} else {
-			i, why = d.sizeLine(src, i)
+			i, why = d.decodeFraming(src, i)
 		}
 		if why != accepted {
 			d.state, d.failure = chunkedFailed, why
@@ -108,7 +108,7 @@ func (d *Chunked) Decode(dst, src []byte) (out []byte, consumed int, done bool, 
 }
 
 // sizeLine takes bytes of the framing around the data.
-func (d *Chunked) sizeLine(src []byte, i int) (next int, why reason) {
+func (d *Chunked) decodeFraming(src []byte, i int) (next int, why reason) {
 	c := src[i]
 	switch d.state {
 	case atSize:
@@ -129,15 +129,15 @@ func (d *Chunked) sizeLine(src []byte, i int) (next int, why reason) {
 		return i + 1, d.startChunk()
 	case atDataCR:
 		d.state = atDataLF
-		return i + 1, unless(c == '\r', badChunkEnd)
+		return i + 1, reasonUnless(c == '\r', badChunkEnd)
 	case atDataLF:
 		d.state = atSize
-		return i + 1, unless(c == '\n', badChunkEnd)
+		return i + 1, reasonUnless(c == '\n', badChunkEnd)
 	}
 	return i + 1, d.extension(c)
 }
 
-func unless(ok bool, why reason) reason {
+func reasonUnless(ok bool, why reason) reason {
 	if ok {
 		return accepted
 	}
@@ -176,7 +176,7 @@ func (d *Chunked) afterSize(c byte) reason {
 	default:
 		return badChunkSize
 	}
-	return d.spend(1)
+	return d.addOverhead(1)
 }
 
 // extension takes a byte of *( BWS ";" BWS name [ BWS "=" BWS ( token / quoted-string ) ] ). Whitespace after a value has
@@ -216,7 +216,7 @@ func (d *Chunked) extension(c byte) reason {
 	if d.state = next; next == atSizeLF {
 		return accepted
 	}
-	return d.spend(1)
+	return d.addOverhead(1)
 }
 
 // extensionEnd takes a byte where a name or a value may be complete.
@@ -249,9 +249,9 @@ func extensionFault(c byte) reason {
 }
 
 // spend books n bytes of a chunk-size line that are neither digits nor its CRLF.
-func (d *Chunked) spend(n int64) reason {
+func (d *Chunked) addOverhead(n int64) reason {
 	d.overhead += n
-	return unless(d.overhead <= int64(d.lim.ChunkOverheadMax), chunkOverhead)
+	return reasonUnless(d.overhead <= int64(d.lim.ChunkOverheadMax), chunkOverhead)
 }
 
 // startChunk opens the chunk whose size line has ended; size zero opens the trailer section.
@@ -267,13 +267,13 @@ func (d *Chunked) startChunk() reason {
 	if d.size >= d.overhead { // the product below cannot overflow then
 		d.overhead = 0
 	}
-	d.overhead = max(0, d.overhead-chunkGrantBytes-chunkGrantFactor*min(d.size, d.overhead))
+	d.overhead = max(0, d.overhead-overheadFreeBytes-overheadPerByte*min(d.size, d.overhead))
 	d.state = inData
 	return accepted
 }
 
 // trailerBytes collects the trailer section up to its empty line, then reads it.
-func (d *Chunked) trailerBytes(src []byte, i int) (next int, why reason) {
+func (d *Chunked) collectTrailer(src []byte, i int) (next int, why reason) {
 	end, ended := len(src), false
 	if n := bytes.IndexByte(src[i:], '\n'); n >= 0 {
 		end, ended = i+n+1, true
@@ -293,17 +293,17 @@ func (d *Chunked) trailerBytes(src []byte, i int) (next int, why reason) {
 		d.lineStart = len(d.trailer)
 		return end, accepted
 	}
-	if why := d.readTrailer(); why != accepted {
+	if why := d.parseTrailer(); why != accepted {
 		return end, why
 	}
 	d.state = chunkedDone
 	return end, accepted
 }
 
-func (d *Chunked) readTrailer() reason {
+func (d *Chunked) parseTrailer() reason {
 	read := fieldLine
 	if d.response {
-		read = mendedLine
+		read = responseFieldLine
 	}
 	lines := 0
 	for i := 0; i < d.lineStart; lines++ {
@@ -315,7 +315,7 @@ func (d *Chunked) readTrailer() reason {
 			return why
 		}
 		if !forbiddenInTrailer(d.trailer[i:l.nameEnd]) {
-			d.fields = keep(d.fields, d.trailer, i, l)
+			d.fields = appendField(d.fields, d.trailer, i, l)
 		}
 		i = l.next
 	}

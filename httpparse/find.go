@@ -25,14 +25,14 @@ func FindHead(b []byte, from int, lim *Limits) (skip, end, resume int, err error
 		return 0, 0, 0, why.inRequest()
 	}
 	if class[b[skip]]&tokenByte == 0 {
-		return 0, 0, 0, notAMethod(b[skip:]).inRequest()
+		return 0, 0, 0, methodFault(b[skip:]).inRequest()
 	}
 	window := b[:min(len(b), skip+lim.HeadBytesMax)]
 	end, why = blankLine(window, skip, from)
 	if why != accepted || end > 0 {
 		return skip, end, end, why.inRequest()
 	}
-	if why = hopeless(b, window, skip, from, lim); why != accepted {
+	if why = incompleteFault(b, window, skip, from, lim); why != accepted {
 		return 0, 0, 0, why.inRequest()
 	}
 	return 0, 0, len(b), nil
@@ -50,7 +50,7 @@ func FindResponseHead(b []byte, from int, lim *Limits) (skip, end, resume int, e
 	if why != accepted || end > 0 {
 		return 0, end, end, why.inResponse()
 	}
-	if why = strayControl(window, from); why == accepted && len(b) >= lim.HeadBytesMax {
+	if why = controlFault(window, from); why == accepted && len(b) >= lim.HeadBytesMax {
 		why = headTooLarge
 	}
 	if why != accepted {
@@ -93,11 +93,11 @@ func blankLine(b []byte, skip, from int) (end int, why reason) {
 }
 
 // hopeless names the reason why b, which holds no complete head within window, can never start with a valid one.
-func hopeless(b, window []byte, skip, from int, lim *Limits) reason {
+func incompleteFault(b, window []byte, skip, from int, lim *Limits) reason {
 	if why := methodPrefix(window[skip:]); why != accepted {
 		return why
 	}
-	if why := strayControl(window, max(from, skip)); why != accepted {
+	if why := controlFault(window, max(from, skip)); why != accepted {
 		return why
 	}
 	head := window[skip:]
@@ -128,12 +128,12 @@ func methodPrefix(head []byte) reason {
 	case n > methodBytesMax:
 		return longMethod
 	case n < len(head) && (n == 0 || head[n] != ' '):
-		return notAMethod(head[n:])
+		return methodFault(head[n:])
 	}
 	return accepted
 }
 
-func notAMethod(b []byte) reason {
+func methodFault(b []byte) reason {
 	switch {
 	case b[0] == '\n':
 		return bareLF
@@ -145,7 +145,7 @@ func notAMethod(b []byte) reason {
 
 // strayControl finds a control byte in the part of b that arrived since from. The last byte may be a CR whose LF is on
 // the way; the first may have to be the LF of a CR seen before. Bare LFs have been refused already.
-func strayControl(b []byte, from int) reason {
+func controlFault(b []byte, from int) reason {
 	if from > 0 && from < len(b) && b[from-1] == '\r' && b[from] != '\n' {
 		return bareCR
 	}

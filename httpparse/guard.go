@@ -18,11 +18,11 @@ type guard struct {
 	fieldsAt  int // of the first field line, or of the empty line
 	fields    int
 	minor     uint8
-	steering
+	controlFields
 }
 
 // check judges head, which must be exactly one head with its final empty line.
-func (g *guard) check(head []byte, lim *Limits) reason {
+func (g *guard) validate(head []byte, lim *Limits) reason {
 	if len(head) > lim.HeadBytesMax {
 		return headTooLarge
 	}
@@ -45,8 +45,8 @@ func (g *guard) check(head []byte, lim *Limits) reason {
 			return why
 		}
 		g.fields++
-		if steers(l.nameEnd - i) {
-			if why = g.note(head[i:l.nameEnd], head[l.valueStart:l.valueEnd]); why != accepted {
+		if mayBeControlField(l.nameEnd - i) {
+			if why = g.add(head[i:l.nameEnd], head[l.valueStart:l.valueEnd]); why != accepted {
 				return why
 			}
 		}

@@ -10,13 +10,13 @@ type Header struct {
 }
 
 // line is one field line by its offsets: name is b[start:nameEnd], value b[valueStart:valueEnd], next follows the CRLF.
-type line struct {
+type fieldOffsets struct {
 	nameEnd, valueStart, valueEnd, next int
 }
 
 // fieldLine reads the field line that starts at i (RFC 9112 section 5). The caller has seen that b[i] is not the CR of
 // the empty line.
-func fieldLine(b []byte, i int) (l line, why reason) {
+func fieldLine(b []byte, i int) (l fieldOffsets, why reason) {
 	l.nameEnd = classEnd(b, i, tokenByte)
 	if l.nameEnd == i || l.nameEnd == len(b) || b[l.nameEnd] != ':' {
 		return l, nameFault(b, i, l.nameEnd)
@@ -26,7 +26,7 @@ func fieldLine(b []byte, i int) (l line, why reason) {
 
 // mendedLine is fieldLine for a response, in which a proxy removes whitespace before the colon (RFC 9112 section 5.1). In a
 // request the same whitespace is refused.
-func mendedLine(b []byte, i int) (l line, why reason) {
+func responseFieldLine(b []byte, i int) (l fieldOffsets, why reason) {
 	l, why = fieldLine(b, i)
 	if why != spaceBeforeColon {
 		return l, why
@@ -35,7 +35,7 @@ func mendedLine(b []byte, i int) (l line, why reason) {
 }
 
 // valueLine completes l, whose colon is at b[colon].
-func valueLine(b []byte, l line, colon int) (line, reason) {
+func valueLine(b []byte, l fieldOffsets, colon int) (fieldOffsets, reason) {
 	l.valueStart = trimLeft(b, colon+1)
 	end := valueEnd(b, l.valueStart)
 	if end+1 >= len(b) || b[end] != '\r' || b[end+1] != '\n' {
@@ -108,14 +108,14 @@ func sameName(b []byte, name string) bool {
 		return false
 	}
 	for i := range len(name) {
-		if x, y := b[i], name[i]; x != y && lower(x) != lower(y) {
+		if x, y := b[i], name[i]; x != y && lowerASCII(x) != lowerASCII(y) {
 			return false
 		}
 	}
 	return true
 }
 
-func lower(c byte) byte {
+func lowerASCII(c byte) byte {
 	if c >= 'A' && c <= 'Z' {
 		return c | 0x20
 	}
@@ -124,7 +124,7 @@ func lower(c byte) byte {
 
 // keep appends a field of b to headers. The views end where the field ends, so that an append to one cannot reach what
 // follows it; an empty value is empty, not nil.
-func keep(headers []Header, b []byte, start int, l line) []Header {
+func appendField(headers []Header, b []byte, start int, l fieldOffsets) []Header {
 	return append(headers, Header{
 		Name:  b[start:l.nameEnd:l.nameEnd],
 		Value: b[l.valueStart:l.valueEnd:l.valueEnd],

@@ -22,7 +22,7 @@ func (r *Request) Parse(head []byte, lim *Limits) error {
 
 func (r *Request) parse(head []byte, lim *Limits) reason {
 	g := &r.guard
-	if why := g.check(head, lim); why != accepted {
+	if why := g.validate(head, lim); why != accepted {
 		return why
 	}
 	r.head = head
@@ -55,17 +55,17 @@ func (r *Request) frame(lim *Limits) reason {
 	if string(r.Method) == "CONNECT" {
 		kind = connectRequest
 	}
-	coding, length := g.settle(g.minor)
+	coding, length := g.framingIndex(g.minor)
 	v := requestFraming[kind][coding][length]
-	switch v.body {
-	case bodyRefused:
+	switch v.framing {
+	case framingInvalid:
 		return v.why
-	case bodyLength:
+	case byLength:
 		if g.length > lim.BodyBytesMax {
 			return bodyTooLarge
 		}
 		r.ContentLength = g.length
-	case bodyChunked:
+	case byChunks:
 		r.ContentLength = -1
 		r.Chunked = true
 	}
@@ -75,20 +75,20 @@ func (r *Request) frame(lim *Limits) reason {
 
 // cutOnce fills headers, the first time. Where wildcat and the guard disagree, which no head is known to bring about (the fuzzers look for
 // one), the guard's reading stands: it has judged each byte, and framing and routing are already decided by it.
-func (r *Request) cutOnce() {
-	if r.isCut {
+func (r *Request) splitFields() {
+	if r.isSplit {
 		return
 	}
-	r.isCut = true
-	if r.cut(r.head) {
+	r.isSplit = true
+	if r.splitWithWildcat(r.head) {
 		return
 	}
-	r.cutter = wildcat.HTTPParser{} // whatever is in its slots, nobody shall meet it again
+	r.wildcatParser = wildcat.HTTPParser{} // whatever is in its slots, nobody shall meet it again
 	r.headers = r.headers[:0]
 	next := r.guard.fieldsAt
 	for range r.guard.fields {
 		l, _ := fieldLine(r.head, next)
-		r.headers = keep(r.headers, r.head, next, l)
+		r.headers = appendField(r.headers, r.head, next, l)
 		next = l.next
 	}
 }
@@ -96,33 +96,33 @@ func (r *Request) cutOnce() {
 // cut lets wildcat cut the judged head and takes its slices, if they tile the head: each field's name starts where the
 // line before it ended, ends at a colon, and its value ends at a CRLF. The guard has seen that no CR, LF or colon can
 // stand inside, so the tiling leaves one reading only.
-func (r *Request) cut(head []byte) bool {
+func (r *Request) splitWithWildcat(head []byte) bool {
 	g := &r.guard
-	if need := g.fields + 1; need > r.cutter.TotalHeaders { // wildcat wants one slot more than it fills
-		r.cutter = *wildcat.NewSizedHTTPParser(need + need/2)
+	if need := g.fields + 1; need > r.wildcatParser.TotalHeaders { // wildcat wants one slot more than it fills
+		r.wildcatParser = *wildcat.NewSizedHTTPParser(need + need/2)
 	}
-	if n, err := r.cutter.Parse(head); err != nil || n != len(head) {
+	if n, err := r.wildcatParser.Parse(head); err != nil || n != len(head) {
 		return false
 	}
-	if offset(head, r.cutter.Method) != 0 || len(r.cutter.Method) != g.methodEnd ||
-		offset(head, r.cutter.Path) != g.methodEnd+1 || len(r.cutter.Path) != g.targetEnd-g.methodEnd-1 {
+	if offset(head, r.wildcatParser.Method) != 0 || len(r.wildcatParser.Method) != g.methodEnd ||
+		offset(head, r.wildcatParser.Path) != g.methodEnd+1 || len(r.wildcatParser.Path) != g.targetEnd-g.methodEnd-1 {
 		return false
 	}
 	next := g.fieldsAt
 	for i := range g.fields {
-		l, ok := tile(head, next, r.cutter.Headers[i].Name, r.cutter.Headers[i].Value)
+		l, ok := wildcatField(head, next, r.wildcatParser.Headers[i].Name, r.wildcatParser.Headers[i].Value)
 		if !ok {
 			return false
 		}
-		r.headers = keep(r.headers, head, next, l)
+		r.headers = appendField(r.headers, head, next, l)
 		next = l.next
 	}
-	return next+len("\r\n") == len(head) && r.cutter.Headers[g.fields].Name == nil
+	return next+len("\r\n") == len(head) && r.wildcatParser.Headers[g.fields].Name == nil
 }
 
 // tile checks that name and value, as wildcat cut them, are the field line that starts at start, and trims the value:
 // wildcat leaves the whitespace at its end, and makes an empty value "\r".
-func tile(head []byte, start int, name, value []byte) (l line, ok bool) {
+func wildcatField(head []byte, start int, name, value []byte) (l fieldOffsets, ok bool) {
 	l.nameEnd = start + len(name)
 	l.valueStart = offset(head, value)
 	if len(name) == 0 || offset(head, name) != start || l.nameEnd >= len(head) || head[l.nameEnd] != ':' ||

@@ -447,7 +447,7 @@ func TestResetForgets(t *testing.T) {
 	for _, h := range headers {
 		assert.Nil(t, h.Name, "a pooled request must not keep a connection's buffer alive")
 	}
-	for _, h := range r.cutter.Headers {
+	for _, h := range r.wildcatParser.Headers {
 		assert.Nil(t, h.Name)
 		assert.Nil(t, h.Value)
 	}

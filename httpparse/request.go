@@ -34,17 +34,17 @@ type Request struct {
 
 	Traceparent []byte // the value of the first such field (W3C Trace Context), whatever it is; nil if there is none
 
-	cutter  wildcat.HTTPParser
-	guard   guard
-	head    []byte   // as it was given to Parse
-	headers []Header // cut when first asked for
-	isCut   bool
+	wildcatParser wildcat.HTTPParser
+	guard         guard
+	head          []byte   // as it was given to Parse
+	headers       []Header // cut when first asked for
+	isSplit       bool
 }
 
 // Headers are the fields in the order they came. They are cut by the first call: a server that needs none of them does
 // not pay for them, whereas what steers the message is known from Parse on.
 func (r *Request) Headers() []Header {
-	r.cutOnce()
+	r.splitFields()
 	return r.headers
 }
 
@@ -69,8 +69,8 @@ const fieldsKeptMax = 256
 // Reset drops every view into the last head and keeps the arrays, up to fieldsKeptMax. Parse resets by itself; a Request that will rest in a
 // pool should not hold on to a connection's buffer.
 func (r *Request) Reset() {
-	headers, slots := r.headers, r.cutter.Headers
-	if r.isCut {
+	headers, slots := r.headers, r.wildcatParser.Headers
+	if r.isSplit {
 		clear(headers)
 		clear(slots[:min(r.guard.fields, len(slots))])
 	}
@@ -78,5 +78,5 @@ func (r *Request) Reset() {
 		headers, slots = nil, nil
 	}
 	*r = Request{headers: headers[:0]}
-	r.cutter.Headers, r.cutter.TotalHeaders = slots, len(slots)
+	r.wildcatParser.Headers, r.wildcatParser.TotalHeaders = slots, len(slots)
 }

@@ -59,18 +59,18 @@ func (r *Response) parse(head []byte, method string, lim *Limits) reason {
 	if why != accepted {
 		return why
 	}
-	var s steering
+	var s controlFields
 	for i < len(head) && head[i] != '\r' {
 		if len(r.Headers) == lim.HeaderCountMax {
 			return tooManyHeaders
 		}
-		l, why := mendedLine(head, i)
+		l, why := responseFieldLine(head, i)
 		if why != accepted {
 			return why
 		}
-		r.Headers = keep(r.Headers, head, i, l)
-		if n := l.nameEnd - i; n > len("expect") && steers(n) { // Host and Expect mean nothing in a response
-			if why = s.note(head[i:l.nameEnd], head[l.valueStart:l.valueEnd]); why != accepted {
+		r.Headers = appendField(r.Headers, head, i, l)
+		if n := l.nameEnd - i; n > len("expect") && mayBeControlField(n) { // Host and Expect mean nothing in a response
+			if why = s.add(head[i:l.nameEnd], head[l.valueStart:l.valueEnd]); why != accepted {
 				return why
 			}
 		}
@@ -119,30 +119,30 @@ func (r *Response) statusLine(head []byte) (next int, why reason) {
 }
 
 // frame sets what concerns the body and the connection.
-func (r *Response) frame(s *steering, method string, lim *Limits) reason {
+func (r *Response) frame(s *controlFields, method string, lim *Limits) reason {
 	kind := kindOfResponse(r.Status, method)
-	coding, length := s.settle(r.Minor)
+	coding, length := s.framingIndex(r.Minor)
 	v := responseFraming[kind][coding][length]
-	if v.body == bodyRefused {
+	if v.framing == framingInvalid {
 		return v.why
 	}
 	r.KeepAlive = s.keepAlive(r.Minor)
 	if s.hasLength && coding == noCoding && kind != tunnel {
 		r.ContentLength = s.length
 	}
-	switch v.body {
-	case bodyNone:
+	switch v.framing {
+	case noBody:
 		r.NoBody = true
-	case bodyDistrust:
+	case noBodyClose:
 		r.NoBody = true
 		r.KeepAlive = false
-	case bodyLength:
+	case byLength:
 		if s.length > lim.BodyBytesMax {
 			return bodyTooLarge
 		}
-	case bodyChunked:
+	case byChunks:
 		r.Chunked = true
-	case bodyTillEnd:
+	case untilClose:
 		r.UntilClose = true
 		r.KeepAlive = false
 	}

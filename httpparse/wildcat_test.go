@@ -133,7 +133,7 @@ func TestWildcatReusedRemembers(t *testing.T) {
 	assert.Nil(t, r.Host)
 	assert.Zero(t, r.ContentLength)
 	assert.Nil(t, r.Header("Cookie"))
-	assert.Nil(t, r.cutter.FindHeader([]byte("Cookie")), "nor in the parser itself")
+	assert.Nil(t, r.wildcatParser.FindHeader([]byte("Cookie")), "nor in the parser itself")
 }
 
 // The two readings must agree on every byte. Here the guard's reading is changed under a head that wildcat cuts well:
@@ -157,15 +157,15 @@ func TestDisagreementIsNoticed(t *testing.T) {
 		t.Run(tt.why, func(t *testing.T) {
 			var r Request
 			lim := DefaultLimits()
-			require.Equal(t, accepted, r.guard.check(head, &lim))
+			require.Equal(t, accepted, r.guard.validate(head, &lim))
 			tt.change(&r.guard)
-			require.NotPanics(t, func() { assert.False(t, r.cut(head)) })
+			require.NotPanics(t, func() { assert.False(t, r.splitWithWildcat(head)) })
 		})
 	}
 	t.Run("and a head that is none", func(t *testing.T) {
 		for _, bad := range []string{"", "GET", "GET / HTTP/1.1\r\n", "GET / HTTP/1.1\r\n\r\nrest"} {
 			var r Request
-			assert.False(t, r.cut([]byte(bad)), "%q", bad)
+			assert.False(t, r.splitWithWildcat([]byte(bad)), "%q", bad)
 		}
 	})
 }

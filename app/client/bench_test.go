@@ -115,7 +115,7 @@ func BenchmarkArrived(b *testing.B) {
 
 func BenchmarkPrepare(b *testing.B) {
 	c := New(Options{})
-	x := c.shared.newExchange(nil)
+	x := c.shared.newCall(nil)
 	req := Request{URL: "http://127.0.0.1:8080/path?query", Headers: fields("Accept", "*/*", "User-Agent", "bench", "X-Request-Id", "42")}
 	b.ReportAllocs()
 	for b.Loop() {

@@ -128,10 +128,10 @@ func (c *Client) poolOf(t *loop.Task) *pool {
 			return p
 		}
 	}
-	return c.addPool(l)
+	return c.newLoopPool(l)
 }
 
-func (c *Client) addPool(l *loop.Loop) *pool {
+func (c *Client) newLoopPool(l *loop.Loop) *pool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	old := *c.pools.Load()
@@ -181,19 +181,19 @@ func (c *Client) do(t *loop.Task, ctx context.Context, req *Request, resp *Respo
 	entered := t.Enter()
 	defer t.Leave(entered)
 	resp.Close()
-	x := c.poolOf(t).newExchange(t)
+	x := c.poolOf(t).newCall(t)
 	x.entered = entered
 	kept := false
 	defer func() {
 		if !kept { // an error, or a panic of the caller's body reader
-			x.discard()
+			x.recycle()
 		}
 	}()
 	if err := x.prepare(req, traceparent); err != nil {
 		return err
 	}
 	if ctx != nil {
-		if err := x.follow(ctx); err != nil {
+		if err := x.watchContext(ctx); err != nil {
 			return err
 		}
 	}
@@ -208,9 +208,9 @@ func (c *Client) do(t *loop.Task, ctx context.Context, req *Request, resp *Respo
 		return err
 	}
 	if kept = answer == x; !kept {
-		x.handOver(answer)
+		x.adopt(answer)
 	}
-	resp.take(answer)
+	resp.fill(answer)
 	return nil
 }
 

@@ -52,9 +52,9 @@ type race struct {
 	shared *time.Timer // instead, where there is no loop
 
 	mu     sync.Mutex
-	first  *exchange
+	first  *call
 	gen    uint64 // of first
-	second *exchange
+	second *call
 	ended  bool // second failed, or was not needed
 	won    bool // second has a response
 	over   bool // the caller has gone on
@@ -62,7 +62,7 @@ type race struct {
 
 // credit books a request that allows hedging; it returns after which time to
 // hedge it, ok false if that is not known yet.
-func (p *pool) credit(h *host) (delay time.Duration, ok bool) {
+func (p *pool) hedgeDelay(h *host) (delay time.Duration, ok bool) {
 	o := &p.client.options.Hedge
 	p.lock()
 	defer p.unlock()
@@ -78,7 +78,7 @@ func (p *pool) credit(h *host) (delay time.Duration, ok bool) {
 
 // observe records how long a try took to its response head, where anybody
 // wants to know.
-func (x *exchange) observe() {
+func (x *call) recordLatency() {
 	h := x.host
 	x.pool.lock()
 	defer x.pool.unlock()
@@ -89,8 +89,8 @@ func (x *exchange) observe() {
 
 // runHedged is run with a second exchange in reserve; it returns the one that
 // has the response.
-func (x *exchange) runHedged() (*exchange, error) {
-	delay, ok := x.pool.credit(x.host)
+func (x *call) runHedged() (*call, error) {
+	delay, ok := x.pool.hedgeDelay(x.host)
 	if !ok || x.rest != nil || x.upgrade != "" {
 		return x, x.run()
 	}
@@ -102,20 +102,20 @@ func (x *exchange) runHedged() (*exchange, error) {
 		r.shared = time.AfterFunc(delay, r.start)
 	}
 	defer func() { // the task is unwound
-		if r.leave() {
-			r.second.discard()
+		if r.end() {
+			r.second.recycle()
 		}
 	}()
 	err := x.run()
-	r.disarm()
-	if err != nil && r.await() || r.leave() {
-		x.observe() // it would have taken longer than this
+	r.stopTimer()
+	if err != nil && r.awaitSecond() || r.end() {
+		x.recordLatency() // it would have taken longer than this
 		return r.second, nil
 	}
 	return x, err
 }
 
-func (r *race) disarm() {
+func (r *race) stopTimer() {
 	if r.shared != nil {
 		r.shared.Stop()
 	} else {
@@ -125,7 +125,7 @@ func (r *race) disarm() {
 
 // start sends the second request, if it is still wanted and within the budget.
 func (r *race) start() {
-	second := r.enter()
+	second := r.newSecond()
 	if second == nil {
 		return
 	}
@@ -138,7 +138,7 @@ func (r *race) start() {
 	}
 }
 
-func (r *race) enter() *exchange {
+func (r *race) newSecond() *call {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	p := r.pool
@@ -146,7 +146,7 @@ func (r *race) enter() *exchange {
 		return nil
 	}
 	p.count.hedges.Add(1)
-	x := p.newExchange(nil)
+	x := p.newCall(nil)
 	x.copyRequest(r.first)
 	r.second = x
 	return x
@@ -154,7 +154,7 @@ func (r *race) enter() *exchange {
 
 // allowHedge spends from the budget. A request that waits for a connection is
 // not hedged: that would only lengthen the queue.
-func (p *pool) allowHedge(x *exchange) bool {
+func (p *pool) allowHedge(x *call) bool {
 	p.lock()
 	defer p.unlock()
 	if x.queued || p.hedgeTokens < 1 || p.client.closed.Load() {
@@ -166,7 +166,7 @@ func (p *pool) allowHedge(x *exchange) bool {
 }
 
 // copyRequest makes x send what from sends, from bytes of its own.
-func (x *exchange) copyRequest(from *exchange) {
+func (x *call) copyRequest(from *call) {
 	x.host = from.host
 	x.out = append(x.out[:0], from.out...)
 	x.method, x.timeout, x.closing = from.method, from.timeout, from.closing
@@ -202,7 +202,7 @@ func (r *race) finish(err error) {
 	case r.ended || r.won:
 	case r.over || err != nil:
 		r.ended = true
-		r.second.discard()
+		r.second.recycle()
 		if !r.over {
 			r.first.wake(true)
 		}
@@ -215,7 +215,7 @@ func (r *race) finish(err error) {
 
 // await waits for the second request after the first has failed; true: it has
 // won.
-func (r *race) await() bool {
+func (r *race) awaitSecond() bool {
 	for {
 		r.mu.Lock()
 		settled := r.second == nil || r.ended || r.won
@@ -234,14 +234,14 @@ func (r *race) await() bool {
 
 // leave ends the race for the caller. true: the second has won before that, and
 // is the caller's. A second that is late or not needed cleans up after itself.
-func (r *race) leave() bool {
+func (r *race) end() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.over {
 		return false
 	}
 	r.over = true
-	r.disarm()
+	r.stopTimer()
 	switch {
 	case r.second == nil || r.ended:
 	case r.won:
@@ -253,10 +253,10 @@ func (r *race) leave() bool {
 }
 
 // handOver makes answer the caller's instead of x.
-func (x *exchange) handOver(answer *exchange) {
+func (x *call) adopt(answer *call) {
 	answer.task = x.task
 	answer.tries += x.tries
-	if ctx := x.ctx; ctx != nil && answer.follow(ctx) != nil {
+	if ctx := x.ctx; ctx != nil && answer.watchContext(ctx) != nil {
 		answer.interrupt(answer.gen.Load(), context.Cause(ctx))
 	}
 }

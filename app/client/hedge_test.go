@@ -218,22 +218,22 @@ func TestNoHedge(t *testing.T) {
 
 func TestHedgeBudget(t *testing.T) {
 	p := &pool{client: New(Options{})}
-	x := &exchange{pool: p, host: &host{}}
+	x := &call{pool: p, host: &host{}}
 	hedges := 0
 	for range 10000 {
-		p.credit(x.host)
+		p.hedgeDelay(x.host)
 		if p.allowHedge(x) {
 			hedges++
 		}
 	}
 	assert.InDelta(t, 500, hedges, 1)
 	for range 10000 {
-		p.credit(x.host)
+		p.hedgeDelay(x.host)
 	}
 	burst := 0
 	for p.allowHedge(x) {
 		burst++
 	}
 	assert.Equal(t, hedgeBurst, burst)
-	assert.False(t, func() bool { p.credit(x.host); x.queued = true; p.hedgeTokens = 5; return p.allowHedge(x) }(), "a queued request is not hedged")
+	assert.False(t, func() bool { p.hedgeDelay(x.host); x.queued = true; p.hedgeTokens = 5; return p.allowHedge(x) }(), "a queued request is not hedged")
 }

@@ -13,7 +13,7 @@ import (
 
 // sleep waits for wake, an interruption, or the time until on the pool's clock.
 // It may return early for no reason.
-func (x *exchange) sleep(until int64) (late bool, err error) {
+func (x *call) sleep(until int64) (late bool, err error) {
 	d := time.Duration(until - x.pool.clock())
 	if d <= 0 {
 		return true, nil
@@ -46,7 +46,7 @@ func (x *exchange) sleep(until int64) (late bool, err error) {
 }
 
 // wake ends a sleep. onLoop says that the caller runs where x does.
-func (x *exchange) wake(onLoop bool) {
+func (x *call) wake(onLoop bool) {
 	if x.signal != nil {
 		select {
 		case x.signal <- struct{}{}:
@@ -66,7 +66,7 @@ func (x *exchange) wake(onLoop bool) {
 }
 
 // follow has ctx interrupt the exchange.
-func (x *exchange) follow(ctx context.Context) error {
+func (x *call) watchContext(ctx context.Context) error {
 	if ctx.Done() == nil {
 		return nil
 	}
@@ -75,14 +75,14 @@ func (x *exchange) follow(ctx context.Context) error {
 	}
 	gen := x.gen.Load()
 	x.ctx = ctx
-	x.unfollow = context.AfterFunc(ctx, func() { x.interrupt(gen, context.Cause(ctx)) })
+	x.unwatch = context.AfterFunc(ctx, func() { x.interrupt(gen, context.Cause(ctx)) })
 	return nil
 }
 
 // interrupt ends use gen of x with cause, wherever it is: its connection is
 // closed, unless it is spared, its dialling cancelled, its sleep ended. Nothing
 // happens when that use is over. Any goroutine.
-func (x *exchange) interrupt(gen uint64, cause error) {
+func (x *call) interrupt(gen uint64, cause error) {
 	x.mu.Lock()
 	if x.gen.Load() != gen || x.cause != nil {
 		x.mu.Unlock()
@@ -93,19 +93,19 @@ func (x *exchange) interrupt(gen uint64, cause error) {
 		x.cancelDial()
 	}
 	switch { // under mu, so that it cannot be another's by now
-	case x.breakable == nil:
-	case x.spared:
-		_ = x.breakable.SetReadDeadline(time.Unix(1, 0)) // the Read ends, and leave decides
+	case x.interruptible == nil:
+	case x.kept:
+		_ = x.interruptible.SetReadDeadline(time.Unix(1, 0)) // the Read ends, and leave decides
 	default:
 		x.broken = true
-		_ = x.breakable.Close()
+		_ = x.interruptible.Close()
 	}
 	x.mu.Unlock()
 	x.wake(false)
 }
 
 // onInterrupt sets what else an interruption calls; false: it has come already.
-func (x *exchange) onInterrupt(cancel func()) bool {
+func (x *call) onInterrupt(cancel func()) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.cancelDial = cancel
@@ -113,33 +113,33 @@ func (x *exchange) onInterrupt(cancel func()) bool {
 }
 
 // own makes c the connection of x; false if x was interrupted.
-func (x *exchange) own(c *conn) bool {
+func (x *call) attach(c *conn) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.cause != nil {
 		return false
 	}
-	x.conn, x.breakable = c, c
+	x.conn, x.interruptible = c, c
 	return true
 }
 
 // spare says whether an interruption leaves the connection open: its answer may
 // then be read for nobody. false: one has come already.
-func (x *exchange) spare(on bool) bool {
+func (x *call) keepOnInterrupt(on bool) bool {
 	if x.options().LateTimeout <= 0 || x.pool.loop == nil {
 		return true // a connection that is closed says so by itself
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.spared = on
+	x.kept = on
 	return x.cause == nil
 }
 
 // disown ends that. clean is false if an interruption has closed c.
-func (x *exchange) disown() (c *conn, clean bool) {
+func (x *call) detach() (c *conn, clean bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	c = x.conn
-	x.conn, x.breakable = nil, nil
+	x.conn, x.interruptible = nil, nil
 	return c, !x.broken
 }

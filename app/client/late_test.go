@@ -291,8 +291,8 @@ func (c tapped) Read(p []byte) (int, error) {
 	return n, err
 }
 
-func (c tapped) Arrived() bool       { return c.Conn.(arriver).Arrived() }
-func (c tapped) KeepOnCancel(k bool) { c.Conn.(keeper).KeepOnCancel(k) }
+func (c tapped) Arrived() bool       { return c.Conn.(arrivalReporter).Arrived() }
+func (c tapped) KeepOnCancel(k bool) { c.Conn.(cancelKeeper).KeepOnCancel(k) }
 
 // A loop that stops does not wait for late answers.
 func TestLateAnswersEndWithTheirLoop(t *testing.T) {

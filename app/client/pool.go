@@ -32,7 +32,7 @@ type host struct {
 	open          int         // connections, those being opened included
 	late          int         // of these, those whose answer nobody waits for
 	idle          []*conn     // last used last
-	waiters       []*exchange // first come first
+	waiters       []*call     // first come first
 	latency       *latency    // nil unless a request was hedged
 }
 
@@ -49,7 +49,7 @@ type pool struct {
 	reapLoop       loop.Timer
 	reapShared     *time.Timer
 	reaping        bool
-	spare          []*exchange
+	spare          []*call
 	hedgeTokens    float64
 
 	count counters
@@ -110,7 +110,7 @@ func (p *pool) dial(ctx context.Context, t *loop.Task, entered loop.Crossing, ne
 	switch {
 	case o.Dial != nil:
 		t.Leave(entered)
-		defer enterAgain(t, entered)
+		defer reenter(t, entered)
 		return o.Dial(ctx, network, addr)
 	case t != nil:
 		d := reactor.Dialer{Timeout: o.DialTimeout}
@@ -133,7 +133,7 @@ func (p *pool) hostFor(k hostKey) (*host, error) {
 		return nil, err
 	}
 	if len(p.hosts) >= p.client.options.HostsMax {
-		p.forgetHosts()
+		p.dropUnusedHosts()
 	}
 	k.authority = strings.Clone(k.authority)
 	h := &host{key: k, network: network, addr: strings.Clone(addr), users: 1}
@@ -145,7 +145,7 @@ func (p *pool) hostFor(k hostKey) (*host, error) {
 }
 
 // forgetHosts drops the hosts that nobody uses.
-func (p *pool) forgetHosts() {
+func (p *pool) dropUnusedHosts() {
 	for k, h := range p.hosts {
 		if h.open == 0 && h.users == 0 {
 			delete(p.hosts, k)
@@ -172,7 +172,7 @@ func (c *Client) tlsFor(name string) *tls.Config {
 
 // take gives x an idle connection, or the slot to open one, or, with neither,
 // a place in the queue. fresh is for a request that must not have an idle one.
-func (p *pool) take(x *exchange, fresh bool) (c *conn, slot bool, err error) {
+func (p *pool) acquire(x *call, fresh bool) (c *conn, slot bool, err error) {
 	p.lock()
 	defer p.unlock()
 	h, o := x.host, &p.client.options
@@ -181,7 +181,7 @@ func (p *pool) take(x *exchange, fresh bool) (c *conn, slot bool, err error) {
 		return nil, false, ErrClosed
 	case !fresh && len(h.idle) > 0:
 		return p.popIdle(h), false, nil
-	case h.open < o.ConnsPerHostMax && p.takeSlot():
+	case h.open < o.ConnsPerHostMax && p.acquireSlot():
 		h.open++
 		return nil, true, nil
 	case len(h.idle) > 0: // its slot is what fresh needs
@@ -194,16 +194,16 @@ func (p *pool) take(x *exchange, fresh bool) (c *conn, slot bool, err error) {
 	return nil, false, nil
 }
 
-func (p *pool) enqueue(x *exchange) {
-	x.granted, x.grantedSlot, x.failed, x.queued = nil, false, nil, true
+func (p *pool) enqueue(x *call) {
+	x.granted, x.slotGranted, x.failed, x.queued = nil, false, nil, true
 	x.host.waiters = append(x.host.waiters, x)
 }
 
 // takeSlot finds room below ConnsMax, at the cost of the pool's oldest idle
 // connection if need be. Failing that it asks for the next slot that is free.
-func (p *pool) takeSlot() bool {
+func (p *pool) acquireSlot() bool {
 	s := &p.client.slots
-	if s.take() {
+	if s.acquire() {
 		return true
 	}
 	if c := p.oldest; c != nil {
@@ -212,8 +212,8 @@ func (p *pool) takeSlot() bool {
 		_ = c.Close()
 		return true
 	}
-	s.await(p)
-	if s.take() {
+	s.enqueue(p)
+	if s.acquire() {
 		return true
 	}
 	for _, other := range *p.client.pools.Load() {
@@ -225,7 +225,7 @@ func (p *pool) takeSlot() bool {
 }
 
 // put takes back a connection that is as good as new.
-func (p *pool) put(c *conn) {
+func (p *pool) putIdle(c *conn) {
 	h := c.host
 	p.lock()
 	if len(h.waiters) > 0 {
@@ -233,13 +233,13 @@ func (p *pool) put(c *conn) {
 		p.unlock()
 		return
 	}
-	full := len(h.idle) >= p.client.options.IdlePerHostMax || p.client.slots.hungry.Load() > 0
+	full := len(h.idle) >= p.client.options.IdlePerHostMax || p.client.slots.waiting.Load() > 0
 	if full || p.client.closed.Load() {
 		p.unlock()
 		p.retire(c)
 		return
 	}
-	c.idleSince, c.rested = p.now(), true
+	c.idleSince, c.wasIdle = p.now(), true
 	h.idle = append(h.idle, c)
 	if c.older = p.newest; c.older != nil {
 		c.older.newer = c
@@ -269,18 +269,18 @@ func (p *pool) freeSlot(h *host) {
 	}
 	h.open--
 	p.unlock()
-	p.client.slots.give()
+	p.client.slots.release()
 }
 
 // grant ends the wait of the first in the queue: with c, or with a slot.
 func (p *pool) grant(h *host, c *conn) {
 	x := h.waiters[0]
 	p.unqueue(x)
-	x.granted, x.grantedSlot = c, c == nil
+	x.granted, x.slotGranted = c, c == nil
 	x.wake(true)
 }
 
-func (p *pool) unqueue(x *exchange) {
+func (p *pool) unqueue(x *call) {
 	w := x.host.waiters
 	for i := range w {
 		if w[i] == x {
@@ -295,9 +295,9 @@ func (p *pool) unqueue(x *exchange) {
 
 // pump hands slots that became free elsewhere to those who wait here, and lets
 // the next pool have what is left.
-func (p *pool) pump() {
+func (p *pool) grantFreed() {
 	if s := &p.client.slots; p.grantSlots(s) {
-		s.poke()
+		s.notify()
 	}
 }
 
@@ -307,8 +307,8 @@ func (p *pool) grantSlots(s *slots) bool {
 	defer p.unlock()
 	for _, h := range p.hosts {
 		for len(h.waiters) > 0 && h.open < p.client.options.ConnsPerHostMax {
-			if !s.take() {
-				if s.await(p); !s.take() {
+			if !s.acquire() {
+				if s.enqueue(p); !s.acquire() {
 					return false
 				}
 			}

@@ -17,45 +17,45 @@ const (
 )
 
 // framing is how the rest of a body is delimited.
-type framing uint8
+type bodyFraming uint8
 
 const (
-	byNothing framing = iota // there is none
+	noBodyLeft bodyFraming = iota // there is none
 	byLength
 	byChunks
-	byEnd // of the connection
+	untilClose // of the connection
 )
 
 // receiveHead reads until the final response's head is there. It stands at
 // in[:x.r] then, and x.head has views into it.
-func (x *exchange) receiveHead() error {
+func (x *call) receiveHead() error {
 	if x.gotHead {
 		return nil // it came while the request was being written
 	}
 	if x.rest != nil || x.stream != nil { // write has moved the deadline
 		limit := time.Now().Add(x.options().HeadTimeout)
-		if err := x.conn.SetReadDeadline(x.before(limit)); err != nil {
-			return x.fault(StageHead, err)
+		if err := x.conn.SetReadDeadline(x.earlier(limit)); err != nil {
+			return x.callError(StageHead, err)
 		}
 	}
-	x.spare(true)
+	x.keepOnInterrupt(true)
 	var err error
 	for !x.gotHead && err == nil {
 		if err = x.fillHead(); err == nil {
 			err = x.parseHead()
 		}
 	}
-	if !x.spare(false) && err == nil {
+	if !x.keepOnInterrupt(false) && err == nil {
 		err = ErrClosed
 	}
 	if err != nil {
-		return x.fault(StageHead, err)
+		return x.callError(StageHead, err)
 	}
 	return nil
 }
 
 // fillHead reads once.
-func (x *exchange) fillHead() error {
+func (x *call) fillHead() error {
 	if x.w == len(x.in) {
 		if x.r > 0 { // interim heads: nobody has views into them
 			x.w = copy(x.in, x.in[x.r:x.w])
@@ -67,7 +67,7 @@ func (x *exchange) fillHead() error {
 		}
 		x.buf = x.in
 	}
-	n, err := x.pull(x.in[x.w:])
+	n, err := x.readConn(x.in[x.w:])
 	if n > 0 {
 		x.gotBytes = true
 		x.w += n
@@ -77,7 +77,7 @@ func (x *exchange) fillHead() error {
 }
 
 // parseHead looks for the final head in what has arrived.
-func (x *exchange) parseHead() error {
+func (x *call) parseHead() error {
 	limits := &x.options().Limits
 	for x.r < x.w {
 		_, end, resume, err := httpparse.FindResponseHead(x.in[x.r:x.w], x.resume, limits)
@@ -97,17 +97,17 @@ func (x *exchange) parseHead() error {
 			return nil
 		}
 		if x.interim += end; x.interim > interimBytesMax {
-			return x.protocol(StageHead, ErrInterim)
+			return x.protocolError(StageHead, ErrInterim)
 		}
 		if x.onInterim != nil {
-			x.tellInterim()
+			x.callInterim()
 		}
 	}
 	return nil
 }
 
-func (x *exchange) protocol(stage Stage, err error) error {
-	f := x.fault(stage, err).(*Error)
+func (x *call) protocolError(stage Stage, err error) error {
+	f := x.callError(stage, err).(*Error)
 	f.Kind = KindProtocol
 	return f
 }
@@ -115,34 +115,34 @@ func (x *exchange) protocol(stage Stage, err error) error {
 // startBody finds out how the body is framed and takes from the buffer what is
 // there of it: a response that has arrived as a whole sets its connection free
 // before the caller reads a byte.
-func (x *exchange) startBody() error {
+func (x *call) startBody() error {
 	x.d = x.r
 	switch h := &x.head; {
 	case h.Upgrade:
-		if !x.askedFor(h) {
-			return x.protocol(StageHead, ErrSwitch)
+		if !x.requestedUpgrade(h) {
+			return x.protocolError(StageHead, ErrSwitch)
 		}
-		x.body, x.end = byNothing, io.EOF
+		x.body, x.end = noBodyLeft, io.EOF
 		return nil // the connection is kept for Upgrade
 	case h.NoBody:
-		x.body = byNothing
+		x.body = noBodyLeft
 		x.complete(x.r == x.w)
 	case h.Chunked:
 		x.body = byChunks
 		x.chunked.ResetResponse(&x.options().Limits)
-		x.account()
+		x.decode()
 	case h.UntilClose:
-		x.body, x.seen = byEnd, 0
-		x.account()
+		x.body, x.seen = untilClose, 0
+		x.decode()
 	default:
 		x.body, x.left = byLength, h.ContentLength
-		x.account()
+		x.decode()
 	}
 	return nil
 }
 
 // askedFor tells whether a 101 names nothing but protocols that the request has named (RFC 9110 section 7.8).
-func (x *exchange) askedFor(h *httpparse.Response) bool {
+func (x *call) requestedUpgrade(h *httpparse.Response) bool {
 	named := false
 	for value := range h.Values("Upgrade") {
 		for protocol := range strings.SplitSeq(text(value), ",") {
@@ -168,7 +168,7 @@ func lists(list, member string) bool {
 }
 
 // account takes the bytes raw in buf[d:w] for what they are.
-func (x *exchange) account() {
+func (x *call) decode() {
 	raw := x.buf[x.d:x.w]
 	switch x.body {
 	case byLength:
@@ -177,17 +177,17 @@ func (x *exchange) account() {
 		if x.left -= int64(n); x.left == 0 {
 			x.complete(n == len(raw))
 		}
-	case byEnd:
+	case untilClose:
 		x.d = x.w
 		if x.seen += int64(len(raw)); x.seen > x.options().Limits.BodyBytesMax {
-			x.fail(x.protocol(StageBody, ErrBodyTooLarge))
+			x.fail(x.protocolError(StageBody, ErrBodyTooLarge))
 		}
 	case byChunks:
 		out, n, done, err := x.chunked.Decode(raw[:0], raw)
 		x.d += len(out)
 		switch {
 		case err != nil:
-			x.fail(x.fault(StageBody, err))
+			x.fail(x.callError(StageBody, err))
 		case done:
 			x.complete(n == len(raw))
 		}
@@ -195,55 +195,55 @@ func (x *exchange) account() {
 }
 
 // complete: the last byte of the body is here. clean: and not one more.
-func (x *exchange) complete(clean bool) {
+func (x *call) complete(clean bool) {
 	x.end = io.EOF
-	x.release(clean)
+	x.releaseConn(clean)
 }
 
 // fail: the body ends with err, and the connection with it.
-func (x *exchange) fail(err error) {
+func (x *call) fail(err error) {
 	x.end = err
-	x.drop()
+	x.closeConn()
 }
 
 // fillBody reads once, into the window.
-func (x *exchange) fillBody() {
+func (x *call) fillBody() {
 	if x.window == nil {
 		x.window = make([]byte, windowBytes)
 	}
 	x.buf, x.r, x.d = x.window, 0, 0
 	x.w = x.receive(x.window)
 	if x.end == nil {
-		x.account()
+		x.decode()
 	}
 }
 
 // receive reads body bytes from the connection, never beyond the body where
 // its length is known. When it cannot, x.end says why.
-func (x *exchange) receive(p []byte) int {
+func (x *call) receive(p []byte) int {
 	if x.body == byLength && int64(len(p)) > x.left {
 		p = p[:x.left]
 	}
-	err := x.conn.SetReadDeadline(x.before(time.Now().Add(x.options().BodyTimeout)))
+	err := x.conn.SetReadDeadline(x.earlier(time.Now().Add(x.options().BodyTimeout)))
 	n := 0
 	if err == nil {
-		n, err = x.pull(p)
+		n, err = x.readConn(p)
 	}
 	switch {
 	case n > 0 || err == nil:
 		return n // an error comes again
-	case err == io.EOF && x.body == byEnd && !x.conn.cut:
+	case err == io.EOF && x.body == untilClose && !x.conn.truncated:
 		x.complete(false)
 	case err == io.EOF:
-		x.fail(x.fault(StageBody, io.ErrUnexpectedEOF))
+		x.fail(x.callError(StageBody, io.ErrUnexpectedEOF))
 	default:
-		x.fail(x.fault(StageBody, err))
+		x.fail(x.callError(StageBody, err))
 	}
 	return 0
 }
 
 // read is the body as an io.Reader.
-func (x *exchange) read(p []byte) (int, error) {
+func (x *call) read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
@@ -272,7 +272,7 @@ func (x *exchange) read(p []byte) (int, error) {
 			return n, nil
 		}
 		if x.seen += int64(n); x.seen > x.options().Limits.BodyBytesMax {
-			x.fail(x.protocol(StageBody, ErrBodyTooLarge))
+			x.fail(x.protocolError(StageBody, ErrBodyTooLarge))
 			return 0, x.end
 		}
 		return n, nil
@@ -280,7 +280,7 @@ func (x *exchange) read(p []byte) (int, error) {
 }
 
 // writeTo is the body as an io.WriterTo: whole buffers, at the writer's pace.
-func (x *exchange) writeTo(w io.Writer) (total int64, err error) {
+func (x *call) writeTo(w io.Writer) (total int64, err error) {
 	write := w.Write
 	if t, ok := w.(interface{ WriteThrough([]byte) (int, error) }); ok { // app.Stream's
 		write = t.WriteThrough

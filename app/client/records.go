@@ -18,18 +18,18 @@ const (
 
 // records is what a TLS connection reads from: one record at a time, never a
 // byte of the next one, which so stays where conn.arrived sees it.
-type records struct {
+type recordReader struct {
 	net.Conn
-	above *conn
-	head  [recordHeadBytes]byte
-	got   int // of head
-	left  int // of the record after its head
+	conn *conn
+	head [recordHeadBytes]byte
+	got  int // of head
+	left int // of the record after its head
 }
 
 // Read also notes an end of the stream: crypto/tls takes one without close_notify
 // for io.EOF, and a body without a length could be cut short by anybody on the
 // way (RFC 9112 section 9.8).
-func (r *records) Read(p []byte) (int, error) {
+func (r *recordReader) Read(p []byte) (int, error) {
 	inHead := r.left == 0
 	if inHead {
 		p = p[:min(len(p), recordHeadBytes-r.got)]
@@ -38,7 +38,7 @@ func (r *records) Read(p []byte) (int, error) {
 	}
 	n, err := r.Conn.Read(p)
 	if err == io.EOF {
-		r.above.cut = true
+		r.conn.truncated = true
 	}
 	if !inHead {
 		r.left -= n
@@ -54,11 +54,11 @@ func (r *records) Read(p []byte) (int, error) {
 
 // pull reads from the connection. Through TLS it takes whole records: the rest
 // of one that p has no room for waits in x.record.
-func (x *exchange) pull(p []byte) (int, error) {
+func (x *call) readConn(p []byte) (int, error) {
 	if !x.conn.isTLS {
 		return x.conn.Read(p)
 	}
-	if len(x.pulled) == 0 {
+	if len(x.undelivered) == 0 {
 		if len(p) >= recordBytesMax {
 			return x.conn.Read(p)
 		}
@@ -69,12 +69,12 @@ func (x *exchange) pull(p []byte) (int, error) {
 		if n == 0 {
 			return 0, err
 		}
-		x.pulled = x.record[:n]
+		x.undelivered = x.record[:n]
 	}
-	n := copy(p, x.pulled)
-	x.pulled = x.pulled[n:]
+	n := copy(p, x.undelivered)
+	x.undelivered = x.undelivered[n:]
 	return n, nil
 }
 
 // arrived tells whether pull would find anything.
-func (x *exchange) arrived() bool { return len(x.pulled) > 0 || x.conn.arrived() }
+func (x *call) arrived() bool { return len(x.undelivered) > 0 || x.conn.arrived() }

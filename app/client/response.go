@@ -27,18 +27,18 @@ type Response struct {
 	Hedged        bool               // it is the second request that was answered first
 	Tries         int                // 1 unless the request was sent again
 
-	x   *exchange
+	x   *call
 	gen uint64 // of x: a copy of the struct must not close another's response
 }
 
-func (r *Response) take(x *exchange) {
+func (r *Response) fill(x *call) {
 	*r = Response{
 		Status: x.head.Status, Minor: x.head.Minor, Headers: x.head.Headers, ContentLength: x.head.ContentLength,
 		Reused: x.reused, Hedged: x.hedged, Tries: x.tries, x: x, gen: x.gen.Load(),
 	}
 }
 
-func (r *Response) open() *exchange {
+func (r *Response) current() *call {
 	if r.x == nil || r.x.gen.Load() != r.gen {
 		return nil
 	}
@@ -48,7 +48,7 @@ func (r *Response) open() *exchange {
 // Header returns the first value of a field, in any case of its letters: nil if
 // there is none. Valid until Close.
 func (r *Response) Header(name string) []byte {
-	if x := r.open(); x != nil {
+	if x := r.current(); x != nil {
 		return x.head.Header(name)
 	}
 	return nil
@@ -56,7 +56,7 @@ func (r *Response) Header(name string) []byte {
 
 // Values yields every value of a field, in order.
 func (r *Response) Values(name string) iter.Seq[[]byte] {
-	if x := r.open(); x != nil {
+	if x := r.current(); x != nil {
 		return x.head.Values(name)
 	}
 	return func(func([]byte) bool) {}
@@ -65,7 +65,7 @@ func (r *Response) Values(name string) iter.Seq[[]byte] {
 // Trailers are the fields after a chunked body, once Read has returned io.EOF.
 // Valid until Close.
 func (r *Response) Trailers() []httpparse.Header {
-	if x := r.open(); x != nil && x.body == byChunks && x.end == io.EOF {
+	if x := r.current(); x != nil && x.body == byChunks && x.end == io.EOF {
 		return x.chunked.Trailers()
 	}
 	return nil
@@ -74,7 +74,7 @@ func (r *Response) Trailers() []httpparse.Header {
 // Read reads the body. It waits for the peer as long as Options.BodyTimeout and
 // Request.Timeout allow. A body that ends too early is an *Error, not io.EOF.
 func (r *Response) Read(p []byte) (int, error) {
-	x := r.open()
+	x := r.current()
 	if x == nil {
 		return 0, ErrClosed
 	}
@@ -85,7 +85,7 @@ func (r *Response) Read(p []byte) (int, error) {
 // WriteTo writes the body to w as it comes, no faster than w takes it. In a task,
 // w's Write is user code: it may take its time, and the loop is handed over.
 func (r *Response) WriteTo(w io.Writer) (int64, error) {
-	x := r.open()
+	x := r.current()
 	if x == nil {
 		return 0, ErrClosed
 	}
@@ -102,12 +102,12 @@ func (r *Response) ReadAll(bodyMax int64) ([]byte, error) { return r.AppendBody(
 // AppendBody is ReadAll into a buffer of the caller's: the body is appended to b.
 // On an error, what had arrived is.
 func (r *Response) AppendBody(b []byte, bodyMax int64) ([]byte, error) {
-	x := r.open()
+	x := r.current()
 	if x == nil {
 		return b, ErrClosed
 	}
 	defer x.task.Leave(x.task.Enter())
-	tooLarge := func() error { return x.protocol(StageBody, ErrBodyTooLarge) }
+	tooLarge := func() error { return x.protocolError(StageBody, ErrBodyTooLarge) }
 	if x.body == byLength && x.left+int64(x.d-x.r) > bodyMax {
 		return b, tooLarge()
 	}
@@ -144,13 +144,13 @@ func (r *Response) AppendBody(b []byte, bodyMax int64) ([]byte, error) {
 // arrived to its end and nothing after it; otherwise it is closed. Closing twice
 // does nothing. Views into the response must not be used any more.
 func (r *Response) Close() {
-	if x := r.open(); x != nil {
+	if x := r.current(); x != nil {
 		t := x.task
 		defer t.Leave(t.Enter())
 		if x.conn != nil {
 			x.pool.count.unfinished.Add(1)
 		}
-		x.discard()
+		x.recycle()
 	}
 	*r = Response{}
 }
@@ -160,7 +160,7 @@ func (r *Response) Close() {
 // The caller closes it. It counts no more towards any bound of the Client and
 // has no deadline. The response may be closed before or after.
 func (r *Response) Upgrade() (net.Conn, error) {
-	x := r.open()
+	x := r.current()
 	if x == nil {
 		return nil, ErrClosed
 	}
@@ -168,14 +168,14 @@ func (r *Response) Upgrade() (net.Conn, error) {
 		return nil, ErrNoUpgrade
 	}
 	defer x.task.Leave(x.task.Enter())
-	early := append(append([]byte(nil), x.in[x.r:x.w]...), x.pulled...)
-	c, intact := x.disown()
+	early := append(append([]byte(nil), x.in[x.r:x.w]...), x.undelivered...)
+	c, intact := x.detach()
 	if !intact {
 		x.pool.retire(c)
 		return nil, ErrClosed
 	}
 	x.pool.freeSlot(c.host)
-	c.keep(false)
+	c.keepOnCancel(false)
 	if err := c.SetDeadline(time.Time{}); err != nil {
 		_ = c.Close()
 		return nil, err

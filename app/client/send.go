@@ -28,14 +28,14 @@ const (
 var errAnswered = errors.New("answered early")
 
 // send writes the request, or as much of it as the peer wants.
-func (x *exchange) send() error {
+func (x *call) send() error {
 	if err := x.sendAll(); err != nil && err != errAnswered {
-		x.cut = true
+		x.partial = true
 		var short *bodyError
 		if errors.As(err, &short) {
 			return &Error{Kind: KindRequest, Stage: StageWrite, Addr: x.host.addr, Err: short.error}
 		}
-		f := x.fault(StageWrite, err)
+		f := x.callError(StageWrite, err)
 		if kindOf(f) != KindLost {
 			return f
 		}
@@ -51,7 +51,7 @@ func (x *exchange) send() error {
 // bodyError is a failure of the caller's Stream.
 type bodyError struct{ error }
 
-func (x *exchange) sendAll() error {
+func (x *call) sendAll() error {
 	if x.rest == nil && x.stream == nil {
 		_, err := x.conn.Write(x.out)
 		return err
@@ -73,7 +73,7 @@ func (x *exchange) sendAll() error {
 }
 
 // sendStream writes what the caller's reader yields, by length or in chunks.
-func (x *exchange) sendStream() error {
+func (x *call) sendStream() error {
 	chunks := x.streamLeft == chunkedBody
 	if x.window == nil {
 		x.window = make([]byte, windowBytes)
@@ -110,10 +110,10 @@ func (x *exchange) sendStream() error {
 
 // write writes one piece of a long request. It ends with errAnswered when the
 // peer has answered in a way that makes the rest pointless.
-func (x *exchange) write(p []byte) error {
-	giveUp := x.before(time.Now().Add(x.options().BodyTimeout))
+func (x *call) write(p []byte) error {
+	giveUp := x.earlier(time.Now().Add(x.options().BodyTimeout))
 	for {
-		if err := x.glance(); err != nil {
+		if err := x.pollAnswer(); err != nil {
 			return err
 		}
 		until := giveUp
@@ -129,7 +129,7 @@ func (x *exchange) write(p []byte) error {
 		case err == nil:
 			return nil
 		case n > 0 && isTimeout(err):
-			giveUp = x.before(time.Now().Add(x.options().BodyTimeout))
+			giveUp = x.earlier(time.Now().Add(x.options().BodyTimeout))
 		case !isTimeout(err) || !time.Now().Before(giveUp):
 			return err
 		}
@@ -139,7 +139,7 @@ func (x *exchange) write(p []byte) error {
 // glance reads a response that has begun to arrive, without waiting for more of
 // it. An answer that refuses the request, or ends the connection, ends the
 // writing; after any other the request is still finished.
-func (x *exchange) glance() error {
+func (x *call) pollAnswer() error {
 	for !x.gotHead && x.arrived() {
 		if err := x.conn.SetReadDeadline(time.Now().Add(glanceTime)); err != nil {
 			return err
@@ -155,8 +155,8 @@ func (x *exchange) glance() error {
 			return err
 		}
 	}
-	if x.gotHead && (x.head.Status >= 300 || !x.head.KeepAlive) && !x.cut {
-		x.cut = true
+	if x.gotHead && (x.head.Status >= 300 || !x.head.KeepAlive) && !x.partial {
+		x.partial = true
 		return errAnswered
 	}
 	return nil

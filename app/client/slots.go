@@ -10,16 +10,16 @@ import (
 
 // slots counts connections. Any goroutine.
 type slots struct {
-	max    int64
-	open   atomic.Int64
-	hungry atomic.Int32 // len(queue), to be asked without the lock
+	max     int64
+	open    atomic.Int64
+	waiting atomic.Int32 // len(queue), to be asked without the lock
 
 	mu    sync.Mutex
 	queue []*pool // each once
 }
 
 // take reports whether one more connection may be opened, and counts it.
-func (s *slots) take() bool {
+func (s *slots) acquire() bool {
 	for {
 		n := s.open.Load()
 		if n >= s.max {
@@ -32,15 +32,15 @@ func (s *slots) take() bool {
 }
 
 // give takes back what take gave, and tells the pool that waits longest.
-func (s *slots) give() {
+func (s *slots) release() {
 	s.open.Add(-1)
-	s.poke()
+	s.notify()
 }
 
 // poke tells the pool that waits longest if there is room. Not to be called
 // with the shared pool's lock held.
-func (s *slots) poke() {
-	for s.hungry.Load() > 0 && s.open.Load() < s.max {
+func (s *slots) notify() {
+	for s.waiting.Load() > 0 && s.open.Load() < s.max {
 		s.mu.Lock()
 		if len(s.queue) == 0 {
 			s.mu.Unlock()
@@ -48,9 +48,9 @@ func (s *slots) poke() {
 		}
 		p := s.queue[0]
 		s.queue = append(s.queue[:0], s.queue[1:]...)
-		s.hungry.Add(-1)
+		s.waiting.Add(-1)
 		s.mu.Unlock()
-		if p.post(p.pump) {
+		if p.post(p.grantFreed) {
 			return
 		}
 	}
@@ -58,7 +58,7 @@ func (s *slots) poke() {
 
 // await has p told of the next slot. The caller must try take once more
 // afterwards: the slot may have been given back just before.
-func (s *slots) await(p *pool) {
+func (s *slots) enqueue(p *pool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, q := range s.queue {
@@ -67,5 +67,5 @@ func (s *slots) await(p *pool) {
 		}
 	}
 	s.queue = append(s.queue, p)
-	s.hungry.Add(1)
+	s.waiting.Add(1)
 }

@@ -21,7 +21,7 @@ func (g *Group) pick(key uint64, tried []*server) *server {
 	now := g.clock()
 	s := g.choose(now, key, tried)
 	if s == nil {
-		s = g.firstOf(g.servers[g.primary:], now, tried)
+		s = g.firstOf(g.servers[g.primaries:], now, tried)
 	}
 	if s == nil && len(tried) > 0 { // better the same again than nobody
 		return g.pick(key, nil)
@@ -33,8 +33,8 @@ func (g *Group) pick(key uint64, tried []*server) *server {
 }
 
 func (g *Group) choose(now int64, key uint64, tried []*server) *server {
-	can := func(s *server) bool { return g.can(s, now) && !slices.Contains(tried, s) }
-	if g.primary == 1 { // most groups
+	can := func(s *server) bool { return g.available(s, now) && !slices.Contains(tried, s) }
+	if g.primaries == 1 { // most groups
 		if s := g.servers[0]; can(s) {
 			return s
 		}
@@ -59,7 +59,7 @@ func (g *Group) choose(now int64, key uint64, tried []*server) *server {
 
 func (g *Group) firstOf(servers []*server, now int64, tried []*server) *server {
 	for _, s := range servers {
-		if g.can(s, now) && !slices.Contains(tried, s) {
+		if g.available(s, now) && !slices.Contains(tried, s) {
 			return s
 		}
 	}
@@ -69,9 +69,9 @@ func (g *Group) firstOf(servers []*server, now int64, tried []*server) *server {
 // leastActive begins at another server each time, so that equals share.
 func (g *Group) leastActive(can func(*server) bool) (best *server) {
 	start := g.turn.Add(1)
-	for i := range uint64(g.primary) {
-		s := g.servers[(start+i)%uint64(g.primary)]
-		if can(s) && (best == nil || s.busier(best)) {
+	for i := range uint64(g.primaries) {
+		s := g.servers[(start+i)%uint64(g.primaries)]
+		if can(s) && (best == nil || s.busierThan(best)) {
 			best = s
 		}
 	}
@@ -79,7 +79,7 @@ func (g *Group) leastActive(can func(*server) bool) (best *server) {
 }
 
 // busier tells whether o has more to do than s, for their weights.
-func (s *server) busier(o *server) bool {
+func (s *server) busierThan(o *server) bool {
 	return (s.active.Load()+1)*int64(o.Weight) < (o.active.Load()+1)*int64(s.Weight)
 }
 
@@ -90,13 +90,13 @@ func (g *Group) twoChoices(can func(*server) bool) *server {
 	start := rand.Uint64()
 	for i := range uint64(len(g.turns)) {
 		// An odd step goes through all turns, unless their number divides it: then some are met twice.
-		s := g.turns[(start+i*step(len(g.turns)))%uint64(len(g.turns))]
+		s := g.turns[(start+i*coprimeStep(len(g.turns)))%uint64(len(g.turns))]
 		if s == two[0] || !can(s) {
 			continue
 		}
 		two[found] = s
 		if found++; found == 2 {
-			if two[1].busier(two[0]) {
+			if two[1].busierThan(two[0]) {
 				return two[1]
 			}
 			return two[0]
@@ -106,7 +106,7 @@ func (g *Group) twoChoices(can func(*server) bool) *server {
 }
 
 // step is a number without a common divisor with n, so that its multiples meet all of n places.
-func step(n int) uint64 {
+func coprimeStep(n int) uint64 {
 	for s := uint64(n)*5/8 | 1; ; s += 2 {
 		if gcd(s, uint64(n)) == 1 {
 			return s
@@ -122,7 +122,7 @@ func gcd(a, b uint64) uint64 {
 }
 
 // turnsOf lists every server as often as its weight says, evenly: one that has had its turn waits for the others.
-func turnsOf(servers []*server) (turns []*server) {
+func weightedTurns(servers []*server) (turns []*server) {
 	divisor, total := uint64(0), 0
 	for _, s := range servers {
 		divisor = gcd(divisor, uint64(s.Weight))
@@ -145,19 +145,19 @@ func turnsOf(servers []*server) (turns []*server) {
 }
 
 // point is a place on the hash ring.
-type point struct {
+type ringPoint struct {
 	at     uint64
 	server *server
 }
 
 // pointsOf depends on the servers' addresses and weights alone: every process, and every reload, has the same ring.
-func pointsOf(servers []*server) (points []point) {
+func ringPoints(servers []*server) (points []ringPoint) {
 	for _, s := range servers {
 		for i := range s.Weight * pointsPerWeight {
-			points = append(points, point{hashKey(s.Addr + "#" + strconv.Itoa(i)), s})
+			points = append(points, ringPoint{hashKey(s.Addr + "#" + strconv.Itoa(i)), s})
 		}
 	}
-	slices.SortFunc(points, func(a, b point) int {
+	slices.SortFunc(points, func(a, b ringPoint) int {
 		switch {
 		case a.at < b.at:
 			return -1
@@ -173,7 +173,7 @@ func pointsOf(servers []*server) (points []point) {
 // (consistent hashing with bounded loads, Mirrokni et al. 2016).
 func (g *Group) hashed(key uint64, can func(*server) bool) *server {
 	active, weight := int64(1), int64(0)
-	for _, s := range g.servers[:g.primary] {
+	for _, s := range g.servers[:g.primaries] {
 		if can(s) {
 			active += s.active.Load()
 			weight += int64(s.Weight)

@@ -42,11 +42,11 @@ type Options struct {
 
 // Handler passes requests on to a group.
 type Handler struct {
-	group   *Group
-	options Options
-	hashBy  func(c *app.Context) string
-	via     [2]string // by minor version
-	spare   sync.Pool // of *exchange
+	group    *Group
+	options  Options
+	hashBy   func(c *app.Context) string
+	via      [2]string // by minor version
+	forwards sync.Pool // of *exchange
 }
 
 // New makes a Handler. The error tells what is wrong with o.
@@ -59,14 +59,14 @@ func New(g *Group, o Options) (*Handler, error) {
 	}
 	h := &Handler{group: g, options: o}
 	var err error
-	if h.hashBy, err = keyOf(o.HashBy); err != nil {
+	if h.hashBy, err = hashKeyFunc(o.HashBy); err != nil {
 		return nil, err
 	}
-	if h.via, err = viaOf(o.Via); err != nil {
+	if h.via, err = viaMembers(o.Via); err != nil {
 		return nil, err
 	}
 	for _, prefix := range []string{o.StripPrefix, o.AddPrefix} {
-		if prefix != "" && !plainPrefix(prefix) {
+		if prefix != "" && !isPlainPrefix(prefix) {
 			return nil, fmt.Errorf("proxy: the prefix %q is no path of plain characters", prefix)
 		}
 	}
@@ -74,7 +74,7 @@ func New(g *Group, o Options) (*Handler, error) {
 }
 
 // plainPrefix: its normal form is itself.
-func plainPrefix(s string) bool {
+func isPlainPrefix(s string) bool {
 	for i := range len(s) {
 		if !unreserved(s[i]) && s[i] != '/' {
 			return false
@@ -83,7 +83,7 @@ func plainPrefix(s string) bool {
 	return s[0] == '/' && !strings.Contains(s+"/", "/./") && !strings.Contains(s+"/", "/../")
 }
 
-func keyOf(by string) (func(c *app.Context) string, error) {
+func hashKeyFunc(by string) (func(c *app.Context) string, error) {
 	client := (*app.Context).ClientIP
 	kind, name, _ := strings.Cut(by, ":")
 	switch {
@@ -125,56 +125,56 @@ func cookie(c *app.Context, name string) string {
 }
 
 // exchange is what one request needs on its way. Reused.
-type exchange struct {
-	c       *app.Context
-	rules   *Rules // for what the client is sent
-	req     client.Request
-	resp    client.Response
-	path    []byte
-	moved   bool // a prefix of the path was rewritten
-	last    bool // Max-Forwards ends here
-	hops    string
-	target  []byte
-	text    []byte // of fields that are made here
-	named   []string
-	tried   []*server
-	interim func(status int, fields []httpparse.Header)
+type forward struct {
+	c                 *app.Context
+	rules             *Rules // for what the client is sent
+	req               client.Request
+	resp              client.Response
+	path              []byte
+	prefixRewritten   bool // a prefix of the path was rewritten
+	last              bool // Max-Forwards ends here
+	hops              string
+	target            []byte
+	text              []byte // of fields that are made here
+	connectionOptions []string
+	tried             []*server
+	interim           func(status int, fields []httpparse.Header)
 }
 
 func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 
-func (h *Handler) take(c *app.Context) *exchange {
-	x, _ := h.spare.Get().(*exchange)
+func (h *Handler) newForward(c *app.Context) *forward {
+	x, _ := h.forwards.Get().(*forward)
 	if x == nil {
-		x = &exchange{}
+		x = &forward{}
 		x.interim = x.passInterim
 	}
 	x.c, x.rules = c, &h.options.Response
 	return x
 }
 
-func (h *Handler) put(x *exchange) {
+func (h *Handler) recycle(x *forward) {
 	x.resp.Close()
 	x.req.Reset()
-	clear(x.named)
+	clear(x.connectionOptions)
 	clear(x.tried)
-	x.moved, x.last, x.hops = false, false, ""
-	x.c, x.named, x.tried, x.text = nil, x.named[:0], x.tried[:0], x.text[:0]
-	h.spare.Put(x)
+	x.prefixRewritten, x.last, x.hops = false, false, ""
+	x.c, x.connectionOptions, x.tried, x.text = nil, x.connectionOptions[:0], x.tried[:0], x.text[:0]
+	h.forwards.Put(x)
 }
 
 // Serve is the app.Handler.
 func (h *Handler) Serve(c *app.Context) error {
-	x := h.take(c)
-	defer h.put(x)
+	x := h.newForward(c)
+	defer h.recycle(x)
 	if err := h.prepare(c, x); err != nil {
 		return err
 	}
 	if x.last {
-		return answerLast(c)
+		return answerFinalHop(c)
 	}
 	g := h.group
-	g.earn()
+	g.addRetryCredit()
 	key := uint64(0)
 	if g.options.Policy == Hashed {
 		key = hashKey(h.hashBy(c))
@@ -193,7 +193,7 @@ func (h *Handler) Serve(c *app.Context) error {
 		if len(x.tried) >= g.options.Tries {
 			return err
 		}
-		if !g.spend() {
+		if !g.takeRetry() {
 			g.counts.exhausted.Add(1)
 			return err
 		}
@@ -202,7 +202,7 @@ func (h *Handler) Serve(c *app.Context) error {
 }
 
 // prepare makes the request that the servers are sent.
-func (h *Handler) prepare(c *app.Context, x *exchange) (err error) {
+func (h *Handler) prepare(c *app.Context, x *forward) (err error) {
 	if x.hops, x.last, err = hopsLeft(c); err != nil || x.last {
 		return err
 	}
@@ -224,7 +224,7 @@ func (h *Handler) prepare(c *app.Context, x *exchange) (err error) {
 	h.copyRequestFields(c, x)
 	switch n := c.ContentLength(); {
 	case n == 0:
-		r.Upgrade = upgradeFor(c)
+		r.Upgrade = forwardedUpgrade(c)
 		r.Hedge = o.Hedge != nil && r.Upgrade == ""
 	case n > 0 && n <= h.options.BodyMemoryMax:
 		r.Body, err = c.Body()
@@ -235,7 +235,7 @@ func (h *Handler) prepare(c *app.Context, x *exchange) (err error) {
 }
 
 // preparePath sets x.target to the path that the servers are sent.
-func (h *Handler) preparePath(c *app.Context, x *exchange) (err error) {
+func (h *Handler) preparePath(c *app.Context, x *forward) (err error) {
 	o := &h.options
 	prefixed := o.StripPrefix != "" || o.AddPrefix != ""
 	switch {
@@ -252,17 +252,17 @@ func (h *Handler) preparePath(c *app.Context, x *exchange) (err error) {
 		x.target = append(x.target, x.path...)
 		return nil
 	}
-	x.target, x.moved = rewrite(x.target, x.path, o.StripPrefix, o.AddPrefix)
+	x.target, x.prefixRewritten = rewrite(x.target, x.path, o.StripPrefix, o.AddPrefix)
 	return nil
 }
 
 // try asks one server. again tells whether another may be asked instead.
-func (h *Handler) try(c *app.Context, x *exchange, s *server) (again bool, err error) {
+func (h *Handler) try(c *app.Context, x *forward, s *server) (again bool, err error) {
 	g, failed, over := h.group, false, false
 	finish := func() {
 		if !over {
 			over = true
-			g.done(s, failed)
+			g.finish(s, failed)
 		}
 	}
 	defer finish() // also when the task is unwound
@@ -277,7 +277,7 @@ func (h *Handler) try(c *app.Context, x *exchange, s *server) (again bool, err e
 		s.counts.failures[why].Add(1)
 		failed = why != reasonBusy && why != reasonTooLarge
 		unsent := why == reasonDial || why == reasonBusy
-		return unsent || !answered(err) && x.req.Stream == nil && x.req.Upgrade == "" && idempotent(x.req.Method), err
+		return unsent || !answerBegan(err) && x.req.Stream == nil && x.req.Upgrade == "" && idempotent(x.req.Method), err
 	}
 	status := x.resp.Status
 	s.counts.headNanos.Add(c.Loop().Clock() - began)
@@ -324,7 +324,7 @@ func (h *Handler) failure(c *app.Context, err error) (why reason, upstream bool,
 }
 
 // answered tells whether some of an answer came before err: the request is not sent again then.
-func answered(err error) bool {
+func answerBegan(err error) bool {
 	var e *client.Error
 	return errors.As(err, &e) && e.Answered
 }
@@ -352,14 +352,14 @@ func idempotent(method string) bool {
 }
 
 // passInterim sends an interim answer on: 103, mostly. 100 is not for our client, who got its own.
-func (x *exchange) passInterim(status int, fields []httpparse.Header) {
+func (x *forward) passInterim(status int, fields []httpparse.Header) {
 	if status == http.StatusContinue {
 		return
 	}
-	x.nominate(fields)
+	x.setConnectionOptions(fields)
 	kept := make([]httpparse.Header, 0, len(fields))
 	for _, f := range fields {
-		if x.passes(view(f.Name)) && !framing(view(f.Name)) {
+		if x.passes(view(f.Name)) && !computed(view(f.Name)) {
 			kept = append(kept, f)
 		}
 	}

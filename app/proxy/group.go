@@ -143,16 +143,16 @@ func (o GroupOptions) withDefaults() GroupOptions {
 
 // Group is a set of servers that can answer the same requests.
 type Group struct {
-	options GroupOptions
-	base    time.Time // of its clock
-	client  *client.Client
-	servers []*server // backups last
-	primary int       // servers before the backups
-	turns   []*server // the primaries by weight, in the order of their turns
-	points  []point   // of the hash ring
-	turn    atomic.Uint64
-	budget  atomic.Int64 // retries that are left, in thousandths
-	counts  groupCounts
+	options   GroupOptions
+	base      time.Time // of its clock
+	client    *client.Client
+	servers   []*server   // backups last
+	primaries int         // servers before the backups
+	turns     []*server   // the primaries by weight, in the order of their turns
+	points    []ringPoint // of the hash ring
+	turn      atomic.Uint64
+	budget    atomic.Int64 // retries that are left, in thousandths
+	counts    groupCounts
 
 	ejecting sync.Mutex // decisions about who is ejected
 	closing  chan struct{}
@@ -202,12 +202,12 @@ func NewGroup(o GroupOptions) (*Group, error) {
 			}
 		}
 		if !backup {
-			g.primary = len(g.servers)
+			g.primaries = len(g.servers)
 		}
 	}
-	g.turns = turnsOf(g.servers[:g.primary])
+	g.turns = weightedTurns(g.servers[:g.primaries])
 	if o.Policy == Hashed {
-		g.points = pointsOf(g.servers[:g.primary])
+		g.points = ringPoints(g.servers[:g.primaries])
 	}
 	g.budget.Store(int64(o.RetryBurst) * 1000)
 	return g, nil
@@ -220,7 +220,7 @@ func (g *Group) Start() {
 			return
 		}
 		for _, s := range g.servers {
-			g.checks.Go(func() { g.watch(s) })
+			g.checks.Go(func() { g.runChecks(s) })
 		}
 	})
 }

@@ -26,7 +26,7 @@ func (r *Rules) check() error {
 		}
 	}
 	for _, f := range r.Set {
-		if _, err := httpparse.AppendHeader(nil, f.Name, f.Value); err != nil || hopByHop(f.Name) || framing(f.Name) {
+		if _, err := httpparse.AppendHeader(nil, f.Name, f.Value); err != nil || hopByHop(f.Name) || computed(f.Name) {
 			return ruleError(f.Name)
 		}
 	}
@@ -78,7 +78,7 @@ func hopByHop(name string) bool {
 }
 
 // framing names the fields of a request that this side computes.
-func framing(name string) bool {
+func computed(name string) bool {
 	switch len(name) {
 	case len("Host"):
 		return strings.EqualFold(name, "Host")
@@ -101,19 +101,19 @@ const (
 
 // claims tells whether a field says who the client is, or would be taken for one that does: some gateways read
 // X_Forwarded_For as X-Forwarded-For.
-func claims(name string) bool {
+func isForwardingField(name string) bool {
 	if len(name) < len(forwarded) || len(name) > len(forwardedProto) {
 		return false
 	}
 	for _, claim := range [...]string{forwardedFor, forwardedProto, forwardedHost, forwarded, requestID} {
-		if len(name) == len(claim) && sameButDashes(name, claim) {
+		if len(name) == len(claim) && equalDashUnderscore(name, claim) {
 			return true
 		}
 	}
 	return false
 }
 
-func sameButDashes(name, claim string) bool {
+func equalDashUnderscore(name, claim string) bool {
 	for i := range len(name) {
 		a, b := name[i], claim[i]
 		if a != b && a|0x20 != b|0x20 && !(a == '_' && b == '-') {
@@ -124,7 +124,7 @@ func sameButDashes(name, claim string) bool {
 }
 
 // named lists the fields that Connection names, as "close" and "keep-alive" are no fields' names worth looking for.
-func named(list []string, connection string) []string {
+func appendConnectionOptions(list []string, connection string) []string {
 	for token := range httpparse.Members(connection) {
 		if !strings.EqualFold(token, "close") && !strings.EqualFold(token, "keep-alive") && !strings.EqualFold(token, "upgrade") {
 			list = append(list, token)
@@ -143,18 +143,18 @@ func contains(list []string, name string) bool {
 }
 
 // copyRequestFields puts the request's fields into x.req.
-func (h *Handler) copyRequestFields(c *app.Context, x *exchange) {
-	x.named = named(x.named[:0], c.HeaderList("Connection"))
+func (h *Handler) copyRequestFields(c *app.Context, x *forward) {
+	x.connectionOptions = appendConnectionOptions(x.connectionOptions[:0], c.HeaderList("Connection"))
 	for name, value := range c.Headers() {
 		switch {
-		case hopByHop(name) || framing(name) || claims(name) || h.options.Request.drops(name):
+		case hopByHop(name) || computed(name) || isForwardingField(name) || h.options.Request.drops(name):
 		case len(name) == len(maxForwards) && strings.EqualFold(name, maxForwards):
-		case len(x.named) > 0 && contains(x.named, name):
+		case len(x.connectionOptions) > 0 && contains(x.connectionOptions, name):
 		default:
 			x.req.AddHeader(name, value)
 		}
 	}
-	h.introduce(c, x)
+	h.addForwardedFields(c, x)
 	for i := range h.options.Request.Set {
 		f := &h.options.Request.Set[i]
 		x.req.AddHeader(f.Name, f.Value)
@@ -162,7 +162,7 @@ func (h *Handler) copyRequestFields(c *app.Context, x *exchange) {
 }
 
 // introduce says who the client is. What the client's side says itself is believed, and passed on, only if it is trusted.
-func (h *Handler) introduce(c *app.Context, x *exchange) {
+func (h *Handler) addForwardedFields(c *app.Context, x *forward) {
 	add := func(name, value string) {
 		if value != "" && !h.options.Request.drops(name) {
 			x.req.AddHeader(name, value)
@@ -201,7 +201,7 @@ func (h *Handler) introduce(c *app.Context, x *exchange) {
 }
 
 // join puts strings together in x's memory.
-func (x *exchange) join(parts ...string) string {
+func (x *forward) join(parts ...string) string {
 	from := len(x.text)
 	for _, p := range parts {
 		x.text = append(x.text, p...)
@@ -238,26 +238,26 @@ func quoted(host string) string {
 }
 
 // nominate notes the fields that the Connection of a message of the server names.
-func (x *exchange) nominate(fields []httpparse.Header) {
-	x.named = named(x.named[:0], httpparse.ListOf(fields, "Connection"))
+func (x *forward) setConnectionOptions(fields []httpparse.Header) {
+	x.connectionOptions = appendConnectionOptions(x.connectionOptions[:0], httpparse.ListOf(fields, "Connection"))
 }
 
 // passes tells whether a field of a message of the server, interim or final, goes on to the client.
-func (x *exchange) passes(name string) bool {
-	return !hopByHop(name) && !x.rules.drops(name) && !contains(x.named, name)
+func (x *forward) passes(name string) bool {
+	return !hopByHop(name) && !x.rules.drops(name) && !contains(x.connectionOptions, name)
 }
 
 // copyResponseFields puts the answer's fields into c.
-func (h *Handler) copyResponseFields(c *app.Context, x *exchange) {
-	x.nominate(x.resp.Headers)
+func (h *Handler) copyResponseFields(c *app.Context, x *forward) {
+	x.setConnectionOptions(x.resp.Headers)
 	for i := range x.resp.Headers {
 		name, value := view(x.resp.Headers[i].Name), view(x.resp.Headers[i].Value)
 		switch {
 		case x.resp.Status == http.StatusUpgradeRequired && strings.EqualFold(name, "Upgrade"): // it says what is required
 			c.PassHeader(name, value)
 		case x.passes(name):
-			if x.moved {
-				value = h.backField(c, x, name, value)
+			if x.prefixRewritten {
+				value = h.rewriteResponseField(c, x, name, value)
 			}
 			c.PassHeader(name, value)
 		}

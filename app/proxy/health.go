@@ -14,13 +14,13 @@ import (
 func (g *Group) clock() int64 { return int64(time.Since(g.base)) }
 
 // can tells whether s may be asked.
-func (g *Group) can(s *server, now int64) bool {
+func (g *Group) available(s *server, now int64) bool {
 	most := g.options.RequestsMax
 	return !s.down.Load() && s.ejected.Load() <= now && (most == 0 || s.active.Load() < int64(most))
 }
 
 // done ends a request to s: failed tells whether it was the server's fault that there was no answer, or no good one.
-func (g *Group) done(s *server, failed bool) {
+func (g *Group) finish(s *server, failed bool) {
 	s.active.Add(-1)
 	if !failed {
 		if s.failures.Load() != 0 {
@@ -42,12 +42,12 @@ func (g *Group) eject(s *server) {
 	if s.ejected.Load() > now {
 		return
 	}
-	for _, o := range g.servers[:g.primary] {
+	for _, o := range g.servers[:g.primaries] {
 		if o != s && (o.ejected.Load() > now || o.down.Load()) {
 			out++
 		}
 	}
-	if s.Backup || out*2 > g.primary {
+	if s.Backup || out*2 > g.primaries {
 		return
 	}
 	d := min(g.options.EjectTime<<min(s.times.Add(1)-1, 16), g.options.EjectTimeMax)
@@ -59,7 +59,7 @@ func (g *Group) eject(s *server) {
 }
 
 // watch is a server's health check.
-func (g *Group) watch(s *server) {
+func (g *Group) runChecks(s *server) {
 	o, good, bad := g.options.Check, 0, 0
 	c := client.New(client.Options{TLS: g.options.TLS, ConnsPerHostMax: 1, IdleTimeout: 2 * o.Interval, DialTimeout: o.Timeout, HeadTimeout: o.Timeout, BodyTimeout: o.Timeout})
 	defer c.Close()
@@ -123,7 +123,7 @@ func (g *Group) checkOnce(c *client.Client, s *server) error {
 }
 
 // earn adds a request's share to the budget of retries.
-func (g *Group) earn() {
+func (g *Group) addRetryCredit() {
 	share, most := int64(g.options.RetryPercent)*10, int64(g.options.RetryBurst)*1000
 	if n := g.budget.Load(); n < most {
 		g.budget.CompareAndSwap(n, min(n+share, most)) // who loses the race has earned nothing: the bound is no debt
@@ -131,7 +131,7 @@ func (g *Group) earn() {
 }
 
 // spend takes one retry from the budget.
-func (g *Group) spend() bool {
+func (g *Group) takeRetry() bool {
 	for {
 		n := g.budget.Load()
 		if n < 1000 {

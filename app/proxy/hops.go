@@ -19,7 +19,7 @@ const (
 )
 
 // viaOf is the Via member for a message that came as HTTP/1.0, and as HTTP/1.1; "" if name is "-".
-func viaOf(name string) (member [2]string, err error) {
+func viaMembers(name string) (member [2]string, err error) {
 	switch {
 	case name == "-":
 		return member, nil
@@ -52,7 +52,7 @@ func hopsLeft(c *app.Context) (value string, last bool, err error) {
 }
 
 // answerLast answers a TRACE or OPTIONS request whose last hop is this one.
-func answerLast(c *app.Context) error {
+func answerFinalHop(c *app.Context) error {
 	if c.Method() == http.MethodOptions {
 		return c.NoContent(http.StatusNoContent)
 	}
@@ -74,7 +74,7 @@ func answerLast(c *app.Context) error {
 
 // upgradeFor lists the protocols that the next hop is asked for: all that the client asks for, but for h2c, whose HTTP2-Settings
 // are for this hop alone (RFC 7540 section 3.2.1; RFC 9113 has abolished it).
-func upgradeFor(c *app.Context) string {
+func forwardedUpgrade(c *app.Context) string {
 	if c.Upgrade() == "" {
 		return ""
 	}

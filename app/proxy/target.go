@@ -38,7 +38,7 @@ func appendPath(dst, raw []byte) ([]byte, error) {
 			dst = append(dst, '%', upperHex[decoded>>4], upperHex[decoded&15])
 		}
 	}
-	if dst, err := httpparse.NormalizePath(dst[:from], dst[from:]); err != nil || !disguised(dst[from:]) {
+	if dst, err := httpparse.NormalizePath(dst[:from], dst[from:]); err != nil || !hasDisguisedDotSegment(dst[from:]) {
 		return dst, err
 	}
 	return dst, errDisguised
@@ -51,7 +51,7 @@ var disguises = strings.NewReplacer("%5C", "/", "%2F", "/", "%3B", ";")
 
 // disguised tells whether a path in normal form has what some servers read as a dot segment, so that they would answer for a path
 // that was not routed: "..;x", which servlet containers cut to "..", and "..\\x", where a backslash separates.
-func disguised(path []byte) bool {
+func hasDisguisedDotSegment(path []byte) bool {
 	for segment := range bytes.SplitSeq(path, []byte("/")) {
 		if bytes.IndexByte(segment, '.') < 0 {
 			continue

@@ -22,22 +22,22 @@ const (
 )
 
 // upgrade joins the client's connection and the server's. It takes over the end of the request to s.
-func (h *Handler) upgrade(c *app.Context, x *exchange, s *server) error {
+func (h *Handler) upgrade(c *app.Context, x *forward, s *server) error {
 	g := h.group
-	head, err := h.switching(x)
+	head, err := h.appendSwitchingHead(x)
 	if err != nil {
-		g.done(s, true)
+		g.finish(s, true)
 		return &app.HTTPError{Status: 502, Message: messages[reasonProtocol], Reason: reasonProtocol.String(), Err: err}
 	}
 	upstream, err := x.resp.Upgrade()
 	if err != nil {
-		g.done(s, true)
+		g.finish(s, true)
 		return &app.HTTPError{Status: 502, Message: messages[reasonLost], Reason: reasonLost.String(), Err: err}
 	}
 	client, err := c.Hijack()
 	if err != nil {
 		_ = upstream.Close()
-		g.done(s, false)
+		g.finish(s, false)
 		return err
 	}
 	g.counts.tunnels.Add(1)
@@ -45,7 +45,7 @@ func (h *Handler) upgrade(c *app.Context, x *exchange, s *server) error {
 	t := &tunnel{client: client, server: upstream, idle: h.options.TunnelIdle, base: time.Now(), head: head}
 	t.closed = func() {
 		g.counts.tunnelsOpen.Add(-1)
-		g.done(s, false)
+		g.finish(s, false)
 	}
 	task := c.Task()
 	defer task.Leave(task.Enter())
@@ -54,15 +54,15 @@ func (h *Handler) upgrade(c *app.Context, x *exchange, s *server) error {
 }
 
 // switching is the head of the 101.
-func (h *Handler) switching(x *exchange) ([]byte, error) {
+func (h *Handler) appendSwitchingHead(x *forward) ([]byte, error) {
 	b := httpparse.AppendStatusLine(nil, 101)
 	b = append(b, "Connection: upgrade\r\n"...)
 	var err error
-	x.nominate(x.resp.Headers)
+	x.setConnectionOptions(x.resp.Headers)
 	for i := range x.resp.Headers {
 		f := &x.resp.Headers[i]
 		name := view(f.Name)
-		if !x.passes(name) && !strings.EqualFold(name, "Upgrade") || framing(name) {
+		if !x.passes(name) && !strings.EqualFold(name, "Upgrade") || computed(name) {
 			continue
 		}
 		if b, err = httpparse.AppendHeaderBytes(b, f.Name, f.Value); err != nil {

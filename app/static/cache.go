@@ -54,7 +54,7 @@ func (k *cache) get(name string) *asset {
 }
 
 // put keeps a in place of what is kept for its name, unless it alone is larger than the shard.
-func (k *cache) put(a *asset) {
+func (k *cache) add(a *asset) {
 	s := k.shard(a.name)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -72,7 +72,7 @@ func (k *cache) put(a *asset) {
 }
 
 // drop forgets what is kept for name.
-func (k *cache) drop(name string) {
+func (k *cache) remove(name string) {
 	s := k.shard(name)
 	s.mu.Lock()
 	defer s.mu.Unlock()

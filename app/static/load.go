@@ -26,7 +26,7 @@ type kind int
 
 const (
 	isFile kind = iota
-	isDirectory
+	needsSlash
 	isListing
 )
 
@@ -61,7 +61,7 @@ type variant struct {
 
 // fresh tells whether a may be answered without a look. One request in each interval is told no, and looks; the others are
 // answered meanwhile. It does not block.
-func (a *asset) fresh(now int64, interval time.Duration) bool {
+func (a *asset) claimFresh(now int64, interval time.Duration) bool {
 	checked := a.checked.Load()
 	return now-checked < int64(interval) || !a.checked.CompareAndSwap(checked, now)
 }
@@ -76,13 +76,13 @@ func (a *asset) release() {
 }
 
 // parcel hands an asset from the goroutine that loaded it to the request, which may have left.
-type parcel struct {
+type delivery struct {
 	mu        sync.Mutex
 	asset     *asset
 	abandoned bool
 }
 
-func (p *parcel) leave(a *asset) {
+func (p *delivery) deliver(a *asset) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.abandoned {
@@ -91,7 +91,7 @@ func (p *parcel) leave(a *asset) {
 	p.asset = a
 }
 
-func (p *parcel) abandon() {
+func (p *delivery) abandon() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.abandoned = true
@@ -101,12 +101,12 @@ func (p *parcel) abandon() {
 }
 
 // look has name looked at, while the request waits. It is for the loop.
-func (s *Site) look(c *app.Context, name string, now int64) (*asset, error) {
-	p := &parcel{}
+func (s *Site) loadOffloaded(c *app.Context, name string, now int64) (*asset, error) {
+	p := &delivery{}
 	a, err := app.Offload(c, func() (*asset, error) {
 		a, err := s.load(name, now)
 		if err == nil {
-			p.leave(a)
+			p.deliver(a)
 		}
 		return a, err
 	})
@@ -120,18 +120,18 @@ func (s *Site) look(c *app.Context, name string, now int64) (*asset, error) {
 // load finds what name stands for, in memory where that is still so.
 func (s *Site) load(name string, now int64) (*asset, error) {
 	s.stats.loads.Add(1)
-	t := s.follow()
+	t := s.currentTree()
 	a, err := s.find(t, name, now)
 	if errors.Is(err, fs.ErrNotExist) && s.o.Fallback != "" {
 		a, err = s.find(t, s.o.Fallback, now)
 	}
 	if err != nil {
-		return nil, s.refusal(err)
+		return nil, s.httpError(err)
 	}
 	return a, nil
 }
 
-var errRefused = errors.New("static: neither a file nor a directory")
+var errNotServable = errors.New("static: neither a file nor a directory")
 
 func (s *Site) find(t *tree, name string, now int64) (*asset, error) {
 	if t.cache != nil {
@@ -140,7 +140,7 @@ func (s *Site) find(t *tree, name string, now int64) (*asset, error) {
 				kept.checked.Store(now)
 				return kept, nil
 			}
-			t.cache.drop(name)
+			t.cache.remove(name)
 		}
 	}
 	a := &asset{name: name, file: strings.TrimSuffix(name, "/")}
@@ -154,7 +154,7 @@ func (s *Site) find(t *tree, name string, now int64) (*asset, error) {
 	slash := name == "" || strings.HasSuffix(name, "/")
 	switch {
 	case info.IsDir() && !slash:
-		a.kind = isDirectory
+		a.kind = needsSlash
 		return a, nil
 	case info.IsDir():
 		directory := a.file
@@ -207,7 +207,7 @@ func (s *Site) stat(t *tree, name string) (fs.FileInfo, error) {
 				return nil, err
 			}
 			if info.Mode()&fs.ModeSymlink != 0 {
-				return nil, errRefused
+				return nil, errNotServable
 			}
 		}
 	}
@@ -250,7 +250,7 @@ func (s *Site) loadFile(t *tree, a *asset, info fs.FileInfo) (err error) {
 		}
 	}
 	if small && t.cache != nil {
-		t.cache.put(a)
+		t.cache.add(a)
 	}
 	return nil
 }
@@ -259,7 +259,7 @@ func (s *Site) loadFile(t *tree, a *asset, info fs.FileInfo) (err error) {
 // file's place since is seen by the second look, and does not block, by O_NONBLOCK.
 func (s *Site) open(t *tree, name string, k httpparse.Coding, info fs.FileInfo) (*variant, error) {
 	if !info.Mode().IsRegular() {
-		return nil, errRefused
+		return nil, errNotServable
 	}
 	f, err := t.root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
@@ -267,12 +267,12 @@ func (s *Site) open(t *tree, name string, k httpparse.Coding, info fs.FileInfo) 
 	}
 	info, err = f.Stat()
 	if err == nil && !info.Mode().IsRegular() {
-		err = errRefused
+		err = errNotServable
 	}
 	v := &variant{coding: k, info: info, file: f}
 	if err == nil {
 		v.size, v.modified = info.Size(), info.ModTime().UTC().Format(http.TimeFormat)
-		v.etag = tagOf(info, k)
+		v.etag = metadataTag(info, k)
 		if v.size <= s.o.FileCachedMax {
 			err = v.read()
 		}
@@ -297,11 +297,11 @@ func (v *variant) read() error {
 
 // sameFile tells whether a file is the one that was looked at, and has not been touched since.
 func sameFile(x, y fs.FileInfo) bool {
-	return os.SameFile(x, y) && x.Size() == y.Size() && x.Mode() == y.Mode() && x.ModTime().Equal(y.ModTime()) && changed(x) == changed(y)
+	return os.SameFile(x, y) && x.Size() == y.Size() && x.Mode() == y.Mode() && x.ModTime().Equal(y.ModTime()) && changeTime(x) == changeTime(y)
 }
 
 // changed is the time of a file's last change of status, in ns: also of renaming and of setting its modification time.
-func changed(info fs.FileInfo) int64 {
+func changeTime(info fs.FileInfo) int64 {
 	if st, ok := info.Sys().(*syscall.Stat_t); ok {
 		return st.Ctim.Nano()
 	}
@@ -309,20 +309,20 @@ func changed(info fs.FileInfo) int64 {
 }
 
 // tagOf is the entity tag of a file that is not read.
-func tagOf(info fs.FileInfo, k httpparse.Coding) string {
+func metadataTag(info fs.FileInfo, k httpparse.Coding) string {
 	inode := uint64(0)
 	if st, ok := info.Sys().(*syscall.Stat_t); ok {
 		inode = st.Ino
 	}
 	b := []byte{'"'}
-	for _, n := range []uint64{uint64(info.ModTime().UnixNano()), uint64(info.Size()), inode, uint64(changed(info))} {
+	for _, n := range []uint64{uint64(info.ModTime().UnixNano()), uint64(info.Size()), inode, uint64(changeTime(info))} {
 		b = append(strconv.AppendUint(b, n, 16), '-')
 	}
 	return string(b[:len(b)-1]) + strings.Replace(suffix(k), ".", "-", 1) + `"`
 }
 
 // refusal is what the client is told of an error of looking.
-func (s *Site) refusal(err error) error {
+func (s *Site) httpError(err error) error {
 	switch {
 	case errors.Is(err, fs.ErrPermission):
 		return &app.HTTPError{Status: 403, Err: err}

@@ -26,7 +26,7 @@ func (s *Site) acceptable(name string) bool {
 }
 
 // plain tells whether name is that of a file in any directory.
-func plain(name string) bool {
+func isPlainName(name string) bool {
 	return fs.ValidPath(name) && name != "." && !strings.ContainsAny(name, "/\x00\\")
 }
 

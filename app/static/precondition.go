@@ -23,19 +23,19 @@ func conditionsOf(c *app.Context) (k conditions) {
 	for name, value := range c.Headers() {
 		switch len(name) {
 		case len("If-Match"):
-			join(&k.match, name, "If-Match", value)
-			once(&k.ifRange, name, "If-Range", value)
+			appendList(&k.match, name, "If-Match", value)
+			setOnce(&k.ifRange, name, "If-Range", value)
 		case len("If-None-Match"):
-			join(&k.noneMatch, name, "If-None-Match", value)
+			appendList(&k.noneMatch, name, "If-None-Match", value)
 		case len("If-Modified-Since"):
-			once(&k.modifiedSince, name, "If-Modified-Since", value)
+			setOnce(&k.modifiedSince, name, "If-Modified-Since", value)
 		case len("If-Unmodified-Since"):
-			once(&k.unmodifiedSince, name, "If-Unmodified-Since", value)
+			setOnce(&k.unmodifiedSince, name, "If-Unmodified-Since", value)
 		case len("Range"):
-			once(&k.ranges, name, "Range", value)
+			setOnce(&k.ranges, name, "Range", value)
 		case len("Accept-Encoding"):
 			if strings.EqualFold(name, "Accept-Encoding") {
-				join(&k.acceptEncoding, name, "Accept-Encoding", value)
+				appendList(&k.acceptEncoding, name, "Accept-Encoding", value)
 				k.encodings = true
 			}
 		}
@@ -43,14 +43,14 @@ func conditionsOf(c *app.Context) (k conditions) {
 	return k
 }
 
-func join(list *string, name, want, value string) {
+func appendList(list *string, name, want, value string) {
 	if strings.EqualFold(name, want) {
 		*list = httpparse.JoinLists(*list, value)
 	}
 }
 
 // once spoils a field that came twice: a value that no parser takes.
-func once(field *string, name, want, value string) {
+func setOnce(field *string, name, want, value string) {
 	switch {
 	case !strings.EqualFold(name, want):
 	case *field == "":
@@ -61,17 +61,17 @@ func once(field *string, name, want, value string) {
 }
 
 // verdict is what the conditions come to.
-type verdict int
+type condition int
 
 const (
-	goOn        verdict = 200
-	notModified verdict = 304
-	failed      verdict = 412
+	proceed     condition = 200
+	notModified condition = 304
+	failed      condition = 412
 )
 
 // dateOf is a modification time as a validator: zero where it says nothing, because a tool has set it to the beginning of time, or
 // because it is in the future.
-func dateOf(modified, now time.Time) time.Time {
+func validatorDate(modified, now time.Time) time.Time {
 	const day = 24 * 60 * 60
 	if modified.Unix() < day || modified.After(now) {
 		return time.Time{}
@@ -81,7 +81,7 @@ func dateOf(modified, now time.Time) time.Time {
 
 // check evaluates the conditions in the order of RFC 9110 section 13.2.2. Dates that cannot be read are ignored,
 // and all are where modified is zero.
-func (k *conditions) check(etag string, modified time.Time) verdict {
+func (k *conditions) check(etag string, modified time.Time) condition {
 	dated := !modified.IsZero()
 	modified = modified.Truncate(time.Second)
 	switch {
@@ -98,15 +98,15 @@ func (k *conditions) check(etag string, modified time.Time) verdict {
 		if matches(k.noneMatch, etag, true) {
 			return notModified
 		}
-		return goOn
+		return proceed
 	}
 	if k.modifiedSince == "" || !dated {
-		return goOn
+		return proceed
 	}
 	if t, err := http.ParseTime(k.modifiedSince); err == nil && !modified.After(t) {
 		return notModified
 	}
-	return goOn
+	return proceed
 }
 
 // rangeHolds tells whether If-Range lets Range count (section 13.1.5): a strong tag that is the same, or the exact date of a

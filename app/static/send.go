@@ -17,7 +17,7 @@ func (s *Site) answer(c *app.Context, a *asset) error {
 	k := conditionsOf(c)
 	v := a.choose(&k)
 	now := time.Now()
-	date := dateOf(v.info.ModTime(), now)
+	date := validatorDate(v.info.ModTime(), now)
 	verdict := k.check(v.etag, date)
 	if verdict == failed {
 		return app.Error(412, "")
@@ -32,7 +32,7 @@ func (s *Site) answer(c *app.Context, a *asset) error {
 	if a.cacheControl != "" {
 		c.SetHeader("Cache-Control", a.cacheControl)
 	}
-	if v.size > onceMax {
+	if v.size > readWholeMax {
 		c.CodeBody(nil) // the kernel sends it: all answers about it say the same
 	}
 	if verdict == notModified {
@@ -65,7 +65,7 @@ func (v *variant) send(c *app.Context, status int, contentType string, s span) e
 }
 
 // onceMax is up to where a piece of a file is read at once, beside the loop; what is larger the kernel sends.
-const onceMax = 1 << 20
+const readWholeMax = 1 << 20
 
 // copy appends a piece of a large file. One that has become shorter breaks the connection off, when the Stream finds its
 // Content-Length not reached.
@@ -74,7 +74,7 @@ func (v *variant) copy(c *app.Context, stream *app.Stream, s span) error {
 		_, err := stream.Write(v.content[s.start:s.end])
 		return err
 	}
-	if s.end-s.start <= onceMax {
+	if s.end-s.start <= readWholeMax {
 		file := v.file
 		content, err := app.Offload(c, func() ([]byte, error) {
 			p := make([]byte, s.end-s.start)

@@ -72,9 +72,9 @@ type Options struct {
 }
 
 const (
-	year         = "public, max-age=31536000, immutable"
-	cachedMost   = 1 << 20
-	defaultParam = "path"
+	year               = "public, max-age=31536000, immutable"
+	fileCachedMaxLimit = 1 << 20
+	defaultParam       = "path"
 )
 
 // Site serves one directory. Its methods may be called by any goroutine; the cache is shared by the loops.
@@ -104,14 +104,14 @@ type Stats struct {
 func New(o Options) (*Site, error) {
 	o = o.withDefaults()
 	switch {
-	case o.Index != "-" && !plain(o.Index):
+	case o.Index != "-" && !isPlainName(o.Index):
 		return nil, fmt.Errorf("static: index %q is not the name of a file", o.Index)
 	case o.Fallback != "" && !fs.ValidPath(o.Fallback):
 		return nil, fmt.Errorf("static: fallback %q is not a name below the directory", o.Fallback)
 	case !httpparse.ValidFieldValue(o.CacheControl):
 		return nil, errors.New("static: cache control is no header value")
-	case o.FileCachedMax > cachedMost:
-		return nil, fmt.Errorf("static: files of up to %d bytes in memory: at most %d, since they are sent by the loop", o.FileCachedMax, cachedMost)
+	case o.FileCachedMax > fileCachedMaxLimit:
+		return nil, fmt.Errorf("static: files of up to %d bytes in memory: at most %d, since they are sent by the loop", o.FileCachedMax, fileCachedMaxLimit)
 	case o.CacheMax > 0 && o.CacheMax < shards*o.FileCachedMax:
 		return nil, fmt.Errorf("static: %d bytes for the cache: at least %d times that of a file", o.CacheMax, shards)
 	}
@@ -182,18 +182,18 @@ func (s *Site) Serve(c *app.Context) error {
 	}
 	now := int64(time.Since(s.epoch))
 	if k := s.tree.Load().cache; k != nil {
-		if a := k.get(name); a != nil && a.fresh(now, s.o.CheckInterval) {
+		if a := k.get(name); a != nil && a.claimFresh(now, s.o.CheckInterval) {
 			s.stats.hits.Add(1)
 			return s.answer(c, a)
 		}
 	}
-	a, err := s.look(c, strings.Clone(name), now)
+	a, err := s.loadOffloaded(c, strings.Clone(name), now)
 	if err != nil {
 		return err
 	}
 	defer a.release()
 	switch a.kind {
-	case isDirectory:
+	case needsSlash:
 		return s.redirect(c, name)
 	case isListing:
 		return s.list(c, a)

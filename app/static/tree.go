@@ -37,10 +37,10 @@ func (s *Site) openTree() (*tree, error) {
 // Refresh looks whether the path of the directory leads elsewhere by now. If it does, requests from now on are answered from there, and
 // the files in memory are dropped. A path that leads nowhere leaves things as they are. A request whose file is not in memory, or
 // has not been looked at for Options.CheckInterval, does the same. It blocks: it is for goroutines beside the loops.
-func (s *Site) Refresh() { s.follow() }
+func (s *Site) Refresh() { s.currentTree() }
 
 // follow returns the tree that the path leads to. A tree that is left is closed by the garbage collector, as others may be reading it.
-func (s *Site) follow() *tree {
+func (s *Site) currentTree() *tree {
 	t := s.tree.Load()
 	info, err := os.Stat(s.o.Dir)
 	if err != nil || os.SameFile(info, t.info) {

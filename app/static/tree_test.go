@@ -105,7 +105,7 @@ func TestValidatorsRestOnNoTimeThatCanBeSet(t *testing.T) {
 			}
 			before, err := os.Stat(name)
 			require.NoError(t, err)
-			for after := before; changed(after) == changed(before); { // a file system's clock may have ticks of some ms
+			for after := before; changeTime(after) == changeTime(before); { // a file system's clock may have ticks of some ms
 				writeFile(t, into, []byte(strings.Repeat("2", size))) // and the same time
 				after, err = os.Stat(into)
 				require.NoError(t, err)

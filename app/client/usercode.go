@@ -9,29 +9,29 @@ import "tafe/loop"
 
 // enterAgain ends user code, which began with t.Leave(entered). It is deferred,
 // since the caller's code may panic.
-func enterAgain(t *loop.Task, entered loop.Crossing) {
+func reenter(t *loop.Task, entered loop.Crossing) {
 	if entered {
 		t.Enter()
 	}
 }
 
 // readStream reads from Request.Stream.
-func (x *exchange) readStream(p []byte) (int, error) {
+func (x *call) readStream(p []byte) (int, error) {
 	x.task.Leave(x.entered)
-	defer enterAgain(x.task, x.entered)
+	defer reenter(x.task, x.entered)
 	return x.stream.Read(p)
 }
 
 // callWrite writes p by a method of the writer that WriteTo was given.
-func (x *exchange) callWrite(write func([]byte) (int, error), p []byte) (int, error) {
+func (x *call) callWrite(write func([]byte) (int, error), p []byte) (int, error) {
 	x.task.Leave(x.entered)
-	defer enterAgain(x.task, x.entered)
+	defer reenter(x.task, x.entered)
 	return write(p)
 }
 
 // tellInterim calls Request.Interim with the head that was read last.
-func (x *exchange) tellInterim() {
+func (x *call) callInterim() {
 	x.task.Leave(x.entered)
-	defer enterAgain(x.task, x.entered)
+	defer reenter(x.task, x.entered)
 	x.onInterim(x.head.Status, x.head.Headers)
 }

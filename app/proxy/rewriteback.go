@@ -11,7 +11,7 @@ import (
 
 // back is the client's path for a path of the upstream: what rewrite did, undone. ok is false for one that the route does not
 // reach.
-func (h *Handler) back(path string) (_ string, ok bool) {
+func (h *Handler) clientPath(path string) (_ string, ok bool) {
 	rest, ok := strings.CutPrefix(path, strings.TrimSuffix(h.options.AddPrefix, "/"))
 	if !ok || rest != "" && rest[0] != '/' && rest[0] != '?' && rest[0] != '#' {
 		return path, false
@@ -24,28 +24,28 @@ func (h *Handler) back(path string) (_ string, ok bool) {
 }
 
 // backField rewrites the value of a field of the answer to a request whose path was rewritten.
-func (h *Handler) backField(c *app.Context, x *exchange, name, value string) string {
+func (h *Handler) rewriteResponseField(c *app.Context, x *forward, name, value string) string {
 	switch len(name) {
 	case len("Location"):
 		if strings.EqualFold(name, "Location") {
-			return h.backURL(c, x, value)
+			return h.rewriteURL(c, x, value)
 		}
 	case len("Content-Location"):
 		if strings.EqualFold(name, "Content-Location") {
-			return h.backURL(c, x, value)
+			return h.rewriteURL(c, x, value)
 		}
 	case len("Set-Cookie"):
 		if strings.EqualFold(name, "Set-Cookie") {
-			return h.backCookie(value)
+			return h.rewriteCookie(value)
 		}
 	}
 	return value
 }
 
 // backURL rewrites an absolute path, and a URL of the host that the upstream was asked for.
-func (h *Handler) backURL(c *app.Context, x *exchange, url string) string {
+func (h *Handler) rewriteURL(c *app.Context, x *forward, url string) string {
 	if strings.HasPrefix(url, "/") && !strings.HasPrefix(url, "//") {
-		url, _ = h.back(url)
+		url, _ = h.clientPath(url)
 		return url
 	}
 	scheme, rest, ok := strings.Cut(url, "://")
@@ -59,7 +59,7 @@ func (h *Handler) backURL(c *app.Context, x *exchange, url string) string {
 	if host := rest[:end]; !strings.EqualFold(host, x.req.Host) && !strings.EqualFold(host, x.req.Addr) {
 		return url
 	}
-	path, ok := h.back(rest[end:])
+	path, ok := h.clientPath(rest[end:])
 	if !ok {
 		return url
 	}
@@ -68,7 +68,7 @@ func (h *Handler) backURL(c *app.Context, x *exchange, url string) string {
 
 // backCookie rewrites the Path of a cookie. That of the upstream's root becomes the prefix itself, without a slash, so that the
 // cookie is sent for the prefix, too.
-func (h *Handler) backCookie(cookie string) string {
+func (h *Handler) rewriteCookie(cookie string) string {
 	for at := strings.IndexByte(cookie, ';'); at >= 0; {
 		end := strings.IndexByte(cookie[at+1:], ';')
 		attribute := cookie[at+1:]
@@ -78,7 +78,7 @@ func (h *Handler) backCookie(cookie string) string {
 		}
 		name, value, ok := strings.Cut(attribute, "=")
 		if value = strings.Trim(value, " \t"); ok && strings.EqualFold(strings.Trim(name, " \t"), "Path") && strings.HasPrefix(value, "/") {
-			if path, ok := h.back(value); ok {
+			if path, ok := h.clientPath(value); ok {
 				if value == "/" || strings.TrimSuffix(value, "/") == strings.TrimSuffix(h.options.AddPrefix, "/") {
 					path = "/" + strings.Trim(h.options.StripPrefix, "/")
 				}

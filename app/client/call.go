@@ -24,7 +24,7 @@ const (
 
 // exchange is one request and its response. It belongs to the task or goroutine
 // that called Do, except for what mu guards. Reused.
-type exchange struct {
+type call struct {
 	pool *pool
 	host *host
 	task *loop.Task // nil on a plain goroutine
@@ -53,7 +53,7 @@ type exchange struct {
 	deadline time.Time // zero: none
 	begun    time.Time
 	reused   bool // its connection had carried another request
-	cut      bool // the request was not written to its end
+	partial  bool // the request was not written to its end
 	head     httpparse.Response
 	in       []byte // what was received up to the end of the head, and a bit
 	resume   int    // where the search for the head's end goes on
@@ -62,41 +62,41 @@ type exchange struct {
 	gotBytes bool
 
 	// The body; see receive.go.
-	body    framing
-	record  []byte // a TLS record, and what of it was not pulled yet
-	pulled  []byte
-	buf     []byte // in or window
-	window  []byte
-	r, d, w int   // of buf: decoded and unread from r, raw from d, free from w
-	left    int64 // of a body with a length: not received yet
-	seen    int64 // of a body that ends with its connection
-	chunked httpparse.Chunked
-	end     error // after the last byte in buf: io.EOF or what went wrong
+	body        bodyFraming
+	record      []byte // a TLS record, and what of it was not pulled yet
+	undelivered []byte
+	buf         []byte // in or window
+	window      []byte
+	r, d, w     int   // of buf: decoded and unread from r, raw from d, free from w
+	left        int64 // of a body with a length: not received yet
+	seen        int64 // of a body that ends with its connection
+	chunked     httpparse.Chunked
+	end         error // after the last byte in buf: io.EOF or what went wrong
 
 	// The pool's, while queued.
 	queued      bool
 	granted     *conn
-	grantedSlot bool
+	slotGranted bool
 	failed      error // of the connection that was being made for x
 
-	mu         sync.Mutex
-	gen        atomic.Uint64 // of uses; what came for an earlier one is void. Written under mu
-	cause      error         // why it was interrupted
-	cancelDial func()
-	breakable  *conn
-	spared     bool // by an interruption
-	broken     bool // by an interruption
-	waker      loop.Waker
-	signal     chan struct{} // cap 1: the waker of a plain goroutine
-	unfollow   func() bool
-	ctx        context.Context
+	mu            sync.Mutex
+	gen           atomic.Uint64 // of uses; what came for an earlier one is void. Written under mu
+	cause         error         // why it was interrupted
+	cancelDial    func()
+	interruptible *conn
+	kept          bool // by an interruption
+	broken        bool // by an interruption
+	waker         loop.Waker
+	signal        chan struct{} // cap 1: the waker of a plain goroutine
+	unwatch       func() bool
+	ctx           context.Context
 }
 
-func (x *exchange) options() *Options { return &x.pool.client.options }
+func (x *call) options() *Options { return &x.pool.client.options }
 
-func (p *pool) newExchange(t *loop.Task) *exchange {
+func (p *pool) newCall(t *loop.Task) *call {
 	p.lock()
-	var x *exchange
+	var x *call
 	if n := len(p.spare); n > 0 {
 		x = p.spare[n-1]
 		p.spare[n-1] = nil
@@ -104,7 +104,7 @@ func (p *pool) newExchange(t *loop.Task) *exchange {
 	}
 	p.unlock()
 	if x == nil {
-		x = &exchange{pool: p, in: make([]byte, headBufferBytes)}
+		x = &call{pool: p, in: make([]byte, headBufferBytes)}
 		if p.loop == nil {
 			x.signal = make(chan struct{}, 1)
 		}
@@ -114,7 +114,7 @@ func (p *pool) newExchange(t *loop.Task) *exchange {
 }
 
 // prepare checks the request and puts its bytes together.
-func (x *exchange) prepare(req *Request, traceparent string) error {
+func (x *call) prepare(req *Request, traceparent string) error {
 	x.pool.count.requests.Add(1)
 	refuse := func(err error) error {
 		addr := req.Addr
@@ -159,7 +159,7 @@ func (x *exchange) prepare(req *Request, traceparent string) error {
 }
 
 // run tries until there is a response, or no reason to try again.
-func (x *exchange) run() error {
+func (x *call) run() error {
 	fresh := x.fresh
 	for {
 		x.tries++
@@ -169,7 +169,7 @@ func (x *exchange) run() error {
 		}
 		kind := kindOf(err)
 		stale := kind == KindLost && x.reused
-		x.leave(err)
+		x.abandonConn(err)
 		switch {
 		case !x.replayable || x.gotBytes:
 			return err
@@ -186,7 +186,7 @@ func (x *exchange) run() error {
 }
 
 // try sends the request once and reads the head of the answer.
-func (x *exchange) try(fresh bool) error {
+func (x *call) try(fresh bool) error {
 	now := time.Now()
 	x.begun = now
 	deadline := time.Time{}
@@ -201,8 +201,8 @@ func (x *exchange) try(fresh bool) error {
 	if dialled {
 		now = time.Now()
 	}
-	if err := x.conn.SetDeadline(x.before(now.Add(x.options().HeadTimeout))); err != nil {
-		return x.fault(StageWrite, err)
+	if err := x.conn.SetDeadline(x.earlier(now.Add(x.options().HeadTimeout))); err != nil {
+		return x.callError(StageWrite, err)
 	}
 	if err := x.send(); err != nil {
 		return err
@@ -210,19 +210,19 @@ func (x *exchange) try(fresh bool) error {
 	if err := x.receiveHead(); err != nil {
 		return err
 	}
-	x.observe()
+	x.recordLatency()
 	return x.startBody()
 }
 
 // restart makes x ready for a try, or for reading an answer.
-func (x *exchange) restart(deadline time.Time) {
-	x.reused, x.cut, x.gotHead, x.gotBytes, x.interim, x.resume = false, false, false, false, 0, 0
-	x.buf, x.r, x.d, x.w, x.end, x.pulled = x.in, 0, 0, 0, nil, nil
+func (x *call) restart(deadline time.Time) {
+	x.reused, x.partial, x.gotHead, x.gotBytes, x.interim, x.resume = false, false, false, false, 0, 0
+	x.buf, x.r, x.d, x.w, x.end, x.undelivered = x.in, 0, 0, 0, nil, nil
 	x.deadline = deadline
 }
 
 // before is t, or the try's deadline if that is earlier.
-func (x *exchange) before(t time.Time) time.Time {
+func (x *call) earlier(t time.Time) time.Time {
 	if !x.deadline.IsZero() && x.deadline.Before(t) {
 		return x.deadline
 	}
@@ -230,10 +230,10 @@ func (x *exchange) before(t time.Time) time.Time {
 }
 
 // connect gives x a connection: an idle one that is clean, or a new one.
-func (x *exchange) connect(fresh bool) (dialled bool, err error) {
+func (x *call) connect(fresh bool) (dialled bool, err error) {
 	p := x.pool
 	for {
-		c, slot, err := p.take(x, fresh)
+		c, slot, err := p.acquire(x, fresh)
 		if err != nil {
 			kind := KindBusy
 			if err == ErrClosed {
@@ -258,23 +258,23 @@ func (x *exchange) connect(fresh bool) (dialled bool, err error) {
 		case fresh:
 			_ = c.Close()
 			return true, x.dialInSlot()
-		case c.tainted():
+		case c.hasStrayData():
 			p.count.poisoned.Add(1)
 			p.retire(c)
-		case !x.own(c):
-			p.put(c)
-			return true, x.fault(StagePool, ErrClosed)
+		case !x.attach(c):
+			p.putIdle(c)
+			return true, x.callError(StagePool, ErrClosed)
 		default:
 			if !c.pristine {
 				p.count.reuses.Add(1)
 			}
-			x.reused, c.pristine = !c.pristine || c.rested, false
+			x.reused, c.pristine = !c.pristine || c.wasIdle, false
 			return true, nil
 		}
 	}
 }
 
-func (x *exchange) dialInSlot() error {
+func (x *call) dialInSlot() error {
 	done := false
 	defer func() { // also when a task is unwound in the middle of it
 		x.onInterrupt(nil)
@@ -289,7 +289,7 @@ func (x *exchange) dialInSlot() error {
 
 // awaitConn waits in the queue that take or dialFor put x into. dialling says that a connection is being made for it: then it
 // also waits for that as long as it may take.
-func (x *exchange) awaitConn(dialling bool) (c *conn, slot bool, err error) {
+func (x *call) awaitConn(dialling bool) (c *conn, slot bool, err error) {
 	p, stage, limit := x.pool, StagePool, x.options().WaitTimeout
 	if dialling {
 		stage, limit = StageDial, max(limit, x.options().DialTimeout+time.Second) // the dial itself ends before
@@ -297,7 +297,7 @@ func (x *exchange) awaitConn(dialling bool) (c *conn, slot bool, err error) {
 		p.count.waits.Add(1)
 	}
 	now := time.Now()
-	until := p.clock() + int64(x.before(now.Add(limit)).Sub(now))
+	until := p.clock() + int64(x.earlier(now.Add(limit)).Sub(now))
 	settled := false
 	defer func() {
 		if !settled { // unwound
@@ -307,14 +307,14 @@ func (x *exchange) awaitConn(dialling bool) (c *conn, slot bool, err error) {
 	for {
 		late, err := x.sleep(until)
 		p.lock()
-		c, slot, failed := x.granted, x.grantedSlot, x.failed
+		c, slot, failed := x.granted, x.slotGranted, x.failed
 		p.unlock()
 		switch {
 		case err != nil:
-			return nil, false, x.fault(stage, err)
+			return nil, false, x.callError(stage, err)
 		case failed != nil:
 			settled = true
-			return nil, false, x.fault(stage, failed)
+			return nil, false, x.callError(stage, failed)
 		case c != nil || slot:
 			settled = true
 			return c, slot, nil
@@ -325,52 +325,52 @@ func (x *exchange) awaitConn(dialling bool) (c *conn, slot bool, err error) {
 }
 
 // leaveQueue gives up the place in the queue, or what was granted meanwhile.
-func (x *exchange) leaveQueue() {
+func (x *call) leaveQueue() {
 	p := x.pool
 	p.lock()
 	if x.queued {
 		p.unqueue(x)
 	}
-	c, slot := x.granted, x.grantedSlot
-	x.granted, x.grantedSlot = nil, false
+	c, slot := x.granted, x.slotGranted
+	x.granted, x.slotGranted = nil, false
 	p.unlock()
 	switch {
 	case c != nil:
-		p.put(c)
+		p.putIdle(c)
 	case slot:
 		p.freeSlot(x.host)
 	}
 }
 
 // drop closes the connection, if there still is one.
-func (x *exchange) drop() {
+func (x *call) closeConn() {
 	if x.conn != nil {
-		c, _ := x.disown()
+		c, _ := x.detach()
 		x.pool.retire(c)
 	}
 }
 
 // release gives the connection back to the pool: the response is complete, and
 // clean says that nothing followed it.
-func (x *exchange) release(clean bool) {
-	c, intact := x.disown()
-	if !clean || !intact || len(x.pulled) > 0 || x.cut || x.closing || !x.head.KeepAlive || !c.inspectable() {
+func (x *call) releaseConn(clean bool) {
+	c, intact := x.detach()
+	if !clean || !intact || len(x.undelivered) > 0 || x.partial || x.closing || !x.head.KeepAlive || !c.inspectable() {
 		x.pool.retire(c)
 		return
 	}
-	x.pool.put(c)
+	x.pool.putIdle(c)
 }
 
 // discard ends this use of x and makes it ready for the next one.
-func (x *exchange) discard() {
-	if x.unfollow != nil {
-		x.unfollow()
+func (x *call) recycle() {
+	if x.unwatch != nil {
+		x.unwatch()
 	}
-	x.drop()
+	x.closeConn()
 	x.mu.Lock()
 	x.gen.Add(1)
-	x.cause, x.cancelDial, x.unfollow, x.ctx, x.waker = nil, nil, nil, nil, loop.Waker{}
-	x.spared, x.broken = false, false
+	x.cause, x.cancelDial, x.unwatch, x.ctx, x.waker = nil, nil, nil, nil, loop.Waker{}
+	x.kept, x.broken = false, false
 	x.mu.Unlock()
 	p := x.pool
 	h := x.host
@@ -394,7 +394,7 @@ func (x *exchange) discard() {
 }
 
 // fault makes an Error of what went wrong at a stage.
-func (x *exchange) fault(stage Stage, err error) error {
+func (x *call) callError(stage Stage, err error) error {
 	if f, ok := err.(*Error); ok {
 		return f
 	}

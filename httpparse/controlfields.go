@@ -6,35 +6,35 @@ package httpparse
 import "math"
 
 // codings is what the Transfer-Encoding lines of a message amount to.
-type codings uint8
+type transferCoding uint8
 
 const (
-	noCoding         codings = iota // no Transfer-Encoding
-	chunkedCoding                   // chunked, alone
-	foreignCoding                   // chunked at the end, something else before it
-	unfinishedCoding                // chunked is not the last one
-	outdatedCoding                  // Transfer-Encoding in an HTTP/1.0 message
-	codingsCount
+	noCoding          transferCoding = iota // no Transfer-Encoding
+	chunkedCoding                           // chunked, alone
+	chunkedAfterOther                       // chunked at the end, something else before it
+	chunkedNotFinal                         // chunked is not the last one
+	codingInHTTP10                          // Transfer-Encoding in an HTTP/1.0 message
+	transferCodingCount
 )
 
 // lengths is what Content-Length amounts to.
-type lengths uint8
+type lengthClass uint8
 
 const (
-	noLength lengths = iota
+	noLength lengthClass = iota
 	zeroLength
 	someLength
-	lengthsCount
+	lengthClassCount
 )
 
 // steering is what the steering fields said. The zero value says nothing.
-type steering struct {
+type controlFields struct {
 	host    []byte
 	hasHost bool
 
 	hasLength bool
 	length    int64
-	coding    codings
+	coding    transferCoding
 
 	closes    bool // Connection: close
 	persists  bool // Connection: keep-alive
@@ -46,22 +46,22 @@ type steering struct {
 }
 
 // steers tells whether a field name of n bytes can be one of the seven.
-func steers(n int) bool {
+func mayBeControlField(n int) bool {
 	const known = 1<<len("host") | 1<<len("expect") | 1<<len("upgrade") | 1<<len("connection") |
 		1<<len("traceparent") | 1<<len("content-length") | 1<<len("transfer-encoding")
 	return n < 32 && known>>n&1 != 0
 }
 
 // note takes one field into account.
-func (s *steering) note(name, value []byte) reason {
+func (s *controlFields) add(name, value []byte) reason {
 	switch len(name) {
 	case len("host"):
 		if equalFold(name, "host") {
-			return s.noteHost(value)
+			return s.addHost(value)
 		}
 	case len("expect"):
 		if equalFold(name, "expect") {
-			return s.noteExpect(value)
+			return s.addExpect(value)
 		}
 	case len("upgrade"):
 		if equalFold(name, "upgrade") {
@@ -69,7 +69,7 @@ func (s *steering) note(name, value []byte) reason {
 		}
 	case len("connection"):
 		if equalFold(name, "connection") {
-			s.noteConnection(value)
+			s.addConnection(value)
 		}
 	case len("traceparent"):
 		if s.traceparent == nil && equalFold(name, "traceparent") {
@@ -77,11 +77,11 @@ func (s *steering) note(name, value []byte) reason {
 		}
 	case len("content-length"):
 		if equalFold(name, "content-length") {
-			return s.noteLength(value)
+			return s.addContentLength(value)
 		}
 	case len("transfer-encoding"):
 		if equalFold(name, "transfer-encoding") {
-			return s.noteCodings(value)
+			return s.addTransferEncoding(value)
 		}
 	}
 	return accepted
@@ -89,7 +89,7 @@ func (s *steering) note(name, value []byte) reason {
 
 // noteHost takes Host: once, well formed, possibly empty (RFC 9112 section 3.2). A response's Host is nobody's business
 // and never comes here twice by accident: the same rule holds.
-func (s *steering) noteHost(value []byte) reason {
+func (s *controlFields) addHost(value []byte) reason {
 	if s.hasHost {
 		return duplicateHost
 	}
@@ -102,7 +102,7 @@ func (s *steering) noteHost(value []byte) reason {
 }
 
 // noteExpect takes Expect, a list of which only 100-continue is known (RFC 9110 section 10.1.1).
-func (s *steering) noteExpect(value []byte) reason {
+func (s *controlFields) addExpect(value []byte) reason {
 	for member, rest := nextMember(value); member != nil; member, rest = nextMember(rest) {
 		if !equalFold(member, "100-continue") {
 			return unknownExpectation
@@ -113,7 +113,7 @@ func (s *steering) noteExpect(value []byte) reason {
 }
 
 // noteConnection takes the connection options that concern us; the others are for a proxy (RFC 9110 section 7.6.1).
-func (s *steering) noteConnection(value []byte) {
+func (s *controlFields) addConnection(value []byte) {
 	for member, rest := nextMember(value); member != nil; member, rest = nextMember(rest) {
 		switch {
 		case equalFold(member, "close"):
@@ -128,7 +128,7 @@ func (s *steering) noteConnection(value []byte) {
 
 // noteLength takes Content-Length: one line of digits (RFC 9110 section 8.6). A second line is refused even if it says
 // the same, a list likewise: who sends two lengths has been through something that disagrees with somebody.
-func (s *steering) noteLength(value []byte) reason {
+func (s *controlFields) addContentLength(value []byte) reason {
 	if s.hasLength {
 		return duplicateContentLength
 	}
@@ -154,7 +154,7 @@ func (s *steering) noteLength(value []byte) reason {
 // noteCodings takes Transfer-Encoding, over as many lines as there are: their values form one list (RFC 9112 section 6.1).
 // Only the bare name chunked is known; a parameter on it is an error (section 7). An empty member, legal in a list, is
 // refused: it has no use but to slip past another parser.
-func (s *steering) noteCodings(value []byte) reason {
+func (s *controlFields) addTransferEncoding(value []byte) reason {
 	if len(value) == 0 {
 		return badTransferEncoding
 	}
@@ -173,20 +173,20 @@ func (s *steering) noteCodings(value []byte) reason {
 	return accepted
 }
 
-func (s *steering) addCoding(member []byte) reason {
+func (s *controlFields) addCoding(member []byte) reason {
 	name := member[:classEnd(member, 0, tokenByte)]
 	isChunked := equalFold(name, "chunked")
 	switch {
 	case len(name) == 0, isChunked && len(member) > len(name):
 		return badTransferEncoding
-	case isChunked && (s.coding == chunkedCoding || s.coding == foreignCoding):
+	case isChunked && (s.coding == chunkedCoding || s.coding == chunkedAfterOther):
 		return badTransferEncoding
 	case isChunked && s.coding == noCoding:
 		s.coding = chunkedCoding
 	case isChunked:
-		s.coding = foreignCoding
+		s.coding = chunkedAfterOther
 	default:
-		s.coding = unfinishedCoding
+		s.coding = chunkedNotFinal
 	}
 	return accepted
 }
@@ -209,10 +209,10 @@ func nextMember(list []byte) (member, rest []byte) {
 }
 
 // settle closes the account: what Transfer-Encoding amounts to in a message of this minor version, and Content-Length.
-func (s *steering) settle(minor uint8) (codings, lengths) {
+func (s *controlFields) framingIndex(minor uint8) (transferCoding, lengthClass) {
 	coding, length := s.coding, noLength
 	if minor == 0 && coding != noCoding {
-		coding = outdatedCoding
+		coding = codingInHTTP10
 	}
 	switch {
 	case s.hasLength && s.length == 0:
@@ -224,6 +224,6 @@ func (s *steering) settle(minor uint8) (codings, lengths) {
 }
 
 // keepAlive applies the rules of persistence (RFC 9112 section 9.3).
-func (s *steering) keepAlive(minor uint8) bool {
+func (s *controlFields) keepAlive(minor uint8) bool {
 	return !s.closes && (minor > 0 || s.persists)
 }
