@@ -1,23 +1,23 @@
-package httpparse
+// The fields that frame a message, route it and control its connection: Host, Content-Length, Transfer-Encoding,
+// Connection, Expect, Upgrade; and traceparent. framing.go combines Content-Length and Transfer-Encoding.
 
-// This file owns the few fields that steer a message: Host, Content-Length, Transfer-Encoding, Connection, Expect and
-// Upgrade; and traceparent, which a server notes of every request. It refuses to decide anything from two of them together: that is framing.go's table.
+package httpparse
 
 import "math"
 
-// codings is what the Transfer-Encoding lines of a message amount to.
+// transferCoding classifies the Transfer-Encoding fields of a message.
 type transferCoding uint8
 
 const (
 	noCoding          transferCoding = iota // no Transfer-Encoding
 	chunkedCoding                           // chunked, alone
-	chunkedAfterOther                       // chunked at the end, something else before it
-	chunkedNotFinal                         // chunked is not the last one
+	chunkedAfterOther                       // chunked after another coding
+	chunkedNotFinal                         // the last coding is not chunked
 	codingInHTTP10                          // Transfer-Encoding in an HTTP/1.0 message
 	transferCodingCount
 )
 
-// lengths is what Content-Length amounts to.
+// lengthClass classifies Content-Length.
 type lengthClass uint8
 
 const (
@@ -27,7 +27,7 @@ const (
 	lengthClassCount
 )
 
-// steering is what the steering fields said. The zero value says nothing.
+// controlFields holds the values of the control fields. The zero value means that none was received.
 type controlFields struct {
 	host    []byte
 	hasHost bool
@@ -45,14 +45,14 @@ type controlFields struct {
 	traceparent []byte
 }
 
-// steers tells whether a field name of n bytes can be one of the seven.
+// mayBeControlField reports whether n is the length of a control field's name.
 func mayBeControlField(n int) bool {
 	const known = 1<<len("host") | 1<<len("expect") | 1<<len("upgrade") | 1<<len("connection") |
 		1<<len("traceparent") | 1<<len("content-length") | 1<<len("transfer-encoding")
 	return n < 32 && known>>n&1 != 0
 }
 
-// note takes one field into account.
+// add records one field. It ignores fields other than control fields.
 func (s *controlFields) add(name, value []byte) reason {
 	switch len(name) {
 	case len("host"):
@@ -87,8 +87,7 @@ func (s *controlFields) add(name, value []byte) reason {
 	return accepted
 }
 
-// noteHost takes Host: once, well formed, possibly empty (RFC 9112 section 3.2). A response's Host is nobody's business
-// and never comes here twice by accident: the same rule holds.
+// addHost records Host, which must occur once and be well formed, and may be empty (RFC 9112 section 3.2).
 func (s *controlFields) addHost(value []byte) reason {
 	if s.hasHost {
 		return duplicateHost
@@ -101,7 +100,7 @@ func (s *controlFields) addHost(value []byte) reason {
 	return accepted
 }
 
-// noteExpect takes Expect, a list of which only 100-continue is known (RFC 9110 section 10.1.1).
+// addExpect records Expect. The only valid member is 100-continue (RFC 9110 section 10.1.1).
 func (s *controlFields) addExpect(value []byte) reason {
 	for member, rest := nextMember(value); member != nil; member, rest = nextMember(rest) {
 		if !equalFold(member, "100-continue") {
@@ -112,7 +111,8 @@ func (s *controlFields) addExpect(value []byte) reason {
 	return accepted
 }
 
-// noteConnection takes the connection options that concern us; the others are for a proxy (RFC 9110 section 7.6.1).
+// addConnection records the connection options close, keep-alive and upgrade. Other options concern proxies only (RFC
+// 9110 section 7.6.1).
 func (s *controlFields) addConnection(value []byte) {
 	for member, rest := nextMember(value); member != nil; member, rest = nextMember(rest) {
 		switch {
@@ -126,8 +126,8 @@ func (s *controlFields) addConnection(value []byte) {
 	}
 }
 
-// noteLength takes Content-Length: one line of digits (RFC 9110 section 8.6). A second line is refused even if it says
-// the same, a list likewise: who sends two lengths has been through something that disagrees with somebody.
+// addContentLength records Content-Length, which must be one line of digits (RFC 9110 section 8.6). A second line or
+// a list is rejected even if the values agree: it indicates request smuggling (RFC 9112 section 11.2).
 func (s *controlFields) addContentLength(value []byte) reason {
 	if s.hasLength {
 		return duplicateContentLength
@@ -151,9 +151,9 @@ func (s *controlFields) addContentLength(value []byte) reason {
 	return accepted
 }
 
-// noteCodings takes Transfer-Encoding, over as many lines as there are: their values form one list (RFC 9112 section 6.1).
-// Only the bare name chunked is known; a parameter on it is an error (section 7). An empty member, legal in a list, is
-// refused: it has no use but to slip past another parser.
+// addTransferEncoding records Transfer-Encoding. Several lines form one list (RFC 9112 section 6.1). chunked must
+// have no parameters (section 7). An empty member, which is valid in a list, is rejected, because parsers disagree on
+// it.
 func (s *controlFields) addTransferEncoding(value []byte) reason {
 	if len(value) == 0 {
 		return badTransferEncoding
@@ -191,7 +191,8 @@ func (s *controlFields) addCoding(member []byte) reason {
 	return accepted
 }
 
-// nextMember cuts the first non-empty member off a comma-separated list (RFC 9110 section 5.6.1); nil is the end.
+// nextMember splits the first non-empty member off a comma-separated list (RFC 9110 section 5.6.1). It returns nil at
+// the end.
 func nextMember(list []byte) (member, rest []byte) {
 	for len(list) > 0 {
 		end := 0
@@ -208,7 +209,7 @@ func nextMember(list []byte) (member, rest []byte) {
 	return nil, nil
 }
 
-// settle closes the account: what Transfer-Encoding amounts to in a message of this minor version, and Content-Length.
+// framingIndex returns the indices into the framing tables for a message with this minor version.
 func (s *controlFields) framingIndex(minor uint8) (transferCoding, lengthClass) {
 	coding, length := s.coding, noLength
 	if minor == 0 && coding != noCoding {
@@ -223,7 +224,7 @@ func (s *controlFields) framingIndex(minor uint8) (transferCoding, lengthClass) 
 	return coding, length
 }
 
-// keepAlive applies the rules of persistence (RFC 9112 section 9.3).
+// keepAlive reports whether the connection persists (RFC 9112 section 9.3).
 func (s *controlFields) keepAlive(minor uint8) bool {
 	return !s.closes && (minor > 0 || s.persists)
 }

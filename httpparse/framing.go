@@ -1,34 +1,33 @@
+// How a body is delimited (RFC 9112 section 6.3): one table for requests and one for responses.
+
 package httpparse
 
-// This file owns the question where a body ends (RFC 9112 section 6.3). It answers from two tables and refuses to look at
-// anything but their indices.
-
-// body is how the body of a message is delimited.
+// framing is how the body of a message is delimited.
 type framing uint8
 
 const (
-	framingInvalid framing = iota // the zero value: a hole in a table would refuse
+	framingInvalid framing = iota // the zero value, so that a missing table entry rejects the message
 	noBody                        // no body
 	byLength                      // Content-Length bytes
 	byChunks                      // the chunked coding
-	untilClose                    // until the connection closes
-	noBodyClose                   // none, but what follows on the connection cannot be trusted: close it
+	untilClose                    // until the connection is closed
+	noBodyClose                   // no body, and the connection is closed: the bytes after the head are ambiguous
 )
 
-// verdict is one cell: a body, or why not.
-type verdict struct {
+// bodyRule is one table entry: a framing, or the reason to reject the message.
+type bodyRule struct {
 	framing framing
 	why     reason
 }
 
-func refuse(why reason) verdict { return verdict{framingInvalid, why} }
+func refuse(why reason) bodyRule { return bodyRule{framingInvalid, why} }
 
 var (
-	ruleNone      = verdict{framing: noBody}
-	ruleLength    = verdict{framing: byLength}
-	ruleChunked   = verdict{framing: byChunks}
-	ruleClose     = verdict{framing: untilClose}
-	ruleNoneClose = verdict{framing: noBodyClose}
+	ruleNone      = bodyRule{framing: noBody}
+	ruleLength    = bodyRule{framing: byLength}
+	ruleChunked   = bodyRule{framing: byChunks}
+	ruleClose     = bodyRule{framing: untilClose}
+	ruleNoneClose = bodyRule{framing: noBodyClose}
 
 	errBoth     = refuse(lengthAndCoding)
 	errUnknown  = refuse(unknownTransferCoding)
@@ -38,19 +37,19 @@ var (
 	errInterim  = refuse(interimBody)
 )
 
-// requestKind is the row group of the request table.
+// requestKind selects the rows of requestFraming.
 type requestKind uint8
 
 const (
 	ordinaryRequest requestKind = iota
-	connectRequest              // what follows the head is the tunnel's
+	connectRequest              // the bytes after the head belong to the tunnel
 	requestKindsCount
 )
 
-// requestFraming decides the body of a request. Malformed and repeated fields never get here.
+// requestFraming is the framing of a request (RFC 9112 section 6.3). Malformed and repeated fields are rejected earlier.
 //
 //	Transfer-Encoding \ Content-Length      none      0         > 0
-var requestFraming = [requestKindsCount][transferCodingCount][lengthClassCount]verdict{
+var requestFraming = [requestKindsCount][transferCodingCount][lengthClassCount]bodyRule{
 	ordinaryRequest: {
 		noCoding:          {ruleNone, ruleNone, ruleLength},
 		chunkedCoding:     {ruleChunked, errBoth, errBoth},
@@ -67,23 +66,23 @@ var requestFraming = [requestKindsCount][transferCodingCount][lengthClassCount]v
 	},
 }
 
-// responseKind is the row group of the response table.
+// responseKind selects the rows of responseFraming.
 type responseKind uint8
 
 const (
 	ordinaryResponse  responseKind = iota
-	headOrNotModified              // to HEAD, and 304: the fields describe a body that is not sent
+	headOrNotModified              // response to HEAD, and 304: the fields describe a body that is not sent
 	noContent                      // 204
-	interim                        // 1xx, 101 included
-	tunnel                         // 2xx to CONNECT: both fields are ignored
+	interim                        // 1xx, including 101
+	tunnel                         // 2xx response to CONNECT: both fields are ignored
 	responseKindsCount
 )
 
-// responseFraming decides the body of a response. It is as strict as the request table, because a proxy that guesses
-// where an upstream's answer ends lets one client write another's.
+// responseFraming is the framing of a response (RFC 9112 section 6.3). It is as strict as the request table: if a proxy
+// misjudges the end of a response, one client can inject a response for another (response splitting).
 //
 //	Transfer-Encoding \ Content-Length      none      0         > 0
-var responseFraming = [responseKindsCount][transferCodingCount][lengthClassCount]verdict{
+var responseFraming = [responseKindsCount][transferCodingCount][lengthClassCount]bodyRule{
 	ordinaryResponse: {
 		noCoding:          {ruleClose, ruleNone, ruleLength},
 		chunkedCoding:     {ruleChunked, errBoth, errBoth},
@@ -121,7 +120,7 @@ var responseFraming = [responseKindsCount][transferCodingCount][lengthClassCount
 	},
 }
 
-// kindOfResponse names the row group for a status that answers a request with method.
+// kindOfResponse returns the kind of a response with status to a request with method.
 func kindOfResponse(status int, method string) responseKind {
 	switch {
 	case status < 200:

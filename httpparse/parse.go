@@ -1,15 +1,15 @@
-package httpparse
+// Parsing of a request head. This is the only file that calls wildcat. wildcat has no limits, validates little, may
+// read beyond its input and keeps state between heads; it is therefore given exactly one validated head, and its
+// result is compared with that head.
 
-// This file owns the parse of a request head: the order of the steps, and wildcat. It is the only file that calls
-// wildcat, which has no limits, checks little, reads past what it should and keeps state from one head to the next; so it
-// gets a judged head, exactly one, in a parser that has forgotten the last, and its answer is checked against the head.
+package httpparse
 
 import "github.com/evanphx/wildcat"
 
-// Parse reads head, which is exactly one request head with its final empty line (see FindHead). It forgets the request
-// parsed before, and allocates only when a head has more fields than any before it. A nil lim means DefaultLimits.
+// Parse parses head, which is exactly one request head with its empty line (see FindHead). It overwrites r. It
+// allocates only if head has more fields than any head before it. A nil lim means DefaultLimits.
 //
-// The error is an *Error; the request is then empty. A declared body beyond BodyBytesMax is refused here with 413.
+// The error is an *Error, and r is empty then. A Content-Length above BodyBytesMax is an error with status 413.
 func (r *Request) Parse(head []byte, lim *Limits) error {
 	lim = lim.orDefault()
 	r.Reset()
@@ -48,7 +48,7 @@ func (r *Request) parse(head []byte, lim *Limits) reason {
 	return r.frame(lim)
 }
 
-// frame sets what concerns the body.
+// frame sets the fields of r that concern the body.
 func (r *Request) frame(lim *Limits) reason {
 	g := &r.guard
 	kind := ordinaryRequest
@@ -73,8 +73,8 @@ func (r *Request) frame(lim *Limits) reason {
 	return accepted
 }
 
-// cutOnce fills headers, the first time. Where wildcat and the guard disagree, which no head is known to bring about (the fuzzers look for
-// one), the guard's reading stands: it has judged each byte, and framing and routing are already decided by it.
+// splitFields sets r.headers on its first call. If wildcat and the guard disagree, the result of the guard is used,
+// because framing and routing already depend on it. No such head is known; the fuzz targets search for one.
 func (r *Request) splitFields() {
 	if r.isSplit {
 		return
@@ -83,7 +83,7 @@ func (r *Request) splitFields() {
 	if r.splitWithWildcat(r.head) {
 		return
 	}
-	r.wildcatParser = wildcat.HTTPParser{} // whatever is in its slots, nobody shall meet it again
+	r.wildcatParser = wildcat.HTTPParser{} // drop the parser's state
 	r.headers = r.headers[:0]
 	next := r.guard.fieldsAt
 	for range r.guard.fields {
@@ -93,12 +93,12 @@ func (r *Request) splitFields() {
 	}
 }
 
-// cut lets wildcat cut the judged head and takes its slices, if they tile the head: each field's name starts where the
-// line before it ended, ends at a colon, and its value ends at a CRLF. The guard has seen that no CR, LF or colon can
-// stand inside, so the tiling leaves one reading only.
+// splitWithWildcat has wildcat split the validated head, and reports whether its slices cover the head exactly: each
+// name starts where the previous line ended and ends at a colon, and each value ends at CRLF. The head is validated,
+// so only one such split exists.
 func (r *Request) splitWithWildcat(head []byte) bool {
 	g := &r.guard
-	if need := g.fields + 1; need > r.wildcatParser.TotalHeaders { // wildcat wants one slot more than it fills
+	if need := g.fields + 1; need > r.wildcatParser.TotalHeaders { // wildcat needs one slot more than it fills
 		r.wildcatParser = *wildcat.NewSizedHTTPParser(need + need/2)
 	}
 	if n, err := r.wildcatParser.Parse(head); err != nil || n != len(head) {
@@ -120,8 +120,8 @@ func (r *Request) splitWithWildcat(head []byte) bool {
 	return next+len("\r\n") == len(head) && r.wildcatParser.Headers[g.fields].Name == nil
 }
 
-// tile checks that name and value, as wildcat cut them, are the field line that starts at start, and trims the value:
-// wildcat leaves the whitespace at its end, and makes an empty value "\r".
+// wildcatField checks that name and value, as returned by wildcat, are the field line at start. It trims the value:
+// wildcat leaves trailing whitespace, and returns "\r" for an empty value.
 func wildcatField(head []byte, start int, name, value []byte) (l fieldOffsets, ok bool) {
 	l.nameEnd = start + len(name)
 	l.valueStart = offset(head, value)
@@ -141,6 +141,6 @@ func wildcatField(head []byte, start int, name, value []byte) (l fieldOffsets, o
 	return l, true
 }
 
-// offset returns where part starts in whole, of which it is a slice with the same end of capacity; for a slice of
-// anything else the answer is some number that the checks around it refuse, or one at which whole holds what they need.
+// offset returns the start of part in whole if part is a slice of whole up to the same capacity. For any other slice
+// the result is meaningless and fails the checks of the caller.
 func offset(whole, part []byte) int { return cap(whole) - cap(part) }
