@@ -1,7 +1,7 @@
-package client
+// One request from the pool to the end of its response: its tries and its connection. send.go writes the request and
+// receive.go reads the response.
 
-// This file owns one request on its way from the pool to the end of its
-// response: its tries and its connection. It refuses to know syntax.
+package client
 
 import (
 	"context"
@@ -15,79 +15,79 @@ import (
 )
 
 const (
-	headBufferBytes = 4 << 10  // for a response head and, mostly, its body
-	windowBytes     = 32 << 10 // for bodies that are larger
-	inlineBodyMax   = 32 << 10 // a request body up to this goes out with its head, in one write
+	headBufferBytes = 4 << 10  // for a response head and a small body
+	windowBytes     = 32 << 10 // for larger bodies
+	inlineBodyMax   = 32 << 10 // a request body up to this size is sent with its head, in one write
 	keepBufferMax   = 64 << 10 // larger buffers are not kept for reuse
-	spareMax        = 256      // exchanges kept for reuse, per pool
+	spareMax        = 256      // calls kept for reuse, per pool
 )
 
-// exchange is one request and its response. It belongs to the task or goroutine
-// that called Do, except for what mu guards. Reused.
+// call is one request and its response. It belongs to the task or goroutine that called Do, except for the fields
+// guarded by mu. It is reused.
 type call struct {
 	pool *pool
 	host *host
-	task *loop.Task // nil on a plain goroutine
-	conn *conn      // nil when there is none, or no more
+	task *loop.Task // nil outside tasks
+	conn *conn      // nil before it is attached and after it is detached
 
 	// The request.
-	out        []byte // head and small body, ready to be written, once or again
-	scratch    []byte // a target, or a piece of a stream
-	method     string // "HEAD" or "GET": what framing needs to know
-	rest       []byte // of a body too large for out
+	out        []byte // head and small body, kept for another try
+	scratch    []byte // buffer for a target or a chunk
+	method     string // "HEAD", or "GET" for any other method: determines the framing
+	rest       []byte // a body that is too large for out
 	stream     io.Reader
 	streamLeft int64
-	streamed   bool   // something was read from stream
-	upgrade    string // the protocols of which 101 may name one
+	streamed   bool   // bytes were read from stream
+	upgrade    string // the protocols that a 101 may select
 	closing    bool   // "Connection: close" was sent
-	replayable bool   // idempotent, and every byte is still there
+	replayable bool   // idempotent, and the body can be sent again
 	timeout    time.Duration
 	retries    int
 	onInterim  func(status int, fields []httpparse.Header)
 	fresh      bool
 	tries      int
 	hedged     bool
-	entered    loop.Crossing // of the task, by the method that runs: see outside.go
+	entered    loop.Crossing // state of the task in the current method, see usercode.go
 
 	// The try.
-	deadline time.Time // zero: none
+	deadline time.Time // zero means none
 	begun    time.Time
-	reused   bool // its connection had carried another request
-	partial  bool // the request was not written to its end
+	reused   bool // its connection had carried an earlier request
+	partial  bool // the request was not written completely
 	head     httpparse.Response
-	in       []byte // what was received up to the end of the head, and a bit
-	resume   int    // where the search for the head's end goes on
-	interim  int    // bytes of the interim heads so far
+	in       []byte // received bytes: the head, and possibly a part of the body
+	resume   int    // where the search for the end of the head resumes
+	interim  int    // size of the interim heads so far
 	gotHead  bool
 	gotBytes bool
 
 	// The body; see receive.go.
 	body        bodyFraming
-	record      []byte // a TLS record, and what of it was not pulled yet
+	record      []byte // buffer for one TLS record
 	undelivered []byte
 	buf         []byte // in or window
 	window      []byte
-	r, d, w     int   // of buf: decoded and unread from r, raw from d, free from w
-	left        int64 // of a body with a length: not received yet
-	seen        int64 // of a body that ends with its connection
+	r, d, w     int   // offsets in buf: decoded and unread from r, raw from d, free from w
+	left        int64 // body by length: bytes not received yet
+	seen        int64 // body until close: bytes received
 	chunked     httpparse.Chunked
-	end         error // after the last byte in buf: io.EOF or what went wrong
+	end         error // io.EOF or an error, returned after the bytes in buf
 
-	// The pool's, while queued.
+	// Set by the pool while x is in a wait queue.
 	queued      bool
 	granted     *conn
 	slotGranted bool
-	failed      error // of the connection that was being made for x
+	failed      error // of the dial for x
 
 	mu            sync.Mutex
-	gen           atomic.Uint64 // of uses; what came for an earlier one is void. Written under mu
-	cause         error         // why it was interrupted
+	gen           atomic.Uint64 // incremented when x is reused; events for an earlier use are ignored. Written under mu
+	cause         error         // why x was interrupted
 	cancelDial    func()
 	interruptible *conn
 	kept          bool // by an interruption
 	broken        bool // by an interruption
 	waker         loop.Waker
-	signal        chan struct{} // cap 1: the waker of a plain goroutine
+	signal        chan struct{} // capacity 1: wakes a goroutine that is not a task
 	unwatch       func() bool
 	ctx           context.Context
 }
@@ -113,7 +113,7 @@ func (p *pool) newCall(t *loop.Task) *call {
 	return x
 }
 
-// prepare checks the request and puts its bytes together.
+// prepare validates the request and serializes it.
 func (x *call) prepare(req *Request, traceparent string) error {
 	x.pool.count.requests.Add(1)
 	refuse := func(err error) error {
@@ -152,13 +152,13 @@ func (x *call) prepare(req *Request, traceparent string) error {
 	if req.Method == "HEAD" {
 		x.method = "HEAD"
 	}
-	x.replayable = req.Stream == nil && req.idempotent()
+	x.replayable = req.Stream == nil && (req.Idempotent || req.Method == "" || IdempotentMethod(req.Method))
 	x.upgrade, x.closing = req.Upgrade, req.Close
 	x.timeout, x.retries, x.fresh, x.onInterim = req.Timeout, req.Retries, req.Fresh, req.Interim
 	return nil
 }
 
-// run tries until there is a response, or no reason to try again.
+// run sends the request until there is a response or no further try is allowed.
 func (x *call) run() error {
 	fresh := x.fresh
 	for {
@@ -175,7 +175,7 @@ func (x *call) run() error {
 			return err
 		case stale && !fresh:
 			x.pool.count.stale.Add(1)
-			fresh = true // other idle ones may have died of the same cause
+			fresh = true // other idle connections are probably stale as well
 		case x.retries > 0 && (kind == KindLost || kind == KindDial || kind == KindTimeout):
 			x.retries--
 			x.pool.count.retries.Add(1)
@@ -185,7 +185,7 @@ func (x *call) run() error {
 	}
 }
 
-// try sends the request once and reads the head of the answer.
+// try sends the request once and reads the response head.
 func (x *call) try(fresh bool) error {
 	now := time.Now()
 	x.begun = now
@@ -214,14 +214,14 @@ func (x *call) try(fresh bool) error {
 	return x.startBody()
 }
 
-// restart makes x ready for a try, or for reading an answer.
+// restart resets the state of a try.
 func (x *call) restart(deadline time.Time) {
 	x.reused, x.partial, x.gotHead, x.gotBytes, x.interim, x.resume = false, false, false, false, 0, 0
 	x.buf, x.r, x.d, x.w, x.end, x.undelivered = x.in, 0, 0, 0, nil, nil
 	x.deadline = deadline
 }
 
-// before is t, or the try's deadline if that is earlier.
+// earlier returns the earlier of t and the deadline of the try.
 func (x *call) earlier(t time.Time) time.Time {
 	if !x.deadline.IsZero() && x.deadline.Before(t) {
 		return x.deadline
@@ -229,7 +229,7 @@ func (x *call) earlier(t time.Time) time.Time {
 	return t
 }
 
-// connect gives x a connection: an idle one that is clean, or a new one.
+// connect attaches a connection to x: an idle one without unexpected data, or a new one.
 func (x *call) connect(fresh bool) (dialled bool, err error) {
 	p := x.pool
 	for {
@@ -276,7 +276,7 @@ func (x *call) connect(fresh bool) (dialled bool, err error) {
 
 func (x *call) dialInSlot() error {
 	done := false
-	defer func() { // also when a task is unwound in the middle of it
+	defer func() { // also when the task is unwound
 		x.onInterrupt(nil)
 		if !done && x.conn == nil {
 			x.pool.freeSlot(x.host)
@@ -287,12 +287,12 @@ func (x *call) dialInSlot() error {
 	return err
 }
 
-// awaitConn waits in the queue that take or dialFor put x into. dialling says that a connection is being made for it: then it
-// also waits for that as long as it may take.
+// awaitConn waits in the queue to which acquire or dialFor added x. dialling means that a dial for x is in progress; the
+// wait then lasts at least as long as the dial may take.
 func (x *call) awaitConn(dialling bool) (c *conn, slot bool, err error) {
 	p, stage, limit := x.pool, StagePool, x.options().WaitTimeout
 	if dialling {
-		stage, limit = StageDial, max(limit, x.options().DialTimeout+time.Second) // the dial itself ends before
+		stage, limit = StageDial, max(limit, x.options().DialTimeout+time.Second) // the dial times out first
 	} else {
 		p.count.waits.Add(1)
 	}
@@ -300,7 +300,7 @@ func (x *call) awaitConn(dialling bool) (c *conn, slot bool, err error) {
 	until := p.clock() + int64(x.earlier(now.Add(limit)).Sub(now))
 	settled := false
 	defer func() {
-		if !settled { // unwound
+		if !settled { // the task is unwound
 			x.leaveQueue()
 		}
 	}()
@@ -324,7 +324,7 @@ func (x *call) awaitConn(dialling bool) (c *conn, slot bool, err error) {
 	}
 }
 
-// leaveQueue gives up the place in the queue, or what was granted meanwhile.
+// leaveQueue removes x from the queue, or returns what was granted to it meanwhile.
 func (x *call) leaveQueue() {
 	p := x.pool
 	p.lock()
@@ -342,7 +342,7 @@ func (x *call) leaveQueue() {
 	}
 }
 
-// drop closes the connection, if there still is one.
+// closeConn closes the connection, if there is one.
 func (x *call) closeConn() {
 	if x.conn != nil {
 		c, _ := x.detach()
@@ -350,8 +350,8 @@ func (x *call) closeConn() {
 	}
 }
 
-// release gives the connection back to the pool: the response is complete, and
-// clean says that nothing followed it.
+// releaseConn returns the connection to the pool after a complete response. clean
+// means that no byte follows the response.
 func (x *call) releaseConn(clean bool) {
 	c, intact := x.detach()
 	if !clean || !intact || len(x.undelivered) > 0 || x.partial || x.closing || !x.head.KeepAlive || !c.inspectable() {
@@ -361,7 +361,7 @@ func (x *call) releaseConn(clean bool) {
 	x.pool.putIdle(c)
 }
 
-// discard ends this use of x and makes it ready for the next one.
+// recycle ends this use of x and keeps it for the next one.
 func (x *call) recycle() {
 	if x.unwatch != nil {
 		x.unwatch()
@@ -393,7 +393,7 @@ func (x *call) recycle() {
 	}
 }
 
-// fault makes an Error of what went wrong at a stage.
+// callError returns an *Error for err in stage.
 func (x *call) callError(stage Stage, err error) error {
 	if f, ok := err.(*Error); ok {
 		return f

@@ -1,9 +1,7 @@
-package client
+// Hedging: a request whose response is late is sent a second time on another connection, and the first response is
+// used. A budget bounds the additional load.
 
-// This file owns hedging: when the response to a request is later than most
-// are, the same request is sent on a second connection, and the first answer
-// wins. A budget keeps a slow host from getting twice the load. It refuses to
-// know how a request is sent.
+package client
 
 import (
 	"context"
@@ -13,17 +11,16 @@ import (
 	"tafe/loop"
 )
 
-// Hedge says when a request that allows it is sent a second time. Zero fields
-// take the defaults.
+// Hedge configures when a request is sent a second time. Zero fields mean the defaults.
 type Hedge struct {
-	// Quantile of the host's latest latencies (to the response head, per loop)
-	// after which the second request starts; default 0.95.
+	// Quantile of the host's recent latencies, per loop, after which the second request is sent. The latency is the
+	// time to the response head. Default 0.95.
 	Quantile float64
-	// BudgetPercent bounds second requests to this share of those that allow
-	// hedging, per loop, with bursts of ten; default 5.
+	// BudgetPercent bounds second requests, per loop, as a share of the requests that allow hedging, with bursts of
+	// ten. Default 5.
 	BudgetPercent float64
-	DelayMin      time.Duration // never start earlier than this; default 1 ms
-	SamplesMin    int           // latencies to be known before the first hedge; default 50
+	DelayMin      time.Duration // minimum delay of the second request; default 1 ms
+	SamplesMin    int           // latencies required before the first hedge; default 50
 }
 
 func (h Hedge) withDefaults() Hedge {
@@ -44,24 +41,24 @@ func (h Hedge) withDefaults() Hedge {
 
 const hedgeBurst = 10
 
-// race is a request that may be sent twice. It outlives the caller when the
-// second try is still on its way: nothing in it is the caller's.
+// race is a request that may be sent twice. It outlives the caller's method while the second request is in flight, so
+// it holds no memory of the caller.
 type race struct {
 	pool   *pool
 	timer  loop.Timer
-	shared *time.Timer // instead, where there is no loop
+	shared *time.Timer // used instead of timer without a loop
 
 	mu     sync.Mutex
 	first  *call
-	gen    uint64 // of first
+	gen    uint64 // generation of first
 	second *call
-	ended  bool // second failed, or was not needed
+	ended  bool // second has failed or was not needed
 	won    bool // second has a response
-	over   bool // the caller has gone on
+	over   bool // the caller has continued
 }
 
-// credit books a request that allows hedging; it returns after which time to
-// hedge it, ok false if that is not known yet.
+// hedgeDelay counts a request that allows hedging, and returns the delay of its second request. ok is false if too
+// few latencies are known.
 func (p *pool) hedgeDelay(h *host) (delay time.Duration, ok bool) {
 	o := &p.client.options.Hedge
 	p.lock()
@@ -76,8 +73,7 @@ func (p *pool) hedgeDelay(h *host) (delay time.Duration, ok bool) {
 	return max(h.latency.quantile(o.Quantile), o.DelayMin), true
 }
 
-// observe records how long a try took to its response head, where anybody
-// wants to know.
+// recordLatency records the time to the response head if the host's latency is being measured.
 func (x *call) recordLatency() {
 	h := x.host
 	x.pool.lock()
@@ -87,8 +83,7 @@ func (x *call) recordLatency() {
 	}
 }
 
-// runHedged is run with a second exchange in reserve; it returns the one that
-// has the response.
+// runHedged is run with hedging. It returns the call that has the response.
 func (x *call) runHedged() (*call, error) {
 	delay, ok := x.pool.hedgeDelay(x.host)
 	if !ok || x.rest != nil || x.upgrade != "" {
@@ -101,7 +96,7 @@ func (x *call) runHedged() (*call, error) {
 	} else {
 		r.shared = time.AfterFunc(delay, r.start)
 	}
-	defer func() { // the task is unwound
+	defer func() { // when the task is unwound
 		if r.end() {
 			r.second.recycle()
 		}
@@ -109,7 +104,7 @@ func (x *call) runHedged() (*call, error) {
 	err := x.run()
 	r.stopTimer()
 	if err != nil && r.awaitSecond() || r.end() {
-		x.recordLatency() // it would have taken longer than this
+		x.recordLatency() // a lower bound of its latency
 		return r.second, nil
 	}
 	return x, err
@@ -123,7 +118,7 @@ func (r *race) stopTimer() {
 	}
 }
 
-// start sends the second request, if it is still wanted and within the budget.
+// start sends the second request if it is still needed and within the budget.
 func (r *race) start() {
 	second := r.newSecond()
 	if second == nil {
@@ -152,8 +147,8 @@ func (r *race) newSecond() *call {
 	return x
 }
 
-// allowHedge spends from the budget. A request that waits for a connection is
-// not hedged: that would only lengthen the queue.
+// allowHedge takes one request from the budget. A request that waits for a connection is not hedged, because that
+// would lengthen the queue.
 func (p *pool) allowHedge(x *call) bool {
 	p.lock()
 	defer p.unlock()
@@ -165,7 +160,7 @@ func (p *pool) allowHedge(x *call) bool {
 	return true
 }
 
-// copyRequest makes x send what from sends, from bytes of its own.
+// copyRequest makes x send the same request as from. The bytes are copied.
 func (x *call) copyRequest(from *call) {
 	x.host = from.host
 	x.out = append(x.out[:0], from.out...)
@@ -174,10 +169,10 @@ func (x *call) copyRequest(from *call) {
 	x.hedged = true
 }
 
-// hedgeName is what a watchdog calls the task of a second request.
+// hedgeName is the name of the second request's task in reports of the watchdog.
 var hedgeName = "client: hedged request"
 
-// Run is the second request's task.
+// Run implements loop.Runner: it sends the second request.
 func (r *race) Run(t *loop.Task) {
 	t.Describe(&hedgeName, nil, nil, nil, nil, nil)
 	r.second.task, r.second.entered = t, true
@@ -186,15 +181,14 @@ func (r *race) Run(t *loop.Task) {
 	r.finish(err)
 }
 
-// Done ends what Run could not.
+// Done implements loop.Runner. It reports a task that could not run.
 func (r *race) Done(_ *loop.Task, err error) {
 	if err != nil {
 		r.finish(err)
 	}
 }
 
-// finish tells the caller how the second request went, or cleans up if it has
-// gone on.
+// finish reports the result of the second request to the first, or discards it if the caller has continued.
 func (r *race) finish(err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -213,8 +207,7 @@ func (r *race) finish(err error) {
 	}
 }
 
-// await waits for the second request after the first has failed; true: it has
-// won.
+// awaitSecond waits for the second request after the first has failed. It reports whether the second has a response.
 func (r *race) awaitSecond() bool {
 	for {
 		r.mu.Lock()
@@ -225,15 +218,15 @@ func (r *race) awaitSecond() bool {
 		if settled {
 			return won
 		}
-		// The second has time bounds of its own; this one only bounds a sleep.
+		// The second request has its own time bounds. This bound is only required by sleep.
 		if _, err := r.first.sleep(r.pool.clock() + int64(time.Minute)); err != nil {
 			return false
 		}
 	}
 }
 
-// leave ends the race for the caller. true: the second has won before that, and
-// is the caller's. A second that is late or not needed cleans up after itself.
+// end ends the race. It reports whether the second request has a response, which then belongs to the caller.
+// Otherwise the second request, if it is in flight, is interrupted and recycles itself.
 func (r *race) end() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -252,7 +245,7 @@ func (r *race) end() bool {
 	return false
 }
 
-// handOver makes answer the caller's instead of x.
+// adopt moves answer, the call of the second request, to the task and the context of x.
 func (x *call) adopt(answer *call) {
 	answer.task = x.task
 	answer.tries += x.tries

@@ -1,8 +1,6 @@
-package client
+// How a call waits, and how its context, a faster hedge or the pool interrupts it.
 
-// This file owns how an exchange waits, and what can end that from outside: the
-// caller's context, a faster try, the pool. It refuses to know what is waited
-// for.
+package client
 
 import (
 	"context"
@@ -11,8 +9,7 @@ import (
 	"tafe/loop"
 )
 
-// sleep waits for wake, an interruption, or the time until on the pool's clock.
-// It may return early for no reason.
+// sleep waits for wake, an interruption, or the time until on the clock of the pool. It may return early.
 func (x *call) sleep(until int64) (late bool, err error) {
 	d := time.Duration(until - x.pool.clock())
 	if d <= 0 {
@@ -45,7 +42,7 @@ func (x *call) sleep(until int64) (late bool, err error) {
 	return x.pool.clock() >= until, err
 }
 
-// wake ends a sleep. onLoop says that the caller runs where x does.
+// wake ends a sleep. onLoop means that the caller runs on the loop of x.
 func (x *call) wake(onLoop bool) {
 	if x.signal != nil {
 		select {
@@ -65,7 +62,7 @@ func (x *call) wake(onLoop bool) {
 	}
 }
 
-// follow has ctx interrupt the exchange.
+// watchContext interrupts x when ctx is cancelled.
 func (x *call) watchContext(ctx context.Context) error {
 	if ctx.Done() == nil {
 		return nil
@@ -79,9 +76,8 @@ func (x *call) watchContext(ctx context.Context) error {
 	return nil
 }
 
-// interrupt ends use gen of x with cause, wherever it is: its connection is
-// closed, unless it is spared, its dialling cancelled, its sleep ended. Nothing
-// happens when that use is over. Any goroutine.
+// interrupt ends the use gen of x with cause: it closes the connection unless it is to be kept, cancels the dial and
+// ends the sleep. It has no effect if x has been recycled. It may be called from any goroutine.
 func (x *call) interrupt(gen uint64, cause error) {
 	x.mu.Lock()
 	if x.gen.Load() != gen || x.cause != nil {
@@ -92,10 +88,10 @@ func (x *call) interrupt(gen uint64, cause error) {
 	if x.cancelDial != nil {
 		x.cancelDial()
 	}
-	switch { // under mu, so that it cannot be another's by now
+	switch { // under mu, so that it is still the connection of x
 	case x.interruptible == nil:
 	case x.kept:
-		_ = x.interruptible.SetReadDeadline(time.Unix(1, 0)) // the Read ends, and leave decides
+		_ = x.interruptible.SetReadDeadline(time.Unix(1, 0)) // ends the Read; abandonConn then decides
 	default:
 		x.broken = true
 		_ = x.interruptible.Close()
@@ -104,7 +100,7 @@ func (x *call) interrupt(gen uint64, cause error) {
 	x.wake(false)
 }
 
-// onInterrupt sets what else an interruption calls; false: it has come already.
+// onInterrupt sets a function for interrupt to call. It returns false if x was already interrupted.
 func (x *call) onInterrupt(cancel func()) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -112,7 +108,7 @@ func (x *call) onInterrupt(cancel func()) bool {
 	return x.cause == nil
 }
 
-// own makes c the connection of x; false if x was interrupted.
+// attach makes c the connection of x. It returns false if x was already interrupted.
 func (x *call) attach(c *conn) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -123,11 +119,11 @@ func (x *call) attach(c *conn) bool {
 	return true
 }
 
-// spare says whether an interruption leaves the connection open: its answer may
-// then be read for nobody. false: one has come already.
+// keepOnInterrupt sets whether an interruption leaves the connection open, so that a late response can be read. It
+// returns false if x was already interrupted.
 func (x *call) keepOnInterrupt(on bool) bool {
 	if x.options().LateTimeout <= 0 || x.pool.loop == nil {
-		return true // a connection that is closed says so by itself
+		return true // late responses are not read; interrupt closes the connection
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -135,7 +131,7 @@ func (x *call) keepOnInterrupt(on bool) bool {
 	return x.cause == nil
 }
 
-// disown ends that. clean is false if an interruption has closed c.
+// detach removes the connection from x. clean is false if an interruption has closed it.
 func (x *call) detach() (c *conn, clean bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()

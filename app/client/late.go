@@ -1,8 +1,7 @@
-package client
+// Late responses: a response to an abandoned request is read and discarded for a bounded time, so that its connection
+// can be reused.
 
-// This file owns answers that come when nobody waits for them any more: they
-// are read to their end, for a bounded time, so that the connection need not be
-// made anew. It refuses to know who gave up, and why.
+package client
 
 import (
 	"io"
@@ -11,26 +10,24 @@ import (
 	"tafe/loop"
 )
 
-const lateBytesMax = 64 << 10 // of a body: more costs more than a connection
+const lateBytesMax = 64 << 10 // of a body: reading more costs more than a new connection
 
-// keeper is a net.Conn, such as loop's, that can stay open when the task that
-// waits in its Read is cancelled.
+// cancelKeeper is a net.Conn, such as the reactor's, that can stay open when the task in its Read is cancelled.
 type cancelKeeper interface{ KeepOnCancel(keep bool) }
 
-// late is the task that reads an answer nobody waits for. Its exchange is its
-// own: the request's belongs to a caller who has gone on.
+// lateReader is the task that reads a late response. It uses its own call, because the request's call belongs to a
+// caller that has continued.
 type lateReader struct {
 	x    *call
 	host *host
 	kept bool
 }
 
-// lateName is what a watchdog calls such a task.
+// lateName is the name of such a task in reports of the watchdog.
 var lateName = "client: late answer"
 
-// leave ends x's use of its connection. reason is why: if it is that x does not
-// wait any longer, the answer is read for nobody, provided that all of it is
-// still to come.
+// abandonConn detaches the connection after a failed try. If reason is that x no longer waits, and no byte of the
+// response has arrived, a lateReader reads the response; otherwise the connection is closed.
 func (x *call) abandonConn(reason error) {
 	if x.conn == nil {
 		return
@@ -56,6 +53,7 @@ func (x *call) abandonConn(reason error) {
 	t.SetBackground()
 }
 
+// keepsLate reports whether a lateReader may take the connection of x after err.
 func (x *call) keepsLate(err error) bool {
 	e, ok := err.(*Error)
 	switch o := x.options(); {

@@ -1,38 +1,35 @@
-package client
+// Reading of a response: the head, and the body to its end.
 
-// This file owns what comes back: the head, and the body to its last byte. It
-// refuses to know what either means to the caller.
+package client
 
 import (
 	"io"
-	"strings"
 	"time"
 
 	"tafe/httpparse"
 )
 
 const (
-	interimBytesMax = 1 << 20 // of all interim responses before the final one; HeadTimeout bounds their time
-	directBytesMin  = 512     // a read at least this large goes past the buffers
+	interimBytesMax = 1 << 20 // of all interim responses to a request; HeadTimeout bounds their time
+	directBytesMin  = 512     // a read of at least this size bypasses the buffers
 )
 
-// framing is how the rest of a body is delimited.
+// bodyFraming is how the rest of a body is delimited.
 type bodyFraming uint8
 
 const (
-	noBodyLeft bodyFraming = iota // there is none
+	noBodyLeft bodyFraming = iota // no body
 	byLength
 	byChunks
-	untilClose // of the connection
+	untilClose // the body ends with the connection
 )
 
-// receiveHead reads until the final response's head is there. It stands at
-// in[:x.r] then, and x.head has views into it.
+// receiveHead reads until the head of the final response is complete. x.head then has views into x.in[:x.r].
 func (x *call) receiveHead() error {
 	if x.gotHead {
-		return nil // it came while the request was being written
+		return nil // it arrived while the request was being written
 	}
-	if x.rest != nil || x.stream != nil { // write has moved the deadline
+	if x.rest != nil || x.stream != nil { // write has changed the deadline
 		limit := time.Now().Add(x.options().HeadTimeout)
 		if err := x.conn.SetReadDeadline(x.earlier(limit)); err != nil {
 			return x.callError(StageHead, err)
@@ -57,11 +54,11 @@ func (x *call) receiveHead() error {
 // fillHead reads once.
 func (x *call) fillHead() error {
 	if x.w == len(x.in) {
-		if x.r > 0 { // interim heads: nobody has views into them
+		if x.r > 0 { // interim heads, which are no longer used
 			x.w = copy(x.in, x.in[x.r:x.w])
 			x.r = 0
 		} else {
-			grown := make([]byte, 2*len(x.in)) // FindResponseHead bounds this
+			grown := make([]byte, 2*len(x.in)) // FindResponseHead bounds its size
 			copy(grown, x.in)
 			x.in = grown
 		}
@@ -71,12 +68,12 @@ func (x *call) fillHead() error {
 	if n > 0 {
 		x.gotBytes = true
 		x.w += n
-		return nil // an error comes again
+		return nil // the next read returns the error again
 	}
 	return err
 }
 
-// parseHead looks for the final head in what has arrived.
+// parseHead looks for the final head in the received bytes.
 func (x *call) parseHead() error {
 	limits := &x.options().Limits
 	for x.r < x.w {
@@ -112,9 +109,8 @@ func (x *call) protocolError(stage Stage, err error) error {
 	return f
 }
 
-// startBody finds out how the body is framed and takes from the buffer what is
-// there of it: a response that has arrived as a whole sets its connection free
-// before the caller reads a byte.
+// startBody determines the framing of the body and decodes the part of it that is in the buffer. A response that has
+// arrived completely releases its connection before the caller reads a byte.
 func (x *call) startBody() error {
 	x.d = x.r
 	switch h := &x.head; {
@@ -141,33 +137,18 @@ func (x *call) startBody() error {
 	return nil
 }
 
-// askedFor tells whether a 101 names nothing but protocols that the request has named (RFC 9110 section 7.8).
+// requestedUpgrade reports whether every protocol in the Upgrade field of a 101 was requested (RFC 9110 section 7.8).
 func (x *call) requestedUpgrade(h *httpparse.Response) bool {
 	named := false
-	for value := range h.Values("Upgrade") {
-		for protocol := range strings.SplitSeq(text(value), ",") {
-			if protocol = strings.Trim(protocol, " \t"); protocol == "" {
-				continue
-			}
-			if named = true; !lists(x.upgrade, protocol) {
-				return false
-			}
+	for protocol := range httpparse.Members(httpparse.ListOf(h.Headers, "Upgrade")) {
+		if named = true; !httpparse.HasMember(x.upgrade, protocol) {
+			return false
 		}
 	}
 	return named
 }
 
-// lists tells whether a comma-separated list has a member.
-func lists(list, member string) bool {
-	for m := range strings.SplitSeq(list, ",") {
-		if strings.EqualFold(strings.Trim(m, " \t"), member) {
-			return true
-		}
-	}
-	return false
-}
-
-// account takes the bytes raw in buf[d:w] for what they are.
+// decode decodes the raw bytes in buf[d:w].
 func (x *call) decode() {
 	raw := x.buf[x.d:x.w]
 	switch x.body {
@@ -194,19 +175,19 @@ func (x *call) decode() {
 	}
 }
 
-// complete: the last byte of the body is here. clean: and not one more.
+// complete ends the body after its last byte. clean means that no byte follows it.
 func (x *call) complete(clean bool) {
 	x.end = io.EOF
 	x.releaseConn(clean)
 }
 
-// fail: the body ends with err, and the connection with it.
+// fail ends the body with err and closes the connection.
 func (x *call) fail(err error) {
 	x.end = err
 	x.closeConn()
 }
 
-// fillBody reads once, into the window.
+// fillBody reads once into the window and decodes.
 func (x *call) fillBody() {
 	if x.window == nil {
 		x.window = make([]byte, windowBytes)
@@ -218,8 +199,8 @@ func (x *call) fillBody() {
 	}
 }
 
-// receive reads body bytes from the connection, never beyond the body where
-// its length is known. When it cannot, x.end says why.
+// receive reads raw body bytes, but none after the end of a body of known length. If it returns 0, x.end is set or a
+// call may be repeated.
 func (x *call) receive(p []byte) int {
 	if x.body == byLength && int64(len(p)) > x.left {
 		p = p[:x.left]
@@ -231,7 +212,7 @@ func (x *call) receive(p []byte) int {
 	}
 	switch {
 	case n > 0 || err == nil:
-		return n // an error comes again
+		return n // the next read returns the error again
 	case err == io.EOF && x.body == untilClose && !x.conn.truncated:
 		x.complete(false)
 	case err == io.EOF:
@@ -242,7 +223,7 @@ func (x *call) receive(p []byte) int {
 	return 0
 }
 
-// read is the body as an io.Reader.
+// read implements io.Reader for the body.
 func (x *call) read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
@@ -264,7 +245,7 @@ func (x *call) read(p []byte) (int, error) {
 		if n == 0 {
 			continue
 		}
-		// The bytes are the caller's already: account for them as a window of no bytes.
+		// The bytes are already in p.
 		if x.body == byLength {
 			if x.left -= int64(n); x.left == 0 {
 				x.complete(true)
@@ -279,7 +260,7 @@ func (x *call) read(p []byte) (int, error) {
 	}
 }
 
-// writeTo is the body as an io.WriterTo: whole buffers, at the writer's pace.
+// writeTo implements io.WriterTo for the body: it writes whole buffers, at the pace of w.
 func (x *call) writeTo(w io.Writer) (total int64, err error) {
 	write := w.Write
 	if t, ok := w.(interface{ WriteThrough([]byte) (int, error) }); ok { // app.Stream's

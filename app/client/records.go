@@ -1,9 +1,7 @@
-package client
+// Reading through TLS one record at a time. Data that crypto/tls has buffered is invisible to the check for
+// unexpected data before reuse, so a record is never read in part.
 
-// This file owns what is special about reading through TLS: bytes that have
-// left the socket and were not read yet must not hide in crypto/tls, where
-// nobody can look, when the connection is used again. It refuses to know what
-// they mean.
+package client
 
 import (
 	"encoding/binary"
@@ -16,19 +14,18 @@ const (
 	recordBytesMax  = 16 << 10 // of plaintext (RFC 8446 section 5.1)
 )
 
-// records is what a TLS connection reads from: one record at a time, never a
-// byte of the next one, which so stays where conn.arrived sees it.
+// recordReader is the transport of a TLS connection. It returns one record at a time and reads no byte of the next
+// one, which conn.arrived can therefore detect.
 type recordReader struct {
 	net.Conn
 	conn *conn
 	head [recordHeadBytes]byte
-	got  int // of head
-	left int // of the record after its head
+	got  int // bytes of head
+	left int // bytes left of the record
 }
 
-// Read also notes an end of the stream: crypto/tls takes one without close_notify
-// for io.EOF, and a body without a length could be cut short by anybody on the
-// way (RFC 9112 section 9.8).
+// Read also records an end of the stream: crypto/tls reports an end without close_notify as io.EOF, and an attacker
+// could truncate a body that ends with the connection (RFC 9112 section 9.8).
 func (r *recordReader) Read(p []byte) (int, error) {
 	inHead := r.left == 0
 	if inHead {
@@ -52,8 +49,8 @@ func (r *recordReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// pull reads from the connection. Through TLS it takes whole records: the rest
-// of one that p has no room for waits in x.record.
+// readConn reads from the connection. Through TLS it reads whole records; the part of a record that does not fit in p
+// is kept in x.undelivered.
 func (x *call) readConn(p []byte) (int, error) {
 	if !x.conn.isTLS {
 		return x.conn.Read(p)
@@ -76,5 +73,5 @@ func (x *call) readConn(p []byte) (int, error) {
 	return n, nil
 }
 
-// arrived tells whether pull would find anything.
+// arrived reports whether readConn would return bytes, an end or an error.
 func (x *call) arrived() bool { return len(x.undelivered) > 0 || x.conn.arrived() }

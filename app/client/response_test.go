@@ -173,7 +173,7 @@ func TestBadResponses(t *testing.T) {
 		{"a chunk size of letters", chunkedOf("5\r\nhello\r\nxyz\r\n"), KindProtocol, StageBody, "bad-chunk-size"},
 		{"a chunk longer than its size", chunkedOf("4\r\nhello\r\n0\r\n\r\n"), KindProtocol, StageBody, "bad-chunk-end"},
 		{"a chunked body beyond the bound", chunkedOf("65\r\n" + strings.Repeat("x", 0x65) + "\r\n0\r\n\r\n"), KindProtocol, StageBody, "body-too-large"},
-		{"a body without length beyond the bound", "HTTP/1.1 200 OK\r\n\r\n" + strings.Repeat("x", 101), KindProtocol, StageBody, "bound"},
+		{"a body without length beyond the bound", "HTTP/1.1 200 OK\r\n\r\n" + strings.Repeat("x", 101), KindProtocol, StageBody, "too large"},
 	}
 	e := loops(t, 1)
 	for _, tt := range tests {

@@ -1,24 +1,23 @@
-package client
+// The bound on the connections of all pools, and the queue of pools that wait for a slot.
 
-// This file owns the bound over the connections of all pools, and the list of
-// pools that hit it. It refuses to know hosts and requests.
+package client
 
 import (
 	"sync"
 	"sync/atomic"
 )
 
-// slots counts connections. Any goroutine.
+// slots counts connections. Its methods may be called from any goroutine.
 type slots struct {
 	max     int64
 	open    atomic.Int64
-	waiting atomic.Int32 // len(queue), to be asked without the lock
+	waiting atomic.Int32 // len(queue), readable without the lock
 
 	mu    sync.Mutex
-	queue []*pool // each once
+	queue []*pool // no duplicates
 }
 
-// take reports whether one more connection may be opened, and counts it.
+// acquire takes a slot and reports whether there was one.
 func (s *slots) acquire() bool {
 	for {
 		n := s.open.Load()
@@ -31,14 +30,14 @@ func (s *slots) acquire() bool {
 	}
 }
 
-// give takes back what take gave, and tells the pool that waits longest.
+// release returns a slot and notifies the pool that has waited longest.
 func (s *slots) release() {
 	s.open.Add(-1)
 	s.notify()
 }
 
-// poke tells the pool that waits longest if there is room. Not to be called
-// with the shared pool's lock held.
+// notify wakes the pool that has waited longest, if there is a free slot. It must not be called with the lock of the
+// shared pool held.
 func (s *slots) notify() {
 	for s.waiting.Load() > 0 && s.open.Load() < s.max {
 		s.mu.Lock()
@@ -56,8 +55,8 @@ func (s *slots) notify() {
 	}
 }
 
-// await has p told of the next slot. The caller must try take once more
-// afterwards: the slot may have been given back just before.
+// enqueue adds p to the queue for the next free slot. The caller must then call acquire once more, because a slot may
+// have been returned just before.
 func (s *slots) enqueue(p *pool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

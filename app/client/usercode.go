@@ -1,14 +1,12 @@
-package client
+// Calls of the caller's code: body readers and writers, the interim callback and the dial function. In a task this
+// code runs outside the loop (Task.Leave), so that the loop can be handed off when the code is slow. If the caller of
+// the client's method was inside, it keeps the loop.
 
-// This file calls the caller's code: its body reader and writer, its interim
-// callback, its dial function. In a task that code may be slow, and must not hold
-// the loop for ever: it runs as user code (Task.Leave), from which the loop can be
-// taken. If the caller of the client's method was inside already, it keeps the loop.
+package client
 
 import "tafe/loop"
 
-// enterAgain ends user code, which began with t.Leave(entered). It is deferred,
-// since the caller's code may panic.
+// reenter ends user code that began with t.Leave(entered). It is deferred, because user code may panic.
 func reenter(t *loop.Task, entered loop.Crossing) {
 	if entered {
 		t.Enter()
@@ -22,14 +20,14 @@ func (x *call) readStream(p []byte) (int, error) {
 	return x.stream.Read(p)
 }
 
-// callWrite writes p by a method of the writer that WriteTo was given.
+// callWrite calls write, a method of the writer given to WriteTo.
 func (x *call) callWrite(write func([]byte) (int, error), p []byte) (int, error) {
 	x.task.Leave(x.entered)
 	defer reenter(x.task, x.entered)
 	return write(p)
 }
 
-// tellInterim calls Request.Interim with the head that was read last.
+// callInterim calls Request.Interim with the last head.
 func (x *call) callInterim() {
 	x.task.Leave(x.entered)
 	defer reenter(x.task, x.entered)

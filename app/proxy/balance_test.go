@@ -171,12 +171,12 @@ func TestWrongOptionsAreNamed(t *testing.T) {
 		want string
 	}{
 		{GroupOptions{}, "no server"},
-		{GroupOptions{Servers: []Server{{Addr: "a:1", Backup: true}}}, "not a backup"},
+		{GroupOptions{Servers: []Server{{Addr: "a:1", Backup: true}}}, "other than backups"},
 		{GroupOptions{Servers: to("nowhere")}, "neither host:port"},
 		{GroupOptions{Servers: to("a:99999")}, "neither host:port"},
 		{GroupOptions{Servers: to("a:1", "a:1")}, "twice"},
 		{GroupOptions{Servers: []Server{{Addr: "a:1", Weight: 1000}}}, "weight"},
-		{GroupOptions{Servers: to("a:1"), Policy: "random"}, "no policy"},
+		{GroupOptions{Servers: to("a:1"), Policy: "random"}, "unknown policy"},
 	} {
 		_, err := NewGroup(c.o)
 		require.ErrorContains(t, err, c.want)

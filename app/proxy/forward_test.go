@@ -319,8 +319,8 @@ func TestWhyThereIsNoAnswer(t *testing.T) {
 		want   string
 		why    string
 	}{
-		{"refused", GroupOptions{Servers: to(closed.Addr().String())}, 0, 502, "cannot be reached", ""},
-		{"late", slow, 0, 504, "does not answer in time", ""},
+		{"refused", GroupOptions{Servers: to(closed.Addr().String())}, 0, 502, "is unreachable", ""},
+		{"late", slow, 0, 504, "timed out", ""},
 		{"full", full, 1, 503, "no upstream server", "a bound on requests in flight"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

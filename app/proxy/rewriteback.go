@@ -1,5 +1,5 @@
-// This file owns the way back of a path: where an answer names a path of the upstream, the client is told the one by which it
-// reaches that here.
+// Rewriting of paths in responses: fields that contain a path of the upstream are changed to the path by which the
+// client reaches it.
 
 package proxy
 
@@ -9,8 +9,8 @@ import (
 	"tafe/app"
 )
 
-// back is the client's path for a path of the upstream: what rewrite did, undone. ok is false for one that the route does not
-// reach.
+// clientPath returns the client's path for a path of the upstream; it is the inverse of rewrite. ok is false if the
+// route does not reach the path.
 func (h *Handler) clientPath(path string) (_ string, ok bool) {
 	rest, ok := strings.CutPrefix(path, strings.TrimSuffix(h.options.AddPrefix, "/"))
 	if !ok || rest != "" && rest[0] != '/' && rest[0] != '?' && rest[0] != '#' {
@@ -23,7 +23,7 @@ func (h *Handler) clientPath(path string) (_ string, ok bool) {
 	return strip + rest, true
 }
 
-// backField rewrites the value of a field of the answer to a request whose path was rewritten.
+// rewriteResponseField returns the value of a response field for a request whose path was rewritten.
 func (h *Handler) rewriteResponseField(c *app.Context, x *forward, name, value string) string {
 	switch len(name) {
 	case len("Location"):
@@ -42,7 +42,7 @@ func (h *Handler) rewriteResponseField(c *app.Context, x *forward, name, value s
 	return value
 }
 
-// backURL rewrites an absolute path, and a URL of the host that the upstream was asked for.
+// rewriteURL rewrites an absolute path, or a URL whose host is the one in the request to the upstream.
 func (h *Handler) rewriteURL(c *app.Context, x *forward, url string) string {
 	if strings.HasPrefix(url, "/") && !strings.HasPrefix(url, "//") {
 		url, _ = h.clientPath(url)
@@ -50,7 +50,7 @@ func (h *Handler) rewriteURL(c *app.Context, x *forward, url string) string {
 	}
 	scheme, rest, ok := strings.Cut(url, "://")
 	if !ok || !strings.EqualFold(scheme, "http") && !strings.EqualFold(scheme, "https") {
-		return url // relative to the request's path, or elsewhere
+		return url // relative, or another scheme
 	}
 	end := strings.IndexAny(rest, "/?#")
 	if end < 0 {
@@ -66,8 +66,8 @@ func (h *Handler) rewriteURL(c *app.Context, x *forward, url string) string {
 	return c.Scheme() + "://" + c.Host() + path
 }
 
-// backCookie rewrites the Path of a cookie. That of the upstream's root becomes the prefix itself, without a slash, so that the
-// cookie is sent for the prefix, too.
+// rewriteCookie rewrites the Path attribute of a cookie. The root of the upstream becomes the prefix without a final
+// slash, so that the cookie is also sent for the prefix itself.
 func (h *Handler) rewriteCookie(cookie string) string {
 	for at := strings.IndexByte(cookie, ';'); at >= 0; {
 		end := strings.IndexByte(cookie[at+1:], ';')
