@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The lines that stand for each index of the tables.
+// Field lines for each index of the tables.
 var (
 	codingLines = [transferCodingCount]string{
 		noCoding:          "",
@@ -31,7 +31,7 @@ func versionOf(coding transferCoding) string {
 	return http11
 }
 
-// allCells calls do for every pair of indices.
+// allCells calls do for each pair of indices.
 func allCells(do func(coding transferCoding, length lengthClass)) {
 	for coding := range transferCodingCount {
 		for length := range lengthClassCount {
@@ -40,7 +40,7 @@ func allCells(do func(coding transferCoding, length lengthClass)) {
 	}
 }
 
-// Walks the request table: a message is written for every cell, and what Parse makes of it is what the cell says.
+// Parses a request for each entry of the request table and compares the result with the entry.
 func TestRequestFramingTable(t *testing.T) {
 	starts := [requestKindsCount]string{ordinaryRequest: "POST / ", connectRequest: "CONNECT a:80 "}
 	for kind := range requestKindsCount {
@@ -67,7 +67,7 @@ func TestRequestFramingTable(t *testing.T) {
 	}
 }
 
-// Walks the response table in the same way.
+// Does the same for the response table.
 func TestResponseFramingTable(t *testing.T) {
 	starts := [responseKindsCount]struct {
 		method string
@@ -103,7 +103,7 @@ func TestResponseFramingTable(t *testing.T) {
 	}
 }
 
-// What no table may say, whatever else is changed in it.
+// Invariants of the tables.
 func TestFramingRules(t *testing.T) {
 	allCells(func(coding transferCoding, length lengthClass) {
 		request := requestFraming[ordinaryRequest][coding][length]

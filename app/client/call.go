@@ -64,7 +64,7 @@ type call struct {
 	// The body; see receive.go.
 	body        bodyFraming
 	record      []byte // buffer for one TLS record
-	undelivered []byte
+	undelivered []byte // the part of record that was not returned yet
 	buf         []byte // in or window
 	window      []byte
 	r, d, w     int   // offsets in buf: decoded and unread from r, raw from d, free from w
@@ -84,8 +84,8 @@ type call struct {
 	cause         error         // why x was interrupted
 	cancelDial    func()
 	interruptible *conn
-	kept          bool // by an interruption
-	broken        bool // by an interruption
+	kept          bool // an interruption leaves the connection open
+	broken        bool // an interruption has closed the connection
 	waker         loop.Waker
 	signal        chan struct{} // capacity 1: wakes a goroutine that is not a task
 	unwatch       func() bool

@@ -21,8 +21,7 @@ func chunkedOf(s string) string {
 	return "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + s
 }
 
-// Every response here is complete. After each the same peer is asked again: reuse
-// tells whether that may happen on the same connection.
+// Complete responses. Each is followed by a second request; reuse states whether it may use the same connection.
 var goodResponses = []struct {
 	why    string
 	method string
@@ -60,7 +59,7 @@ var goodResponses = []struct {
 	{"many chunks", "GET", chunkedOf(strings.Repeat("1\r\nc\r\n", 20000) + "0\r\n\r\n"), false, 200, strings.Repeat("c", 20000), true},
 }
 
-// ways are the ways to read a body; all must see the same.
+// ways are the ways to read a body. All must return the same bytes.
 var ways = []struct {
 	name string
 	read func(r *Response) (string, error)
@@ -326,7 +325,7 @@ func TestUpgradeRefused(t *testing.T) {
 	assert.Equal(t, "hello", string(body))
 }
 
-// The peer answers before it has read the request, and stops reading.
+// The peer responds before it has read the request, and stops reading.
 func TestEarlyResponses(t *testing.T) {
 	const large = 64 << 20 // more than sockets hold
 	refusal := "HTTP/1.1 413 Content Too Large\r\nContent-Length: 2\r\n\r\nno"
@@ -394,7 +393,7 @@ func TestSuccessBeforeTheEndOfTheRequest(t *testing.T) {
 	})
 }
 
-// readRest reads a head whose first line is gone, and the body it declares.
+// readRest reads a head without its first line, and the body.
 func readRest(w *wire) (int64, error) {
 	var length int64
 	for {
