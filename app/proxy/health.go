@@ -60,7 +60,8 @@ func (g *Group) eject(s *server) {
 // runChecks runs the health check of s until the group is closed.
 func (g *Group) runChecks(s *server) {
 	o, good, bad := g.options.Check, 0, 0
-	c := client.New(client.Options{TLS: g.options.TLS, ConnsPerHostMax: 1, IdleTimeout: 2 * o.Interval, DialTimeout: o.Timeout, HeadTimeout: o.Timeout, BodyTimeout: o.Timeout})
+	c := client.New(client.Options{TLS: g.options.TLS, ConnsPerHostMax: 1, IdleTimeout: 2 * o.Interval,
+		DialTimeout: o.Timeout, HeadTimeout: o.Timeout, BodyTimeout: o.Timeout})
 	defer c.Close()
 	// Spread the checks of the servers over the interval.
 	wait := time.NewTimer(o.Interval * time.Duration(s.index) / time.Duration(len(g.servers)))

@@ -59,13 +59,13 @@ func setOnce(field *string, name, want, value string) {
 	}
 }
 
-// condition is the result of evaluating the preconditions: a status.
-type condition int
+// conditionStatus is the result of evaluating the preconditions: a status.
+type conditionStatus int
 
 const (
-	proceed     condition = 200
-	notModified condition = 304
-	failed      condition = 412
+	proceed     conditionStatus = 200
+	notModified conditionStatus = 304
+	failed      conditionStatus = 412
 )
 
 // validatorDate returns a modification time as a validator. It returns the zero time for a time on the first day of
@@ -80,7 +80,7 @@ func validatorDate(modified, now time.Time) time.Time {
 
 // check evaluates the preconditions in the order of RFC 9110 section 13.2.2. Invalid dates are ignored, and all dates
 // are if modified is zero.
-func (k *conditions) check(etag string, modified time.Time) condition {
+func (k *conditions) check(etag string, modified time.Time) conditionStatus {
 	dated := !modified.IsZero()
 	modified = modified.Truncate(time.Second)
 	switch {
