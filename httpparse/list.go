@@ -5,7 +5,6 @@ package httpparse
 import (
 	"iter"
 	"strings"
-	"unsafe"
 )
 
 // ListOf returns the value of a list field, joined over all of its lines, or "". The name is case-insensitive. With a
@@ -13,7 +12,7 @@ import (
 func ListOf(headers []Header, name string) (list string) {
 	for i := range headers {
 		if v := headers[i].Value; sameName(headers[i].Name, name) {
-			list = JoinLists(list, unsafe.String(unsafe.SliceData(v), len(v)))
+			list = JoinLists(list, viewString(v))
 		}
 	}
 	return list

@@ -209,7 +209,7 @@ var refusedRequests = []struct {
 	{"CONNECT with a body", startLine("CONNECT a:80 HTTP/1.1\r\nContent-Length: 5"), 400, "connect-with-body"},
 	{"CONNECT with a coding", startLine("CONNECT a:80 HTTP/1.1\r\nTransfer-Encoding: chunked"), 400, "connect-with-body"},
 
-	{"an expectation nobody knows", post("Expect: 200-ok\r\n"), 417, "unknown-expectation"},
+	{"an unknown expectation", post("Expect: 200-ok\r\n"), 417, "unknown-expectation"},
 	{"one of two expectations", post("Expect: 100-continue, x\r\n"), 417, "unknown-expectation"},
 }
 

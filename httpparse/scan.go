@@ -139,6 +139,9 @@ func view[T text](t T) []byte {
 	return unsafe.Slice(unsafe.StringData(s), len(s))
 }
 
+// viewString returns b as a string without copying. It is valid until b is modified.
+func viewString(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
+
 // ValidToken reports whether t is a token, such as a method, a field name or a coding (RFC 9110 section 5.6.2).
 func ValidToken[T text](t T) bool {
 	b := view(t)

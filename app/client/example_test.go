@@ -84,7 +84,7 @@ func ExampleHedge() {
 	backend := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if asked.Add(1) == 11 { // one straggler
 			select {
-			case <-r.Context().Done(): // nobody waits for it any more
+			case <-r.Context().Done(): // the client has abandoned it
 			case <-time.After(10 * time.Second):
 			}
 			return

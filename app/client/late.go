@@ -24,7 +24,7 @@ type lateReader struct {
 }
 
 // lateName is the name of such a task in reports of the watchdog.
-var lateName = "client: late answer"
+var lateName = "client: late response"
 
 // abandonConn detaches the connection after a failed try. If reason is that x no longer waits, and no byte of the
 // response has arrived, a lateReader reads the response; otherwise the connection is closed.

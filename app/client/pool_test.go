@@ -460,7 +460,7 @@ func TestCancelling(t *testing.T) {
 			if tt.stage != StageWrite {
 				<-ended // the peer sees it
 			}
-			assert.EqualValues(t, 1, c.Stats().Dials, "nobody wants another try")
+			assert.EqualValues(t, 1, c.Stats().Dials, "no further try is needed")
 			resp.Close()
 		})
 	}

@@ -51,7 +51,7 @@ var goodResponses = []struct {
 	{"an error is a response", "GET", "HTTP/1.1 500 Oh\r\nContent-Length: 2\r\n\r\nno", false, 500, "no", true},
 	{"no reason phrase", "GET", "HTTP/1.1 200\r\nContent-Length: 0\r\n\r\n", false, 200, "", true},
 	{"one byte too many", "GET", hello + "!", false, 200, "hello", false},
-	{"a second response nobody asked for", "GET", hello + hello, false, 200, "hello", false},
+	{"an unrequested second response", "GET", hello + hello, false, 200, "hello", false},
 	{"a second response after a chunked one", "GET", chunkedOf("1\r\na\r\n0\r\n\r\n") + hello, false, 200, "a", false},
 	{"an empty line after the response", "GET", hello + "\r\n", false, 200, "hello", false},
 	{"a head of many reads and a body of many more", "GET", "HTTP/1.1 200 OK\r\nX: " + strings.Repeat("x", 20000) +
@@ -164,7 +164,7 @@ func TestBadResponses(t *testing.T) {
 		{"a head without end", "HTTP/1.1 200 OK\r\nA: " + strings.Repeat("a", 5000), KindProtocol, StageHead, "head-too-large"},
 		{"too many fields", "HTTP/1.1 200 OK\r\n" + strings.Repeat("A: b\r\n", 20) + "\r\n", KindProtocol, StageHead, "too-many-headers"},
 		{"interim responses without end", strings.Repeat("HTTP/1.1 100 Continue\r\n\r\n", 50_000), KindProtocol, StageHead, "interim"},
-		{"a switch nobody asked for", "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n", KindProtocol, StageHead, "101"},
+		{"an unrequested switch", "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n", KindProtocol, StageHead, "101"},
 		{"a length beyond the bound", "HTTP/1.1 200 OK\r\nContent-Length: 101\r\n\r\n", KindProtocol, StageHead, "body-too-large"},
 		{"a body shorter than its length", "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello", KindLost, StageBody, "unexpected EOF"},
 		{"a chunked body without its end", chunkedOf("5\r\nhello\r\n"), KindLost, StageBody, "unexpected EOF"},
@@ -425,7 +425,7 @@ func TestTimeouts(t *testing.T) {
 		{"the try's own, for the head", func(w *wire) { w.drain() }, Options{}, Request{Timeout: 20 * time.Millisecond}, StageHead},
 		{"the try's own, for the body", func(w *wire) { w.send("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhe"); w.drain() },
 			Options{}, Request{Timeout: 20 * time.Millisecond}, StageBody},
-		{"a body that nobody reads", func(w *wire) { w.hold() }, Options{BodyTimeout: 60 * time.Millisecond},
+		{"a body that is not read", func(w *wire) { w.hold() }, Options{BodyTimeout: 60 * time.Millisecond},
 			Request{Method: "PUT", Body: make([]byte, 64<<20)}, StageWrite},
 	}
 	e := loops(t, 1)

@@ -106,7 +106,7 @@ func TestWhoIsAsked(t *testing.T) {
 	require.Equal(t, backup, g.pick(0, nil))
 	require.Nil(t, g.pick(0, nil), "all full")
 	g.finish(b, false)
-	require.Equal(t, b, g.pick(0, []*server{b}), "better the same again than nobody")
+	require.Equal(t, b, g.pick(0, []*server{b}), "the same server is retried if there is no other")
 }
 
 func TestEjection(t *testing.T) {

@@ -336,7 +336,7 @@ func TestWhyThereIsNoAnswer(t *testing.T) {
 			status, body := get(t, f.url)
 			require.Equal(t, c.status, status, c.why)
 			require.Contains(t, body, c.want)
-			require.NotContains(t, body, c.group.Servers[0].Addr, "clients do not learn who is behind")
+			require.NotContains(t, body, c.group.Servers[0].Addr, "the response does not reveal the address")
 			wg.Wait()
 		})
 	}

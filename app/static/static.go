@@ -43,7 +43,7 @@ import (
 // Options configures a Site. Zero fields mean the defaults.
 type Options struct {
 	Dir   string // the directory; required
-	Param string // route parameter with the name of the file, usually a catch-all; default "path"
+	Param string // the catch-all parameter of the route that holds the file name; default "path"
 
 	Index    string // file served for its directory; default "index.html"; "-" means none
 	List     bool   // send a listing for a directory without Index
