@@ -83,7 +83,7 @@ var (
 	ErrSwitch        = errors.New("101 to a protocol that was not requested")
 	ErrInterim       = errors.New("the interim responses are too large")
 	ErrNoUpgrade     = errors.New("the response is not 101 Switching Protocols")
-	errOutrun        = errors.New("the other request of a hedge was faster")
+	errHedgeLost     = errors.New("the other request of a hedge was faster")
 )
 
 // kindOf returns the Kind of an *Error, and 0 for any other error.

@@ -41,9 +41,9 @@ func (h Hedge) withDefaults() Hedge {
 
 const hedgeBurst = 10
 
-// race is a request that may be sent twice. It outlives the caller's method while the second request is in flight, so
+// hedgedCall is a request that may be sent twice. It outlives the caller's method while the second request is in flight, so
 // it holds no memory of the caller.
-type race struct {
+type hedgedCall struct {
 	pool   *pool
 	timer  loop.Timer
 	shared *time.Timer // used instead of timer without a loop
@@ -89,10 +89,10 @@ func (x *call) runHedged() (*call, error) {
 	if !ok || x.rest != nil || x.upgrade != "" {
 		return x, x.run()
 	}
-	r := &race{pool: x.pool, first: x, gen: x.gen.Load()}
+	r := &hedgedCall{pool: x.pool, first: x, gen: x.gen.Load()}
 	if l := x.pool.loop; l != nil {
 		r.timer.Owner = r
-		l.AfterFunc(&r.timer, delay, func(t *loop.Timer) { t.Owner.(*race).start() })
+		l.AfterFunc(&r.timer, delay, func(t *loop.Timer) { t.Owner.(*hedgedCall).start() })
 	} else {
 		r.shared = time.AfterFunc(delay, r.start)
 	}
@@ -110,7 +110,7 @@ func (x *call) runHedged() (*call, error) {
 	return x, err
 }
 
-func (r *race) stopTimer() {
+func (r *hedgedCall) stopTimer() {
 	if r.shared != nil {
 		r.shared.Stop()
 	} else {
@@ -119,7 +119,7 @@ func (r *race) stopTimer() {
 }
 
 // start sends the second request if it is still needed and within the budget.
-func (r *race) start() {
+func (r *hedgedCall) start() {
 	second := r.newSecond()
 	if second == nil {
 		return
@@ -133,7 +133,7 @@ func (r *race) start() {
 	}
 }
 
-func (r *race) newSecond() *call {
+func (r *hedgedCall) newSecond() *call {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	p := r.pool
@@ -173,7 +173,7 @@ func (x *call) copyRequest(from *call) {
 var hedgeName = "client: hedged request"
 
 // Run implements loop.Runner: it sends the second request.
-func (r *race) Run(t *loop.Task) {
+func (r *hedgedCall) Run(t *loop.Task) {
 	t.Describe(&hedgeName, nil, nil, nil, nil, nil)
 	r.second.task, r.second.entered = t, true
 	err := r.second.run()
@@ -182,14 +182,14 @@ func (r *race) Run(t *loop.Task) {
 }
 
 // Done implements loop.Runner. It reports a task that could not run.
-func (r *race) Done(_ *loop.Task, err error) {
+func (r *hedgedCall) Done(_ *loop.Task, err error) {
 	if err != nil {
 		r.finish(err)
 	}
 }
 
 // finish reports the result of the second request to the first, or discards it if the caller has continued.
-func (r *race) finish(err error) {
+func (r *hedgedCall) finish(err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch {
@@ -203,12 +203,12 @@ func (r *race) finish(err error) {
 	default:
 		r.won = true
 		r.pool.count.hedgeWins.Add(1)
-		r.first.interrupt(r.gen, errOutrun)
+		r.first.interrupt(r.gen, errHedgeLost)
 	}
 }
 
 // awaitSecond waits for the second request after the first has failed. It reports whether the second has a response.
-func (r *race) awaitSecond() bool {
+func (r *hedgedCall) awaitSecond() bool {
 	for {
 		r.mu.Lock()
 		settled := r.second == nil || r.ended || r.won
@@ -227,7 +227,7 @@ func (r *race) awaitSecond() bool {
 
 // end ends the race. It reports whether the second request has a response, which then belongs to the caller.
 // Otherwise the second request, if it is in flight, is interrupted and recycles itself.
-func (r *race) end() bool {
+func (r *hedgedCall) end() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.over {
@@ -240,7 +240,7 @@ func (r *race) end() bool {
 	case r.won:
 		return true
 	default:
-		r.second.interrupt(r.second.gen.Load(), errOutrun)
+		r.second.interrupt(r.second.gen.Load(), errHedgeLost)
 	}
 	return false
 }

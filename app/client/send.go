@@ -18,7 +18,7 @@ import (
 const (
 	pieceBytes = 64 << 10              // of a body between two checks for a response
 	stallStep  = 50 * time.Millisecond // interval of these checks in a write without progress
-	glanceTime = time.Millisecond      // wait for the rest of a TLS record that has begun to arrive
+	recordWait = time.Millisecond      // wait for the rest of a TLS record that has begun to arrive
 )
 
 // errAnswered ends the writing: the final response has arrived.
@@ -137,7 +137,7 @@ func (x *call) write(p []byte) error {
 // completed.
 func (x *call) pollAnswer() error {
 	for !x.gotHead && x.arrived() {
-		if err := x.conn.SetReadDeadline(time.Now().Add(glanceTime)); err != nil {
+		if err := x.conn.SetReadDeadline(time.Now().Add(recordWait)); err != nil {
 			return err
 		}
 		err := x.fillHead()
