@@ -225,7 +225,7 @@ func (r *hedgedCall) awaitSecond() bool {
 	}
 }
 
-// end ends the race. It reports whether the second request has a response, which then belongs to the caller.
+// end ends hedging for the caller. It reports whether the second request has a response, which then belongs to the caller.
 // Otherwise the second request, if it is in flight, is interrupted and recycles itself.
 func (r *hedgedCall) end() bool {
 	r.mu.Lock()
