@@ -8,8 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Parsing, finding, decoding and appending allocate nothing once the arrays have their size: the plain path of a server
-// depends on it.
+// Finding, parsing, decoding and serializing allocate nothing once the arrays have grown.
 func TestNoAllocations(t *testing.T) {
 	lim := DefaultLimits()
 	response := []byte("HTTP/1.1 200 OK\r\nContent-Length: 27\r\nConnection: keep-alive\r\n\r\n")

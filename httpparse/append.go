@@ -1,8 +1,7 @@
-package httpparse
+// Serialization of messages. Every function validates what it appends: a value that a recipient could read as another
+// line, field or message is rejected with an error (header injection).
 
-// This file owns messages on their way out. It refuses, with an error, to append anything that a reader could take for
-// a line, a field or a message that the caller did not mean: header injection ends here. It refuses to know what a
-// message should contain.
+package httpparse
 
 import (
 	"net/http"
@@ -24,8 +23,8 @@ var statusLines = func() (lines [600]string) {
 	return lines
 }()
 
-// AppendStatusLine appends "HTTP/1.1 status reason CRLF" (RFC 9112 section 4). A status without a registered reason gets
-// an empty one; one that has not three digits is a bug of the caller and goes out as 500.
+// AppendStatusLine appends "HTTP/1.1 status reason CRLF" (RFC 9112 section 4). The reason is empty for an
+// unregistered status. A status outside 100 to 999 is sent as 500.
 func AppendStatusLine(b []byte, status int) []byte {
 	if status < statusMin || status > statusMax {
 		status = http.StatusInternalServerError
@@ -38,9 +37,8 @@ func AppendStatusLine(b []byte, status int) []byte {
 	return append(b, " \r\n"...)
 }
 
-// AppendRequestLine appends "method SP target SP HTTP/1.1 CRLF" (RFC 9112 section 3). The method must be a token; the
-// target must not be empty and must hold only visible ASCII without '#', in whatever form: which form fits is the
-// caller's to know. On error b is returned as it was.
+// AppendRequestLine appends "method SP target SP HTTP/1.1 CRLF" (RFC 9112 section 3). method must be a token. target
+// must be non-empty visible ASCII without '#'; its form is not checked. On error b is returned unchanged.
 func AppendRequestLine[M, T text](b []byte, method M, target T) ([]byte, error) {
 	m, t := view(method), view(target)
 	if !ValidToken(m) {
@@ -60,18 +58,18 @@ func AppendRequestLine[M, T text](b []byte, method M, target T) ([]byte, error) 
 	return append(b, " "+http11+"\r\n"...), nil
 }
 
-// AppendHeader appends "name: value CRLF" (RFC 9112 section 5). A name that is no token and a value with a control byte
-// other than HTAB, CR and LF first of all, are refused; then b is returned as it was.
+// AppendHeader appends "name: value CRLF" (RFC 9112 section 5). It returns b unchanged and an error if name is not a
+// token or value contains a control byte other than HTAB.
 func AppendHeader(b []byte, name, value string) ([]byte, error) {
-	return appendField(b, view(name), view(value))
+	return appendFieldLine(b, view(name), view(value))
 }
 
-// AppendHeaderBytes is AppendHeader for bytes.
+// AppendHeaderBytes is like AppendHeader but takes byte slices.
 func AppendHeaderBytes(b []byte, name, value []byte) ([]byte, error) {
-	return appendField(b, name, value)
+	return appendFieldLine(b, name, value)
 }
 
-func appendField(b, name, value []byte) ([]byte, error) {
+func appendFieldLine(b, name, value []byte) ([]byte, error) {
 	if !ValidToken(name) {
 		return b, unsafeName.inRequest()
 	}
@@ -84,7 +82,8 @@ func appendField(b, name, value []byte) ([]byte, error) {
 	return append(b, "\r\n"...), nil
 }
 
-// AppendContentLength appends a Content-Length field. A negative n, the mark of an unknown length, appends nothing.
+// AppendContentLength appends a Content-Length field (RFC 9110 section 8.6). It appends nothing if n is negative,
+// which means an unknown length.
 func AppendContentLength(b []byte, n int64) []byte {
 	if n < 0 {
 		return b
@@ -94,7 +93,7 @@ func AppendContentLength(b []byte, n int64) []byte {
 	return append(b, "\r\n"...)
 }
 
-// AppendDate appends a Date field; date comes from a DateCache.
+// AppendDate appends a Date field (RFC 9110 section 6.6.1). date is the value returned by DateCache.At.
 func AppendDate(b, date []byte) []byte {
 	b = append(b, "Date: "...)
 	b = append(b, date...)
@@ -104,7 +103,8 @@ func AppendDate(b, date []byte) []byte {
 // AppendHeadEnd appends the empty line that ends a head.
 func AppendHeadEnd(b []byte) []byte { return append(b, "\r\n"...) }
 
-// AppendChunk appends p as one chunk (RFC 9112 section 7.1). An empty p appends nothing: an empty chunk would end the body.
+// AppendChunk appends p as one chunk (RFC 9112 section 7.1). It appends nothing if p is empty, because an empty chunk
+// ends the body.
 func AppendChunk(b, p []byte) []byte {
 	if len(p) == 0 {
 		return b
@@ -115,11 +115,12 @@ func AppendChunk(b, p []byte) []byte {
 	return append(b, "\r\n"...)
 }
 
-// AppendLastChunk appends the chunk that ends a chunked body, without trailers.
+// AppendLastChunk appends the last chunk of a chunked body, without trailers (RFC 9112 section 7.1).
 func AppendLastChunk(b []byte) []byte { return append(b, "0\r\n\r\n"...) }
 
-// StatusText returns the registered reason phrase of status, or "" if there is none.
+// StatusText returns the registered reason phrase of status, or "".
 func StatusText(status int) string { return http.StatusText(status) }
 
-// BodyAllowed tells whether a response with status may have a body: 1xx, 204 and 304 may not (RFC 9112 section 6.3).
+// BodyAllowed reports whether a response with this status may have a body. 1xx, 204 and 304 may not (RFC 9112 section
+// 6.3).
 func BodyAllowed(status int) bool { return status >= 200 && status != 204 && status != 304 }

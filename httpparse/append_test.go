@@ -36,7 +36,7 @@ func TestAppendStatusLine(t *testing.T) {
 	}
 }
 
-// Every way to end a line, and everything else that has no place there.
+// All line terminators and control bytes.
 var injections = []struct {
 	why, text string
 }{
@@ -158,7 +158,7 @@ func TestStatus(t *testing.T) {
 	}
 }
 
-// Every byte in every lane of the word-at-a-time scan, and in the tail after it, against the definition.
+// Compares the word-at-a-time scan with the definition for each byte at each position.
 func TestValidFieldValueOfEveryByte(t *testing.T) {
 	for length := range 35 {
 		for at := range length {
@@ -174,7 +174,7 @@ func TestValidFieldValueOfEveryByte(t *testing.T) {
 	}
 }
 
-// Pairs of bytes: a borrow out of one lane must not hide or invent a control byte in the next.
+// Pairs of bytes: a borrow from one lane must not change the result of the next.
 func TestValueEndOfEveryPair(t *testing.T) {
 	value := []byte("0123456789abcdefghij")
 	for a := range 256 {

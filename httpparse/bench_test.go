@@ -7,8 +7,7 @@ import (
 	"github.com/evanphx/wildcat"
 )
 
-// The heads that every benchmark runs over: what a load generator sends, what a browser sends, and a browser that has
-// collected cookies.
+// Heads for all benchmarks: from a load generator, from a browser, and from a browser with cookies.
 var (
 	shortHead   = []byte("GET /plaintext HTTP/1.1\r\nHost: 127.0.0.1:8080\r\n\r\n")
 	browserHead = []byte("GET /articles/2024/hello-world?ref=home&lang=en HTTP/1.1\r\n" +
@@ -58,7 +57,7 @@ func benchmarkGuard(b *testing.B, head []byte) {
 	var g guard
 	for b.Loop() {
 		g = guard{}
-		if why := g.check(head, &lim); why != accepted {
+		if why := g.validate(head, &lim); why != accepted {
 			b.Fatal(why.inRequest())
 		}
 	}

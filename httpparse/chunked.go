@@ -1,19 +1,19 @@
-package httpparse
+// Incremental decoder of the chunked transfer coding (RFC 9112 section 7.1). The result does not depend on how the
+// input is split. Only the trailer section is buffered.
 
-// This file owns the chunked coding on its way in (RFC 9112 section 7.1), byte by byte if it must be: how the input is
-// split never changes what comes out. It refuses to buffer data; only the trailer section is kept.
+package httpparse
 
 import (
 	"bytes"
 	"math"
 )
 
-// chunkState names what the next byte is.
+// chunkState is the position of the decoder: what the next byte belongs to.
 type chunkState uint8
 
 const (
 	atSize         chunkState = iota // the first digit of a chunk size
-	inSize                           // a further digit, or what ends the size
+	inSize                           // another digit, or the byte after the size
 	inPadding                        // whitespace before ';'
 	atExtName                        // after ';' and whitespace
 	inExtName                        //
@@ -33,52 +33,55 @@ const (
 )
 
 const (
-	sizeDigitsMax    = 16
-	chunkGrantBytes  = 16 // of a chunk's size line go unquestioned
-	chunkGrantFactor = 2  // and so many bytes more per byte of data
+	sizeDigitsMax     = 16
+	overheadFreeBytes = 16 // bytes of a size line that are not counted as overhead
+	overheadPerByte   = 2  // and bytes more for each byte of data
 )
 
-// Chunked decodes one chunked body, in pieces of any size. Reset it before each body. Not safe for concurrent use.
+// Chunked decodes one chunked body (RFC 9112 section 7.1) from pieces of any size. Call Reset before each body. It is
+// not safe for concurrent use.
 //
-// Chunk extensions are checked against their grammar (RFC 9112 section 7.1.1) and skipped. A chunk-size line may cost 16 bytes and twice its data;
-// what lies above adds up and may not exceed ChunkOverheadMax, so that single-byte chunks pass and endless extensions
-// do not. Trailer fields obey the rules of header fields; those that frame, route or authenticate are ignored (RFC 9110
-// section 6.5.1).
+// Chunk extensions are validated (RFC 9112 section 7.1.1) and discarded. Each chunk may carry 16 bytes of extensions
+// plus twice the size of its data; bytes beyond that accumulate and may not exceed ChunkOverheadMax. Single-byte
+// chunks therefore pass, and endless extensions do not.
+//
+// Trailer fields follow the rules of header fields. Fields for framing, routing and authentication are ignored (RFC
+// 9110 section 6.5.1).
 type Chunked struct {
 	lim      Limits
 	state    chunkState
 	failure  reason
 	digits   int
-	size     int64 // of the current chunk, later what is left of it
+	size     int64 // bytes of the current chunk that are not decoded yet
 	total    int64
 	response bool
 	overhead int64
 
-	trailer   []byte // the trailer section as it came
-	lineStart int    // of the last line in it
+	trailer   []byte // the raw trailer section
+	lineStart int    // offset of its last line
 	fields    []Header
 }
 
-// Reset prepares for the next body. It copies lim; nil means DefaultLimits. Trailers of the last body become invalid.
+// Reset prepares d for the next body and invalidates the trailers of the last one. lim is copied; nil means
+// DefaultLimits.
 func (d *Chunked) Reset(lim *Limits) {
 	clear(d.fields)
 	*d = Chunked{lim: *lim.orDefault(), trailer: d.trailer[:0], fields: d.fields[:0]}
 }
 
-// ResetResponse is Reset before the body of a response: whitespace before the colon of a trailer field is removed, as it is
-// in the head, and errors carry status 502.
+// ResetResponse is Reset for the body of a response: whitespace before the colon of a trailer field is removed, as it
+// is in a response head, and errors have status 502.
 func (d *Chunked) ResetResponse(lim *Limits) {
 	d.Reset(lim)
 	d.response = true
 }
 
-// Trailers returns the trailer fields once Decode has reported done. They are copies that live until Reset.
+// Trailers returns the trailer fields after Decode has reported done. They are valid until Reset.
 func (d *Chunked) Trailers() []Header { return d.fields }
 
-// Decode decodes the next piece src of the body and appends the data to dst. consumed counts the bytes of src that belong
-// to the body: all of them, unless the body is done. done is true once the final empty line has been seen; what follows
-// in src is the next message. An error is an *Error and final. src and dst must not overlap, except that dst may be
-// src[:0]: the data never outruns the bytes it came from.
+// Decode decodes src, the next piece of the body, and appends the data to dst. consumed is the number of bytes of src
+// that belong to the body; the rest of src, if any, is the next message. done is true after the empty line that ends
+// the body. An error is an *Error and permanent. dst may be src[:0]; otherwise dst and src must not overlap.
 func (d *Chunked) Decode(dst, src []byte) (out []byte, consumed int, done bool, err error) {
 	i := 0
 	for i < len(src) && d.state < chunkedDone {
@@ -93,9 +96,9 @@ func (d *Chunked) Decode(dst, src []byte) (out []byte, consumed int, done bool, 
 			continue
 		}
 		if d.state == inTrailer {
-			i, why = d.trailerBytes(src, i)
+			i, why = d.collectTrailer(src, i)
 		} else {
-			i, why = d.sizeLine(src, i)
+			i, why = d.decodeFraming(src, i)
 		}
 		if why != accepted {
 			d.state, d.failure = chunkedFailed, why
@@ -107,8 +110,8 @@ func (d *Chunked) Decode(dst, src []byte) (out []byte, consumed int, done bool, 
 	return dst, i, d.state == chunkedDone, d.failure.inRequest()
 }
 
-// sizeLine takes bytes of the framing around the data.
-func (d *Chunked) sizeLine(src []byte, i int) (next int, why reason) {
+// decodeFraming consumes bytes of the framing around the data.
+func (d *Chunked) decodeFraming(src []byte, i int) (next int, why reason) {
 	c := src[i]
 	switch d.state {
 	case atSize:
@@ -129,22 +132,22 @@ func (d *Chunked) sizeLine(src []byte, i int) (next int, why reason) {
 		return i + 1, d.startChunk()
 	case atDataCR:
 		d.state = atDataLF
-		return i + 1, unless(c == '\r', badChunkEnd)
+		return i + 1, reasonUnless(c == '\r', badChunkEnd)
 	case atDataLF:
 		d.state = atSize
-		return i + 1, unless(c == '\n', badChunkEnd)
+		return i + 1, reasonUnless(c == '\n', badChunkEnd)
 	}
 	return i + 1, d.extension(c)
 }
 
-func unless(ok bool, why reason) reason {
+func reasonUnless(ok bool, why reason) reason {
 	if ok {
 		return accepted
 	}
 	return why
 }
 
-// sizeDigits takes hexadecimal digits and the byte that ends them.
+// sizeDigits consumes hexadecimal digits and the byte after them.
 func (d *Chunked) sizeDigits(src []byte, i int) (next int, why reason) {
 	for ; i < len(src) && class[src[i]]&hexByte != 0; i++ {
 		if d.digits++; d.digits > sizeDigitsMax {
@@ -161,7 +164,7 @@ func (d *Chunked) sizeDigits(src []byte, i int) (next int, why reason) {
 	return i + 1, d.afterSize(src[i])
 }
 
-// afterSize takes a byte after the digits: whitespace only if an extension follows (RFC 9112 section 7.1.1).
+// afterSize consumes a byte after the digits. Whitespace is valid only before an extension (RFC 9112 section 7.1.1).
 func (d *Chunked) afterSize(c byte) reason {
 	switch {
 	case c == ';':
@@ -176,11 +179,11 @@ func (d *Chunked) afterSize(c byte) reason {
 	default:
 		return badChunkSize
 	}
-	return d.spend(1)
+	return d.addOverhead(1)
 }
 
-// extension takes a byte of *( BWS ";" BWS name [ BWS "=" BWS ( token / quoted-string ) ] ). Whitespace after a value has
-// to be followed by another extension, as after the size.
+// extension consumes a byte of *( BWS ";" BWS name [ BWS "=" BWS ( token / quoted-string ) ] ). As after the size,
+// whitespace after a value is valid only before another extension.
 func (d *Chunked) extension(c byte) reason {
 	space, token := c == ' ' || c == '\t', class[c]&tokenByte != 0
 	next := chunkedFailed
@@ -216,10 +219,10 @@ func (d *Chunked) extension(c byte) reason {
 	if d.state = next; next == atSizeLF {
 		return accepted
 	}
-	return d.spend(1)
+	return d.addOverhead(1)
 }
 
-// extensionEnd takes a byte where a name or a value may be complete.
+// extensionEnd consumes a byte at a position where a name or a value may be complete.
 func (d *Chunked) extensionEnd(c byte, space, token bool) chunkState {
 	switch {
 	case token && (d.state == inExtName || d.state == inExtToken):
@@ -248,13 +251,13 @@ func extensionFault(c byte) reason {
 	return badChunkExtension
 }
 
-// spend books n bytes of a chunk-size line that are neither digits nor its CRLF.
-func (d *Chunked) spend(n int64) reason {
+// addOverhead counts n bytes of a chunk-size line other than its digits and CRLF.
+func (d *Chunked) addOverhead(n int64) reason {
 	d.overhead += n
-	return unless(d.overhead <= int64(d.lim.ChunkOverheadMax), chunkOverhead)
+	return reasonUnless(d.overhead <= int64(d.lim.ChunkOverheadMax), chunkOverhead)
 }
 
-// startChunk opens the chunk whose size line has ended; size zero opens the trailer section.
+// startChunk begins the chunk whose size line is complete. Size zero begins the trailer section.
 func (d *Chunked) startChunk() reason {
 	if d.size == 0 {
 		d.state = inTrailer
@@ -264,16 +267,16 @@ func (d *Chunked) startChunk() reason {
 		return bodyTooLarge
 	}
 	d.total += d.size
-	if d.size >= d.overhead { // the product below cannot overflow then
+	if d.size >= d.overhead { // so that the product below cannot overflow
 		d.overhead = 0
 	}
-	d.overhead = max(0, d.overhead-chunkGrantBytes-chunkGrantFactor*min(d.size, d.overhead))
+	d.overhead = max(0, d.overhead-overheadFreeBytes-overheadPerByte*min(d.size, d.overhead))
 	d.state = inData
 	return accepted
 }
 
-// trailerBytes collects the trailer section up to its empty line, then reads it.
-func (d *Chunked) trailerBytes(src []byte, i int) (next int, why reason) {
+// collectTrailer buffers the trailer section up to its empty line, then parses it.
+func (d *Chunked) collectTrailer(src []byte, i int) (next int, why reason) {
 	end, ended := len(src), false
 	if n := bytes.IndexByte(src[i:], '\n'); n >= 0 {
 		end, ended = i+n+1, true
@@ -293,17 +296,17 @@ func (d *Chunked) trailerBytes(src []byte, i int) (next int, why reason) {
 		d.lineStart = len(d.trailer)
 		return end, accepted
 	}
-	if why := d.readTrailer(); why != accepted {
+	if why := d.parseTrailer(); why != accepted {
 		return end, why
 	}
 	d.state = chunkedDone
 	return end, accepted
 }
 
-func (d *Chunked) readTrailer() reason {
+func (d *Chunked) parseTrailer() reason {
 	read := fieldLine
 	if d.response {
-		read = mendedLine
+		read = responseFieldLine
 	}
 	lines := 0
 	for i := 0; i < d.lineStart; lines++ {
@@ -315,14 +318,14 @@ func (d *Chunked) readTrailer() reason {
 			return why
 		}
 		if !forbiddenInTrailer(d.trailer[i:l.nameEnd]) {
-			d.fields = keep(d.fields, d.trailer, i, l)
+			d.fields = appendField(d.fields, d.trailer, i, l)
 		}
 		i = l.next
 	}
 	return accepted
 }
 
-// forbiddenInTrailer tells whether a field may not be sent after the body, because it frames the message, routes it,
+// forbiddenInTrailer reports whether a field must not be sent in a trailer because it frames or routes the message,
 // modifies the request or authenticates (RFC 9110 section 6.5.1).
 func forbiddenInTrailer(name []byte) bool {
 	for _, forbidden := range trailersForbidden {

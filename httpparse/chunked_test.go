@@ -152,7 +152,7 @@ func TestChunkedRefuses(t *testing.T) {
 	}
 }
 
-// A response is mended where a request is refused, and blamed on the upstream.
+// In a response, whitespace before a colon is removed, and errors have status 502.
 func TestChunkedResponse(t *testing.T) {
 	var d Chunked
 	d.ResetResponse(nil)

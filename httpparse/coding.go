@@ -1,13 +1,13 @@
-package httpparse
+// Content codings and the Accept-Encoding field.
 
-// This file owns content codings: their names, and what an Accept-Encoding makes of them.
+package httpparse
 
 import "strings"
 
 // Coding is a content coding (RFC 9110 section 8.4.1).
 type Coding uint8
 
-// The codings that browsers know; [Codings] is their number.
+// The codings in use on the web. [Codings] is their number.
 const (
 	Zstd Coding = iota
 	Brotli
@@ -16,10 +16,10 @@ const (
 	Codings
 )
 
-// Token is how fields spell the coding.
+// Token returns the name of the coding as it stands in fields.
 func (k Coding) Token() string { return [...]string{"zstd", "br", "gzip", "identity"}[k] }
 
-// CodingNamed is the coding with that token, in any case.
+// CodingNamed returns the coding with this name, case-insensitively. x-gzip is gzip (RFC 9110 section 8.4.1.3).
 func CodingNamed(token string) (Coding, bool) {
 	for k := range Codings {
 		if strings.EqualFold(token, k.Token()) || k == Gzip && strings.EqualFold(token, "x-gzip") {
@@ -29,11 +29,12 @@ func CodingNamed(token string) (Coding, bool) {
 	return Identity, false
 }
 
-// CodingWeights are what an Accept-Encoding gives each coding, in thousandths; 0 refuses it.
+// CodingWeights holds the weight that an Accept-Encoding gives each coding, in thousandths. 0 means not acceptable.
 type CodingWeights [Codings]int
 
-// ParseAcceptEncoding reads an Accept-Encoding (RFC 9110 section 12.5.3). Codings that it does not name have the weight of "*", or 0; identity has the least there
-// is unless it, or "*", is refused. An element that is none refuses nothing and accepts nothing; of two, the last counts.
+// ParseAcceptEncoding parses an Accept-Encoding value (RFC 9110 section 12.5.3). A coding that is not listed has the
+// weight of "*", or 0. Identity, if neither it nor "*" is listed, has the lowest weight, 1. Malformed elements are
+// ignored. If a coding is listed twice, the last weight counts.
 func ParseAcceptEncoding(value string) (w CodingWeights) {
 	named, any := [Codings]bool{}, -1
 	for rest, more := value, true; more; {
@@ -65,7 +66,7 @@ func ParseAcceptEncoding(value string) (w CodingWeights) {
 	return w
 }
 
-// weightOf reads ";q=0.5" without its semicolon (section 12.4.2), in thousandths; 1000 where there is none.
+// weightOf parses a weight such as "q=0.5" (RFC 9110 section 12.4.2) in thousandths. An empty string means 1000.
 func weightOf(parameters string) (int, bool) {
 	s := strings.Trim(parameters, " \t")
 	if s == "" {

@@ -1,14 +1,14 @@
-package httpparse
+// The value of the Date field.
 
-// This file owns the Date field's value. It refuses to know what time it is.
+package httpparse
 
 import (
 	"net/http"
 	"time"
 )
 
-// DateCache formats the value of Date (RFC 9110 section 5.6.7) at most once per second. The zero value is ready. Not safe
-// for concurrent use: one per loop.
+// DateCache formats the value of a Date field (RFC 9110 section 5.6.7) at most once per second. The zero value is
+// ready to use. It is not safe for concurrent use: each loop has its own.
 type DateCache struct {
 	unix      int64
 	formatted bool
@@ -17,8 +17,8 @@ type DateCache struct {
 
 const yearMaxUnix = 253402300799 // the last second of year 9999: the format has four digits
 
-// At returns the 29 bytes for a time in Unix seconds, which is taken between the years 1970 and 9999. They are valid
-// until the next call.
+// At returns the 29 bytes of the date for unix, in seconds, limited to the years 1970 to 9999. They are valid until
+// the next call.
 func (c *DateCache) At(unix int64) []byte {
 	if unix != c.unix || !c.formatted {
 		c.unix, c.formatted = unix, true

@@ -19,12 +19,12 @@ import (
 
 var update = flag.Bool("update", false, "write testdata/DIVERGENCES.md from the table")
 
-// divergences lists every class of request on which we and http.ReadRequest differ, with an example that shows it and
-// the reason why we stay different. FuzzRequestNetHTTP fails on a divergence that is not here; TestDivergences fails on
-// a row that is none.
+// divergences lists each class of requests on which this package and http.ReadRequest differ, with an example and the
+// reason. FuzzRequestNetHTTP fails on a divergence that is not listed, and TestDivergences on a row without a
+// divergence.
 //
-// class is our slug where we alone refuse, "net/http: " and a part of its error where it alone refuses, "reads: " and
-// the attribute where both accept and read differently.
+// class is the slug if only this package rejects the request, "net/http: " and a part of the error if only net/http
+// does, and "reads: " and the attribute if both accept it and read it differently.
 var divergences = []struct {
 	class, example, why string
 }{
@@ -102,7 +102,7 @@ func listed(class string) bool {
 	return false
 }
 
-// divergence classifies the difference between our reading of b and that of http.ReadRequest; "" is agreement.
+// divergence classifies the difference between this package and http.ReadRequest for b; "" means none.
 func divergence(b []byte) string {
 	var r Request
 	head, err := parseWhole(b, &r)
@@ -123,7 +123,7 @@ func divergence(b []byte) string {
 	return ""
 }
 
-// readsDifferently names the first attribute of an accepted request that the two readings differ in.
+// readsDifferently returns the first attribute on which the two results differ.
 func readsDifferently(r *Request, theirs *http.Request) string {
 	path, err := DecodePath(nil, r.Path)
 	switch {
@@ -151,7 +151,7 @@ func readsDifferently(r *Request, theirs *http.Request) string {
 	return headersDiffer(r, theirs)
 }
 
-// headersDiffer compares the fields by their canonical names, but for those that net/http takes out, always or at times.
+// headersDiffer compares the fields by their canonical names, except those that net/http removes.
 func headersDiffer(r *Request, theirs *http.Request) string {
 	ours := http.Header{}
 	for _, h := range r.Headers() {
@@ -177,7 +177,7 @@ func headersDiffer(r *Request, theirs *http.Request) string {
 	return ""
 }
 
-// Every row is a real divergence, of the class it says.
+// Each row is a divergence of its class.
 func TestDivergences(t *testing.T) {
 	for _, d := range divergences {
 		t.Run(d.class, func(t *testing.T) {
@@ -191,7 +191,7 @@ func TestDivergences(t *testing.T) {
 	}
 }
 
-// Everything in the tables of the parse tests diverges in a listed way or not at all.
+// No input of the parse tests has an unlisted divergence.
 func TestParseTablesAgainstNetHTTP(t *testing.T) {
 	for _, tt := range refusedRequests {
 		class := divergence([]byte(tt.head))
@@ -203,7 +203,7 @@ func TestParseTablesAgainstNetHTTP(t *testing.T) {
 	}
 }
 
-// The table in readable form is in testdata; run with -update to write it.
+// testdata/DIVERGENCES.md is generated from the tables by -update.
 func TestDivergencesDocument(t *testing.T) {
 	var doc strings.Builder
 	doc.WriteString("# Where httpparse and net/http differ\n\n" +
@@ -244,8 +244,8 @@ func FuzzRequestNetHTTP(f *testing.F) {
 	})
 }
 
-// chunkedDivergences is the same for the chunked coding, against httputil.NewChunkedReader. That reader stops before the
-// trailer section, so only the data is compared.
+// chunkedDivergences is the table for the chunked coding, against httputil.NewChunkedReader. That reader does not
+// parse the trailer section, so only the data is compared.
 var chunkedDivergences = []struct {
 	class, example, why string
 }{
@@ -261,7 +261,7 @@ var chunkedDivergences = []struct {
 		"a limit of ours"},
 }
 
-// chunkedDivergence classifies the difference between our reading of b and that of net/http; "" is agreement.
+// chunkedDivergence classifies the difference between this package and net/http for b; "" means none.
 func chunkedDivergence(b []byte) string {
 	lim := DefaultLimits()
 	lim.ChunkOverheadMax = 2 << 10
@@ -278,7 +278,7 @@ func chunkedDivergence(b []byte) string {
 	return ""
 }
 
-// reachesTrailer tells whether a refusal concerns what the other reader never looks at.
+// reachesTrailer reports whether an error concerns the trailer section, which the other reader does not parse.
 func reachesTrailer(b []byte) bool {
 	var d Chunked
 	d.Reset(nil)

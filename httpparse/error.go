@@ -1,25 +1,25 @@
-package httpparse
+// The table of errors: each reason has one status, one slug and one sentence.
 
-// This file owns the refusals: each has one place, one status and one slug. It refuses to know where they are detected.
+package httpparse
 
 import (
 	"net/http"
 	"strconv"
 )
 
-// Error is a refusal. All of them are package-level values, so that refusing costs no allocation: compare them by
-// pointer or by Reason, and do not write to them.
+// Error is the reason why a message is rejected. All of them are package-level values, so an error allocates nothing:
+// compare them by pointer or by Reason, and do not modify them.
 type Error struct {
-	Status int    // the status to answer with: 4xx or 5xx; 502 for a response that an upstream sent
+	Status int    // status to answer with: 4xx or 5xx; 502 if an upstream's response was rejected
 	Reason string // stable slug for logs and metrics, such as "bad-header-name"
-	Detail string // one sentence for a human
+	Detail string // one sentence for logs
 }
 
 func (e *Error) Error() string {
 	return "httpparse: " + strconv.Itoa(e.Status) + " " + e.Reason + ": " + e.Detail
 }
 
-// reason numbers a refusal inside the package; accepted is none.
+// reason is the index of an Error; accepted is none.
 type reason uint8
 
 const (
@@ -90,36 +90,36 @@ const (
 )
 
 var requestErrors = [reasonCount]Error{
-	tlsHello:       {400, "tls-hello", "a TLS handshake arrived where plain HTTP is spoken"},
+	tlsHello:       {400, "tls-hello", "TLS handshake on a plain HTTP connection"},
 	badMethod:      {400, "bad-method", "the method is not a token (RFC 9110 section 9.1)"},
-	longMethod:     {501, "long-method", "the method is longer than any that is implemented (RFC 9112 section 3)"},
+	longMethod:     {501, "long-method", "the method is longer than any implemented method (RFC 9112 section 3)"},
 	emptyLines:     {400, "empty-lines", "too many empty lines before the request line (RFC 9112 section 2.2)"},
-	bareCR:         {400, "bare-cr", "a CR without its LF (RFC 9112 section 2.2)"},
-	bareLF:         {400, "bare-lf", "an LF without its CR (RFC 9112 section 2.2)"},
-	controlByte:    {400, "control-byte", "a control byte in the head (RFC 9110 section 5.5)"},
+	bareCR:         {400, "bare-cr", "a CR is not followed by LF (RFC 9112 section 2.2)"},
+	bareLF:         {400, "bare-lf", "an LF is not preceded by CR (RFC 9112 section 2.2)"},
+	controlByte:    {400, "control-byte", "the head contains a control byte (RFC 9110 section 5.5)"},
 	headTooLarge:   {431, "head-too-large", "the head exceeds HeadBytesMax"},
 	targetTooLong:  {414, "target-too-long", "the request target exceeds TargetBytesMax"},
 	incompleteHead: {400, "incomplete-head", "the head does not end with an empty line"},
-	headOverrun:    {400, "head-overrun", "bytes follow the empty line that ends the head"},
+	headOverrun:    {400, "head-overrun", "the empty line that ends the head is followed by more bytes"},
 
-	badTarget:          {400, "bad-target", "the request target holds a character it may not (RFC 9112 section 3.2)"},
-	nonASCIITarget:     {400, "non-ascii-target", "the request target holds a byte above 0x7f (RFC 3986 section 2)"},
-	fragmentTarget:     {400, "fragment-in-target", "the request target holds a fragment (RFC 9112 section 3.2)"},
+	badTarget:          {400, "bad-target", "the request target contains an invalid character (RFC 9112 section 3.2)"},
+	nonASCIITarget:     {400, "non-ascii-target", "the request target contains a byte above 0x7f (RFC 3986 section 2)"},
+	fragmentTarget:     {400, "fragment-in-target", "the request target contains a fragment (RFC 9112 section 3.2)"},
 	formMismatch:       {400, "target-form", "the form of the target does not fit the method (RFC 9112 section 3.2)"},
 	missingVersion:     {400, "missing-version", "the request line ends before its HTTP version (RFC 9112 section 3)"},
 	badVersion:         {400, "bad-version", "the HTTP version is malformed (RFC 9112 section 2.3)"},
-	unsupportedVersion: {505, "unsupported-version", "only HTTP/1.x is spoken here (RFC 9110 section 15.6.6)"},
+	unsupportedVersion: {505, "unsupported-version", "only HTTP/1.x is supported (RFC 9110 section 15.6.6)"},
 	badStatusLine:      {400, "bad-status-line", "the status line is malformed (RFC 9112 section 4)"},
 
 	badHeaderName:    {400, "bad-header-name", "a field name is not a token (RFC 9110 section 5.1)"},
-	emptyHeaderName:  {400, "empty-header-name", "a field line starts with its colon (RFC 9110 section 5.1)"},
+	emptyHeaderName:  {400, "empty-header-name", "a field name is empty (RFC 9110 section 5.1)"},
 	spaceBeforeColon: {400, "space-before-colon", "whitespace between field name and colon (RFC 9112 section 5.1)"},
-	missingColon:     {400, "missing-colon", "a field line without a colon (RFC 9112 section 5)"},
+	missingColon:     {400, "missing-colon", "a field line has no colon (RFC 9112 section 5)"},
 	obsFold:          {400, "obs-fold", "a field line starts with whitespace (RFC 9112 section 5.2)"},
 	tooManyHeaders:   {431, "too-many-headers", "the number of field lines exceeds HeaderCountMax"},
 
-	missingHost:        {400, "missing-host", "an HTTP/1.1 request without Host (RFC 9112 section 3.2)"},
-	emptyHost:          {400, "empty-host", "an empty Host where the target names no authority (RFC 9110 section 4.2.1)"},
+	missingHost:        {400, "missing-host", "an HTTP/1.1 request has no Host (RFC 9112 section 3.2)"},
+	emptyHost:          {400, "empty-host", "Host is empty and the target has no authority (RFC 9110 section 4.2.1)"},
 	duplicateHost:      {400, "duplicate-host", "more than one Host (RFC 9112 section 3.2)"},
 	badHost:            {400, "bad-host", "the host or its port is malformed (RFC 9110 section 7.2)"},
 	unknownExpectation: {417, "unknown-expectation", "an expectation other than 100-continue (RFC 9110 section 10.1.1)"},
@@ -132,10 +132,10 @@ var requestErrors = [reasonCount]Error{
 	unknownTransferCoding:  {501, "unknown-transfer-coding", "a transfer coding other than chunked (RFC 9112 section 6.1)"},
 	transferCodingNotFinal: {400, "chunked-not-final", "the last transfer coding is not chunked (RFC 9112 section 6.3)"},
 	transferCodingIn10:     {400, "transfer-encoding-in-1.0", "Transfer-Encoding in an HTTP/1.0 message (RFC 9112 section 6.1)"},
-	lengthAndCoding:        {400, "length-and-coding", "Content-Length beside Transfer-Encoding (RFC 9112 section 6.3)"},
-	connectBody:            {400, "connect-with-body", "a CONNECT request that declares a body (RFC 9110 section 9.3.6)"},
-	interimBody:            {400, "interim-with-body", "an interim response that declares a body (RFC 9110 section 15.2)"},
-	badSwitch:              {400, "bad-switch", "101 without Connection: upgrade and Upgrade (RFC 9110 section 15.2.2)"},
+	lengthAndCoding:        {400, "length-and-coding", "both Content-Length and Transfer-Encoding are present (RFC 9112 section 6.3)"},
+	connectBody:            {400, "connect-with-body", "a CONNECT request declares a body (RFC 9110 section 9.3.6)"},
+	interimBody:            {400, "interim-with-body", "an interim response declares a body (RFC 9110 section 15.2)"},
+	badSwitch:              {400, "bad-switch", "a 101 response lacks Connection: upgrade or Upgrade (RFC 9110 section 15.2.2)"},
 
 	badChunkExtension: {400, "bad-chunk-extension", "a chunk extension is malformed (RFC 9112 section 7.1.1)"},
 	badChunkSize:      {400, "bad-chunk-size", "a chunk-size line is malformed (RFC 9112 section 7.1)"},
@@ -143,16 +143,16 @@ var requestErrors = [reasonCount]Error{
 	chunkOverhead:     {400, "chunk-overhead", "chunk extensions exceed ChunkOverheadMax (RFC 9112 section 7.1.1)"},
 	trailerTooLarge:   {431, "trailer-too-large", "the trailer section exceeds TrailerBytesMax"},
 
-	badEscape:    {400, "bad-escape", "a percent sign without two hexadecimal digits (RFC 3986 section 2.1)"},
-	escapedNUL:   {400, "escaped-nul", "an escaped NUL in a path"},
+	badEscape:    {400, "bad-escape", "a percent sign is not followed by two hexadecimal digits (RFC 3986 section 2.1)"},
+	escapedNUL:   {400, "escaped-nul", "the path contains an escaped NUL"},
 	aboveRoot:    {400, "path-above-root", "dot segments climb above the root (RFC 3986 section 5.2.4)"},
-	unsafeName:   {500, "unsafe-name", "refused to send a field name that is not a token"},
-	unsafeValue:  {500, "unsafe-value", "refused to send a field value with a control byte"},
-	unsafeMethod: {500, "unsafe-method", "refused to send a method that is not a token"},
-	unsafeTarget: {500, "unsafe-target", "refused to send a request target with a space, control or non-ASCII byte"},
+	unsafeName:   {500, "unsafe-name", "the field name to send is not a token"},
+	unsafeValue:  {500, "unsafe-value", "the field value to send contains a control byte"},
+	unsafeMethod: {500, "unsafe-method", "the method to send is not a token"},
+	unsafeTarget: {500, "unsafe-target", "the request target to send contains a space, '#', a control or a non-ASCII byte"},
 }
 
-// responseErrors are the same refusals when an upstream's response is at fault: the client in front learns 502.
+// responseErrors are the same errors for a response. A gateway answers its client with 502 (RFC 9110 section 15.6.3).
 var responseErrors = func() (errs [reasonCount]Error) {
 	errs = requestErrors
 	for i := range errs {

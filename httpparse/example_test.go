@@ -6,7 +6,7 @@ import (
 	"tafe/httpparse"
 )
 
-// Bytes arrive in pieces; the head is found when it is complete, and parsed once.
+// A head that arrives in pieces is parsed once it is complete.
 func ExampleRequest_Parse() {
 	var (
 		lim    = httpparse.DefaultLimits()
@@ -39,16 +39,16 @@ func ExampleRequest_Parse() {
 	// to is world
 }
 
-// A refusal carries the status to answer with and a slug to count it under.
+// An error has the status to answer with and a slug for logs and metrics.
 func ExampleError() {
 	var req httpparse.Request
 	err := req.Parse([]byte("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n"), nil)
 	fmt.Println(err)
 	// Output:
-	// httpparse: 400 length-and-coding: Content-Length beside Transfer-Encoding (RFC 9112 section 6.3)
+	// httpparse: 400 length-and-coding: both Content-Length and Transfer-Encoding are present (RFC 9112 section 6.3)
 }
 
-// A chunked body is decoded from whatever pieces it comes in.
+// A chunked body is decoded from pieces of any size.
 func ExampleChunked() {
 	var (
 		lim  = httpparse.DefaultLimits()
@@ -69,7 +69,7 @@ func ExampleChunked() {
 	// hello, done: true, X-Count: 1
 }
 
-// A header that would end its line is not sent.
+// A field value that contains CR or LF is rejected.
 func ExampleAppendHeader() {
 	var dates httpparse.DateCache
 	out := httpparse.AppendStatusLine(nil, 302)
@@ -81,7 +81,7 @@ func ExampleAppendHeader() {
 	fmt.Println(err)
 	fmt.Printf("%q\n", httpparse.AppendHeadEnd(out))
 	// Output:
-	// httpparse: 500 unsafe-value: refused to send a field value with a control byte
+	// httpparse: 500 unsafe-value: the field value to send contains a control byte
 	// <nil>
 	// "HTTP/1.1 302 Found\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nContent-Length: 0\r\nLocation: /next\r\n\r\n"
 }

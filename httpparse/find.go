@@ -1,23 +1,24 @@
-package httpparse
+// Search for the end of a head in a buffer that may still grow. An incomplete head is rejected only for faults that
+// no further byte can repair; Parse checks a complete one.
 
-// This file owns the search for the end of a head in bytes that may still be arriving. It refuses to know fields: a
-// complete head is judged by Parse, an incomplete one is refused here only for what no further byte can heal.
+package httpparse
 
 import "bytes"
 
 const (
-	emptyLinesMax  = 4  // empty lines tolerated before a request line (RFC 9112 section 2.2)
+	emptyLinesMax  = 4  // empty lines allowed before a request line (RFC 9112 section 2.2)
 	methodBytesMax = 32 // the longest registered method, UPDATEREDIRECTREF, has 17
 )
 
 // FindHead looks for the end of a request head in b, the unread bytes of a connection. A nil lim means DefaultLimits.
 //
-// With end > 0, b[skip:end] is one complete head for Request.Parse; skip counts the empty lines before it, of which a
-// few are tolerated (RFC 9112 section 2.2). With end == 0 and no error more bytes are needed: call again when b has
-// grown, with resume as from, and no byte is searched twice. The first call passes 0.
+// If end > 0, b[skip:end] is one complete head for Request.Parse. skip is the length of the empty lines before it, of
+// which four are allowed (RFC 9112 section 2.2). If end is 0 and err is nil, more bytes are needed: call FindHead
+// again with the longer b and with from set to resume, so that no byte is searched twice. from is 0 in the first
+// call.
 //
-// An error is an *Error and final: as soon as b cannot become a valid head it is refused, so that a client that speaks
-// TLS or HTTP/0.9, sends binary, or never ends its head is known early.
+// An error is an *Error and permanent. It is returned as soon as b cannot become a valid head, so that TLS, HTTP/0.9,
+// binary data and endless heads are detected early.
 func FindHead(b []byte, from int, lim *Limits) (skip, end, resume int, err error) {
 	lim = lim.orDefault()
 	skip, why := leadingLines(b)
@@ -25,21 +26,21 @@ func FindHead(b []byte, from int, lim *Limits) (skip, end, resume int, err error
 		return 0, 0, 0, why.inRequest()
 	}
 	if class[b[skip]]&tokenByte == 0 {
-		return 0, 0, 0, notAMethod(b[skip:]).inRequest()
+		return 0, 0, 0, methodFault(b[skip:]).inRequest()
 	}
 	window := b[:min(len(b), skip+lim.HeadBytesMax)]
 	end, why = blankLine(window, skip, from)
 	if why != accepted || end > 0 {
 		return skip, end, end, why.inRequest()
 	}
-	if why = hopeless(b, window, skip, from, lim); why != accepted {
+	if why = incompleteFault(b, window, skip, from, lim); why != accepted {
 		return 0, 0, 0, why.inRequest()
 	}
 	return 0, 0, len(b), nil
 }
 
-// FindResponseHead is FindHead for a response head: no empty line is tolerated before the status line (skip is always
-// 0), and errors carry status 502.
+// FindResponseHead is FindHead for a response head. It allows no empty line before the status line, so skip is always
+// 0. Errors have status 502.
 func FindResponseHead(b []byte, from int, lim *Limits) (skip, end, resume int, err error) {
 	lim = lim.orDefault()
 	if n := min(len(b), len(http11)-1); string(b[:n]) != http11[:n] {
@@ -50,7 +51,7 @@ func FindResponseHead(b []byte, from int, lim *Limits) (skip, end, resume int, e
 	if why != accepted || end > 0 {
 		return 0, end, end, why.inResponse()
 	}
-	if why = strayControl(window, from); why == accepted && len(b) >= lim.HeadBytesMax {
+	if why = controlFault(window, from); why == accepted && len(b) >= lim.HeadBytesMax {
 		why = headTooLarge
 	}
 	if why != accepted {
@@ -59,7 +60,8 @@ func FindResponseHead(b []byte, from int, lim *Limits) (skip, end, resume int, e
 	return 0, 0, len(b), nil
 }
 
-// leadingLines returns the length of the empty lines that b starts with. If b[skip] is a CR, its LF has yet to arrive.
+// leadingLines returns the length of the empty lines at the start of b. If b[skip] is a CR, the LF has not arrived
+// yet.
 func leadingLines(b []byte) (skip int, why reason) {
 	for skip < len(b) && b[skip] == '\r' && skip+1 < len(b) {
 		if b[skip+1] != '\n' {
@@ -72,8 +74,8 @@ func leadingLines(b []byte) (skip int, why reason) {
 	return skip, accepted
 }
 
-// blankLine returns the end of the CRLF CRLF that ends the head starting at skip, or 0. Each LF ends a search at memory
-// speed; all before from have been seen by an earlier call.
+// blankLine returns the end of the CRLF CRLF that ends the head at skip, or 0. Bytes before from were searched by an
+// earlier call.
 func blankLine(b []byte, skip, from int) (end int, why reason) {
 	for i := max(from, skip); i < len(b); {
 		n := bytes.IndexByte(b[i:], '\n')
@@ -92,16 +94,17 @@ func blankLine(b []byte, skip, from int) (end int, why reason) {
 	return 0, accepted
 }
 
-// hopeless names the reason why b, which holds no complete head within window, can never start with a valid one.
-func hopeless(b, window []byte, skip, from int, lim *Limits) reason {
+// incompleteFault returns the reason why b can never start with a valid head. There is no complete head in window,
+// the part of b within HeadBytesMax.
+func incompleteFault(b, window []byte, skip, from int, lim *Limits) reason {
 	if why := methodPrefix(window[skip:]); why != accepted {
 		return why
 	}
-	if why := strayControl(window, max(from, skip)); why != accepted {
+	if why := controlFault(window, max(from, skip)); why != accepted {
 		return why
 	}
 	head := window[skip:]
-	if n := bytes.IndexByte(head, '\n'); n >= 0 && skip+n >= from { // the request line is complete, and was not before
+	if n := bytes.IndexByte(head, '\n'); n >= 0 && skip+n >= from { // the request line is complete since this call
 		var g guard
 		if why := g.requestLine(head[:n+1], lim); why != accepted {
 			return why
@@ -121,19 +124,19 @@ func hopeless(b, window []byte, skip, from int, lim *Limits) reason {
 	return accepted
 }
 
-// methodPrefix refuses what cannot become a method and its space.
+// methodPrefix rejects bytes that cannot become a method and the space after it.
 func methodPrefix(head []byte) reason {
 	n := classEnd(head[:min(len(head), methodBytesMax+1)], 0, tokenByte)
 	switch {
 	case n > methodBytesMax:
 		return longMethod
 	case n < len(head) && (n == 0 || head[n] != ' '):
-		return notAMethod(head[n:])
+		return methodFault(head[n:])
 	}
 	return accepted
 }
 
-func notAMethod(b []byte) reason {
+func methodFault(b []byte) reason {
 	switch {
 	case b[0] == '\n':
 		return bareLF
@@ -143,9 +146,9 @@ func notAMethod(b []byte) reason {
 	return badMethod
 }
 
-// strayControl finds a control byte in the part of b that arrived since from. The last byte may be a CR whose LF is on
-// the way; the first may have to be the LF of a CR seen before. Bare LFs have been refused already.
-func strayControl(b []byte, from int) reason {
+// controlFault looks for a control byte in b[from:]. The last byte may be a CR whose LF has not arrived; the first
+// must be an LF if a CR precedes it. Bare LFs were rejected before.
+func controlFault(b []byte, from int) reason {
 	if from > 0 && from < len(b) && b[from-1] == '\r' && b[from] != '\n' {
 		return bareCR
 	}

@@ -41,7 +41,7 @@ func TestFindHead(t *testing.T) {
 	}
 }
 
-// assertStepwise feeds input byte by byte and expects the same answer, at the byte that completes the head.
+// assertStepwise feeds input byte by byte and expects the same result at the byte that completes the head.
 func assertStepwise(t *testing.T, input string, wantSkip, wantEnd int) {
 	t.Helper()
 	from := 0
@@ -59,7 +59,7 @@ func assertStepwise(t *testing.T, input string, wantSkip, wantEnd int) {
 	assert.Zero(t, wantEnd, "never found")
 }
 
-// A complete head is Parse's to judge, even one that would have been refused while it was incomplete.
+// FindHead accepts a complete head that it would have rejected while incomplete; Parse validates it.
 func TestFindHeadLeavesCompleteHeadsToParse(t *testing.T) {
 	head := []byte("GET / HTTP/1.0\r\nA: \x00\r\n\r\n")
 	_, end, _, err := FindHead(head, 0, nil)
@@ -71,7 +71,7 @@ func TestFindHeadLeavesCompleteHeadsToParse(t *testing.T) {
 	requireRefusal(t, r.Parse(head, nil), 400, "control-byte")
 }
 
-// A request line is judged when it is complete: a client of HTTP/0.9 sends nothing behind it.
+// A complete request line is validated at once, because an HTTP/0.9 client sends nothing after it.
 func TestFindHeadJudgesTheRequestLine(t *testing.T) {
 	for _, tt := range []struct{ line, slug string }{
 		{"GET /\r\n", "missing-version"},
@@ -143,8 +143,7 @@ func TestFindHeadRefusesEarly(t *testing.T) {
 	}
 }
 
-// The head that is exactly as large as allowed is found, the one a byte larger is not: on both sides of the bound, at
-// once and in two parts.
+// A head of exactly HeadBytesMax is found, and one that is a byte larger is rejected, as a whole and in two parts.
 func TestFindHeadAtTheBound(t *testing.T) {
 	head := []byte(get(""))
 	for _, split := range []int{0, 1, len(head) - 4, len(head) - 1} {

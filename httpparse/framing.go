@@ -1,127 +1,126 @@
+// How a body is delimited (RFC 9112 section 6.3): one table for requests and one for responses.
+
 package httpparse
 
-// This file owns the question where a body ends (RFC 9112 section 6.3). It answers from two tables and refuses to look at
-// anything but their indices.
-
-// body is how the body of a message is delimited.
-type body uint8
+// framing is how the body of a message is delimited.
+type framing uint8
 
 const (
-	bodyRefused  body = iota // the zero value: a hole in a table would refuse
-	bodyNone                 // no body
-	bodyLength               // Content-Length bytes
-	bodyChunked              // the chunked coding
-	bodyTillEnd              // until the connection closes
-	bodyDistrust             // none, but what follows on the connection cannot be trusted: close it
+	framingInvalid framing = iota // the zero value, so that a missing table entry rejects the message
+	noBody                        // no body
+	byLength                      // Content-Length bytes
+	byChunks                      // the chunked coding
+	untilClose                    // until the connection is closed
+	noBodyClose                   // no body, and the connection is closed: the bytes after the head are ambiguous
 )
 
-// verdict is one cell: a body, or why not.
-type verdict struct {
-	body body
-	why  reason
+// bodyRule is one table entry: a framing, or the reason to reject the message.
+type bodyRule struct {
+	framing framing
+	why     reason
 }
 
-func refuse(why reason) verdict { return verdict{bodyRefused, why} }
+func refuse(why reason) bodyRule { return bodyRule{framingInvalid, why} }
 
 var (
-	none     = verdict{body: bodyNone}
-	counted  = verdict{body: bodyLength}
-	chunks   = verdict{body: bodyChunked}
-	tillEnd  = verdict{body: bodyTillEnd}
-	distrust = verdict{body: bodyDistrust}
+	ruleNone      = bodyRule{framing: noBody}
+	ruleLength    = bodyRule{framing: byLength}
+	ruleChunked   = bodyRule{framing: byChunks}
+	ruleClose     = bodyRule{framing: untilClose}
+	ruleNoneClose = bodyRule{framing: noBodyClose}
 
-	both      = refuse(lengthAndCoding)
-	foreign   = refuse(unknownTransferCoding)
-	notFinal  = refuse(transferCodingNotFinal)
-	outdated  = refuse(transferCodingIn10)
-	connect   = refuse(connectBody)
-	premature = refuse(interimBody)
+	errBoth     = refuse(lengthAndCoding)
+	errUnknown  = refuse(unknownTransferCoding)
+	errNotFinal = refuse(transferCodingNotFinal)
+	errHTTP10   = refuse(transferCodingIn10)
+	errConnect  = refuse(connectBody)
+	errInterim  = refuse(interimBody)
 )
 
-// requestKind is the row group of the request table.
+// requestKind selects the rows of requestFraming.
 type requestKind uint8
 
 const (
 	ordinaryRequest requestKind = iota
-	connectRequest              // what follows the head is the tunnel's
+	connectRequest              // the bytes after the head belong to the tunnel
 	requestKindsCount
 )
 
-// requestFraming decides the body of a request. Malformed and repeated fields never get here.
+// requestFraming is the framing of a request (RFC 9112 section 6.3). Malformed and repeated fields are rejected earlier.
 //
 //	Transfer-Encoding \ Content-Length      none      0         > 0
-var requestFraming = [requestKindsCount][codingsCount][lengthsCount]verdict{
+var requestFraming = [requestKindsCount][transferCodingCount][lengthClassCount]bodyRule{
 	ordinaryRequest: {
-		noCoding:         {none, none, counted},
-		chunkedCoding:    {chunks, both, both},
-		foreignCoding:    {foreign, both, both},
-		unfinishedCoding: {notFinal, both, both},
-		outdatedCoding:   {outdated, outdated, outdated},
+		noCoding:          {ruleNone, ruleNone, ruleLength},
+		chunkedCoding:     {ruleChunked, errBoth, errBoth},
+		chunkedAfterOther: {errUnknown, errBoth, errBoth},
+		chunkedNotFinal:   {errNotFinal, errBoth, errBoth},
+		codingInHTTP10:    {errHTTP10, errHTTP10, errHTTP10},
 	},
 	connectRequest: {
-		noCoding:         {none, none, connect},
-		chunkedCoding:    {connect, connect, connect},
-		foreignCoding:    {connect, connect, connect},
-		unfinishedCoding: {connect, connect, connect},
-		outdatedCoding:   {connect, connect, connect},
+		noCoding:          {ruleNone, ruleNone, errConnect},
+		chunkedCoding:     {errConnect, errConnect, errConnect},
+		chunkedAfterOther: {errConnect, errConnect, errConnect},
+		chunkedNotFinal:   {errConnect, errConnect, errConnect},
+		codingInHTTP10:    {errConnect, errConnect, errConnect},
 	},
 }
 
-// responseKind is the row group of the response table.
+// responseKind selects the rows of responseFraming.
 type responseKind uint8
 
 const (
-	ordinaryResponse responseKind = iota
-	describingOnly                // to HEAD, and 304: the fields describe a body that is not sent
-	noContent                     // 204
-	interim                       // 1xx, 101 included
-	tunnel                        // 2xx to CONNECT: both fields are ignored
+	ordinaryResponse  responseKind = iota
+	headOrNotModified              // response to HEAD, and 304: the fields describe a body that is not sent
+	noContent                      // 204
+	interim                        // 1xx, including 101
+	tunnel                         // 2xx response to CONNECT: both fields are ignored
 	responseKindsCount
 )
 
-// responseFraming decides the body of a response. It is as strict as the request table, because a proxy that guesses
-// where an upstream's answer ends lets one client write another's.
+// responseFraming is the framing of a response (RFC 9112 section 6.3). It is as strict as the request table: if a proxy
+// misjudges the end of a response, one client can inject a response for another (response splitting).
 //
 //	Transfer-Encoding \ Content-Length      none      0         > 0
-var responseFraming = [responseKindsCount][codingsCount][lengthsCount]verdict{
+var responseFraming = [responseKindsCount][transferCodingCount][lengthClassCount]bodyRule{
 	ordinaryResponse: {
-		noCoding:         {tillEnd, none, counted},
-		chunkedCoding:    {chunks, both, both},
-		foreignCoding:    {foreign, both, both},
-		unfinishedCoding: {notFinal, both, both},
-		outdatedCoding:   {outdated, outdated, outdated},
+		noCoding:          {ruleClose, ruleNone, ruleLength},
+		chunkedCoding:     {ruleChunked, errBoth, errBoth},
+		chunkedAfterOther: {errUnknown, errBoth, errBoth},
+		chunkedNotFinal:   {errNotFinal, errBoth, errBoth},
+		codingInHTTP10:    {errHTTP10, errHTTP10, errHTTP10},
 	},
-	describingOnly: {
-		noCoding:         {none, none, none},
-		chunkedCoding:    {none, none, none},
-		foreignCoding:    {none, none, none},
-		unfinishedCoding: {none, none, none},
-		outdatedCoding:   {none, none, none},
+	headOrNotModified: {
+		noCoding:          {ruleNone, ruleNone, ruleNone},
+		chunkedCoding:     {ruleNone, ruleNone, ruleNone},
+		chunkedAfterOther: {ruleNone, ruleNone, ruleNone},
+		chunkedNotFinal:   {ruleNone, ruleNone, ruleNone},
+		codingInHTTP10:    {ruleNone, ruleNone, ruleNone},
 	},
 	noContent: {
-		noCoding:         {none, none, distrust},
-		chunkedCoding:    {distrust, distrust, distrust},
-		foreignCoding:    {distrust, distrust, distrust},
-		unfinishedCoding: {distrust, distrust, distrust},
-		outdatedCoding:   {distrust, distrust, distrust},
+		noCoding:          {ruleNone, ruleNone, ruleNoneClose},
+		chunkedCoding:     {ruleNoneClose, ruleNoneClose, ruleNoneClose},
+		chunkedAfterOther: {ruleNoneClose, ruleNoneClose, ruleNoneClose},
+		chunkedNotFinal:   {ruleNoneClose, ruleNoneClose, ruleNoneClose},
+		codingInHTTP10:    {ruleNoneClose, ruleNoneClose, ruleNoneClose},
 	},
 	interim: {
-		noCoding:         {none, none, premature},
-		chunkedCoding:    {premature, premature, premature},
-		foreignCoding:    {premature, premature, premature},
-		unfinishedCoding: {premature, premature, premature},
-		outdatedCoding:   {premature, premature, premature},
+		noCoding:          {ruleNone, ruleNone, errInterim},
+		chunkedCoding:     {errInterim, errInterim, errInterim},
+		chunkedAfterOther: {errInterim, errInterim, errInterim},
+		chunkedNotFinal:   {errInterim, errInterim, errInterim},
+		codingInHTTP10:    {errInterim, errInterim, errInterim},
 	},
 	tunnel: {
-		noCoding:         {none, none, none},
-		chunkedCoding:    {none, none, none},
-		foreignCoding:    {none, none, none},
-		unfinishedCoding: {none, none, none},
-		outdatedCoding:   {none, none, none},
+		noCoding:          {ruleNone, ruleNone, ruleNone},
+		chunkedCoding:     {ruleNone, ruleNone, ruleNone},
+		chunkedAfterOther: {ruleNone, ruleNone, ruleNone},
+		chunkedNotFinal:   {ruleNone, ruleNone, ruleNone},
+		codingInHTTP10:    {ruleNone, ruleNone, ruleNone},
 	},
 }
 
-// kindOfResponse names the row group for a status that answers a request with method.
+// kindOfResponse returns the kind of a response with status to a request with method.
 func kindOfResponse(status int, method string) responseKind {
 	switch {
 	case status < 200:
@@ -129,7 +128,7 @@ func kindOfResponse(status int, method string) responseKind {
 	case method == "CONNECT" && status < 300:
 		return tunnel
 	case method == "HEAD", status == 304:
-		return describingOnly
+		return headOrNotModified
 	case status == 204:
 		return noContent
 	}

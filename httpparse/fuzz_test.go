@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// parseWhole finds and parses the request at the start of b, all at once.
+// parseWhole finds and parses the request at the start of b in one call.
 func parseWhole(b []byte, r *Request) (head []byte, err error) {
 	skip, end, _, err := FindHead(b, 0, nil)
 	if err != nil || end == 0 {
@@ -17,7 +17,7 @@ func parseWhole(b []byte, r *Request) (head []byte, err error) {
 	return b[skip:end], r.Parse(b[skip:end], nil)
 }
 
-// parseStepwise does the same with bytes that arrive one by one, as slowly as a client can send them.
+// parseStepwise does the same with one more byte per call.
 func parseStepwise(b []byte, r *Request) (head []byte, err error) {
 	from := 0
 	for n := range len(b) + 1 {
@@ -67,13 +67,13 @@ func FuzzRequest(f *testing.F) {
 	})
 }
 
-// assertViewsWithin checks that the request is made of the head's own bytes, in order.
+// assertViewsWithin checks that the request consists of views into the head, in order.
 func assertViewsWithin(t *testing.T, head []byte, r *Request) {
 	t.Helper()
 	var again Request
 	lim := DefaultLimits()
 	require.NoError(t, again.Parse(head, &lim))
-	require.True(t, again.cut(head), "wildcat reads what the guard has read")
+	require.True(t, again.splitWithWildcat(head), "wildcat reads what the guard has read")
 	at := 0
 	for _, h := range r.Headers() {
 		for _, part := range [][]byte{h.Name, h.Value} {
@@ -89,7 +89,7 @@ func assertViewsWithin(t *testing.T, head []byte, r *Request) {
 	require.True(t, bytes.HasPrefix(head[len(r.Method)+1:], r.Target))
 }
 
-// assertReparsesEqual writes an accepted request with Append and parses it again: nothing may change its meaning.
+// assertReparsesEqual serializes an accepted request, parses it again and expects the same result.
 func assertReparsesEqual(t *testing.T, r *Request) {
 	t.Helper()
 	out, err := AppendRequestLine(nil, r.Method, r.Target)
@@ -185,7 +185,7 @@ func FuzzChunked(f *testing.F) {
 	})
 }
 
-// Whatever the application puts into a response, exactly those fields come out at the other end.
+// A recipient reads exactly the fields that were appended.
 func FuzzAppendHeader(f *testing.F) {
 	f.Add("A", "b", "C", "d")
 	for _, tt := range injections {
@@ -201,7 +201,7 @@ func FuzzAppendHeader(f *testing.F) {
 				require.Len(t, out, before)
 				continue
 			}
-			if steers(len(h[0])) {
+			if mayBeControlField(len(h[0])) {
 				return // what the framing makes of them is tested elsewhere
 			}
 			want = append(want, Header{[]byte(h[0]), bytes.Trim([]byte(h[1]), " \t")})

@@ -1,8 +1,7 @@
-package httpparse
+// Validation of a raw request head in one pass, before wildcat sees it. The pass also records the fields of
+// controlfields.go. parse.go splits the head into fields afterwards.
 
-// This file owns the judgement of a raw request head, before any other parser sees it: every byte is checked once, in
-// one pass, and the fields that steer framing, routing and the connection are noted on the way. It refuses to cut the
-// fields for others: that is wildcat's part, and the two must agree afterwards (parse.go).
+package httpparse
 
 // The version tokens of a start line (RFC 9112 section 2.3).
 const (
@@ -10,19 +9,19 @@ const (
 	http10 = "HTTP/1.0"
 )
 
-// guard is what one pass over a request head learns. Offsets count from the start of the head.
+// guard is the result of one pass over a request head. Offsets are relative to the start of the head.
 type guard struct {
 	methodEnd int
 	targetEnd int
-	query     int // of '?', or -1
-	fieldsAt  int // of the first field line, or of the empty line
+	query     int // offset of '?', or -1
+	fieldsAt  int // offset of the first field line, or of the empty line
 	fields    int
 	minor     uint8
-	steering
+	controlFields
 }
 
-// check judges head, which must be exactly one head with its final empty line.
-func (g *guard) check(head []byte, lim *Limits) reason {
+// validate checks head, which must be exactly one head with its empty line.
+func (g *guard) validate(head []byte, lim *Limits) reason {
 	if len(head) > lim.HeadBytesMax {
 		return headTooLarge
 	}
@@ -45,8 +44,8 @@ func (g *guard) check(head []byte, lim *Limits) reason {
 			return why
 		}
 		g.fields++
-		if steers(l.nameEnd - i) {
-			if why = g.note(head[i:l.nameEnd], head[l.valueStart:l.valueEnd]); why != accepted {
+		if mayBeControlField(l.nameEnd - i) {
+			if why = g.add(head[i:l.nameEnd], head[l.valueStart:l.valueEnd]); why != accepted {
 				return why
 			}
 		}
@@ -54,7 +53,7 @@ func (g *guard) check(head []byte, lim *Limits) reason {
 	}
 }
 
-// headEnd checks that the empty line whose CR is at i ends head.
+// headEnd checks that head ends with the empty line whose CR is at i.
 func headEnd(head []byte, i int) reason {
 	switch {
 	case i+1 == len(head):
@@ -67,7 +66,7 @@ func headEnd(head []byte, i int) reason {
 	return accepted
 }
 
-// requestLine judges "method SP target SP version CRLF" (RFC 9112 section 3): single spaces and nothing around them.
+// requestLine checks "method SP target SP version CRLF" (RFC 9112 section 3) with exactly one space at each place.
 func (g *guard) requestLine(head []byte, lim *Limits) reason {
 	if len(head) == 0 {
 		return incompleteHead
@@ -106,7 +105,7 @@ func (g *guard) requestLine(head []byte, lim *Limits) reason {
 	return accepted
 }
 
-// targetFault names what is wrong with the byte at i, which ends the target and is not the right space.
+// targetFault returns the reason for the invalid byte at i, which ends the target.
 func targetFault(head []byte, i int) reason {
 	if i == len(head) {
 		return incompleteHead
@@ -126,7 +125,8 @@ func targetFault(head []byte, i int) reason {
 	return badTarget
 }
 
-// version reads the HTTP version that b starts with. Minor versions above 1 are processed as 1 (RFC 9110 section 2.5).
+// version parses the HTTP version at the start of b. Minor versions above 1 are processed as 1 (RFC 9110 section
+// 2.5).
 func version(b []byte) (minor uint8, why reason) {
 	if len(b) < len(http11) {
 		return 0, badVersion
@@ -144,7 +144,7 @@ func version(b []byte) (minor uint8, why reason) {
 	return 1, accepted
 }
 
-// versionEndFault names what is wrong at i, where the CRLF of a start line should stand.
+// versionEndFault returns the reason for the invalid byte at i, where CRLF must follow the version.
 func versionEndFault(head []byte, i int) reason {
 	if i < len(head) && class[head[i]]&valueByte != 0 {
 		return badVersion

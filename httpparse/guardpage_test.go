@@ -10,8 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// fenced returns copies of b in memory of its own: one that ends, and one that starts, exactly at a page that must not
-// be touched. Whoever reads one byte too far dies.
+// fenced returns two copies of b: one ends directly before an inaccessible page, and one starts directly after one. A
+// read outside the slice crashes.
 func fenced(t *testing.T, b []byte) (flushEnd, flushStart []byte) {
 	t.Helper()
 	page := os.Getpagesize()
@@ -28,7 +28,7 @@ func fenced(t *testing.T, b []byte) (flushEnd, flushStart []byte) {
 	return inner[pages-len(b):], inner[:len(b):len(b)]
 }
 
-// Every prefix of every head goes through everything that scans, flush against a forbidden page at either end.
+// Runs all scans over each prefix of each head, next to an inaccessible page at either end.
 func TestScansStayInside(t *testing.T) {
 	inputs := [][]byte{
 		shortHead, browserHead, []byte(post("Content-Length: 5\r\nTransfer-Encoding: chunked\r\n")),
@@ -48,7 +48,7 @@ func TestScansStayInside(t *testing.T) {
 	}
 }
 
-// visitAll runs b through everything that reads input; whether it is refused does not matter here.
+// visitAll runs all parsers over b and ignores errors.
 func visitAll(b []byte) {
 	var r Request
 	var resp Response

@@ -1,22 +1,23 @@
-package httpparse
+// Field lines: their syntax, and lookup by name.
 
-// This file owns the field line: its syntax and the list of fields. It refuses to know what any field means.
+package httpparse
 
 import "iter"
 
-// Header is one field line: views into the bytes it was parsed from. Value has no whitespace at its ends.
+// Header is one field line. Name and Value are views into the parsed bytes. Value has no leading or trailing
+// whitespace.
 type Header struct {
 	Name, Value []byte
 }
 
-// line is one field line by its offsets: name is b[start:nameEnd], value b[valueStart:valueEnd], next follows the CRLF.
-type line struct {
+// fieldOffsets locates one field line: the name is b[start:nameEnd], the value b[valueStart:valueEnd], and the next
+// line starts at next.
+type fieldOffsets struct {
 	nameEnd, valueStart, valueEnd, next int
 }
 
-// fieldLine reads the field line that starts at i (RFC 9112 section 5). The caller has seen that b[i] is not the CR of
-// the empty line.
-func fieldLine(b []byte, i int) (l line, why reason) {
+// fieldLine parses the field line at i (RFC 9112 section 5). b[i] is not the CR of the empty line.
+func fieldLine(b []byte, i int) (l fieldOffsets, why reason) {
 	l.nameEnd = classEnd(b, i, tokenByte)
 	if l.nameEnd == i || l.nameEnd == len(b) || b[l.nameEnd] != ':' {
 		return l, nameFault(b, i, l.nameEnd)
@@ -24,9 +25,9 @@ func fieldLine(b []byte, i int) (l line, why reason) {
 	return valueLine(b, l, l.nameEnd)
 }
 
-// mendedLine is fieldLine for a response, in which a proxy removes whitespace before the colon (RFC 9112 section 5.1). In a
-// request the same whitespace is refused.
-func mendedLine(b []byte, i int) (l line, why reason) {
+// responseFieldLine is fieldLine for a response, where whitespace before the colon is removed (RFC 9112 section 5.1).
+// In a request it is an error.
+func responseFieldLine(b []byte, i int) (l fieldOffsets, why reason) {
 	l, why = fieldLine(b, i)
 	if why != spaceBeforeColon {
 		return l, why
@@ -35,7 +36,7 @@ func mendedLine(b []byte, i int) (l line, why reason) {
 }
 
 // valueLine completes l, whose colon is at b[colon].
-func valueLine(b []byte, l line, colon int) (line, reason) {
+func valueLine(b []byte, l fieldOffsets, colon int) (fieldOffsets, reason) {
 	l.valueStart = trimLeft(b, colon+1)
 	end := valueEnd(b, l.valueStart)
 	if end+1 >= len(b) || b[end] != '\r' || b[end+1] != '\n' {
@@ -46,7 +47,7 @@ func valueLine(b []byte, l line, colon int) (line, reason) {
 	return l, accepted
 }
 
-// nameFault names what is wrong with a field name that starts at i and stops being a token at end.
+// nameFault returns the reason for an invalid field name that starts at i and whose token ends at end.
 func nameFault(b []byte, i, end int) reason {
 	if end == len(b) {
 		return incompleteHead
@@ -68,7 +69,7 @@ func nameFault(b []byte, i, end int) reason {
 	return badHeaderName
 }
 
-// lineFault names what is wrong with the byte at i, where only CRLF could stand.
+// lineFault returns the reason for the invalid byte at i, where CRLF must stand.
 func lineFault(b []byte, i int) reason {
 	switch {
 	case i == len(b):
@@ -102,29 +103,29 @@ func eachValue(headers []Header, name string) iter.Seq[[]byte] {
 	}
 }
 
-// sameName compares field names without regard to the case of ASCII letters (RFC 9110 section 5.1).
+// sameName compares field names case-insensitively (RFC 9110 section 5.1).
 func sameName(b []byte, name string) bool {
 	if len(b) != len(name) {
 		return false
 	}
 	for i := range len(name) {
-		if x, y := b[i], name[i]; x != y && lower(x) != lower(y) {
+		if x, y := b[i], name[i]; x != y && lowerASCII(x) != lowerASCII(y) {
 			return false
 		}
 	}
 	return true
 }
 
-func lower(c byte) byte {
+func lowerASCII(c byte) byte {
 	if c >= 'A' && c <= 'Z' {
 		return c | 0x20
 	}
 	return c
 }
 
-// keep appends a field of b to headers. The views end where the field ends, so that an append to one cannot reach what
-// follows it; an empty value is empty, not nil.
-func keep(headers []Header, b []byte, start int, l line) []Header {
+// appendField appends the field at b[start:] to headers. The capacity of each view ends with the field, so that an
+// append to it cannot overwrite the bytes after it. An empty value is not nil.
+func appendField(headers []Header, b []byte, start int, l fieldOffsets) []Header {
 	return append(headers, Header{
 		Name:  b[start:l.nameEnd:l.nameEnd],
 		Value: b[l.valueStart:l.valueEnd:l.valueEnd],

@@ -1,19 +1,19 @@
+// Bounds of a message.
+
 package httpparse
 
-// This file owns the bounds of a message. It refuses to know who configures them.
-
-// Limits bounds what a peer can make us keep or count. Every bound is taken literally, zero included; a Limits is only
-// read, so one value may serve any number of parsers and goroutines. Where a *Limits is nil, DefaultLimits applies.
+// Limits bounds the memory and work that a peer can cause. Every bound applies as it is, including 0. A Limits is
+// only read, so one value can be shared. A nil *Limits means DefaultLimits.
 type Limits struct {
-	HeadBytesMax     int   // start line, fields and the empty line, in bytes; beyond: 431
-	HeaderCountMax   int   // field lines in a head, or in a trailer section; beyond: 431
-	TargetBytesMax   int   // request target, in bytes; beyond: 414
-	BodyBytesMax     int64 // body in bytes after decoding, declared or seen; beyond: 413
-	ChunkOverheadMax int   // bytes of chunk-size lines beyond what the data itself justifies; beyond: 400
-	TrailerBytesMax  int   // trailer section, in bytes; beyond: 431
+	HeadBytesMax     int   // start line, fields and empty line, in bytes; else 431
+	HeaderCountMax   int   // field lines in a head or in a trailer section; else 431
+	TargetBytesMax   int   // request target, in bytes; else 414
+	BodyBytesMax     int64 // decoded body, in bytes, declared or received; else 413
+	ChunkOverheadMax int   // bytes of chunk extensions, see Chunked; else 400
+	TrailerBytesMax  int   // trailer section, in bytes; else 431
 }
 
-// DefaultLimits returns the bounds that hold where nobody chose others.
+// DefaultLimits returns the default bounds.
 func DefaultLimits() Limits {
 	return Limits{
 		HeadBytesMax:     32 << 10,

@@ -1,26 +1,24 @@
-package httpparse
+// Fields whose value is a comma-separated list (RFC 9110 section 5.6.1). All lines of such a field form one list.
 
-// This file reads header fields that are lists (RFC 9110 section 5.6.1): the lines of a field form one list, in order, whose members
-// are separated by commas. The meaning of a member is the caller's concern.
+package httpparse
 
 import (
 	"iter"
 	"strings"
-	"unsafe"
 )
 
-// ListOf is the value of a field over all of its lines, in any case of the name; "" if there is none. It is a view where there is
-// one line.
+// ListOf returns the value of a list field, joined over all of its lines, or "". The name is case-insensitive. With a
+// single line the result is a view into headers.
 func ListOf(headers []Header, name string) (list string) {
 	for i := range headers {
 		if v := headers[i].Value; sameName(headers[i].Name, name) {
-			list = JoinLists(list, unsafe.String(unsafe.SliceData(v), len(v)))
+			list = JoinLists(list, viewString(v))
 		}
 	}
 	return list
 }
 
-// JoinLists makes one list of two.
+// JoinLists joins two lists with a comma. Either may be empty.
 func JoinLists(a, b string) string {
 	switch {
 	case a == "":
@@ -31,8 +29,8 @@ func JoinLists(a, b string) string {
 	return a + ", " + b
 }
 
-// Members yields the members of a list, without whitespace around them; empty ones are left out. A comma in a quoted string is
-// part of its member.
+// Members yields the members of a list without surrounding whitespace. Empty members are skipped (RFC 9110 section
+// 5.6.1.2). A comma inside a quoted string does not separate members.
 func Members(list string) iter.Seq[string] {
 	return func(yield func(string) bool) {
 		for list != "" {
@@ -46,7 +44,7 @@ func Members(list string) iter.Seq[string] {
 	}
 }
 
-// memberEnd is the offset of the first comma that is in no quoted string, or the length of list.
+// memberEnd returns the offset of the first comma outside a quoted string, or len(list).
 func memberEnd(list string) int {
 	quoted := false
 	for i := 0; i < len(list); i++ {
@@ -62,7 +60,7 @@ func memberEnd(list string) int {
 	return len(list)
 }
 
-// HasMember tells whether a list has a member, in any case of its letters.
+// HasMember reports whether list has this member, case-insensitively.
 func HasMember(list, member string) bool {
 	for m := range Members(list) {
 		if strings.EqualFold(m, member) {

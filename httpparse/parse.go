@@ -1,15 +1,15 @@
-package httpparse
+// Parsing of a request head. This is the only file that calls wildcat. wildcat has no limits, validates little, may
+// read beyond its input and keeps state between heads; it is therefore given exactly one validated head, and its
+// result is compared with that head.
 
-// This file owns the parse of a request head: the order of the steps, and wildcat. It is the only file that calls
-// wildcat, which has no limits, checks little, reads past what it should and keeps state from one head to the next; so it
-// gets a judged head, exactly one, in a parser that has forgotten the last, and its answer is checked against the head.
+package httpparse
 
 import "github.com/evanphx/wildcat"
 
-// Parse reads head, which is exactly one request head with its final empty line (see FindHead). It forgets the request
-// parsed before, and allocates only when a head has more fields than any before it. A nil lim means DefaultLimits.
+// Parse parses head, which is exactly one request head with its empty line (see FindHead). It overwrites r. It
+// allocates only if head has more fields than any head before it. A nil lim means DefaultLimits.
 //
-// The error is an *Error; the request is then empty. A declared body beyond BodyBytesMax is refused here with 413.
+// The error is an *Error, and r is empty then. A Content-Length above BodyBytesMax is an error with status 413.
 func (r *Request) Parse(head []byte, lim *Limits) error {
 	lim = lim.orDefault()
 	r.Reset()
@@ -22,7 +22,7 @@ func (r *Request) Parse(head []byte, lim *Limits) error {
 
 func (r *Request) parse(head []byte, lim *Limits) reason {
 	g := &r.guard
-	if why := g.check(head, lim); why != accepted {
+	if why := g.validate(head, lim); why != accepted {
 		return why
 	}
 	r.head = head
@@ -48,24 +48,24 @@ func (r *Request) parse(head []byte, lim *Limits) reason {
 	return r.frame(lim)
 }
 
-// frame sets what concerns the body.
+// frame sets the fields of r that concern the body.
 func (r *Request) frame(lim *Limits) reason {
 	g := &r.guard
 	kind := ordinaryRequest
 	if string(r.Method) == "CONNECT" {
 		kind = connectRequest
 	}
-	coding, length := g.settle(g.minor)
+	coding, length := g.framingIndex(g.minor)
 	v := requestFraming[kind][coding][length]
-	switch v.body {
-	case bodyRefused:
+	switch v.framing {
+	case framingInvalid:
 		return v.why
-	case bodyLength:
+	case byLength:
 		if g.length > lim.BodyBytesMax {
 			return bodyTooLarge
 		}
 		r.ContentLength = g.length
-	case bodyChunked:
+	case byChunks:
 		r.ContentLength = -1
 		r.Chunked = true
 	}
@@ -73,56 +73,56 @@ func (r *Request) frame(lim *Limits) reason {
 	return accepted
 }
 
-// cutOnce fills headers, the first time. Where wildcat and the guard disagree, which no head is known to bring about (the fuzzers look for
-// one), the guard's reading stands: it has judged each byte, and framing and routing are already decided by it.
-func (r *Request) cutOnce() {
-	if r.isCut {
+// splitFields sets r.headers on its first call. If wildcat and the guard disagree, the result of the guard is used,
+// because framing and routing already depend on it. No such head is known; the fuzz targets search for one.
+func (r *Request) splitFields() {
+	if r.isSplit {
 		return
 	}
-	r.isCut = true
-	if r.cut(r.head) {
+	r.isSplit = true
+	if r.splitWithWildcat(r.head) {
 		return
 	}
-	r.cutter = wildcat.HTTPParser{} // whatever is in its slots, nobody shall meet it again
+	r.wildcatParser = wildcat.HTTPParser{} // drop the parser's state
 	r.headers = r.headers[:0]
 	next := r.guard.fieldsAt
 	for range r.guard.fields {
 		l, _ := fieldLine(r.head, next)
-		r.headers = keep(r.headers, r.head, next, l)
+		r.headers = appendField(r.headers, r.head, next, l)
 		next = l.next
 	}
 }
 
-// cut lets wildcat cut the judged head and takes its slices, if they tile the head: each field's name starts where the
-// line before it ended, ends at a colon, and its value ends at a CRLF. The guard has seen that no CR, LF or colon can
-// stand inside, so the tiling leaves one reading only.
-func (r *Request) cut(head []byte) bool {
+// splitWithWildcat has wildcat split the validated head, and reports whether its slices cover the head exactly: each
+// name starts where the previous line ended and ends at a colon, and each value ends at CRLF. The head is validated,
+// so only one such split exists.
+func (r *Request) splitWithWildcat(head []byte) bool {
 	g := &r.guard
-	if need := g.fields + 1; need > r.cutter.TotalHeaders { // wildcat wants one slot more than it fills
-		r.cutter = *wildcat.NewSizedHTTPParser(need + need/2)
+	if need := g.fields + 1; need > r.wildcatParser.TotalHeaders { // wildcat needs one slot more than it fills
+		r.wildcatParser = *wildcat.NewSizedHTTPParser(need + need/2)
 	}
-	if n, err := r.cutter.Parse(head); err != nil || n != len(head) {
+	if n, err := r.wildcatParser.Parse(head); err != nil || n != len(head) {
 		return false
 	}
-	if offset(head, r.cutter.Method) != 0 || len(r.cutter.Method) != g.methodEnd ||
-		offset(head, r.cutter.Path) != g.methodEnd+1 || len(r.cutter.Path) != g.targetEnd-g.methodEnd-1 {
+	if offset(head, r.wildcatParser.Method) != 0 || len(r.wildcatParser.Method) != g.methodEnd ||
+		offset(head, r.wildcatParser.Path) != g.methodEnd+1 || len(r.wildcatParser.Path) != g.targetEnd-g.methodEnd-1 {
 		return false
 	}
 	next := g.fieldsAt
 	for i := range g.fields {
-		l, ok := tile(head, next, r.cutter.Headers[i].Name, r.cutter.Headers[i].Value)
+		l, ok := wildcatField(head, next, r.wildcatParser.Headers[i].Name, r.wildcatParser.Headers[i].Value)
 		if !ok {
 			return false
 		}
-		r.headers = keep(r.headers, head, next, l)
+		r.headers = appendField(r.headers, head, next, l)
 		next = l.next
 	}
-	return next+len("\r\n") == len(head) && r.cutter.Headers[g.fields].Name == nil
+	return next+len("\r\n") == len(head) && r.wildcatParser.Headers[g.fields].Name == nil
 }
 
-// tile checks that name and value, as wildcat cut them, are the field line that starts at start, and trims the value:
-// wildcat leaves the whitespace at its end, and makes an empty value "\r".
-func tile(head []byte, start int, name, value []byte) (l line, ok bool) {
+// wildcatField checks that name and value, as returned by wildcat, are the field line at start. It trims the value:
+// wildcat leaves trailing whitespace, and returns "\r" for an empty value.
+func wildcatField(head []byte, start int, name, value []byte) (l fieldOffsets, ok bool) {
 	l.nameEnd = start + len(name)
 	l.valueStart = offset(head, value)
 	if len(name) == 0 || offset(head, name) != start || l.nameEnd >= len(head) || head[l.nameEnd] != ':' ||
@@ -141,6 +141,6 @@ func tile(head []byte, start int, name, value []byte) (l line, ok bool) {
 	return l, true
 }
 
-// offset returns where part starts in whole, of which it is a slice with the same end of capacity; for a slice of
-// anything else the answer is some number that the checks around it refuse, or one at which whole holds what they need.
+// offset returns the start of part in whole if part is a slice of whole up to the same capacity. For any other slice
+// the result is meaningless and fails the checks of the caller.
 func offset(whole, part []byte) int { return cap(whole) - cap(part) }

@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// requireRefusal checks that err is the refusal with that status and slug.
+// requireRefusal checks that err is the *Error with this status and slug.
 func requireRefusal(t *testing.T, err error, status int, slug string) {
 	t.Helper()
 	var refusal *Error
@@ -209,7 +209,7 @@ var refusedRequests = []struct {
 	{"CONNECT with a body", startLine("CONNECT a:80 HTTP/1.1\r\nContent-Length: 5"), 400, "connect-with-body"},
 	{"CONNECT with a coding", startLine("CONNECT a:80 HTTP/1.1\r\nTransfer-Encoding: chunked"), 400, "connect-with-body"},
 
-	{"an expectation nobody knows", post("Expect: 200-ok\r\n"), 417, "unknown-expectation"},
+	{"an unknown expectation", post("Expect: 200-ok\r\n"), 417, "unknown-expectation"},
 	{"one of two expectations", post("Expect: 100-continue, x\r\n"), 417, "unknown-expectation"},
 }
 
@@ -226,7 +226,7 @@ func TestRefusedRequests(t *testing.T) {
 	}
 }
 
-// shape is what a test expects of an accepted request.
+// shape is the expected result for an accepted request.
 type shape struct {
 	method, path, query, host string
 	hasQuery                  bool
@@ -422,7 +422,7 @@ func TestHeaderValues(t *testing.T) {
 	}
 }
 
-// A view must not reach what follows it: an append by a careless handler would write into the next field or request.
+// The capacity of a view ends with the view, so that an append to it cannot overwrite the next field or request.
 func TestViewsEndWhereTheyEnd(t *testing.T) {
 	buffer := []byte(startLine("GET /a?b HTTP/1.1\r\nX: y") + "NEXT")
 	head := buffer[:len(buffer)-len("NEXT")]
@@ -447,7 +447,7 @@ func TestResetForgets(t *testing.T) {
 	for _, h := range headers {
 		assert.Nil(t, h.Name, "a pooled request must not keep a connection's buffer alive")
 	}
-	for _, h := range r.cutter.Headers {
+	for _, h := range r.wildcatParser.Headers {
 		assert.Nil(t, h.Name)
 		assert.Nil(t, h.Value)
 	}

@@ -1,12 +1,12 @@
-package httpparse
+// Percent-decoding of a path and removal of dot segments.
 
-// This file owns the way from a raw path to one that names something: percent-decoding, then dot segments. It refuses to
-// touch a file system.
+package httpparse
 
 import "bytes"
 
-// DecodePath appends the percent-decoded path to dst (RFC 3986 section 2.1). A broken escape and %00 are refused with 400.
-// dst may be path[:0]. An escaped slash becomes a slash: decode first, then NormalizePath, never the other way round.
+// DecodePath appends the percent-decoded path to dst (RFC 3986 section 2.1). An invalid escape and %00 are errors
+// with status 400. dst may be path[:0]. An escaped slash becomes a slash, so DecodePath must be called before
+// NormalizePath.
 func DecodePath(dst, path []byte) ([]byte, error) {
 	for i := 0; i < len(path); i++ {
 		c := path[i]
@@ -28,9 +28,9 @@ func escapeAt(b []byte, i int) bool {
 	return i+2 < len(b) && class[b[i+1]]&class[b[i+2]]&hexByte != 0
 }
 
-// NormalizePath appends path to dst without its dot segments (RFC 3986 section 5.2.4). path is decoded and starts with
-// '/'. A ".." that would climb above the root, which the RFC would ignore, is refused with 400: nobody follows such a
-// link by accident. Empty segments stay. dst may be path[:0].
+// NormalizePath appends path to dst without its dot segments (RFC 3986 section 5.2.4). path is decoded and starts
+// with '/'. A ".." above the root, which the RFC ignores, is an error with status 400. Empty segments are kept. dst
+// may be path[:0].
 func NormalizePath(dst, path []byte) ([]byte, error) {
 	root := len(dst)
 	if len(path) == 0 || path[0] != '/' {

@@ -1,13 +1,14 @@
-package httpparse
+// Iteration over the pairs of a query in the format of HTML forms.
 
-// This file owns the query as pairs, in the way of HTML forms. It refuses to collect them: the caller walks.
+package httpparse
 
 import (
 	"bytes"
 	"iter"
 )
 
-// Query yields the pairs of a raw query in order, still encoded: "a=1&b" gives a, 1 and b, nil. Empty pairs are skipped.
+// Query yields the pairs of a raw query in order, not decoded: "a=1&b" yields (a, 1) and (b, nil). Empty pairs are
+// skipped.
 func Query(b []byte) iter.Seq2[[]byte, []byte] {
 	return func(yield func(key, value []byte) bool) { eachPair(b, yield) }
 }
@@ -33,8 +34,8 @@ func eachPair(b []byte, yield func(key, value []byte) bool) {
 	}
 }
 
-// DecodeQuery appends a decoded key or value of a query to dst: '+' becomes a space, escapes their bytes, NUL included. A
-// broken escape is refused with 400. dst may be raw[:0].
+// DecodeQuery appends a decoded key or value to dst: '+' becomes a space, and percent-escapes become bytes, including
+// NUL. An invalid escape is an error with status 400. dst may be raw[:0].
 func DecodeQuery(dst, raw []byte) ([]byte, error) {
 	for i := 0; i < len(raw); i++ {
 		c := raw[i]

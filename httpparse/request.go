@@ -1,6 +1,6 @@
-package httpparse
+// The parsed request head. Parse is in parse.go.
 
-// This file owns what a parsed request offers. It refuses to know how it came about: that is parse.go.
+package httpparse
 
 import (
 	"iter"
@@ -8,53 +8,54 @@ import (
 	"github.com/evanphx/wildcat"
 )
 
-// Request is one parsed request head. The zero value is ready for Parse, and one Request should be parsed into again
-// and again: its arrays are kept. Every slice is a view into the head given to Parse and must not be written to; it is
-// valid while those bytes are. Not safe for concurrent use.
+// Request is a parsed request head. The zero value is ready for Parse. Reuse it, because it keeps its arrays. All
+// slices are read-only views into the head given to Parse and are valid until those bytes change. It is not safe for
+// concurrent use.
 type Request struct {
 	Method []byte // a token; case matters (RFC 9110 section 9.1)
-	Target []byte // the request target as it came
+	Target []byte // the request target as received
 
-	// Path and Query are the target's parts, not percent-decoded. Query excludes its '?'; HasQuery tells "/a?" from "/a".
-	// An absolute target gives those of its URI, "/" where it names no path. "*" is its own Path. CONNECT has neither.
+	// Path and Query are the parts of the target, not decoded. Query excludes the '?'; HasQuery distinguishes "/a?"
+	// from "/a". For an absolute target they are the parts of its URI, and an empty path is "/". For "*" Path is "*".
+	// For CONNECT both are empty.
 	Path, Query []byte
 	HasQuery    bool
 
-	// Host is the Host field, or the authority of an absolute or CONNECT target, which overrules it (RFC 9112 section 3.2.2).
-	// It may hold a port, and is empty only in HTTP/1.0 and for "*".
+	// Host is the authority of an absolute or CONNECT target, or else the Host field (RFC 9112 section 3.2.2). It may
+	// contain a port. It is empty only in HTTP/1.0 and for "*".
 	Host []byte
 
-	Minor     uint8 // of HTTP/1.x: 0 or 1; higher minor versions are processed as 1 (RFC 9110 section 2.5)
-	KeepAlive bool  // the client will keep the connection after this exchange (RFC 9112 section 9.3)
-	Expect100 bool  // the client may wait for 100 Continue before it sends its body; never without one, never on 1.0
-	Upgrade   bool  // Connection: upgrade beside Upgrade, on 1.1 (RFC 9110 section 7.8)
+	Minor     uint8 // minor version, 0 or 1; higher ones are processed as 1 (RFC 9110 section 2.5)
+	KeepAlive bool  // the connection persists after the response (RFC 9112 section 9.3)
+	Expect100 bool  // the client waits for 100 Continue before it sends the body (RFC 9110 section 10.1.1); false without a body and in HTTP/1.0
+	Upgrade   bool  // HTTP/1.1 with both Connection: upgrade and Upgrade (RFC 9110 section 7.8)
 
-	ContentLength int64 // of the body in bytes: 0 when there is none, -1 when chunked
-	Chunked       bool  // the body comes in the chunked coding: decode it with a Chunked
+	ContentLength int64 // body length in bytes; 0 without a body, -1 if chunked
+	Chunked       bool  // the body is chunked: decode it with a Chunked
 
-	Traceparent []byte // the value of the first such field (W3C Trace Context), whatever it is; nil if there is none
+	Traceparent []byte // value of the first traceparent field (W3C Trace Context), not validated, or nil
 
-	cutter  wildcat.HTTPParser
-	guard   guard
-	head    []byte   // as it was given to Parse
-	headers []Header // cut when first asked for
-	isCut   bool
+	wildcatParser wildcat.HTTPParser
+	guard         guard
+	head          []byte   // as given to Parse
+	headers       []Header // set by splitFields
+	isSplit       bool
 }
 
-// Headers are the fields in the order they came. They are cut by the first call: a server that needs none of them does
-// not pay for them, whereas what steers the message is known from Parse on.
+// Headers returns the fields in the order received. The first call splits the head, so a handler that reads no field
+// does not pay for it.
 func (r *Request) Headers() []Header {
-	r.cutOnce()
+	r.splitFields()
 	return r.headers
 }
 
-// Header returns the value of the first field with that name, in any case of its letters: nil if there is none, empty
-// but not nil if its value is empty.
+// Header returns the value of the first field with this name, case-insensitively, or nil. The value of an empty field
+// is not nil.
 func (r *Request) Header(name string) []byte { return findHeader(r.Headers(), name) }
 
-// Values yields the value of every field with that name, in the order they came.
+// Values yields the value of each field with this name, in the order received.
 func (r *Request) Values(name string) iter.Seq[[]byte] {
-	return func(yield func([]byte) bool) { // small enough to be inlined: it allocates nothing
+	return func(yield func([]byte) bool) { // inlined, so that it allocates nothing
 		for _, h := range r.Headers() {
 			if sameName(h.Name, name) && !yield(h.Value) {
 				return
@@ -63,20 +64,20 @@ func (r *Request) Values(name string) iter.Seq[[]byte] {
 	}
 }
 
-// fieldsKeptMax is up to how many fields the arrays of a Request have room for when it is reset.
+// fieldsKeptMax is the number of fields up to which Reset keeps the arrays.
 const fieldsKeptMax = 256
 
-// Reset drops every view into the last head and keeps the arrays, up to fieldsKeptMax. Parse resets by itself; a Request that will rest in a
-// pool should not hold on to a connection's buffer.
+// Reset drops all views into the last head and keeps arrays of up to fieldsKeptMax fields. Parse calls it. Call it
+// before r is pooled, so that r does not retain the buffer of a connection.
 func (r *Request) Reset() {
-	headers, slots := r.headers, r.cutter.Headers
-	if r.isCut {
+	headers, slots := r.headers, r.wildcatParser.Headers
+	if r.isSplit {
 		clear(headers)
 		clear(slots[:min(r.guard.fields, len(slots))])
 	}
-	if len(slots) > fieldsKeptMax { // of one request among many
+	if len(slots) > fieldsKeptMax { // an unusually large request
 		headers, slots = nil, nil
 	}
 	*r = Request{headers: headers[:0]}
-	r.cutter.Headers, r.cutter.TotalHeaders = slots, len(slots)
+	r.wildcatParser.Headers, r.wildcatParser.TotalHeaders = slots, len(slots)
 }

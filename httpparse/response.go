@@ -1,46 +1,46 @@
-package httpparse
+// The parsed response head. wildcat parses requests only, so responses use the field-line parser of header.go.
 
-// This file owns the response head: its parse and what it offers. wildcat knows no responses, so the guard's field lines
-// are all there is. It refuses to relay anything: that is the proxy's.
+package httpparse
 
 import "iter"
 
-// Response is one parsed response head, from an upstream. The zero value is ready for Parse and should be reused. Every
-// slice is a view into the head and must not be written to. Not safe for concurrent use.
+// Response is a parsed response head of an upstream. The zero value is ready for Parse. Reuse it, because it keeps
+// its array. All slices are read-only views into the head. It is not safe for concurrent use.
 type Response struct {
-	Minor   uint8    // of HTTP/1.x: 0 or 1
-	Status  int      // 100 to 999; below 200 the final response is still to come, except for 101
-	Reason  []byte   // the reason phrase, often empty
-	Headers []Header // in the order they came
+	Minor   uint8    // minor version of HTTP/1.x: 0 or 1
+	Status  int      // 100 to 999; 1xx other than 101 is followed by another response
+	Reason  []byte   // reason phrase, often empty
+	Headers []Header // in the order received
 
-	KeepAlive     bool  // the connection can carry another exchange after this one
-	ContentLength int64 // of the body in bytes, or of the body described where none is sent; -1 if unknown
-	Chunked       bool  // the body comes in the chunked coding
-	UntilClose    bool  // the body ends when the connection does
-	NoBody        bool  // no byte of a body follows the head
-	Upgrade       bool  // 101: the connection now speaks what the Upgrade field names
+	KeepAlive     bool  // the connection persists after this response (RFC 9112 section 9.3)
+	ContentLength int64 // body length in bytes, or that of the described body if none is sent (HEAD, 304); -1 if unknown
+	Chunked       bool  // the body is chunked
+	UntilClose    bool  // the body ends with the connection
+	NoBody        bool  // no body follows the head
+	Upgrade       bool  // 101: the connection switches to the protocol in the Upgrade field
 }
 
-// Header returns the value of the first field with that name, in any case of its letters: nil if there is none, empty
-// but not nil if its value is empty.
+// Header returns the value of the first field with this name, case-insensitively, or nil. The value of an empty field
+// is not nil.
 func (r *Response) Header(name string) []byte { return findHeader(r.Headers, name) }
 
-// Values yields the value of every field with that name, in the order they came.
+// Values yields the value of each field with this name, in the order received.
 func (r *Response) Values(name string) iter.Seq[[]byte] { return eachValue(r.Headers, name) }
 
-// Reset drops every view into the last head and keeps the array.
+// Reset drops all views into the last head and keeps the array.
 func (r *Response) Reset() {
 	headers := r.Headers
 	clear(headers)
 	*r = Response{Headers: headers[:0], ContentLength: -1}
 }
 
-// Parse reads head, exactly one response head with its final empty line (see FindResponseHead), as the answer to a
-// request with requestMethod. The method decides the framing: HEAD has no body, 2xx to CONNECT is a tunnel (RFC 9112
-// section 6.3). A nil lim means DefaultLimits; BodyBytesMax bounds a declared length, math.MaxInt64 lifts that bound.
+// Parse parses head, exactly one response head with its empty line (see FindResponseHead), as the response to a
+// request with requestMethod. The framing depends on the method: a response to HEAD has no body, and a 2xx response
+// to CONNECT starts a tunnel (RFC 9112 section 6.3). A nil lim means DefaultLimits. BodyBytesMax bounds the
+// Content-Length; math.MaxInt64 disables that bound.
 //
-// Whitespace between a field name and its colon is removed (RFC 9112 section 5.1). The error is an *Error with status 502;
-// the response is then empty.
+// Whitespace between a field name and its colon is removed (RFC 9112 section 5.1). The error is an *Error with status
+// 502, and r is empty then.
 func (r *Response) Parse(head []byte, requestMethod string, lim *Limits) error {
 	lim = lim.orDefault()
 	r.Reset()
@@ -59,18 +59,18 @@ func (r *Response) parse(head []byte, method string, lim *Limits) reason {
 	if why != accepted {
 		return why
 	}
-	var s steering
+	var s controlFields
 	for i < len(head) && head[i] != '\r' {
 		if len(r.Headers) == lim.HeaderCountMax {
 			return tooManyHeaders
 		}
-		l, why := mendedLine(head, i)
+		l, why := responseFieldLine(head, i)
 		if why != accepted {
 			return why
 		}
-		r.Headers = keep(r.Headers, head, i, l)
-		if n := l.nameEnd - i; n > len("expect") && steers(n) { // Host and Expect mean nothing in a response
-			if why = s.note(head[i:l.nameEnd], head[l.valueStart:l.valueEnd]); why != accepted {
+		r.Headers = appendField(r.Headers, head, i, l)
+		if n := l.nameEnd - i; n > len("expect") && mayBeControlField(n) { // Host and Expect have no meaning in a response
+			if why = s.add(head[i:l.nameEnd], head[l.valueStart:l.valueEnd]); why != accepted {
 				return why
 			}
 		}
@@ -85,8 +85,8 @@ func (r *Response) parse(head []byte, method string, lim *Limits) reason {
 	return r.frame(&s, method, lim)
 }
 
-// statusLine reads "version SP status SP [reason] CRLF" (RFC 9112 section 4). The space before an empty reason may be
-// missing, as many servers leave it out. It returns the offset after the line.
+// statusLine parses "version SP status SP [reason] CRLF" (RFC 9112 section 4) and returns the offset of the next
+// line. The space before an empty reason may be missing, because many servers omit it.
 func (r *Response) statusLine(head []byte) (next int, why reason) {
 	if r.Minor, why = version(head); why != accepted {
 		return 0, why
@@ -118,31 +118,31 @@ func (r *Response) statusLine(head []byte) (next int, why reason) {
 	return end + 2, accepted
 }
 
-// frame sets what concerns the body and the connection.
-func (r *Response) frame(s *steering, method string, lim *Limits) reason {
+// frame sets the fields of r that concern the body and the connection.
+func (r *Response) frame(s *controlFields, method string, lim *Limits) reason {
 	kind := kindOfResponse(r.Status, method)
-	coding, length := s.settle(r.Minor)
+	coding, length := s.framingIndex(r.Minor)
 	v := responseFraming[kind][coding][length]
-	if v.body == bodyRefused {
+	if v.framing == framingInvalid {
 		return v.why
 	}
 	r.KeepAlive = s.keepAlive(r.Minor)
 	if s.hasLength && coding == noCoding && kind != tunnel {
 		r.ContentLength = s.length
 	}
-	switch v.body {
-	case bodyNone:
+	switch v.framing {
+	case noBody:
 		r.NoBody = true
-	case bodyDistrust:
+	case noBodyClose:
 		r.NoBody = true
 		r.KeepAlive = false
-	case bodyLength:
+	case byLength:
 		if s.length > lim.BodyBytesMax {
 			return bodyTooLarge
 		}
-	case bodyChunked:
+	case byChunks:
 		r.Chunked = true
-	case bodyTillEnd:
+	case untilClose:
 		r.UntilClose = true
 		r.KeepAlive = false
 	}

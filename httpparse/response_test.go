@@ -107,7 +107,7 @@ func TestAcceptedResponses(t *testing.T) {
 	}
 }
 
-// A proxy removes whitespace before a colon (RFC 9112 section 5.1), and reads what the field then says.
+// Whitespace before a colon is removed (RFC 9112 section 5.1), and the field is then interpreted.
 func TestResponseMended(t *testing.T) {
 	var r Response
 	require.NoError(t, r.Parse([]byte("HTTP/1.1 200 OK\r\nX-A : 1\r\nX-B \t:2\r\nX-C : \r\nTransfer-Encoding : chunked\r\n\r\n"), "GET", nil))

@@ -1,7 +1,7 @@
-package httpparse
+// Character classes, and scans that read eight bytes at a time. No scan reads outside its slice (see
+// guardpage_test.go).
 
-// This file owns the classes of bytes and the scans over them, eight bytes at a time where that pays. It refuses to know
-// what a line means. No scan reads a byte outside the slice it was given (the guard-page test proves it).
+package httpparse
 
 import (
 	"encoding/binary"
@@ -11,20 +11,20 @@ import (
 
 const (
 	tokenByte  = 1 << iota // tchar, RFC 9110 section 5.6.2
-	valueByte              // field-vchar, SP, HTAB: what a field value may hold, RFC 9110 section 5.5
-	pathByte               // what a target may hold before its query
-	queryByte              // what a target may hold after '?'
-	hostByte               // reg-name without its percent escapes, RFC 3986 section 3.2.2
+	valueByte              // field-vchar, SP, HTAB: bytes of a field value, RFC 9110 section 5.5
+	pathByte               // bytes of a target before its query
+	queryByte              // bytes of a target after '?'
+	hostByte               // reg-name without percent escapes, RFC 3986 section 3.2.2
 	digitByte              // 0-9
 	hexByte                // 0-9 a-f A-F
 	schemeByte             // the letters of http and https
 )
 
-// class tells for each byte which of the sets above hold it.
+// class holds, for each byte, the sets it belongs to.
 //
-// Targets follow RFC 3986 plus the characters that the WHATWG URL standard makes browsers send raw: [ ] | anywhere and
-// { } ^ ` \ in the query. A backslash in a path stays refused: too many file systems and backends read it as a slash.
-// A percent sign is taken as it is; DecodePath and DecodeQuery judge the escape.
+// Targets follow RFC 3986, plus the characters that browsers send unescaped under the WHATWG URL standard: [ ] |
+// anywhere and { } ^ ` \ in the query. A backslash in a path is rejected, because many file systems and backends
+// treat it as a slash. A percent sign is accepted here; DecodePath and DecodeQuery check escapes.
 var class = func() (c [256]uint8) {
 	set := func(bit uint8, chars string) {
 		for i := range len(chars) {
@@ -56,8 +56,8 @@ const (
 	lanes80 = 0x8080808080808080
 )
 
-// controls marks the lanes of w that hold a byte below 0x20 or 0x7f by their top bit. Borrows can mark a lane above a
-// true one falsely, so only the lowest mark is exact; callers look at no other.
+// controls sets the top bit of each lane of w that holds a byte below 0x20 or 0x7f. A borrow can also set it in a
+// higher lane, so only the lowest set bit is exact; callers use no other.
 func controls(w uint64) uint64 {
 	del := w ^ lanes7f
 	return ((w-lanes20)&^w | (del-lanes01)&^del) & lanes80
@@ -65,8 +65,8 @@ func controls(w uint64) uint64 {
 
 func load(b []byte, i int) uint64 { return binary.LittleEndian.Uint64(b[i:]) }
 
-// valueEnd returns the index of the first byte at or after i that no field value may hold, or len(b).
-// BenchmarkGuardCookies holds its cost.
+// valueEnd returns the index of the first byte at or after i that is invalid in a field value, or len(b). See
+// BenchmarkGuardCookies.
 func valueEnd(b []byte, i int) int {
 	for i <= len(b)-16 {
 		low, high := controls(load(b, i)), controls(load(b, i+8))
@@ -98,7 +98,7 @@ func classEnd(b []byte, i int, set uint8) int {
 	return i
 }
 
-// equalFold tells whether b is lower, ignoring the case of ASCII letters. lower holds no upper-case letter.
+// equalFold reports whether b equals lower, ignoring the case of ASCII letters. lower has no upper-case letter.
 func equalFold(b []byte, lower string) bool {
 	if len(b) != len(lower) {
 		return false
@@ -133,20 +133,24 @@ func trimRight(b []byte, start, limit int) int {
 
 type text interface{ ~string | ~[]byte }
 
-// view returns the bytes of t without copying them; nobody may write to them.
+// view returns the bytes of t without copying. They must not be modified.
 func view[T text](t T) []byte {
-	s := *(*string)(unsafe.Pointer(&t)) // a slice header starts as a string header does: pointer, length
+	s := *(*string)(unsafe.Pointer(&t)) // a slice header starts with the fields of a string header: pointer, length
 	return unsafe.Slice(unsafe.StringData(s), len(s))
 }
 
-// ValidToken tells whether t is a token: a method, a field name, a coding (RFC 9110 section 5.6.2).
+// viewString returns b as a string without copying. It is valid until b is modified.
+func viewString(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
+
+// ValidToken reports whether t is a token, such as a method, a field name or a coding (RFC 9110 section 5.6.2).
 func ValidToken[T text](t T) bool {
 	b := view(t)
 	return len(b) > 0 && classEnd(b, 0, tokenByte) == len(b)
 }
 
-// ValidFieldValue tells whether t can stand as a field value: no control byte except HTAB (RFC 9110 section 5.5).
-// Bytes above 0x7f are allowed as obs-text; whitespace at either end is allowed and lost on the way.
+// ValidFieldValue reports whether t is valid as a field value: it has no control byte except HTAB (RFC 9110 section
+// 5.5). Bytes above 0x7f are valid (obs-text). Leading and trailing whitespace is valid, but the recipient removes
+// it.
 func ValidFieldValue[T text](t T) bool {
 	b := view(t)
 	return valueEnd(b, 0) == len(b)

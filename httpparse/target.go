@@ -1,12 +1,11 @@
-package httpparse
+// The request target and its four forms (RFC 9112 section 3.2), and the syntax of a host with a port. Nothing is
+// decoded here.
 
-// This file owns the request target and its four forms (RFC 9112 section 3.2), and the syntax of a host with a port. It
-// refuses to decode anything: Path and Query stay raw.
+package httpparse
 
 import (
 	"bytes"
 	"net/netip"
-	"unsafe"
 )
 
 type portRule bool
@@ -16,14 +15,14 @@ const (
 	portRequired portRule = true
 )
 
-// Shared by every request that names no path; nobody writes to a request's views.
+// Paths of targets without a path. They are shared, because views of a request are read-only.
 var (
 	rootPath     = []byte("/")
 	asteriskPath = []byte("*")
 )
 
-// splitTarget sets Path, Query and Host from the target, which the guard has checked byte by byte. query is the offset of
-// '?' in the target, or -1. Host enters as the Host field and is overruled by an authority (RFC 9112 section 3.2.2).
+// splitTarget sets Path, Query and Host from the target, whose bytes are validated. query is the offset of '?' in the
+// target, or -1. r.Host holds the Host field; an authority replaces it (RFC 9112 section 3.2.2).
 func (r *Request) splitTarget(query int) reason {
 	target := r.Target
 	switch {
@@ -55,8 +54,8 @@ func (r *Request) splitQuery(pathAndQuery []byte, query int) {
 	}
 }
 
-// splitAbsolute takes "http://host[:port][/path][?query]". User information is an error (RFC 9110 section 4.2.4), so is an
-// empty host (section 4.2.1). An empty path means "/", or "*" for OPTIONS (RFC 9112 section 3.2.4).
+// splitAbsolute splits "http://host[:port][/path][?query]". User information is an error (RFC 9110 section 4.2.4),
+// and so is an empty host (section 4.2.1). An empty path becomes "/", or "*" for OPTIONS (RFC 9112 section 3.2.4).
 func (r *Request) splitAbsolute(target []byte, query int) reason {
 	scheme := classEnd(target, 0, schemeByte)
 	if !bytes.HasPrefix(target[scheme:], []byte("://")) ||
@@ -89,8 +88,8 @@ func (r *Request) splitAbsolute(target []byte, query int) reason {
 	return accepted
 }
 
-// validHost tells whether b is uri-host [ ":" port ] with a host that is not empty (RFC 3986 section 3.2.2). A
-// port may be empty unless it is required.
+// validHost reports whether b is uri-host [ ":" port ] with a non-empty host (RFC 3986 section 3.2.2). The port may
+// be empty if it is optional.
 func validHost(b []byte, rule portRule) bool {
 	i := 0
 	if len(b) > 0 && b[0] == '[' {
@@ -106,8 +105,8 @@ func validHost(b []byte, rule portRule) bool {
 	return b[i] == ':' && validPort(b[i+1:], rule)
 }
 
-// literalEnd returns the offset after an IPv6 address in brackets, or 0. A zone has no meaning on another machine and is
-// refused; so is IPvFuture, until there is one.
+// literalEnd returns the offset after an IPv6 address in brackets, or 0. Zones are invalid, because they have a
+// meaning on one machine only, and so is IPvFuture.
 func literalEnd(b []byte) int {
 	end := bytes.IndexByte(b, ']')
 	if end < 0 {
@@ -119,14 +118,14 @@ func literalEnd(b []byte) int {
 			return 0
 		}
 	}
-	addr, err := netip.ParseAddr(unsafe.String(unsafe.SliceData(text), len(text))) // nothing keeps the string: no copy
+	addr, err := netip.ParseAddr(viewString(text)) // ParseAddr does not retain the string
 	if err != nil || !addr.Is6() {
 		return 0
 	}
 	return end + 1
 }
 
-// regNameEnd returns the offset after the longest reg-name (IPv4 addresses are reg-names too).
+// regNameEnd returns the offset after the longest reg-name. IPv4 addresses are reg-names as well.
 func regNameEnd(b []byte) int {
 	i := classEnd(b, 0, hostByte)
 	for i+2 < len(b) && b[i] == '%' && class[b[i+1]]&class[b[i+2]]&hexByte != 0 {

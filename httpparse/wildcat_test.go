@@ -9,8 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What wildcat does with heads that are wrong, and what we answer. The left half pins its behaviour: should a test of it
-// fail after an upgrade, a reason for the guard has gone and another may have come.
+// The results of wildcat and of this package for invalid heads. A failure of the wildcat half after an upgrade means
+// that its behaviour has changed and that the guard must be reviewed.
 func TestWildcatsFaults(t *testing.T) {
 	const evil = "GET /evil HTTP/1.1\r\nHost: e\r\n\r\n"
 	tests := []struct {
@@ -133,11 +133,11 @@ func TestWildcatReusedRemembers(t *testing.T) {
 	assert.Nil(t, r.Host)
 	assert.Zero(t, r.ContentLength)
 	assert.Nil(t, r.Header("Cookie"))
-	assert.Nil(t, r.cutter.FindHeader([]byte("Cookie")), "nor in the parser itself")
+	assert.Nil(t, r.wildcatParser.FindHeader([]byte("Cookie")), "nor in the parser itself")
 }
 
-// The two readings must agree on every byte. Here the guard's reading is changed under a head that wildcat cuts well:
-// every disagreement is noticed, none is a crash.
+// wildcat and the guard must agree on each byte. The result of the guard is modified here, and each disagreement must
+// be detected without a panic.
 func TestDisagreementIsNoticed(t *testing.T) {
 	head := []byte("GET /a HTTP/1.1\r\nHost: a\r\nAccept:\r\nX: y \r\n\r\n")
 	tests := []struct {
@@ -157,20 +157,20 @@ func TestDisagreementIsNoticed(t *testing.T) {
 		t.Run(tt.why, func(t *testing.T) {
 			var r Request
 			lim := DefaultLimits()
-			require.Equal(t, accepted, r.guard.check(head, &lim))
+			require.Equal(t, accepted, r.guard.validate(head, &lim))
 			tt.change(&r.guard)
-			require.NotPanics(t, func() { assert.False(t, r.cut(head)) })
+			require.NotPanics(t, func() { assert.False(t, r.splitWithWildcat(head)) })
 		})
 	}
 	t.Run("and a head that is none", func(t *testing.T) {
 		for _, bad := range []string{"", "GET", "GET / HTTP/1.1\r\n", "GET / HTTP/1.1\r\n\r\nrest"} {
 			var r Request
-			assert.False(t, r.cut([]byte(bad)), "%q", bad)
+			assert.False(t, r.splitWithWildcat([]byte(bad)), "%q", bad)
 		}
 	})
 }
 
-// Should wildcat ever read a head otherwise, the guard's reading is what callers get.
+// If wildcat disagrees with the guard, callers get the result of the guard.
 func TestTheGuardsReadingStands(t *testing.T) {
 	head := []byte("GET /a HTTP/1.1\r\nHost: a\r\nAccept:\r\nX: y \r\n\r\n")
 	var whole, r Request

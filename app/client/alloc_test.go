@@ -12,7 +12,7 @@ import (
 	"tafe/loop/looptest"
 )
 
-// A request on a pooled connection allocates nothing, body included.
+// A request on a pooled connection and the reading of its body allocate nothing.
 func TestAllocations(t *testing.T) {
 	bodies := map[string]string{"by length": hello, "chunked": chunkedOf("5\r\nhello\r\n0\r\n\r\n")}
 	for why, wire := range bodies {
@@ -38,7 +38,7 @@ func TestAllocations(t *testing.T) {
 	}
 }
 
-// Nor does it in a task.
+// The same in a task.
 func TestAllocationsInTask(t *testing.T) {
 	if looptest.HandsOffAlways() {
 		t.Skip("a handoff allocates")

@@ -6,8 +6,8 @@ import (
 	"tafe/loop"
 )
 
-// BenchmarkGet in a task: the request leaves at the end of its slice, the task
-// parks, and the loop's poller brings the answer.
+// BenchmarkGet in a task: the request is flushed at the end of its slice, the task parks, and the loop's poller
+// receives the response.
 func BenchmarkGetInTask(b *testing.B) {
 	e := loops(b, 1)
 	p := plain(b, kilobyte())
@@ -17,7 +17,7 @@ func BenchmarkGetInTask(b *testing.B) {
 	start(b, e.Loops()[0], func(t *loop.Task) { getMany(b, c, t, p, b.N) }).wait(b)
 }
 
-// Sixteen at a time: what a request costs a loop that is busy.
+// Sixteen requests at a time: the cost of a request on a busy loop.
 func BenchmarkGetInTasks(b *testing.B) {
 	e := loops(b, 1)
 	p := plain(b, kilobyte())

@@ -10,8 +10,7 @@ import (
 	"time"
 )
 
-// plain is a peer that answers whatever it reads with the same bytes, and
-// allocates nothing: one read is taken for one request.
+// plain is a peer that answers each read with the same bytes and allocates nothing.
 func plain(t testing.TB, response string) *peer {
 	return serve(t, func(w *wire) {
 		reply, buf := []byte(response), make([]byte, 4096)
@@ -31,8 +30,8 @@ func kilobyte() string {
 		strings.Repeat("x", 1024)
 }
 
-// reportCPU reports the process's CPU time per operation, the peer's included:
-// on a machine with other work to do it says more than the wall clock.
+// reportCPU reports the CPU time of the process per operation, including the peer's. On a busy machine it is more
+// precise than the wall clock.
 func reportCPU(b *testing.B) func() {
 	cpu := func() time.Duration {
 		var u syscall.Rusage
@@ -43,7 +42,7 @@ func reportCPU(b *testing.B) func() {
 	return func() { b.ReportMetric(float64(cpu()-before)/float64(b.N), "cpu-ns/op") }
 }
 
-// One request after the other for 1 KB over loopback, on a plain goroutine.
+// Sequential requests for 1 KB over loopback, outside tasks.
 func BenchmarkGet(b *testing.B) {
 	p := plain(b, kilobyte())
 	c := newClient(b, Options{})
@@ -79,7 +78,7 @@ func BenchmarkGetNetHTTP(b *testing.B) {
 	}
 }
 
-// The floor: the same bytes by hand.
+// The lower bound: the same bytes without a client.
 func BenchmarkGetRaw(b *testing.B) {
 	p := plain(b, kilobyte())
 	conn, err := net.Dial("tcp", p.addr)
@@ -97,7 +96,7 @@ func BenchmarkGetRaw(b *testing.B) {
 	}
 }
 
-// What it costs to see that an idle connection is still clean.
+// The cost of the check for unexpected data.
 func BenchmarkArrived(b *testing.B) {
 	p := answer(b, hello)
 	raw, err := net.Dial("tcp", p.addr)
@@ -115,7 +114,7 @@ func BenchmarkArrived(b *testing.B) {
 
 func BenchmarkPrepare(b *testing.B) {
 	c := New(Options{})
-	x := c.shared.newExchange(nil)
+	x := c.shared.newCall(nil)
 	req := Request{URL: "http://127.0.0.1:8080/path?query", Headers: fields("Accept", "*/*", "User-Agent", "bench", "X-Request-Id", "42")}
 	b.ReportAllocs()
 	for b.Loop() {

@@ -1,7 +1,7 @@
-package client
+// Requests of tasks on a loop that exists for one request only, under net/http and httptest. Such a loop has no
+// poller, and a pool of its own would not be reused, so its requests use the shared pool.
 
-// This file owns requests of tasks whose loop lives for one request only: under net/http, and in httptest. A pool of
-// such a loop would never be used again, and its driver has no poller: connections are those of the shared pool.
+package client
 
 import (
 	"context"
@@ -9,13 +9,14 @@ import (
 	"tafe/loop"
 )
 
-// doBriefly is Do for the task t of such a loop, whose request has the context brief. Another goroutine does it while the task
-// waits, unless it calls code of the caller's, which is the task's. ctx counts until the head of the answer is there.
+// doBriefly is Do for the task t of a loop that exists for the request with the context brief. Another goroutine runs
+// the call while the task waits, unless the call runs code of the caller, which belongs in the task. ctx applies
+// until the head of the response has been received.
 func (c *Client) doBriefly(t *loop.Task, brief, ctx context.Context, req *Request, resp *Response, traceparent string) error {
 	if err := t.Err(); err != nil {
 		return &Error{Kind: KindCancelled, Stage: StagePrepare, Addr: req.Addr, Err: err}
 	}
-	both, cancel := context.WithCancelCause(brief) // the body of the answer is read under it, too
+	both, cancel := context.WithCancelCause(brief) // also applies while the response body is read
 	interrupt := func() { cancel(context.Cause(ctx)) }
 	if ctx != nil {
 		defer context.AfterFunc(ctx, interrupt)()
@@ -31,7 +32,7 @@ func (c *Client) doBriefly(t *loop.Task, brief, ctx context.Context, req *Reques
 		w.Post()
 	}()
 	if err := t.Park(); err != nil {
-		cancel(err) // and then it ends soon
+		cancel(err) // the goroutine then returns soon
 	}
 	return <-done
 }

@@ -1,7 +1,6 @@
-package client
+// Client, its options and its counters.
 
-// This file owns the client as its user sees it: options, calls, counters. It
-// refuses to know bytes.
+package client
 
 import (
 	"context"
@@ -15,45 +14,45 @@ import (
 	"tafe/loop"
 )
 
-// Options bounds a Client. Zero fields take the defaults.
+// Options configures a Client. Zero fields mean the defaults.
 type Options struct {
-	// Dial connects. On a loop it must park the calling task instead of blocking.
-	// The default is reactor.Dialer in a task and net.Dialer elsewhere.
+	// Dial opens connections. In a task it must park the task and not block. The default is reactor.Dialer in a task
+	// and net.Dialer elsewhere.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
-	// TLS is used for https; it is cloned per host, ServerName being the host
-	// unless set here.
+	// TLS is the configuration for https. It is cloned for each host; ServerName defaults to the host.
 	TLS *tls.Config
 
 	ConnsPerHostMax int           // connections to one host, per loop; default 256
-	IdlePerHostMax  int           // of these, idle ones kept; default 64
-	ConnsMax        int           // connections of all pools together; default 4096
-	WaitersMax      int           // requests that wait for a connection to one host, per loop; default 1024
-	HostsMax        int           // hosts remembered per loop; default 1024. Those in use are never forgotten
+	IdlePerHostMax  int           // idle connections to one host, per loop; default 64
+	ConnsMax        int           // connections of all pools; default 4096
+	WaitersMax      int           // requests waiting for a connection to one host, per loop; default 1024
+	HostsMax        int           // hosts known per loop; default 1024. Hosts in use are not evicted
 	IdleTimeout     time.Duration // until an idle connection is closed; default 30 s
-	WaitTimeout     time.Duration // for a free connection; default 5 s
-	DialTimeout     time.Duration // for connecting and the TLS handshake; default 5 s
+	WaitTimeout     time.Duration // wait for a free connection; default 5 s
+	DialTimeout     time.Duration // connecting and TLS handshake; default 5 s
 	HeadTimeout     time.Duration // from the start of writing to the end of the response head; default 30 s
-	BodyTimeout     time.Duration // for each read of a response body, and each write of a request body; default 30 s
+	BodyTimeout     time.Duration // each read of a response body and each write of a request body; default 30 s
 
-	// LateTimeout, unless it is 0, keeps connections whose answers come too late: when a task's request is given up after it was sent and before
-	// anything of its answer came (by Request.Timeout, because the task or the context is cancelled, because a hedge was faster), the answer is
-	// read and thrown away for so long, up to 64 KiB of it, and the connection then serves other requests. With 0 it is closed at
-	// once, which costs the next request a new one, and lets the peer know that nobody listens.
+	// LateTimeout, if positive, keeps the connection of a task's request that is abandoned after it was sent and
+	// before any byte of the response arrived: by Request.Timeout, by cancellation, or because a hedge was faster.
+	// The response, up to 64 KiB, is read and discarded for at most this time, and the connection is then reused. If
+	// it is 0, the connection is closed at once: the next request needs a new one, but the server learns that the
+	// request was abandoned.
 	LateTimeout time.Duration
-	LateMax     int // connections to one host that wait so, per loop; default half of ConnsPerHostMax. Those beyond it are closed
+	LateMax     int // connections to one host that read late responses, per loop; default half of ConnsPerHostMax. Others are closed
 
-	// Limits bounds responses; the zero value means httpparse.DefaultLimits.
+	// Limits bounds responses. The zero value means httpparse.DefaultLimits.
 	Limits httpparse.Limits
 	Hedge  Hedge
-	// Tracer, if not nil, is told of every request, on the goroutine that called Do.
+	// Tracer, if not nil, is called for every request in the goroutine that called Do.
 	Tracer Tracer
 }
 
-// Tracer follows requests from server to server.
+// Tracer adds distributed tracing to requests.
 type Tracer interface {
-	// Begin is called before a request is sent, with what Do was given. The value it returns, unless it is empty, is sent as
-	// Traceparent (W3C Trace Context) in place of the request's own. Unless end is nil, it is called once: with the status when the head of
-	// the answer is there, or with the error.
+	// Begin is called with the arguments of Do before a request is sent. A non-empty traceparent replaces the
+	// request's Traceparent field (W3C Trace Context). If end is not nil, it is called once: with the status when the
+	// response head has been received, or with the error.
 	Begin(t *loop.Task, ctx context.Context, req *Request) (traceparent string, end func(status int, err error))
 }
 
@@ -86,18 +85,18 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// Client sends requests. Its methods may be called by any goroutine and task.
+// Client sends requests. All methods may be called from any goroutine and task.
 type Client struct {
 	options Options
 	slots   slots
-	shared  *pool // of goroutines that are no tasks
+	shared  *pool // for goroutines that are not tasks
 
 	mu     sync.Mutex // guards changes of pools
 	pools  atomic.Pointer[[]*pool]
 	closed atomic.Bool
 }
 
-// New makes a Client. It opens nothing until it is used.
+// New returns a Client. It opens no connection before the first request.
 func New(o Options) *Client {
 	o = o.withDefaults()
 	c := &Client{options: o}
@@ -107,9 +106,8 @@ func New(o Options) *Client {
 	return c
 }
 
-// Close closes idle connections; those in use are closed when their responses
-// are. Requests made from now on fail with ErrClosed. It does not wait: pools
-// of loops are emptied by their loops.
+// Close closes idle connections. Connections in use are closed when their responses are closed. Later requests fail
+// with ErrClosed. Close does not wait: each loop closes the connections of its own pool.
 func (c *Client) Close() {
 	c.closed.Store(true)
 	for _, p := range *c.pools.Load() {
@@ -117,7 +115,7 @@ func (c *Client) Close() {
 	}
 }
 
-// poolOf returns the pool of the loop t runs on, or the shared one.
+// poolOf returns the pool of the loop of t, or the shared pool if t is nil.
 func (c *Client) poolOf(t *loop.Task) *pool {
 	if t == nil {
 		return c.shared
@@ -128,10 +126,10 @@ func (c *Client) poolOf(t *loop.Task) *pool {
 			return p
 		}
 	}
-	return c.addPool(l)
+	return c.newLoopPool(l)
 }
 
-func (c *Client) addPool(l *loop.Loop) *pool {
+func (c *Client) newLoopPool(l *loop.Loop) *pool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	old := *c.pools.Load()
@@ -146,20 +144,17 @@ func (c *Client) addPool(l *loop.Loop) *pool {
 	return p
 }
 
-// Do sends req and returns once the head of its final response is there; the
-// body is then read from resp, which must be closed. resp may be reused, also
-// without having been closed.
+// Do sends req and returns when the head of its final response has been received. The body is then read from resp,
+// which the caller must close. resp may be reused, even if it was not closed.
 //
-// t is the calling task, nil on any other goroutine; resp belongs to the same
-// task or goroutine until it is closed. Cancelling t or ctx ends the request
-// and closes its connection (but see Options.LateTimeout). ctx may be nil: in a
-// task that is the normal and the cheapest case, since the task's own
-// cancellation and deadline are obeyed anyway. The error is an *Error.
+// t is the calling task, or nil in any other goroutine. resp belongs to that task or goroutine until it is closed.
+// Cancelling t or ctx ends the request and closes its connection (see also Options.LateTimeout). ctx may be nil; in a
+// task this is usual and cheapest, because the cancellation and the deadline of the task always apply. The error is
+// an *Error.
 //
-// A request fails at once, without a retry, unless a pooled connection turns
-// out to be stale (closed by the peer before one byte of the response): then an
-// idempotent request with a replayable body is sent once more, on a new
-// connection. Request.Retries allows more.
+// Without Request.Retries a request is sent again in one case only: a pooled connection is stale, that is, the server
+// closed it before the first byte of the response (RFC 9112 section 9.3.1). An idempotent request with a replayable
+// body is then sent once more on a new connection.
 func (c *Client) Do(t *loop.Task, ctx context.Context, req *Request, resp *Response) error {
 	if c.options.Tracer == nil {
 		return c.do(t, ctx, req, resp, "")
@@ -181,19 +176,19 @@ func (c *Client) do(t *loop.Task, ctx context.Context, req *Request, resp *Respo
 	entered := t.Enter()
 	defer t.Leave(entered)
 	resp.Close()
-	x := c.poolOf(t).newExchange(t)
+	x := c.poolOf(t).newCall(t)
 	x.entered = entered
 	kept := false
 	defer func() {
-		if !kept { // an error, or a panic of the caller's body reader
-			x.discard()
+		if !kept { // an error, or a panic in the caller's body reader
+			x.recycle()
 		}
 	}()
 	if err := x.prepare(req, traceparent); err != nil {
 		return err
 	}
 	if ctx != nil {
-		if err := x.follow(ctx); err != nil {
+		if err := x.watchContext(ctx); err != nil {
 			return err
 		}
 	}
@@ -208,14 +203,14 @@ func (c *Client) do(t *loop.Task, ctx context.Context, req *Request, resp *Respo
 		return err
 	}
 	if kept = answer == x; !kept {
-		x.handOver(answer)
+		x.adopt(answer)
 	}
-	resp.take(answer)
+	resp.fill(answer)
 	return nil
 }
 
-// Get fetches url and returns the whole body, at most bodyMax bytes of it. Any
-// status is a success.
+// Get fetches url and returns the status and the whole body. Any status is a success. A body of more than bodyMax
+// bytes is an error.
 func (c *Client) Get(t *loop.Task, ctx context.Context, url string, bodyMax int64) (status int, body []byte, err error) {
 	var resp Response
 	defer resp.Close()
@@ -226,24 +221,24 @@ func (c *Client) Get(t *loop.Task, ctx context.Context, url string, bodyMax int6
 	return resp.Status, body, err
 }
 
-// Stats are counters since the client was made, and two gauges.
+// Stats holds counters since New, and two gauges.
 type Stats struct {
 	Requests   uint64
 	Dials      uint64 // connections opened
-	Reuses     uint64 // requests that found an idle connection
-	Poisoned   uint64 // idle connections thrown away because something had arrived on them, an end or bytes
-	Stale      uint64 // requests sent again because a pooled connection had died
-	Retries    uint64 // tries beyond the first, allowed by Request.Retries
-	Waits      uint64 // requests that had to wait for a connection
-	Hedges     uint64 // second requests sent
-	HedgeWins  uint64 // of these, answered first
+	Reuses     uint64 // requests sent on an idle connection
+	Poisoned   uint64 // idle connections closed because unexpected data or an end had arrived
+	Stale      uint64 // requests sent again because a pooled connection was stale
+	Retries    uint64 // additional tries allowed by Request.Retries
+	Waits      uint64 // requests that waited for a connection
+	Hedges     uint64 // hedged requests: a second request was sent
+	HedgeWins  uint64 // hedged requests whose second request was answered first
 	Unfinished uint64 // connections closed because a response was not read to its end
-	Late       uint64 // answers read to their end though nobody waited for them any more
-	Open       int    // connections open, or being opened
-	Idle       int    // of these, idle
+	Late       uint64 // late responses read to their end
+	Open       int    // connections that are open or being opened
+	Idle       int    // idle connections
 }
 
-// Stats sums up what all pools count. Any goroutine.
+// Stats returns the sum over all pools. It may be called from any goroutine.
 func (c *Client) Stats() (s Stats) {
 	for _, p := range *c.pools.Load() {
 		n := &p.count

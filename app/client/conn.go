@@ -1,7 +1,6 @@
-package client
+// One connection: dialing, the TLS handshake, and the check for unexpected data before reuse.
 
-// This file owns one connection: how it is made, and whether it is still as
-// clean as it was left. It refuses to know whose turn it is.
+package client
 
 import (
 	"context"
@@ -15,89 +14,87 @@ import (
 	"tafe/loop"
 )
 
-// conn is a connection to a host. It belongs to one exchange, or to the pool
-// while it is idle.
+// conn is a connection to a host. It belongs to one call, or to the pool while it is idle.
 type conn struct {
-	net.Conn          // TLS, or raw itself
-	raw      net.Conn // what Close closes: without a farewell, which could block
+	net.Conn          // the TLS connection, or raw
+	raw      net.Conn // closed by Close
 	host     *host
 
-	control   syscall.RawConn // of raw; nil if it has none
-	look      func(fd uintptr)
-	seen      bool    // by look: something has arrived
-	stream    arriver // raw, if it can tell by itself
+	control   syscall.RawConn // of raw, or nil
+	peekFunc  func(fd uintptr)
+	peeked    bool            // set by peekFunc: data has arrived
+	arrivals  arrivalReporter // raw, if it implements arrivalReporter
 	isTLS     bool
-	pristine  bool  // it has carried no request yet
-	rested    bool  // it has been idle
-	cut       bool  // TLS only: the stream below has ended
+	pristine  bool  // no request was sent on it yet
+	wasIdle   bool  // it was in the pool before
+	truncated bool  // TLS only: the underlying stream has ended
 	idleSince int64 // pool clock, ns
-	older     *conn // in the pool's list of idle connections
+	older     *conn // links of the pool's list of idle connections
 	newer     *conn
 }
 
-// arriver is a net.Conn that holds received bytes outside the socket, such as
-// loop's. Arrived tells, without waiting, whether a Read would find anything: bytes,
-// an end or an error.
-type arriver interface{ Arrived() bool }
+// arrivalReporter is a net.Conn that buffers received bytes outside the socket, such as the reactor's. Arrived
+// reports without waiting whether a Read would return bytes, an end or an error.
+type arrivalReporter interface{ Arrived() bool }
 
 func newConn(raw net.Conn, h *host) *conn {
 	c := &conn{Conn: raw, raw: raw, host: h}
 	if sc, ok := raw.(syscall.Conn); ok {
 		c.control, _ = sc.SyscallConn()
 	}
-	c.stream, _ = raw.(arriver)
-	c.keep(true)
-	c.look = c.peek
+	c.arrivals, _ = raw.(arrivalReporter)
+	c.keepOnCancel(true)
+	c.peekFunc = c.peek
 	return c
 }
 
-// keep says that c outlives the cancellation of a task that reads from it: its exchange decides what becomes of it.
-func (c *conn) keep(on bool) {
-	if k, ok := c.raw.(keeper); ok {
+// keepOnCancel sets whether c stays open when a task that reads from it is cancelled. The call then decides whether
+// to close c.
+func (c *conn) keepOnCancel(on bool) {
+	if k, ok := c.raw.(cancelKeeper); ok {
 		k.KeepOnCancel(on)
 	}
 }
 
-// Close ends the connection at once. Any goroutine, any number of times.
+// Close closes the connection without a TLS close_notify, which could block. It may be called from any goroutine, any
+// number of times.
 func (c *conn) Close() error { return c.raw.Close() }
 
-// inspectable tells whether arrived can tell. A connection that cannot be
-// looked at carries one request only.
-func (c *conn) inspectable() bool { return c.stream != nil || c.control != nil }
+// inspectable reports whether arrived works for c. Otherwise c carries one request only.
+func (c *conn) inspectable() bool { return c.arrivals != nil || c.control != nil }
 
-// tainted tells whether c may not carry a request. What has arrived on a TLS connection before its first one is the handshake's.
-func (c *conn) tainted() bool { return (!c.pristine || !c.isTLS) && c.arrived() }
+// hasStrayData reports whether unexpected data has arrived on c, so that it must not carry a request. Data on a TLS
+// connection before its first request belongs to the handshake.
+func (c *conn) hasStrayData() bool { return (!c.pristine || !c.isTLS) && c.arrived() }
 
-// arrived tells whether the peer has sent anything that was not read, an end of
-// the stream included. On a connection between two requests there is nothing
-// that it may have sent, TLS records included: whatever it is, what comes after
-// it cannot be taken for the answer to the next request. Costs one system call
-// (BenchmarkArrived).
+// arrived reports whether the peer has sent anything that was not read, including an end of the stream. A peer may
+// send nothing between two requests, not even TLS records: data after it could not be matched with the next request.
+// arrived takes one system call (BenchmarkArrived).
 func (c *conn) arrived() bool {
-	if c.stream != nil {
-		return c.stream.Arrived()
+	if c.arrivals != nil {
+		return c.arrivals.Arrived()
 	}
 	if c.control == nil {
 		return false
 	}
-	c.seen = true
-	if err := c.control.Control(c.look); err != nil {
+	c.peeked = true
+	if err := c.control.Control(c.peekFunc); err != nil {
 		return true
 	}
-	return c.seen
+	return c.peeked
 }
 
-// peek looks at the socket without taking anything out. The call cannot block,
-// so the scheduler need not know of it.
+// peek looks for data in the socket without consuming it. The system call cannot block, so the scheduler need not be
+// informed.
 func (c *conn) peek(fd uintptr) {
 	var b [1]byte
 	_, _, errno := syscall.RawSyscall6(syscall.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(&b)), 1,
 		syscall.MSG_PEEK|syscall.MSG_DONTWAIT, 0, 0)
-	c.seen = errno != syscall.EAGAIN
+	c.peeked = errno != syscall.EAGAIN
 }
 
-// dial makes the connection that x has a slot for.
-func (x *exchange) dial() error {
+// dial opens a connection in the slot that x holds.
+func (x *call) dial() error {
 	h := x.host
 	deadline := time.Now().Add(x.options().DialTimeout)
 	if !x.deadline.IsZero() && x.deadline.Before(deadline) {
@@ -106,44 +103,44 @@ func (x *exchange) dial() error {
 	ctx, cancel := context.WithDeadline(context.Background(), deadline)
 	defer cancel()
 	if !x.onInterrupt(cancel) {
-		return x.fault(StageDial, ErrClosed)
+		return x.callError(StageDial, ErrClosed)
 	}
 	x.pool.count.dials.Add(1)
 	raw, err := x.pool.dial(ctx, x.task, x.entered, h.network, h.addr)
 	if err != nil {
-		return x.dialFault(StageDial, ctx, err)
+		return x.dialCallError(StageDial, ctx, err)
 	}
 	c := newConn(raw, h)
-	if !x.own(c) {
+	if !x.attach(c) {
 		_ = c.Close()
-		return x.fault(StageDial, ErrClosed)
+		return x.callError(StageDial, ErrClosed)
 	}
 	if h.tls == nil {
 		return nil
 	}
 	_ = raw.SetDeadline(deadline)
-	secure := tls.Client(&records{Conn: raw, above: c}, h.tls)
+	secure := tls.Client(&recordReader{Conn: raw, conn: c}, h.tls)
 	if err := secure.Handshake(); err != nil {
-		return x.dialFault(StageTLS, ctx, err)
+		return x.dialCallError(StageTLS, ctx, err)
 	}
 	c.Conn, c.isTLS = secure, true
 	return nil
 }
 
-// dialTask makes a connection on a loop for whoever is first in the queue when it is there. It is a task of its own, so that what
-// has begun is not lost with the request that was in need of it: a deadline that is shorter than a dial would otherwise have every request
-// dial, and none succeed.
+// dialTask opens a connection on a loop for the first call in the wait queue. It is a separate task, so that the
+// connection is not lost if the request that needed it is abandoned. Otherwise, with request deadlines shorter than a
+// dial, every request would dial and none succeed.
 type dialTask struct {
 	pool *pool
 	host *host
-	x    *exchange // learns of a failure, if it still waits
-	gen  uint64    // of its use
+	x    *call  // is woken on failure, if it still waits
+	gen  uint64 // generation of x
 	conn *conn
 	err  error
 }
 
-// dialFor begins a connection in the slot that x was given, and puts x into the queue.
-func (p *pool) dialFor(x *exchange) error {
+// dialFor starts a dialTask in the slot that x holds, and adds x to the wait queue.
+func (p *pool) dialFor(x *call) error {
 	d := &dialTask{pool: p, host: x.host, x: x, gen: x.gen.Load()}
 	if _, err := p.loop.Start(d); err != nil {
 		p.freeSlot(x.host)
@@ -172,7 +169,7 @@ func (d *dialTask) Run(t *loop.Task) {
 	c := newConn(raw, h)
 	if h.tls != nil {
 		_ = raw.SetDeadline(deadline)
-		secure := tls.Client(&records{Conn: raw, above: c}, h.tls)
+		secure := tls.Client(&recordReader{Conn: raw, conn: c}, h.tls)
 		if err := secure.Handshake(); err != nil {
 			_ = c.Close()
 			d.err = dialError(StageTLS, h, err)
@@ -190,7 +187,7 @@ func (d *dialTask) Done(_ *loop.Task, err error) {
 	p := d.pool
 	d.host.users--
 	if d.conn != nil {
-		p.put(d.conn)
+		p.putIdle(d.conn)
 		return
 	}
 	if d.err != nil {
@@ -212,8 +209,8 @@ func dialError(stage Stage, h *host, err error) *Error {
 	return &Error{Kind: kind, Stage: stage, Addr: h.addr, Err: err}
 }
 
-func (x *exchange) dialFault(stage Stage, ctx context.Context, err error) error {
-	fault := x.fault(stage, err).(*Error)
+func (x *call) dialCallError(stage Stage, ctx context.Context, err error) error {
+	fault := x.callError(stage, err).(*Error)
 	if fault.Kind == KindLost {
 		fault.Kind = KindDial
 		if ctx.Err() != nil {

@@ -16,10 +16,9 @@ import (
 	"tafe/loop"
 )
 
-// rogue answers every request with the id it carries in its target, and then
-// misbehaves by the dice: it answers twice, late, garbled, half, with leftovers,
-// or hangs up. What it sends too much carries a foreign id, so that it would be
-// noticed in the next response.
+// rogue answers each request with the id in its target, and misbehaves at random: it answers twice, late, with
+// garbage, in part, with extra bytes, or closes. Extra bytes carry another id, so that they would be detected in the
+// next response.
 func rogue(w *wire) {
 	dice := rand.New(rand.NewPCG(uint64(w.id), 1))
 	for {
@@ -69,7 +68,7 @@ func rogue(w *wire) {
 	}
 }
 
-// No response may ever reach a request that it does not answer.
+// A response must never reach another request.
 func TestNoCrossTalk(t *testing.T) {
 	p := serve(t, rogue)
 	c := newClient(t, Options{ConnsPerHostMax: 16, Hedge: Hedge{SamplesMin: 10, BudgetPercent: 20, DelayMin: time.Microsecond}})
@@ -120,8 +119,7 @@ func askRogue(c *Client, task *loop.Task, p *peer, id string, i int) (body, head
 	return string(b), head, err
 }
 
-// A late response belongs to a request that was given up: its connection may
-// not carry another.
+// A late response belongs to an abandoned request and must not reach another.
 func TestLateResponseIsNobodys(t *testing.T) {
 	ctx, giveUp := context.WithCancel(context.Background())
 	late := make(chan bool)

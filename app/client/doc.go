@@ -1,33 +1,32 @@
-// Package client is an HTTP/1.1 client for event loops. A call from a task
-// parks the task, never its loop; a call from any other goroutine blocks that
-// goroutine alone.
+// Package client is an HTTP/1.1 client for event loops. A call in a task parks the task and not its loop; a call in any
+// other goroutine blocks that goroutine.
 //
-// A [Client] keeps idle connections in one pool per loop, without locks, and in
-// one locked pool for all other goroutines. [Client.Do] sends a [Request] and
-// fills a [Response], whose body is read from the connection only as fast as
-// the caller reads it. A connection carries the next request only if the last
-// response was read to its very end and not one byte came after it.
+// A [Client] keeps idle connections in one pool per loop, without locks, and in one locked pool for all other goroutines.
+// [Client.Do] sends a [Request] and fills a [Response]. The response body is read from the connection only as fast as the
+// caller reads it. A connection is reused only if the last response was read to its end and no byte follows it.
 //
-// It does what it is told: no redirects, cookies, caches, decompression or
-// proxies from the environment.
+// The client follows no redirects, keeps no cookies or cache, decompresses nothing and ignores the proxy variables of the
+// environment.
 //
 // # The parts, in reading order
 //
 //	client.go    Options, Client, Do
-//	request.go   Request: its checks and its head on the wire
-//	exchange.go  one request on its way: tries, stale connections
-//	interrupt.go waiting, and what ends it from outside
-//	send.go      writing, and noticing an answer that came early
-//	receive.go   reading the head; where the body ends
-//	response.go  Response: what the caller sees
-//	pool.go      idle connections, connection slots and who waits for them
-//	slots.go     the bound over all pools
-//	conn.go      one connection: dialling, TLS, and whether it is still clean
-//	records.go   TLS, read so that nothing hides in it
-//	late.go      an answer that nobody waits for any more
+//	request.go   Request: validation and its head
+//	call.go      one request: tries and stale connections
+//	interrupt.go waiting and interruption
+//	send.go      writing, and early responses
+//	receive.go   reading the head and the body
+//	response.go  Response
+//	pool.go      idle connections, slots and wait queues
+//	slots.go     the bound on all pools
+//	conn.go      one connection: dialing, TLS, the check before reuse
+//	records.go   reading TLS record by record
+//	usercode.go  calls of the caller's code
+//	brief.go     loops that exist for one request
+//	late.go      responses to abandoned requests
 //	hedge.go     a second request when the first is late, within a budget
-//	latency.go   the live estimate of how late is late
-//	error.go     what can go wrong, and at which stage
+//	latency.go   the latency estimate for hedging
+//	error.go     errors, by kind and stage
 //
-// It imports loop and httpparse and nothing above them.
+// The package imports loop, loop/reactor and httpparse, and nothing above them.
 package client

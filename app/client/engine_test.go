@@ -1,6 +1,6 @@
 package client
 
-// Engines for tests, and tasks on them.
+// Servers for tests, and tasks on their loops.
 
 import (
 	"context"
@@ -15,7 +15,7 @@ import (
 	"tafe/loop/reactor"
 )
 
-// loops starts an engine that serves nothing and is stopped at the end.
+// loops starts loops without a listener and stops them at the end of the test.
 func loops(t testing.TB, n int) *reactor.Engine {
 	e, err := reactor.Start(reactor.Config{
 		Addr: "127.0.0.1:0", Loops: n,
@@ -37,7 +37,7 @@ func (mute) Data(*reactor.Conn)          {}
 func (mute) Timeout(*reactor.Conn)       {}
 func (mute) Closed(*reactor.Conn, error) {}
 
-// job is a task of a test; its code is user code, as a handler is.
+// job is a task of a test. It runs user code, as a handler does.
 type job struct {
 	code func(*loop.Task)
 	task *loop.Task // on the loop, until it ends
@@ -59,7 +59,7 @@ func start(t testing.TB, l *loop.Loop, code func(*loop.Task)) *job {
 	return j
 }
 
-// everywhere runs test on a plain goroutine and in a task.
+// everywhere runs test outside a task and in a task.
 func everywhere(t *testing.T, e *reactor.Engine, why string, o Options, test func(t *testing.T, c *Client, task *loop.Task)) {
 	t.Run(why+"/goroutine", func(t *testing.T) { test(t, newClient(t, o), nil) })
 	t.Run(why+"/task", func(t *testing.T) {

@@ -15,7 +15,7 @@ import (
 	"tafe/loop/reactor"
 )
 
-// From a goroutine that is no task, it is an HTTP client like others.
+// Outside a task, a call blocks its goroutine.
 func ExampleClient_Do() {
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = fmt.Fprintf(w, "%s asks for %s", r.Header.Get("X-Name"), r.URL)
@@ -40,7 +40,7 @@ func ExampleClient_Do() {
 	// Ann asks for /tea?sugar=0
 }
 
-// In a task the same call parks the task: the loop goes on meanwhile.
+// In a task, the same call parks the task, and its loop continues.
 func ExampleClient_Get_task() {
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = io.WriteString(w, "from upstream")
@@ -77,14 +77,14 @@ type task struct {
 func (t task) Run(task *loop.Task)    { task.Outside(func() { t.run(task) }) }
 func (t task) Done(*loop.Task, error) { close(t.done) }
 
-// When the answer is later than most are, the same request is sent once more, and the first answer wins. Second requests
-// stay within a budget, so that a slow backend does not get twice its load.
+// If the response is late, the request is sent a second time and the first response is used. A budget bounds second
+// requests, so that a slow backend does not receive twice its load.
 func ExampleHedge() {
 	var asked atomic.Int64
 	backend := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if asked.Add(1) == 11 { // one straggler
 			select {
-			case <-r.Context().Done(): // nobody waits for it any more
+			case <-r.Context().Done(): // the client has abandoned it
 			case <-time.After(10 * time.Second):
 			}
 			return

@@ -15,8 +15,7 @@ import (
 	"tafe/httpparse"
 )
 
-// canned is a connection whose peer sends fixed bytes, n at a time, and then the
-// end of the stream.
+// canned is a connection whose peer sends fixed bytes, n at a time, and then closes.
 type canned struct {
 	net.Conn
 	bytes []byte
@@ -45,7 +44,7 @@ type reading struct {
 	stage  Stage
 }
 
-// readCanned asks for method and reads what comes, in pieces of n bytes.
+// readCanned sends a request with method and reads the response in pieces of n bytes.
 func readCanned(t *testing.T, wire []byte, method string, n int) (r reading) {
 	c := New(Options{Dial: func(context.Context, string, string) (net.Conn, error) {
 		return &canned{bytes: bytes.Clone(wire), n: n}, nil
@@ -68,8 +67,8 @@ func readCanned(t *testing.T, wire []byte, method string, n int) (r reading) {
 	return r
 }
 
-// Whatever a peer sends, and however it is split: no panic, no leak, the same
-// result; and what is accepted as a whole, net/http reads the same way.
+// For any response and any split of it: no panic, no leak and the same result. net/http must read an accepted
+// response the same way.
 func FuzzResponse(f *testing.F) {
 	for _, tt := range goodResponses {
 		if len(tt.wire) < 1000 {
@@ -87,8 +86,7 @@ func FuzzResponse(f *testing.F) {
 		whole := readCanned(t, wire, method, 1<<20)
 		require.Equal(t, whole, readCanned(t, wire, method, 1), "byte by byte")
 		require.Equal(t, whole, readCanned(t, wire, method, 7))
-		// Where no body may follow, the framing fields mean nothing to us; net/http
-		// refuses some of them there too.
+		// Framing fields are ignored in responses without a body; net/http rejects some of them.
 		if whole.kind == 0 && !head && httpparse.BodyAllowed(whole.status) {
 			status, body, err := theirReading(wire, method)
 			require.NoError(t, err, "net/http refuses it")

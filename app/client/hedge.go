@@ -1,9 +1,7 @@
-package client
+// Hedging: a request whose response is late is sent a second time on another connection, and the first response is
+// used. A budget bounds the additional load.
 
-// This file owns hedging: when the response to a request is later than most
-// are, the same request is sent on a second connection, and the first answer
-// wins. A budget keeps a slow host from getting twice the load. It refuses to
-// know how a request is sent.
+package client
 
 import (
 	"context"
@@ -13,17 +11,16 @@ import (
 	"tafe/loop"
 )
 
-// Hedge says when a request that allows it is sent a second time. Zero fields
-// take the defaults.
+// Hedge configures when a request is sent a second time. Zero fields mean the defaults.
 type Hedge struct {
-	// Quantile of the host's latest latencies (to the response head, per loop)
-	// after which the second request starts; default 0.95.
+	// Quantile of the host's recent latencies, per loop, after which the second request is sent. The latency is the
+	// time to the response head. Default 0.95.
 	Quantile float64
-	// BudgetPercent bounds second requests to this share of those that allow
-	// hedging, per loop, with bursts of ten; default 5.
+	// BudgetPercent bounds second requests, per loop, as a share of the requests that allow hedging, with bursts of
+	// ten. Default 5.
 	BudgetPercent float64
-	DelayMin      time.Duration // never start earlier than this; default 1 ms
-	SamplesMin    int           // latencies to be known before the first hedge; default 50
+	DelayMin      time.Duration // minimum delay of the second request; default 1 ms
+	SamplesMin    int           // latencies required before the first hedge; default 50
 }
 
 func (h Hedge) withDefaults() Hedge {
@@ -44,25 +41,25 @@ func (h Hedge) withDefaults() Hedge {
 
 const hedgeBurst = 10
 
-// race is a request that may be sent twice. It outlives the caller when the
-// second try is still on its way: nothing in it is the caller's.
-type race struct {
+// hedgedCall is a request that may be sent twice. It outlives the caller's method while the second request is in flight, so
+// it holds no memory of the caller.
+type hedgedCall struct {
 	pool   *pool
 	timer  loop.Timer
-	shared *time.Timer // instead, where there is no loop
+	shared *time.Timer // used instead of timer without a loop
 
 	mu     sync.Mutex
-	first  *exchange
-	gen    uint64 // of first
-	second *exchange
-	ended  bool // second failed, or was not needed
+	first  *call
+	gen    uint64 // generation of first
+	second *call
+	ended  bool // second has failed or was not needed
 	won    bool // second has a response
-	over   bool // the caller has gone on
+	over   bool // the caller has continued
 }
 
-// credit books a request that allows hedging; it returns after which time to
-// hedge it, ok false if that is not known yet.
-func (p *pool) credit(h *host) (delay time.Duration, ok bool) {
+// hedgeDelay counts a request that allows hedging, and returns the delay of its second request. ok is false if too
+// few latencies are known.
+func (p *pool) hedgeDelay(h *host) (delay time.Duration, ok bool) {
 	o := &p.client.options.Hedge
 	p.lock()
 	defer p.unlock()
@@ -76,9 +73,8 @@ func (p *pool) credit(h *host) (delay time.Duration, ok bool) {
 	return max(h.latency.quantile(o.Quantile), o.DelayMin), true
 }
 
-// observe records how long a try took to its response head, where anybody
-// wants to know.
-func (x *exchange) observe() {
+// recordLatency records the time to the response head if the host's latency is being measured.
+func (x *call) recordLatency() {
 	h := x.host
 	x.pool.lock()
 	defer x.pool.unlock()
@@ -87,35 +83,34 @@ func (x *exchange) observe() {
 	}
 }
 
-// runHedged is run with a second exchange in reserve; it returns the one that
-// has the response.
-func (x *exchange) runHedged() (*exchange, error) {
-	delay, ok := x.pool.credit(x.host)
+// runHedged is run with hedging. It returns the call that has the response.
+func (x *call) runHedged() (*call, error) {
+	delay, ok := x.pool.hedgeDelay(x.host)
 	if !ok || x.rest != nil || x.upgrade != "" {
 		return x, x.run()
 	}
-	r := &race{pool: x.pool, first: x, gen: x.gen.Load()}
+	r := &hedgedCall{pool: x.pool, first: x, gen: x.gen.Load()}
 	if l := x.pool.loop; l != nil {
 		r.timer.Owner = r
-		l.AfterFunc(&r.timer, delay, func(t *loop.Timer) { t.Owner.(*race).start() })
+		l.AfterFunc(&r.timer, delay, func(t *loop.Timer) { t.Owner.(*hedgedCall).start() })
 	} else {
 		r.shared = time.AfterFunc(delay, r.start)
 	}
-	defer func() { // the task is unwound
-		if r.leave() {
-			r.second.discard()
+	defer func() { // when the task is unwound
+		if r.end() {
+			r.second.recycle()
 		}
 	}()
 	err := x.run()
-	r.disarm()
-	if err != nil && r.await() || r.leave() {
-		x.observe() // it would have taken longer than this
+	r.stopTimer()
+	if err != nil && r.awaitSecond() || r.end() {
+		x.recordLatency() // a lower bound of its latency
 		return r.second, nil
 	}
 	return x, err
 }
 
-func (r *race) disarm() {
+func (r *hedgedCall) stopTimer() {
 	if r.shared != nil {
 		r.shared.Stop()
 	} else {
@@ -123,9 +118,9 @@ func (r *race) disarm() {
 	}
 }
 
-// start sends the second request, if it is still wanted and within the budget.
-func (r *race) start() {
-	second := r.enter()
+// start sends the second request if it is still needed and within the budget.
+func (r *hedgedCall) start() {
+	second := r.newSecond()
 	if second == nil {
 		return
 	}
@@ -138,7 +133,7 @@ func (r *race) start() {
 	}
 }
 
-func (r *race) enter() *exchange {
+func (r *hedgedCall) newSecond() *call {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	p := r.pool
@@ -146,15 +141,15 @@ func (r *race) enter() *exchange {
 		return nil
 	}
 	p.count.hedges.Add(1)
-	x := p.newExchange(nil)
+	x := p.newCall(nil)
 	x.copyRequest(r.first)
 	r.second = x
 	return x
 }
 
-// allowHedge spends from the budget. A request that waits for a connection is
-// not hedged: that would only lengthen the queue.
-func (p *pool) allowHedge(x *exchange) bool {
+// allowHedge takes one request from the budget. A request that waits for a connection is not hedged, because that
+// would lengthen the queue.
+func (p *pool) allowHedge(x *call) bool {
 	p.lock()
 	defer p.unlock()
 	if x.queued || p.hedgeTokens < 1 || p.client.closed.Load() {
@@ -165,8 +160,8 @@ func (p *pool) allowHedge(x *exchange) bool {
 	return true
 }
 
-// copyRequest makes x send what from sends, from bytes of its own.
-func (x *exchange) copyRequest(from *exchange) {
+// copyRequest makes x send the same request as from. The bytes are copied.
+func (x *call) copyRequest(from *call) {
 	x.host = from.host
 	x.out = append(x.out[:0], from.out...)
 	x.method, x.timeout, x.closing = from.method, from.timeout, from.closing
@@ -174,11 +169,11 @@ func (x *exchange) copyRequest(from *exchange) {
 	x.hedged = true
 }
 
-// hedgeName is what a watchdog calls the task of a second request.
+// hedgeName is the name of the second request's task in reports of the watchdog.
 var hedgeName = "client: hedged request"
 
-// Run is the second request's task.
-func (r *race) Run(t *loop.Task) {
+// Run implements loop.Runner: it sends the second request.
+func (r *hedgedCall) Run(t *loop.Task) {
 	t.Describe(&hedgeName, nil, nil, nil, nil, nil)
 	r.second.task, r.second.entered = t, true
 	err := r.second.run()
@@ -186,36 +181,34 @@ func (r *race) Run(t *loop.Task) {
 	r.finish(err)
 }
 
-// Done ends what Run could not.
-func (r *race) Done(_ *loop.Task, err error) {
+// Done implements loop.Runner. It reports a task that could not run.
+func (r *hedgedCall) Done(_ *loop.Task, err error) {
 	if err != nil {
 		r.finish(err)
 	}
 }
 
-// finish tells the caller how the second request went, or cleans up if it has
-// gone on.
-func (r *race) finish(err error) {
+// finish reports the result of the second request to the first, or discards it if the caller has continued.
+func (r *hedgedCall) finish(err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch {
 	case r.ended || r.won:
 	case r.over || err != nil:
 		r.ended = true
-		r.second.discard()
+		r.second.recycle()
 		if !r.over {
 			r.first.wake(true)
 		}
 	default:
 		r.won = true
 		r.pool.count.hedgeWins.Add(1)
-		r.first.interrupt(r.gen, errOutrun)
+		r.first.interrupt(r.gen, errHedgeLost)
 	}
 }
 
-// await waits for the second request after the first has failed; true: it has
-// won.
-func (r *race) await() bool {
+// awaitSecond waits for the second request after the first has failed. It reports whether the second has a response.
+func (r *hedgedCall) awaitSecond() bool {
 	for {
 		r.mu.Lock()
 		settled := r.second == nil || r.ended || r.won
@@ -225,38 +218,38 @@ func (r *race) await() bool {
 		if settled {
 			return won
 		}
-		// The second has time bounds of its own; this one only bounds a sleep.
+		// The second request has its own time bounds. This bound is only required by sleep.
 		if _, err := r.first.sleep(r.pool.clock() + int64(time.Minute)); err != nil {
 			return false
 		}
 	}
 }
 
-// leave ends the race for the caller. true: the second has won before that, and
-// is the caller's. A second that is late or not needed cleans up after itself.
-func (r *race) leave() bool {
+// end ends hedging for the caller. It reports whether the second request has a response, which then belongs to the caller.
+// Otherwise the second request, if it is in flight, is interrupted and recycles itself.
+func (r *hedgedCall) end() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.over {
 		return false
 	}
 	r.over = true
-	r.disarm()
+	r.stopTimer()
 	switch {
 	case r.second == nil || r.ended:
 	case r.won:
 		return true
 	default:
-		r.second.interrupt(r.second.gen.Load(), errOutrun)
+		r.second.interrupt(r.second.gen.Load(), errHedgeLost)
 	}
 	return false
 }
 
-// handOver makes answer the caller's instead of x.
-func (x *exchange) handOver(answer *exchange) {
+// adopt moves answer, the call of the second request, to the task and the context of x.
+func (x *call) adopt(answer *call) {
 	answer.task = x.task
 	answer.tries += x.tries
-	if ctx := x.ctx; ctx != nil && answer.follow(ctx) != nil {
+	if ctx := x.ctx; ctx != nil && answer.watchContext(ctx) != nil {
 		answer.interrupt(answer.gen.Load(), context.Cause(ctx))
 	}
 }

@@ -10,8 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// duel is a peer that answers at once, until it is armed: then it hands every
-// request to the test.
+// duel is a peer that answers at once until it is armed; then the test answers each request.
 type duel struct {
 	*peer
 	armed  chan bool // closed: armed
@@ -56,7 +55,7 @@ func newDuel(t *testing.T) *duel {
 	return d
 }
 
-// hedging makes a client that knows how fast d is and hedges after 2 ms.
+// hedging returns a client that has measured d and hedges after 2 ms.
 func hedging(t *testing.T, d *duel) *Client {
 	c := newClient(t, Options{Hedge: Hedge{SamplesMin: 10, BudgetPercent: 100, DelayMin: 2 * time.Millisecond}})
 	for range 10 {
@@ -158,7 +157,7 @@ func TestHedgeIsCancelledAsAWhole(t *testing.T) {
 	eventually(t, "both are gone", func() bool { return c.Stats().Open == c.Stats().Idle })
 }
 
-// What follows the head belongs to the winner, and to the caller's context.
+// The body is read from the winner, under the caller's context.
 func TestHedgedBodyIsCancelled(t *testing.T) {
 	d := newDuel(t)
 	c := hedging(t, d)
@@ -218,22 +217,22 @@ func TestNoHedge(t *testing.T) {
 
 func TestHedgeBudget(t *testing.T) {
 	p := &pool{client: New(Options{})}
-	x := &exchange{pool: p, host: &host{}}
+	x := &call{pool: p, host: &host{}}
 	hedges := 0
 	for range 10000 {
-		p.credit(x.host)
+		p.hedgeDelay(x.host)
 		if p.allowHedge(x) {
 			hedges++
 		}
 	}
 	assert.InDelta(t, 500, hedges, 1)
 	for range 10000 {
-		p.credit(x.host)
+		p.hedgeDelay(x.host)
 	}
 	burst := 0
 	for p.allowHedge(x) {
 		burst++
 	}
 	assert.Equal(t, hedgeBurst, burst)
-	assert.False(t, func() bool { p.credit(x.host); x.queued = true; p.hedgeTokens = 5; return p.allowHedge(x) }(), "a queued request is not hedged")
+	assert.False(t, func() bool { p.hedgeDelay(x.host); x.queued = true; p.hedgeTokens = 5; return p.allowHedge(x) }(), "a queued request is not hedged")
 }

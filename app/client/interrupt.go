@@ -1,8 +1,6 @@
-package client
+// How a call waits, and how its context, a faster hedge or the pool interrupts it.
 
-// This file owns how an exchange waits, and what can end that from outside: the
-// caller's context, a faster try, the pool. It refuses to know what is waited
-// for.
+package client
 
 import (
 	"context"
@@ -11,9 +9,8 @@ import (
 	"tafe/loop"
 )
 
-// sleep waits for wake, an interruption, or the time until on the pool's clock.
-// It may return early for no reason.
-func (x *exchange) sleep(until int64) (late bool, err error) {
+// sleep waits for wake, an interruption, or the time until on the clock of the pool. It may return early.
+func (x *call) sleep(until int64) (late bool, err error) {
 	d := time.Duration(until - x.pool.clock())
 	if d <= 0 {
 		return true, nil
@@ -45,8 +42,8 @@ func (x *exchange) sleep(until int64) (late bool, err error) {
 	return x.pool.clock() >= until, err
 }
 
-// wake ends a sleep. onLoop says that the caller runs where x does.
-func (x *exchange) wake(onLoop bool) {
+// wake ends a sleep. onLoop means that the caller runs on the loop of x.
+func (x *call) wake(onLoop bool) {
 	if x.signal != nil {
 		select {
 		case x.signal <- struct{}{}:
@@ -65,8 +62,8 @@ func (x *exchange) wake(onLoop bool) {
 	}
 }
 
-// follow has ctx interrupt the exchange.
-func (x *exchange) follow(ctx context.Context) error {
+// watchContext interrupts x when ctx is cancelled.
+func (x *call) watchContext(ctx context.Context) error {
 	if ctx.Done() == nil {
 		return nil
 	}
@@ -75,14 +72,13 @@ func (x *exchange) follow(ctx context.Context) error {
 	}
 	gen := x.gen.Load()
 	x.ctx = ctx
-	x.unfollow = context.AfterFunc(ctx, func() { x.interrupt(gen, context.Cause(ctx)) })
+	x.unwatch = context.AfterFunc(ctx, func() { x.interrupt(gen, context.Cause(ctx)) })
 	return nil
 }
 
-// interrupt ends use gen of x with cause, wherever it is: its connection is
-// closed, unless it is spared, its dialling cancelled, its sleep ended. Nothing
-// happens when that use is over. Any goroutine.
-func (x *exchange) interrupt(gen uint64, cause error) {
+// interrupt ends the use gen of x with cause: it closes the connection unless it is to be kept, cancels the dial and
+// ends the sleep. It has no effect if x has been recycled. It may be called from any goroutine.
+func (x *call) interrupt(gen uint64, cause error) {
 	x.mu.Lock()
 	if x.gen.Load() != gen || x.cause != nil {
 		x.mu.Unlock()
@@ -92,54 +88,54 @@ func (x *exchange) interrupt(gen uint64, cause error) {
 	if x.cancelDial != nil {
 		x.cancelDial()
 	}
-	switch { // under mu, so that it cannot be another's by now
-	case x.breakable == nil:
-	case x.spared:
-		_ = x.breakable.SetReadDeadline(time.Unix(1, 0)) // the Read ends, and leave decides
+	switch { // under mu, so that it is still the connection of x
+	case x.interruptible == nil:
+	case x.kept:
+		_ = x.interruptible.SetReadDeadline(time.Unix(1, 0)) // ends the Read; abandonConn then decides
 	default:
 		x.broken = true
-		_ = x.breakable.Close()
+		_ = x.interruptible.Close()
 	}
 	x.mu.Unlock()
 	x.wake(false)
 }
 
-// onInterrupt sets what else an interruption calls; false: it has come already.
-func (x *exchange) onInterrupt(cancel func()) bool {
+// onInterrupt sets a function for interrupt to call. It returns false if x was already interrupted.
+func (x *call) onInterrupt(cancel func()) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.cancelDial = cancel
 	return x.cause == nil
 }
 
-// own makes c the connection of x; false if x was interrupted.
-func (x *exchange) own(c *conn) bool {
+// attach makes c the connection of x. It returns false if x was already interrupted.
+func (x *call) attach(c *conn) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.cause != nil {
 		return false
 	}
-	x.conn, x.breakable = c, c
+	x.conn, x.interruptible = c, c
 	return true
 }
 
-// spare says whether an interruption leaves the connection open: its answer may
-// then be read for nobody. false: one has come already.
-func (x *exchange) spare(on bool) bool {
+// keepOnInterrupt sets whether an interruption leaves the connection open, so that a late response can be read. It
+// returns false if x was already interrupted.
+func (x *call) keepOnInterrupt(on bool) bool {
 	if x.options().LateTimeout <= 0 || x.pool.loop == nil {
-		return true // a connection that is closed says so by itself
+		return true // late responses are not read; interrupt closes the connection
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.spared = on
+	x.kept = on
 	return x.cause == nil
 }
 
-// disown ends that. clean is false if an interruption has closed c.
-func (x *exchange) disown() (c *conn, clean bool) {
+// detach removes the connection from x. clean is false if an interruption has closed it.
+func (x *call) detach() (c *conn, clean bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	c = x.conn
-	x.conn, x.breakable = nil, nil
+	x.conn, x.interruptible = nil, nil
 	return c, !x.broken
 }

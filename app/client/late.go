@@ -1,8 +1,7 @@
-package client
+// Late responses: a response to an abandoned request is read and discarded for a bounded time, so that its connection
+// can be reused.
 
-// This file owns answers that come when nobody waits for them any more: they
-// are read to their end, for a bounded time, so that the connection need not be
-// made anew. It refuses to know who gave up, and why.
+package client
 
 import (
 	"io"
@@ -11,41 +10,39 @@ import (
 	"tafe/loop"
 )
 
-const lateBytesMax = 64 << 10 // of a body: more costs more than a connection
+const lateBytesMax = 64 << 10 // of a body: reading more costs more than a new connection
 
-// keeper is a net.Conn, such as loop's, that can stay open when the task that
-// waits in its Read is cancelled.
-type keeper interface{ KeepOnCancel(keep bool) }
+// cancelKeeper is a net.Conn, such as the reactor's, that can stay open when the task in its Read is cancelled.
+type cancelKeeper interface{ KeepOnCancel(keep bool) }
 
-// late is the task that reads an answer nobody waits for. Its exchange is its
-// own: the request's belongs to a caller who has gone on.
-type late struct {
-	x    *exchange
+// lateReader is the task that reads a late response. It uses its own call, because the request's call belongs to a
+// caller that has continued.
+type lateReader struct {
+	x    *call
 	host *host
 	kept bool
 }
 
-// lateName is what a watchdog calls such a task.
-var lateName = "client: late answer"
+// lateName is the name of such a task in reports of the watchdog.
+var lateName = "client: late response"
 
-// leave ends x's use of its connection. reason is why: if it is that x does not
-// wait any longer, the answer is read for nobody, provided that all of it is
-// still to come.
-func (x *exchange) leave(reason error) {
+// abandonConn detaches the connection after a failed try. If reason is that x no longer waits, and no byte of the
+// response has arrived, a lateReader reads the response; otherwise the connection is closed.
+func (x *call) abandonConn(reason error) {
 	if x.conn == nil {
 		return
 	}
 	p, h := x.pool, x.host
-	may := x.mayComeLate(reason)
-	c, intact := x.disown()
+	may := x.keepsLate(reason)
+	c, intact := x.detach()
 	if !may || !intact {
 		p.retire(c)
 		return
 	}
-	l := &late{x: p.newExchange(nil), host: h}
+	l := &lateReader{x: p.newCall(nil), host: h}
 	l.x.host, l.x.method, l.x.closing = h, x.method, false
 	l.x.restart(time.Now().Add(l.x.options().LateTimeout))
-	l.x.own(c)
+	l.x.attach(c)
 	h.late++
 	h.users++
 	t, err := p.loop.Start(l)
@@ -56,7 +53,8 @@ func (x *exchange) leave(reason error) {
 	t.SetBackground()
 }
 
-func (x *exchange) mayComeLate(err error) bool {
+// keepsLate reports whether a lateReader may take the connection of x after err.
+func (x *call) keepsLate(err error) bool {
 	e, ok := err.(*Error)
 	switch o := x.options(); {
 	case o.LateTimeout <= 0 || x.pool.loop == nil:
@@ -64,12 +62,12 @@ func (x *exchange) mayComeLate(err error) bool {
 	case !ok || e.Stage != StageHead || e.Kind != KindTimeout && e.Kind != KindCancelled:
 		return false
 	default:
-		return !x.gotBytes && !x.cut && !x.closing && x.upgrade == "" && x.host.late < o.LateMax && !x.pool.client.closed.Load()
+		return !x.gotBytes && !x.partial && !x.closing && x.upgrade == "" && x.host.late < o.LateMax && !x.pool.client.closed.Load()
 	}
 }
 
 // Run implements loop.Runner.
-func (l *late) Run(t *loop.Task) {
+func (l *lateReader) Run(t *loop.Task) {
 	t.Describe(&lateName, nil, nil, nil, nil, nil)
 	x := l.x
 	x.task = t
@@ -86,10 +84,10 @@ func (l *late) Run(t *loop.Task) {
 }
 
 // Done implements loop.Runner.
-func (l *late) Done(*loop.Task, error) {
+func (l *lateReader) Done(*loop.Task, error) {
 	if l.kept {
 		l.x.pool.count.late.Add(1)
 	}
 	l.host.late--
-	l.x.discard()
+	l.x.recycle()
 }

@@ -1,6 +1,6 @@
 package client
 
-// Answers that come when nobody waits for them any more.
+// Late responses.
 
 import (
 	"context"
@@ -24,7 +24,7 @@ import (
 	"tafe/loop/reactor"
 )
 
-// lateHost is what the loop's pool has of its only host.
+// lateHost is the state of the only host in the loop's pool.
 func lateHost(l *loop.Loop, c *Client) (open, idle, late int) {
 	done := make(chan bool)
 	l.Post(func() {
@@ -39,7 +39,7 @@ func lateHost(l *loop.Loop, c *Client) (open, idle, late int) {
 	return open, idle, late
 }
 
-// A late answer keeps its connection, and is never taken for another's.
+// A late response keeps its connection and never reaches another request.
 func TestLateAnswerKeepsTheConnection(t *testing.T) {
 	e := loops(t, 1)
 	l := e.Loops()[0]
@@ -140,7 +140,7 @@ func TestLateAnswerKeepsTheConnection(t *testing.T) {
 	}
 }
 
-// The slower of two tries of a request keeps its connection too.
+// The slower request of a hedge keeps its connection as well.
 func TestLateAnswerOfASlowerTry(t *testing.T) {
 	e := loops(t, 1)
 	release := make(chan bool)
@@ -187,12 +187,12 @@ func TestLateAnswerOfASlowerTry(t *testing.T) {
 	assert.EqualValues(t, 2, slow.Load())
 }
 
-// What does not come in time, or is too long, or has come in part, closes.
+// A late response that times out, is too long or has arrived in part closes the connection.
 func TestLateAnswersAreBounded(t *testing.T) {
 	e := loops(t, 1)
 	l := e.Loops()[0]
 	gone := errors.New("gone")
-	// ask gives up when the peer has seen all n requests.
+	// ask cancels when the peer has received all n requests.
 	ask := func(t *testing.T, c *Client, p *peer, asked chan bool, n int) {
 		var jobs []*job
 		for range n {
@@ -274,7 +274,7 @@ func TestLateAnswersAreBounded(t *testing.T) {
 	}
 }
 
-// tapped tells when a part of an answer has been read.
+// tapped reports when a part of a response has been read.
 type tapped struct {
 	net.Conn
 	read chan bool
@@ -291,10 +291,10 @@ func (c tapped) Read(p []byte) (int, error) {
 	return n, err
 }
 
-func (c tapped) Arrived() bool       { return c.Conn.(arriver).Arrived() }
-func (c tapped) KeepOnCancel(k bool) { c.Conn.(keeper).KeepOnCancel(k) }
+func (c tapped) Arrived() bool       { return c.Conn.(arrivalReporter).Arrived() }
+func (c tapped) KeepOnCancel(k bool) { c.Conn.(cancelKeeper).KeepOnCancel(k) }
 
-// A loop that stops does not wait for late answers.
+// A loop that stops does not wait for late responses.
 func TestLateAnswersEndWithTheirLoop(t *testing.T) {
 	e, err := reactor.Start(reactor.Config{Addr: "127.0.0.1:0", Loops: 1, Open: func(c *reactor.Conn) reactor.Handler { c.Close(); return mute{} },
 		Log: slog.New(slog.NewTextHandler(io.Discard, nil))})

@@ -1,7 +1,6 @@
-package client
+// The estimate of a host's latency.
 
-// This file owns the estimate of a host's latency. It refuses to know what is
-// done with it.
+package client
 
 import (
 	"math/bits"
@@ -10,18 +9,18 @@ import (
 
 const (
 	latencyShift   = 14 // the first bucket ends at 2^14 ns, 16 us
-	latencySteps   = 8  // buckets per doubling: a quantile is exact to 9%
+	latencySteps   = 8  // buckets per doubling: a quantile is accurate to 9%
 	latencyBuckets = 22 * latencySteps
-	latencyWeight  = 1024 // samples after which all counts are halved: older ones fade
-	latencyFresh   = 16   // samples for which a quantile is not computed anew
+	latencyWeight  = 1024 // samples after which all counts are halved, so that old samples fade
+	latencyFresh   = 16   // samples for which a computed quantile is reused
 )
 
-// latency is a histogram of times in which old samples fade. It is for its
-// pool's loop, or under its lock.
+// latency is a histogram in which old samples fade. It is used on the loop of its
+// pool, or under the lock of the shared pool.
 type latency struct {
 	counts  [latencyBuckets]uint16
 	total   int // sum of counts
-	samples int // ever, saturating in effect
+	samples int // since the start
 	stale   int // samples since cached was computed
 	cached  time.Duration
 }
@@ -37,7 +36,7 @@ func latencyBucket(d time.Duration) int {
 	return min((octave-1)*latencySteps+fraction+1, latencyBuckets-1)
 }
 
-// latencyBound is where bucket i ends.
+// latencyBound returns the upper bound of bucket i.
 func latencyBound(i int) time.Duration {
 	octave, fraction := i/latencySteps, i%latencySteps
 	return time.Duration((latencySteps + uint64(fraction)) << (latencyShift + octave - 3))
@@ -58,7 +57,7 @@ func (l *latency) add(d time.Duration) {
 	}
 }
 
-// quantile is a time that the share q of the recent samples stayed below.
+// quantile returns an upper bound of the fraction q of the recent samples.
 func (l *latency) quantile(q float64) time.Duration {
 	if l.cached > 0 && l.stale < latencyFresh {
 		return l.cached

@@ -45,7 +45,7 @@ func TestTasks(t *testing.T) {
 	assert.EqualValues(t, 3, c.Stats().Idle)
 }
 
-// A task that waits does not hold its loop, wherever in the request it waits.
+// A waiting task does not hold its loop, at any stage of the request.
 func TestTasksWaitCooperatively(t *testing.T) {
 	e := loops(t, 1)
 	g := newGate(t)
@@ -183,8 +183,7 @@ func TestTaskStaleConnection(t *testing.T) {
 	assert.EqualValues(t, 2, c.Stats().Stale+c.Stats().Poisoned)
 }
 
-// What arrives on an idle connection of a loop is seen, wherever it is: in the
-// socket or in the loop's buffer.
+// Data on an idle connection of a loop is detected in the socket and in the loop's buffer.
 func TestPoisonOnALoop(t *testing.T) {
 	e := loops(t, 1)
 	idle := make(chan bool)
@@ -259,7 +258,7 @@ func TestConnectionsOfAllLoops(t *testing.T) {
 	assert.LessOrEqual(t, g.peak.Load(), int32(3))
 }
 
-// A loop that stops takes its requests with it and leaves the others alone.
+// A loop that stops cancels its own requests and no others.
 func TestLoopStops(t *testing.T) {
 	g := newGate(t)
 	e, err := reactor.Start(reactor.Config{Addr: "127.0.0.1:0", Loops: 1, Open: func(c *reactor.Conn) reactor.Handler { c.Close(); return mute{} },
@@ -372,7 +371,7 @@ func noCrossTalkInTasks(t *testing.T, late time.Duration) {
 	assert.Equal(t, late > 0, c.Stats().Late > 0)
 }
 
-// Large bodies, both ways, in tasks, with and without TLS.
+// Large bodies in both directions, in tasks, with and without TLS.
 func TestTasksAndNetHTTP(t *testing.T) {
 	for _, secure := range []bool{false, true} {
 		t.Run(fmt.Sprintf("tls=%v", secure), func(t *testing.T) {
@@ -418,8 +417,8 @@ func TestTasksAndNetHTTP(t *testing.T) {
 	}
 }
 
-// A connection that comes too late for the request that was in need of it is the next one's: else a deadline that is shorter than
-// a dial would have every request dial, and none succeed.
+// A connection that is opened too late for its request is used by the next one. Otherwise, with deadlines shorter
+// than a dial, no request would succeed.
 func TestDialsOutliveTheirRequests(t *testing.T) {
 	e := loops(t, 1)
 	up := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok") }))
@@ -458,7 +457,7 @@ func TestDialsOutliveTheirRequests(t *testing.T) {
 	patient.wait(t)
 	assert.EqualValues(t, 1, c.Stats().Dials)
 
-	// A task that is cancelled meanwhile leaves its dial to others, too.
+	// The connection of a cancelled task is used by another request as well.
 	c.closeAllForTest(t, l)
 	cancelled := start(t, l, func(task *loop.Task) {
 		_, _, err := c.Get(task, nil, up.URL, 100)
@@ -472,7 +471,7 @@ func TestDialsOutliveTheirRequests(t *testing.T) {
 		assert.NoError(t, err)
 	}).wait(t)
 
-	// A failure is that of the request for which it was dialled, unless that has been served otherwise.
+	// A failed dial fails the request that started it, unless that request has another connection.
 	refusing.Store(true)
 	c.closeAllForTest(t, l)
 	var jobs []*job
@@ -491,7 +490,7 @@ func TestDialsOutliveTheirRequests(t *testing.T) {
 	}
 }
 
-// closeAllForTest has the next request of a loop dial, and nothing else left of those before.
+// closeAllForTest closes the idle connections of a loop, so that the next request dials.
 func (c *Client) closeAllForTest(t *testing.T, l *loop.Loop) {
 	t.Helper()
 	eventually(t, "no dial is under way", func() bool { s := c.Stats(); return s.Open == s.Idle })

@@ -1,7 +1,7 @@
 package client
 
-// Real servers as peers: net/http with and without TLS, and nginx. What comes
-// back must be what net/http's own client gets.
+// Real servers as peers: net/http with and without TLS, and nginx. The responses must equal those of net/http's
+// client.
 
 import (
 	"bufio"
@@ -34,7 +34,7 @@ import (
 	"tafe/loop"
 )
 
-// handler answers as its query asks: status, size, how the body is framed.
+// handler responds with the status, size and framing in the query.
 func handler(w http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
 	n, _ := strconv.Atoi(q.Get("size"))
@@ -197,7 +197,7 @@ func TestTLS(t *testing.T) {
 	})
 }
 
-// A body that ends with its connection has no end unless TLS says so.
+// Through TLS, a body that ends with its connection is complete only after close_notify.
 func TestTLSTruncation(t *testing.T) {
 	s := httptest.NewTLSServer(http.NotFoundHandler())
 	defer s.Close()
@@ -221,7 +221,7 @@ func TestTLSTruncation(t *testing.T) {
 	requireKind(t, err, KindLost, StageBody)
 }
 
-// corked holds back what is written, so that several records leave as one.
+// corked buffers writes, so that several records are sent together.
 type corked struct {
 	net.Conn
 	held *[]byte
@@ -235,8 +235,7 @@ func (c corked) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// What a peer sends too much through TLS is found wherever it hides: in the same
-// record, in the next one, or beyond what the reader asked for.
+// Extra data through TLS is detected in the same record, in the next one and beyond the bytes requested.
 func TestPoisonInTLS(t *testing.T) {
 	s := httptest.NewTLSServer(http.NotFoundHandler())
 	defer s.Close()
@@ -318,8 +317,7 @@ http {
   }
 }`
 
-// nginx closes a connection after seven requests, refuses large uploads early,
-// and is what many have behind a proxy.
+// nginx closes a connection after seven requests and rejects large uploads early.
 func TestNginx(t *testing.T) {
 	path, err := exec.LookPath("nginx")
 	if err != nil {

@@ -1,6 +1,6 @@
 package client
 
-// Peers of the tests: servers that send exactly the bytes they are told to.
+// Peers: servers that send exactly the given bytes.
 
 import (
 	"bufio"
@@ -39,7 +39,7 @@ type wire struct {
 	stop chan struct{}
 }
 
-// hold reads nothing until the test is over.
+// hold reads nothing until the test ends.
 func (w *wire) hold() { <-w.stop }
 
 // request reads one request, body included; nil at the end of the stream.
@@ -107,7 +107,7 @@ func serveOn(t testing.TB, ln net.Listener, talk func(w *wire)) *peer {
 	return p
 }
 
-// closeAll hangs up on everybody.
+// closeAll closes all connections.
 func (p *peer) closeAll() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -116,7 +116,7 @@ func (p *peer) closeAll() {
 	}
 }
 
-// answer serves the same bytes to every request.
+// answer sends the same bytes for each request.
 func answer(t testing.TB, response string) *peer {
 	return serve(t, func(w *wire) {
 		for {
@@ -131,7 +131,7 @@ func (p *peer) url(path string) string { return "http://" + p.addr + path }
 
 const hello = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
 
-// newClient makes a client that is closed, and checked for leaks, at the end.
+// newClient returns a client that is closed and checked for leaks at the end of the test.
 func newClient(t testing.TB, o Options) *Client {
 	c := New(o)
 	t.Cleanup(func() {
@@ -141,8 +141,8 @@ func newClient(t testing.TB, o Options) *Client {
 	return c
 }
 
-// requireNothingLeft waits until no exchange holds anything of the client's
-// pools: one that lost a race, or came late, cleans up by itself.
+// requireNothingLeft waits until no call holds a resource of the client's pools. The loser of a hedge and a late
+// reader clean up on their own.
 func requireNothingLeft(t testing.TB, c *Client) {
 	t.Helper()
 	var left []string
@@ -173,7 +173,7 @@ func requireNothingLeft(t testing.TB, c *Client) {
 	require.Zero(t, c.Stats().Idle)
 }
 
-// fetch does a GET from a plain goroutine and reads the body.
+// fetch does a GET outside a task and reads the body.
 func fetch(c *Client, url string) (status int, body string, err error) {
 	status, b, err := c.Get(nil, nil, url, 1<<20)
 	return status, string(b), err
@@ -196,8 +196,8 @@ func listenUnix(t testing.TB) net.Listener {
 	return ln
 }
 
-// requireTimeout is requireKind for a timeout. On a busy machine it may strike
-// at an earlier stage than the last one named.
+// requireTimeout is requireKind for a timeout. On a busy machine it may occur at an earlier stage than the last one
+// given.
 func requireTimeout(t testing.TB, err error, last Stage) *Error {
 	t.Helper()
 	var e *Error

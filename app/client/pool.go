@@ -1,8 +1,7 @@
-package client
+// Assignment of connections to calls: the idle connections of a pool, the slots for new ones, and the wait queue of
+// each host.
 
-// This file owns which request gets which connection: the idle ones of a pool,
-// the slots for new ones, and the queue for both. It refuses to know what is
-// sent on them.
+package client
 
 import (
 	"context"
@@ -17,45 +16,45 @@ import (
 	"tafe/loop/reactor"
 )
 
-// hostKey tells hosts apart: what is asked, and whether by TLS.
+// hostKey identifies a host: its authority, and whether TLS is used.
 type hostKey struct {
 	tls       bool
 	authority string
 }
 
-// host is one peer as one pool sees it.
+// host is one server in one pool.
 type host struct {
 	key           hostKey
 	network, addr string
-	tls           *tls.Config // nil for plain
-	users         int         // exchanges that hold this host
-	open          int         // connections, those being opened included
-	late          int         // of these, those whose answer nobody waits for
-	idle          []*conn     // last used last
-	waiters       []*exchange // first come first
+	tls           *tls.Config // nil for http
+	users         int         // calls that use this host
+	open          int         // connections, including those being opened
+	late          int         // connections that read a late response
+	idle          []*conn     // in the order of last use
+	waiters       []*call     // first in, first out
 	latency       *latency    // nil unless a request was hedged
 }
 
-// pool is what one loop has: touched by that loop alone, without locks. The one
-// without a loop is shared by all other goroutines and has a lock.
+// pool holds the connections of one loop and is used on that loop only, without locks. The shared pool has no loop,
+// serves all other goroutines and has a lock.
 type pool struct {
 	client *Client
 	loop   *loop.Loop
-	base   time.Time // of the shared pool's clock
+	base   time.Time // start of the shared pool's clock
 
-	mu             sync.Mutex // the shared pool's
+	mu             sync.Mutex // used by the shared pool only
 	hosts          map[hostKey]*host
-	oldest, newest *conn // idle ones of all hosts
+	oldest, newest *conn // list of idle connections of all hosts
 	reapLoop       loop.Timer
 	reapShared     *time.Timer
 	reaping        bool
-	spare          []*exchange
+	spare          []*call
 	hedgeTokens    float64
 
 	count counters
 }
 
-// counters may be read by any goroutine.
+// counters may be read from any goroutine.
 type counters struct {
 	requests, dials, reuses, poisoned, stale, retries, waits, hedges, hedgeWins, unfinished, late atomic.Uint64
 	idle                                                                                          atomic.Int64
@@ -77,7 +76,7 @@ func (p *pool) unlock() {
 	}
 }
 
-// now is the pool's clock in ns, a slice old at most on a loop.
+// now returns the clock of the pool, in ns. On a loop it is at most one slice old.
 func (p *pool) now() int64 {
 	if p.loop != nil {
 		return p.loop.Now()
@@ -85,7 +84,7 @@ func (p *pool) now() int64 {
 	return p.clock()
 }
 
-// clock is now, read anew.
+// clock returns the current time on the clock of the pool, in ns.
 func (p *pool) clock() int64 {
 	if p.loop != nil {
 		return p.loop.Clock()
@@ -93,8 +92,7 @@ func (p *pool) clock() int64 {
 	return int64(time.Since(p.base))
 }
 
-// post runs fn where the pool may be touched. It is false when its loop has
-// stopped; the loop's engine has closed its connections then.
+// post runs fn on the loop of the pool. It returns false if the loop has stopped; the connections are closed then.
 func (p *pool) post(fn func()) bool {
 	if p.loop != nil {
 		return p.loop.PostUnbounded(fn)
@@ -103,14 +101,14 @@ func (p *pool) post(fn func()) bool {
 	return true
 }
 
-// dial connects by whatever Options or the kind of goroutine ask for. entered is
-// for Options.Dial, which is user code: see outside.go.
+// dial opens a connection with Options.Dial or the default. entered is for Options.Dial, which is user code (see
+// usercode.go).
 func (p *pool) dial(ctx context.Context, t *loop.Task, entered loop.Crossing, network, addr string) (net.Conn, error) {
 	o := &p.client.options
 	switch {
 	case o.Dial != nil:
 		t.Leave(entered)
-		defer enterAgain(t, entered)
+		defer reenter(t, entered)
 		return o.Dial(ctx, network, addr)
 	case t != nil:
 		d := reactor.Dialer{Timeout: o.DialTimeout}
@@ -120,7 +118,7 @@ func (p *pool) dial(ctx context.Context, t *loop.Task, entered loop.Crossing, ne
 	return d.DialContext(ctx, network, addr)
 }
 
-// hostFor finds or makes the host of a key, whose strings may be views.
+// hostFor returns the host for k, and adds it if needed. The strings of k may be views.
 func (p *pool) hostFor(k hostKey) (*host, error) {
 	p.lock()
 	defer p.unlock()
@@ -133,7 +131,7 @@ func (p *pool) hostFor(k hostKey) (*host, error) {
 		return nil, err
 	}
 	if len(p.hosts) >= p.client.options.HostsMax {
-		p.forgetHosts()
+		p.dropUnusedHosts()
 	}
 	k.authority = strings.Clone(k.authority)
 	h := &host{key: k, network: network, addr: strings.Clone(addr), users: 1}
@@ -144,8 +142,8 @@ func (p *pool) hostFor(k hostKey) (*host, error) {
 	return h, nil
 }
 
-// forgetHosts drops the hosts that nobody uses.
-func (p *pool) forgetHosts() {
+// dropUnusedHosts removes hosts without connections and calls.
+func (p *pool) dropUnusedHosts() {
 	for k, h := range p.hosts {
 		if h.open == 0 && h.users == 0 {
 			delete(p.hosts, k)
@@ -153,8 +151,7 @@ func (p *pool) forgetHosts() {
 	}
 }
 
-// tlsFor is the configuration for a host. ALPN offers what is spoken here; it
-// would be a surprise to be answered in HTTP/2.
+// tlsFor returns the TLS configuration for a host. ALPN offers HTTP/1.1 only.
 func (c *Client) tlsFor(name string) *tls.Config {
 	config := c.options.TLS.Clone()
 	if config == nil {
@@ -170,9 +167,9 @@ func (c *Client) tlsFor(name string) *tls.Config {
 	return config
 }
 
-// take gives x an idle connection, or the slot to open one, or, with neither,
-// a place in the queue. fresh is for a request that must not have an idle one.
-func (p *pool) take(x *exchange, fresh bool) (c *conn, slot bool, err error) {
+// acquire returns an idle connection or a slot for a new one. If there is neither, it adds x to the wait queue. fresh
+// excludes idle connections.
+func (p *pool) acquire(x *call, fresh bool) (c *conn, slot bool, err error) {
 	p.lock()
 	defer p.unlock()
 	h, o := x.host, &p.client.options
@@ -181,10 +178,10 @@ func (p *pool) take(x *exchange, fresh bool) (c *conn, slot bool, err error) {
 		return nil, false, ErrClosed
 	case !fresh && len(h.idle) > 0:
 		return p.popIdle(h), false, nil
-	case h.open < o.ConnsPerHostMax && p.takeSlot():
+	case h.open < o.ConnsPerHostMax && p.acquireSlot():
 		h.open++
 		return nil, true, nil
-	case len(h.idle) > 0: // its slot is what fresh needs
+	case len(h.idle) > 0: // fresh takes over its slot
 		_ = p.popIdle(h).Close()
 		return nil, true, nil
 	case len(h.waiters) >= o.WaitersMax:
@@ -194,16 +191,16 @@ func (p *pool) take(x *exchange, fresh bool) (c *conn, slot bool, err error) {
 	return nil, false, nil
 }
 
-func (p *pool) enqueue(x *exchange) {
-	x.granted, x.grantedSlot, x.failed, x.queued = nil, false, nil, true
+func (p *pool) enqueue(x *call) {
+	x.granted, x.slotGranted, x.failed, x.queued = nil, false, nil, true
 	x.host.waiters = append(x.host.waiters, x)
 }
 
-// takeSlot finds room below ConnsMax, at the cost of the pool's oldest idle
-// connection if need be. Failing that it asks for the next slot that is free.
-func (p *pool) takeSlot() bool {
+// acquireSlot takes a slot below ConnsMax, if necessary by closing the oldest idle connection of the pool. If there
+// is none, it queues the pool for the next free slot and asks another pool to close an idle connection.
+func (p *pool) acquireSlot() bool {
 	s := &p.client.slots
-	if s.take() {
+	if s.acquire() {
 		return true
 	}
 	if c := p.oldest; c != nil {
@@ -212,8 +209,8 @@ func (p *pool) takeSlot() bool {
 		_ = c.Close()
 		return true
 	}
-	s.await(p)
-	if s.take() {
+	s.enqueue(p)
+	if s.acquire() {
 		return true
 	}
 	for _, other := range *p.client.pools.Load() {
@@ -224,8 +221,8 @@ func (p *pool) takeSlot() bool {
 	return false
 }
 
-// put takes back a connection that is as good as new.
-func (p *pool) put(c *conn) {
+// putIdle makes c available for the next request.
+func (p *pool) putIdle(c *conn) {
 	h := c.host
 	p.lock()
 	if len(h.waiters) > 0 {
@@ -233,13 +230,13 @@ func (p *pool) put(c *conn) {
 		p.unlock()
 		return
 	}
-	full := len(h.idle) >= p.client.options.IdlePerHostMax || p.client.slots.hungry.Load() > 0
+	full := len(h.idle) >= p.client.options.IdlePerHostMax || p.client.slots.waiting.Load() > 0
 	if full || p.client.closed.Load() {
 		p.unlock()
 		p.retire(c)
 		return
 	}
-	c.idleSince, c.rested = p.now(), true
+	c.idleSince, c.wasIdle = p.now(), true
 	h.idle = append(h.idle, c)
 	if c.older = p.newest; c.older != nil {
 		c.older.newer = c
@@ -258,8 +255,7 @@ func (p *pool) retire(c *conn) {
 	p.freeSlot(c.host)
 }
 
-// freeSlot passes the slot of a connection that is no more to the next in the
-// host's queue, or back.
+// freeSlot passes the slot of a closed connection to the first call in the wait queue of the host, or returns it.
 func (p *pool) freeSlot(h *host) {
 	p.lock()
 	if len(h.waiters) > 0 && !p.client.closed.Load() {
@@ -269,18 +265,18 @@ func (p *pool) freeSlot(h *host) {
 	}
 	h.open--
 	p.unlock()
-	p.client.slots.give()
+	p.client.slots.release()
 }
 
-// grant ends the wait of the first in the queue: with c, or with a slot.
+// grant gives c, or a slot if c is nil, to the first call in the wait queue.
 func (p *pool) grant(h *host, c *conn) {
 	x := h.waiters[0]
 	p.unqueue(x)
-	x.granted, x.grantedSlot = c, c == nil
+	x.granted, x.slotGranted = c, c == nil
 	x.wake(true)
 }
 
-func (p *pool) unqueue(x *exchange) {
+func (p *pool) unqueue(x *call) {
 	w := x.host.waiters
 	for i := range w {
 		if w[i] == x {
@@ -293,22 +289,21 @@ func (p *pool) unqueue(x *exchange) {
 	x.queued = false
 }
 
-// pump hands slots that became free elsewhere to those who wait here, and lets
-// the next pool have what is left.
-func (p *pool) pump() {
+// grantFreed grants slots that other pools have freed, and passes remaining slots to the next pool.
+func (p *pool) grantFreed() {
 	if s := &p.client.slots; p.grantSlots(s) {
-		s.poke()
+		s.notify()
 	}
 }
 
-// grantSlots reports whether nobody waits here any more.
+// grantSlots reports whether all wait queues of the pool are empty or at their bound.
 func (p *pool) grantSlots(s *slots) bool {
 	p.lock()
 	defer p.unlock()
 	for _, h := range p.hosts {
 		for len(h.waiters) > 0 && h.open < p.client.options.ConnsPerHostMax {
-			if !s.take() {
-				if s.await(p); !s.take() {
+			if !s.acquire() {
+				if s.enqueue(p); !s.acquire() {
 					return false
 				}
 			}
@@ -319,7 +314,7 @@ func (p *pool) grantSlots(s *slots) bool {
 	return true
 }
 
-// popIdle takes the connection used last: the least likely to be stale.
+// popIdle removes the connection used last, which is the least likely to be stale.
 func (p *pool) popIdle(h *host) *conn {
 	c := h.idle[len(h.idle)-1]
 	p.removeIdle(c)
@@ -350,7 +345,7 @@ func (p *pool) removeIdle(c *conn) {
 	p.count.idle.Add(-1)
 }
 
-// armReaper has reap called when the oldest idle connection is due.
+// armReaper schedules reap for the time when the oldest idle connection expires.
 func (p *pool) armReaper() {
 	if p.reaping || p.oldest == nil {
 		return
@@ -369,7 +364,7 @@ func (p *pool) armReaper() {
 	p.reapShared.Reset(d)
 }
 
-// reap closes what has been idle for too long.
+// reap closes expired idle connections.
 func (p *pool) reap() { p.closeIdleSince(p.now()-int64(p.client.options.IdleTimeout), -1) }
 
 // closeIdle closes every idle connection.
@@ -387,11 +382,11 @@ func (p *pool) closeIdle() {
 	}
 }
 
-// closeOldest closes one, because another pool needs its slot.
+// closeOldest closes one idle connection, because another pool needs its slot.
 func (p *pool) closeOldest() { p.closeIdleSince(1<<63-1, 1) }
 
-// closeIdleSince closes at most n connections that became idle at or before
-// since; n < 0 is all. It runs on the loop outside tasks: nothing here waits.
+// closeIdleSince closes at most n connections that became idle at or before since; n < 0 means all. On a loop it runs
+// outside tasks and does not wait.
 func (p *pool) closeIdleSince(since int64, n int) {
 	for ; n != 0; n-- {
 		p.lock()

@@ -17,13 +17,13 @@ import (
 	"tafe/loop"
 )
 
-// eventually waits for what another goroutine is about to do.
+// eventually waits for another goroutine.
 func eventually(t testing.TB, why string, ok func() bool) {
 	t.Helper()
 	require.Eventually(t, ok, 10*time.Second, time.Millisecond, why)
 }
 
-// Whatever arrives on an idle connection makes it useless.
+// A connection on which data arrives while it is idle is not reused.
 func TestPoisonOnIdleConnections(t *testing.T) {
 	tests := []struct {
 		why  string
@@ -69,7 +69,7 @@ func TestPoisonOnIdleConnections(t *testing.T) {
 	}
 }
 
-// A connection that cannot be looked at is used once.
+// A connection that cannot be inspected is used once.
 func TestOpaqueConnectionsAreNotPooled(t *testing.T) {
 	p := answer(t, hello)
 	c := newClient(t, Options{Dial: func(ctx context.Context, network, addr string) (net.Conn, error) {
@@ -210,7 +210,7 @@ func TestClosingRequests(t *testing.T) {
 	assert.EqualValues(t, 2, p.conns.Load())
 }
 
-// gate is a peer that answers a request when told to, and knows how many it has.
+// gate is a peer that answers when the test allows it and counts its requests.
 type gate struct {
 	*peer
 	inside, peak atomic.Int32
@@ -420,7 +420,7 @@ func TestClose(t *testing.T) {
 	assert.Zero(t, c.Stats().Open)
 }
 
-// Cancelling ends a request wherever it is, and its connection.
+// Cancellation ends a request at any stage and closes its connection.
 func TestCancelling(t *testing.T) {
 	partial := "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello"
 	tests := []struct {
@@ -460,7 +460,7 @@ func TestCancelling(t *testing.T) {
 			if tt.stage != StageWrite {
 				<-ended // the peer sees it
 			}
-			assert.EqualValues(t, 1, c.Stats().Dials, "nobody wants another try")
+			assert.EqualValues(t, 1, c.Stats().Dials, "no further try is needed")
 			resp.Close()
 		})
 	}

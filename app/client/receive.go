@@ -1,83 +1,80 @@
-package client
+// Reading of a response: the head, and the body to its end.
 
-// This file owns what comes back: the head, and the body to its last byte. It
-// refuses to know what either means to the caller.
+package client
 
 import (
 	"io"
-	"strings"
 	"time"
 
 	"tafe/httpparse"
 )
 
 const (
-	interimBytesMax = 1 << 20 // of all interim responses before the final one; HeadTimeout bounds their time
-	directBytesMin  = 512     // a read at least this large goes past the buffers
+	interimBytesMax = 1 << 20 // of all interim responses to a request; HeadTimeout bounds their time
+	directBytesMin  = 512     // a read of at least this size bypasses the buffers
 )
 
-// framing is how the rest of a body is delimited.
-type framing uint8
+// bodyFraming is how the rest of a body is delimited.
+type bodyFraming uint8
 
 const (
-	byNothing framing = iota // there is none
+	noBodyLeft bodyFraming = iota // no body
 	byLength
 	byChunks
-	byEnd // of the connection
+	untilClose // the body ends with the connection
 )
 
-// receiveHead reads until the final response's head is there. It stands at
-// in[:x.r] then, and x.head has views into it.
-func (x *exchange) receiveHead() error {
+// receiveHead reads until the head of the final response is complete. x.head then has views into x.in[:x.r].
+func (x *call) receiveHead() error {
 	if x.gotHead {
-		return nil // it came while the request was being written
+		return nil // it arrived while the request was being written
 	}
-	if x.rest != nil || x.stream != nil { // write has moved the deadline
+	if x.rest != nil || x.stream != nil { // write has changed the deadline
 		limit := time.Now().Add(x.options().HeadTimeout)
-		if err := x.conn.SetReadDeadline(x.before(limit)); err != nil {
-			return x.fault(StageHead, err)
+		if err := x.conn.SetReadDeadline(x.earlier(limit)); err != nil {
+			return x.callError(StageHead, err)
 		}
 	}
-	x.spare(true)
+	x.keepOnInterrupt(true)
 	var err error
 	for !x.gotHead && err == nil {
 		if err = x.fillHead(); err == nil {
 			err = x.parseHead()
 		}
 	}
-	if !x.spare(false) && err == nil {
+	if !x.keepOnInterrupt(false) && err == nil {
 		err = ErrClosed
 	}
 	if err != nil {
-		return x.fault(StageHead, err)
+		return x.callError(StageHead, err)
 	}
 	return nil
 }
 
 // fillHead reads once.
-func (x *exchange) fillHead() error {
+func (x *call) fillHead() error {
 	if x.w == len(x.in) {
-		if x.r > 0 { // interim heads: nobody has views into them
+		if x.r > 0 { // interim heads, which are no longer used
 			x.w = copy(x.in, x.in[x.r:x.w])
 			x.r = 0
 		} else {
-			grown := make([]byte, 2*len(x.in)) // FindResponseHead bounds this
+			grown := make([]byte, 2*len(x.in)) // FindResponseHead bounds its size
 			copy(grown, x.in)
 			x.in = grown
 		}
 		x.buf = x.in
 	}
-	n, err := x.pull(x.in[x.w:])
+	n, err := x.readConn(x.in[x.w:])
 	if n > 0 {
 		x.gotBytes = true
 		x.w += n
-		return nil // an error comes again
+		return nil // the next read returns the error again
 	}
 	return err
 }
 
-// parseHead looks for the final head in what has arrived.
-func (x *exchange) parseHead() error {
+// parseHead looks for the final head in the received bytes.
+func (x *call) parseHead() error {
 	limits := &x.options().Limits
 	for x.r < x.w {
 		_, end, resume, err := httpparse.FindResponseHead(x.in[x.r:x.w], x.resume, limits)
@@ -97,78 +94,62 @@ func (x *exchange) parseHead() error {
 			return nil
 		}
 		if x.interim += end; x.interim > interimBytesMax {
-			return x.protocol(StageHead, ErrInterim)
+			return x.protocolError(StageHead, ErrInterim)
 		}
 		if x.onInterim != nil {
-			x.tellInterim()
+			x.callInterim()
 		}
 	}
 	return nil
 }
 
-func (x *exchange) protocol(stage Stage, err error) error {
-	f := x.fault(stage, err).(*Error)
+func (x *call) protocolError(stage Stage, err error) error {
+	f := x.callError(stage, err).(*Error)
 	f.Kind = KindProtocol
 	return f
 }
 
-// startBody finds out how the body is framed and takes from the buffer what is
-// there of it: a response that has arrived as a whole sets its connection free
-// before the caller reads a byte.
-func (x *exchange) startBody() error {
+// startBody determines the framing of the body and decodes the part of it that is in the buffer. A response that has
+// arrived completely releases its connection before the caller reads a byte.
+func (x *call) startBody() error {
 	x.d = x.r
 	switch h := &x.head; {
 	case h.Upgrade:
-		if !x.askedFor(h) {
-			return x.protocol(StageHead, ErrSwitch)
+		if !x.requestedUpgrade(h) {
+			return x.protocolError(StageHead, ErrSwitch)
 		}
-		x.body, x.end = byNothing, io.EOF
+		x.body, x.end = noBodyLeft, io.EOF
 		return nil // the connection is kept for Upgrade
 	case h.NoBody:
-		x.body = byNothing
+		x.body = noBodyLeft
 		x.complete(x.r == x.w)
 	case h.Chunked:
 		x.body = byChunks
 		x.chunked.ResetResponse(&x.options().Limits)
-		x.account()
+		x.decode()
 	case h.UntilClose:
-		x.body, x.seen = byEnd, 0
-		x.account()
+		x.body, x.seen = untilClose, 0
+		x.decode()
 	default:
 		x.body, x.left = byLength, h.ContentLength
-		x.account()
+		x.decode()
 	}
 	return nil
 }
 
-// askedFor tells whether a 101 names nothing but protocols that the request has named (RFC 9110 section 7.8).
-func (x *exchange) askedFor(h *httpparse.Response) bool {
+// requestedUpgrade reports whether every protocol in the Upgrade field of a 101 was requested (RFC 9110 section 7.8).
+func (x *call) requestedUpgrade(h *httpparse.Response) bool {
 	named := false
-	for value := range h.Values("Upgrade") {
-		for protocol := range strings.SplitSeq(text(value), ",") {
-			if protocol = strings.Trim(protocol, " \t"); protocol == "" {
-				continue
-			}
-			if named = true; !lists(x.upgrade, protocol) {
-				return false
-			}
+	for protocol := range httpparse.Members(httpparse.ListOf(h.Headers, "Upgrade")) {
+		if named = true; !httpparse.HasMember(x.upgrade, protocol) {
+			return false
 		}
 	}
 	return named
 }
 
-// lists tells whether a comma-separated list has a member.
-func lists(list, member string) bool {
-	for m := range strings.SplitSeq(list, ",") {
-		if strings.EqualFold(strings.Trim(m, " \t"), member) {
-			return true
-		}
-	}
-	return false
-}
-
-// account takes the bytes raw in buf[d:w] for what they are.
-func (x *exchange) account() {
+// decode decodes the raw bytes in buf[d:w].
+func (x *call) decode() {
 	raw := x.buf[x.d:x.w]
 	switch x.body {
 	case byLength:
@@ -177,73 +158,73 @@ func (x *exchange) account() {
 		if x.left -= int64(n); x.left == 0 {
 			x.complete(n == len(raw))
 		}
-	case byEnd:
+	case untilClose:
 		x.d = x.w
 		if x.seen += int64(len(raw)); x.seen > x.options().Limits.BodyBytesMax {
-			x.fail(x.protocol(StageBody, ErrBodyTooLarge))
+			x.fail(x.protocolError(StageBody, ErrBodyTooLarge))
 		}
 	case byChunks:
 		out, n, done, err := x.chunked.Decode(raw[:0], raw)
 		x.d += len(out)
 		switch {
 		case err != nil:
-			x.fail(x.fault(StageBody, err))
+			x.fail(x.callError(StageBody, err))
 		case done:
 			x.complete(n == len(raw))
 		}
 	}
 }
 
-// complete: the last byte of the body is here. clean: and not one more.
-func (x *exchange) complete(clean bool) {
+// complete ends the body after its last byte. clean means that no byte follows it.
+func (x *call) complete(clean bool) {
 	x.end = io.EOF
-	x.release(clean)
+	x.releaseConn(clean)
 }
 
-// fail: the body ends with err, and the connection with it.
-func (x *exchange) fail(err error) {
+// fail ends the body with err and closes the connection.
+func (x *call) fail(err error) {
 	x.end = err
-	x.drop()
+	x.closeConn()
 }
 
-// fillBody reads once, into the window.
-func (x *exchange) fillBody() {
+// fillBody reads once into the window and decodes.
+func (x *call) fillBody() {
 	if x.window == nil {
 		x.window = make([]byte, windowBytes)
 	}
 	x.buf, x.r, x.d = x.window, 0, 0
 	x.w = x.receive(x.window)
 	if x.end == nil {
-		x.account()
+		x.decode()
 	}
 }
 
-// receive reads body bytes from the connection, never beyond the body where
-// its length is known. When it cannot, x.end says why.
-func (x *exchange) receive(p []byte) int {
+// receive reads raw body bytes, but none after the end of a body of known length. If it returns 0, x.end is set or a
+// call may be repeated.
+func (x *call) receive(p []byte) int {
 	if x.body == byLength && int64(len(p)) > x.left {
 		p = p[:x.left]
 	}
-	err := x.conn.SetReadDeadline(x.before(time.Now().Add(x.options().BodyTimeout)))
+	err := x.conn.SetReadDeadline(x.earlier(time.Now().Add(x.options().BodyTimeout)))
 	n := 0
 	if err == nil {
-		n, err = x.pull(p)
+		n, err = x.readConn(p)
 	}
 	switch {
 	case n > 0 || err == nil:
-		return n // an error comes again
-	case err == io.EOF && x.body == byEnd && !x.conn.cut:
+		return n // the next read returns the error again
+	case err == io.EOF && x.body == untilClose && !x.conn.truncated:
 		x.complete(false)
 	case err == io.EOF:
-		x.fail(x.fault(StageBody, io.ErrUnexpectedEOF))
+		x.fail(x.callError(StageBody, io.ErrUnexpectedEOF))
 	default:
-		x.fail(x.fault(StageBody, err))
+		x.fail(x.callError(StageBody, err))
 	}
 	return 0
 }
 
-// read is the body as an io.Reader.
-func (x *exchange) read(p []byte) (int, error) {
+// read implements io.Reader for the body.
+func (x *call) read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
@@ -264,7 +245,7 @@ func (x *exchange) read(p []byte) (int, error) {
 		if n == 0 {
 			continue
 		}
-		// The bytes are the caller's already: account for them as a window of no bytes.
+		// The bytes are already in p.
 		if x.body == byLength {
 			if x.left -= int64(n); x.left == 0 {
 				x.complete(true)
@@ -272,15 +253,15 @@ func (x *exchange) read(p []byte) (int, error) {
 			return n, nil
 		}
 		if x.seen += int64(n); x.seen > x.options().Limits.BodyBytesMax {
-			x.fail(x.protocol(StageBody, ErrBodyTooLarge))
+			x.fail(x.protocolError(StageBody, ErrBodyTooLarge))
 			return 0, x.end
 		}
 		return n, nil
 	}
 }
 
-// writeTo is the body as an io.WriterTo: whole buffers, at the writer's pace.
-func (x *exchange) writeTo(w io.Writer) (total int64, err error) {
+// writeTo implements io.WriterTo for the body: it writes whole buffers, at the pace of w.
+func (x *call) writeTo(w io.Writer) (total int64, err error) {
 	write := w.Write
 	if t, ok := w.(interface{ WriteThrough([]byte) (int, error) }); ok { // app.Stream's
 		write = t.WriteThrough

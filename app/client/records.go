@@ -1,9 +1,7 @@
-package client
+// Reading through TLS one record at a time. Data that crypto/tls has buffered is invisible to the check for
+// unexpected data before reuse, so a record is never read in part.
 
-// This file owns what is special about reading through TLS: bytes that have
-// left the socket and were not read yet must not hide in crypto/tls, where
-// nobody can look, when the connection is used again. It refuses to know what
-// they mean.
+package client
 
 import (
 	"encoding/binary"
@@ -16,20 +14,19 @@ const (
 	recordBytesMax  = 16 << 10 // of plaintext (RFC 8446 section 5.1)
 )
 
-// records is what a TLS connection reads from: one record at a time, never a
-// byte of the next one, which so stays where conn.arrived sees it.
-type records struct {
+// recordReader is the transport of a TLS connection. It returns one record at a time and reads no byte of the next
+// one, which conn.arrived can therefore detect.
+type recordReader struct {
 	net.Conn
-	above *conn
-	head  [recordHeadBytes]byte
-	got   int // of head
-	left  int // of the record after its head
+	conn *conn
+	head [recordHeadBytes]byte
+	got  int // bytes of head
+	left int // bytes left of the record
 }
 
-// Read also notes an end of the stream: crypto/tls takes one without close_notify
-// for io.EOF, and a body without a length could be cut short by anybody on the
-// way (RFC 9112 section 9.8).
-func (r *records) Read(p []byte) (int, error) {
+// Read also records an end of the stream: crypto/tls reports an end without close_notify as io.EOF, and an attacker
+// could truncate a body that ends with the connection (RFC 9112 section 9.8).
+func (r *recordReader) Read(p []byte) (int, error) {
 	inHead := r.left == 0
 	if inHead {
 		p = p[:min(len(p), recordHeadBytes-r.got)]
@@ -38,7 +35,7 @@ func (r *records) Read(p []byte) (int, error) {
 	}
 	n, err := r.Conn.Read(p)
 	if err == io.EOF {
-		r.above.cut = true
+		r.conn.truncated = true
 	}
 	if !inHead {
 		r.left -= n
@@ -52,13 +49,13 @@ func (r *records) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// pull reads from the connection. Through TLS it takes whole records: the rest
-// of one that p has no room for waits in x.record.
-func (x *exchange) pull(p []byte) (int, error) {
+// readConn reads from the connection. Through TLS it reads whole records; the part of a record that does not fit in p
+// is kept in x.undelivered.
+func (x *call) readConn(p []byte) (int, error) {
 	if !x.conn.isTLS {
 		return x.conn.Read(p)
 	}
-	if len(x.pulled) == 0 {
+	if len(x.undelivered) == 0 {
 		if len(p) >= recordBytesMax {
 			return x.conn.Read(p)
 		}
@@ -69,12 +66,12 @@ func (x *exchange) pull(p []byte) (int, error) {
 		if n == 0 {
 			return 0, err
 		}
-		x.pulled = x.record[:n]
+		x.undelivered = x.record[:n]
 	}
-	n := copy(p, x.pulled)
-	x.pulled = x.pulled[n:]
+	n := copy(p, x.undelivered)
+	x.undelivered = x.undelivered[n:]
 	return n, nil
 }
 
-// arrived tells whether pull would find anything.
-func (x *exchange) arrived() bool { return len(x.pulled) > 0 || x.conn.arrived() }
+// arrived reports whether readConn would return bytes, an end or an error.
+func (x *call) arrived() bool { return len(x.undelivered) > 0 || x.conn.arrived() }

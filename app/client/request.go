@@ -1,7 +1,6 @@
-package client
+// The request and its head on the wire.
 
-// This file owns the request: what a caller may ask for, and its head on the
-// wire. It refuses to know connections.
+package client
 
 import (
 	"bytes"
@@ -15,99 +14,93 @@ import (
 	"tafe/httpparse"
 )
 
-// Request is what to send. It is only read; it may be reused as soon as Do has
-// returned.
+// Request is a request to send. The client does not modify it. It may be reused when Do has returned.
 type Request struct {
-	Method string // "" is GET
-	// URL is "http://host[:port][/path][?query]" or https. Its fragment is not
-	// sent; a user name or password in it is refused.
+	Method string // "" means GET
+	// URL is "http://host[:port][/path][?query]" or https. The fragment is not sent. User information is an error.
 	URL string
 
-	// A proxy that has no URL sets Addr instead: "host:port" or "unix:/path", with
-	// Target in whatever form the peer expects ("/" if empty).
+	// Addr, used if URL is empty, is "host:port" or "unix:/path". Target is the request target in any form; empty
+	// means "/".
 	Addr   string
 	TLS    bool
 	Target []byte
-	// Host is the Host field; "" is the URL's authority or Addr.
+	// Host is the Host field. The default is the authority of the URL, or Addr.
 	Host string
 
-	// Headers are sent in this order. Host, Content-Length, Transfer-Encoding,
-	// Connection, Keep-Alive, Proxy-Connection and Upgrade are computed here:
-	// naming one of them is an error, as is a name or value that could be read as
-	// another line.
+	// Headers are sent in this order. The client sets Host, Content-Length, Transfer-Encoding, Connection,
+	// Keep-Alive, Proxy-Connection and Upgrade; one of these is an error, and so is a name or value that is not valid
+	// (RFC 9110 section 5).
 	Headers []httpparse.Header
-	// Upgrade asks for another protocol, such as "websocket". If the answer is
-	// 101, Response.Upgrade hands the connection out.
+	// Upgrade requests a switch to another protocol, such as "websocket" (RFC 9110 section 7.8). After a 101,
+	// Response.Upgrade returns the connection.
 	Upgrade string
 
-	// Interim, if not nil, is told of each interim response (1xx but 101) before the final one, in the goroutine that called
-	// Do. The fields are views that end with the call.
+	// Interim, if not nil, is called for each interim response (1xx except 101) in the goroutine that called Do.
+	// fields is valid during the call.
 	Interim func(status int, fields []httpparse.Header)
 
-	// Body, or Stream with StreamLength bytes, -1 for as many as it has (chunked).
-	// No more than StreamLength bytes are read; fewer are an error. Stream is read
-	// by the goroutine that called Do, and once at most: such a request is never
-	// sent again.
+	// Body is the request body. Stream is the alternative: StreamLength bytes are read from it, or all if
+	// StreamLength is -1 (chunked). Fewer bytes are an error. Stream is read by the goroutine that called Do; a
+	// request with a Stream is never sent again.
 	Body         []byte
 	Stream       io.Reader
 	StreamLength int64
 
-	// Timeout bounds each try, to the end of the response body; 0 is none. The
-	// bounds of Options hold besides.
+	// Timeout bounds each try up to the end of the response body. 0 means no bound. The bounds of Options apply as
+	// well.
 	Timeout time.Duration
-	// Retries is how many more tries an idempotent request gets when no response
-	// came: no connection, a lost one, or a timeout.
+	// Retries is the number of additional tries of an idempotent request to which no response arrived: no connection,
+	// a lost connection or a timeout.
 	Retries int
-	// Idempotent declares that sending twice is as good as sending once, whatever
-	// the method (RFC 9110 section 9.2.2).
+	// Idempotent declares the request idempotent whatever its method (RFC 9110 section 9.2.2).
 	Idempotent bool
-	// Fresh insists on a new connection.
+	// Fresh requires a new connection.
 	Fresh bool
-	// Close asks the peer to close the connection after the response.
+	// Close sends "Connection: close": the server closes the connection after the response.
 	Close bool
-	// Hedge allows a second, concurrent request when the first is late; see
-	// Options.Hedge. Only for idempotent requests without Stream.
+	// Hedge allows a second, concurrent request if the response is late; see Options.Hedge. It applies to idempotent
+	// requests without Stream.
 	Hedge bool
 }
 
-// AddHeader appends a field. Name and value are not copied.
+// AddHeader appends a field. name and value are not copied.
 func (r *Request) AddHeader(name, value string) {
-	r.Headers = append(r.Headers, httpparse.Header{Name: view(name), Value: view(value)})
+	r.Headers = append(r.Headers, httpparse.Header{Name: viewBytes(name), Value: viewBytes(value)})
 }
 
-// view shows a string as bytes that nobody writes to.
-func view(s string) []byte { return unsafe.Slice(unsafe.StringData(s), len(s)) }
+// viewBytes returns the bytes of s without copying. They must not be modified.
+func viewBytes(s string) []byte { return unsafe.Slice(unsafe.StringData(s), len(s)) }
 
-// Reset empties the request and keeps the array of its headers.
+// Reset clears the request and keeps the array of Headers.
 func (r *Request) Reset() {
 	clear(r.Headers)
 	*r = Request{Headers: r.Headers[:0]}
 }
 
-// idempotent tells whether the request may be sent again (RFC 9110 section
-// 9.2.2) as far as its meaning goes.
-func (r *Request) idempotent() bool {
-	switch r.Method {
-	case "", "GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE":
+// IdempotentMethod reports whether method is idempotent, so that a request may be sent again (RFC 9110 section 9.2.2).
+func IdempotentMethod(method string) bool {
+	switch method {
+	case "GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE":
 		return true
 	}
-	return r.Idempotent
+	return false
 }
 
-// destination is where a request goes, in views into the Request.
+// destination is where a request is sent. Its values are views into the Request.
 type destination struct {
 	key    hostKey
 	target []byte
 	host   string
 }
 
-// destination splits the URL, or takes the fields that stand for it. query-only
-// targets get their slash in scratch, which is returned grown.
+// destination splits URL, or takes Addr, TLS and Target. A target without a path is completed in scratch, which is
+// returned.
 func (r *Request) destination(scratch []byte) (d destination, _ []byte, ok bool) {
 	if r.URL == "" {
 		d = destination{key: hostKey{r.TLS, r.Addr}, target: r.Target, host: r.Host}
 		if len(d.target) == 0 {
-			d.target = view("/")
+			d.target = viewBytes("/")
 		}
 	} else {
 		rest := ""
@@ -120,7 +113,7 @@ func (r *Request) destination(scratch []byte) (d destination, _ []byte, ok bool)
 		}
 		d.key.authority = rest[:end]
 		target, _, _ := strings.Cut(rest[end:], "#")
-		d.target = view(target)
+		d.target = viewBytes(target)
 		if target == "" || target[0] != '/' {
 			scratch = append(append(scratch[:0], '/'), target...)
 			d.target = scratch
@@ -147,8 +140,7 @@ func cutScheme(url string) (tls bool, rest string, ok bool) {
 	return false, "", false
 }
 
-// plainHost accepts what a Host field may hold (RFC 9110 section 7.2), user
-// information excluded.
+// plainHost reports whether host is valid in a Host field (RFC 9110 section 7.2), without user information.
 func plainHost(host string) bool {
 	for i := range len(host) {
 		switch c := host[i]; {
@@ -161,7 +153,7 @@ func plainHost(host string) bool {
 	return host != ""
 }
 
-// ValidAddr tells whether Addr can be this: "host:port" or "unix:/path".
+// ValidAddr reports whether addr is valid as Request.Addr: "host:port" or "unix:/path".
 func ValidAddr(addr string) bool {
 	if path, ok := strings.CutPrefix(addr, unixPrefix); ok {
 		return path != ""
@@ -175,8 +167,7 @@ func ValidAddr(addr string) bool {
 
 const unixPrefix = "unix:"
 
-// dialTarget says how to reach an authority, and the name its certificate must
-// bear.
+// dialTarget returns the network address of an authority, and the name expected in its certificate.
 func dialTarget(k hostKey) (network, addr, serverName string, err error) {
 	if path, ok := strings.CutPrefix(k.authority, unixPrefix); ok {
 		return "unix", path, "localhost", nil
@@ -198,14 +189,14 @@ func dialTarget(k hostKey) (network, addr, serverName string, err error) {
 	return "tcp", net.JoinHostPort(host, port), host, nil
 }
 
-// appendHead appends the request's head; bodyLength is -1 for chunked, -2 for no
-// body at all. A traceparent takes the place of the request's own.
+// appendHead appends the request head. bodyLength is a length, chunkedBody or noBody. A non-empty traceparent
+// replaces the request's field.
 func (r *Request) appendHead(b []byte, d destination, bodyLength int64, traceparent string) ([]byte, error) {
 	method := r.Method
 	if method == "" {
 		method = "GET"
 	}
-	b, err := httpparse.AppendRequestLine(b, view(method), d.target)
+	b, err := httpparse.AppendRequestLine(b, viewBytes(method), d.target)
 	if err != nil {
 		return b, err
 	}
@@ -252,8 +243,8 @@ const (
 	noBody      = -2
 )
 
-// bodyLength says how the body is framed (RFC 9110 section 8.6: a method that
-// expects a body says so even when it is empty).
+// bodyLength returns the length of the body, chunkedBody or noBody. A method that defines a meaning for a body sends
+// a Content-Length of 0 (RFC 9110 section 8.6).
 func (r *Request) bodyLength() int64 {
 	switch {
 	case r.Stream != nil:
@@ -268,8 +259,7 @@ func (r *Request) bodyLength() int64 {
 	return noBody
 }
 
-// reserved names the fields that decide where this message ends, where it goes
-// and what becomes of the connection.
+// reserved reports whether name is a field that frames or routes the request or controls the connection.
 func reserved(name []byte) bool {
 	var want string
 	switch len(name) {
@@ -278,7 +268,7 @@ func reserved(name []byte) bool {
 	case len("upgrade"):
 		want = "upgrade"
 	case len("connection"):
-		return strings.EqualFold(text(name), "connection") || strings.EqualFold(text(name), "keep-alive")
+		return strings.EqualFold(viewString(name), "connection") || strings.EqualFold(viewString(name), "keep-alive")
 	case len("content-length"):
 		want = "content-length"
 	case len("proxy-connection"):
@@ -288,8 +278,8 @@ func reserved(name []byte) bool {
 	default:
 		return false
 	}
-	return strings.EqualFold(text(name), want)
+	return strings.EqualFold(viewString(name), want)
 }
 
-// text shows bytes as a string for as long as nobody writes to them.
-func text(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
+// viewString returns b as a string without copying. It is valid until b is modified.
+func viewString(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }

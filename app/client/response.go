@@ -1,7 +1,6 @@
-package client
+// The response as the caller sees it.
 
-// This file owns the response as its caller sees it. It refuses to read from
-// connections itself.
+package client
 
 import (
 	"errors"
@@ -13,68 +12,66 @@ import (
 	"tafe/httpparse"
 )
 
-// Response is the answer to a request. The zero value is ready for Do; reuse it
-// to save its allocation. It belongs to the task or goroutine that called Do.
+// Response is the response to a request. The zero value is ready for Do. Reuse it to save the allocation. It belongs
+// to the task or goroutine that called Do.
 //
-// Close it. Until then it holds its buffers, and its connection too unless the
-// body has been read to its end.
+// The caller must close it. Until then it holds its buffers, and its connection unless the body has been read to its
+// end.
 type Response struct {
 	Status        int
-	Minor         uint8              // of HTTP/1.x
-	Headers       []httpparse.Header // in the order they came; views that are valid until Close
-	ContentLength int64              // of the body in bytes, or of the body described if none is sent (HEAD, 304); -1 if unknown
-	Reused        bool               // the connection had carried another request before
-	Hedged        bool               // it is the second request that was answered first
-	Tries         int                // 1 unless the request was sent again
+	Minor         uint8              // minor version of HTTP/1.x
+	Headers       []httpparse.Header // in the order received; valid until Close
+	ContentLength int64              // body length in bytes, or that of the described body if none is sent (HEAD, 304); -1 if unknown
+	Reused        bool               // the connection had carried an earlier request
+	Hedged        bool               // this is the response to the second request of a hedge
+	Tries         int                // number of tries
 
-	x   *exchange
-	gen uint64 // of x: a copy of the struct must not close another's response
+	x   *call
+	gen uint64 // generation of x, so that a copy of the struct does not close a later response
 }
 
-func (r *Response) take(x *exchange) {
+func (r *Response) fill(x *call) {
 	*r = Response{
 		Status: x.head.Status, Minor: x.head.Minor, Headers: x.head.Headers, ContentLength: x.head.ContentLength,
 		Reused: x.reused, Hedged: x.hedged, Tries: x.tries, x: x, gen: x.gen.Load(),
 	}
 }
 
-func (r *Response) open() *exchange {
+func (r *Response) current() *call {
 	if r.x == nil || r.x.gen.Load() != r.gen {
 		return nil
 	}
 	return r.x
 }
 
-// Header returns the first value of a field, in any case of its letters: nil if
-// there is none. Valid until Close.
+// Header returns the value of the first field with this name, case-insensitively, or nil. It is valid until Close.
 func (r *Response) Header(name string) []byte {
-	if x := r.open(); x != nil {
+	if x := r.current(); x != nil {
 		return x.head.Header(name)
 	}
 	return nil
 }
 
-// Values yields every value of a field, in order.
+// Values yields the value of each field with this name, in the order received. The values are valid until Close.
 func (r *Response) Values(name string) iter.Seq[[]byte] {
-	if x := r.open(); x != nil {
+	if x := r.current(); x != nil {
 		return x.head.Values(name)
 	}
 	return func(func([]byte) bool) {}
 }
 
-// Trailers are the fields after a chunked body, once Read has returned io.EOF.
-// Valid until Close.
+// Trailers returns the trailer fields of a chunked body after Read has returned io.EOF (RFC 9112 section 7.1.2). They
+// are valid until Close.
 func (r *Response) Trailers() []httpparse.Header {
-	if x := r.open(); x != nil && x.body == byChunks && x.end == io.EOF {
+	if x := r.current(); x != nil && x.body == byChunks && x.end == io.EOF {
 		return x.chunked.Trailers()
 	}
 	return nil
 }
 
-// Read reads the body. It waits for the peer as long as Options.BodyTimeout and
-// Request.Timeout allow. A body that ends too early is an *Error, not io.EOF.
+// Read reads the body. Options.BodyTimeout and Request.Timeout bound it. A truncated body is an *Error, not io.EOF.
 func (r *Response) Read(p []byte) (int, error) {
-	x := r.open()
+	x := r.current()
 	if x == nil {
 		return 0, ErrClosed
 	}
@@ -82,10 +79,10 @@ func (r *Response) Read(p []byte) (int, error) {
 	return x.read(p)
 }
 
-// WriteTo writes the body to w as it comes, no faster than w takes it. In a task,
-// w's Write is user code: it may take its time, and the loop is handed over.
+// WriteTo writes the body to w as it arrives, at the pace of w. In a task w.Write is user code: it may block, and the
+// loop is then handed off.
 func (r *Response) WriteTo(w io.Writer) (int64, error) {
-	x := r.open()
+	x := r.current()
 	if x == nil {
 		return 0, ErrClosed
 	}
@@ -95,19 +92,19 @@ func (r *Response) WriteTo(w io.Writer) (int64, error) {
 	return x.writeTo(w)
 }
 
-// ReadAll returns the whole rest of the body. One of more than bodyMax bytes is
-// ErrBodyTooLarge, as early as that is known.
+// ReadAll returns the rest of the body. If it is longer than bodyMax bytes, the error wraps ErrBodyTooLarge and is
+// returned as early as the length is known.
 func (r *Response) ReadAll(bodyMax int64) ([]byte, error) { return r.AppendBody(nil, bodyMax) }
 
-// AppendBody is ReadAll into a buffer of the caller's: the body is appended to b.
-// On an error, what had arrived is.
+// AppendBody is like ReadAll but appends the body to b. On error the returned slice holds the bytes received before
+// it.
 func (r *Response) AppendBody(b []byte, bodyMax int64) ([]byte, error) {
-	x := r.open()
+	x := r.current()
 	if x == nil {
 		return b, ErrClosed
 	}
 	defer x.task.Leave(x.task.Enter())
-	tooLarge := func() error { return x.protocol(StageBody, ErrBodyTooLarge) }
+	tooLarge := func() error { return x.protocolError(StageBody, ErrBodyTooLarge) }
 	if x.body == byLength && x.left+int64(x.d-x.r) > bodyMax {
 		return b, tooLarge()
 	}
@@ -140,27 +137,26 @@ func (r *Response) AppendBody(b []byte, bodyMax int64) ([]byte, error) {
 	}
 }
 
-// Close ends the response. Its connection goes back to the pool if the body had
-// arrived to its end and nothing after it; otherwise it is closed. Closing twice
-// does nothing. Views into the response must not be used any more.
+// Close releases the response. Its connection returns to the pool if the body has arrived completely and no byte
+// follows it; otherwise the connection is closed. Closing twice has no effect. Views into the response are invalid
+// afterwards.
 func (r *Response) Close() {
-	if x := r.open(); x != nil {
+	if x := r.current(); x != nil {
 		t := x.task
 		defer t.Leave(t.Enter())
 		if x.conn != nil {
 			x.pool.count.unfinished.Add(1)
 		}
-		x.discard()
+		x.recycle()
 	}
 	*r = Response{}
 }
 
-// Upgrade hands out the connection of a 101 response: it speaks what the
-// Upgrade field names from here on, beginning with what was received already.
-// The caller closes it. It counts no more towards any bound of the Client and
-// has no deadline. The response may be closed before or after.
+// Upgrade returns the connection after a 101 response (RFC 9110 section 7.8). Reads return the bytes after the head
+// first. The caller must close the connection. It has no deadline and counts towards no bound of the Client. The
+// response may be closed before or after.
 func (r *Response) Upgrade() (net.Conn, error) {
-	x := r.open()
+	x := r.current()
 	if x == nil {
 		return nil, ErrClosed
 	}
@@ -168,14 +164,14 @@ func (r *Response) Upgrade() (net.Conn, error) {
 		return nil, ErrNoUpgrade
 	}
 	defer x.task.Leave(x.task.Enter())
-	early := append(append([]byte(nil), x.in[x.r:x.w]...), x.pulled...)
-	c, intact := x.disown()
+	early := append(append([]byte(nil), x.in[x.r:x.w]...), x.undelivered...)
+	c, intact := x.detach()
 	if !intact {
 		x.pool.retire(c)
 		return nil, ErrClosed
 	}
 	x.pool.freeSlot(c.host)
-	c.keep(false)
+	c.keepOnCancel(false)
 	if err := c.SetDeadline(time.Time{}); err != nil {
 		_ = c.Close()
 		return nil, err
@@ -183,10 +179,10 @@ func (r *Response) Upgrade() (net.Conn, error) {
 	return &upgraded{Conn: c.Conn, raw: c.raw, early: early}, nil
 }
 
-// upgraded is a connection whose first bytes came with the response head.
+// upgraded is a connection whose first bytes arrived with the response head.
 type upgraded struct {
 	net.Conn
-	raw   net.Conn // below TLS
+	raw   net.Conn // the connection below TLS
 	early []byte
 }
 
@@ -199,7 +195,7 @@ func (u *upgraded) Read(p []byte) (int, error) {
 	return u.Conn.Read(p)
 }
 
-// SetWriteTimeout is that of a reactor's connections.
+// SetWriteTimeout sets the write timeout of a reactor's connection. Other connections return errors.ErrUnsupported.
 func (u *upgraded) SetWriteTimeout(d time.Duration) error {
 	if w, ok := u.raw.(interface{ SetWriteTimeout(time.Duration) error }); ok {
 		return w.SetWriteTimeout(d)
@@ -207,7 +203,7 @@ func (u *upgraded) SetWriteTimeout(d time.Duration) error {
 	return errors.ErrUnsupported
 }
 
-// CloseWrite ends the direction to the peer; reading goes on.
+// CloseWrite closes the connection for writing.
 func (u *upgraded) CloseWrite() error {
 	if w, ok := u.Conn.(interface{ CloseWrite() error }); ok {
 		return w.CloseWrite()

@@ -21,8 +21,7 @@ func chunkedOf(s string) string {
 	return "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + s
 }
 
-// Every response here is complete. After each the same peer is asked again: reuse
-// tells whether that may happen on the same connection.
+// Complete responses. Each is followed by a second request; reuse states whether it may use the same connection.
 var goodResponses = []struct {
 	why    string
 	method string
@@ -52,7 +51,7 @@ var goodResponses = []struct {
 	{"an error is a response", "GET", "HTTP/1.1 500 Oh\r\nContent-Length: 2\r\n\r\nno", false, 500, "no", true},
 	{"no reason phrase", "GET", "HTTP/1.1 200\r\nContent-Length: 0\r\n\r\n", false, 200, "", true},
 	{"one byte too many", "GET", hello + "!", false, 200, "hello", false},
-	{"a second response nobody asked for", "GET", hello + hello, false, 200, "hello", false},
+	{"an unrequested second response", "GET", hello + hello, false, 200, "hello", false},
 	{"a second response after a chunked one", "GET", chunkedOf("1\r\na\r\n0\r\n\r\n") + hello, false, 200, "a", false},
 	{"an empty line after the response", "GET", hello + "\r\n", false, 200, "hello", false},
 	{"a head of many reads and a body of many more", "GET", "HTTP/1.1 200 OK\r\nX: " + strings.Repeat("x", 20000) +
@@ -60,7 +59,7 @@ var goodResponses = []struct {
 	{"many chunks", "GET", chunkedOf(strings.Repeat("1\r\nc\r\n", 20000) + "0\r\n\r\n"), false, 200, strings.Repeat("c", 20000), true},
 }
 
-// ways are the ways to read a body; all must see the same.
+// ways are the ways to read a body. All must return the same bytes.
 var ways = []struct {
 	name string
 	read func(r *Response) (string, error)
@@ -165,7 +164,7 @@ func TestBadResponses(t *testing.T) {
 		{"a head without end", "HTTP/1.1 200 OK\r\nA: " + strings.Repeat("a", 5000), KindProtocol, StageHead, "head-too-large"},
 		{"too many fields", "HTTP/1.1 200 OK\r\n" + strings.Repeat("A: b\r\n", 20) + "\r\n", KindProtocol, StageHead, "too-many-headers"},
 		{"interim responses without end", strings.Repeat("HTTP/1.1 100 Continue\r\n\r\n", 50_000), KindProtocol, StageHead, "interim"},
-		{"a switch nobody asked for", "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n", KindProtocol, StageHead, "101"},
+		{"an unrequested switch", "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n", KindProtocol, StageHead, "101"},
 		{"a length beyond the bound", "HTTP/1.1 200 OK\r\nContent-Length: 101\r\n\r\n", KindProtocol, StageHead, "body-too-large"},
 		{"a body shorter than its length", "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello", KindLost, StageBody, "unexpected EOF"},
 		{"a chunked body without its end", chunkedOf("5\r\nhello\r\n"), KindLost, StageBody, "unexpected EOF"},
@@ -173,7 +172,7 @@ func TestBadResponses(t *testing.T) {
 		{"a chunk size of letters", chunkedOf("5\r\nhello\r\nxyz\r\n"), KindProtocol, StageBody, "bad-chunk-size"},
 		{"a chunk longer than its size", chunkedOf("4\r\nhello\r\n0\r\n\r\n"), KindProtocol, StageBody, "bad-chunk-end"},
 		{"a chunked body beyond the bound", chunkedOf("65\r\n" + strings.Repeat("x", 0x65) + "\r\n0\r\n\r\n"), KindProtocol, StageBody, "body-too-large"},
-		{"a body without length beyond the bound", "HTTP/1.1 200 OK\r\n\r\n" + strings.Repeat("x", 101), KindProtocol, StageBody, "bound"},
+		{"a body without length beyond the bound", "HTTP/1.1 200 OK\r\n\r\n" + strings.Repeat("x", 101), KindProtocol, StageBody, "too large"},
 	}
 	e := loops(t, 1)
 	for _, tt := range tests {
@@ -326,7 +325,7 @@ func TestUpgradeRefused(t *testing.T) {
 	assert.Equal(t, "hello", string(body))
 }
 
-// The peer answers before it has read the request, and stops reading.
+// The peer responds before it has read the request, and stops reading.
 func TestEarlyResponses(t *testing.T) {
 	const large = 64 << 20 // more than sockets hold
 	refusal := "HTTP/1.1 413 Content Too Large\r\nContent-Length: 2\r\n\r\nno"
@@ -394,7 +393,7 @@ func TestSuccessBeforeTheEndOfTheRequest(t *testing.T) {
 	})
 }
 
-// readRest reads a head whose first line is gone, and the body it declares.
+// readRest reads a head without its first line, and the body.
 func readRest(w *wire) (int64, error) {
 	var length int64
 	for {
@@ -426,7 +425,7 @@ func TestTimeouts(t *testing.T) {
 		{"the try's own, for the head", func(w *wire) { w.drain() }, Options{}, Request{Timeout: 20 * time.Millisecond}, StageHead},
 		{"the try's own, for the body", func(w *wire) { w.send("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhe"); w.drain() },
 			Options{}, Request{Timeout: 20 * time.Millisecond}, StageBody},
-		{"a body that nobody reads", func(w *wire) { w.hold() }, Options{BodyTimeout: 60 * time.Millisecond},
+		{"a body that is not read", func(w *wire) { w.hold() }, Options{BodyTimeout: 60 * time.Millisecond},
 			Request{Method: "PUT", Body: make([]byte, 64<<20)}, StageWrite},
 	}
 	e := loops(t, 1)

@@ -1,14 +1,11 @@
-package client
-
-// This file owns the writing of a request, and what happens when the answer
-// comes before its end. It refuses to know pools.
+// Writing of a request, and responses that arrive before it is complete.
 //
-// A peer may answer, and stop reading, while a long body is still on its way
-// (RFC 9112 section 9.3: a client should look out for that). One goroutine does
-// both: between two pieces it looks whether something has arrived, and a write
-// that makes no progress is interrupted to look again. No second task reads
-// meanwhile, because crypto/tls would make the two block each other on locks
-// that a loop must not wait for.
+// A server may respond and stop reading while a long body is being sent (RFC 9112 section 9.3). One goroutine handles
+// both: between two pieces it checks for a response, and a write without progress is interrupted for the same check.
+// A second task cannot read meanwhile, because crypto/tls would let the two block each other on locks, which would
+// block the loop.
+
+package client
 
 import (
 	"errors"
@@ -19,27 +16,27 @@ import (
 )
 
 const (
-	pieceBytes = 64 << 10              // of a body between two looks
-	stallStep  = 50 * time.Millisecond // a write without progress is looked into so often
-	glanceTime = time.Millisecond      // for the rest of a TLS record that has begun to arrive
+	pieceBytes = 64 << 10              // of a body between two checks for a response
+	stallStep  = 50 * time.Millisecond // interval of these checks in a write without progress
+	recordWait = time.Millisecond      // wait for the rest of a TLS record that has begun to arrive
 )
 
-// errAnswered ends the writing: the final response is here already.
+// errAnswered ends the writing: the final response has arrived.
 var errAnswered = errors.New("answered early")
 
-// send writes the request, or as much of it as the peer wants.
-func (x *exchange) send() error {
+// send writes the request, or the part of it that the server accepts.
+func (x *call) send() error {
 	if err := x.sendAll(); err != nil && err != errAnswered {
-		x.cut = true
+		x.partial = true
 		var short *bodyError
 		if errors.As(err, &short) {
 			return &Error{Kind: KindRequest, Stage: StageWrite, Addr: x.host.addr, Err: short.error}
 		}
-		f := x.fault(StageWrite, err)
+		f := x.callError(StageWrite, err)
 		if kindOf(f) != KindLost {
 			return f
 		}
-		// Closed in our face: it may have said why before.
+		// The server closed the connection; it may have sent a response before.
 		if x.gotHead || x.receiveHead() == nil {
 			return nil
 		}
@@ -48,10 +45,10 @@ func (x *exchange) send() error {
 	return nil
 }
 
-// bodyError is a failure of the caller's Stream.
+// bodyError is an error of Request.Stream.
 type bodyError struct{ error }
 
-func (x *exchange) sendAll() error {
+func (x *call) sendAll() error {
 	if x.rest == nil && x.stream == nil {
 		_, err := x.conn.Write(x.out)
 		return err
@@ -72,8 +69,8 @@ func (x *exchange) sendAll() error {
 	return nil
 }
 
-// sendStream writes what the caller's reader yields, by length or in chunks.
-func (x *exchange) sendStream() error {
+// sendStream writes the bytes of Request.Stream, by length or in chunks.
+func (x *call) sendStream() error {
 	chunks := x.streamLeft == chunkedBody
 	if x.window == nil {
 		x.window = make([]byte, windowBytes)
@@ -108,17 +105,16 @@ func (x *exchange) sendStream() error {
 	return nil
 }
 
-// write writes one piece of a long request. It ends with errAnswered when the
-// peer has answered in a way that makes the rest pointless.
-func (x *exchange) write(p []byte) error {
-	giveUp := x.before(time.Now().Add(x.options().BodyTimeout))
+// write writes one piece of a long request. It returns errAnswered if a response makes the rest unnecessary.
+func (x *call) write(p []byte) error {
+	giveUp := x.earlier(time.Now().Add(x.options().BodyTimeout))
 	for {
-		if err := x.glance(); err != nil {
+		if err := x.pollAnswer(); err != nil {
 			return err
 		}
 		until := giveUp
 		if step := time.Now().Add(stallStep); !x.conn.isTLS && step.Before(giveUp) {
-			until = step // a TLS stream does not survive an interrupted write
+			until = step // an interrupted write makes a TLS connection unusable
 		}
 		if err := x.conn.SetWriteDeadline(until); err != nil {
 			return err
@@ -129,19 +125,19 @@ func (x *exchange) write(p []byte) error {
 		case err == nil:
 			return nil
 		case n > 0 && isTimeout(err):
-			giveUp = x.before(time.Now().Add(x.options().BodyTimeout))
+			giveUp = x.earlier(time.Now().Add(x.options().BodyTimeout))
 		case !isTimeout(err) || !time.Now().Before(giveUp):
 			return err
 		}
 	}
 }
 
-// glance reads a response that has begun to arrive, without waiting for more of
-// it. An answer that refuses the request, or ends the connection, ends the
-// writing; after any other the request is still finished.
-func (x *exchange) glance() error {
+// pollAnswer reads a response that has begun to arrive, without waiting for more. It returns errAnswered if the
+// status is 300 or higher or the response ends the connection. After any other response the request is still
+// completed.
+func (x *call) pollAnswer() error {
 	for !x.gotHead && x.arrived() {
-		if err := x.conn.SetReadDeadline(time.Now().Add(glanceTime)); err != nil {
+		if err := x.conn.SetReadDeadline(time.Now().Add(recordWait)); err != nil {
 			return err
 		}
 		err := x.fillHead()
@@ -155,8 +151,8 @@ func (x *exchange) glance() error {
 			return err
 		}
 	}
-	if x.gotHead && (x.head.Status >= 300 || !x.head.KeepAlive) && !x.cut {
-		x.cut = true
+	if x.gotHead && (x.head.Status >= 300 || !x.head.KeepAlive) && !x.partial {
+		x.partial = true
 		return errAnswered
 	}
 	return nil

@@ -1,25 +1,24 @@
-package client
+// The bound on the connections of all pools, and the queue of pools that wait for a slot.
 
-// This file owns the bound over the connections of all pools, and the list of
-// pools that hit it. It refuses to know hosts and requests.
+package client
 
 import (
 	"sync"
 	"sync/atomic"
 )
 
-// slots counts connections. Any goroutine.
+// slots counts connections. Its methods may be called from any goroutine.
 type slots struct {
-	max    int64
-	open   atomic.Int64
-	hungry atomic.Int32 // len(queue), to be asked without the lock
+	max     int64
+	open    atomic.Int64
+	waiting atomic.Int32 // len(queue), readable without the lock
 
 	mu    sync.Mutex
-	queue []*pool // each once
+	queue []*pool // no duplicates
 }
 
-// take reports whether one more connection may be opened, and counts it.
-func (s *slots) take() bool {
+// acquire takes a slot and reports whether there was one.
+func (s *slots) acquire() bool {
 	for {
 		n := s.open.Load()
 		if n >= s.max {
@@ -31,16 +30,16 @@ func (s *slots) take() bool {
 	}
 }
 
-// give takes back what take gave, and tells the pool that waits longest.
-func (s *slots) give() {
+// release returns a slot and notifies the pool that has waited longest.
+func (s *slots) release() {
 	s.open.Add(-1)
-	s.poke()
+	s.notify()
 }
 
-// poke tells the pool that waits longest if there is room. Not to be called
-// with the shared pool's lock held.
-func (s *slots) poke() {
-	for s.hungry.Load() > 0 && s.open.Load() < s.max {
+// notify wakes the pool that has waited longest, if there is a free slot. It must not be called with the lock of the
+// shared pool held.
+func (s *slots) notify() {
+	for s.waiting.Load() > 0 && s.open.Load() < s.max {
 		s.mu.Lock()
 		if len(s.queue) == 0 {
 			s.mu.Unlock()
@@ -48,17 +47,17 @@ func (s *slots) poke() {
 		}
 		p := s.queue[0]
 		s.queue = append(s.queue[:0], s.queue[1:]...)
-		s.hungry.Add(-1)
+		s.waiting.Add(-1)
 		s.mu.Unlock()
-		if p.post(p.pump) {
+		if p.post(p.grantFreed) {
 			return
 		}
 	}
 }
 
-// await has p told of the next slot. The caller must try take once more
-// afterwards: the slot may have been given back just before.
-func (s *slots) await(p *pool) {
+// enqueue adds p to the queue for the next free slot. The caller must then call acquire once more, because a slot may
+// have been returned just before.
+func (s *slots) enqueue(p *pool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, q := range s.queue {
@@ -67,5 +66,5 @@ func (s *slots) await(p *pool) {
 		}
 	}
 	s.queue = append(s.queue, p)
-	s.hungry.Add(1)
+	s.waiting.Add(1)
 }

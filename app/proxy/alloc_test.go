@@ -12,7 +12,7 @@ import (
 	"tafe/loop/looptest"
 )
 
-// A request that is passed on allocates nothing, on either side of the proxy.
+// A forwarded request allocates nothing, neither for the client nor for the upstream.
 func TestPassingOnAllocatesNothing(t *testing.T) {
 	if looptest.HandsOffAlways() {
 		t.Skip("a handoff allocates")

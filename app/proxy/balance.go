@@ -1,4 +1,4 @@
-// This file owns the choice of a server. It knows who can be asked, and not why the others cannot.
+// Selection of a server by the policy of the group. health.go decides which servers are available.
 
 package proxy
 
@@ -11,19 +11,19 @@ import (
 )
 
 const (
-	pointsPerWeight = 160 // of a server on the hash ring: the shares are then within some percent of the weights
-	overloadPercent = 125 // a hashed server with more than this share of the average load is passed over
+	pointsPerWeight = 160 // points of a server on the ring, per unit of weight: the shares are accurate to a few percent
+	overloadPercent = 125 // a hashed server with more than this percentage of the average load is skipped
 )
 
-// pick chooses a server that can be asked and was not tried; nil: there is none. key is for Hashed. Whoever gets a server
-// calls done when its request is over.
+// pick selects an available server that was not tried, and returns nil if there is none. key is for Hashed. The
+// caller must call finish when the request ends.
 func (g *Group) pick(key uint64, tried []*server) *server {
 	now := g.clock()
 	s := g.choose(now, key, tried)
 	if s == nil {
-		s = g.firstOf(g.servers[g.primary:], now, tried)
+		s = g.firstOf(g.servers[g.primaries:], now, tried)
 	}
-	if s == nil && len(tried) > 0 { // better the same again than nobody
+	if s == nil && len(tried) > 0 { // retry a server if there is no other
 		return g.pick(key, nil)
 	}
 	if s != nil {
@@ -33,8 +33,8 @@ func (g *Group) pick(key uint64, tried []*server) *server {
 }
 
 func (g *Group) choose(now int64, key uint64, tried []*server) *server {
-	can := func(s *server) bool { return g.can(s, now) && !slices.Contains(tried, s) }
-	if g.primary == 1 { // most groups
+	can := func(s *server) bool { return g.available(s, now) && !slices.Contains(tried, s) }
+	if g.primaries == 1 { // most groups
 		if s := g.servers[0]; can(s) {
 			return s
 		}
@@ -59,44 +59,44 @@ func (g *Group) choose(now int64, key uint64, tried []*server) *server {
 
 func (g *Group) firstOf(servers []*server, now int64, tried []*server) *server {
 	for _, s := range servers {
-		if g.can(s, now) && !slices.Contains(tried, s) {
+		if g.available(s, now) && !slices.Contains(tried, s) {
 			return s
 		}
 	}
 	return nil
 }
 
-// leastActive begins at another server each time, so that equals share.
+// leastActive starts at a different server each time, so that equally loaded servers share the requests.
 func (g *Group) leastActive(can func(*server) bool) (best *server) {
 	start := g.turn.Add(1)
-	for i := range uint64(g.primary) {
-		s := g.servers[(start+i)%uint64(g.primary)]
-		if can(s) && (best == nil || s.busier(best)) {
+	for i := range uint64(g.primaries) {
+		s := g.servers[(start+i)%uint64(g.primaries)]
+		if can(s) && (best == nil || s.busierThan(best)) {
 			best = s
 		}
 	}
 	return best
 }
 
-// busier tells whether o has more to do than s, for their weights.
-func (s *server) busier(o *server) bool {
+// busierThan reports whether s has more requests in flight than o, relative to their weights.
+func (s *server) busierThan(o *server) bool {
 	return (s.active.Load()+1)*int64(o.Weight) < (o.active.Load()+1)*int64(s.Weight)
 }
 
-// twoChoices looks at two servers of all that can be asked; chance follows the weights.
+// twoChoices returns the less busy of two available servers that are chosen at random by weight.
 func (g *Group) twoChoices(can func(*server) bool) *server {
 	var two [2]*server
 	found := 0
 	start := rand.Uint64()
 	for i := range uint64(len(g.turns)) {
-		// An odd step goes through all turns, unless their number divides it: then some are met twice.
-		s := g.turns[(start+i*step(len(g.turns)))%uint64(len(g.turns))]
+		// The step is coprime to the number of turns, so all turns are visited.
+		s := g.turns[(start+i*coprimeStep(len(g.turns)))%uint64(len(g.turns))]
 		if s == two[0] || !can(s) {
 			continue
 		}
 		two[found] = s
 		if found++; found == 2 {
-			if two[1].busier(two[0]) {
+			if two[1].busierThan(two[0]) {
 				return two[1]
 			}
 			return two[0]
@@ -105,8 +105,8 @@ func (g *Group) twoChoices(can func(*server) bool) *server {
 	return two[0]
 }
 
-// step is a number without a common divisor with n, so that its multiples meet all of n places.
-func step(n int) uint64 {
+// coprimeStep returns a number coprime to n, so that its multiples visit all n positions.
+func coprimeStep(n int) uint64 {
 	for s := uint64(n)*5/8 | 1; ; s += 2 {
 		if gcd(s, uint64(n)) == 1 {
 			return s
@@ -121,8 +121,8 @@ func gcd(a, b uint64) uint64 {
 	return a
 }
 
-// turnsOf lists every server as often as its weight says, evenly: one that has had its turn waits for the others.
-func turnsOf(servers []*server) (turns []*server) {
+// weightedTurns lists each server as often as its weight requires, evenly spread (smooth weighted round robin).
+func weightedTurns(servers []*server) (turns []*server) {
 	divisor, total := uint64(0), 0
 	for _, s := range servers {
 		divisor = gcd(divisor, uint64(s.Weight))
@@ -144,20 +144,21 @@ func turnsOf(servers []*server) (turns []*server) {
 	return turns
 }
 
-// point is a place on the hash ring.
-type point struct {
+// ringPoint is a position on the hash ring.
+type ringPoint struct {
 	at     uint64
 	server *server
 }
 
-// pointsOf depends on the servers' addresses and weights alone: every process, and every reload, has the same ring.
-func pointsOf(servers []*server) (points []point) {
+// ringPoints returns the hash ring. It depends on addresses and weights only, so it is the same in every process and
+// after every reload.
+func ringPoints(servers []*server) (points []ringPoint) {
 	for _, s := range servers {
 		for i := range s.Weight * pointsPerWeight {
-			points = append(points, point{hashKey(s.Addr + "#" + strconv.Itoa(i)), s})
+			points = append(points, ringPoint{hashKey(s.Addr + "#" + strconv.Itoa(i)), s})
 		}
 	}
-	slices.SortFunc(points, func(a, b point) int {
+	slices.SortFunc(points, func(a, b ringPoint) int {
 		switch {
 		case a.at < b.at:
 			return -1
@@ -169,11 +170,11 @@ func pointsOf(servers []*server) (points []point) {
 	return points
 }
 
-// hashed is the first server behind the key on the ring that can be asked and has not much more to do than the average
+// hashed returns the first available server after key on the ring that is not overloaded relative to the average
 // (consistent hashing with bounded loads, Mirrokni et al. 2016).
 func (g *Group) hashed(key uint64, can func(*server) bool) *server {
 	active, weight := int64(1), int64(0)
-	for _, s := range g.servers[:g.primary] {
+	for _, s := range g.servers[:g.primaries] {
 		if can(s) {
 			active += s.active.Load()
 			weight += int64(s.Weight)
@@ -185,7 +186,7 @@ func (g *Group) hashed(key uint64, can func(*server) bool) *server {
 	first := sort.Search(len(g.points), func(i int) bool { return g.points[i].at >= key })
 	for i := range g.points {
 		s := g.points[(first+i)%len(g.points)].server
-		// At least one request for each unit of weight: little load is no overload.
+		// A server may always have one request per unit of weight.
 		share := max(active*int64(s.Weight)*overloadPercent/(100*weight), int64(s.Weight))
 		if can(s) && s.active.Load() <= share {
 			return s
@@ -194,7 +195,7 @@ func (g *Group) hashed(key uint64, can func(*server) bool) *server {
 	return g.leastActive(can)
 }
 
-// hashKey spreads keys over the ring. FNV alone leaves the points of similar names close together.
+// hashKey hashes a key for the ring. FNV alone gives similar keys nearby positions, so its result is mixed.
 func hashKey(key string) uint64 {
 	h := fnv.New64a()
 	_, _ = h.Write([]byte(key))

@@ -39,7 +39,7 @@ func TestPoliciesShareByWeight(t *testing.T) {
 				got[s.Addr]++
 				flying = append(flying, s)
 				if len(flying) > 100 { // some are always in flight
-					g.done(flying[0], false)
+					g.finish(flying[0], false)
 					flying = flying[1:]
 				}
 			}
@@ -64,7 +64,7 @@ func TestHashKeepsKeysWhenServersGo(t *testing.T) {
 	before := map[int]string{}
 	for i := range 4000 {
 		s := g.pick(hashKey(fmt.Sprint(i)), nil)
-		g.done(s, false)
+		g.finish(s, false)
 		before[i] = s.Addr
 	}
 	gone := g.servers[2]
@@ -72,7 +72,7 @@ func TestHashKeepsKeysWhenServersGo(t *testing.T) {
 	moved := 0
 	for i := range 4000 {
 		s := g.pick(hashKey(fmt.Sprint(i)), nil)
-		g.done(s, false)
+		g.finish(s, false)
 		require.NotEqual(t, gone, s)
 		if s.Addr != before[i] && before[i] != gone.Addr {
 			moved++
@@ -98,15 +98,15 @@ func TestWhoIsAsked(t *testing.T) {
 	a, b, backup := g.servers[0], g.servers[1], g.servers[2]
 	require.True(t, backup.Backup)
 	require.Equal(t, b, g.pick(0, []*server{a}), "not the one that was tried")
-	g.done(b, false)
+	g.finish(b, false)
 	a.down.Store(true)
 	require.Equal(t, b, g.pick(0, nil))
 	require.Equal(t, b, g.pick(0, nil))
 	require.Equal(t, backup, g.pick(0, nil), "both full or down: the backup")
 	require.Equal(t, backup, g.pick(0, nil))
 	require.Nil(t, g.pick(0, nil), "all full")
-	g.done(b, false)
-	require.Equal(t, b, g.pick(0, []*server{b}), "better the same again than nobody")
+	g.finish(b, false)
+	require.Equal(t, b, g.pick(0, []*server{b}), "the same server is retried if there is no other")
 }
 
 func TestEjection(t *testing.T) {
@@ -114,27 +114,27 @@ func TestEjection(t *testing.T) {
 	fail := func(s *server, n int) {
 		for range n {
 			s.active.Add(1)
-			g.done(s, true)
+			g.finish(s, true)
 		}
 	}
 	a, b := g.servers[0], g.servers[1]
 	fail(a, 2)
 	a.active.Add(1)
-	g.done(a, false)
+	g.finish(a, false)
 	fail(a, 2)
-	require.True(t, g.can(a, g.clock()), "a success in between")
+	require.True(t, g.available(a, g.clock()), "a success in between")
 	fail(a, 1)
-	require.False(t, g.can(a, g.clock()))
+	require.False(t, g.available(a, g.clock()))
 	require.Equal(t, Ejected, g.Stats().Servers[0].State)
 	fail(b, 10)
-	require.True(t, g.can(b, g.clock()), "at most half of three")
+	require.True(t, g.available(b, g.clock()), "at most half of three")
 	a.ejected.Store(0) // its time is over, and it fails again
 	fail(a, 3)
 	require.Greater(t, a.ejected.Load()-g.clock(), int64(119*time.Minute), "twice as long")
 	lone := newGroup(t, GroupOptions{Servers: weighted(1), FailuresMax: 1})
 	lone.servers[0].active.Add(1)
-	lone.done(lone.servers[0], true)
-	require.True(t, lone.can(lone.servers[0], lone.clock()), "a lone server is never ejected")
+	lone.finish(lone.servers[0], true)
+	require.True(t, lone.available(lone.servers[0], lone.clock()), "a lone server is never ejected")
 }
 
 func TestHealthCheck(t *testing.T) {
@@ -171,12 +171,12 @@ func TestWrongOptionsAreNamed(t *testing.T) {
 		want string
 	}{
 		{GroupOptions{}, "no server"},
-		{GroupOptions{Servers: []Server{{Addr: "a:1", Backup: true}}}, "not a backup"},
+		{GroupOptions{Servers: []Server{{Addr: "a:1", Backup: true}}}, "other than backups"},
 		{GroupOptions{Servers: to("nowhere")}, "neither host:port"},
 		{GroupOptions{Servers: to("a:99999")}, "neither host:port"},
 		{GroupOptions{Servers: to("a:1", "a:1")}, "twice"},
 		{GroupOptions{Servers: []Server{{Addr: "a:1", Weight: 1000}}}, "weight"},
-		{GroupOptions{Servers: to("a:1"), Policy: "random"}, "no policy"},
+		{GroupOptions{Servers: to("a:1"), Policy: "random"}, "unknown policy"},
 	} {
 		_, err := NewGroup(c.o)
 		require.ErrorContains(t, err, c.want)

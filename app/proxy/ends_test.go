@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// upstreamOf is a server of one's own: play has each connection. Its address.
+// upstreamOf starts a server that calls play for each connection, and returns its address.
 func upstreamOf(t testing.TB, play func(c net.Conn)) string {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -34,8 +34,8 @@ func upstreamOf(t testing.TB, play func(c net.Conn)) string {
 	return ln.Addr().String()
 }
 
-// An upstream that refuses a body, and closes with bytes of it unread, resets its connection: the answer that came before the
-// reset is the client's.
+// An upstream that rejects a body and closes with unread bytes resets its connection. The client receives the
+// response sent before the reset.
 func TestAnswerBeforeTheRequestEnds(t *testing.T) {
 	t.Parallel()
 	const size = 3 << 20

@@ -1,4 +1,4 @@
-// This file owns one request on its way through: its tries, and its answer.
+// Handler: one request, its tries and its response.
 
 package proxy
 
@@ -16,40 +16,41 @@ import (
 	"time"
 )
 
-// Options say how requests and answers are rewritten. Zero fields take the defaults.
+// Options configures a Handler. Zero fields mean the defaults.
 type Options struct {
-	StripPrefix string // of the path, at a slash; only where it is there
-	AddPrefix   string // to the path, after that
-	// RawPath passes the path as the client wrote it, for upstreams that check a signature of it. Without it, they get its normal
-	// form. With a prefix, a path with dot segments is refused.
+	StripPrefix string // prefix removed from the path, if present; matched at a slash
+	AddPrefix   string // prefix added to the path afterwards
+	// RawPath forwards the path as received, for upstreams that verify a signature of it. Otherwise the path is
+	// normalized. With a prefix option, a raw path with dot segments is rejected with status 400.
 	RawPath bool
-	// Via is the name of this hop in the Via field, both ways (RFC 9110 section 7.6.3); "" means "tafe", "-" omits it.
+	// Via is the name of this proxy in the Via field of requests and responses (RFC 9110 section 7.6.3). "" means
+	// "tafe"; "-" omits the field.
 	Via string
-	// Forwarded adds the Forwarded field (RFC 7239) beside X-Forwarded-For, -Proto and -Host.
+	// Forwarded adds the Forwarded field (RFC 7239) in addition to X-Forwarded-For, -Proto and -Host.
 	Forwarded bool
-	Request   Rules // for what the servers are sent
-	Response  Rules // for what the client is sent
+	Request   Rules // changes to requests
+	Response  Rules // changes to responses
 
-	// HashBy is the key of Hashed: "client" (its address), "path", "header:NAME" or "cookie:NAME". Default "client". Requests
-	// without the header or cookie go by the client.
+	// HashBy is the key for Hashed: "client" (its address), "path", "header:NAME" or "cookie:NAME". Default "client",
+	// which is also used for requests without the header or cookie.
 	HashBy string
-	// BodyMemoryMax is up to where a request body is gathered before a server is asked, in bytes; default 64 KiB. Larger ones,
-	// and those of unknown length, are streamed, and never sent twice.
+	// BodyMemoryMax is the size, in bytes, up to which a request body is read into memory before a server is
+	// contacted; default 64 KiB. Larger bodies and those of unknown length are streamed and never sent twice.
 	BodyMemoryMax int64
-	// TunnelIdle closes an upgraded connection that carries nothing for so long; default 5 min.
+	// TunnelIdle is the time without traffic after which a tunnel is closed; default 5 min.
 	TunnelIdle time.Duration
 }
 
-// Handler passes requests on to a group.
+// Handler forwards requests to a group.
 type Handler struct {
-	group   *Group
-	options Options
-	hashBy  func(c *app.Context) string
-	via     [2]string // by minor version
-	spare   sync.Pool // of *exchange
+	group    *Group
+	options  Options
+	hashBy   func(c *app.Context) string
+	via      [2]string // by minor version
+	forwards sync.Pool // of *forward
 }
 
-// New makes a Handler. The error tells what is wrong with o.
+// New returns a Handler. The error describes the invalid option.
 func New(g *Group, o Options) (*Handler, error) {
 	if o.BodyMemoryMax <= 0 {
 		o.BodyMemoryMax = 64 << 10
@@ -59,22 +60,22 @@ func New(g *Group, o Options) (*Handler, error) {
 	}
 	h := &Handler{group: g, options: o}
 	var err error
-	if h.hashBy, err = keyOf(o.HashBy); err != nil {
+	if h.hashBy, err = hashKeyFunc(o.HashBy); err != nil {
 		return nil, err
 	}
-	if h.via, err = viaOf(o.Via); err != nil {
+	if h.via, err = viaMembers(o.Via); err != nil {
 		return nil, err
 	}
 	for _, prefix := range []string{o.StripPrefix, o.AddPrefix} {
-		if prefix != "" && !plainPrefix(prefix) {
-			return nil, fmt.Errorf("proxy: the prefix %q is no path of plain characters", prefix)
+		if prefix != "" && !isPlainPrefix(prefix) {
+			return nil, fmt.Errorf("proxy: the prefix %q is not an absolute path of unreserved characters without dot segments", prefix)
 		}
 	}
 	return h, errors.Join(o.Request.check(), o.Response.check())
 }
 
-// plainPrefix: its normal form is itself.
-func plainPrefix(s string) bool {
+// isPlainPrefix reports whether s is a path in normal form.
+func isPlainPrefix(s string) bool {
 	for i := range len(s) {
 		if !unreserved(s[i]) && s[i] != '/' {
 			return false
@@ -83,7 +84,7 @@ func plainPrefix(s string) bool {
 	return s[0] == '/' && !strings.Contains(s+"/", "/./") && !strings.Contains(s+"/", "/../")
 }
 
-func keyOf(by string) (func(c *app.Context) string, error) {
+func hashKeyFunc(by string) (func(c *app.Context) string, error) {
 	client := (*app.Context).ClientIP
 	kind, name, _ := strings.Cut(by, ":")
 	switch {
@@ -109,7 +110,7 @@ func keyOf(by string) (func(c *app.Context) string, error) {
 	return nil, fmt.Errorf("proxy: %q is not client, path, header:NAME or cookie:NAME", by)
 }
 
-// cookie finds a cookie of the request.
+// cookie returns the value of a cookie of the request, or "".
 func cookie(c *app.Context, name string) string {
 	for header, value := range c.Headers() {
 		if !strings.EqualFold(header, "Cookie") {
@@ -124,57 +125,58 @@ func cookie(c *app.Context, name string) string {
 	return ""
 }
 
-// exchange is what one request needs on its way. Reused.
-type exchange struct {
-	c       *app.Context
-	rules   *Rules // for what the client is sent
-	req     client.Request
-	resp    client.Response
-	path    []byte
-	moved   bool // a prefix of the path was rewritten
-	last    bool // Max-Forwards ends here
-	hops    string
-	target  []byte
-	text    []byte // of fields that are made here
-	named   []string
-	tried   []*server
-	interim func(status int, fields []httpparse.Header)
+// forward is the state of one forwarded request. It is reused.
+type forward struct {
+	c                 *app.Context
+	rules             *Rules // changes to the response
+	req               client.Request
+	resp              client.Response
+	path              []byte
+	prefixRewritten   bool // a prefix of the path was rewritten
+	last              bool // Max-Forwards is 0: this is the final hop
+	hops              string
+	target            []byte
+	text              []byte // buffer for field values
+	connectionOptions []string
+	tried             []*server
+	interim           func(status int, fields []httpparse.Header)
 }
 
-func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
+// viewString returns b as a string without copying. It is valid until b is modified.
+func viewString(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 
-func (h *Handler) take(c *app.Context) *exchange {
-	x, _ := h.spare.Get().(*exchange)
+func (h *Handler) newForward(c *app.Context) *forward {
+	x, _ := h.forwards.Get().(*forward)
 	if x == nil {
-		x = &exchange{}
+		x = &forward{}
 		x.interim = x.passInterim
 	}
 	x.c, x.rules = c, &h.options.Response
 	return x
 }
 
-func (h *Handler) put(x *exchange) {
+func (h *Handler) recycle(x *forward) {
 	x.resp.Close()
 	x.req.Reset()
-	clear(x.named)
+	clear(x.connectionOptions)
 	clear(x.tried)
-	x.moved, x.last, x.hops = false, false, ""
-	x.c, x.named, x.tried, x.text = nil, x.named[:0], x.tried[:0], x.text[:0]
-	h.spare.Put(x)
+	x.prefixRewritten, x.last, x.hops = false, false, ""
+	x.c, x.connectionOptions, x.tried, x.text = nil, x.connectionOptions[:0], x.tried[:0], x.text[:0]
+	h.forwards.Put(x)
 }
 
-// Serve is the app.Handler.
+// Serve forwards the request and its response. It implements app.Handler.
 func (h *Handler) Serve(c *app.Context) error {
-	x := h.take(c)
-	defer h.put(x)
+	x := h.newForward(c)
+	defer h.recycle(x)
 	if err := h.prepare(c, x); err != nil {
 		return err
 	}
 	if x.last {
-		return answerLast(c)
+		return answerFinalHop(c)
 	}
 	g := h.group
-	g.earn()
+	g.addRetryCredit()
 	key := uint64(0)
 	if g.options.Policy == Hashed {
 		key = hashKey(h.hashBy(c))
@@ -183,7 +185,7 @@ func (h *Handler) Serve(c *app.Context) error {
 		s := g.pick(key, x.tried)
 		if s == nil {
 			g.counts.noServer.Add(1)
-			return &app.HTTPError{Status: http.StatusServiceUnavailable, Message: "no upstream server can be asked", Reason: "upstream-none", Err: errNoServer}
+			return &app.HTTPError{Status: http.StatusServiceUnavailable, Message: "no upstream server is available", Reason: "upstream-none", Err: errNoServer}
 		}
 		again, err := h.try(c, x, s)
 		if err == nil || !again {
@@ -193,7 +195,7 @@ func (h *Handler) Serve(c *app.Context) error {
 		if len(x.tried) >= g.options.Tries {
 			return err
 		}
-		if !g.spend() {
+		if !g.takeRetry() {
 			g.counts.exhausted.Add(1)
 			return err
 		}
@@ -201,8 +203,8 @@ func (h *Handler) Serve(c *app.Context) error {
 	}
 }
 
-// prepare makes the request that the servers are sent.
-func (h *Handler) prepare(c *app.Context, x *exchange) (err error) {
+// prepare sets x.req, the request to the servers.
+func (h *Handler) prepare(c *app.Context, x *forward) (err error) {
 	if x.hops, x.last, err = hopsLeft(c); err != nil || x.last {
 		return err
 	}
@@ -224,7 +226,7 @@ func (h *Handler) prepare(c *app.Context, x *exchange) (err error) {
 	h.copyRequestFields(c, x)
 	switch n := c.ContentLength(); {
 	case n == 0:
-		r.Upgrade = upgradeFor(c)
+		r.Upgrade = forwardedUpgrade(c)
 		r.Hedge = o.Hedge != nil && r.Upgrade == ""
 	case n > 0 && n <= h.options.BodyMemoryMax:
 		r.Body, err = c.Body()
@@ -234,8 +236,8 @@ func (h *Handler) prepare(c *app.Context, x *exchange) (err error) {
 	return err
 }
 
-// preparePath sets x.target to the path that the servers are sent.
-func (h *Handler) preparePath(c *app.Context, x *exchange) (err error) {
+// preparePath sets x.target to the path of the request to the servers.
+func (h *Handler) preparePath(c *app.Context, x *forward) (err error) {
 	o := &h.options
 	prefixed := o.StripPrefix != "" || o.AddPrefix != ""
 	switch {
@@ -243,7 +245,7 @@ func (h *Handler) preparePath(c *app.Context, x *exchange) (err error) {
 		if x.path, err = appendPath(x.path[:0], []byte(c.RawPath())); err != nil {
 			return err
 		}
-	case prefixed && hasDotSegment(c.RawPath()): // it could lead out of the prefix
+	case prefixed && hasDotSegment(c.RawPath()): // the path could leave the prefix
 		return errRawPath
 	default:
 		x.path = append(x.path[:0], c.RawPath()...)
@@ -252,17 +254,17 @@ func (h *Handler) preparePath(c *app.Context, x *exchange) (err error) {
 		x.target = append(x.target, x.path...)
 		return nil
 	}
-	x.target, x.moved = rewrite(x.target, x.path, o.StripPrefix, o.AddPrefix)
+	x.target, x.prefixRewritten = rewrite(x.target, x.path, o.StripPrefix, o.AddPrefix)
 	return nil
 }
 
-// try asks one server. again tells whether another may be asked instead.
-func (h *Handler) try(c *app.Context, x *exchange, s *server) (again bool, err error) {
+// try sends the request to one server. again reports whether it may be sent to another server after the error.
+func (h *Handler) try(c *app.Context, x *forward, s *server) (again bool, err error) {
 	g, failed, over := h.group, false, false
 	finish := func() {
 		if !over {
 			over = true
-			g.done(s, failed)
+			g.finish(s, failed)
 		}
 	}
 	defer finish() // also when the task is unwound
@@ -277,19 +279,19 @@ func (h *Handler) try(c *app.Context, x *exchange, s *server) (again bool, err e
 		s.counts.failures[why].Add(1)
 		failed = why != reasonBusy && why != reasonTooLarge
 		unsent := why == reasonDial || why == reasonBusy
-		return unsent || !answered(err) && x.req.Stream == nil && x.req.Upgrade == "" && idempotent(x.req.Method), err
+		return unsent || !answerBegan(err) && x.req.Stream == nil && x.req.Upgrade == "" && client.IdempotentMethod(x.req.Method), err
 	}
 	status := x.resp.Status
 	s.counts.headNanos.Add(c.Loop().Clock() - began)
 	s.counts.byClass[status/100%len(s.counts.byClass)].Add(1)
 	failed = status >= http.StatusBadGateway && status <= http.StatusGatewayTimeout
 	if status == http.StatusSwitchingProtocols {
-		over = true // the tunnel ends it
+		over = true // the tunnel calls finish
 		return false, h.upgrade(c, x, s)
 	}
 	h.copyResponseFields(c, x)
 	out := c.Stream(status, "")
-	err = out.Begin() // the body may be late
+	err = out.Begin() // the body may follow later
 	if err == nil {
 		_, err = x.resp.WriteTo(out)
 	}
@@ -304,27 +306,28 @@ func (h *Handler) try(c *app.Context, x *exchange, s *server) (again bool, err e
 	return false, nil
 }
 
-// failure is what an error of the client means to ours; upstream tells whether the server is to blame, and why what for.
+// failure returns the error for the client's response. upstream reports whether the server caused err, for the reason
+// why.
 func (h *Handler) failure(c *app.Context, err error) (why reason, upstream bool, _ error) {
 	var e *client.Error
 	if !errors.As(err, &e) {
-		return 0, false, err // of our client's connection
+		return 0, false, err // an error of the client's connection
 	}
 	if e.Kind == client.KindCancelled || c.Err() != nil {
 		return 0, false, e.Err
 	}
 	why, upstream = reasonOf(e)
 	if !upstream {
-		if e.Stage == client.StageWrite { // the request body did not come
+		if e.Stage == client.StageWrite { // reading the request body failed
 			return 0, false, e.Err
 		}
-		return 0, false, &app.HTTPError{Status: http.StatusBadGateway, Message: "the request cannot be passed on", Reason: "upstream-request", Err: e}
+		return 0, false, &app.HTTPError{Status: http.StatusBadGateway, Message: "the request cannot be forwarded", Reason: "upstream-request", Err: e}
 	}
 	return why, true, &app.HTTPError{Status: statuses[why], Message: messages[why], Reason: why.String(), Err: e}
 }
 
-// answered tells whether some of an answer came before err: the request is not sent again then.
-func answered(err error) bool {
+// answerBegan reports whether part of a response had been received. The request is then not sent again.
+func answerBegan(err error) bool {
 	var e *client.Error
 	return errors.As(err, &e) && e.Answered
 }
@@ -335,33 +338,24 @@ var statuses = [reasons]int{
 	http.StatusBadGateway, http.StatusGatewayTimeout, http.StatusBadGateway, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusBadGateway,
 }
 
-// messages do not tell clients how the servers behind are called.
+// messages are sent to clients and contain no addresses of servers.
 var messages = [reasons]string{
-	"the upstream server cannot be reached", "the upstream server does not answer in time", "the upstream server broke the connection off",
-	"the upstream server's answer is no HTTP", "all connections to the upstream server are in use",
-	"the head of the upstream server's answer is too large",
+	"the upstream server is unreachable", "the upstream server timed out", "the upstream server closed the connection",
+	"the upstream server sent an invalid response", "all connections to the upstream server are in use",
+	"the response head of the upstream server is too large",
 }
 
-// idempotent methods may be sent again (RFC 9110 section 9.2.2).
-func idempotent(method string) bool {
-	switch method {
-	case "GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE":
-		return true
-	}
-	return false
-}
-
-// passInterim sends an interim answer on: 103, mostly. 100 is not for our client, who got its own.
-func (x *exchange) passInterim(status int, fields []httpparse.Header) {
+// passInterim forwards an interim response other than 100, usually 103. The client has received its own 100 already.
+func (x *forward) passInterim(status int, fields []httpparse.Header) {
 	if status == http.StatusContinue {
 		return
 	}
-	x.nominate(fields)
+	x.setConnectionOptions(fields)
 	kept := make([]httpparse.Header, 0, len(fields))
 	for _, f := range fields {
-		if x.passes(view(f.Name)) && !framing(view(f.Name)) {
+		if x.passes(viewString(f.Name)) && !computed(viewString(f.Name)) {
 			kept = append(kept, f)
 		}
 	}
-	_ = x.c.Interim(status, kept) // a client that is gone learns nothing
+	_ = x.c.Interim(status, kept) // an error means that the client has disconnected
 }

@@ -19,7 +19,7 @@ import (
 
 const okAnswer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
-// What the upstream reads, to the byte, for what a client sends.
+// The exact bytes that the upstream receives for a client's request.
 func TestWhatTheUpstreamIsSent(t *testing.T) {
 	t.Parallel()
 	const tail = "\r\nX-Forwarded-For: 127.0.0.1\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: a\r\nX-Request-ID: ID\r\nVia: 1.1 tafe\r\n"
@@ -78,7 +78,7 @@ func TestWhatTheUpstreamIsSent(t *testing.T) {
 	}
 }
 
-// Servers that cut parameters off a segment, or take a backslash for a slash, would answer for another path than was routed.
+// Servers that remove path parameters or treat a backslash as a slash would serve a path that was not routed.
 func TestDotSegmentsInDisguiseAreRefused(t *testing.T) {
 	f := serve(t, GroupOptions{Servers: to(record(t, okAnswer).addr)}, Options{})
 	for _, c := range []struct {
@@ -102,7 +102,7 @@ func TestDotSegmentsInDisguiseAreRefused(t *testing.T) {
 	}
 }
 
-// What the client reads for what an upstream answers.
+// The response that the client receives for an upstream's response.
 func TestWhatTheClientIsSent(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -161,7 +161,8 @@ func TestInterimAnswersGoOn(t *testing.T) {
 	require.True(t, strings.HasPrefix(string(all), "HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\nHTTP/1.1 200 OK\r\n"), "%s", all)
 }
 
-// An interim answer obeys the rules of the final one: hop-by-hop fields stay behind, nominated ones and those of a rule too.
+// An interim response follows the rules of a final one: hop-by-hop fields, fields named by Connection and fields
+// removed by rules are not forwarded.
 func TestInterimAnswersObeyTheRules(t *testing.T) {
 	t.Parallel()
 	up := record(t, "HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\nConnection: X-Hop\r\nConnection: X-Other\r\nX-Hop: 1\r\nX-Other: 2\r\nKeep-Alive: 5\r\nX-Powered-By: php\r\n\r\n"+okAnswer)
@@ -222,7 +223,7 @@ func (r *repeat) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// A client that leaves takes its upstream request with it.
+// A disconnect of the client cancels its upstream request.
 func TestClientGoneCancelsTheUpstream(t *testing.T) {
 	t.Parallel()
 	asked, gone := make(chan bool, 1), make(chan bool, 1)
@@ -247,7 +248,8 @@ func TestClientGoneCancelsTheUpstream(t *testing.T) {
 	require.Zero(t, f.group.Stats().Servers[0].Failures["upstream-lost"], "no fault of the server's")
 }
 
-// A server that dies under load fails the requests that it has, and no others; the others are asked, and it comes back.
+// A server that stops under load fails only its requests in flight. Other servers are used, and it is used again
+// after its return.
 func TestServerDiesUnderLoad(t *testing.T) {
 	t.Parallel()
 	steady := backend(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "steady") })
@@ -319,8 +321,8 @@ func TestWhyThereIsNoAnswer(t *testing.T) {
 		want   string
 		why    string
 	}{
-		{"refused", GroupOptions{Servers: to(closed.Addr().String())}, 0, 502, "cannot be reached", ""},
-		{"late", slow, 0, 504, "does not answer in time", ""},
+		{"refused", GroupOptions{Servers: to(closed.Addr().String())}, 0, 502, "is unreachable", ""},
+		{"late", slow, 0, 504, "timed out", ""},
 		{"full", full, 1, 503, "no upstream server", "a bound on requests in flight"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -334,13 +336,13 @@ func TestWhyThereIsNoAnswer(t *testing.T) {
 			status, body := get(t, f.url)
 			require.Equal(t, c.status, status, c.why)
 			require.Contains(t, body, c.want)
-			require.NotContains(t, body, c.group.Servers[0].Addr, "clients do not learn who is behind")
+			require.NotContains(t, body, c.group.Servers[0].Addr, "the response does not reveal the address")
 			wg.Wait()
 		})
 	}
 }
 
-// What must not be sent twice is not, and retries have a bound.
+// Requests that must not be sent twice are not retried, and retries are bounded.
 func TestRetries(t *testing.T) {
 	t.Parallel()
 	var hits atomic.Int64

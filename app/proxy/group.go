@@ -1,4 +1,4 @@
-// This file owns the upstream group: what it is made of, and its life. Who is asked is balance.go's, who is left out health.go's.
+// Group: its options, its servers and its lifecycle. balance.go selects a server, health.go excludes servers.
 
 package proxy
 
@@ -18,81 +18,82 @@ import (
 // Server is one upstream server.
 type Server struct {
 	Addr   string // host:port or unix:/path
-	Weight int    // its share beside the others; default 1, at most WeightMax
-	Backup bool   // asked only while no other server can be
+	Weight int    // relative share of requests; default 1, at most WeightMax
+	Backup bool   // used only while no other server is available
 }
 
-// bodyBytesMax is no bound in practice: answers are streamed, and never in memory as a whole.
+// bodyBytesMax is effectively no bound: responses are streamed and never held in memory completely.
 const bodyBytesMax = 1 << 60
 
-// WeightMax bounds Server.Weight.
+// WeightMax is the maximum of Server.Weight.
 const WeightMax = 256
 
-// Policy says which of a group's servers is asked.
+// Policy selects a server of a group.
 type Policy string
 
-// The policies. All of them leave out servers that cannot be asked.
+// The policies. All of them use available servers only.
 const (
 	RoundRobin  Policy = "round_robin"  // in turn, by weight
-	LeastActive Policy = "least_active" // who has the fewest requests in flight for its weight
-	TwoChoices  Policy = "two_choices"  // the less busy of two that chance picks: as good as LeastActive, without a herd
-	Hashed      Policy = "hash"         // the same server for the same key, as long as it can be asked and is not overloaded
+	LeastActive Policy = "least_active" // the server with the fewest requests in flight, relative to its weight
+	TwoChoices  Policy = "two_choices"  // the less busy of two random servers: avoids the herd effect of LeastActive
+	Hashed      Policy = "hash"         // the same server for the same key, while it is available and not overloaded
 )
 
-// Policies lists them.
+// Policies lists all policies.
 var Policies = []Policy{RoundRobin, LeastActive, TwoChoices, Hashed}
 
-// GroupOptions are what a Group is made of. Zero fields take the defaults.
+// GroupOptions configures a Group. Zero fields mean the defaults.
 type GroupOptions struct {
 	Name    string
 	Servers []Server // at least one
 	Policy  Policy   // default RoundRobin
-	// TLS speaks https to the servers; nil: http. ServerName is the server's host unless set.
+	// TLS, if not nil, makes the group use https. ServerName defaults to the host of the server.
 	TLS *tls.Config
-	// Host is the Host field that the servers are sent; "": the client's.
+	// Host is the Host field sent to the servers. "" means that of the client.
 	Host string
 
-	HeadBytesMax   int // of the head of an answer; default 64 KiB. Larger ones are answered with 502, and not asked for again
-	HeaderCountMax int // of its fields; default 1000
+	HeadBytesMax   int // of a response head; default 64 KiB. Larger heads are answered with 502 and not retried
+	HeaderCountMax int // fields in a response head; default 1000
 
 	ConnsPerServerMax int           // connections to one server, per loop; default 256
-	RequestsMax       int           // requests in flight to one server, of all loops; beyond, others are asked; 0: no bound
-	DialTimeout       time.Duration // for connecting and the TLS handshake; default 2 s
-	HeadTimeout       time.Duration // of one try, from its start to the head of the answer; default 30 s
-	BodyTimeout       time.Duration // between two pieces of a body, either way; default 30 s
+	RequestsMax       int           // requests in flight to one server, over all loops; further requests use other servers; 0 means no bound
+	DialTimeout       time.Duration // connecting and TLS handshake; default 2 s
+	HeadTimeout       time.Duration // from the start of a try to the response head; default 30 s
+	BodyTimeout       time.Duration // between two pieces of a body, in either direction; default 30 s
 	IdleTimeout       time.Duration // until an idle connection is closed; default 30 s
-	WaitTimeout       time.Duration // for a connection while all are in use; default 1 s
+	WaitTimeout       time.Duration // wait for a connection while all are in use; default 1 s
 
-	// Tries bounds how often a request is sent, to different servers where there are several; default 2. A request is sent
-	// again if it could not be sent, or if it is idempotent and no answer came.
+	// Tries is the maximum number of tries of a request, on different servers if there are several; default 2. A
+	// request is sent again if it could not be sent, or if it is idempotent and no response arrived.
 	Tries int
-	// RetryPercent bounds retries to this share of requests, with bursts of RetryBurst; default 20 and 10. Without a bound,
-	// a group that fails gets Tries times its load.
+	// RetryPercent bounds retries as a percentage of requests, with bursts of RetryBurst; defaults 20 and 10. Without
+	// this bound a failing group would receive Tries times its load.
 	RetryPercent int
 	RetryBurst   int
-	// Hedge sends idempotent requests without a body a second time when the answer is late; nil: never.
+	// Hedge, if not nil, sends idempotent requests without a body a second time if the response is late.
 	Hedge *client.Hedge
 
-	// FailuresMax ejects a server after so many failures in a row (no connection, no answer, 502, 503, 504), for EjectTime,
-	// and longer each time up to EjectTimeMax. At most half of the servers are ejected at a time, so a lone one never is.
-	// Default 5, 10 s, 5 min; FailuresMax < 0: never.
+	// FailuresMax is the number of consecutive failures (no connection, no response, 502, 503, 504) after which a
+	// server is ejected for EjectTime, and longer each time, up to EjectTimeMax. At most half of the servers are
+	// ejected at a time, so a single server never is. Defaults 5, 10 s, 5 min. A negative FailuresMax disables
+	// ejection.
 	FailuresMax             int
 	EjectTime, EjectTimeMax time.Duration
-	// Check, if not nil, asks every server from time to time.
+	// Check, if not nil, enables health checks.
 	Check *Check
 
-	Tracer client.Tracer // told of every request to a server, but those of Check; nil: nobody
+	Tracer client.Tracer // called for every request except health checks; may be nil
 	Log    *slog.Logger  // default slog.Default()
 }
 
-// Check is an active health check.
+// Check configures active health checks: a GET to each server at an interval.
 type Check struct {
 	Path     string        // of a GET; default "/"
 	Interval time.Duration // default 5 s
 	Timeout  time.Duration // default 2 s
-	Rise     int           // successes in a row that bring a server back; default 2
-	Fall     int           // failures in a row that take it out; default 3
-	// Status is what counts as a success; 0: 200 to 399.
+	Rise     int           // consecutive successes after which a server is up; default 2
+	Fall     int           // consecutive failures after which a server is down; default 3
+	// Status is the expected status; 0 means 200 to 399.
 	Status int
 }
 
@@ -141,39 +142,39 @@ func (o GroupOptions) withDefaults() GroupOptions {
 	return o
 }
 
-// Group is a set of servers that can answer the same requests.
+// Group is a set of equivalent servers. Its methods may be called from any goroutine.
 type Group struct {
-	options GroupOptions
-	base    time.Time // of its clock
-	client  *client.Client
-	servers []*server // backups last
-	primary int       // servers before the backups
-	turns   []*server // the primaries by weight, in the order of their turns
-	points  []point   // of the hash ring
-	turn    atomic.Uint64
-	budget  atomic.Int64 // retries that are left, in thousandths
-	counts  groupCounts
+	options   GroupOptions
+	base      time.Time // start of its clock
+	client    *client.Client
+	servers   []*server   // backups last
+	primaries int         // number of servers before the backups
+	turns     []*server   // see weightedTurns
+	points    []ringPoint // the hash ring
+	turn      atomic.Uint64
+	budget    atomic.Int64 // remaining retries, in thousandths
+	counts    groupCounts
 
-	ejecting sync.Mutex // decisions about who is ejected
+	ejecting sync.Mutex // serializes ejections
 	closing  chan struct{}
 	checks   sync.WaitGroup
 	starting sync.Once
 	ending   sync.Once
 }
 
-// server is one server and what is known of it.
+// server is a Server and its state.
 type server struct {
 	Server
 	index    int
-	down     atomic.Bool  // by its health check
-	ejected  atomic.Int64 // until, ns of the group's clock; 0: not
-	failures atomic.Int32 // in a row
-	times    atomic.Int32 // ejected in a row
+	down     atomic.Bool  // according to its health check
+	ejected  atomic.Int64 // end of the ejection on the group's clock, in ns; 0 if not ejected
+	failures atomic.Int32 // consecutive failures
+	times    atomic.Int32 // consecutive ejections
 	active   atomic.Int64 // requests in flight
 	counts   serverCounts
 }
 
-// NewGroup makes a Group. The error tells what is wrong with o.
+// NewGroup returns a Group. The error describes the invalid option.
 func NewGroup(o GroupOptions) (*Group, error) {
 	o = o.withDefaults()
 	if err := o.check(); err != nil {
@@ -184,7 +185,7 @@ func NewGroup(o GroupOptions) (*Group, error) {
 	limits.BodyBytesMax, limits.HeadBytesMax, limits.HeaderCountMax = bodyBytesMax, o.HeadBytesMax, o.HeaderCountMax
 	clientOptions := client.Options{
 		Limits: limits, TLS: o.TLS, ConnsPerHostMax: o.ConnsPerServerMax, IdlePerHostMax: o.ConnsPerServerMax,
-		ConnsMax:    1 << 20, // loop.Config.DialMax bounds them all
+		ConnsMax:    1 << 20, // loop.Config.DialMax is the effective bound
 		DialTimeout: o.DialTimeout, HeadTimeout: o.HeadTimeout, BodyTimeout: o.BodyTimeout, IdleTimeout: o.IdleTimeout,
 		WaitTimeout: o.WaitTimeout, Tracer: o.Tracer,
 	}
@@ -202,25 +203,25 @@ func NewGroup(o GroupOptions) (*Group, error) {
 			}
 		}
 		if !backup {
-			g.primary = len(g.servers)
+			g.primaries = len(g.servers)
 		}
 	}
-	g.turns = turnsOf(g.servers[:g.primary])
+	g.turns = weightedTurns(g.servers[:g.primaries])
 	if o.Policy == Hashed {
-		g.points = pointsOf(g.servers[:g.primary])
+		g.points = ringPoints(g.servers[:g.primaries])
 	}
 	g.budget.Store(int64(o.RetryBurst) * 1000)
 	return g, nil
 }
 
-// Start starts the health checks, if there are any. Until then all servers count as healthy.
+// Start starts the health checks, if they are configured. Before that, all servers count as healthy.
 func (g *Group) Start() {
 	g.starting.Do(func() {
 		if g.options.Check == nil {
 			return
 		}
 		for _, s := range g.servers {
-			g.checks.Go(func() { g.watch(s) })
+			g.checks.Go(func() { g.runChecks(s) })
 		}
 	})
 }
@@ -246,7 +247,7 @@ func (o *GroupOptions) check() error {
 	}
 	switch {
 	case primary == 0:
-		return wrong("has no server that is not a backup")
+		return wrong("has no server other than backups")
 	case o.Tries < 1 || o.RetryPercent < 0 || o.RetryBurst < 0 || o.RequestsMax < 0 || o.HeadBytesMax < 0 || o.HeaderCountMax < 0:
 		return wrong("a bound is negative")
 	}
@@ -255,21 +256,21 @@ func (o *GroupOptions) check() error {
 			return nil
 		}
 	}
-	return wrong("no policy %q", o.Policy)
+	return wrong("unknown policy %q", o.Policy)
 }
 
-// Name is that of the options.
+// Name returns GroupOptions.Name.
 func (g *Group) Name() string { return g.options.Name }
 
-// Close ends the checks and closes idle connections; those in use are closed when their requests end. Requests made from now
-// on are answered with 503. The error is nil.
+// Close stops the health checks and closes idle connections. Connections in use are closed when their requests end.
+// Later requests are answered with 503. The error is always nil.
 func (g *Group) Close() error {
 	g.ending.Do(func() { close(g.closing) })
-	g.starting.Do(func() {}) // not any more
+	g.starting.Do(func() {}) // prevents a later Start
 	g.checks.Wait()
 	g.client.Close()
 	return nil
 }
 
-// errNoServer: there is nobody to ask.
-var errNoServer = errors.New("no server of the group can be asked")
+// errNoServer means that no server is available.
+var errNoServer = errors.New("no server of the group is available")

@@ -1,4 +1,4 @@
-// This file owns which fields go on, in either direction, and what is said about the client.
+// The fields forwarded in both directions, and the fields that describe the client.
 
 package proxy
 
@@ -10,10 +10,11 @@ import (
 	"tafe/httpparse"
 )
 
-// Field is a header that a rule sets.
+// Field is a header field set by a rule.
 type Field struct{ Name, Value string }
 
-// Rules change the fields of a message, after everything else: Remove first, then Set, which replaces.
+// Rules change the fields of a message after all other changes: fields in Remove are removed, then those in Set are
+// set and replace existing values.
 type Rules struct {
 	Remove []string
 	Set    []Field
@@ -26,14 +27,14 @@ func (r *Rules) check() error {
 		}
 	}
 	for _, f := range r.Set {
-		if _, err := httpparse.AppendHeader(nil, f.Name, f.Value); err != nil || hopByHop(f.Name) || framing(f.Name) {
+		if _, err := httpparse.AppendHeader(nil, f.Name, f.Value); err != nil || hopByHop(f.Name) || computed(f.Name) {
 			return ruleError(f.Name)
 		}
 	}
 	return nil
 }
 
-// drops tells whether a rule takes the place of a field.
+// drops reports whether a rule removes or replaces the field.
 func (r *Rules) drops(name string) bool {
 	for _, n := range r.Remove {
 		if strings.EqualFold(n, name) {
@@ -51,17 +52,18 @@ func (r *Rules) drops(name string) bool {
 type ruleError string
 
 func (e ruleError) Error() string {
-	return "proxy: no rule can be made for the header " + string(e)
+	return "proxy: the header " + string(e) + " cannot be changed by a rule"
 }
 
-// hopByHop names the fields that are for the next hop alone (RFC 9110 section 7.6.1, and what came before it).
+// hopByHop reports whether a field applies to a single connection and is not forwarded (RFC 9110 section 7.6.1, and
+// earlier RFCs).
 func hopByHop(name string) bool {
 	switch len(name) {
 	case len("TE"):
 		return strings.EqualFold(name, "TE")
-	case len("Trailer"): // and of Upgrade
+	case len("Trailer"): // and len("Upgrade")
 		return strings.EqualFold(name, "Trailer") || strings.EqualFold(name, "Upgrade")
-	case len("Connection"): // and of Keep-Alive
+	case len("Connection"): // and len("Keep-Alive")
 		return strings.EqualFold(name, "Connection") || strings.EqualFold(name, "Keep-Alive")
 	case len("HTTP2-Settings"):
 		return strings.EqualFold(name, "HTTP2-Settings")
@@ -77,8 +79,8 @@ func hopByHop(name string) bool {
 	return false
 }
 
-// framing names the fields of a request that this side computes.
-func framing(name string) bool {
+// computed reports whether the proxy sets this field itself.
+func computed(name string) bool {
 	switch len(name) {
 	case len("Host"):
 		return strings.EqualFold(name, "Host")
@@ -90,7 +92,7 @@ func framing(name string) bool {
 	return false
 }
 
-// The fields that tell who the client is.
+// The fields that describe the client.
 const (
 	forwardedFor   = "X-Forwarded-For"
 	forwardedProto = "X-Forwarded-Proto"
@@ -99,21 +101,21 @@ const (
 	requestID      = "X-Request-ID"
 )
 
-// claims tells whether a field says who the client is, or would be taken for one that does: some gateways read
+// isForwardingField reports whether a field describes the client, or would be read as such: some gateways treat
 // X_Forwarded_For as X-Forwarded-For.
-func claims(name string) bool {
+func isForwardingField(name string) bool {
 	if len(name) < len(forwarded) || len(name) > len(forwardedProto) {
 		return false
 	}
 	for _, claim := range [...]string{forwardedFor, forwardedProto, forwardedHost, forwarded, requestID} {
-		if len(name) == len(claim) && sameButDashes(name, claim) {
+		if len(name) == len(claim) && equalDashUnderscore(name, claim) {
 			return true
 		}
 	}
 	return false
 }
 
-func sameButDashes(name, claim string) bool {
+func equalDashUnderscore(name, claim string) bool {
 	for i := range len(name) {
 		a, b := name[i], claim[i]
 		if a != b && a|0x20 != b|0x20 && !(a == '_' && b == '-') {
@@ -123,8 +125,9 @@ func sameButDashes(name, claim string) bool {
 	return true
 }
 
-// named lists the fields that Connection names, as "close" and "keep-alive" are no fields' names worth looking for.
-func named(list []string, connection string) []string {
+// appendConnectionOptions appends the field names in a Connection value to list. close, keep-alive and upgrade name
+// no other field.
+func appendConnectionOptions(list []string, connection string) []string {
 	for token := range httpparse.Members(connection) {
 		if !strings.EqualFold(token, "close") && !strings.EqualFold(token, "keep-alive") && !strings.EqualFold(token, "upgrade") {
 			list = append(list, token)
@@ -142,27 +145,28 @@ func contains(list []string, name string) bool {
 	return false
 }
 
-// copyRequestFields puts the request's fields into x.req.
-func (h *Handler) copyRequestFields(c *app.Context, x *exchange) {
-	x.named = named(x.named[:0], c.HeaderList("Connection"))
+// copyRequestFields copies the forwarded fields of the request to x.req, and adds the proxy's own.
+func (h *Handler) copyRequestFields(c *app.Context, x *forward) {
+	x.connectionOptions = appendConnectionOptions(x.connectionOptions[:0], c.HeaderList("Connection"))
 	for name, value := range c.Headers() {
 		switch {
-		case hopByHop(name) || framing(name) || claims(name) || h.options.Request.drops(name):
+		case hopByHop(name) || computed(name) || isForwardingField(name) || h.options.Request.drops(name):
 		case len(name) == len(maxForwards) && strings.EqualFold(name, maxForwards):
-		case len(x.named) > 0 && contains(x.named, name):
+		case len(x.connectionOptions) > 0 && contains(x.connectionOptions, name):
 		default:
 			x.req.AddHeader(name, value)
 		}
 	}
-	h.introduce(c, x)
+	h.addForwardedFields(c, x)
 	for i := range h.options.Request.Set {
 		f := &h.options.Request.Set[i]
 		x.req.AddHeader(f.Name, f.Value)
 	}
 }
 
-// introduce says who the client is. What the client's side says itself is believed, and passed on, only if it is trusted.
-func (h *Handler) introduce(c *app.Context, x *exchange) {
+// addForwardedFields adds the fields that describe the client. Values received from the client are kept only if it is
+// a trusted proxy.
+func (h *Handler) addForwardedFields(c *app.Context, x *forward) {
 	add := func(name, value string) {
 		if value != "" && !h.options.Request.drops(name) {
 			x.req.AddHeader(name, value)
@@ -200,16 +204,16 @@ func (h *Handler) introduce(c *app.Context, x *exchange) {
 	add("Via", h.via[min(c.ProtoMinor(), 1)])
 }
 
-// join puts strings together in x's memory.
-func (x *exchange) join(parts ...string) string {
+// join concatenates strings in the buffer of x.
+func (x *forward) join(parts ...string) string {
 	from := len(x.text)
 	for _, p := range parts {
 		x.text = append(x.text, p...)
 	}
-	return view(x.text[from:])
+	return viewString(x.text[from:])
 }
 
-// hostOf is the address of "address:port", "" for one that has none, as unix sockets.
+// hostOf returns the address in "address:port", or "" without a port, as for unix sockets.
 func hostOf(remote string) string {
 	i := strings.LastIndexByte(remote, ':')
 	if i < 0 {
@@ -218,7 +222,7 @@ func hostOf(remote string) string {
 	return strings.Trim(remote[:i], "[]")
 }
 
-// forwardedNode is an address as RFC 7239 section 6 spells it.
+// forwardedNode formats an address for Forwarded (RFC 7239 section 6).
 func forwardedNode(address string) string {
 	switch {
 	case address == "":
@@ -229,7 +233,7 @@ func forwardedNode(address string) string {
 	return address
 }
 
-// quoted is a value that may hold a port, as RFC 7239 section 4 spells it.
+// quoted formats a value that may contain a port for Forwarded (RFC 7239 section 4).
 func quoted(host string) string {
 	if httpparse.ValidToken(host) {
 		return host
@@ -237,27 +241,27 @@ func quoted(host string) string {
 	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(host) + `"`
 }
 
-// nominate notes the fields that the Connection of a message of the server names.
-func (x *exchange) nominate(fields []httpparse.Header) {
-	x.named = named(x.named[:0], httpparse.ListOf(fields, "Connection"))
+// setConnectionOptions records the fields that the Connection field of a response names.
+func (x *forward) setConnectionOptions(fields []httpparse.Header) {
+	x.connectionOptions = appendConnectionOptions(x.connectionOptions[:0], httpparse.ListOf(fields, "Connection"))
 }
 
-// passes tells whether a field of a message of the server, interim or final, goes on to the client.
-func (x *exchange) passes(name string) bool {
-	return !hopByHop(name) && !x.rules.drops(name) && !contains(x.named, name)
+// passes reports whether a field of an interim or final response is forwarded.
+func (x *forward) passes(name string) bool {
+	return !hopByHop(name) && !x.rules.drops(name) && !contains(x.connectionOptions, name)
 }
 
-// copyResponseFields puts the answer's fields into c.
-func (h *Handler) copyResponseFields(c *app.Context, x *exchange) {
-	x.nominate(x.resp.Headers)
+// copyResponseFields copies the forwarded fields of the response to c, and adds the proxy's own.
+func (h *Handler) copyResponseFields(c *app.Context, x *forward) {
+	x.setConnectionOptions(x.resp.Headers)
 	for i := range x.resp.Headers {
-		name, value := view(x.resp.Headers[i].Name), view(x.resp.Headers[i].Value)
+		name, value := viewString(x.resp.Headers[i].Name), viewString(x.resp.Headers[i].Value)
 		switch {
-		case x.resp.Status == http.StatusUpgradeRequired && strings.EqualFold(name, "Upgrade"): // it says what is required
+		case x.resp.Status == http.StatusUpgradeRequired && strings.EqualFold(name, "Upgrade"): // it names the required protocols
 			c.PassHeader(name, value)
 		case x.passes(name):
-			if x.moved {
-				value = h.backField(c, x, name, value)
+			if x.prefixRewritten {
+				value = h.rewriteResponseField(c, x, name, value)
 			}
 			c.PassHeader(name, value)
 		}

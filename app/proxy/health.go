@@ -1,5 +1,4 @@
-// This file owns who is left out, and how often a request may be sent again: failures that requests have met, health checks,
-// and the budget of retries.
+// Availability of servers: passive failure detection, health checks, and the retry budget.
 
 package proxy
 
@@ -10,17 +9,17 @@ import (
 	"tafe/app/client"
 )
 
-// clock is in ns since the group was made, and only grows.
+// clock returns the monotonic time since the group was created, in ns.
 func (g *Group) clock() int64 { return int64(time.Since(g.base)) }
 
-// can tells whether s may be asked.
-func (g *Group) can(s *server, now int64) bool {
+// available reports whether s may receive a request.
+func (g *Group) available(s *server, now int64) bool {
 	most := g.options.RequestsMax
 	return !s.down.Load() && s.ejected.Load() <= now && (most == 0 || s.active.Load() < int64(most))
 }
 
-// done ends a request to s: failed tells whether it was the server's fault that there was no answer, or no good one.
-func (g *Group) done(s *server, failed bool) {
+// finish ends a request to s. failed reports whether the server caused its failure.
+func (g *Group) finish(s *server, failed bool) {
 	s.active.Add(-1)
 	if !failed {
 		if s.failures.Load() != 0 {
@@ -34,7 +33,7 @@ func (g *Group) done(s *server, failed bool) {
 	}
 }
 
-// eject leaves s out for a while, unless too many are left out already.
+// eject excludes s for a time, unless half of the servers are excluded already.
 func (g *Group) eject(s *server) {
 	g.ejecting.Lock()
 	defer g.ejecting.Unlock()
@@ -42,12 +41,12 @@ func (g *Group) eject(s *server) {
 	if s.ejected.Load() > now {
 		return
 	}
-	for _, o := range g.servers[:g.primary] {
+	for _, o := range g.servers[:g.primaries] {
 		if o != s && (o.ejected.Load() > now || o.down.Load()) {
 			out++
 		}
 	}
-	if s.Backup || out*2 > g.primary {
+	if s.Backup || out*2 > g.primaries {
 		return
 	}
 	d := min(g.options.EjectTime<<min(s.times.Add(1)-1, 16), g.options.EjectTimeMax)
@@ -58,12 +57,13 @@ func (g *Group) eject(s *server) {
 		"failures", g.options.FailuresMax)
 }
 
-// watch is a server's health check.
-func (g *Group) watch(s *server) {
+// runChecks runs the health check of s until the group is closed.
+func (g *Group) runChecks(s *server) {
 	o, good, bad := g.options.Check, 0, 0
-	c := client.New(client.Options{TLS: g.options.TLS, ConnsPerHostMax: 1, IdleTimeout: 2 * o.Interval, DialTimeout: o.Timeout, HeadTimeout: o.Timeout, BodyTimeout: o.Timeout})
+	c := client.New(client.Options{TLS: g.options.TLS, ConnsPerHostMax: 1, IdleTimeout: 2 * o.Interval,
+		DialTimeout: o.Timeout, HeadTimeout: o.Timeout, BodyTimeout: o.Timeout})
 	defer c.Close()
-	// The servers' checks are spread over the interval.
+	// Spread the checks of the servers over the interval.
 	wait := time.NewTimer(o.Interval * time.Duration(s.index) / time.Duration(len(g.servers)))
 	defer wait.Stop()
 	for {
@@ -92,7 +92,7 @@ func (g *Group) watch(s *server) {
 	}
 }
 
-// checkBodyMax is how much of a check's answer is read to keep its connection.
+// checkBodyMax is the size of a health check's response up to which it is read, so that its connection is reused.
 const checkBodyMax = 64 << 10
 
 func (g *Group) checkOnce(c *client.Client, s *server) error {
@@ -101,7 +101,7 @@ func (g *Group) checkOnce(c *client.Client, s *server) error {
 	defer cancel()
 	over := make(chan struct{})
 	defer close(over)
-	go func() { // Close does not wait for a server that does not answer
+	go func() { // so that Close does not wait for a slow server
 		select {
 		case <-g.closing:
 			cancel()
@@ -122,16 +122,16 @@ func (g *Group) checkOnce(c *client.Client, s *server) error {
 	return err
 }
 
-// earn adds a request's share to the budget of retries.
-func (g *Group) earn() {
+// addRetryCredit adds the share of one request to the retry budget.
+func (g *Group) addRetryCredit() {
 	share, most := int64(g.options.RetryPercent)*10, int64(g.options.RetryBurst)*1000
 	if n := g.budget.Load(); n < most {
-		g.budget.CompareAndSwap(n, min(n+share, most)) // who loses the race has earned nothing: the bound is no debt
+		g.budget.CompareAndSwap(n, min(n+share, most)) // a lost race adds nothing, which only lowers the budget
 	}
 }
 
-// spend takes one retry from the budget.
-func (g *Group) spend() bool {
+// takeRetry takes one retry from the budget.
+func (g *Group) takeRetry() bool {
 	for {
 		n := g.budget.Load()
 		if n < 1000 {

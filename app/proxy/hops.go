@@ -1,5 +1,5 @@
-// This file owns what a proxy adds because it is one hop of several: Via, Max-Forwards, and which protocols may be asked for
-// behind it (RFC 9110 sections 7.6 and 7.8).
+// Fields that a proxy adds or changes because it is one of several hops: Via, Max-Forwards and Upgrade (RFC 9110
+// sections 7.6 and 7.8).
 
 package proxy
 
@@ -18,8 +18,8 @@ const (
 	maxForwards = "Max-Forwards"
 )
 
-// viaOf is the Via member for a message that came as HTTP/1.0, and as HTTP/1.1; "" if name is "-".
-func viaOf(name string) (member [2]string, err error) {
+// viaMembers returns the Via members for messages received as HTTP/1.0 and HTTP/1.1. They are "" if name is "-".
+func viaMembers(name string) (member [2]string, err error) {
 	switch {
 	case name == "-":
 		return member, nil
@@ -31,8 +31,8 @@ func viaOf(name string) (member [2]string, err error) {
 	return [2]string{"1.0 " + name, "1.1 " + name}, nil
 }
 
-// hopsLeft handles Max-Forwards, which limits TRACE and OPTIONS (RFC 9110 section 7.6.2). value is what the next hop is sent,
-// "" for a request without the field; last tells that there is no next hop.
+// hopsLeft processes Max-Forwards, which limits TRACE and OPTIONS (RFC 9110 section 7.6.2). value is the field for
+// the next hop, or "". last reports that this proxy is the final recipient.
 func hopsLeft(c *app.Context) (value string, last bool, err error) {
 	if method := c.Method(); method != http.MethodTrace && method != http.MethodOptions {
 		return c.Header(maxForwards), false, nil
@@ -51,8 +51,9 @@ func hopsLeft(c *app.Context) (value string, last bool, err error) {
 	return strconv.FormatUint(n-1, 10), false, nil
 }
 
-// answerLast answers a TRACE or OPTIONS request whose last hop is this one.
-func answerLast(c *app.Context) error {
+// answerFinalHop answers a TRACE or OPTIONS request of which this proxy is the final recipient (RFC 9110 section
+// 7.6.2).
+func answerFinalHop(c *app.Context) error {
 	if c.Method() == http.MethodOptions {
 		return c.NoContent(http.StatusNoContent)
 	}
@@ -62,7 +63,7 @@ func answerLast(c *app.Context) error {
 	}
 	for name, value := range c.Headers() {
 		switch http.CanonicalHeaderKey(name) {
-		case "Authorization", "Cookie", "Proxy-Authorization": // section 9.3.8
+		case "Authorization", "Cookie", "Proxy-Authorization": // sensitive data is excluded (RFC 9110 section 9.3.8)
 			continue
 		}
 		if b, err = httpparse.AppendHeader(b, name, value); err != nil {
@@ -72,9 +73,9 @@ func answerLast(c *app.Context) error {
 	return c.Bytes(http.StatusOK, "message/http", httpparse.AppendHeadEnd(b))
 }
 
-// upgradeFor lists the protocols that the next hop is asked for: all that the client asks for, but for h2c, whose HTTP2-Settings
-// are for this hop alone (RFC 7540 section 3.2.1; RFC 9113 has abolished it).
-func upgradeFor(c *app.Context) string {
+// forwardedUpgrade returns the protocols to request from the upstream: those that the client requests except h2c,
+// whose HTTP2-Settings apply to a single connection (RFC 7540 section 3.2.1; obsoleted by RFC 9113).
+func forwardedUpgrade(c *app.Context) string {
 	if c.Upgrade() == "" {
 		return ""
 	}

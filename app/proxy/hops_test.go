@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// whole sends a request on a connection of its own and returns every byte that comes back. The request closes the connection.
+// whole sends a request, which closes its connection, on a new connection and returns all bytes received.
 func (f *front) whole(t testing.TB, request string) string {
 	t.Helper()
 	c, err := net.Dial("tcp", f.Addr().String())
@@ -69,7 +69,7 @@ func TestHopsOfARequest(t *testing.T) {
 	}
 }
 
-// Requests that are answered here.
+// Requests that the proxy answers.
 func TestTheLastHop(t *testing.T) {
 	t.Parallel()
 	up := record(t, okAnswer)
@@ -147,7 +147,7 @@ func TestHopsOfAnAnswer(t *testing.T) {
 	}
 }
 
-// A request is not retried once an upstream has begun its answer, and a head that is too large does not count against its server.
+// A request is not retried once a response has begun, and an oversized response head is not a failure of its server.
 func TestNoRetryOnceAnswered(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {

@@ -47,7 +47,7 @@ func serve(t testing.TB, g GroupOptions, o Options, trusted ...netip.Prefix) *fr
 	return serveWithin(t, reactor.Limits{}, g, o, trusted...)
 }
 
-// serveWithin is serve with limits of the loops.
+// serveWithin is serve with limits for the loops.
 func serveWithin(t testing.TB, limits reactor.Limits, g GroupOptions, o Options, trusted ...netip.Prefix) *front {
 	t.Helper()
 	if g.Log == nil {
@@ -70,7 +70,7 @@ func serveWithin(t testing.TB, limits reactor.Limits, g GroupOptions, o Options,
 	return &front{s, group, "http://" + s.Addr().String()}
 }
 
-// to lists servers by their addresses.
+// to returns servers with these addresses.
 func to(addrs ...string) (servers []Server) {
 	for _, a := range addrs {
 		servers = append(servers, Server{Addr: a})
@@ -78,7 +78,7 @@ func to(addrs ...string) (servers []Server) {
 	return servers
 }
 
-// backend is a net/http server; its address.
+// backend starts a net/http server and returns its address.
 func backend(t testing.TB, h http.HandlerFunc) string {
 	s := httptest.NewServer(h)
 	s.Config.ErrorLog = nil
@@ -86,7 +86,7 @@ func backend(t testing.TB, h http.HandlerFunc) string {
 	return s.Listener.Addr().String()
 }
 
-// recorder keeps every byte that it is sent, and answers each head with the same.
+// recorder records all bytes received, and answers each head with the same response.
 type recorder struct {
 	addr   string
 	mu     sync.Mutex
@@ -145,7 +145,7 @@ func (r *recorder) String() string {
 	return r.seen.String()
 }
 
-// raw sends bytes on a connection of its own and returns the answer, head and body.
+// raw sends bytes on a new connection and returns the response.
 func (f *front) raw(t testing.TB, request string) string {
 	t.Helper()
 	c, err := net.Dial("tcp", f.Addr().String())
@@ -174,7 +174,7 @@ func get(t testing.TB, url string) (int, string) {
 	return resp.StatusCode, string(body)
 }
 
-// program finds a real server; it must be there where CI=true.
+// program finds a real server. It is required if CI=true.
 func program(t testing.TB, name string) string {
 	path, err := exec.LookPath(name)
 	if err != nil && os.Getenv("CI") == "true" {

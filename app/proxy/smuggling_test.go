@@ -17,7 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// hostile are streams that two parsers could cut into requests differently.
+// hostile are streams that two parsers could split into different requests.
 var hostile = []struct{ name, stream string }{
 	{"length and chunks", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /evil HTTP/1.1\r\nHost: a\r\n\r\n"},
 	{"chunks and length", "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 35\r\n\r\n0\r\n\r\nGET /evil HTTP/1.1\r\nHost: a\r\n\r\n"},
@@ -53,7 +53,7 @@ var hostile = []struct{ name, stream string }{
 	{"pipeline", "GET /1 HTTP/1.1\r\nHost: a\r\n\r\nPOST /2 HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nxGET /3 HTTP/1.1\r\nHost: a\r\n\r\n"},
 }
 
-// The upstream sees no more requests than the client gets answers, none of them "/evil", whatever is sent.
+// The upstream never receives more requests than the client receives responses, and none for "/evil".
 func requireNoSmuggling(t *testing.T, addr string, seen func() []string) {
 	f := serve(t, GroupOptions{Servers: to(addr), Tries: 1}, Options{})
 	most := len(seen())
@@ -68,8 +68,8 @@ func requireNoSmuggling(t *testing.T, addr string, seen func() []string) {
 		}
 		status, _ := get(t, f.url+"/marker")
 		require.Equal(t, 200, status, c.name)
-		// The upstream writes down what it has answered. A head goes on before its body is known to be broken: the
-		// line of such a request may come late, after the marker.
+		// The upstream logs the requests it answers. A head is forwarded before an error in its body is known, so its
+		// log line may follow the marker.
 		require.Eventually(t, func() bool {
 			got := seen()[before:]
 			return len(got) > ours && slices.ContainsFunc(got, func(line string) bool { return strings.HasSuffix(line, "/marker") })
@@ -83,7 +83,7 @@ func requireNoSmuggling(t *testing.T, addr string, seen func() []string) {
 	}
 }
 
-// statusesOf sends a stream on one connection, ends it, and returns the statuses of what comes back.
+// statusesOf sends a stream on one connection, closes it for writing, and returns the statuses received.
 func statusesOf(t *testing.T, addr, stream string) (statuses []int) {
 	c, err := net.Dial("tcp", addr)
 	require.NoError(t, err)
@@ -153,7 +153,7 @@ func freeAddr(t *testing.T) string {
 	return ln.Addr().String()
 }
 
-// start runs a real server until the test is over.
+// start runs a real server until the test ends.
 func start(t *testing.T, addr string, cmd *exec.Cmd) {
 	cmd.Stderr = os.Stderr
 	require.NoError(t, cmd.Start())

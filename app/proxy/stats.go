@@ -1,4 +1,4 @@
-// This file owns what is counted of a group and its servers.
+// Counters of a group and of its servers.
 
 package proxy
 
@@ -20,10 +20,10 @@ type serverCounts struct {
 	requests, ejections, checkFailures atomic.Uint64
 	byClass                            [6]atomic.Uint64
 	failures                           [reasons]atomic.Uint64
-	headNanos                          atomic.Int64 // from the start of a try to the head of its answer, of all answered
+	headNanos                          atomic.Int64 // sum over all responses: from the start of the try to the response head
 }
 
-// reason is why a try had no answer.
+// reason is why a try has no response.
 type reason uint8
 
 const (
@@ -36,12 +36,12 @@ const (
 	reasons
 )
 
-// reasonNames are the slugs of logs, counters and answers.
+// reasonNames are the slugs for logs, metrics and error responses.
 var reasonNames = [reasons]string{"upstream-connect", "upstream-timeout", "upstream-lost", "upstream-protocol", "upstream-busy", "upstream-too-large"}
 
 func (r reason) String() string { return reasonNames[r] }
 
-// reasonOf sorts an error of the client by whose fault it is; ok is false if it is not the upstream's.
+// reasonOf returns the reason for an error of the client. ok is false if the upstream did not cause it.
 func reasonOf(e *client.Error) (r reason, ok bool) {
 	switch e.Kind {
 	case client.KindDial:
@@ -67,7 +67,7 @@ func reasonOf(e *client.Error) (r reason, ok bool) {
 	return 0, false
 }
 
-// tooLarge tells whether an answer was HTTP, and larger than the group's limits.
+// tooLarge reports whether a response was valid HTTP but exceeded the limits of the group.
 func tooLarge(e *client.Error) bool {
 	var refusal *httpparse.Error
 	if errors.Is(e, client.ErrInterim) {
@@ -85,45 +85,45 @@ func tooLarge(e *client.Error) bool {
 
 type statusError int
 
-func (s statusError) Error() string { return fmt.Sprintf("answered %d", int(s)) }
+func (s statusError) Error() string { return fmt.Sprintf("status %d", int(s)) }
 
-// State is what a server is.
+// State is the availability of a server.
 type State string
 
-// The states.
+// The states of a server.
 const (
 	Up      State = "up"
-	Ejected State = "ejected" // after failures, for a while
-	Down    State = "down"    // by its health check
+	Ejected State = "ejected" // excluded for a time after failures
+	Down    State = "down"    // excluded by its health check
 )
 
-// ServerStats are of one server. Counters only grow.
+// ServerStats holds the counters of one server since its group was created, and its current state.
 type ServerStats struct {
 	Addr          string
 	Backup        bool
 	State         State
 	Active        int               // requests in flight
 	Requests      uint64            // tries sent to it
-	ByClass       [6]uint64         // answers by the status's first digit
-	Failures      map[string]uint64 // tries without an answer, by reason
-	HeadTime      time.Duration     // sum over all answers: from the start of the try to the answer's head
+	ByClass       [6]uint64         // responses by the first digit of the status
+	Failures      map[string]uint64 // tries without a response, by reason
+	HeadTime      time.Duration     // sum over all responses: from the start of the try to the response head
 	Ejections     uint64
 	CheckFailures uint64
 }
 
-// GroupStats are of a group. Counters only grow.
+// GroupStats holds the counters of a group since it was created.
 type GroupStats struct {
 	Name        string
 	Servers     []ServerStats
 	Retries     uint64 // tries beyond the first
-	Exhausted   uint64 // retries that the budget did not allow
-	NoServer    uint64 // requests that found no server to ask
-	Tunnels     uint64 // upgraded connections
+	Exhausted   uint64 // retries denied by the budget
+	NoServer    uint64 // requests for which no server was available
+	Tunnels     uint64 // tunnels opened
 	TunnelsOpen int
 	Client      client.Stats
 }
 
-// Stats may be called by any goroutine.
+// Stats returns the counters. It may be called from any goroutine.
 func (g *Group) Stats() GroupStats {
 	s := GroupStats{
 		Name: g.options.Name, Retries: uint64(g.counts.retries.Load()), Exhausted: uint64(g.counts.exhausted.Load()),

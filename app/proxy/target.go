@@ -1,4 +1,4 @@
-// This file owns the path as an upstream is sent it.
+// The path in the request to an upstream.
 
 package proxy
 
@@ -11,16 +11,16 @@ import (
 
 const upperHex = "0123456789ABCDEF"
 
-// unreserved tells whether b need never be escaped (RFC 3986 section 2.3).
+// unreserved reports whether b is an unreserved character, which is equivalent to its escape (RFC 3986 section 2.3).
 func unreserved(b byte) bool {
 	return 'a' <= b|0x20 && b|0x20 <= 'z' || '0' <= b && b <= '9' || b == '-' || b == '.' || b == '_' || b == '~'
 }
 
-// appendPath appends raw in its normal form: escapes that need not be are undone, the others have capital letters, and dot
-// segments are gone (RFC 3986 section 6.2.2). What is escaped and means something else than itself, as %2F, stays escaped.
-// app has refused broken escapes and paths that climb above the root.
+// appendPath appends raw in normal form: unreserved characters are unescaped, other escapes get upper-case digits,
+// and dot segments are removed (RFC 3986 section 6.2.2). Escaped reserved characters such as %2F stay escaped. app
+// has rejected invalid escapes and paths above the root.
 func appendPath(dst, raw []byte) ([]byte, error) {
-	if bytes.IndexByte(raw, '%') < 0 && !bytes.Contains(raw, []byte("/.")) { // the request parser refuses a bare backslash
+	if bytes.IndexByte(raw, '%') < 0 && !bytes.Contains(raw, []byte("/.")) { // httpparse rejects an unescaped backslash
 		return append(dst, raw...), nil
 	}
 	from := len(dst)
@@ -38,20 +38,21 @@ func appendPath(dst, raw []byte) ([]byte, error) {
 			dst = append(dst, '%', upperHex[decoded>>4], upperHex[decoded&15])
 		}
 	}
-	if dst, err := httpparse.NormalizePath(dst[:from], dst[from:]); err != nil || !disguised(dst[from:]) {
+	if dst, err := httpparse.NormalizePath(dst[:from], dst[from:]); err != nil || !hasDisguisedDotSegment(dst[from:]) {
 		return dst, err
 	}
 	return dst, errDisguised
 }
 
 var errDisguised = &httpparse.Error{Status: 400, Reason: "hidden-dot-segment",
-	Detail: "the path has a dot segment with a parameter, or next to a backslash"}
+	Detail: "the path contains a dot segment with a parameter or a backslash"}
 
 var disguises = strings.NewReplacer("%5C", "/", "%2F", "/", "%3B", ";")
 
-// disguised tells whether a path in normal form has what some servers read as a dot segment, so that they would answer for a path
-// that was not routed: "..;x", which servlet containers cut to "..", and "..\\x", where a backslash separates.
-func disguised(path []byte) bool {
+// hasDisguisedDotSegment reports whether a normalized path contains a segment that some servers read as a dot
+// segment, so that they would serve a path that was not routed: "..;x", which servlet containers cut to "..", and
+// "..\\x", where a backslash separates segments.
+func hasDisguisedDotSegment(path []byte) bool {
 	for segment := range bytes.SplitSeq(path, []byte("/")) {
 		if bytes.IndexByte(segment, '.') < 0 {
 			continue
@@ -75,7 +76,7 @@ func unhex(b byte) byte {
 	return b - 'A' + 10
 }
 
-// hasDotSegment tells whether a segment of raw is "." or "..", escaped or not.
+// hasDotSegment reports whether a segment of raw is "." or "..", escaped or not.
 func hasDotSegment(raw string) bool {
 	for segment := range strings.SplitSeq(raw, "/") {
 		dots, other := 0, false
@@ -97,8 +98,8 @@ func hasDotSegment(raw string) bool {
 	return false
 }
 
-// rewrite replaces the prefix strip of path by add. It does so at a slash only: "/api" is no prefix of "/apiary". moved tells
-// whether path had the prefix.
+// rewrite replaces the prefix strip of path by add. A prefix matches at a slash only: "/api" is not a prefix of
+// "/apiary". moved reports whether path had the prefix.
 func rewrite(dst, path []byte, strip, add string) (_ []byte, moved bool) {
 	rest, moved := bytes.CutPrefix(path, []byte(strip))
 	if strip != "" && (!moved || len(rest) > 0 && rest[0] != '/' && strip[len(strip)-1] != '/') {

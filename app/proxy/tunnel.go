@@ -1,4 +1,4 @@
-// This file owns connections that have stopped being HTTP: a WebSocket, say. Bytes go both ways.
+// Tunnels: connections after a switch to another protocol such as WebSocket. Bytes are copied in both directions.
 
 package proxy
 
@@ -17,27 +17,27 @@ import (
 )
 
 const (
-	tunnelBytesMin = 2 << 10  // buffer of each direction, at first
-	tunnelBytes    = 16 << 10 // once that was full
+	tunnelBytesMin = 2 << 10  // initial buffer of each direction
+	tunnelBytes    = 16 << 10 // buffer after the first was full once
 )
 
-// upgrade joins the client's connection and the server's. It takes over the end of the request to s.
-func (h *Handler) upgrade(c *app.Context, x *exchange, s *server) error {
+// upgrade connects the client with the server by a tunnel. The tunnel calls g.finish when it ends.
+func (h *Handler) upgrade(c *app.Context, x *forward, s *server) error {
 	g := h.group
-	head, err := h.switching(x)
+	head, err := h.switchingHead(x)
 	if err != nil {
-		g.done(s, true)
+		g.finish(s, true)
 		return &app.HTTPError{Status: 502, Message: messages[reasonProtocol], Reason: reasonProtocol.String(), Err: err}
 	}
 	upstream, err := x.resp.Upgrade()
 	if err != nil {
-		g.done(s, true)
+		g.finish(s, true)
 		return &app.HTTPError{Status: 502, Message: messages[reasonLost], Reason: reasonLost.String(), Err: err}
 	}
 	client, err := c.Hijack()
 	if err != nil {
 		_ = upstream.Close()
-		g.done(s, false)
+		g.finish(s, false)
 		return err
 	}
 	g.counts.tunnels.Add(1)
@@ -45,7 +45,7 @@ func (h *Handler) upgrade(c *app.Context, x *exchange, s *server) error {
 	t := &tunnel{client: client, server: upstream, idle: h.options.TunnelIdle, base: time.Now(), head: head}
 	t.closed = func() {
 		g.counts.tunnelsOpen.Add(-1)
-		g.done(s, false)
+		g.finish(s, false)
 	}
 	task := c.Task()
 	defer task.Leave(task.Enter())
@@ -53,16 +53,16 @@ func (h *Handler) upgrade(c *app.Context, x *exchange, s *server) error {
 	return nil
 }
 
-// switching is the head of the 101.
-func (h *Handler) switching(x *exchange) ([]byte, error) {
+// switchingHead returns the head of the 101 response to the client.
+func (h *Handler) switchingHead(x *forward) ([]byte, error) {
 	b := httpparse.AppendStatusLine(nil, 101)
 	b = append(b, "Connection: upgrade\r\n"...)
 	var err error
-	x.nominate(x.resp.Headers)
+	x.setConnectionOptions(x.resp.Headers)
 	for i := range x.resp.Headers {
 		f := &x.resp.Headers[i]
-		name := view(f.Name)
-		if !x.passes(name) && !strings.EqualFold(name, "Upgrade") || framing(name) {
+		name := viewString(f.Name)
+		if !x.passes(name) && !strings.EqualFold(name, "Upgrade") || computed(name) {
 			continue
 		}
 		if b, err = httpparse.AppendHeaderBytes(b, f.Name, f.Value); err != nil {
@@ -72,27 +72,27 @@ func (h *Handler) switching(x *exchange) ([]byte, error) {
 	return httpparse.AppendHeadEnd(b), nil
 }
 
-// tunnel copies both ways, by a task for each direction, until both directions have ended, or nothing has moved for too long. The end
-// of one direction is passed on and leaves the other one open. A peer that does not read holds its sender back: it is given up, by its
-// connection, when it has taken nothing for as long as a tunnel may be idle.
+// tunnel copies bytes in both directions, with one task for each, until both have ended or no bytes have moved for
+// the idle time. The end of one direction is forwarded and leaves the other open. A peer that does not read blocks
+// the other direction's sender; the write timeout, which equals the idle time, then ends the tunnel.
 type tunnel struct {
 	client, server net.Conn
-	head           []byte // the answer to the client, before all else
+	head           []byte // the 101 response, sent to the client first
 	idle           time.Duration
 	base           time.Time
-	last           atomic.Int64 // when something moved, since base
-	ends           int          // directions that have ended; the loop's
+	last           atomic.Int64 // time of the last transfer, relative to base
+	ends           int          // directions that have ended; used on the loop only
 	closed         func()
 }
 
-// direction is the Runner of one direction.
+// direction implements loop.Runner for one direction of a tunnel.
 type direction struct {
 	t        *tunnel
 	to, from net.Conn
 	head     []byte
 }
 
-// tunnelName is what the watchdog's reports call the tasks of tunnels.
+// tunnelName is the name of the tasks of tunnels in reports of the watchdog.
 var tunnelName = "proxy: tunnel"
 
 func (t *tunnel) start(l *loop.Loop) {
@@ -120,7 +120,7 @@ func (d *direction) Run(task *loop.Task) {
 	})
 }
 
-// Done implements loop.Runner. It is also called for a direction whose task could not start.
+// Done implements loop.Runner. It is also called if the task could not be started.
 func (d *direction) Done(_ *loop.Task, err error) {
 	t := d.t
 	t.ends++
@@ -133,7 +133,7 @@ func (d *direction) Done(_ *loop.Task, err error) {
 	}
 }
 
-// run copies until the direction has ended. It reports false when the tunnel as a whole has: by an error, or because nothing moved.
+// run copies until the direction ends. It returns false if the whole tunnel ends, by an error or because it is idle.
 func (d *direction) run() bool {
 	t := d.t
 	if len(d.head) > 0 {
@@ -150,7 +150,7 @@ func (d *direction) run() bool {
 			if _, err := d.to.Write(buf[:n]); err != nil {
 				return false
 			}
-			t.touch() // the other end has made room
+			t.touch() // the receiver has accepted data
 		}
 		switch {
 		case err == nil:
@@ -168,5 +168,5 @@ func (d *direction) run() bool {
 
 func (t *tunnel) touch() { t.last.Store(int64(time.Since(t.base))) }
 
-// moved tells whether the other direction has carried something while this one was idle.
+// moved reports whether the other direction has moved bytes while this one was idle.
 func (t *tunnel) moved() bool { return time.Since(t.base)-time.Duration(t.last.Load()) < t.idle }

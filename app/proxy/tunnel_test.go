@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// echoUpgrade switches to a protocol that sends everything back.
+// echoUpgrade switches to an echo protocol.
 func echoUpgrade(w http.ResponseWriter, r *http.Request) {
 	if r.Header.Get("Upgrade") != "echo" || r.Header.Get("Connection") != "upgrade" {
 		w.WriteHeader(http.StatusUpgradeRequired)
@@ -62,7 +62,7 @@ func TestTunnel(t *testing.T) {
 		"the client's end ends the server's")
 }
 
-// The end of one direction leaves the other one open.
+// The end of one direction leaves the other open.
 func TestTunnelDirectionsEndSeparately(t *testing.T) {
 	t.Parallel()
 	ended := make(chan string, 1)

@@ -18,7 +18,7 @@ import (
 
 const switching = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: echo\r\nConnection: Upgrade\r\n\r\n"
 
-// upgraded opens a tunnel to an upstream, and returns its two ends.
+// upgraded opens a tunnel and returns its two ends.
 func tunnelled(t *testing.T, early, late string, limits reactor.Limits) (client, server *net.TCPConn, in *bufio.Reader) {
 	t.Helper()
 	ends := make(chan *net.TCPConn)
@@ -51,7 +51,8 @@ func tunnelled(t *testing.T, early, late string, limits reactor.Limits) (client,
 	return c.(*net.TCPConn), server, in
 }
 
-// A tunnel whose ends write more than it holds before either reads stops reading, and loses nothing.
+// If both ends write more than a tunnel buffers before either reads, the tunnel applies backpressure and loses
+// nothing.
 func TestTunnelHoldsBack(t *testing.T) {
 	t.Parallel()
 	const size, writeTimeout = 32 << 20, 100 * time.Millisecond
@@ -89,7 +90,7 @@ func TestTunnelHoldsBack(t *testing.T) {
 	require.NoError(t, <-done)
 }
 
-// Bytes written together with the request or with the 101 arrive, however that end closes afterwards.
+// Bytes written together with the request or with the 101 arrive, however their sender closes afterwards.
 func TestTunnelEndsAtOnce(t *testing.T) {
 	t.Parallel()
 	halfClose := func(c *net.TCPConn) error { return c.CloseWrite() }

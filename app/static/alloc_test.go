@@ -15,7 +15,7 @@ import (
 	"tafe/loop/looptest"
 )
 
-// A file from memory allocates nothing, and neither does an answer that it has not changed.
+// A cached file and a 304 allocate nothing.
 func TestHitsAllocateNothing(t *testing.T) {
 	if looptest.HandsOffAlways() {
 		t.Skip("a handoff allocates")

@@ -1,4 +1,4 @@
-// This file owns the small files in memory. What a file says, and when it was looked at last, is load.go's.
+// The cache of small files. load.go reads and revalidates files.
 
 package static
 
@@ -7,13 +7,13 @@ import (
 	"sync"
 )
 
-const shards = 8 // so that loops seldom meet at a lock
+const shards = 8 // reduces lock contention between loops
 
-// assetOverhead is about what a kept name costs beside its contents, in bytes.
+// assetOverhead is the approximate memory of a cached asset beside its content, in bytes.
 const assetOverhead = 1024
 
-// cache keeps assets by the name they were asked for, within bounds of each shard. Beyond a bound those go that were not used
-// since the hand last came by (the clock algorithm), so a hit writes one word at most.
+// cache keeps assets by requested name. Each shard is bounded. At a bound the clock algorithm evicts assets that were
+// not used since the hand last passed, so a hit writes at most one word.
 type cache struct {
 	seed   maphash.Seed
 	shards [shards]shard
@@ -41,7 +41,7 @@ func newCache(bytesMax int64, namesMax int) *cache {
 
 func (k *cache) shard(name string) *shard { return &k.shards[maphash.String(k.seed, name)%shards] }
 
-// get returns the asset that is kept for name, or nil.
+// get returns the cached asset for name, or nil.
 func (k *cache) get(name string) *asset {
 	s := k.shard(name)
 	s.mu.RLock()
@@ -53,8 +53,8 @@ func (k *cache) get(name string) *asset {
 	return a
 }
 
-// put keeps a in place of what is kept for its name, unless it alone is larger than the shard.
-func (k *cache) put(a *asset) {
+// add caches a and replaces an asset of the same name. An asset larger than a shard is not cached.
+func (k *cache) add(a *asset) {
 	s := k.shard(a.name)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -71,15 +71,16 @@ func (k *cache) put(a *asset) {
 	s.bytes += a.bytes
 }
 
-// drop forgets what is kept for name.
-func (k *cache) drop(name string) {
+// remove removes the asset for name.
+func (k *cache) remove(name string) {
 	s := k.shard(name)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.remove(s.byName[name])
 }
 
-// evict removes the first from the hand on that was not used. It ends: the hand takes the marks as it goes.
+// evict removes the first unused asset from the hand on. It terminates, because the hand clears the used marks it
+// passes.
 func (s *shard) evict() {
 	for {
 		s.hand %= len(s.ring)

@@ -1,14 +1,14 @@
-// This file owns the choice between a file and its compressed siblings (RFC 9110 section 12.5.3).
+// Selection between a file and its precompressed variants (RFC 9110 section 12.5.3).
 
 package static
 
 import "tafe/httpparse"
 
-// suffix is that of siblings with a coding.
+// suffix returns the file name suffix of a coding.
 func suffix(k httpparse.Coding) string { return [...]string{".zst", ".br", ".gz", ""}[k] }
 
-// choose picks what to send of a: the coding of the greatest weight, among equals the smallest file. Without the header, and
-// where nothing that is there is acceptable, it is the file itself.
+// choose returns the variant with the highest weight, and the smallest of those with equal weight. It returns the
+// file itself without Accept-Encoding or if no existing variant is acceptable.
 func (a *asset) choose(k *conditions) *variant {
 	best := a.variants[httpparse.Identity]
 	if !a.coded || !k.encodings {

@@ -76,11 +76,11 @@ func fetch(t testing.TB, method, url string, header http.Header) (*http.Response
 
 const date = "Sun, 02 Feb 2020 20:20:20 GMT"
 
-// asked are requests that this server, net/http's and nginx answer, each with its own tag in place of ETAG.
+// asked are requests sent to this server, net/http's and nginx, with their own tag in place of ETAG.
 var asked = []struct {
 	name, method, target string
 	header               [2]string
-	// divergent says who answers otherwise, and why; empty: nobody does.
+	// divergent names the servers that respond differently, and why.
 	divergent string
 }{
 	{"whole", "GET", "/ten.txt", [2]string{}, ""},
@@ -256,7 +256,7 @@ func TestSiblings(t *testing.T) {
 	http.DefaultClient.CloseIdleConnections()
 }
 
-// What is kept is served without a look for a while, and what was replaced is seen then.
+// A cached file is served without revalidation for CheckInterval; then a replacement is detected.
 func TestReplacedFiles(t *testing.T) {
 	dir := t.TempDir()
 	name := filepath.Join(dir, "a.txt")

@@ -1,4 +1,4 @@
-// This file owns directories as pages. It is off unless Options.List says so.
+// Directory listings, which are off unless Options.List is set.
 
 package static
 
@@ -13,7 +13,7 @@ import (
 	"tafe/app"
 )
 
-// readDirectory reads a's directory, beside the loop, or refuses.
+// readDirectory reads the directory of a, or returns fs.ErrNotExist if listings are off. It blocks.
 func (s *Site) readDirectory(t *tree, a *asset) error {
 	if !s.o.List {
 		return fs.ErrNotExist
@@ -39,7 +39,7 @@ func (s *Site) readDirectory(t *tree, a *asset) error {
 	return nil
 }
 
-// list answers with the page of a directory. Names are text to HTML and elements to URLs, whatever they hold.
+// list sends the listing of a directory. Names are escaped for HTML and for URLs.
 func (s *Site) list(c *app.Context, a *asset) error {
 	const style = `<style>body{font-family:monospace}</style>`
 	title := html.EscapeString("/" + strings.TrimPrefix(a.file, "."))

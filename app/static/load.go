@@ -1,4 +1,4 @@
-// This file owns looking at the directory: everything in it blocks, and runs beside the loops but for what says otherwise.
+// File system access. Functions in this file block and run outside the loop unless stated otherwise.
 
 package static
 
@@ -26,17 +26,17 @@ type kind int
 
 const (
 	isFile kind = iota
-	isDirectory
+	needsSlash
 	isListing
 )
 
-// asset is what a name stands for. It does not change once it is loaded, but for the three words at its end.
+// asset is the result for a name. It is immutable after loading, except for the last three fields.
 type asset struct {
-	name         string // that was asked for
-	file         string // that answers
+	name         string // the requested name
+	file         string // the file to serve
 	kind         kind
 	variants     [httpparse.Codings]*variant
-	coded        bool // there is one beside identity: the answer varies
+	coded        bool // there are precompressed variants, so the response varies
 	contentType  string
 	cacheControl string
 	bytes        int64
@@ -45,28 +45,28 @@ type asset struct {
 
 	checked atomic.Int64 // ns since the Site's epoch
 	used    atomic.Bool
-	place   int // in its shard, under its lock
+	place   int // index in its shard, guarded by the shard
 }
 
-// variant is a file with its validators.
+// variant is a file in one coding, with its validators.
 type variant struct {
 	coding   httpparse.Coding
 	info     fs.FileInfo
 	size     int64
 	etag     string
-	modified string   // for Last-Modified, where the time says something
-	content  []byte   // of a small one
-	file     *os.File // of a large one
+	modified string   // for Last-Modified
+	content  []byte   // of a small file
+	file     *os.File // of a large file
 }
 
-// fresh tells whether a may be answered without a look. One request in each interval is told no, and looks; the others are
-// answered meanwhile. It does not block.
-func (a *asset) fresh(now int64, interval time.Duration) bool {
+// claimFresh reports whether a may be served without revalidation. It returns false to one request per interval,
+// which then revalidates; the others are served meanwhile. It does not block.
+func (a *asset) claimFresh(now int64, interval time.Duration) bool {
 	checked := a.checked.Load()
 	return now-checked < int64(interval) || !a.checked.CompareAndSwap(checked, now)
 }
 
-// release closes the files of a. They are closed beside the loop: the last close of a file that was deleted frees it.
+// release closes the files of a in other goroutines, because the last close of a deleted file frees its blocks.
 func (a *asset) release() {
 	for _, v := range a.variants {
 		if v != nil && v.file != nil {
@@ -75,14 +75,14 @@ func (a *asset) release() {
 	}
 }
 
-// parcel hands an asset from the goroutine that loaded it to the request, which may have left.
-type parcel struct {
+// delivery passes an asset from the loading goroutine to its request, which may have been cancelled.
+type delivery struct {
 	mu        sync.Mutex
 	asset     *asset
 	abandoned bool
 }
 
-func (p *parcel) leave(a *asset) {
+func (p *delivery) deliver(a *asset) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.abandoned {
@@ -91,7 +91,7 @@ func (p *parcel) leave(a *asset) {
 	p.asset = a
 }
 
-func (p *parcel) abandon() {
+func (p *delivery) abandon() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.abandoned = true
@@ -100,13 +100,13 @@ func (p *parcel) abandon() {
 	}
 }
 
-// look has name looked at, while the request waits. It is for the loop.
-func (s *Site) look(c *app.Context, name string, now int64) (*asset, error) {
-	p := &parcel{}
+// loadOffloaded runs load outside the loop while the request waits. It is called on the loop.
+func (s *Site) loadOffloaded(c *app.Context, name string, now int64) (*asset, error) {
+	p := &delivery{}
 	a, err := app.Offload(c, func() (*asset, error) {
 		a, err := s.load(name, now)
 		if err == nil {
-			p.leave(a)
+			p.deliver(a)
 		}
 		return a, err
 	})
@@ -117,21 +117,21 @@ func (s *Site) look(c *app.Context, name string, now int64) (*asset, error) {
 	return a, nil
 }
 
-// load finds what name stands for, in memory where that is still so.
+// load returns the asset for name, from the cache if it is unchanged. It blocks.
 func (s *Site) load(name string, now int64) (*asset, error) {
 	s.stats.loads.Add(1)
-	t := s.follow()
+	t := s.currentTree()
 	a, err := s.find(t, name, now)
 	if errors.Is(err, fs.ErrNotExist) && s.o.Fallback != "" {
 		a, err = s.find(t, s.o.Fallback, now)
 	}
 	if err != nil {
-		return nil, s.refusal(err)
+		return nil, s.httpError(err)
 	}
 	return a, nil
 }
 
-var errRefused = errors.New("static: neither a file nor a directory")
+var errNotServable = errors.New("static: neither a file nor a directory")
 
 func (s *Site) find(t *tree, name string, now int64) (*asset, error) {
 	if t.cache != nil {
@@ -140,7 +140,7 @@ func (s *Site) find(t *tree, name string, now int64) (*asset, error) {
 				kept.checked.Store(now)
 				return kept, nil
 			}
-			t.cache.drop(name)
+			t.cache.remove(name)
 		}
 	}
 	a := &asset{name: name, file: strings.TrimSuffix(name, "/")}
@@ -154,7 +154,7 @@ func (s *Site) find(t *tree, name string, now int64) (*asset, error) {
 	slash := name == "" || strings.HasSuffix(name, "/")
 	switch {
 	case info.IsDir() && !slash:
-		a.kind = isDirectory
+		a.kind = needsSlash
 		return a, nil
 	case info.IsDir():
 		directory := a.file
@@ -176,7 +176,7 @@ func (s *Site) find(t *tree, name string, now int64) (*asset, error) {
 	return a, s.loadFile(t, a, info)
 }
 
-// unchanged tells whether the files of a are those that were read, no more and no less.
+// unchanged reports whether the files of a are the ones that were read.
 func (s *Site) unchanged(t *tree, a *asset) bool {
 	for k := range httpparse.Codings {
 		if k != httpparse.Identity && !s.o.Precompressed {
@@ -194,8 +194,8 @@ func (s *Site) unchanged(t *tree, a *asset) bool {
 	return true
 }
 
-// stat follows links within the directory; where none may be, each element is looked at. Somebody who puts a link in place
-// between that and the opening has it followed, though never out of the directory.
+// stat follows symbolic links within the directory. With Options.NoSymlinks it checks each element of name; a link
+// created between this check and the opening is followed, but never out of the directory.
 func (s *Site) stat(t *tree, name string) (fs.FileInfo, error) {
 	if s.o.NoSymlinks {
 		for i := range len(name) + 1 {
@@ -207,14 +207,14 @@ func (s *Site) stat(t *tree, name string) (fs.FileInfo, error) {
 				return nil, err
 			}
 			if info.Mode()&fs.ModeSymlink != 0 {
-				return nil, errRefused
+				return nil, errNotServable
 			}
 		}
 	}
 	return t.root.Stat(name)
 }
 
-// loadFile opens a's file and its siblings, and keeps a where all of them are small.
+// loadFile opens the file and its precompressed variants, and caches a if all of them are small.
 func (s *Site) loadFile(t *tree, a *asset, info fs.FileInfo) (err error) {
 	defer func() {
 		if err != nil {
@@ -232,7 +232,7 @@ func (s *Site) loadFile(t *tree, a *asset, info fs.FileInfo) (err error) {
 		}
 		sibling, err := s.stat(t, a.file+suffix(k))
 		if err != nil || !sibling.Mode().IsRegular() || sibling.ModTime().Before(info.ModTime()) {
-			continue // one that is older than its file was made of another
+			continue // it is older than the file, so it was made from another version
 		}
 		v, err := s.open(t, a.file+suffix(k), k, sibling)
 		if err != nil {
@@ -250,16 +250,16 @@ func (s *Site) loadFile(t *tree, a *asset, info fs.FileInfo) (err error) {
 		}
 	}
 	if small && t.cache != nil {
-		t.cache.put(a)
+		t.cache.add(a)
 	}
 	return nil
 }
 
-// open opens a file that was looked at. Opening a FIFO or a device may have effects, so it is not tried; what took the
-// file's place since is seen by the second look, and does not block, by O_NONBLOCK.
+// open opens a file after stat. Opening a FIFO or a device can have side effects, so other files are not opened. If
+// such a file has replaced the regular one meanwhile, O_NONBLOCK prevents blocking and the second check rejects it.
 func (s *Site) open(t *tree, name string, k httpparse.Coding, info fs.FileInfo) (*variant, error) {
 	if !info.Mode().IsRegular() {
-		return nil, errRefused
+		return nil, errNotServable
 	}
 	f, err := t.root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
@@ -267,12 +267,12 @@ func (s *Site) open(t *tree, name string, k httpparse.Coding, info fs.FileInfo) 
 	}
 	info, err = f.Stat()
 	if err == nil && !info.Mode().IsRegular() {
-		err = errRefused
+		err = errNotServable
 	}
 	v := &variant{coding: k, info: info, file: f}
 	if err == nil {
 		v.size, v.modified = info.Size(), info.ModTime().UTC().Format(http.TimeFormat)
-		v.etag = tagOf(info, k)
+		v.etag = metadataTag(info, k)
 		if v.size <= s.o.FileCachedMax {
 			err = v.read()
 		}
@@ -283,7 +283,8 @@ func (s *Site) open(t *tree, name string, k httpparse.Coding, info fs.FileInfo) 
 	return v, err
 }
 
-// read takes the content into memory. A file that changes meanwhile is what was read of it: its tag says so.
+// read reads the content into memory. The entity tag is computed from the bytes read, so it is correct even if the
+// file changes meanwhile.
 func (v *variant) read() error {
 	content, err := io.ReadAll(io.LimitReader(v.file, v.size))
 	if err != nil {
@@ -295,34 +296,35 @@ func (v *variant) read() error {
 	return nil
 }
 
-// sameFile tells whether a file is the one that was looked at, and has not been touched since.
+// sameFile reports whether y is the same unchanged file as x.
 func sameFile(x, y fs.FileInfo) bool {
-	return os.SameFile(x, y) && x.Size() == y.Size() && x.Mode() == y.Mode() && x.ModTime().Equal(y.ModTime()) && changed(x) == changed(y)
+	return os.SameFile(x, y) && x.Size() == y.Size() && x.Mode() == y.Mode() && x.ModTime().Equal(y.ModTime()) && changeTime(x) == changeTime(y)
 }
 
-// changed is the time of a file's last change of status, in ns: also of renaming and of setting its modification time.
-func changed(info fs.FileInfo) int64 {
+// changeTime returns the time of the last status change of a file, in ns. Renaming and setting the modification time
+// also change it.
+func changeTime(info fs.FileInfo) int64 {
 	if st, ok := info.Sys().(*syscall.Stat_t); ok {
 		return st.Ctim.Nano()
 	}
 	return 0
 }
 
-// tagOf is the entity tag of a file that is not read.
-func tagOf(info fs.FileInfo, k httpparse.Coding) string {
+// metadataTag returns the entity tag of a file that is not in memory.
+func metadataTag(info fs.FileInfo, k httpparse.Coding) string {
 	inode := uint64(0)
 	if st, ok := info.Sys().(*syscall.Stat_t); ok {
 		inode = st.Ino
 	}
 	b := []byte{'"'}
-	for _, n := range []uint64{uint64(info.ModTime().UnixNano()), uint64(info.Size()), inode, uint64(changed(info))} {
+	for _, n := range []uint64{uint64(info.ModTime().UnixNano()), uint64(info.Size()), inode, uint64(changeTime(info))} {
 		b = append(strconv.AppendUint(b, n, 16), '-')
 	}
 	return string(b[:len(b)-1]) + strings.Replace(suffix(k), ".", "-", 1) + `"`
 }
 
-// refusal is what the client is told of an error of looking.
-func (s *Site) refusal(err error) error {
+// httpError returns the response to a file system error.
+func (s *Site) httpError(err error) error {
 	switch {
 	case errors.Is(err, fs.ErrPermission):
 		return &app.HTTPError{Status: 403, Err: err}
@@ -335,6 +337,6 @@ func (s *Site) refusal(err error) error {
 	case errors.Is(err, fs.ErrClosed):
 		return app.Error(404, "")
 	}
-	s.stats.refused.Add(1) // out of the directory, a name too long, a loop of links, a FIFO
+	s.stats.refused.Add(1) // outside the directory, name too long, symbolic link loop, FIFO
 	return &app.HTTPError{Status: 404, Err: err}
 }

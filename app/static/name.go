@@ -1,4 +1,4 @@
-// This file owns which names are looked at: those that can mean one file and nothing else.
+// Validation of file names, and the redirect to the canonical name of a directory.
 
 package static
 
@@ -11,9 +11,9 @@ import (
 
 const nameBytesMax = 4096 // Linux's PATH_MAX
 
-// acceptable tells whether name, decoded, may be looked for: UTF-8, elements that are neither empty nor dots, a slash at the
-// end at most, no NUL, and no backslash, which separates elements elsewhere. So each file has one name, and a name that was
-// encoded twice is the name of no file. Dotfiles are hidden here, before anybody learns whether they exist.
+// acceptable reports whether a decoded name may be opened. It must be valid UTF-8 without empty elements, ".", "..",
+// NUL and backslash, and may end with one slash. Each file therefore has exactly one name, and a doubly encoded name
+// matches no file. Dotfiles are rejected here, so that a response does not reveal whether they exist.
 func (s *Site) acceptable(name string) bool {
 	if name == "" {
 		return true
@@ -25,13 +25,13 @@ func (s *Site) acceptable(name string) bool {
 	return s.o.Dotfiles || bare[0] != '.' && !strings.Contains(bare, "/.")
 }
 
-// plain tells whether name is that of a file in any directory.
-func plain(name string) bool {
+// isPlainName reports whether name is the name of a file without a directory.
+func isPlainName(name string) bool {
 	return fs.ValidPath(name) && name != "." && !strings.ContainsAny(name, "/\x00\\")
 }
 
-// redirect sends the client from DIR to DIR/, relative to where it is, so that no prefix, host or scheme is needed. The dot
-// keeps a name with a colon from being a scheme.
+// redirect redirects DIR to DIR/ by a relative reference, which needs no prefix, host or scheme. "./" prevents a name
+// with a colon from being read as a scheme (RFC 3986 section 4.2).
 func (s *Site) redirect(c *app.Context, name string) error {
 	raw := c.RawPath()
 	last := raw[strings.LastIndexByte(raw, '/')+1:]
@@ -45,7 +45,7 @@ func (s *Site) redirect(c *app.Context, name string) error {
 	return c.Redirect(301, to)
 }
 
-// escape percent-encodes what is not unreserved (RFC 3986 section 2.3).
+// escape percent-encodes all characters that are not unreserved (RFC 3986 section 2.3).
 func escape(element string) string {
 	const hex = "0123456789ABCDEF"
 	b := make([]byte, 0, len(element)+8)

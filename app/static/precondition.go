@@ -1,4 +1,4 @@
-// This file owns the conditions of a request (RFC 9110 section 13): it reads headers and validators, and knows no file.
+// Conditional requests (RFC 9110 section 13).
 
 package static
 
@@ -11,31 +11,30 @@ import (
 	"tafe/httpparse"
 )
 
-// conditions are the headers that decide what a GET is answered with, as the client sent them; lists that came in several
-// lines are joined.
+// conditions holds the fields that select the response to a GET. A list in several lines is joined.
 type conditions struct {
 	match, noneMatch, modifiedSince, unmodifiedSince, ifRange, ranges string
 	acceptEncoding                                                    string
-	encodings                                                         bool // there was an Accept-Encoding
+	encodings                                                         bool // Accept-Encoding is present
 }
 
 func conditionsOf(c *app.Context) (k conditions) {
 	for name, value := range c.Headers() {
 		switch len(name) {
 		case len("If-Match"):
-			join(&k.match, name, "If-Match", value)
-			once(&k.ifRange, name, "If-Range", value)
+			appendList(&k.match, name, "If-Match", value)
+			setOnce(&k.ifRange, name, "If-Range", value)
 		case len("If-None-Match"):
-			join(&k.noneMatch, name, "If-None-Match", value)
+			appendList(&k.noneMatch, name, "If-None-Match", value)
 		case len("If-Modified-Since"):
-			once(&k.modifiedSince, name, "If-Modified-Since", value)
+			setOnce(&k.modifiedSince, name, "If-Modified-Since", value)
 		case len("If-Unmodified-Since"):
-			once(&k.unmodifiedSince, name, "If-Unmodified-Since", value)
+			setOnce(&k.unmodifiedSince, name, "If-Unmodified-Since", value)
 		case len("Range"):
-			once(&k.ranges, name, "Range", value)
+			setOnce(&k.ranges, name, "Range", value)
 		case len("Accept-Encoding"):
 			if strings.EqualFold(name, "Accept-Encoding") {
-				join(&k.acceptEncoding, name, "Accept-Encoding", value)
+				appendList(&k.acceptEncoding, name, "Accept-Encoding", value)
 				k.encodings = true
 			}
 		}
@@ -43,14 +42,14 @@ func conditionsOf(c *app.Context) (k conditions) {
 	return k
 }
 
-func join(list *string, name, want, value string) {
+func appendList(list *string, name, want, value string) {
 	if strings.EqualFold(name, want) {
 		*list = httpparse.JoinLists(*list, value)
 	}
 }
 
-// once spoils a field that came twice: a value that no parser takes.
-func once(field *string, name, want, value string) {
+// setOnce sets *field, or makes it invalid if the field occurs twice.
+func setOnce(field *string, name, want, value string) {
 	switch {
 	case !strings.EqualFold(name, want):
 	case *field == "":
@@ -60,18 +59,18 @@ func once(field *string, name, want, value string) {
 	}
 }
 
-// verdict is what the conditions come to.
-type verdict int
+// conditionStatus is the result of evaluating the preconditions: a status.
+type conditionStatus int
 
 const (
-	goOn        verdict = 200
-	notModified verdict = 304
-	failed      verdict = 412
+	proceed     conditionStatus = 200
+	notModified conditionStatus = 304
+	failed      conditionStatus = 412
 )
 
-// dateOf is a modification time as a validator: zero where it says nothing, because a tool has set it to the beginning of time, or
-// because it is in the future.
-func dateOf(modified, now time.Time) time.Time {
+// validatorDate returns a modification time as a validator. It returns the zero time for a time on the first day of
+// 1970, which some tools set, and for a time in the future.
+func validatorDate(modified, now time.Time) time.Time {
 	const day = 24 * 60 * 60
 	if modified.Unix() < day || modified.After(now) {
 		return time.Time{}
@@ -79,9 +78,9 @@ func dateOf(modified, now time.Time) time.Time {
 	return modified
 }
 
-// check evaluates the conditions in the order of RFC 9110 section 13.2.2. Dates that cannot be read are ignored,
-// and all are where modified is zero.
-func (k *conditions) check(etag string, modified time.Time) verdict {
+// check evaluates the preconditions in the order of RFC 9110 section 13.2.2. Invalid dates are ignored, and all dates
+// are if modified is zero.
+func (k *conditions) check(etag string, modified time.Time) conditionStatus {
 	dated := !modified.IsZero()
 	modified = modified.Truncate(time.Second)
 	switch {
@@ -89,7 +88,7 @@ func (k *conditions) check(etag string, modified time.Time) verdict {
 		if !matches(k.match, etag, false) {
 			return failed
 		}
-	case k.unmodifiedSince != "" && dated: // an error of ParseTime costs memory
+	case k.unmodifiedSince != "" && dated: // checked first, because an error of ParseTime allocates
 		if t, err := http.ParseTime(k.unmodifiedSince); err == nil && modified.After(t) {
 			return failed
 		}
@@ -98,19 +97,20 @@ func (k *conditions) check(etag string, modified time.Time) verdict {
 		if matches(k.noneMatch, etag, true) {
 			return notModified
 		}
-		return goOn
+		return proceed
 	}
 	if k.modifiedSince == "" || !dated {
-		return goOn
+		return proceed
 	}
 	if t, err := http.ParseTime(k.modifiedSince); err == nil && !modified.After(t) {
 		return notModified
 	}
-	return goOn
+	return proceed
 }
 
-// rangeHolds tells whether If-Range lets Range count (section 13.1.5): a strong tag that is the same, or the exact date of a
-// file that was not changed within the last second, so that the date is a strong validator (section 8.8.2.2).
+// rangeHolds reports whether If-Range permits a partial response (RFC 9110 section 13.1.5): it holds the same strong
+// entity tag, or the exact date of a file not modified within the last second, so that the date is a strong validator
+// (section 8.8.2.2).
 func (k *conditions) rangeHolds(etag string, modified, now time.Time) bool {
 	switch {
 	case k.ifRange == "":
@@ -122,8 +122,8 @@ func (k *conditions) rangeHolds(etag string, modified, now time.Time) bool {
 	return err == nil && !modified.IsZero() && t.Equal(modified.Truncate(time.Second)) && now.Sub(modified) >= time.Second
 }
 
-// matches tells whether list, of If-Match or If-None-Match, has the strong tag etag; weak tags count where weak says so
-// (section 8.8.3.2). What follows the first thing that is no tag does not count.
+// matches reports whether list, from If-Match or If-None-Match, contains etag, a strong tag. weak selects weak
+// comparison (RFC 9110 section 8.8.3.2). Parsing stops at the first invalid tag.
 func matches(list, etag string, weak bool) bool {
 	for {
 		list = strings.TrimLeft(list, " \t,")

@@ -1,4 +1,4 @@
-// This file owns ranges of bytes (RFC 9110 section 14): from the header to what is sent. It knows no file.
+// Range requests: parsing of the Range field (RFC 9110 section 14).
 
 package static
 
@@ -8,12 +8,12 @@ import (
 	"strings"
 )
 
-// span is bytes from start up to, not including, end.
+// span is the half-open byte range [start, end).
 type span struct{ start, end int64 }
 
-// parseRanges reads a Range of a content of size bytes. ok is false where the header does not count: another unit, a syntax
-// that is none, more than most ranges. Ranges beyond the content are left out: none left is 416. Those that overlap or touch
-// become one, so what is sent is never longer than the content.
+// parseRanges parses a Range field for content of size bytes. ok is false if the field is to be ignored: unknown
+// unit, invalid syntax or more than most ranges. Ranges beyond the content are omitted; if none is left, the status
+// is 416. Ranges that overlap or touch are merged, so the response is never longer than the content.
 func parseRanges(header string, size int64, most int, space []span) (spans []span, ok bool) {
 	const unit = "bytes="
 	if len(header) < len(unit) || !strings.EqualFold(header[:len(unit)], unit) {
@@ -26,7 +26,7 @@ func parseRanges(header string, size int64, most int, space []span) (spans []spa
 		one, rest, more = strings.Cut(rest, ",")
 		one = strings.Trim(one, " \t")
 		if one == "" {
-			continue // empty elements of a list do not count (section 5.6.1)
+			continue // empty list elements are ignored (RFC 9110 section 5.6.1)
 		}
 		if count++; count > most {
 			return nil, false
@@ -49,7 +49,7 @@ func parseRange(s string, size int64) (r span, inside, valid bool) {
 	}
 	if first == "" {
 		n, ok := parseDigits(last)
-		ok = ok && (n == 0 || size > 0) // a suffix of nothing is all of it, and Content-Range cannot say so
+		ok = ok && (n == 0 || size > 0) // Content-Range cannot express a suffix of empty content
 		return span{max(size-n, 0), size}, n > 0, ok
 	}
 	start, ok := parseDigits(first)
@@ -65,7 +65,7 @@ func parseRange(s string, size int64) (r span, inside, valid bool) {
 	return span{start, min(end, size-1) + 1}, start < size, true
 }
 
-// parseDigits reads a number; one that is too large for any file is the largest.
+// parseDigits parses a number. Values above any file size are replaced by a large number.
 func parseDigits(s string) (n int64, ok bool) {
 	for i := range len(s) {
 		if s[i] < '0' || s[i] > '9' {
@@ -79,7 +79,8 @@ func parseDigits(s string) (n int64, ok bool) {
 	return n, s != ""
 }
 
-// merge adds s to spans, in the place of the first that it overlaps or touches, and takes in all of those.
+// merge adds s to spans and merges it with all spans that it overlaps or touches, at the position of the first of
+// them.
 func merge(spans []span, s span) []span {
 	at := len(spans)
 	for i := 0; i < len(spans); {
@@ -90,7 +91,7 @@ func merge(spans []span, s span) []span {
 		}
 		s = span{min(s.start, o.start), max(s.end, o.end)}
 		spans = slices.Delete(spans, i, i+1)
-		at, i = min(at, i), 0 // the grown one may reach others that were passed
+		at, i = min(at, i), 0 // the merged span may reach earlier spans
 	}
 	return slices.Insert(spans, min(at, len(spans)), s)
 }

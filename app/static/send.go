@@ -1,4 +1,4 @@
-// This file owns the answer: the headers of a file, and its bytes, whole or in ranges. Which they are was decided elsewhere.
+// The response: header fields and content, complete or in ranges.
 
 package static
 
@@ -12,14 +12,14 @@ import (
 	"tafe/httpparse"
 )
 
-// answer answers with the file that a stands for.
+// answer sends the response for a.
 func (s *Site) answer(c *app.Context, a *asset) error {
 	k := conditionsOf(c)
 	v := a.choose(&k)
 	now := time.Now()
-	date := dateOf(v.info.ModTime(), now)
-	verdict := k.check(v.etag, date)
-	if verdict == failed {
+	date := validatorDate(v.info.ModTime(), now)
+	result := k.check(v.etag, date)
+	if result == failed {
 		return app.Error(412, "")
 	}
 	c.SetHeader("ETag", v.etag)
@@ -32,10 +32,10 @@ func (s *Site) answer(c *app.Context, a *asset) error {
 	if a.cacheControl != "" {
 		c.SetHeader("Cache-Control", a.cacheControl)
 	}
-	if v.size > onceMax {
-		c.CodeBody(nil) // the kernel sends it: all answers about it say the same
+	if v.size > readWholeMax {
+		c.CodeBody(nil) // the kernel sends it uncompressed, so all responses for it are uncoded
 	}
-	if verdict == notModified {
+	if result == notModified {
 		return c.NotModified(a.contentType, v.size)
 	}
 	c.SetHeader("Accept-Ranges", "bytes")
@@ -51,7 +51,7 @@ func (s *Site) answer(c *app.Context, a *asset) error {
 	return v.send(c, 200, a.contentType, span{0, v.size})
 }
 
-// send answers with one piece of v.
+// send sends one part of v.
 func (v *variant) send(c *app.Context, status int, contentType string, s span) error {
 	if v.file == nil {
 		return c.Bytes(status, contentType, v.content[s.start:s.end])
@@ -64,22 +64,23 @@ func (v *variant) send(c *app.Context, status int, contentType string, s span) e
 	return v.copy(c, stream, s)
 }
 
-// onceMax is up to where a piece of a file is read at once, beside the loop; what is larger the kernel sends.
-const onceMax = 1 << 20
+// readWholeMax is the size up to which a part of a file is read by one offloaded read. The kernel sends larger parts
+// (sendfile).
+const readWholeMax = 1 << 20
 
-// copy appends a piece of a large file. One that has become shorter breaks the connection off, when the Stream finds its
-// Content-Length not reached.
+// copy writes a part of a file to stream. If the file has become shorter, the connection is aborted, because
+// Content-Length is not reached.
 func (v *variant) copy(c *app.Context, stream *app.Stream, s span) error {
 	if v.file == nil {
 		_, err := stream.Write(v.content[s.start:s.end])
 		return err
 	}
-	if s.end-s.start <= onceMax {
+	if s.end-s.start <= readWholeMax {
 		file := v.file
 		content, err := app.Offload(c, func() ([]byte, error) {
 			p := make([]byte, s.end-s.start)
 			n, err := file.ReadAt(p, s.start)
-			if err == io.EOF { // it was cut short: so is the answer
+			if err == io.EOF { // the file was truncated, and so is the response
 				err = nil
 			}
 			return p[:n], err
@@ -100,12 +101,12 @@ func (v *variant) copy(c *app.Context, stream *app.Stream, s span) error {
 	return err
 }
 
-// answerRanges answers 206, or 416 where no range is inside.
+// answerRanges sends 206, or 416 if spans is empty (RFC 9110 sections 14.2 and 15.5.17).
 func (v *variant) answerRanges(c *app.Context, contentType string, spans []span) error {
 	switch len(spans) {
 	case 0:
 		for _, name := range []string{"ETag", "Last-Modified", "Cache-Control", "Content-Encoding", "Accept-Ranges"} {
-			c.DelHeader(name) // of a file, which this answer is not
+			c.DelHeader(name) // they describe the file, not the error response
 		}
 		c.SetHeader("Content-Range", "bytes */"+strconv.FormatInt(v.size, 10))
 		return app.Error(416, "")

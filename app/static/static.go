@@ -1,28 +1,29 @@
-// Package static serves the files of a directory on the loop, without reading one there.
+// Package static serves the files of a directory. Files are read outside the loop.
 //
 // # The parts, in reading order
 //
-//	static.go    Options, Site: what is served, and the way of one request
-//	name.go      which names are looked at, at all
-//	tree.go      the directory as it is now
-//	types.go     media types
-//	load.go      opening, reading and looking at files: everything that blocks, for goroutines beside the loops
-//	cache.go     small files in memory, for all loops
-//	precondition.go  the conditions of RFC 9110 section 13
-//	ranges.go    Range and Content-Range (RFC 9110 section 14)
-//	coding.go    the choice among compressed siblings
-//	send.go      the answer
-//	listing.go   directories as pages
+//	static.go        Options, Site, and the handler
+//	name.go          validation of names
+//	tree.go          the open directory
+//	types.go         media types
+//	load.go          opening, reading and revalidating files: everything that blocks
+//	cache.go         small files in memory, shared by all loops
+//	precondition.go  conditional requests (RFC 9110 section 13)
+//	ranges.go        range requests (RFC 9110 section 14)
+//	coding.go        selection of a precompressed variant
+//	send.go          the response
+//	listing.go       directory listings
 //
 // # Validators
 //
-// A file of at most Options.FileCachedMax bytes has a strong entity tag of its content: 128 bits of its SHA-256. A larger one
-// has a strong tag of its inode, its size, its modification time and the time of its last change of status, in ns, which no program
-// can set: a file that takes another's place has another tag, whatever its modification time. A file that is rewritten in place
-// within the clock of its file system, to the same size, keeps its tag. Replace files by renaming, and that does not matter.
+// A file of at most Options.FileCachedMax bytes has a strong entity tag of its content: 128 bits of its SHA-256. A larger
+// file has a strong entity tag of its inode, size, modification time and status change time, in ns. Programs cannot set
+// the status change time, so a replaced file always has a new tag, whatever its modification time. A file that is
+// rewritten in place to the same size within the clock resolution of its file system keeps its tag. Replace files by
+// renaming to avoid this.
 //
-// A modification time of the first day of 1970, as some build tools write, and one in the future say nothing: such a file has no
-// Last-Modified (RFC 9110 section 8.8.2.1), and conditions by date do not count.
+// A modification time on the first day of 1970, which some build tools set, or in the future is not used: the file has no
+// Last-Modified (RFC 9110 section 8.8.2.1), and conditions by date are ignored.
 package static
 
 import (
@@ -39,81 +40,81 @@ import (
 	"tafe/httpparse"
 )
 
-// Options say which directory is served, and how. Zero fields take the defaults.
+// Options configures a Site. Zero fields mean the defaults.
 type Options struct {
 	Dir   string // the directory; required
-	Param string // the route's parameter that names the file, a catch-all; default "path"
+	Param string // the catch-all parameter of the route that holds the file name; default "path"
 
-	Index    string // file that answers for its directory; default "index.html"; "-": none
-	List     bool   // answer for a directory without it with a page of its files
-	Fallback string // file that answers for names that are not there, with 200: the page of a single-page application
+	Index    string // file served for its directory; default "index.html"; "-" means none
+	List     bool   // send a listing for a directory without Index
+	Fallback string // file served with 200 for missing names, such as the page of a single-page application
 
-	Dotfiles bool // serve names with an element that begins with a dot; else 404
-	// NoSymlinks refuses every name that leads over a symbolic link. Without it links are followed within the directory.
-	// What leads out of the directory is refused always, by os.Root.
+	Dotfiles bool // serve names with an element that starts with a dot; otherwise they are 404
+	// NoSymlinks rejects names that contain a symbolic link. Otherwise links are followed within the directory. Links
+	// out of the directory are always rejected (os.Root).
 	NoSymlinks bool
 	// Precompressed serves FILE.zst, FILE.br and FILE.gz in place of FILE to clients that accept the coding.
 	Precompressed bool
 
-	// Types are media types by extension, as {".foo": "text/x-foo"}, which go before those of the package's own table. DefaultType is
-	// that of other names; default "application/octet-stream".
+	// Types are media types by extension, such as {".foo": "text/x-foo"}; they take precedence over the built-in
+	// table. DefaultType is for all other names; default "application/octet-stream".
 	Types       map[string]string
 	DefaultType string
 
-	CacheControl string   // of every file; "": none
-	Immutable    []string // patterns of path.Match for the last element of a name: such files may be kept for a year
+	CacheControl string   // Cache-Control of all files; "" means none
+	Immutable    []string // patterns of path.Match for the last element of a name: such files are cacheable for a year
 
-	CacheMax      int64         // bytes of small files in memory; default 64 MiB, at least 8 times FileCachedMax; -1: none
-	FilesMax      int           // names in memory; default 8192
-	FileCachedMax int64         // a file, or a coding of it, above this many bytes is not kept; default 256 KiB, at most 1 MiB
-	CheckInterval time.Duration // for how long a kept file is served without a look at its directory; default 1 s
-	RangesMax     int           // ranges in one request; one with more is answered as if it had none; default 16
-	ListMax       int           // files in one listing; the page says when there are more; default 10000
+	CacheMax      int64         // bytes of cached files; default 64 MiB, at least 8 times FileCachedMax; -1 disables the cache
+	FilesMax      int           // cached names; default 8192
+	FileCachedMax int64         // maximum size of a cached file or variant, in bytes; default 256 KiB, at most 1 MiB
+	CheckInterval time.Duration // time for which a cached file is served without revalidation; default 1 s
+	RangesMax     int           // ranges in one request; if there are more, Range is ignored; default 16
+	ListMax       int           // files in one listing; the page states if there are more; default 10000
 }
 
 const (
-	year         = "public, max-age=31536000, immutable"
-	cachedMost   = 1 << 20
-	defaultParam = "path"
+	year               = "public, max-age=31536000, immutable"
+	fileCachedMaxLimit = 1 << 20
+	defaultParam       = "path"
 )
 
-// Site serves one directory. Its methods may be called by any goroutine; the cache is shared by the loops.
+// Site serves one directory. Its methods may be called from any goroutine. All loops share its cache.
 type Site struct {
 	o     Options
-	types map[string]string // of the options, by extensions in lower case
+	types map[string]string // Options.Types, by lower-case extension
 	epoch time.Time
 	stats counters
 	tree  atomic.Pointer[tree]
 
-	mu     sync.Mutex // for changes of tree
+	mu     sync.Mutex // guards changes of tree
 	closed bool
 }
 
 type counters struct{ hits, loads, refused atomic.Uint64 }
 
-// Stats are counts of a Site since it was made, and two gauges.
+// Stats holds counters of a Site since New, and two gauges.
 type Stats struct {
-	Hits    uint64 // answers from memory
-	Loads   uint64 // looks at the directory, beside the loops
-	Refused uint64 // names that were not looked at, or led out of the directory, or to what is no file
-	Files   int    // in memory
-	Bytes   int64  // of them
+	Hits    uint64 // responses from the cache
+	Loads   uint64 // loads from the file system, outside the loops
+	Refused uint64 // names that are invalid, lead out of the directory or are not a file
+	Files   int    // cached files
+	Bytes   int64  // memory of cached files, in bytes
 }
 
-// New opens the directory. The error is that of opening, or tells which option makes no sense.
+// New opens the directory. The error is from opening, or describes the invalid option.
 func New(o Options) (*Site, error) {
 	o = o.withDefaults()
 	switch {
-	case o.Index != "-" && !plain(o.Index):
+	case o.Index != "-" && !isPlainName(o.Index):
 		return nil, fmt.Errorf("static: index %q is not the name of a file", o.Index)
 	case o.Fallback != "" && !fs.ValidPath(o.Fallback):
 		return nil, fmt.Errorf("static: fallback %q is not a name below the directory", o.Fallback)
 	case !httpparse.ValidFieldValue(o.CacheControl):
-		return nil, errors.New("static: cache control is no header value")
-	case o.FileCachedMax > cachedMost:
-		return nil, fmt.Errorf("static: files of up to %d bytes in memory: at most %d, since they are sent by the loop", o.FileCachedMax, cachedMost)
+		return nil, errors.New("static: the cache control is not a valid header value")
+	case o.FileCachedMax > fileCachedMaxLimit:
+		return nil, fmt.Errorf("static: the maximum size of a cached file is %d bytes, but at most %d is allowed", o.FileCachedMax, fileCachedMaxLimit)
 	case o.CacheMax > 0 && o.CacheMax < shards*o.FileCachedMax:
-		return nil, fmt.Errorf("static: %d bytes for the cache: at least %d times that of a file", o.CacheMax, shards)
+		return nil, fmt.Errorf("static: the cache of %d bytes is smaller than %d times the maximum size of a cached file", o.CacheMax, shards)
 	}
 	for _, pattern := range o.Immutable {
 		if _, err := path.Match(pattern, ""); err != nil {
@@ -159,7 +160,7 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// Stats counts.
+// Stats returns the counters.
 func (s *Site) Stats() Stats {
 	stats := Stats{Hits: s.stats.hits.Load(), Loads: s.stats.loads.Load(), Refused: s.stats.refused.Load()}
 	if k := s.tree.Load().cache; k != nil {
@@ -168,8 +169,9 @@ func (s *Site) Stats() Stats {
 	return stats
 }
 
-// Serve is the Handler: GET and HEAD, 405 for other methods. What is in memory is answered at once; everything else waits
-// for a goroutine that looks (app.Offload), so its error may be loop.ErrOffloadFull, which answers 503.
+// Serve handles GET and HEAD; other methods are answered with 405. Cached files are sent at once. For others the
+// request waits for an offloaded load (app.Offload), whose error may be loop.ErrOffloadFull, which is answered with
+// 503.
 func (s *Site) Serve(c *app.Context) error {
 	if m := c.Method(); m != "GET" && m != "HEAD" {
 		c.SetHeader("Allow", "GET, HEAD")
@@ -182,18 +184,18 @@ func (s *Site) Serve(c *app.Context) error {
 	}
 	now := int64(time.Since(s.epoch))
 	if k := s.tree.Load().cache; k != nil {
-		if a := k.get(name); a != nil && a.fresh(now, s.o.CheckInterval) {
+		if a := k.get(name); a != nil && a.claimFresh(now, s.o.CheckInterval) {
 			s.stats.hits.Add(1)
 			return s.answer(c, a)
 		}
 	}
-	a, err := s.look(c, strings.Clone(name), now)
+	a, err := s.loadOffloaded(c, strings.Clone(name), now)
 	if err != nil {
 		return err
 	}
 	defer a.release()
 	switch a.kind {
-	case isDirectory:
+	case needsSlash:
 		return s.redirect(c, name)
 	case isListing:
 		return s.list(c, a)

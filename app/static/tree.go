@@ -1,5 +1,5 @@
-// This file owns the directory as it is now. Its path may be a link to a release, or be replaced by renaming: it is looked at again
-// whenever a file is.
+// The open directory. Its path may be a symbolic link to a release, or be replaced by renaming, so it is checked
+// again whenever a file is checked.
 
 package static
 
@@ -9,14 +9,14 @@ import (
 	"os"
 )
 
-// tree is an open directory with the files of it that are in memory. It does not change.
+// tree is an open directory and the cache of its files. It is immutable.
 type tree struct {
 	root  *os.Root
 	info  fs.FileInfo
-	cache *cache // nil: none
+	cache *cache // nil if disabled
 }
 
-// openTree opens the directory that the path leads to now. It blocks.
+// openTree opens the directory at the path. It blocks.
 func (s *Site) openTree() (*tree, error) {
 	root, err := os.OpenRoot(s.o.Dir)
 	if err != nil {
@@ -34,13 +34,14 @@ func (s *Site) openTree() (*tree, error) {
 	return t, nil
 }
 
-// Refresh looks whether the path of the directory leads elsewhere by now. If it does, requests from now on are answered from there, and
-// the files in memory are dropped. A path that leads nowhere leaves things as they are. A request whose file is not in memory, or
-// has not been looked at for Options.CheckInterval, does the same. It blocks: it is for goroutines beside the loops.
-func (s *Site) Refresh() { s.follow() }
+// Refresh checks whether the path of the directory leads to another directory. If so, later requests are served from
+// there, and the cache is dropped. If the path does not exist, nothing changes. Loads and revalidations include this
+// check. Refresh blocks, so it must be called outside the loops.
+func (s *Site) Refresh() { s.currentTree() }
 
-// follow returns the tree that the path leads to. A tree that is left is closed by the garbage collector, as others may be reading it.
-func (s *Site) follow() *tree {
+// currentTree returns the tree at the path. A replaced tree is closed by the garbage collector, because other
+// requests may use it.
+func (s *Site) currentTree() *tree {
 	t := s.tree.Load()
 	info, err := os.Stat(s.o.Dir)
 	if err != nil || os.SameFile(info, t.info) {
@@ -59,7 +60,7 @@ func (s *Site) follow() *tree {
 	return next
 }
 
-// Close lets the directory go. Requests that come later are answered with 404, or from memory.
+// Close closes the directory. Later requests are served from the cache or answered with 404.
 func (s *Site) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -32,7 +32,7 @@ func asking(t *testing.T, o Options) (*Site, func(target string, headers ...stri
 	}
 }
 
-// A directory is the one that its path leads to now, not that of the start.
+// The directory is the one at the path now, not the one at the start.
 func TestANewReleaseIsServed(t *testing.T) {
 	t.Parallel()
 	base := t.TempDir()
@@ -88,7 +88,7 @@ func TestANewReleaseIsServed(t *testing.T) {
 	require.Equal(t, "release 2", ask("/").Body.String(), "a directory that was renamed into place")
 }
 
-// A validator stands for one content: a file that took another's place is another, whatever its time and size.
+// A replaced file has a new validator, whatever its modification time and size.
 func TestValidatorsRestOnNoTimeThatCanBeSet(t *testing.T) {
 	t.Parallel()
 	for _, size := range []int{10, 300 << 10, 2 << 20} { // in memory, read, sent by the kernel
@@ -105,7 +105,7 @@ func TestValidatorsRestOnNoTimeThatCanBeSet(t *testing.T) {
 			}
 			before, err := os.Stat(name)
 			require.NoError(t, err)
-			for after := before; changed(after) == changed(before); { // a file system's clock may have ticks of some ms
+			for after := before; changeTime(after) == changeTime(before); { // a file system's clock may have ticks of some ms
 				writeFile(t, into, []byte(strings.Repeat("2", size))) // and the same time
 				after, err = os.Stat(into)
 				require.NoError(t, err)

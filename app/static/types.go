@@ -1,5 +1,4 @@
-// This file owns media types by the extension of a file's name. The table is the program's own: what a machine has in
-// /etc/mime.types changes nothing.
+// Media types by file extension. The table is built in; /etc/mime.types is not used.
 
 package static
 
@@ -16,7 +15,7 @@ const (
 	utf8      = "; charset=utf-8"
 )
 
-// types are the common ones of the web, by extensions in lower case. Text is UTF-8.
+// types are the common media types of the web, by lower-case extension. Text is UTF-8.
 var types = map[string]string{
 	".html": "text/html" + utf8, ".htm": "text/html" + utf8, ".xhtml": "application/xhtml+xml", ".css": "text/css" + utf8,
 	".js": "text/javascript" + utf8, ".mjs": "text/javascript" + utf8, ".cjs": "text/javascript" + utf8,
@@ -55,7 +54,7 @@ var types = map[string]string{
 	".glb": "model/gltf-binary", ".gltf": "model/gltf+json", ".bin": bytesType, ".exe": bytesType, ".dmg": bytesType, ".iso": bytesType,
 }
 
-// typeOf is the media type of a file's name: that of the options, else of the table, else the default.
+// typeOf returns the media type for a file name: from Options.Types, the table or the default.
 func (s *Site) typeOf(name string) string {
 	extension := strings.ToLower(path.Ext(name))
 	if t, ok := s.types[extension]; ok {
@@ -70,20 +69,20 @@ func (s *Site) typeOf(name string) string {
 	return bytesType
 }
 
-// typesOf checks Options.Types and brings their extensions into lower case.
+// typesOf validates Options.Types and converts extensions to lower case.
 func typesOf(o *Options) (map[string]string, error) {
 	own := make(map[string]string, len(o.Types))
 	for extension, t := range o.Types {
 		if len(extension) < 2 || path.Ext(extension) != extension || strings.Contains(extension, "/") {
-			return nil, fmt.Errorf("static: types: %q is not the last extension of a name, such as \".foo\"", extension)
+			return nil, fmt.Errorf("static: types: %q is not a single file extension such as \".foo\"", extension)
 		}
 		if !validType(t) {
-			return nil, fmt.Errorf("static: types: %s: %q is no media type, such as \"text/x-foo\"", extension, t)
+			return nil, fmt.Errorf("static: types: %s: %q is not a media type such as \"text/x-foo\"", extension, t)
 		}
 		own[strings.ToLower(extension)] = t
 	}
 	if o.DefaultType != "" && !validType(o.DefaultType) {
-		return nil, fmt.Errorf("static: default type: %q is no media type, such as \"text/plain\"", o.DefaultType)
+		return nil, fmt.Errorf("static: default type: %q is not a media type such as \"text/plain\"", o.DefaultType)
 	}
 	return own, nil
 }

@@ -67,9 +67,9 @@ func TestWrongStatic(t *testing.T) {
 	for _, c := range []struct{ path, options, want string }{
 		{"/files", `dir = "/"`, "f.toml:3: route /files: a static action's path ends in a catch-all, as /files/{path...}"},
 		{"/files/{path...}", `dir = "/", index = "a/b"`, `f.toml:3: route.static: index "a/b" is not the name of a file`},
-		{"/files/{path...}", `dir = "/", types = { foo = "text/plain" }`, `f.toml:3: route.static: types: "foo" is not the last extension of a name`},
-		{"/files/{path...}", `dir = "/", default_type = "text"`, `default type: "text" is no media type`},
-		{"/files/{path...}", `dir = "/", cache_bytes_max = "1MiB", cache_file_bytes_max = "1MiB"`, "for the cache: at least"},
+		{"/files/{path...}", `dir = "/", types = { foo = "text/plain" }`, `f.toml:3: route.static: types: "foo" is not a single file extension`},
+		{"/files/{path...}", `dir = "/", default_type = "text"`, `default type: "text" is not a media type`},
+		{"/files/{path...}", `dir = "/", cache_bytes_max = "1MiB", cache_file_bytes_max = "1MiB"`, "is smaller than 8 times"},
 	} {
 		_, err := build(sprintf("[[route]]\npath = %q\nstatic = { %s }\n", c.path, c.options))
 		require.ErrorContains(t, err, c.want)

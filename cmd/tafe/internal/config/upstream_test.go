@@ -50,9 +50,9 @@ func TestWrongUpstreams(t *testing.T) {
 		{"nowhere", "", "", `f.toml:2: upstream app: group "app": "nowhere" is neither host:port nor unix:/path`},
 		{"a:1", `policy = "moon"`, "", `f.toml:5: upstream.policy = "moon": want one of round_robin, least_active, two_choices, hash`},
 		{"a:1", `polcy = "hash"`, "", `f.toml:5: unknown key upstream.polcy; did you mean policy?`},
-		{"a:1", "", `strip_prefix = "api"`, `f.toml:8: route.proxy: the prefix "api" is no path of plain characters`},
+		{"a:1", "", `strip_prefix = "api"`, `f.toml:8: route.proxy: the prefix "api" is not an absolute path of unreserved characters without dot segments`},
 		{"a:1", "", `hash_by = "moon"`, `f.toml:8: route.proxy: "moon" is not client, path, header:NAME or cookie:NAME`},
-		{"a:1", "", `request_headers = { Connection = "close" }`, `f.toml:8: route.proxy: no rule can be made for the header Connection`},
+		{"a:1", "", `request_headers = { Connection = "close" }`, `f.toml:8: route.proxy: the header Connection cannot be changed by a rule`},
 	} {
 		_, err := build(sprintf(proxied, c.addr, c.upstream, c.action))
 		require.ErrorContains(t, err, c.want)

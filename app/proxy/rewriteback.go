@@ -1,5 +1,5 @@
-// This file owns the way back of a path: where an answer names a path of the upstream, the client is told the one by which it
-// reaches that here.
+// Rewriting of paths in responses: fields that contain a path of the upstream are changed to the path by which the
+// client reaches it.
 
 package proxy
 
@@ -9,9 +9,9 @@ import (
 	"tafe/app"
 )
 
-// back is the client's path for a path of the upstream: what rewrite did, undone. ok is false for one that the route does not
-// reach.
-func (h *Handler) back(path string) (_ string, ok bool) {
+// clientPath returns the client's path for a path of the upstream; it is the inverse of rewrite. ok is false if the
+// route does not reach the path.
+func (h *Handler) clientPath(path string) (_ string, ok bool) {
 	rest, ok := strings.CutPrefix(path, strings.TrimSuffix(h.options.AddPrefix, "/"))
 	if !ok || rest != "" && rest[0] != '/' && rest[0] != '?' && rest[0] != '#' {
 		return path, false
@@ -23,34 +23,34 @@ func (h *Handler) back(path string) (_ string, ok bool) {
 	return strip + rest, true
 }
 
-// backField rewrites the value of a field of the answer to a request whose path was rewritten.
-func (h *Handler) backField(c *app.Context, x *exchange, name, value string) string {
+// rewriteResponseField returns the value of a response field for a request whose path was rewritten.
+func (h *Handler) rewriteResponseField(c *app.Context, x *forward, name, value string) string {
 	switch len(name) {
 	case len("Location"):
 		if strings.EqualFold(name, "Location") {
-			return h.backURL(c, x, value)
+			return h.rewriteURL(c, x, value)
 		}
 	case len("Content-Location"):
 		if strings.EqualFold(name, "Content-Location") {
-			return h.backURL(c, x, value)
+			return h.rewriteURL(c, x, value)
 		}
 	case len("Set-Cookie"):
 		if strings.EqualFold(name, "Set-Cookie") {
-			return h.backCookie(value)
+			return h.rewriteCookie(value)
 		}
 	}
 	return value
 }
 
-// backURL rewrites an absolute path, and a URL of the host that the upstream was asked for.
-func (h *Handler) backURL(c *app.Context, x *exchange, url string) string {
+// rewriteURL rewrites an absolute path, or a URL whose host is the one in the request to the upstream.
+func (h *Handler) rewriteURL(c *app.Context, x *forward, url string) string {
 	if strings.HasPrefix(url, "/") && !strings.HasPrefix(url, "//") {
-		url, _ = h.back(url)
+		url, _ = h.clientPath(url)
 		return url
 	}
 	scheme, rest, ok := strings.Cut(url, "://")
 	if !ok || !strings.EqualFold(scheme, "http") && !strings.EqualFold(scheme, "https") {
-		return url // relative to the request's path, or elsewhere
+		return url // relative, or another scheme
 	}
 	end := strings.IndexAny(rest, "/?#")
 	if end < 0 {
@@ -59,16 +59,16 @@ func (h *Handler) backURL(c *app.Context, x *exchange, url string) string {
 	if host := rest[:end]; !strings.EqualFold(host, x.req.Host) && !strings.EqualFold(host, x.req.Addr) {
 		return url
 	}
-	path, ok := h.back(rest[end:])
+	path, ok := h.clientPath(rest[end:])
 	if !ok {
 		return url
 	}
 	return c.Scheme() + "://" + c.Host() + path
 }
 
-// backCookie rewrites the Path of a cookie. That of the upstream's root becomes the prefix itself, without a slash, so that the
-// cookie is sent for the prefix, too.
-func (h *Handler) backCookie(cookie string) string {
+// rewriteCookie rewrites the Path attribute of a cookie. The root of the upstream becomes the prefix without a final
+// slash, so that the cookie is also sent for the prefix itself.
+func (h *Handler) rewriteCookie(cookie string) string {
 	for at := strings.IndexByte(cookie, ';'); at >= 0; {
 		end := strings.IndexByte(cookie[at+1:], ';')
 		attribute := cookie[at+1:]
@@ -78,7 +78,7 @@ func (h *Handler) backCookie(cookie string) string {
 		}
 		name, value, ok := strings.Cut(attribute, "=")
 		if value = strings.Trim(value, " \t"); ok && strings.EqualFold(strings.Trim(name, " \t"), "Path") && strings.HasPrefix(value, "/") {
-			if path, ok := h.back(value); ok {
+			if path, ok := h.clientPath(value); ok {
 				if value == "/" || strings.TrimSuffix(value, "/") == strings.TrimSuffix(h.options.AddPrefix, "/") {
 					path = "/" + strings.Trim(h.options.StripPrefix, "/")
 				}

@@ -1,40 +1,40 @@
-package httpparse
+// The fields that frame a message, route it and control its connection: Host, Content-Length, Transfer-Encoding,
+// Connection, Expect, Upgrade; and traceparent. framing.go combines Content-Length and Transfer-Encoding.
 
-// This file owns the few fields that steer a message: Host, Content-Length, Transfer-Encoding, Connection, Expect and
-// Upgrade; and traceparent, which a server notes of every request. It refuses to decide anything from two of them together: that is framing.go's table.
+package httpparse
 
 import "math"
 
-// codings is what the Transfer-Encoding lines of a message amount to.
-type codings uint8
+// transferCoding classifies the Transfer-Encoding fields of a message.
+type transferCoding uint8
 
 const (
-	noCoding         codings = iota // no Transfer-Encoding
-	chunkedCoding                   // chunked, alone
-	foreignCoding                   // chunked at the end, something else before it
-	unfinishedCoding                // chunked is not the last one
-	outdatedCoding                  // Transfer-Encoding in an HTTP/1.0 message
-	codingsCount
+	noCoding          transferCoding = iota // no Transfer-Encoding
+	chunkedCoding                           // chunked, alone
+	chunkedAfterOther                       // chunked after another coding
+	chunkedNotFinal                         // the last coding is not chunked
+	codingInHTTP10                          // Transfer-Encoding in an HTTP/1.0 message
+	transferCodingCount
 )
 
-// lengths is what Content-Length amounts to.
-type lengths uint8
+// lengthClass classifies Content-Length.
+type lengthClass uint8
 
 const (
-	noLength lengths = iota
+	noLength lengthClass = iota
 	zeroLength
 	someLength
-	lengthsCount
+	lengthClassCount
 )
 
-// steering is what the steering fields said. The zero value says nothing.
-type steering struct {
+// controlFields holds the values of the control fields. The zero value means that none was received.
+type controlFields struct {
 	host    []byte
 	hasHost bool
 
 	hasLength bool
 	length    int64
-	coding    codings
+	coding    transferCoding
 
 	closes    bool // Connection: close
 	persists  bool // Connection: keep-alive
@@ -45,23 +45,23 @@ type steering struct {
 	traceparent []byte
 }
 
-// steers tells whether a field name of n bytes can be one of the seven.
-func steers(n int) bool {
+// mayBeControlField reports whether n is the length of a control field's name.
+func mayBeControlField(n int) bool {
 	const known = 1<<len("host") | 1<<len("expect") | 1<<len("upgrade") | 1<<len("connection") |
 		1<<len("traceparent") | 1<<len("content-length") | 1<<len("transfer-encoding")
 	return n < 32 && known>>n&1 != 0
 }
 
-// note takes one field into account.
-func (s *steering) note(name, value []byte) reason {
+// add records one field. It ignores fields other than control fields.
+func (s *controlFields) add(name, value []byte) reason {
 	switch len(name) {
 	case len("host"):
 		if equalFold(name, "host") {
-			return s.noteHost(value)
+			return s.addHost(value)
 		}
 	case len("expect"):
 		if equalFold(name, "expect") {
-			return s.noteExpect(value)
+			return s.addExpect(value)
 		}
 	case len("upgrade"):
 		if equalFold(name, "upgrade") {
@@ -69,7 +69,7 @@ func (s *steering) note(name, value []byte) reason {
 		}
 	case len("connection"):
 		if equalFold(name, "connection") {
-			s.noteConnection(value)
+			s.addConnection(value)
 		}
 	case len("traceparent"):
 		if s.traceparent == nil && equalFold(name, "traceparent") {
@@ -77,19 +77,18 @@ func (s *steering) note(name, value []byte) reason {
 		}
 	case len("content-length"):
 		if equalFold(name, "content-length") {
-			return s.noteLength(value)
+			return s.addContentLength(value)
 		}
 	case len("transfer-encoding"):
 		if equalFold(name, "transfer-encoding") {
-			return s.noteCodings(value)
+			return s.addTransferEncoding(value)
 		}
 	}
 	return accepted
 }
 
-// noteHost takes Host: once, well formed, possibly empty (RFC 9112 section 3.2). A response's Host is nobody's business
-// and never comes here twice by accident: the same rule holds.
-func (s *steering) noteHost(value []byte) reason {
+// addHost records Host, which must occur once and be well formed, and may be empty (RFC 9112 section 3.2).
+func (s *controlFields) addHost(value []byte) reason {
 	if s.hasHost {
 		return duplicateHost
 	}
@@ -101,8 +100,8 @@ func (s *steering) noteHost(value []byte) reason {
 	return accepted
 }
 
-// noteExpect takes Expect, a list of which only 100-continue is known (RFC 9110 section 10.1.1).
-func (s *steering) noteExpect(value []byte) reason {
+// addExpect records Expect. The only valid member is 100-continue (RFC 9110 section 10.1.1).
+func (s *controlFields) addExpect(value []byte) reason {
 	for member, rest := nextMember(value); member != nil; member, rest = nextMember(rest) {
 		if !equalFold(member, "100-continue") {
 			return unknownExpectation
@@ -112,8 +111,9 @@ func (s *steering) noteExpect(value []byte) reason {
 	return accepted
 }
 
-// noteConnection takes the connection options that concern us; the others are for a proxy (RFC 9110 section 7.6.1).
-func (s *steering) noteConnection(value []byte) {
+// addConnection records the connection options close, keep-alive and upgrade. Other options concern proxies only (RFC
+// 9110 section 7.6.1).
+func (s *controlFields) addConnection(value []byte) {
 	for member, rest := nextMember(value); member != nil; member, rest = nextMember(rest) {
 		switch {
 		case equalFold(member, "close"):
@@ -126,9 +126,9 @@ func (s *steering) noteConnection(value []byte) {
 	}
 }
 
-// noteLength takes Content-Length: one line of digits (RFC 9110 section 8.6). A second line is refused even if it says
-// the same, a list likewise: who sends two lengths has been through something that disagrees with somebody.
-func (s *steering) noteLength(value []byte) reason {
+// addContentLength records Content-Length, which must be one line of digits (RFC 9110 section 8.6). A second line or
+// a list is rejected even if the values agree: it indicates request smuggling (RFC 9112 section 11.2).
+func (s *controlFields) addContentLength(value []byte) reason {
 	if s.hasLength {
 		return duplicateContentLength
 	}
@@ -151,10 +151,10 @@ func (s *steering) noteLength(value []byte) reason {
 	return accepted
 }
 
-// noteCodings takes Transfer-Encoding, over as many lines as there are: their values form one list (RFC 9112 section 6.1).
-// Only the bare name chunked is known; a parameter on it is an error (section 7). An empty member, legal in a list, is
-// refused: it has no use but to slip past another parser.
-func (s *steering) noteCodings(value []byte) reason {
+// addTransferEncoding records Transfer-Encoding. Several lines form one list (RFC 9112 section 6.1). chunked must
+// have no parameters (section 7). An empty member, which is valid in a list, is rejected, because parsers disagree on
+// it.
+func (s *controlFields) addTransferEncoding(value []byte) reason {
 	if len(value) == 0 {
 		return badTransferEncoding
 	}
@@ -173,25 +173,26 @@ func (s *steering) noteCodings(value []byte) reason {
 	return accepted
 }
 
-func (s *steering) addCoding(member []byte) reason {
+func (s *controlFields) addCoding(member []byte) reason {
 	name := member[:classEnd(member, 0, tokenByte)]
 	isChunked := equalFold(name, "chunked")
 	switch {
 	case len(name) == 0, isChunked && len(member) > len(name):
 		return badTransferEncoding
-	case isChunked && (s.coding == chunkedCoding || s.coding == foreignCoding):
+	case isChunked && (s.coding == chunkedCoding || s.coding == chunkedAfterOther):
 		return badTransferEncoding
 	case isChunked && s.coding == noCoding:
 		s.coding = chunkedCoding
 	case isChunked:
-		s.coding = foreignCoding
+		s.coding = chunkedAfterOther
 	default:
-		s.coding = unfinishedCoding
+		s.coding = chunkedNotFinal
 	}
 	return accepted
 }
 
-// nextMember cuts the first non-empty member off a comma-separated list (RFC 9110 section 5.6.1); nil is the end.
+// nextMember splits the first non-empty member off a comma-separated list (RFC 9110 section 5.6.1). It returns nil at
+// the end.
 func nextMember(list []byte) (member, rest []byte) {
 	for len(list) > 0 {
 		end := 0
@@ -208,11 +209,11 @@ func nextMember(list []byte) (member, rest []byte) {
 	return nil, nil
 }
 
-// settle closes the account: what Transfer-Encoding amounts to in a message of this minor version, and Content-Length.
-func (s *steering) settle(minor uint8) (codings, lengths) {
+// framingIndex returns the indices into the framing tables for a message with this minor version.
+func (s *controlFields) framingIndex(minor uint8) (transferCoding, lengthClass) {
 	coding, length := s.coding, noLength
 	if minor == 0 && coding != noCoding {
-		coding = outdatedCoding
+		coding = codingInHTTP10
 	}
 	switch {
 	case s.hasLength && s.length == 0:
@@ -223,7 +224,7 @@ func (s *steering) settle(minor uint8) (codings, lengths) {
 	return coding, length
 }
 
-// keepAlive applies the rules of persistence (RFC 9112 section 9.3).
-func (s *steering) keepAlive(minor uint8) bool {
+// keepAlive reports whether the connection persists (RFC 9112 section 9.3).
+func (s *controlFields) keepAlive(minor uint8) bool {
 	return !s.closes && (minor > 0 || s.persists)
 }

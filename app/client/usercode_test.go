@@ -1,6 +1,6 @@
 package client
 
-// The caller's code may hold a task's loop: the loop goes on without it.
+// Slow user code does not hold the loop: the loop is handed off.
 
 import (
 	"context"
@@ -33,7 +33,7 @@ func (f tracerFunc) Begin(*loop.Task, context.Context, *Request) (string, func(i
 	return "", f()
 }
 
-// Code of the caller blocks until another task of the same loop has run.
+// User code blocks until another task of the same loop has run.
 func TestCallersCodeDoesNotHoldTheLoop(t *testing.T) {
 	e := loops(t, 1)
 	l := e.Loops()[0]
@@ -104,7 +104,7 @@ func TestCallersCodeDoesNotHoldTheLoop(t *testing.T) {
 	}
 }
 
-// A caller that is inside, as a Runner is, keeps its loop.
+// A caller that is inside, such as a Runner, keeps its loop.
 func TestCallerInsideStaysInside(t *testing.T) {
 	e := loops(t, 1)
 	p := plain(t, hello)
@@ -135,7 +135,7 @@ type insideJob struct {
 func (j insideJob) Run(t *loop.Task)             { j.code(t) }
 func (j insideJob) Done(_ *loop.Task, err error) { j.done <- err }
 
-// A panic of the caller's code leaves nothing behind.
+// A panic in user code leaks nothing.
 func TestCallersCodePanics(t *testing.T) {
 	e := loops(t, 1)
 	p := plain(t, hello)

@@ -1,0 +1,35 @@
+// Calls of the caller's code: body readers and writers, the interim callback and the dial function. In a task this
+// code runs outside the loop (Task.Leave), so that the loop can be handed off when the code is slow. If the caller of
+// the client's method was inside, it keeps the loop.
+
+package client
+
+import "tafe/loop"
+
+// reenter ends user code that began with t.Leave(entered). It is deferred, because user code may panic.
+func reenter(t *loop.Task, entered loop.Crossing) {
+	if entered {
+		t.Enter()
+	}
+}
+
+// readStream reads from Request.Stream.
+func (x *call) readStream(p []byte) (int, error) {
+	x.task.Leave(x.entered)
+	defer reenter(x.task, x.entered)
+	return x.stream.Read(p)
+}
+
+// callWrite calls write, a method of the writer given to WriteTo.
+func (x *call) callWrite(write func([]byte) (int, error), p []byte) (int, error) {
+	x.task.Leave(x.entered)
+	defer reenter(x.task, x.entered)
+	return write(p)
+}
+
+// callInterim calls Request.Interim with the last head.
+func (x *call) callInterim() {
+	x.task.Leave(x.entered)
+	defer reenter(x.task, x.entered)
+	x.onInterim(x.head.Status, x.head.Headers)
+}
