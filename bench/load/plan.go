@@ -1,8 +1,5 @@
 // Package load is the benchmark's load generator: one epoll loop on one locked thread that sends preformatted requests
-// and times the answers, closed loop or on a schedule.
-//
-// It owns connections, schedule, latency and the classes of error. It refuses to know which server it talks to, how
-// that server was started and what a good figure would be.
+// and times the answers, closed loop or on a schedule. It counts errors by class. Package run starts the servers.
 package load
 
 import (

@@ -1,6 +1,4 @@
-// Package report turns samples into what a person reads: medians and spread, tables, plots, one HTML page.
-//
-// It owns the choice of words and colours. It refuses to measure, and it leaves no sample out.
+// Package report presents samples: medians and spread, tables, plots, one HTML page. It leaves no sample out.
 package report
 
 import (

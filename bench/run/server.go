@@ -1,8 +1,5 @@
-// Package run starts servers, binds them to a core, reads what they cost, and plays rounds of load against them in
-// turn.
-//
-// It owns processes, cores, clocks and samples. It refuses to know what a request means (load and scenario do) and how
-// figures are shown (report does).
+// Package run starts servers, binds them to a core, measures their CPU time and memory, and plays rounds of load against them in
+// turn. Package scenario has the requests, package report the presentation.
 package run
 
 import (

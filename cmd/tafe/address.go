@@ -1,4 +1,4 @@
-// address.go owns addresses as an operator writes them: their form, and what is said when one cannot be listened on.
+// Addresses as an operator writes them: their form, and the errors of listening on them.
 
 package main
 
@@ -9,6 +9,7 @@ import (
 	"strings"
 	"syscall"
 
+	"tafe/app"
 	"tafe/cmd/tafe/internal/config"
 )
 
@@ -61,4 +62,33 @@ func listenError(address string, err error) error {
 	default:
 		return fmt.Errorf("cannot listen on %s: %w", address, err)
 	}
+}
+
+// urls returns the addresses of the server as URLs; unix sockets as unix:/path.
+func (e *edge) urls() (all []string) {
+	secure := map[int]bool{}
+	for i := range e.settings.Listeners {
+		secure[i] = e.settings.Listeners[i].TLS != nil
+	}
+	for i, a := range e.server.Addrs() {
+		scheme := "http://"
+		if secure[i] {
+			scheme = "https://"
+		}
+		if a.Network() == "unix" {
+			all = append(all, "unix:"+a.String())
+			continue
+		}
+		all = append(all, scheme+a.String()+"/")
+	}
+	return all
+}
+
+// addresses returns the configured addresses of listeners, separated by commas.
+func addresses(listeners []app.Listener) string {
+	var all []string
+	for _, l := range listeners {
+		all = append(all, l.Addr)
+	}
+	return strings.Join(all, ", ")
 }

@@ -1,5 +1,4 @@
-// backend.go owns the backend command: its flags, and what it says when it has started. The backends themselves are in
-// internal/backend.
+// The backend command: its flags and output. The backends are in internal/backend.
 
 package main
 

@@ -1,6 +1,5 @@
-// bidding.go owns /bid, the demo's representative request: a profile from a store, then every bidder in parallel under a
-// deadline. It waits in three ways that a handler may wait: for an ordinary synchronous client whose connections park the task,
-// for the loop's own HTTP client, and for tasks that it has started.
+// /bid, the demo's representative request: it reads a profile from a store, then asks every bidder in parallel under a deadline.
+// It shows three ways to wait: an ordinary synchronous client on connections of the loop, the loop's own HTTP client, and child tasks.
 
 package main
 

@@ -1,4 +1,4 @@
-// check.go owns the check command: what serve would say of a configuration file, all of it, without serving.
+// The check command: it reports everything that is wrong with a configuration file, without serving.
 
 package main
 

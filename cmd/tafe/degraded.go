@@ -1,4 +1,4 @@
-// degraded.go logs at the start which parts of the Go runtime's introspection do not work with the Go release of the binary.
+// The warning at the start about parts of the Go runtime that this binary cannot read (see loop.RuntimeReport).
 
 package main
 

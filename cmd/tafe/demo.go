@@ -1,5 +1,4 @@
-// demo.go owns the routes that the server has when no config is given: small handlers to look at, to measure, and to
-// learn from. It knows no flag and no listener. The fan-out of /bid is in bidding.go, the ways to hold a loop in hog.go.
+// The routes of the demo, which serve runs without a configuration file. /bid is in bidding.go, /hog in hog.go.
 
 package main
 

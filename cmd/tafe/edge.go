@@ -1,6 +1,5 @@
-// edge.go owns what runs behind the serve command: the demo's backends, the access log, the admin listener, the watchdog, the
-// server. Started in that order, ended in the reverse, and never by halves. It knows no signal; what a reload changes is in
-// reload.go, and where sockets come from and go to in takeover.go.
+// Start and end of everything that the serve command runs: backends, logs, admin listener, watchdog, server. It starts in that order and
+// ends in the reverse; a start that fails ends what it has started. Signals are in serve.go, reloads in reload.go.
 
 package main
 
@@ -136,27 +135,6 @@ func (e *edge) appOptions(c *config.Config) app.Options {
 		options.AccessLog = e.accessLog.Record
 	}
 	return options
-}
-
-// newWatchdog makes the watchdog, unless it is off, and returns what the loops report to.
-func (e *edge) newWatchdog(stdout io.Writer) (observe func(*loop.Loop) loop.Observer, err error) {
-	c := &e.settings.Watchdog
-	if !c.Enabled {
-		return nil, nil
-	}
-	sink, err := e.openLog(c.File, stdout)
-	if err != nil {
-		return nil, err
-	}
-	watch := c.Watch()
-	e.steward = loop.NewSteward()
-	watch.Log, watch.Sink, watch.Steward = e.log, sink, e.steward
-	watch.Escalation.Abort = e.abort
-	if err := checkSnapshotDir(watch.SnapshotDir); err != nil {
-		return nil, err
-	}
-	e.watchdog = watchdog.New(watch)
-	return e.watchdog.Observe, nil
 }
 
 // startBackends starts what the config does not name, and prepares /bid to ask all of them.

@@ -1,5 +1,4 @@
-// flags.go owns the flags of serve, and how they and the configuration file become one: the file is the base, and what the
-// command line says holds over it, after a reload too.
+// The flags of serve. A flag that is given overrides the configuration file, after a reload too.
 
 package main
 

@@ -1,5 +1,4 @@
-// hog.go owns the wrong ways to wait: each holds the goroutine it is called on, and with it the loop. They exist so that the
-// watchdog can be tried, and each is what people write by mistake.
+// /hog: six ways to hold a loop by mistake, for trying the watchdog and handoff.
 
 package main
 

@@ -1,5 +1,5 @@
-// The layout test keeps the shape of the repository: which folder may import which, what stands at the top
-// level, and how long a file may grow. It knows nothing of what the code does.
+// The layout of the repository: which folder may import what, what may stand at the top level, how long a file may be.
+// layout_text_test.go checks comments and names.
 
 package main
 

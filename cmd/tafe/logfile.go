@@ -1,5 +1,4 @@
-// logfile.go owns the file of a log: opened for appending, and opened anew on SIGHUP, after somebody has moved it away.
-// It knows nothing of lines but where they end.
+// A log file: opened for appending, and reopened on SIGHUP after log rotation has moved it.
 
 package main
 

@@ -1,5 +1,5 @@
-// logqueue.go keeps the readers of the server's own log away from the goroutines that write to it: loops, the watchdog and the
-// admin listener only append to a bounded buffer, and a goroutine of the queue's own writes it out.
+// The queue in front of the server's own log. Loops, the watchdog and the admin listener append to a bounded buffer, and one goroutine writes
+// it out, so that a slow reader of the log blocks none of them.
 
 package main
 

@@ -1,6 +1,4 @@
-// Command tafe is the HTTP edge application server: serve runs it, backend runs the stand-ins it can be tried against.
-//
-// This file owns the list of commands, how they report errors, and the exit codes. It knows no flag of any command.
+// Command tafe is an HTTP edge application server. "tafe serve" runs it; "tafe help" lists the other commands.
 package main
 
 import (

@@ -1,5 +1,4 @@
-// process_test.go owns the binary under test: it is built once, and each test starts it on ports of its own, talks to it over
-// real sockets, and leaves no process behind.
+// The binary under test. It is built once; each test starts it on its own ports, talks to it over real sockets, and stops it.
 
 package main
 

@@ -1,5 +1,4 @@
-// reload.go owns what SIGHUP does: log files are opened anew, and the configuration file is read anew and taken as a whole
-// or not at all. It knows no key.
+// SIGHUP: log files are reopened, and the configuration file is read again and applied as a whole or not at all.
 
 package main
 

@@ -1,14 +1,8 @@
-// renew.go owns certificates that change while the server runs: when their files are looked at, and what is said about it.
+// Renewal of certificates while the server runs, and reminders before they expire.
 
 package main
 
-import (
-	"strings"
-	"time"
-
-	"tafe/app"
-	"tafe/cmd/tafe/internal/config"
-)
+import "time"
 
 const (
 	renewEvery   = time.Minute
@@ -55,43 +49,6 @@ func (e *edge) renewCertificates(all bool) {
 	}
 }
 
-// problems are the parts of the configuration that cannot be used now: those of routes and of listeners.
-func (e *edge) problems() (all []string) {
-	var problems config.Problems
-	if r := e.shown.Load(); r != nil {
-		problems = append(problems, r.Broken()...)
-	}
-	for _, s := range e.certs {
-		problems = append(problems, s.Problems()...)
-	}
-	for _, p := range problems {
-		all = append(all, p.Error())
-	}
-	return all
-}
-
-func (e *edge) logProblems() {
-	for _, p := range e.problems() {
-		e.logProblem(p)
-	}
-}
-
-func (e *edge) logEach(problems config.Problems) {
-	for _, p := range problems {
-		e.logProblem(p.Error())
-	}
-}
-
-func (e *edge) logWarnings() {
-	for _, w := range e.settings.Warnings() {
-		e.log.Warn("the configuration may not mean what it says", "detail", w.Error())
-	}
-}
-
-func (e *edge) logProblem(text string) {
-	e.log.Error("a part of the configuration cannot be used: the others are served", "detail", text)
-}
-
 // remind warns once a day of certificates that are about to expire.
 func (e *edge) remind(last *time.Time) {
 	now := time.Now()
@@ -104,33 +61,4 @@ func (e *edge) remind(last *time.Time) {
 			*last = now
 		}
 	}
-}
-
-// urls are what the server is reached by.
-func (e *edge) urls() (all []string) {
-	secure := map[int]bool{}
-	for i := range e.settings.Listeners {
-		secure[i] = e.settings.Listeners[i].TLS != nil
-	}
-	for i, a := range e.server.Addrs() {
-		scheme := "http://"
-		if secure[i] {
-			scheme = "https://"
-		}
-		if a.Network() == "unix" {
-			all = append(all, "unix:"+a.String())
-			continue
-		}
-		all = append(all, scheme+a.String()+"/")
-	}
-	return all
-}
-
-// addresses lists where it was to listen.
-func addresses(listeners []app.Listener) string {
-	var all []string
-	for _, l := range listeners {
-		all = append(all, l.Addr)
-	}
-	return strings.Join(all, ", ")
 }

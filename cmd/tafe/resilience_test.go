@@ -1,5 +1,4 @@
-// resilience_test.go owns the bad neighbours: floods, slow clients, idle crowds and hostile bytes. Each time the question
-// is whether the others are still answered, rightly, and whether memory stays flat.
+// Floods, slow clients, many idle connections and hostile bytes: other clients are still answered, and memory stays bounded.
 
 package main
 

@@ -1,5 +1,4 @@
-// serve.go owns the serve command: what it does in turn, and what signals do. Its flags are in flags.go; what is started, and
-// in which order, is in edge.go.
+// The serve command and its signals. flags.go has its flags, edge.go what it starts.
 
 package main
 

@@ -1,4 +1,4 @@
-// shown.go owns what the admin listener shows of this process beside the server: its version, certificates and reloads.
+// What the admin listener shows of the process: version, certificates, reloads.
 
 package main
 

@@ -1,5 +1,4 @@
-// supervisor.go owns what is told to systemd (sd_notify): that the server serves, reads its configuration anew, ends, and, for
-// WatchdogSec, that its loops turn. Without NOTIFY_SOCKET nobody is told.
+// Messages to systemd (sd_notify): ready, reloading, stopping, and, for WatchdogSec, that all loops turn. Without NOTIFY_SOCKET none is sent.
 
 package main
 

@@ -1,5 +1,4 @@
-// takeover.go owns where listening sockets come from when this process does not open them, and where they go: from systemd or from
-// the process before this one, and to the process after it. See docs/decisions/008.
+// Listening sockets that come from systemd or from the previous process, and those that go to the next one. See docs/decisions/008.
 
 package main
 

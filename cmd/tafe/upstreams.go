@@ -1,4 +1,4 @@
-// upstreams.go owns what operators see of the servers behind this one.
+// What the admin listener shows of upstream servers.
 
 package main
 

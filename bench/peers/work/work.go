@@ -1,7 +1,5 @@
-// Package work is what every Go peer answers and computes alike: the bodies of the plain routes, and a measured amount
-// of computation in place of a handler's own millisecond.
-//
-// It refuses to know any server. Everything is safe for concurrent use.
+// Package work has what every Go peer answers and computes alike: the bodies of the plain routes, and a measured amount
+// of computation in place of a handler's own millisecond. Everything is safe for concurrent use.
 package work
 
 import (

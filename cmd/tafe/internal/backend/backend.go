@@ -1,5 +1,4 @@
-// backend.go owns the set: one store and several bidders, each on a listener of its own, started and stopped together, and
-// the profiles that the store holds when it starts.
+// A set of backends: one store and several bidders, each on its own listener, started and stopped together.
 
 package backend
 

@@ -1,4 +1,4 @@
-// bidder.go owns an HTTP bidder: how long it thinks and what it bids. It knows no other bidder and no store.
+// An HTTP bidder: its delay and its price.
 
 package backend
 

@@ -1,5 +1,4 @@
-// protocol.go owns the memcached text protocol: one goroutine a connection reads a command, asks the store, answers.
-// It knows how commands are spelled and nothing of how items are kept.
+// The memcached text protocol, with one goroutine per connection. The items are in store.go.
 
 package backend
 

@@ -1,5 +1,4 @@
-// store.go owns the items of the store: their limits, their life times, and what each operation does to them.
-// It knows no protocol and no connection.
+// The items of the store: limits, expiry, and the effect of each operation. The protocol is in protocol.go.
 
 package backend
 

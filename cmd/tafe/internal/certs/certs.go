@@ -1,6 +1,6 @@
-// Package certs is the TLS of a listener as files: certificates, their keys and OCSP staples, and the authorities of client
-// certificates. It reads them, and reads them again when they have changed. One bad file does not take down the others: a certificate
-// that cannot be used is left out, or stays as it was, and is named as a problem.
+// Package certs loads the TLS files of a listener: certificates, keys, OCSP staples, and the authorities of client certificates. It
+// reloads those that have changed. A certificate that cannot be used is left out, or stays as it was, and is reported as a
+// problem; the others are served.
 package certs
 
 import (

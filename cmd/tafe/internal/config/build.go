@@ -1,6 +1,5 @@
-// This file owns the way from a Config to the App that it describes. What package app and the middlewares refuse becomes a
-// problem of the line it came from: they panic where their arguments mean nothing, and here the arguments are the
-// operator's.
+// Config.App: a Config becomes an App. Package app and the middlewares panic on meaningless arguments; here such a panic becomes a Problem
+// with the line of the file.
 
 package config
 

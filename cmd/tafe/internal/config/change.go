@@ -1,4 +1,4 @@
-// This file owns what a running server cannot take from another Config.
+// Keys that a running server cannot change.
 
 package config
 

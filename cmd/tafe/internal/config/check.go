@@ -1,4 +1,4 @@
-// This file owns the search for everything that is wrong with a file, in all stages from its syntax to the files that it names.
+// Check: every problem of a file, from its syntax to the files that it names.
 
 package config
 

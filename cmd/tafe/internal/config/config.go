@@ -1,31 +1,31 @@
-// Package config is the configuration file: what may stand in it, what is wrong with one, and the App that it describes.
-// It reads TOML and the environment, and starts nothing.
+// Package config reads the configuration file, reports every problem in it, and makes the App that it describes. It reads TOML and
+// the environment, and starts nothing.
 //
 // # The parts, in reading order
 //
 //	config.go     Config: the sections; their comments and tags are the reference, docs/config.md
 //	listener.go   Listener: addresses and TLS
-//	route.go      Route: the actions and what surrounds them
-//	watchdog.go   Watchdog: what is reported, kept and done about it
-//	value.go      the kinds of values that TOML does not have
+//	route.go      Route: actions and middlewares
+//	watchdog.go   Watchdog: reports, records, escalation
+//	value.go      types of values that TOML lacks
 //	load.go       Load: from a file to a Config or to Problems
-//	check.go      Check: all that is wrong with a file
-//	place.go      in which line a key stands
-//	decode.go     from TOML's tree to the structs, naming all that does not fit
-//	rules.go      what the values must be to each other
-//	build.go      Config.App: the routes as package app knows them
-//	respond.go    the actions as handlers
+//	check.go      Check: every problem of a file
+//	place.go      the line of each key
+//	decode.go     from the tree of TOML to the structs
+//	rules.go      rules between values
+//	build.go      Config.App: the routes and middlewares of an App
+//	respond.go    the actions respond and redirect
 //	static.go     the static action
 //	upstream.go   upstreams and the proxy action
 //	shared.go     rate limits that servers share
 //	resources.go  what outlives a reload
-//	change.go     what a running server cannot take from another Config
+//	change.go     keys that a running server cannot change
 //
 // # Tags
 //
-// toml names the key; default is its value where the file does not give it; min and max are inclusive bounds, in the
-// key's own notation; oneof lists the values there are, separated by |; required marks what must be given;
-// reload:"restart" marks what a running server cannot change.
+// toml names the key; default is its value where the file does not give it; min and max are inclusive bounds, in the notation of
+// the key; oneof lists the values, separated by |; required marks keys that must be given; reload:"restart" marks keys
+// that a running server cannot change.
 package config
 
 import (

@@ -1,5 +1,5 @@
-// This file owns the way from TOML's tree to the structs: every key is known, every value of its kind and within its
-// bounds, or named as a problem. What values must be to each other is rules.go's.
+// From the tree of TOML to the structs. Unknown keys, wrong types and values out of bounds become Problems. rules.go checks values against
+// each other.
 
 package config
 

@@ -1,4 +1,4 @@
-// This file owns where a Config listens: the vocabulary, and the way from there to app.Listener.
+// [[listener]]: its keys, and Config.AppListeners, which makes app.Listener values of them.
 
 package config
 

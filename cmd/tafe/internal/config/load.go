@@ -1,4 +1,4 @@
-// This file owns the way from a file to a Config, or to everything that is wrong with it.
+// Load: from a file to a Config, or to all its Problems.
 
 package config
 

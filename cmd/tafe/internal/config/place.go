@@ -1,4 +1,4 @@
-// This file owns in which line of a file each key stands. It knows TOML's grammar and no key.
+// The line in which each key of a file stands.
 
 package config
 

@@ -1,5 +1,5 @@
-// This file owns what outlives the App that a Config describes: upstream groups, with their connections and what is known of
-// their servers, and directories with their cached files. A reload hands on those whose definition has not changed.
+// What outlives an App: upstream groups with their connections and health, and directories with their cached files. A reload passes on those
+// whose definition has not changed.
 
 package config
 

@@ -1,5 +1,4 @@
-// This file owns the actions: what a route of the file does, as a handler. All that can be known before a request is
-// worked out when the handler is made.
+// The actions respond and redirect as handlers. What does not depend on the request is computed when the handler is made.
 
 package config
 

@@ -1,4 +1,4 @@
-// This file owns the vocabulary of routes: actions and middlewares as the file names them. What they do is build.go's.
+// [[route]] and [middleware]: their keys. build.go makes handlers of them.
 
 package config
 

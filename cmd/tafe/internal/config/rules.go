@@ -1,5 +1,4 @@
-// This file owns what the values of a file must be to each other. Each on its own was checked by decode.go; patterns and
-// the arguments of middlewares are checked by those who take them, in build.go.
+// Rules between the values of a file. decode.go has checked each value by itself; patterns and the arguments of middlewares are checked in build.go.
 
 package config
 

@@ -1,4 +1,4 @@
-// This file owns the vocabulary of shared rate limits, and the way from there to app/redislimit.
+// rate_limit.shared: its keys, and the app/redislimit store that it describes.
 
 package config
 

@@ -1,4 +1,4 @@
-// This file owns the vocabulary of the static action, and the way from there to app/static.
+// The static action: its keys, and the app/static handler that it describes.
 
 package config
 

@@ -1,4 +1,4 @@
-// This file owns the vocabulary of upstreams and of the proxy action, and the way from there to app/proxy.
+// [[upstream]] and the proxy action: their keys, and the app/proxy groups and handlers that they describe.
 
 package config
 

@@ -1,5 +1,4 @@
-// This file owns the kinds of values that TOML does not have: durations, sizes, addresses, networks, header parts, paths,
-// secrets. Each says what would be right. It knows no key.
+// Types of values that TOML lacks: durations, sizes, addresses, networks, header parts, paths, secrets. The error of each says what is accepted.
 
 package config
 

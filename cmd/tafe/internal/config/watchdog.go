@@ -1,4 +1,4 @@
-// This file owns the watchdog's section: what it reports, what it keeps, and what it does about a loop that stays held.
+// [watchdog]: its keys, and the watchdog.Config that they describe.
 
 package config
 

@@ -1,5 +1,5 @@
-// Package overruns reads a saved log of the watchdog and ranks what it finds: which places in the code made others wait, and
-// what the waits would have been without each of them. It reads a stream and writes text; files and flags are its caller's.
+// Package overruns reads a saved log of the watchdog and ranks it: which places in the code delayed other requests, and what the
+// delays would have been without each of them.
 package overruns
 
 import (
