@@ -16,47 +16,46 @@ import (
 
 // Listener is one [[listener]]. With any of them, they are all there is, and server.listen must not be given.
 type Listener struct {
-	// Address to serve on: HOST:PORT, where port 0 takes a free one, which is printed; unix:/path; or systemd:NAME, the sockets of
-	// systemd of that FileDescriptorName. A socket of systemd that is bound to the address is used, too.
+	// Listen address: HOST:PORT (port 0 picks a free port, which is printed), unix:/path, or systemd:NAME for the systemd
+	// sockets with that FileDescriptorName. A systemd socket that is bound to the address is used in its place.
 	Listen ListenAddress `toml:"listen" required:"yes" reload:"restart"`
-	// Networks of balancers in front, such as ["10.0.0.0/8"]: each of their connections begins with a PROXY header (version 1 or
-	// 2) that says whose it is. Connections of anybody else, and without a good header within 5 s, are closed. Without it,
-	// no header is expected.
+	// Networks of load balancers that send a PROXY header (version 1 or 2) at the start of each connection, such as
+	// ["10.0.0.0/8"]. Connections from other networks, and those without a valid header within 5 s, are closed. Unset: no
+	// header is expected.
 	ProxyProtocol []Network `toml:"proxy_protocol" reload:"restart"`
-	// Speak HTTPS.
+	// Serve HTTPS.
 	TLS *TLS `toml:"tls" reload:"restart"`
-	// Serve nothing here, but send clients to https on this port with 308. Hosts that no certificate of the listener on that
-	// port is good for get 421.
+	// Answer every request with 308 to https on this port. Hosts without a certificate on the listener of that port get 421.
 	RedirectHTTPS int `toml:"redirect_https" min:"1" max:"65535" reload:"restart"`
 }
 
-// TLS is how HTTPS is spoken.
+// TLS configures HTTPS.
 type TLS struct {
-	// Certificates, such as [{ cert = "a.pem", key = "a.key" }]. A client gets the first that fits the name it asks for, and
-	// without one the first. Renewed files are noticed within a minute, and at SIGHUP; bad ones are not taken.
+	// Certificates, such as [{ cert = "a.pem", key = "a.key" }]. A client gets the first that matches its server name, or
+	// else the first of the list. Renewed files are loaded within a minute, and at SIGHUP; invalid ones are ignored.
 	Certs []Certificate `toml:"certs" required:"yes"`
-	// The lowest version. Ciphers are those that Go thinks good.
+	// Minimum TLS version. Cipher suites are the defaults of Go.
 	MinVersion string `toml:"min_version" default:"1.2" oneof:"1.2|1.3"`
-	// Whether clients are asked for a certificate: never; asked, and whatever they show is verified; or required.
+	// Client certificates: off, verified if the client sends one, or required.
 	ClientAuth string `toml:"client_auth" default:"off" oneof:"off|verify|require"`
-	// PEM file of the authorities of client certificates.
+	// PEM file of the authorities for client certificates.
 	ClientCA string `toml:"client_ca" default:""`
-	// From the accepted connection to the end of the handshake. Then it is closed.
+	// From accept to the end of the handshake. After it the connection is closed.
 	HandshakeTimeout Duration `toml:"handshake_timeout" default:"10s" min:"1ms" max:"10m"`
-	// Handshakes under way, of each loop. Beyond it, connections are closed.
+	// Concurrent handshakes, per loop. Connections beyond it are closed.
 	HandshakesMax int `toml:"handshakes_max" default:"1024" min:"1" max:"1000000"`
-	// Handshakes begun in a second, by each loop; beyond it they wait, so that a flood of them leaves time for those who are
-	// connected. Without it, no bound.
+	// New handshakes per second, per loop. More are queued, so that a flood of handshakes leaves time for established
+	// connections. Unset: no bound.
 	HandshakesPerSecondMax int `toml:"handshakes_per_second_max" min:"10" max:"1000000"`
 }
 
-// Certificate is one certificate as files.
+// Certificate names the files of one certificate.
 type Certificate struct {
-	// PEM file of the certificate and the chain behind it.
+	// PEM file of the certificate and its chain.
 	Cert string `toml:"cert" required:"yes"`
-	// PEM file of its key.
+	// PEM file of the private key.
 	Key string `toml:"key" required:"yes"`
-	// DER file of an OCSP response to staple; while it is not there, none is.
+	// DER file of an OCSP response to staple. Nothing is stapled while it is missing.
 	OCSP string `toml:"ocsp" default:""`
 }
 
