@@ -33,7 +33,7 @@ func (e *edge) logEach(problems config.Problems) {
 
 func (e *edge) logWarnings() {
 	for _, w := range e.settings.Warnings() {
-		e.log.Warn("the configuration may not mean what it says", "detail", w.Error())
+		e.log.Warn("configuration warning", "detail", w.Error())
 	}
 }
 

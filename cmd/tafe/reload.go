@@ -18,7 +18,7 @@ const swapTimeout = time.Second
 func (e *edge) hangup() {
 	e.renewCertificates(true)
 	if len(e.files) == 0 && e.flags.file == "" {
-		e.log.Info("SIGHUP: no file to open anew, and no configuration file to read")
+		e.log.Info("SIGHUP: no log file to reopen and no configuration file to read")
 		return
 	}
 	e.reopen()
@@ -28,7 +28,7 @@ func (e *edge) hangup() {
 	e.reloads.Add(1)
 	if err := e.reload(); err != nil {
 		e.reloadsFailed.Add(1)
-		e.log.Error("SIGHUP: the configuration stays as it was", "file", e.flags.file, "reason", oneLine(err.Error()))
+		e.log.Error("SIGHUP: configuration not reloaded", "file", e.flags.file, "reason", oneLine(err.Error()))
 		return
 	}
 	e.log.Info("SIGHUP: configuration reloaded", "file", e.flags.file, "routes", len(e.settings.Routes))
@@ -54,10 +54,10 @@ const retiredMax = 16
 func (e *edge) reopen() {
 	for _, f := range e.files {
 		if err := f.reopen(); err != nil {
-			e.log.Error("SIGHUP: a log goes on with its old file", "error", err)
+			e.log.Error("SIGHUP: log not reopened", "error", err)
 			continue
 		}
-		e.log.Info("SIGHUP: log opened anew", "file", f.path)
+		e.log.Info("SIGHUP: log reopened", "file", f.path)
 	}
 }
 
@@ -80,7 +80,7 @@ func (e *edge) reload() error {
 		if ctx.Err() == nil {
 			return err
 		}
-		e.log.Warn("SIGHUP: a loop is held and serves as before until it is free", "error", err)
+		e.log.Warn("SIGHUP: a held loop serves the old configuration until it is free", "error", err)
 	}
 	resources.Start()
 	e.resources.HandOver(resources)

@@ -43,7 +43,7 @@ func (e *edge) renewCertificates(all bool) {
 		}
 		if problems := s.Problems(); all || problems.Error() != before {
 			for _, p := range problems {
-				e.log.Error("certificates stay as they were", "reason", p.Error())
+				e.log.Error("certificate not renewed", "reason", p.Error())
 			}
 		}
 	}

@@ -197,7 +197,7 @@ func TestAccessLogGoesToAFileThatMayMove(t *testing.T) {
 	await(t, "the first line", func() bool { return strings.Contains(readFile(t, path), `"/plaintext"`) })
 	require.NoError(t, os.Rename(path, path+".1"))
 	e.signal(syscall.SIGHUP)
-	awaitLog(t, e, "log opened anew")
+	awaitLog(t, e, "log reopened")
 	get(t, e.addr, "/json")
 	e.signal(syscall.SIGTERM)
 	code, _ := e.wait()

@@ -16,7 +16,7 @@ import (
 // notify tells the supervisor a state. It is no reason to stop that it cannot be told.
 func notify(log *slog.Logger, state string) {
 	if _, err := daemon.SdNotify(false, state); err != nil {
-		log.Warn("the supervisor cannot be told", "error", err)
+		log.Warn("sd_notify failed", "error", err)
 	}
 }
 

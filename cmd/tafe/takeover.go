@@ -71,15 +71,15 @@ func (e *edge) listenAdmin(addr string) error {
 // finishTakeOver is called when this process accepts connections: the one before it stops, and the one after it may come.
 func (e *edge) finishTakeOver(ctx context.Context) error {
 	if closed := e.inherited.CloseRest(); len(closed) > 0 {
-		e.log.Warn("inherited sockets are not listened on", "closed", strings.Join(closed, ", "))
+		e.log.Warn("inherited sockets are not used", "closed", strings.Join(closed, ", "))
 	}
 	if e.before {
 		// First, since the supervisor has to know when the process before this one ends.
 		notify(e.log, fmt.Sprintf("MAINPID=%d\n%s", os.Getpid(), daemon.SdNotifyReady))
 		if err := e.inherited.Ready(ctx); err != nil {
-			e.log.Error("the process before this one may go on accepting", "error", err)
+			e.log.Error("the previous process may still accept connections", "error", err)
 		} else {
-			e.log.Info("took over from the process before")
+			e.log.Info("took over from the previous process")
 		}
 	}
 	path := string(e.settings.Server.Handover)
@@ -91,7 +91,7 @@ func (e *edge) finishTakeOver(ctx context.Context) error {
 	case err == nil:
 		e.handover = h
 	case e.before: // this process is the only one that accepts
-		e.log.Error("the next process will not be able to take over", "error", err)
+		e.log.Error("the next process cannot take over", "error", err)
 	default:
 		return err
 	}
@@ -108,7 +108,7 @@ func (e *edge) stopAccepting() {
 	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
 	defer cancel()
 	if err := e.server.Engine().StopAccepting(ctx, true); err != nil {
-		e.log.Warn("a loop is held: it stops accepting when it is free", "error", err)
+		e.log.Warn("a held loop stops accepting when it is free", "error", err)
 	}
 	e.server.Engine().HandedOver()
 	e.admin.StopAccepting()

@@ -187,7 +187,7 @@ func TestTakeOverLosesNoRequest(t *testing.T) {
 				code, _ := old.wait()
 				require.Zero(t, code)
 				require.Contains(t, old.stderr.String(), "drained")
-				await(t, "the successor's log", func() bool { return strings.Contains(next.stderr.String(), "took over from the process before") })
+				await(t, "the successor's log", func() bool { return strings.Contains(next.stderr.String(), "took over from the previous process") })
 				old = next
 			}
 			v.more(t, 300)
