@@ -185,7 +185,7 @@ func awaitLog(t *testing.T, e *edgeProcess, text string) {
 func TestHangupGoesOn(t *testing.T) {
 	e := startServe(t)
 	e.signal(syscall.SIGHUP)
-	awaitLog(t, e, "SIGHUP: no file to open anew")
+	awaitLog(t, e, "SIGHUP: no log file to reopen")
 	status, _ := get(t, e.addr, "/plaintext")
 	require.Equal(t, 200, status)
 }
