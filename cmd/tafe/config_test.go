@@ -57,7 +57,7 @@ func TestCheck(t *testing.T) {
 		{[]string{"-c", wrong}, exitFailure, "", wrong + ":2: route.path: pattern \"x\": must begin with '/'\n" +
 			"tafe check: " + wrong + " has 1 problem\n", "what the router says, too"},
 		{[]string{"-c", "/no/such/file"}, exitFailure, "", "tafe check: stat /no/such/file: no such file or directory\n", "no file"},
-		{nil, exitUsage, "", "tafe check: check what? Name a file: tafe check -c FILE\n", "no name"},
+		{nil, exitUsage, "", "tafe check: a file is required: tafe check -c FILE\n", "no name"},
 		{[]string{bad}, exitUsage, "", "tafe check: takes flags only, got \"" + bad + "\"\n", "a name without -c"},
 	} {
 		p := start(t, append([]string{"check"}, c.args...)...)
@@ -106,7 +106,7 @@ func TestServeRefusesABadFile(t *testing.T) {
 	}{
 		{[]string{"--config", path}, exitFailure, "tafe serve: " + path + ":2: log.level = 1: want text in quotes\n"},
 		{[]string{"--config", ""}, exitUsage, "tafe serve: --config is empty: name a file\n"},
-		{[]string{"--config", path, "--store", "127.0.0.1:1"}, exitUsage, "tafe serve: --store and --bidders are the demo's, which --config replaces\n"},
+		{[]string{"--config", path, "--store", "127.0.0.1:1"}, exitUsage, "tafe serve: --store and --bidders belong to the demo and cannot be used with --config\n"},
 	} {
 		p := start(t, append([]string{"serve"}, c.args...)...)
 		code, _ := p.wait()

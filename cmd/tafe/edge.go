@@ -254,7 +254,7 @@ func (e *edge) close() error {
 	if e.tracing != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
 		if err := e.tracing.Close(ctx); err != nil {
-			e.log.Warn("the last spans are lost", "error", err)
+			e.log.Warn("the last spans were not exported", "error", err)
 		}
 		cancel()
 	}

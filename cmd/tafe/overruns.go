@@ -12,11 +12,11 @@ import (
 	"tafe/cmd/tafe/internal/overruns"
 )
 
-// runOverruns takes its file before or behind the flags, as people type it.
+// runOverruns accepts the file before or after the flags.
 func runOverruns(_ context.Context, args []string, stdout, _ io.Writer) error {
 	fs := flag.NewFlagSet("overruns FILE", flag.ContinueOnError)
-	top := fs.Int("top", 20, "list at most so many `places`")
-	folded := fs.String("folded", "", "write folded stacks for a flame graph instead, weighed by `held|ran|victims`")
+	top := fs.Int("top", 20, "list at most this `number` of places")
+	folded := fs.String("folded", "", "write folded stacks for a flame graph, weighted by `held|ran|victims`")
 	var file string
 	if len(args) > 0 && (args[0] == "-" || args[0] != "" && args[0][0] != '-') {
 		file, args = args[0], args[1:]
@@ -28,7 +28,7 @@ func runOverruns(_ context.Context, args []string, stdout, _ io.Writer) error {
 	}
 	switch {
 	case file == "":
-		return usagef("needs a file that the watchdog wrote, or - for standard input")
+		return usagef("a log file of the watchdog is required, or - for standard input")
 	case *folded != "" && overruns.Weights[*folded] == nil:
 		return usagef("--folded %q is neither held, ran nor victims", *folded)
 	}

@@ -11,10 +11,10 @@ import (
 	"tafe/cmd/tafe/internal/config"
 )
 
-// swapTimeout is how long a reload waits for loops that are held. They take the new routes when they are free.
+// swapTimeout is how long a reload waits for held loops. They apply the new routes when they are free.
 const swapTimeout = time.Second
 
-// hangup acts on SIGHUP.
+// hangup handles SIGHUP.
 func (e *edge) hangup() {
 	e.renewCertificates(true)
 	if len(e.files) == 0 && e.flags.file == "" {
@@ -34,10 +34,10 @@ func (e *edge) hangup() {
 	e.log.Info("SIGHUP: configuration reloaded", "file", e.flags.file, "routes", len(e.settings.Routes))
 }
 
-// retireAfter is how long requests that began before a reload may still need connections of upstreams that it has dropped.
+// retireAfter is how long requests from before a reload may use the connections of removed upstreams.
 const retireAfter = time.Minute
 
-// retire ends what a reload has dropped, later.
+// retire closes the resources of the previous configuration after retireAfter.
 func (e *edge) retire(r *config.Resources) {
 	time.AfterFunc(retireAfter, r.Close)
 	e.retired = append(e.retired, r)
@@ -47,10 +47,10 @@ func (e *edge) retire(r *config.Resources) {
 	}
 }
 
-// retiredMax bounds what quick reloads leave behind.
+// retiredMax bounds the resources that frequent reloads keep.
 const retiredMax = 16
 
-// reopen opens anew what may have been moved away.
+// reopen reopens the log files.
 func (e *edge) reopen() {
 	for _, f := range e.files {
 		if err := f.reopen(); err != nil {
@@ -61,7 +61,7 @@ func (e *edge) reopen() {
 	}
 }
 
-// reload takes the file as it is now, from the next request of every connection on. With an error nothing has changed.
+// reload applies the file from the next request of every connection on. If it returns an error, nothing has changed.
 func (e *edge) reload() error {
 	next, err := e.flags.settings()
 	if err != nil {

@@ -76,7 +76,7 @@ func (e *edge) untilSignal(ctx context.Context, signals <-chan os.Signal) error 
 		case <-ctx.Done():
 			return nil
 		case <-e.server.Done():
-			return fmt.Errorf("the server ended by itself: %w", cmp.Or(e.server.Engine().Err(), errNoReason))
+			return fmt.Errorf("the server stopped unexpectedly: %w", cmp.Or(e.server.Engine().Err(), errNoReason))
 		case <-e.handed:
 			return e.drain(ctx, "the next process has taken over", signals)
 		case s := <-signals:

@@ -33,7 +33,7 @@ func watchOptions(args []string, stdout io.Writer) (o watch.Options, err error) 
 	fs := flag.NewFlagSet("watch", flag.ContinueOnError)
 	fs.StringVar(&o.Addr, "admin", "127.0.0.1:9180", "`address` of the server's admin listener")
 	fs.IntVar(&o.Width, "width", width, "`columns` of the terminal")
-	fs.BoolVar(&o.Once, "once", false, "show one frame and end")
+	fs.BoolVar(&o.Once, "once", false, "show one frame and exit")
 	color := fs.Bool("color", terminal(stdout) && os.Getenv("NO_COLOR") == "", "use colours")
 	if err := parseFlags(fs, args, stdout); err != nil {
 		return o, err
@@ -46,7 +46,7 @@ func watchOptions(args []string, stdout io.Writer) (o watch.Options, err error) 
 	return o, nil
 }
 
-// terminal tells whether somebody is looking.
+// terminal reports whether w is a terminal.
 func terminal(w io.Writer) bool {
 	f, ok := w.(*os.File)
 	if !ok {

@@ -35,7 +35,7 @@ func (e *edge) newWatchdog(stdout io.Writer) (observe func(*loop.Loop) loop.Obse
 
 // abort ends the process. Nothing is drained: what is stuck would not end, and the supervisor is to start anew at once.
 func (e *edge) abort(o watchdog.Overrun, stacks []byte) {
-	e.log.Error("a loop is stuck: the process ends", "held", o.Held.String(), "abort_after", time.Duration(e.settings.Watchdog.AbortAfter),
+	e.log.Error("a loop is stuck: the process exits", "held", o.Held.String(), "abort_after", time.Duration(e.settings.Watchdog.AbortAfter),
 		"overrun", o.ID, "loop", o.Loop, "verdict", string(o.Verdict), "route", o.Route, "path", o.Path, "request_id", o.RequestID, "at", o.Culprit.String())
 	e.stderr.last(stacks)
 	os.Exit(exitStuck)

@@ -110,7 +110,7 @@ type builder struct {
 // broken names a part that cannot be used, and returns what answers in its place.
 func (b *builder) broken(p path, format string, args ...any) app.Handler {
 	b.resources.broken = append(b.resources.broken, Problem{b.file, b.line(p), fmt.Sprintf(format, args...), p.part()})
-	return func(*app.Context) error { return app.Error(503, "this part of the server is out of order") }
+	return func(*app.Context) error { return app.Error(503, "this part of the server is unavailable") }
 }
 
 // attempt has do's panic, if it is one of words, become a problem.
@@ -276,7 +276,7 @@ func (b *builder) preflight(i int) {
 			return
 		case other.CORS != nil && !reflect.DeepEqual(other.CORS, r.CORS):
 			if j < i {
-				b.problem(p.child("cors"), "route.cors: the route in line %d has the same path and another cors", b.line(path{"route"}.index(j)))
+				b.problem(p.child("cors"), "route.cors: the route in line %d has the same path and a different cors", b.line(path{"route"}.index(j)))
 				return
 			}
 		case other.CORS != nil && j < i:

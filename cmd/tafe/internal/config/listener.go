@@ -71,13 +71,13 @@ func (d *decoder) checkListeners(c *Config) {
 		return
 	}
 	if d.lines[path{"server", "listen"}.id()] > 0 {
-		d.problem(path{"server", "listen"}, "server.listen is given beside [[listener]]: move it there")
+		d.problem(path{"server", "listen"}, "server.listen cannot be used with [[listener]]: move it there")
 	}
 	for i := range c.Listeners {
 		l, p := &c.Listeners[i], path{"listener"}.index(i)
 		switch {
 		case l.ProxyProtocol != nil && len(l.ProxyProtocol) == 0:
-			d.problem(p.child("proxy_protocol"), "listener.proxy_protocol is empty: nobody could connect; leave it out for no header")
+			d.problem(p.child("proxy_protocol"), "listener.proxy_protocol is empty, so no connection would be accepted; remove it to expect no header")
 		case l.TLS != nil && l.RedirectHTTPS != 0:
 			d.problem(p, "listener %s has both tls and redirect_https: want one", l.Listen)
 		case l.RedirectHTTPS != 0 && c.tlsOn(l.RedirectHTTPS) == nil:

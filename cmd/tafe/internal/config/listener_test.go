@@ -15,7 +15,7 @@ func TestListeners(t *testing.T) {
 	secure := sprintf("[[listener]]\nlisten = \":8443\"\ntls = { certs = [{ cert = %q, key = %q }] }\n", f.Cert, f.Key)
 	for _, c := range []struct{ text, want, why string }{
 		{secure + "[[listener]]\nlisten = \":8080\"\nredirect_https = 8443", "", "good"},
-		{"[server]\nlisten = \":80\"\n" + secure, "f.toml:2: server.listen is given beside [[listener]]: move it there", "which would it be?"},
+		{"[server]\nlisten = \":80\"\n" + secure, "f.toml:2: server.listen cannot be used with [[listener]]: move it there", "which would it be?"},
 		{secure + "[[listener]]\nlisten = \":80\"\nredirect_https = 443", "f.toml:6: listener.redirect_https = 443: no [[listener]] has tls on that port", "a way to nowhere"},
 		{secure + "redirect_https = 8443", "has both tls and redirect_https", "one or the other"},
 		{"[[listener]]\nlisten = \"unix:/tmp/a.sock\"\nproxy_protocol = [\"10.0.0.0/8\"]", "", "a socket and a balancer"},

@@ -36,7 +36,7 @@ func read(file string) ([]byte, error) {
 	case !info.Mode().IsRegular() && info.Mode()&os.ModeNamedPipe == 0:
 		return nil, fmt.Errorf("%s is a device or socket, not a file", file)
 	case info.Size() > fileBytesMax:
-		return nil, fmt.Errorf("%s has more than %v", file, Bytes(fileBytesMax))
+		return nil, fmt.Errorf("%s is larger than %v", file, Bytes(fileBytesMax))
 	}
 	return os.ReadFile(file)
 }

@@ -69,7 +69,7 @@ func TestProblemsNameLineAndRemedy(t *testing.T) {
 		{"[watchdog]\nabort_after = \"1ms\"", "f.toml:2: watchdog.abort_after: want 0s, or at least watchdog.budget", "and end the process"},
 		{"[watchdog]\nabort_after = \"-1s\"", "f.toml:2: watchdog.abort_after = -1s: want from 0s to 24h", "before it began"},
 		{"[middleware]\nallow_ip = []", "f.toml:2: middleware.allow_ip is empty: nobody", "a server for nobody"},
-		{"[middleware]\nallow_ip = [\"10.0.0.0/8\",\n \"10.1.2.3/8\"]", `f.toml:3: middleware.allow_ip = "10.1.2.3/8": has bits behind its length: want "10.0.0.0/8"`, "which network?"},
+		{"[middleware]\nallow_ip = [\"10.0.0.0/8\",\n \"10.1.2.3/8\"]", `f.toml:3: middleware.allow_ip = "10.1.2.3/8": has bits set after the prefix length: want "10.0.0.0/8"`, "which network?"},
 		{"[middleware]\nallow_ip = \"10.0.0.1\"", `f.toml:2: middleware.allow_ip = "10.0.0.1": want an array`, "one is a list of one"},
 		{"[middleware.basic_auth]\nusers = {}", "f.toml:1: middleware.basic_auth has no users", "nobody could come in"},
 		{"[middleware.basic_auth]\nrealm = \"a\"", "f.toml:1: middleware.basic_auth lacks the key users", "nor here"},
@@ -93,7 +93,7 @@ func TestProblemsNameLineAndRemedy(t *testing.T) {
 		{"[[route]]\npath = \"/{a}\"\nredirect.to = \"/{b}\"", "route /{a} has no parameter {b}", "a parameter from nowhere"},
 		{"[middleware.cors]\norigins = [\"a.example\"]", `f.toml:1: middleware.cors: CORS: "a.example" is no origin`, "a middleware's own words"},
 		{"[[route]]\npath = \"/\"\nmethods = [\"GET\"]\nrespond = {}\ncors.origins = [\"*\"]\n[[route]]\npath = \"/\"\nmethods = [\"PUT\"]\nrespond = {}\ncors.origins = [\"https://a.example\"]",
-			"f.toml:10: route.cors: the route in line 1 has the same path and another cors", "one preflight for both"},
+			"f.toml:10: route.cors: the route in line 1 has the same path and a different cors", "one preflight for both"},
 	} {
 		text := c.text
 		if !strings.Contains(text, "route") {

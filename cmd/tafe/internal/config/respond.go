@@ -70,7 +70,7 @@ var (
 func (b *builder) redirect(p path, r *Route) app.Handler {
 	to := string(r.Redirect.To)
 	if !targetForm.MatchString(to) {
-		b.problem(p.child("to"), `%s = %q: want a path, such as "/new/{id}", or a URL, such as "https://new.example/{path}", with parameters only behind the host`,
+		b.problem(p.child("to"), `%s = %q: want a path, such as "/new/{id}", or a URL, such as "https://new.example/{path}", with parameters only after the host`,
 			p.child("to"), to)
 		return nil
 	}

@@ -61,7 +61,7 @@ func (d *decoder) route(p path, r *Route) {
 		d.problem(p.child("methods"), "route.methods is empty: leave it out for every method")
 	}
 	if r.Respond != nil && (r.Respond.Status == 204 || r.Respond.Status == 304) && r.Respond.Body != "" {
-		d.problem(p.child("respond").child("body"), "route.respond.body: an answer with status %d has none", r.Respond.Status)
+		d.problem(p.child("respond").child("body"), "route.respond.body: a response with status %d has no body", r.Respond.Status)
 	}
 	d.middleware(p, &r.Middleware)
 }
@@ -84,7 +84,7 @@ func (d *decoder) foreignPattern(p path, pattern string) {
 
 func (d *decoder) middleware(p path, m *Middleware) {
 	if m.AllowIP != nil && len(m.AllowIP) == 0 {
-		d.problem(p.child("allow_ip"), "%s is empty: nobody would be admitted; leave it out for everybody", p.child("allow_ip"))
+		d.problem(p.child("allow_ip"), "%s is empty, so every client would get 403; remove it to admit all", p.child("allow_ip"))
 	}
 	if m.DenyIP != nil && len(m.DenyIP) == 0 {
 		d.problem(p.child("deny_ip"), "%s is empty: leave it out", p.child("deny_ip"))

@@ -66,7 +66,7 @@ func (b *builder) static(p path, r *Route) app.Handler {
 	at := strings.LastIndex(r.Path, "/{")
 	param, rest := strings.CutSuffix(r.Path[at+1:], "...}")
 	if at < 0 || !rest {
-		b.problem(p, "route %s: a static action's path ends in a catch-all, as /files/{path...}", r.Path)
+		b.problem(p, "route %s: the path of a static action must end in a catch-all, as in /files/{path...}", r.Path)
 		return nil
 	}
 	param = param[1:]

@@ -65,7 +65,7 @@ func TestAReloadFollowsTheDirectory(t *testing.T) {
 
 func TestWrongStatic(t *testing.T) {
 	for _, c := range []struct{ path, options, want string }{
-		{"/files", `dir = "/"`, "f.toml:3: route /files: a static action's path ends in a catch-all, as /files/{path...}"},
+		{"/files", `dir = "/"`, "f.toml:3: route /files: the path of a static action must end in a catch-all, as in /files/{path...}"},
 		{"/files/{path...}", `dir = "/", index = "a/b"`, `f.toml:3: route.static: index "a/b" is not the name of a file`},
 		{"/files/{path...}", `dir = "/", types = { foo = "text/plain" }`, `f.toml:3: route.static: types: "foo" is not the last extension of a name`},
 		{"/files/{path...}", `dir = "/", default_type = "text"`, `default type: "text" is no media type`},

@@ -199,7 +199,7 @@ func (b *builder) upstreams(all []Upstream) {
 			continue
 		}
 		if _, unusable := b.unusable[u.Name]; unusable || b.resources.has(u.Name) {
-			b.problem(p.child("name"), "upstream.name = %q: there is one of that name already", u.Name)
+			b.problem(p.child("name"), "upstream.name = %q: the name is already used", u.Name)
 			continue
 		}
 		if strings.Contains(u.Name, "\n") || u.Name == "" {

@@ -60,7 +60,7 @@ func TestWrongUpstreams(t *testing.T) {
 	_, err := build("[[route]]\npath = \"/\"\nproxy = { upstream = \"x\" }\n")
 	require.ErrorContains(t, err, `f.toml:3: route.proxy.upstream = "x": there is no such [[upstream]]`)
 	_, err = build("[[upstream]]\nname = \"a\"\nservers = [{ addr = \"a:1\" }]\n[[upstream]]\nname = \"a\"\nservers = [{ addr = \"a:1\" }]\n[[route]]\npath = \"/\"\nrespond = {}\n")
-	require.ErrorContains(t, err, `f.toml:5: upstream.name = "a": there is one of that name already`)
+	require.ErrorContains(t, err, `f.toml:5: upstream.name = "a": the name is already used`)
 }
 
 // A reload keeps the groups that it does not change, with all that they know.

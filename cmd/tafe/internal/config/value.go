@@ -212,7 +212,7 @@ func (n *Network) set(v any) error {
 	case err != nil:
 		return errors.New(`not a network: want an address or a prefix, such as "10.0.0.0/8" or "::1"`)
 	case prefix != prefix.Masked():
-		return fmt.Errorf("has bits behind its length: want %q", prefix.Masked())
+		return fmt.Errorf("has bits set after the prefix length: want %q", prefix.Masked())
 	}
 	n.Prefix = prefix
 	return nil
@@ -239,7 +239,7 @@ func (h *HeaderValue) set(v any) error {
 	case !ok:
 		return errors.New("want text in quotes")
 	case !httpparse.ValidFieldValue(text):
-		return errors.New("has a control character, such as the end of a line, which no header can hold")
+		return errors.New("has a control character, such as a line feed, which is not allowed in a header")
 	}
 	*h = HeaderValue(text)
 	return nil

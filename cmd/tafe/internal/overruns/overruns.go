@@ -64,7 +64,7 @@ func Read(r io.Reader) (*Log, error) {
 		return nil, err
 	}
 	if l.Records+l.summaries == 0 && l.Bad > 0 {
-		return nil, errors.New("no line is a record of the watchdog")
+		return nil, errors.New("no record of the watchdog found")
 	}
 	for _, p := range places {
 		l.Places = append(l.Places, p)

@@ -68,11 +68,11 @@ func follow(ctx context.Context, o Options, out io.Writer) error {
 	}
 	answer, err := http.DefaultClient.Do(request)
 	if err != nil {
-		return fmt.Errorf("no admin listener of a tafe answers at %s: %w", o.Addr, errors.Unwrap(err))
+		return fmt.Errorf("no tafe admin listener answers at %s: %w", o.Addr, errors.Unwrap(err))
 	}
 	defer func() { _ = answer.Body.Close() }()
 	if answer.StatusCode != http.StatusOK {
-		return fmt.Errorf("what answers at %s is no admin listener of a tafe: GET /events: %s", o.Addr, answer.Status)
+		return fmt.Errorf("the server at %s is not a tafe admin listener: GET /events: %s", o.Addr, answer.Status)
 	}
 	lines := bufio.NewScanner(answer.Body)
 	lines.Buffer(nil, frameMax)
@@ -83,7 +83,7 @@ func follow(ctx context.Context, o Options, out io.Writer) error {
 		}
 		var f admin.Frame
 		if err := json.Unmarshal([]byte(data), &f); err != nil {
-			return fmt.Errorf("a frame that is none: %w", err)
+			return fmt.Errorf("invalid frame: %w", err)
 		}
 		screen := Draw(&f, o)
 		if !o.Once {
