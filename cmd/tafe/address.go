@@ -13,7 +13,7 @@ import (
 	"tafe/cmd/tafe/internal/config"
 )
 
-// splitAddresses takes apart a list of addresses, separated by commas. An empty list is an error.
+// splitAddresses splits a list of addresses at commas. An empty list is an error.
 func splitAddresses(list string) ([]string, error) {
 	var addresses []string
 	for address := range strings.SplitSeq(list, ",") {
@@ -26,7 +26,7 @@ func splitAddresses(list string) ([]string, error) {
 	return addresses, nil
 }
 
-// checkAddress tells whether address has the form HOST:PORT, so that a slip is a usage error and not one of the network.
+// checkAddress reports an address without the form HOST:PORT, before the network is used.
 func checkAddress(address string) error {
 	_, port, err := net.SplitHostPort(address)
 	if err != nil {
@@ -38,7 +38,7 @@ func checkAddress(address string) error {
 	return nil
 }
 
-// checkListen is checkAddress for an address to serve on, which can be a unix socket or one of systemd's.
+// checkListen is checkAddress for listen addresses, which include unix: and systemd:.
 func checkListen(address string) error {
 	if strings.HasPrefix(address, "unix:") || strings.HasPrefix(address, "systemd:") {
 		return new(config.ListenAddress).UnmarshalText([]byte(address))
@@ -46,7 +46,7 @@ func checkListen(address string) error {
 	return checkAddress(address)
 }
 
-// listenError says in one line why a listener could not be had. Address is used where err does not name one itself.
+// listenError returns a one-line error for a failed listen. address is used if err has none.
 func listenError(address string, err error) error {
 	var op *net.OpError
 	if errors.As(err, &op) && op.Addr != nil {

@@ -21,10 +21,10 @@ import (
 	"tafe/loop/watchdog"
 )
 
-// stopTimeout is for loops to end what runs, once nothing is waited for any more.
+// stopTimeout bounds the end of the loops after the drain.
 const stopTimeout = 10 * time.Second
 
-// edge is everything that serve runs. A nil field was not started.
+// edge is everything that serve runs. Fields of parts that were not started are nil.
 type edge struct {
 	flags     *serveFlags
 	settings  *config.Config // those that hold now
@@ -50,7 +50,7 @@ type edge struct {
 	takeOver
 }
 
-// start starts everything or nothing, as the flags, settings and log of e say. Stdout takes the logs that are told to go there.
+// start starts everything or nothing, by the flags, settings and log of e. stdout is for logs with the file "-".
 func (e *edge) start(ctx context.Context, stdout io.Writer) (err error) {
 	defer func() {
 		if err != nil {
@@ -70,7 +70,7 @@ func (e *edge) start(ctx context.Context, stdout io.Writer) (err error) {
 	if err := e.startTracing(); err != nil {
 		return err
 	}
-	// The pages of the demo name the admin address: it has to be known, port 0 and all, before they are made.
+	// The front page of the demo has the admin address, so the listener is opened first.
 	c := e.settings
 	if err := e.listenAdmin(string(c.Admin.Listen)); err != nil {
 		return err
@@ -117,7 +117,7 @@ func (e *edge) start(ctx context.Context, stdout io.Writer) (err error) {
 	return e.finishTakeOver(ctx)
 }
 
-// makeApp makes what is served: the routes of the file, or the demo.
+// makeApp makes the App: the routes of the file, or the demo.
 func (e *edge) makeApp() (*app.App, error) {
 	options := e.appOptions(e.settings)
 	if e.flags.file == "" {
@@ -137,7 +137,7 @@ func (e *edge) appOptions(c *config.Config) app.Options {
 	return options
 }
 
-// startBackends starts what the config does not name, and prepares /bid to ask all of them.
+// startBackends starts the backends that no flag names, and prepares /bid.
 func (e *edge) startBackends() error {
 	if e.flags.file != "" {
 		return nil
@@ -195,7 +195,7 @@ func (e *edge) startTracing() (err error) {
 	return err
 }
 
-// spans counts what was traced; nil where nothing is.
+// spans returns the counters of tracing; nil without tracing.
 func (e *edge) spans() func() (ended, exported, failed uint64) {
 	if e.tracing == nil {
 		return nil
@@ -206,7 +206,7 @@ func (e *edge) spans() func() (ended, exported, failed uint64) {
 	}
 }
 
-// logLinesDropped counts, by log, the lines that were not written.
+// logLinesDropped returns the number of dropped lines by log.
 func (e *edge) logLinesDropped() map[string]uint64 {
 	dropped := map[string]uint64{"server": e.stderr.dropped()}
 	if e.accessLog != nil {
@@ -218,7 +218,7 @@ func (e *edge) logLinesDropped() map[string]uint64 {
 	return dropped
 }
 
-// openLog opens what path names: a file, "-" for stdout, or "off", which is nil.
+// openLog opens a file, "-" for stdout, or "off", which is nil.
 func (e *edge) openLog(path config.Path, stdout io.Writer) (io.Writer, error) {
 	switch path {
 	case "off":
@@ -234,7 +234,7 @@ func (e *edge) openLog(path config.Path, stdout io.Writer) (io.Writer, error) {
 	return file, nil
 }
 
-// close ends what runs, the server at once unless a drain has ended it.
+// close stops everything that runs. The server stops at once unless it was drained.
 func (e *edge) close() error {
 	var errs []error
 	e.endTakeOver()

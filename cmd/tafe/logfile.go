@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// logFile appends to the file at a path. A FIFO is opened whether or not somebody reads it. Any goroutine; only Write may wait, and
-// reopen and Close end its wait for a FIFO.
+// logFile appends to the file at a path. A FIFO is opened with or without a reader. Any goroutine; only Write may block, and
+// reopen and Close unblock it for a FIFO.
 type logFile struct {
 	path string
 
@@ -54,7 +54,7 @@ func (l *logFile) current() *os.File {
 	return l.file
 }
 
-// reopen opens the path again, and goes on with the old file if that fails.
+// reopen opens the path again, and keeps the old file if that fails.
 func (l *logFile) reopen() error {
 	file, err := openAppend(l.path)
 	if err != nil {
@@ -70,8 +70,8 @@ func (l *logFile) reopen() error {
 	return nil
 }
 
-// openAppend does not wait for the reader of a FIFO. Where there is none the FIFO is opened for reading as well, so that it
-// keeps what fits until one comes.
+// openAppend does not wait for the reader of a FIFO. Without one, the FIFO is opened for reading as well, so that it keeps what
+// fits until a reader comes.
 func openAppend(path string) (*os.File, error) {
 	file, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY|unix.O_NONBLOCK, 0o640)
 	if errors.Is(err, syscall.ENXIO) {
@@ -80,5 +80,5 @@ func openAppend(path string) (*os.File, error) {
 	return file, err
 }
 
-// Close ends writing.
+// Close closes the file.
 func (l *logFile) Close() error { return l.current().Close() }

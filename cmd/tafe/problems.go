@@ -4,7 +4,7 @@ package main
 
 import "tafe/cmd/tafe/internal/config"
 
-// problems are the parts of the configuration that cannot be used now: those of routes and of listeners.
+// problems returns the parts of the configuration that cannot be used now, of routes and listeners.
 func (e *edge) problems() (all []string) {
 	var problems config.Problems
 	if r := e.shown.Load(); r != nil {

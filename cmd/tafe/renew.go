@@ -10,7 +10,7 @@ const (
 	expiryRemind = 24 * time.Hour
 )
 
-// renew looks at the certificates' files from time to time, until the returned function is called.
+// renew checks the files of certificates every renewEvery, until the returned function is called.
 func (e *edge) renew() (end func()) {
 	if len(e.certs) == 0 {
 		return func() {}
@@ -34,7 +34,7 @@ func (e *edge) renew() (end func()) {
 	return func() { close(stop); <-done }
 }
 
-// renewCertificates reads again what has changed, and logs what is wrong with it where that is new, or with all.
+// renewCertificates loads files that have changed. It logs new problems, or all of them if all is set.
 func (e *edge) renewCertificates(all bool) {
 	for _, s := range e.certs {
 		before := s.Problems().Error()
@@ -49,7 +49,7 @@ func (e *edge) renewCertificates(all bool) {
 	}
 }
 
-// remind warns once a day of certificates that are about to expire.
+// remind warns once a day of certificates that expire soon.
 func (e *edge) remind(last *time.Time) {
 	now := time.Now()
 	if now.Sub(*last) < expiryRemind {

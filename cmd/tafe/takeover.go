@@ -19,7 +19,7 @@ import (
 	"tafe/loop/reactor"
 )
 
-// takeOver is what a process has to do with the one before it and the one after it.
+// takeOver is the state of a process towards the previous and the next process.
 type takeOver struct {
 	inherited   *reactor.Inherited // nil: no socket is
 	before      bool               // inherited are of a process that still serves
@@ -28,7 +28,7 @@ type takeOver struct {
 	handed      chan struct{}      // closed once the next process accepts in place of this one
 }
 
-// inherit gets the listening sockets of the process that serves server.handover, or those of systemd.
+// inherit receives the listening sockets of the process that serves server.handover, or those of systemd.
 func (e *edge) inherit(ctx context.Context) (err error) {
 	e.handed = make(chan struct{})
 	files := activation.Files(true) // in any case: a child of this process must not take them for its own
@@ -52,7 +52,7 @@ func (e *edge) inherit(ctx context.Context) (err error) {
 	return err
 }
 
-// listenAdmin makes the admin listener, of an inherited socket if there is one.
+// listenAdmin opens the admin listener, on an inherited socket if there is one.
 func (e *edge) listenAdmin(addr string) error {
 	ln, err := e.inherited.Listen(addr)
 	if ln == nil && err == nil {
@@ -68,13 +68,14 @@ func (e *edge) listenAdmin(addr string) error {
 	return err
 }
 
-// finishTakeOver is called when this process accepts connections: the one before it stops, and the one after it may come.
+// finishTakeOver is called when this process accepts connections. It stops the previous process and offers the sockets to the
+// next one.
 func (e *edge) finishTakeOver(ctx context.Context) error {
 	if closed := e.inherited.CloseRest(); len(closed) > 0 {
 		e.log.Warn("inherited sockets are not used", "closed", strings.Join(closed, ", "))
 	}
 	if e.before {
-		// First, since the supervisor has to know when the process before this one ends.
+		// This comes first: the supervisor must know the new process before the previous one exits.
 		notify(e.log, fmt.Sprintf("MAINPID=%d\n%s", os.Getpid(), daemon.SdNotifyReady))
 		if err := e.inherited.Ready(ctx); err != nil {
 			e.log.Error("the previous process may still accept connections", "error", err)
@@ -98,12 +99,12 @@ func (e *edge) finishTakeOver(ctx context.Context) error {
 	return nil
 }
 
-// sockets are what the next process gets.
+// sockets returns the listening sockets for the next process.
 func (e *edge) sockets() []reactor.Socket {
 	return append(e.server.Engine().Sockets(), e.adminSocket)
 }
 
-// stopAccepting leaves what comes from now on to the next process, which polls the sockets too.
+// stopAccepting leaves new connections to the next process, which polls the same sockets.
 func (e *edge) stopAccepting() {
 	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
 	defer cancel()
@@ -114,7 +115,7 @@ func (e *edge) stopAccepting() {
 	e.admin.StopAccepting()
 }
 
-// handedOver tells whether the next process accepts in place of this one.
+// handedOver reports whether the next process accepts in place of this one.
 func (e *edge) handedOver() bool {
 	select {
 	case <-e.handed:
@@ -124,7 +125,7 @@ func (e *edge) handedOver() bool {
 	}
 }
 
-// endTakeOver has the next process find nobody. It is called before the server's sockets are closed.
+// endTakeOver stops offering sockets to a next process. It is called before the sockets of the server are closed.
 func (e *edge) endTakeOver() {
 	_ = e.inherited.Close()
 	if e.handover != nil {

@@ -12,7 +12,7 @@ import (
 	"tafe/loop/watchdog"
 )
 
-// newWatchdog makes the watchdog, unless it is off, and returns what the loops report to.
+// newWatchdog makes the watchdog unless it is off, and returns the constructor of loop observers.
 func (e *edge) newWatchdog(stdout io.Writer) (observe func(*loop.Loop) loop.Observer, err error) {
 	c := &e.settings.Watchdog
 	if !c.Enabled {
@@ -33,7 +33,7 @@ func (e *edge) newWatchdog(stdout io.Writer) (observe func(*loop.Loop) loop.Obse
 	return e.watchdog.Observe, nil
 }
 
-// abort ends the process. Nothing is drained: what is stuck would not end, and the supervisor is to start anew at once.
+// abort ends the process without a drain: a stuck loop would not drain, and the supervisor restarts the process.
 func (e *edge) abort(o watchdog.Overrun, stacks []byte) {
 	e.log.Error("a loop is stuck: the process exits", "held", o.Held.String(), "abort_after", time.Duration(e.settings.Watchdog.AbortAfter),
 		"overrun", o.ID, "loop", o.Loop, "verdict", string(o.Verdict), "route", o.Route, "path", o.Path, "request_id", o.RequestID, "at", o.Culprit.String())
@@ -41,7 +41,7 @@ func (e *edge) abort(o watchdog.Overrun, stacks []byte) {
 	os.Exit(exitStuck)
 }
 
-// checkSnapshotDir finds out at the start, not at the first overrun, that nothing can be kept.
+// checkSnapshotDir reports at the start that the directory is not writable, rather than at the first overrun.
 func checkSnapshotDir(dir string) error {
 	if dir == "" {
 		return nil

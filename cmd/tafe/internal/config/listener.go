@@ -14,7 +14,7 @@ import (
 	"tafe/loop/reactor"
 )
 
-// Listener is one [[listener]]. With any of them, they are all there is, and server.listen must not be given.
+// Listener is one [[listener]]. If there is one, server.listen must not be given.
 type Listener struct {
 	// Listen address: HOST:PORT (port 0 picks a free port, which is printed), unix:/path, or systemd:NAME for the systemd
 	// sockets with that FileDescriptorName. A systemd socket that is bound to the address is used in its place.
@@ -65,7 +65,7 @@ var clientAuths = map[string]tls.ClientAuthType{
 
 var tlsVersions = map[string]uint16{"1.2": tls.VersionTLS12, "1.3": tls.VersionTLS13}
 
-// checkListeners holds the listeners against one another.
+// checkListeners checks the listeners against one another.
 func (d *decoder) checkListeners(c *Config) {
 	if len(c.Listeners) == 0 {
 		return
@@ -90,7 +90,7 @@ func (d *decoder) checkListeners(c *Config) {
 	}
 }
 
-// tlsOn finds the listener with TLS on a port.
+// tlsOn returns the listener with TLS on a port.
 func (c *Config) tlsOn(port int) *Listener {
 	for i := range c.Listeners {
 		_, p, _ := net.SplitHostPort(string(c.Listeners[i].Listen))
@@ -101,14 +101,14 @@ func (c *Config) tlsOn(port int) *Listener {
 	return nil
 }
 
-// Certificates are those of one listener.
+// Certificates are the certificates of one listener.
 type Certificates struct {
 	*certs.Store
 	source *source
 	at     path
 }
 
-// Problems are what is wrong with them now. The listener serves with what is good; see certs.Store.
+// Problems returns the current problems of the certificates. The listener serves with the others; see certs.Store.
 func (c *Certificates) Problems() Problems {
 	d := decoder{source: c.source}
 	for _, err := range c.Store.Problems() {
@@ -117,7 +117,7 @@ func (c *Certificates) Problems() Problems {
 	return d.problems
 }
 
-// withoutCall is an error of a file without the name of the system call.
+// withoutCall removes the name of the system call from the error of a file.
 func withoutCall(err error) string {
 	for _, call := range []string{"open ", "stat ", "read "} {
 		if text, found := strings.CutPrefix(err.Error(), call); found {
@@ -127,8 +127,8 @@ func withoutCall(err error) string {
 	return err.Error()
 }
 
-// AppListeners are where to listen, with the certificates of those that speak TLS. The error is Problems; certificates that are not good
-// are none: see Certificates.Problems.
+// AppListeners returns the listeners, and the certificates of those with TLS. The error is Problems; certificates that cannot
+// be used are not an error: see Certificates.Problems.
 func (c *Config) AppListeners() (all []app.Listener, stores []*Certificates, err error) {
 	if len(c.Listeners) == 0 {
 		return []app.Listener{{Addr: string(c.Server.Listen)}}, nil, nil
@@ -179,7 +179,7 @@ func (t *TLS) options() certs.Options {
 	return o
 }
 
-// redirectTo keeps clients on hosts that a certificate is good for: whatever else they name, nobody is sent there.
+// redirectTo redirects only to hosts with a certificate, whatever host the client names.
 func redirectTo(store *certs.Store, port int) func(host string) string {
 	suffix := ""
 	if port != 443 {

@@ -10,7 +10,7 @@ import (
 	"tafe/httpparse"
 )
 
-// respond returns the handler of a fixed answer, or nil after naming a problem.
+// respond returns the handler of a fixed response, or nil after reporting a problem.
 func (b *builder) respond(p path, r *Respond) app.Handler {
 	type header struct{ name, value string }
 	var headers []header
@@ -43,7 +43,7 @@ func (b *builder) respond(p path, r *Respond) app.Handler {
 	}
 }
 
-// isFraming tells whether name is about the message and not about its content.
+// isFraming reports whether the field name is set by the server: message framing, not content.
 func isFraming(name string) bool {
 	switch strings.ToLower(name) {
 	case "content-length", "transfer-encoding", "connection", "keep-alive", "trailer", "upgrade", "date", "server":
@@ -52,7 +52,7 @@ func isFraming(name string) bool {
 	return false
 }
 
-// target is Redirect.To taken apart: text, then parameter and text by turns.
+// target is the parsed Redirect.To: text, then parameter and text in turns.
 type target struct {
 	texts    []string
 	params   []string
@@ -66,7 +66,7 @@ var (
 	targetParam = regexp.MustCompile(`\{([^{}]*)\}`)
 )
 
-// redirect returns the handler that sends clients elsewhere, or nil after naming a problem.
+// redirect returns the handler of a redirect, or nil after reporting a problem.
 func (b *builder) redirect(p path, r *Route) app.Handler {
 	to := string(r.Redirect.To)
 	if !targetForm.MatchString(to) {
@@ -101,8 +101,8 @@ func (b *builder) redirect(p path, r *Route) app.Handler {
 	}
 }
 
-// expand fills in the values, which param has percent-encoded. Whatever they are, the host stays what the file says: only the
-// slashes of a catch-all are not escaped, and none of those begins a path.
+// expand inserts the values, which param has percent-encoded. The host always stays that of the file: only the slashes of a
+// catch-all are not escaped, and none of those begins a path.
 func (t *target) expand(param func(string) string, query string) string {
 	var s strings.Builder
 	for i, name := range t.params {

@@ -66,10 +66,10 @@ func (d *decoder) route(p path, r *Route) {
 	d.middleware(p, &r.Middleware)
 }
 
-// foreign are segments of paths as other routers write them. Here they are literal.
+// foreign matches path segments in the syntax of other routers. Here they are literal.
 var foreign = regexp.MustCompile(`^(?::(\w+)|<(?:\w+:)?(\w+)>|\*+(\w*))$`)
 
-// foreignPattern warns of a path that means something else in other routers.
+// foreignPattern warns of a path that has another meaning in other routers.
 func (d *decoder) foreignPattern(p path, pattern string) {
 	for segment := range strings.SplitSeq(pattern, "/") {
 		switch m := foreign.FindStringSubmatch(segment); {

@@ -30,7 +30,7 @@ type SharedLimit struct {
 	Fail string `toml:"fail" default:"open" oneof:"open|closed"`
 }
 
-// rateLimit makes the middleware, or nil after naming a problem.
+// rateLimit makes the middleware, or returns nil after reporting a problem.
 func (b *builder) rateLimit(p path, r *RateLimit) app.Middleware {
 	o := r.options()
 	if s := r.Shared; s != nil {

@@ -61,7 +61,7 @@ func (s *Static) options(param string) static.Options {
 	}
 }
 
-// static returns the handler of the action, or nil after naming a problem.
+// static returns the handler of the action, or nil after reporting a problem.
 func (b *builder) static(p path, r *Route) app.Handler {
 	at := strings.LastIndex(r.Path, "/{")
 	param, rest := strings.CutSuffix(r.Path[at+1:], "...}")
@@ -87,14 +87,14 @@ func (b *builder) static(p path, r *Route) app.Handler {
 	return s.Serve
 }
 
-// site is a directory that is served, and what was said of it.
+// site is a served directory and its definition.
 type site struct {
 	definition Static
 	param      string
 	*static.Site
 }
 
-// site finds one of the same definition, here or before.
+// site returns the site with the same definition, of this Config or the previous one.
 func (r *Resources) site(before *Resources, param string, d *Static) *static.Site {
 	for _, from := range []*Resources{r, before} {
 		if from == nil {

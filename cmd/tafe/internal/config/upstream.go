@@ -18,7 +18,7 @@ import (
 	"tafe/httpparse"
 )
 
-// Upstream is one [[upstream]]: servers that can answer the same requests.
+// Upstream is one [[upstream]]: a group of servers that answer the same requests.
 type Upstream struct {
 	// Name by which routes refer to it.
 	Name string `toml:"name" required:"yes"`
@@ -141,7 +141,7 @@ type Proxy struct {
 	ResponseHeadersRemove []string `toml:"response_headers_remove"`
 }
 
-// options are the group's; the error is of files.
+// options returns the options of the group. The error is that of a file.
 func (u *Upstream) options() (o proxy.GroupOptions, err error) {
 	o = proxy.GroupOptions{
 		Name: u.Name, Policy: proxy.Policy(u.Policy), Host: string(u.Host), ConnsPerServerMax: u.ConnsPerServerMax, RequestsMax: u.RequestsMax,
@@ -190,7 +190,7 @@ func (t *UpstreamTLS) config() (*tls.Config, error) {
 	return c, nil
 }
 
-// upstreams makes the groups, or takes those of an earlier Config whose definition is the same.
+// upstreams makes the groups, or reuses those of the previous Config with the same definition.
 func (b *builder) upstreams(all []Upstream) {
 	for i := range all {
 		u, p := &all[i], path{"upstream"}.index(i)
@@ -206,7 +206,7 @@ func (b *builder) upstreams(all []Upstream) {
 			b.problem(p.child("name"), "upstream.name = %q: want a name", u.Name)
 			continue
 		}
-		if b.resources.take(b.before, u) {
+		if b.resources.reuse(b.before, u) {
 			continue
 		}
 		o, err := u.options()
@@ -228,7 +228,7 @@ func (b *builder) upstreams(all []Upstream) {
 	}
 }
 
-// proxy returns the handler of the action, or nil after naming a problem.
+// proxy returns the handler of the action, or nil after reporting a problem.
 func (b *builder) proxy(p path, r *Proxy) app.Handler {
 	if answer, unusable := b.unusable[r.Upstream]; unusable {
 		return answer
@@ -253,7 +253,7 @@ func (b *builder) proxy(p path, r *Proxy) app.Handler {
 	return h.Serve
 }
 
-// via is the name of a proxy's hop. A server name that Via cannot hold is not used there.
+// via returns the name of the hop. A server name that is not valid in Via is not used.
 func (b *builder) via(r *Proxy) string {
 	if r.Via == "" && httpparse.ValidToken(b.serverName) {
 		return b.serverName

@@ -41,7 +41,7 @@ type Watchdog struct {
 	AbortAfter Duration `toml:"abort_after" default:"0s" min:"0s" max:"24h" reload:"restart"`
 }
 
-// Watch is the watchdog's configuration, but for its log, its file and what it does to abort.
+// Watch returns the configuration of the watchdog, without log, file and the action on abort.
 func (w *Watchdog) Watch() watchdog.Config {
 	dir := string(w.SnapshotDir)
 	if dir == "off" {

@@ -31,7 +31,7 @@ const (
 	widthLeast = 60
 )
 
-// Options are how to watch.
+// Options are the parameters of Run.
 type Options struct {
 	Addr  string // of the admin listener
 	Width int    // columns of the terminal
@@ -39,8 +39,8 @@ type Options struct {
 	Color bool
 }
 
-// Run shows frames until ctx ends, connecting again when the server goes away. With Once it returns after the first frame, and
-// with an error if there is none.
+// Run shows frames until ctx ends. It reconnects when the server goes away. With Once it returns after the first frame, or with
+// an error if there is none.
 func Run(ctx context.Context, o Options, out io.Writer) error {
 	o.Width = max(o.Width, widthLeast)
 	for {
@@ -99,7 +99,7 @@ func follow(ctx context.Context, o Options, out io.Writer) error {
 	return io.ErrUnexpectedEOF
 }
 
-// Draw makes the text of one frame.
+// Draw returns the text of one frame.
 func Draw(f *admin.Frame, o Options) string {
 	p := &painter{width: max(o.Width, widthLeast), color: o.Color}
 	status := f.Status
@@ -123,7 +123,7 @@ func Draw(f *admin.Frame, o Options) string {
 	return p.b.String()
 }
 
-// legend explains the columns of a lane, on lines that fit the narrowest terminal.
+// legend explains the columns of a loop, in lines that fit the narrowest terminal.
 var legend = []string{
 	"0-9 tenths of a half second that the loop was busy, newest",
 	"on the right; x held beyond the budget; . not known yet",
@@ -135,7 +135,7 @@ type painter struct {
 	color bool
 }
 
-// line writes one line, cut to the width.
+// line writes one line, truncated to the width.
 func (p *painter) line(style, format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
 	if utf8.RuneCountInString(text) > p.width {
