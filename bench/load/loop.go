@@ -19,7 +19,7 @@ type loop struct {
 	conns  []conn
 	free   fifo[*conn]  // open loop: connections without a request
 	due    fifo[flight] // open loop: requests without a connection
-	again  []*conn      // to be dialled anew at the end of the turn
+	again  []*conn      // to be dialed again at the end of the turn
 	buf    []byte
 	batch  []byte // Depth copies of the request, for pipelining
 	mix    *rand.Rand

@@ -27,7 +27,7 @@ import (
 const (
 	bidDeadline    = 50 * time.Millisecond
 	bidAnswerMax   = 16 << 10    // bytes of a bidder's body
-	bidLate        = time.Second // a bidder's answer is read, though nobody waits for it, to keep the connection
+	bidLate        = time.Second // a late response is read for so long, to keep the connection
 	storeTimeout   = 250 * time.Millisecond
 	storeIdleMax   = 64 // connections kept for each loop
 	userBytesMax   = 100

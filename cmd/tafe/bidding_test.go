@@ -162,7 +162,7 @@ func TestBidReadsARealMemcached(t *testing.T) {
 	require.Equal(t, "unknown", bid(t, e.addr, "43", anyAnswer).Segment)
 }
 
-// freeAddress is an address that nobody listens on; the kernel does not hand out its port again soon.
+// freeAddress returns an address without a listener; the kernel does not hand out its port again soon.
 func freeAddress(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -129,7 +129,7 @@ func TestReload(t *testing.T) {
 		text, logged, body string
 		why                string
 	}{
-		{fmt.Sprintf(base, "second"), "configuration reloaded", "second", "the same connection is served anew"},
+		{fmt.Sprintf(base, "second"), "configuration reloaded", "second", "the same connection uses the new configuration"},
 		{"[[route]]\npath = \"/\"\n", "route / has 0 actions", "second", "a bad file changes nothing"},
 		{"[log]\nlevel = \"debug\"\n[[route]]\npath = \"x\"\nrespond = {}\n", "must begin with '/'", "second", "nor does one that the router refuses"},
 		{"[server]\nloops = 7\n[limits]\ntask_max = 9\n" + fmt.Sprintf(base, "x"), "server.loops, limits.task_max cannot change while the server runs", "second", "nor one that needs a restart"},

@@ -27,12 +27,12 @@ const stopTimeout = 10 * time.Second
 // edge is everything that serve runs. Fields of parts that were not started are nil.
 type edge struct {
 	flags     *serveFlags
-	settings  *config.Config // those that hold now
+	settings  *config.Config // the current ones
 	log       *slog.Logger
 	level     *slog.LevelVar // of log
 	stderr    *logQueue      // behind log
-	backends  *backend.Set   // what --store and --bidders do not name
-	bidding   *bidding       // nil, like the backends, where a file takes the place of the demo
+	backends  *backend.Set   // for those that --store and --bidders do not name
+	bidding   *bidding       // nil, like the backends, with a configuration file
 	files     []*logFile
 	accessLog *middleware.AccessLog
 	tracing   *tracing.Tracing
@@ -41,12 +41,12 @@ type edge struct {
 	watchdog  *watchdog.Watchdog
 	server    *app.Server
 	resources *config.Resources                // of the settings; nil in the demo
-	retired   []*config.Resources              // of earlier ones, until the end
+	retired   []*config.Resources              // of earlier settings
 	shown     atomic.Pointer[config.Resources] // resources, for goroutines
 	certs     []*config.Certificates
-	// reloads counts those of the configuration, and reloadsFailed those of them that failed.
+	// Counters of reloads of the configuration, and of those that failed.
 	reloads, reloadsFailed atomic.Uint64
-	renewing               func() // ends the looking for renewed certificates
+	renewing               func() // stops the checks for renewed certificates
 	takeOver
 }
 
@@ -264,7 +264,7 @@ func (e *edge) close() error {
 		}
 	}
 	for _, file := range e.files {
-		_ = file.Close() // what was written has been written
+		_ = file.Close() // all lines were written
 	}
 	for _, r := range append(e.retired, e.resources) {
 		if r != nil {

@@ -41,7 +41,7 @@ func (l *logFile) Write(p []byte) (int, error) {
 			l.lines = wholeLines{w: file}
 		}
 		n, err := l.lines.Write(p)
-		if errors.Is(err, os.ErrClosed) && n == 0 && file != l.current() { // opened anew meanwhile
+		if errors.Is(err, os.ErrClosed) && n == 0 && file != l.current() { // reopened meanwhile
 			continue
 		}
 		return n, err

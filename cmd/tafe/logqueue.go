@@ -14,8 +14,8 @@ import (
 )
 
 const (
-	logQueueBytes = 1 << 20     // what waits for a reader that does not read
-	logFlushWait  = time.Second // what the end of the process gives a reader
+	logQueueBytes = 1 << 20     // size of the queue
+	logFlushWait  = time.Second // time for a reader at exit
 )
 
 // logQueue is a Writer of whole lines that never blocks and never fails. Lines beyond the bound, and lines that the underlying

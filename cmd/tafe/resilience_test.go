@@ -23,7 +23,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// hostile are streams that must end in a refusal or in silence, never in somebody else's bytes.
+// hostile are streams that must be refused or ignored, and never get the bytes of another client.
 var hostile = []struct{ why, bytes string }{
 	{"length and coding", "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"},
 	{"two lengths", "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nContent-Length: 5\r\n\r\nabcde"},

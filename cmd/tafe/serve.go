@@ -60,7 +60,7 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	answer := newLogQueue(stdout, logQueueBytes)
 	defer answer.close(logFlushWait)
 	fmt.Fprintf(answer, "serving %s, admin http://%s/\n", strings.Join(e.urls(), ", "), e.admin.Addr())
-	if !e.before { // else it has been told
+	if !e.before { // else finishTakeOver has sent it
 		notify(e.log, daemon.SdNotifyReady)
 	}
 	go keepAlive(e.log, e.server, e.handed)
@@ -113,7 +113,7 @@ func (e *edge) drain(ctx context.Context, cause string, signals <-chan os.Signal
 			case s := <-signals:
 				switch {
 				case s == syscall.SIGHUP:
-					e.reopen() // and no more: what ends is not configured anew
+					e.reopen() // the configuration is not reloaded during a drain
 				case time.Since(began) > signalEcho:
 					e.log.Warn("drain cut short", "signal", s.String())
 					cancel()

@@ -21,8 +21,8 @@ import (
 
 // takeOver is the state of a process towards the previous and the next process.
 type takeOver struct {
-	inherited   *reactor.Inherited // nil: no socket is
-	before      bool               // inherited are of a process that still serves
+	inherited   *reactor.Inherited // nil: none
+	before      bool               // inherited sockets are those of a process that still serves
 	handover    *reactor.Handover  // to the next process; nil without server.handover
 	adminSocket reactor.Socket     // of the admin listener, for the next process; FD 0: none
 	handed      chan struct{}      // closed once the next process accepts in place of this one
@@ -31,12 +31,12 @@ type takeOver struct {
 // inherit receives the listening sockets of the process that serves server.handover, or those of systemd.
 func (e *edge) inherit(ctx context.Context) (err error) {
 	e.handed = make(chan struct{})
-	files := activation.Files(true) // in any case: a child of this process must not take them for its own
+	files := activation.Files(true) // in any case, so that child processes do not use them
 	if path := string(e.settings.Server.Handover); path != "" {
 		e.inherited, err = reactor.Receive(ctx, path)
 		if err == nil {
 			e.before = true
-			for _, f := range files { // the process before has them
+			for _, f := range files { // the previous process has them
 				_ = f.Close()
 			}
 			return nil

@@ -106,7 +106,7 @@ func (v *visitors) stop() (asked int64, failed []error) {
 	return v.asked.Load(), v.failed
 }
 
-// freePort is an address that nobody listens on.
+// freePort returns an address without a listener.
 func freePort(t *testing.T) string {
 	t.Helper()
 	free, err := net.Listen("tcp", "127.0.0.1:0")
@@ -281,7 +281,7 @@ func supervisorSocket(t *testing.T) (path string, told func() string) {
 	}
 }
 
-// The supervisor is told of the new process before the old one can end, and the old one says nothing more.
+// The supervisor learns of the new process before the old one can end, and the old one sends nothing more.
 func TestTakeOverUnderASupervisor(t *testing.T) {
 	c := newHandoverConfig(t)
 	path, told := supervisorSocket(t)

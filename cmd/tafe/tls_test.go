@@ -185,7 +185,7 @@ func TestClientCertificates(t *testing.T) {
 	}
 }
 
-// Renewed certificates are taken without failing anybody, bad ones are not taken.
+// Renewed certificates are loaded without a failed request; bad ones are ignored.
 func TestRenewalUnderLoad(t *testing.T) {
 	dir := t.TempDir()
 	f := certstest.Write(t, dir, "a", later, "localhost")

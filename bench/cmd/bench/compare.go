@@ -40,7 +40,7 @@ func compare(args []string) error {
 	for _, sc := range s.scenarios {
 		peers := s.peers[sc.Name]
 		if len(peers) < 2 {
-			return fmt.Errorf("%s: nobody to compare with", sc.Name)
+			return fmt.Errorf("%s: no server to compare with", sc.Name)
 		}
 		for _, c := range sc.Cases {
 			costs := make([][][]float64, len(peers)) // by peer and start

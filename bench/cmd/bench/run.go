@@ -92,7 +92,7 @@ func playWith(name string, args []string, set settings, show func(io.Writer, *re
 	return nil
 }
 
-// redraw writes index.html anew from a results.json.
+// redraw writes index.html from a results.json.
 func redraw(args []string) error {
 	if len(args) != 1 {
 		fmt.Fprintln(os.Stderr, "usage: bench report FOLDER")

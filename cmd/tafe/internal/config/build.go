@@ -72,7 +72,7 @@ func (c *Config) App(options app.Options, t *tracing.Tracing, before *Resources)
 		if len(b.problems) > 0 {
 			return nil, nil, b.problems
 		}
-		b.app = app.New(Default().Options()) // to find what is wrong with the rest
+		b.app = app.New(Default().Options()) // to find the problems of the rest
 	}
 	b.upstreams(c.Upstreams)
 	if t != nil {

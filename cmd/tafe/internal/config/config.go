@@ -34,7 +34,7 @@ import (
 	"tafe/app/tracing"
 )
 
-// Config is what a file says, with defaults for what it does not. Treat it as immutable once loaded, but for Flags.
+// Config is the content of a file, with defaults. It is immutable once loaded, except by command-line flags.
 type Config struct {
 	// Listen address, loops, and server-wide request handling.
 	Server Server `toml:"server"`
@@ -65,7 +65,7 @@ type Config struct {
 	Routes []Route `toml:"route"`
 
 	source   *source
-	spoilt   map[string]bool // parts of a file that Check looks at no further
+	spoilt   map[string]bool // parts of a file with problems, which Check skips
 	warnings Problems
 }
 

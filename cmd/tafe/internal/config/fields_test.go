@@ -69,7 +69,7 @@ func askLines(t *testing.T, addr, lines string) (*http.Response, string) {
 	return resp, string(content)
 }
 
-// A header that a middleware decides about stands once, whoever else sets it.
+// A header that a middleware sets is sent once, also if a handler or an upstream sets it.
 func TestAHeaderHasOneWriter(t *testing.T) {
 	theirs := func(w http.ResponseWriter, _ *http.Request) {
 		h := w.Header()

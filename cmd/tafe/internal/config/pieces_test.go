@@ -180,7 +180,7 @@ func TestWhenDoneOfSeveral(t *testing.T) {
 		_ = resp.Body.Close()
 		require.Equal(t, "inner GET", <-done)
 		require.Equal(t, "outer GET", <-done)
-		require.Empty(t, done, "a recycled Context calls nobody of the last request")
+		require.Empty(t, done, "a recycled Context calls no callback of the last request")
 	}
 	http.DefaultClient.CloseIdleConnections()
 }

@@ -19,7 +19,7 @@ type Resources struct {
 	groups map[string]upstream // fixed once App has returned
 	broken Problems            // likewise
 	sites  []site
-	limits []*redislimit.Buckets // which begin anew with each App: their state is in Redis
+	limits []*redislimit.Buckets // new for each App: their state is in Redis
 	mu     sync.Mutex
 	passed map[io.Closer]bool // to the Resources of a later Config
 }
