@@ -89,7 +89,7 @@ func TestProblemsNameLineAndRemedy(t *testing.T) {
 		{"[[route]]\npath = \"/\"\nrespond.headers = { \"a b\" = \"x\" }", `"a b" is not the name of a header`, "no name"},
 		{"[[route]]\npath = \"/\"\nrespond.headers = { Content-Length = \"3\" }", "the server sets it itself", "a lie"},
 		{"[[route]]\npath = \"/\"\nredirect.to = \"//evil.example\"", "f.toml:3: route.redirect.to = \"//evil.example\": want a path", "not a path"},
-		{"[[route]]\npath = \"/{a}\"\nredirect.to = \"https://{a}/\"", "only behind the host", "an open redirect"},
+		{"[[route]]\npath = \"/{a}\"\nredirect.to = \"https://{a}/\"", "only after the host", "an open redirect"},
 		{"[[route]]\npath = \"/{a}\"\nredirect.to = \"/{b}\"", "route /{a} has no parameter {b}", "a parameter from nowhere"},
 		{"[middleware.cors]\norigins = [\"a.example\"]", `f.toml:1: middleware.cors: CORS: "a.example" is no origin`, "a middleware's own words"},
 		{"[[route]]\npath = \"/\"\nmethods = [\"GET\"]\nrespond = {}\ncors.origins = [\"*\"]\n[[route]]\npath = \"/\"\nmethods = [\"PUT\"]\nrespond = {}\ncors.origins = [\"https://a.example\"]",
