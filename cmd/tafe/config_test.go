@@ -1,5 +1,4 @@
-// serve --config, check and SIGHUP are tested from outside: what a file makes the binary do, and what a reload costs those
-// who are being served.
+// serve --config, check and SIGHUP, tested from outside.
 
 package main
 
@@ -22,7 +21,7 @@ import (
 
 const example = "../../docs/tafe.example.toml"
 
-// writeConfig puts a file where SIGHUP finds it, at once.
+// writeConfig replaces the file atomically.
 func writeConfig(t *testing.T, path, text string) {
 	t.Helper()
 	require.NoError(t, os.WriteFile(path+".new", []byte(text), 0o600))
@@ -152,7 +151,7 @@ func TestReload(t *testing.T) {
 	require.Equal(t, "fourth", ask(), "a file that is gone changes nothing")
 }
 
-// Arrivals keep to a clock of their own, whatever the answers do, while the file changes fifty times.
+// Requests arrive on a schedule, independent of responses, while the file changes fifty times.
 func TestNoRequestFailsDuringReloads(t *testing.T) {
 	const reloads, conns, gap = 50, 16, 2 * time.Millisecond
 	body := func(n int) string { return fmt.Sprintf("generation %04d", n) }
@@ -219,7 +218,7 @@ func TestNoRequestFailsDuringReloads(t *testing.T) {
 	}
 }
 
-// readAnswer reads one answer, which must be good.
+// readAnswer reads one response, which must be complete.
 func readAnswer(r *bufio.Reader) (string, error) {
 	response, err := http.ReadResponse(r, nil)
 	if err != nil {
@@ -250,7 +249,7 @@ func TestReloadDoesNotDisturbWhatIsBeingServed(t *testing.T) {
 	require.Equal(t, 413, status)
 }
 
-// A large answer is copied in one slice: that is beyond the budget of its route, and far below that of the others.
+// A large response is copied in one slice, beyond the budget of its route and far below that of the others.
 func TestWatchdogAsTheFileSays(t *testing.T) {
 	overruns := filepath.Join(t.TempDir(), "overruns.jsonl")
 	large := strings.Repeat("0123456789abcdef", 1<<18)

@@ -27,7 +27,7 @@ const (
 	fileLinesMax = 500
 )
 
-// folder is what one folder, with all below it that has no entry of its own, may import besides the standard library.
+// folder lists what one folder may import besides the standard library, with all folders below it that have no entry.
 type folder struct {
 	path     string
 	may      []string // packages of the module; a trailing /... takes in what lies below, internal packages apart
@@ -78,7 +78,7 @@ var folders = []folder{
 	{path: "cmd/tafe/internal/backend", why: "stand-ins for foreign systems: imports no package of ours"},
 }
 
-// Tests may use these besides; none of them is linked into the binary.
+// External modules for tests only; none of them is linked into the binary.
 var testExternal = []string{"github.com/stretchr/testify", "go.uber.org/goleak", "golang.org/x/sys", "golang.org/x/net/nettest", "golang.org/x/net/dns/dnsmessage",
 	// Real clients against real servers, to prove that they wait cooperatively.
 	"github.com/bradfitz/gomemcache", "github.com/gomodule/redigo", "github.com/redis/go-redis/v9", "github.com/jackc/pgx/v5", "google.golang.org/grpc",
@@ -90,7 +90,7 @@ var testExternal = []string{"github.com/stretchr/testify", "go.uber.org/goleak",
 	"github.com/chromedp"}
 var testMay = []string{"loop/looptest", "loop/reactor", "loop/watchdog", "loop/internal/csleep"}
 
-// topLevel is what may stand at the root of the repository.
+// topLevel matches the entries of the root of the repository.
 var topLevel = regexp.MustCompile(`^(loop|httpparse|app|cmd|bench|docs|go\.mod|go\.sum|Makefile|README\.md|LICENSE|CHANGELOG\.md|` +
 	`CONTRIBUTING\.md|SECURITY\.md|\.ci|\.gitignore|\.gitattributes|\.golangci\.ya?ml|\.editorconfig|\.dockerignore|Dockerfile)$`)
 
@@ -340,7 +340,7 @@ func folderOf(rel string) *folder {
 	return found
 }
 
-// allows tells whether the package rel, which stands in f, may import what imported names.
+// allows reports whether the package rel, which is in f, may import imported.
 func (f *folder) allows(rel, imported string, test bool) bool {
 	if own, ok := strings.CutPrefix(imported, module+"/"); ok {
 		return folderOf(own) == f || own == rel || matchAny(own, f.may) || test && matchAny(own, testMay) ||

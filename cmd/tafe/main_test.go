@@ -1,4 +1,4 @@
-// The command line is tested through run, as a shell sees it: exit code, one line of error, output.
+// The command line, tested through run: exit code, one line of error, output.
 
 package main
 
@@ -96,7 +96,7 @@ func TestVersionLine(t *testing.T) {
 	}
 }
 
-// regexpOf quotes want, but for the word OS, which stands for the platform.
+// regexpOf quotes want, except for the word OS, which stands for the platform.
 func regexpOf(want string) string {
 	quoted := strings.NewReplacer("(", `\(`, ")", `\)`, "+", `\+`, ".", `\.`).Replace(want)
 	return strings.Replace(quoted, "OS", `\w+/\w+`, 1)
@@ -148,5 +148,5 @@ func TestMistakesAreNamed(t *testing.T) {
 	e := startServe(t)
 	var stderr strings.Builder
 	require.Equal(t, exitFailure, run(t.Context(), []string{"watch", "--once", "--admin", e.addr}, io.Discard, &stderr))
-	require.Contains(t, stderr.String(), "what answers at "+e.addr+" is no admin listener of a tafe")
+	require.Contains(t, stderr.String(), "the server at "+e.addr+" is not a tafe admin listener")
 }

@@ -56,8 +56,8 @@ var hostile = []struct{ why, bytes string }{
 	{"leaves with answers unread", strings.Repeat("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\nSTOLEN", 64)},
 }
 
-// TestHostileNeighbours runs the hostile streams, whole, cut at random and with bytes flipped, while honest clients check
-// that each answer is their own.
+// TestHostileNeighbours sends the hostile streams whole, cut at random and with flipped bytes, while honest clients check that
+// each response is their own.
 func TestHostileNeighbours(t *testing.T) {
 	e := startServe(t, "--loops", "2")
 	stop := make(chan struct{})
@@ -127,7 +127,7 @@ func attack(addr string, rnd *rand.Rand) {
 	}
 }
 
-// honest sends bodies that name their sender and compares.
+// honest sends bodies with the name of their sender and compares the echoes.
 func honest(addr string, client, rounds int) error {
 	conn, err := net.Dial("tcp", addr)
 	if err != nil {
@@ -175,8 +175,8 @@ func inChunks(body string, rnd *rand.Rand) string {
 	return b.String() + "0\r\n\r\n"
 }
 
-// TestFloodBeyondTheLimit opens more connections than the limit on open files leaves. Those that are in are served, those beyond are
-// closed, and there is room again afterwards.
+// TestFloodBeyondTheLimit opens more connections than the limit on open files allows. Those within it are served, the others
+// are closed, and there is room again afterwards.
 func TestFloodBeyondTheLimit(t *testing.T) {
 	for _, c := range []struct {
 		why     string
@@ -247,7 +247,7 @@ func startServeLimited(t *testing.T, files, connMax int) *edgeProcess {
 	return serveOn(startCommand(t, "sh", args...))
 }
 
-// TestIdleCrowd holds thousands of idle connections: they must cost little, and nothing once they are gone.
+// TestIdleCrowd holds thousands of idle connections: they use little memory, and none once they are closed.
 func TestIdleCrowd(t *testing.T) {
 	crowd := 10_000
 	var limit syscall.Rlimit
@@ -302,7 +302,7 @@ func residentBytes(t *testing.T, pid int) int64 {
 	return kilobytes << 10
 }
 
-// TestSlowClients has slowhttptest hold connections by slow heads, slow bodies and slow reading.
+// TestSlowClients runs slowhttptest with slow heads, slow bodies and slow reads.
 func TestSlowClients(t *testing.T) {
 	tool := program(t, "slowhttptest")
 	e := startServe(t, "--loops", "2")

@@ -1,4 +1,4 @@
-// serve is tested from outside: what each route of the demo answers, and what signals and bad flags do.
+// serve, tested from outside: the responses of the demo, signals and invalid flags.
 
 package main
 
@@ -88,7 +88,7 @@ func TestAdminAnswersWhileTheOnlyLoopIsHeld(t *testing.T) {
 	require.Equal(t, 200, response.StatusCode)
 }
 
-// inFlight has a request in flight for as long as the test likes: the rest of its body is the test's to send.
+// inFlight keeps a request in flight: the test sends the rest of its body.
 func inFlight(t *testing.T, e *edgeProcess) *rawConn {
 	t.Helper()
 	c := dialRaw(t, e.addr)
@@ -105,7 +105,7 @@ func inFlight(t *testing.T, e *edgeProcess) *rawConn {
 	return c
 }
 
-// awaitNotReady returns when the server says that it drains.
+// awaitNotReady returns when /readyz reports the drain.
 func awaitNotReady(t *testing.T, e *edgeProcess) {
 	t.Helper()
 	await(t, "readyz answers 503", func() bool {
@@ -176,7 +176,7 @@ func TestDrainIsCutShort(t *testing.T) {
 	}
 }
 
-// awaitLog returns when the log on stderr holds text.
+// awaitLog returns when stderr contains text.
 func awaitLog(t *testing.T, e *edgeProcess, text string) {
 	t.Helper()
 	await(t, text, func() bool { return strings.Contains(e.stderr.String(), text) })

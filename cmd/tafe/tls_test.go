@@ -1,4 +1,4 @@
-// HTTPS as an operator sets it up, from outside: certificates in files, clients of other makes, renewal under load.
+// HTTPS, tested from outside: certificates in files, other TLS clients, renewal under load.
 
 package main
 

@@ -219,7 +219,7 @@ func (s *storeServer) answerStore(r *bufio.Reader, w *bufio.Writer, verb string,
 	if !ok {
 		return refuse(w, "CLIENT_ERROR bad data chunk")
 	}
-	err := s.store.put(verb, args[0], item{value: value, flags: uint32(flags)}, expiry, unique)
+	err := s.store.putItem(verb, args[0], item{value: value, flags: uint32(flags)}, expiry, unique)
 	if quiet {
 		return nil
 	}

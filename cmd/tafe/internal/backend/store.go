@@ -56,7 +56,7 @@ func NewStore(clock func() time.Time) *Store {
 
 // Set stores value under key without expiry, as `set key 0 0` does. It keeps value: the caller must not write to it afterwards.
 func (s *Store) Set(key string, value []byte) error {
-	return s.put("set", key, item{value: value}, 0, 0)
+	return s.putItem("set", key, item{value: value}, 0, 0)
 }
 
 func (s *Store) get(key string) (item, bool) {
@@ -69,19 +69,19 @@ func (s *Store) get(key string) (item, bool) {
 func (s *Store) live(key string) (item, bool) {
 	it, ok := s.items[key]
 	if ok && !it.expires.IsZero() && !s.now().Before(it.expires) {
-		s.drop(key, it)
+		s.deleteItem(key, it)
 		return item{}, false
 	}
 	return it, ok
 }
 
-func (s *Store) drop(key string, it item) {
+func (s *Store) deleteItem(key string, it item) {
 	delete(s.items, key)
 	s.bytes -= len(key) + len(it.value)
 }
 
-// put executes the storage commands of the protocol; unique is used by cas only.
-func (s *Store) put(verb, key string, it item, expiry int64, unique uint64) error {
+// putItem executes the storage commands of the protocol; unique is used by cas only.
+func (s *Store) putItem(verb, key string, it item, expiry int64, unique uint64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	old, exists := s.live(key)
@@ -139,7 +139,7 @@ func (s *Store) remove(key string) error {
 	if !ok {
 		return errNotFound
 	}
-	s.drop(key, it)
+	s.deleteItem(key, it)
 	return nil
 }
 

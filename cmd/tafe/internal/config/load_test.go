@@ -14,7 +14,7 @@ import (
 	"tafe/loop/reactor"
 )
 
-// minimal is the rest of a file in which something else is tested.
+// minimal completes a file.
 const minimal = "\n[[route]]\npath = \"/minimal\"\nrespond = { body = \"x\" }\n"
 
 func TestProblemsNameLineAndRemedy(t *testing.T) {
@@ -151,7 +151,7 @@ func TestSecretsAreNotShown(t *testing.T) {
 	require.NotContains(t, err.Error(), "1234")
 }
 
-// The defaults stand in tags, for the reference; those of the packages that use them are the same.
+// The defaults are in tags, for the reference. They equal those of the packages that use them.
 func TestDefaultsAgree(t *testing.T) {
 	c := Default()
 	require.Equal(t, httpparse.DefaultLimits(), c.Options().Limits)

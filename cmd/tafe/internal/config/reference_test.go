@@ -1,4 +1,4 @@
-// docs/config.md is made here, from the comments and tags of the structs: go test ./cmd/tafe/internal/config -update
+// docs/config.md is generated here from the comments and tags of the structs: go test ./cmd/tafe/internal/config -update
 
 package config
 
@@ -115,7 +115,7 @@ var kinds = map[reflect.Type]string{
 	reflect.TypeFor[map[string]HeaderValue](): "table of text", reflect.TypeFor[map[string]Secret](): "table of secrets",
 }
 
-// allowed says what values a key takes.
+// allowed returns the accepted values of a key.
 func allowed(f reflect.StructField) string {
 	if list := f.Tag.Get("oneof"); list != "" {
 		return strings.ReplaceAll(list, "|", ", ")
@@ -146,7 +146,7 @@ func standard(f reflect.StructField) string {
 	return "`" + text + "`"
 }
 
-// comments are the package's, by type and by type and field, each on one line.
+// comments returns the comments of the package by type, and by type and field, each on one line.
 func comments(t *testing.T) map[string]string {
 	docs := map[string]string{}
 	flat := func(c *ast.CommentGroup) string { return strings.Join(strings.Fields(c.Text()), " ") }

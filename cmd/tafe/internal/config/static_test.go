@@ -76,7 +76,7 @@ func TestWrongStatic(t *testing.T) {
 	}
 }
 
-// A directory that cannot be opened costs its route, and no other.
+// A directory that cannot be opened affects only its route.
 func TestDirectoryThatIsNotThere(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "later")
 	text := sprintf("[[route]]\npath = \"/files/{path...}\"\nstatic = { dir = %q }\n[[route]]\npath = \"/\"\nrespond = { body = \"good\" }\n", dir)
