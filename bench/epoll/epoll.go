@@ -128,7 +128,7 @@ func Connect(source netip.Addr, addr netip.AddrPort) (int, error) {
 	return fd, nil
 }
 
-// ConnectError tells how a connect that has become writable ended.
+// ConnectError returns the result of a connect that has become writable.
 func ConnectError(fd int) error {
 	v, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
 	if err != nil {

@@ -164,7 +164,7 @@ func (l *loop) first(c *conn) {
 // errRefused ends a run whose server does not take connections any more.
 var errRefused = errors.New("load: the server refuses connections")
 
-// refusedMax is how many connects in a row may fail before the run ends.
+// refusedMax is the number of consecutive failed connects that ends the run.
 const refusedMax = 1000
 
 // fail counts what was in flight under class, and reconnects.

@@ -6,8 +6,8 @@ import (
 	"slices"
 )
 
-// Compare measures differences that rounds would hide: all peers run at once, idle but for the one whose turn it is, and turns are short, so that
-// what drifts on the machine reaches all alike. It returns each peer's CPU time per request in each turn, in microseconds.
+// Compare measures small differences: all peers run at once, all but the current one idle, and turns are short, so that
+// drift of the machine affects all equally. It returns each peer's CPU time per request in each turn, in microseconds.
 // The peers are restarted with each call: the place of a process in memory makes a difference of one or two percent, which is averaged.
 func (b *Bench) Compare(c Case, peers []Peer, turns int) ([][]float64, error) {
 	if c.Hold != nil || c.Role == RoleWork || c.Role == RoleProxy {

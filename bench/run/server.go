@@ -182,7 +182,7 @@ func FreeAddrs(n int) ([]netip.AddrPort, error) {
 
 const portsFrom, portsCount = 20_000, 12_000
 
-// Running tells whether the first process is still there.
+// Running reports whether the first process is running.
 func (s *Server) Running() bool {
 	select {
 	case <-s.exited:

@@ -17,7 +17,7 @@ import (
 	"time"
 )
 
-// Role is what a server is set up to do in a scenario.
+// Role is the configuration of a server in a scenario.
 type Role string
 
 // The roles. A peer that lacks one takes no part in its scenarios.
