@@ -78,7 +78,7 @@ func TestKubernetesManifests(t *testing.T) {
 	require.Equal(t, []any{"serve", "-c", "/etc/tafe/edge.toml"}, at(t, deployment, append(container, "args")...))
 	require.Equal(t, "/etc/tafe", at(t, deployment, append(container, "volumeMounts", 0, "mountPath")...))
 
-	// What is probed is there; labels and named ports agree.
+	// Probed paths exist; labels and named ports agree.
 	e := startServe(t)
 	for _, probe := range []string{"readinessProbe", "livenessProbe"} {
 		get := at(t, deployment, append(container, probe, "httpGet")...)

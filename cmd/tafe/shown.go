@@ -1,4 +1,4 @@
-// What the admin listener shows of the process: version, certificates, reloads.
+// Process data for the admin listener: version, certificates, reloads.
 
 package main
 

@@ -1,4 +1,4 @@
-// What the admin listener shows of upstream servers.
+// Upstream servers for the admin listener.
 
 package main
 

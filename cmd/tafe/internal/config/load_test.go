@@ -61,7 +61,7 @@ func TestProblemsNameLineAndRemedy(t *testing.T) {
 		{"[log]\nlevel = \"loud\"", `f.toml:2: log.level = "loud": want one of debug, info, warn, error`, "no such level"},
 		{"[[route]]\npath = \"/\"\nredirect = { to = \"/x\", status = 200 }", "route.redirect.status = 200: want one of 301, 302, 303, 307, 308", "no redirect"},
 		{"[middleware]\nrate_limit = { rate = nan, burst = 1 }", "middleware.rate_limit.rate = NaN: want from", "not a number"},
-		// What keys must be to each other.
+		// Rules between keys.
 		{"[limits]\ntarget_bytes_max = \"64KiB\"", "f.toml:2: limits.target_bytes_max: want less than limits.head_bytes_max", "a part larger than the whole"},
 		{"[limits]\ninbound_bytes_max = \"4KiB\"", "f.toml:2: limits.inbound_bytes_max: want at least limits.head_bytes_max", "no head would fit"},
 		{"[watchdog]\nquiet_max = \"1s\"", "f.toml:2: watchdog.quiet_max: want at least watchdog.quiet_min", "crossed"},
@@ -82,7 +82,7 @@ func TestProblemsNameLineAndRemedy(t *testing.T) {
 		{"[[route]]\npath = \"/\"\nrespond = {}\nmethods = [\"get\"]", `route.methods has "get": want "GET"`, "methods have a case"},
 		{"[[route]]\npath = \"/\"\nrespond = {}\nmethods = [\"GET\", \"GET\"]", `route.methods has "GET" twice`, "one is enough"},
 		{"[[route]]\npath = \"/\"\nrespond = { status = 204, body = \"x\" }", "a response with status 204 has no body", "a body that is not sent"},
-		// What the App says.
+		// Problems from package app.
 		{"[[route]]\npath = \"x\"\nrespond = {}", `f.toml:2: route.path: pattern "x": must begin with '/'`, "a pattern that is none"},
 		{"[[route]]\npath = \"/{a}\"\nrespond = {}\n[[route]]\npath = \"/{b}\"\nrespond = {}", `f.toml:5: route.path: pattern "/{b}" conflicts with "/{a}"`, "the second of two, with its line"},
 		{"[[route]]\npath = \"/\"\nrespond = {}\nmethods = [\"CONNECT\"]", "CONNECT has no path", "a method without paths"},

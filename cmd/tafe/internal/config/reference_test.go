@@ -195,7 +195,7 @@ func TestExample(t *testing.T) {
 		require.NotEmpty(t, r.Header.Get("X-Request-ID"))
 	}
 
-	// What is commented out is the default, and no key of the sections is missing.
+	// Commented lines show the defaults, and no key of the sections is missing.
 	whole, err := Parse("example", commented.ReplaceAll(text, []byte("$1")))
 	require.NoError(t, err)
 	asIs, err := Parse("example", text)

@@ -1,4 +1,4 @@
-// What outlives an App: upstream groups with their connections and health, and directories with their cached files. A reload passes on those
+// Resources, which outlive an App: upstream groups with their connections and health, and directories with their cached files. A reload passes on those
 // whose definition has not changed.
 
 package config

@@ -2,8 +2,8 @@
 
 package config
 
-// Middleware is the section of the same name, and part of each route: there it holds for that route alone, which has
-// buckets and places of its own.
+// Middleware is the section of the same name, and part of each route. The middlewares of a route apply to it alone, with
+// buckets and counters of their own.
 type Middleware struct {
 	// Security-related response headers.
 	SecureHeaders *SecureHeaders `toml:"secure_headers"`
@@ -61,7 +61,7 @@ type Route struct {
 	// Action: proxy to an [[upstream]].
 	Proxy *Proxy `toml:"proxy"`
 
-	// What surrounds this route alone, inside of what surrounds all requests.
+	// Middlewares of this route, inside those of all requests.
 	Middleware
 }
 
