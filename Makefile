@@ -1,17 +1,17 @@
 # make run     build bin/tafe and serve the demo
-# make test    everything that must pass: build, vet, lint, tests, degraded runtime, race, handoff, short fuzz, bench module
+# make test    all checks: build, vet, lint, tests, degraded runtime, race, handoff, short fuzz, bench module
 # make help    the other targets
 
 GO          ?= go
 GOTEST      ?= GO='$(GO)' .ci/gotest
 ARGS        ?=
-# Run by pinned version: a linter is a tool of ours, not a dependency of the server.
+# Run by pinned version: the linter is not a dependency of the server (docs/decisions/002).
 STATICCHECK ?= honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME    ?= 10m
 FUZZSHORT   ?= 3s
 
 .DEFAULT_GOAL := help
-# In the order written, with -j too: the quick ones first, and a failure is the last thing on the screen.
+# Targets run in the order given, also with -j: the quick ones first, and a failure is the last output.
 .NOTPARALLEL:
 .PHONY: help run build build-all test check vet lint unit degraded race handoff fuzz fuzz-short bench-module bench bench-all tidy-check fmt-check clean
 
@@ -21,7 +21,7 @@ help: ## list the targets
 run: build ## build and serve the demo (ARGS="--listen :8080" to change flags)
 	exec bin/tafe serve $(ARGS)
 
-# The two architectures that have the assembly; cgo would need a cross compiler.
+# tafe has assembly for amd64 and arm64. cgo would need a cross compiler.
 arm64 = CGO_ENABLED=0 GOOS=linux GOARCH=arm64 $(GO)
 
 build: ## build bin/tafe
@@ -31,10 +31,10 @@ build-all: build ## build every package, for arm64 too
 	$(GO) build ./...
 	$(arm64) build ./...
 
-test: ## the whole test command, some fifteen minutes on two cores; prints how long each step took and what was skipped; ends at the first failure
+test: ## all checks, some fifteen minutes on two cores; prints the time of each step and the skipped tests; ends at the first failure
 	@.ci/steps '$(MAKE)' build-all vet lint unit degraded race handoff fuzz-short bench-module
 
-check: fmt-check tidy-check test ## make test, and go.mod and formatting are as the tools would leave them
+check: fmt-check tidy-check test ## make test, gofmt and go mod tidy
 
 vet: ## go vet, for amd64 and arm64
 	$(GO) vet ./...
@@ -43,18 +43,17 @@ vet: ## go vet, for amd64 and arm64
 lint: ## staticcheck, by pinned version
 	$(GO) run $(STATICCHECK) ./...
 
-# Allocation tests are built with !race, so this run is the one that holds them. Wire tests and tests
-# against real servers are ordinary tests: a server that is absent is a skip, and with CI=true a failure.
-# The watchdog's own come by themselves: they tell code that holds a loop from threads that get no CPU, and beside packages
-# that overload the machine there is nothing but the latter.
+# Allocation tests are built with !race, so only this target runs them. Wire tests and tests against real servers are ordinary
+# tests: an absent server is a skip, and with CI=true a failure. The tests of the watchdog run alone: they distinguish code
+# that holds a loop from threads without CPU, and tests of other packages would overload the machine.
 unit: ## unit, wire, real-server and allocation tests
 	@$(GOTEST) $$($(GO) list ./... | grep -v /loop/watchdog)
 	@$(GOTEST) ./loop/watchdog/...
 
-# What tafe reads of the Go runtime beyond its API (docs/decisions/005): each part forced off, then all. The watchdog does not use lock.
+# Parts of the Go runtime that tafe reads beyond its API (docs/decisions/005) are forced off, each alone and then all. The watchdog does not use lock.
 off = -X tafe/loop/internal/goruntime.off
 
-degraded: ## tests of tasks and of the watchdog with parts of what they read of the Go runtime forced off
+degraded: ## tests of tasks and of the watchdog, with parts of the runtime's introspection forced off
 	@$(GOTEST) -short -ldflags '$(off)=lock' -run 'Task|Park|Thread' ./loop
 	@$(GOTEST) -short -ldflags '$(off)=lock' ./loop/internal/goruntime
 	@$(GOTEST) -short -ldflags '$(off)=thread' ./loop/internal/goruntime ./loop/watchdog
@@ -62,7 +61,7 @@ degraded: ## tests of tasks and of the watchdog with parts of what they read of 
 	@$(GOTEST) -short -ldflags '$(off)=lock,thread,state' -run 'Task|Park|Thread' ./loop
 	@$(GOTEST) -short -ldflags '$(off)=lock,thread,state' ./loop/internal/goruntime ./loop/watchdog
 
-# Twenty times as many handoffs as a server makes: what is shared between a loop and the code beside it is seen by the race detector.
+# With twenty times the handoffs of a server, the race detector sees state that a loop shares with code beside it.
 race: ## unit under the race detector, where loops are handed over after 0.1 ms
 	@$(GOTEST) -race -ldflags '-X tafe/loop/internal/testmode.handoff=100us' ./loop ./loop/looptest ./loop/reactor ./app/...
 	@$(GOTEST) -race ./httpparse/... ./cmd/...
@@ -89,8 +88,8 @@ bench-all: ## every peer and the seed experiment, with plots
 tidy-check: ## go.mod and go.sum are tidy
 	$(GO) mod tidy -diff
 
-fmt-check: ## gofmt would change nothing
+fmt-check: ## code is formatted by gofmt
 	@out=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$out" ]; then echo "gofmt would change:"; echo "$$out"; exit 1; fi
 
-clean: ## remove what make built
+clean: ## remove build output
 	rm -rf bin

@@ -1,9 +1,6 @@
-// Package epoll is the thinnest cover over Linux epoll that the load generator and the delay backend need:
-// register, wait with nanosecond timeouts, non-blocking sockets by number.
-//
-// It owns descriptors and their readiness. It refuses to know what the bytes mean, and it has no callbacks: its
-// callers are single loops on one locked thread each, and keep their own state. Nothing here is safe for
-// concurrent use.
+// Package epoll wraps what the load generator and the delay backend need of Linux epoll: register, wait with nanosecond timeouts,
+// non-blocking sockets by number. There are no callbacks. Each caller is one loop on one locked thread; nothing here is safe
+// for concurrent use.
 package epoll
 
 import (
@@ -131,7 +128,7 @@ func Connect(source netip.Addr, addr netip.AddrPort) (int, error) {
 	return fd, nil
 }
 
-// ConnectError tells how a connect that has become writable ended.
+// ConnectError returns the result of a connect that has become writable.
 func ConnectError(fd int) error {
 	v, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
 	if err != nil {

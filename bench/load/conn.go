@@ -164,16 +164,16 @@ func (l *loop) first(c *conn) {
 // errRefused ends a run whose server does not take connections any more.
 var errRefused = errors.New("load: the server refuses connections")
 
-// refusedMax is how many connects in a row may fail before the run ends.
+// refusedMax is the number of consecutive failed connects that ends the run.
 const refusedMax = 1000
 
-// fail counts what was in flight under class, and starts the connection anew.
+// fail counts what was in flight under class, and reconnects.
 func (l *loop) fail(c *conn, class string, now int64) {
 	if class == ErrorConnect {
 		l.errors[class]++
 		l.refused++
 	}
-	if class == ErrorMalformed && c.inFlight() == 0 { // an answer that nobody asked for
+	if class == ErrorMalformed && c.inFlight() == 0 { // an answer without a request
 		l.errors[class]++
 	}
 	for _, f := range c.flights[c.head:] {

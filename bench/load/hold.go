@@ -12,7 +12,7 @@ import (
 	"tafe/bench/epoll"
 )
 
-// Held is a number of connections that stay open and do nothing, so that a server's memory for each can be weighed.
+// Held are idle connections, for measuring the memory of a server per connection.
 type Held struct{ fds []int }
 
 // Close closes all connections.
@@ -23,11 +23,11 @@ func (h *Held) Close() {
 	h.fds = nil
 }
 
-// holdTogether is how many connections are opened at a time: fewer than any listen backlog.
+// holdTogether is the number of connections that are opened at a time: below any listen backlog.
 const holdTogether = 128
 
 // Hold opens n connections, sends r once on each and, if answered, waits for the answer, so that each connection has
-// been through all of the server's code. Without answered it returns when all requests are sent: they are then parked
+// run all of the server's code. Without answered it returns when all requests are sent: they are then parked
 // in the server. It gives up at the limit. It may be called by any goroutine and is not bound to a core.
 func Hold(addr netip.AddrPort, n int, r Request, answered bool, limit time.Duration) (*Held, error) {
 	if !addr.Addr().Is4() || !addr.Addr().IsLoopback() {
@@ -54,7 +54,7 @@ func Hold(addr netip.AddrPort, n int, r Request, answered bool, limit time.Durat
 	return h, nil
 }
 
-// roomFor tells in time when the limit on descriptors is too low.
+// roomFor returns an error if the limit on descriptors is too low.
 func roomFor(n int) error {
 	var lim unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &lim); err != nil {

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// holdTLSWorkers is how many handshakes go on at a time.
+// holdTLSWorkers is the number of concurrent handshakes.
 const holdTLSWorkers = 16
 
 // HeldTLS is a number of idle TLS connections.
@@ -20,7 +20,7 @@ type HeldTLS struct {
 	conns []net.Conn
 }
 
-// Close closes all connections, without the farewell of TLS.
+// Close closes all connections, without close_notify.
 func (h *HeldTLS) Close() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -30,7 +30,7 @@ func (h *HeldTLS) Close() {
 	h.conns = nil
 }
 
-// HoldTLS opens n connections with a full handshake each, asks r once on each and waits for the answer. It gives up at
+// HoldTLS opens n connections with a full handshake each, sends r once on each and waits for the response. It gives up at
 // the limit.
 func HoldTLS(addr netip.AddrPort, n int, r Request, limit time.Duration) (*HeldTLS, error) {
 	if !addr.Addr().IsLoopback() {

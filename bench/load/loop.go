@@ -19,7 +19,7 @@ type loop struct {
 	conns  []conn
 	free   fifo[*conn]  // open loop: connections without a request
 	due    fifo[flight] // open loop: requests without a connection
-	again  []*conn      // to be dialled anew at the end of the turn
+	again  []*conn      // to be dialed again at the end of the turn
 	buf    []byte
 	batch  []byte // Depth copies of the request, for pipelining
 	mix    *rand.Rand
@@ -42,10 +42,10 @@ type loop struct {
 	res      Result
 }
 
-// Run carries out a plan on the calling goroutine, which it locks to its thread and, if the plan says so, to a core
-// meanwhile. It returns after warm-up and window, plus, in an open loop, the time that the requests in flight still
-// take, at most the plan's Timeout. An error means that there is no result: a bad plan, or a server that does not
-// take connections; errors of single requests are in the result.
+// Run runs a plan on the calling goroutine, which it locks to its thread and, if the plan says so, to a core
+// meanwhile. It returns after warm-up and window, plus, in an open loop, the time of the requests in flight, at most the plan's
+// Timeout. An error means that there is no result: an invalid plan, or a server that refuses
+// connections; errors of single requests are in the result.
 func Run(plan Plan) (*Result, error) {
 	if plan.Depth == 0 {
 		plan.Depth = 1
@@ -99,7 +99,7 @@ func newLoop(plan *Plan) (*loop, error) {
 
 func (l *loop) now() int64 { return int64(time.Since(l.base)) }
 
-// turnMax bounds one wait, so that lost requests are found.
+// turnMax bounds one wait, so that lost requests are noticed.
 const turnMax = 50 * time.Millisecond
 
 func (l *loop) run() error {
@@ -140,7 +140,7 @@ func (l *loop) run() error {
 	}
 }
 
-// serve takes one readiness report.
+// serve handles one readiness report.
 func (l *loop) serve(c *conn, bits uint32) {
 	if c.fd < 0 {
 		return
@@ -182,7 +182,7 @@ func (l *loop) edges(now int64) {
 	}
 }
 
-// settled tells that nothing of an open loop's window is in flight any more. A closed loop measures what was answered in
+// settled reports that nothing of an open loop's window is in flight any more. A closed loop measures what was answered in
 // its window and is settled at once.
 func (l *loop) settled(now int64) bool {
 	if l.plan.Rate == 0 || now > l.end+int64(l.plan.Timeout) {
@@ -225,7 +225,7 @@ func (l *loop) finish(now int64) {
 }
 
 // issue sends what is due, or queues it while every connection has a request in flight. A loop that is late still issues
-// all that was due before the window's end: what it left out would be the latencies that it caused.
+// all that was due before the end of the window: omitted requests would hide the latencies that the server caused.
 func (l *loop) issue(now int64) {
 	if l.plan.Rate == 0 || l.stopping {
 		return
@@ -245,7 +245,7 @@ func (l *loop) issue(now int64) {
 	}
 }
 
-// take gives the connection that has been free longest, nil when there is none. One that the server closed while it
+// take returns the connection that has been free longest, or nil. One that the server closed while it
 // was free is still in the queue and left out here.
 func (l *loop) take() *conn {
 	for l.free.len() > 0 {

@@ -1,8 +1,5 @@
 // Package load is the benchmark's load generator: one epoll loop on one locked thread that sends preformatted requests
-// and times the answers, closed loop or on a schedule.
-//
-// It owns connections, schedule, latency and the classes of error. It refuses to know which server it talks to, how
-// that server was started and what a good figure would be.
+// and times the answers, closed loop or on a schedule. It counts errors by class. Package run starts the servers.
 package load
 
 import (
@@ -27,13 +24,13 @@ type Request struct {
 	BodyBytes int64
 }
 
-// Plan says what to send, to whom, how fast and for how long.
+// Plan describes a load: requests, server, rate and duration.
 type Plan struct {
 	// Addr is the server: an IPv4 loopback address.
 	Addr netip.AddrPort
 	// Conns is the number of connections, and with Depth the bound on requests in flight.
 	Conns int
-	// Depth is how many requests a connection sends at once in a closed loop, in one write; the next batch goes when
+	// Depth is the number of requests a connection sends at once in a closed loop, in one write; the next batch goes when
 	// the last answer has come. 0 means 1. An open loop has depth 1.
 	Depth int
 	// Rate, in requests per second, makes the loop open: requests are due on a schedule, whether or not the server
@@ -60,7 +57,7 @@ type Plan struct {
 	AtStart, AtEnd func()
 }
 
-// sourceCount is how many loopback source addresses the connections are spread over, 127.0.0.2 and up: each brings its
+// sourceCount is the number of loopback source addresses of the connections, 127.0.0.2 and up: each brings its
 // own ephemeral ports, so that neither TIME_WAIT nor many idle connections runs out of them.
 const sourceCount = 16
 

@@ -29,7 +29,7 @@ func newHistogram() *hdrhistogram.Histogram {
 	return hdrhistogram.New(latencyMin, latencyMax, latencyDigits)
 }
 
-// Class is what one kind of request saw.
+// Class is the result of one kind of request.
 type Class struct {
 	Name string
 	// Latency of the window's requests, in nanoseconds. In a closed loop those that were answered in it; in an open
@@ -52,7 +52,7 @@ type Result struct {
 	// CPU is the time that the generator's own thread ran in the window. At Window it was the bottleneck.
 	CPU time.Duration
 	// Late, in an open loop, is how long after its due time a request was sent although a connection was free: the
-	// generator's own fault, to be small against the latencies.
+	// generator's own delay, which should be small compared with the latencies.
 	Late *hdrhistogram.Histogram
 }
 

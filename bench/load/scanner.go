@@ -6,8 +6,8 @@ import (
 )
 
 // scanner finds where answers end in a connection's byte stream: status line, Content-Length, chunked, or the end of
-// the stream. It reads what it needs for that and nothing else, because the generator's own cost must stay far below
-// any server's; it is no parser to copy.
+// the stream. It reads what it needs for that and nothing else, because the cost of the generator must stay far below
+// that of any server. It does not validate.
 type scanner struct {
 	state   scanState
 	partial []byte // a head or a chunk line that ended with the buffer
@@ -39,8 +39,8 @@ var (
 	lineEnd      = []byte("\r\n")
 )
 
-// next eats bytes of b up to the end of one answer. done says that status, bodyBytes and close describe a whole answer;
-// b[consumed:] then starts the next one. Not done means that all of b was eaten.
+// next consumes bytes of b up to the end of one response. If done, status, bodyBytes and close describe a whole response, and
+// b[consumed:] starts the next one. If not done, all of b was consumed.
 func (s *scanner) next(b []byte) (consumed int, done bool, err error) {
 	for consumed < len(b) || s.ready() {
 		n, done, err := s.step(b[consumed:])
@@ -52,7 +52,7 @@ func (s *scanner) next(b []byte) (consumed int, done bool, err error) {
 	return consumed, false, nil
 }
 
-// ready tells that the state can be left without another byte: a body of no length.
+// ready reports that the state can be left without another byte: a body of no length.
 func (s *scanner) ready() bool { return s.state == scanBody && s.left == 0 }
 
 func (s *scanner) step(b []byte) (int, bool, error) {
@@ -202,15 +202,15 @@ func (s *scanner) stepLine(b []byte) (int, bool, error) {
 	return i + 1, false, nil
 }
 
-// eof tells whether the end of the stream ends an answer.
+// eof reports whether the end of the stream ends an answer.
 func (s *scanner) eof() (done bool) { return s.state == scanUntilClose }
 
-// fresh tells whether the scanner stands between answers.
+// fresh reports whether the scanner stands between answers.
 func (s *scanner) fresh() bool { return s.state == scanHead && len(s.partial) == 0 }
 
 func (s *scanner) reset() { *s = scanner{partial: s.partial[:0]} }
 
-// field tells whether line starts with name, which is in lower case, in any case.
+// field reports whether line starts with name, ignoring case; name is in lower case.
 func field(line []byte, name string) bool {
 	if len(line) < len(name) || line[0]|0x20 != name[0] {
 		return false

@@ -27,9 +27,9 @@ const (
 // ErrorResume counts connections that should have been resumed and were not.
 const ErrorResume = "not resumed"
 
-// RunTLS carries out a closed loop over TLS 1.3: plan's Addr, Conns, Warmup, Window, first request and edges. Unlike Run
-// it is ordinary Go, one goroutine for each connection, for crypto/tls needs that; its own cost is several times a
-// server's, so that only the server's CPU time speaks of the server. The latency includes the connection and the
+// RunTLS runs a closed loop over TLS 1.3: plan's Addr, Conns, Warmup, Window, first request and edges. Unlike Run
+// it has one goroutine per connection, because crypto/tls needs it. It costs several times the CPU time of a
+// server, so that only the CPU time of the server is meaningful. The latency includes the connection and the
 // handshake, where there is one.
 func RunTLS(plan Plan, mode TLSMode) (*Result, error) {
 	if err := plan.check(); err != nil {
@@ -86,12 +86,12 @@ func (r *tlsRun) end() {
 	}
 }
 
-// tlsFailuresMax is how many connections in a row may fail before a worker gives up.
+// tlsFailuresMax is the number of consecutive failed connections that ends a worker.
 const tlsFailuresMax = 100
 
 // work makes one connection after the other.
 func (r *tlsRun) work() {
-	// The certificate is the bench's own, made for this run: there is no one to check it against.
+	// The certificate was made for this run and has no authority.
 	config := &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS13, ServerName: "localhost"} //nolint:gosec
 	if r.mode == TLSResumed {
 		config.ClientSessionCache = tls.NewLRUClientSessionCache(1)

@@ -194,7 +194,7 @@ func (d *delay) answer() {
 	}
 }
 
-// compact gives the room of answered requests back.
+// compact returns the room of answered requests back.
 func (q *queue) compact() {
 	switch {
 	case q.first == len(q.waiting):

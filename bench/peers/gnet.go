@@ -66,7 +66,7 @@ func (b *bare) OnTick() (time.Duration, gnet.Action) {
 	return time.Second, gnet.None
 }
 
-// OnOpen gives the connection its state.
+// OnOpen returns the connection its state.
 func (b *bare) OnOpen(c gnet.Conn) ([]byte, gnet.Action) {
 	c.SetContext(&session{})
 	return nil, gnet.None

@@ -5,7 +5,7 @@ import (
 	"slices"
 )
 
-// Difference is by what share one figure is above another, over many pairs, and the standard error of that.
+// Difference is the relative difference of two figures, over many pairs, and the standard error of that.
 type Difference struct{ Share, Error float64 }
 
 // DifferenceOf compares figures that were taken side by side, start by start and turn by turn. Each start counts once, by the median of its turns;

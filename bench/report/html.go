@@ -178,7 +178,7 @@ func (r *Results) notes() (notes []string) {
 		notes = append(notes, fmt.Sprintf("%d rows marked * had the load generator as the bottleneck: compare CPU per request there, not rate or latency.", bound))
 	}
 	if disturbed > 0 {
-		notes = append(notes, fmt.Sprintf("%d rows marked † were disturbed: other programs took more than a tenth of a core meanwhile; rate and latency are theirs too.", disturbed))
+		notes = append(notes, fmt.Sprintf("%d rows marked † were disturbed: other programs took more than a tenth of a core meanwhile; rate and latency are affected.", disturbed))
 	}
 	for _, a := range r.Absent {
 		notes = append(notes, "Left out: "+a)

@@ -1,6 +1,4 @@
-// Package report turns samples into what a person reads: medians and spread, tables, plots, one HTML page.
-//
-// It owns the choice of words and colours. It refuses to measure, and it leaves no sample out.
+// Package report presents samples: medians and spread, tables, plots, one HTML page. It leaves no sample out.
 package report
 
 import (
@@ -43,7 +41,7 @@ func (g Group) Of(figure func(run.Sample) float64) Spread {
 	return SpreadOf(values)
 }
 
-// SpreadOf gives the median of some values, with the least and the greatest; zeros of none.
+// SpreadOf returns the median of some values, with the least and the greatest; zeros of none.
 func SpreadOf(values []float64) Spread {
 	if len(values) == 0 {
 		return Spread{}
@@ -53,7 +51,7 @@ func SpreadOf(values []float64) Spread {
 	return Spread{Median: (v[(n-1)/2] + v[n/2]) / 2, Min: v[0], Max: v[n-1]}
 }
 
-// Class gives the figure of one kind of request; the first class is the case's own.
+// Class returns the figure of one kind of request; the first class is the case's own.
 func Class(index int, figure func(run.Class) float64) func(run.Sample) float64 {
 	return func(s run.Sample) float64 {
 		if index >= len(s.Classes) {
@@ -73,7 +71,7 @@ func (g Group) ErrorCount() (n int64) {
 	return n
 }
 
-// LoadBound tells that in most rounds the generator was the bottleneck.
+// LoadBound reports that in most rounds the generator was the bottleneck.
 func (g Group) LoadBound() bool {
 	n := 0
 	for _, s := range g.Samples {
@@ -84,7 +82,7 @@ func (g Group) LoadBound() bool {
 	return 2*n > len(g.Samples)
 }
 
-// Disturbed tells that in most rounds other programs took part of the two cores.
+// Disturbed reports that in most rounds other programs took part of the two cores.
 func (g Group) Disturbed() bool {
 	n := 0
 	for _, s := range g.Samples {
@@ -95,5 +93,5 @@ func (g Group) Disturbed() bool {
 	return 2*n > len(g.Samples)
 }
 
-// Weighed tells that the case weighs open connections instead of answering requests.
+// Weighed reports that the case weighs open connections instead of answering requests.
 func (g Group) Weighed() bool { return len(g.Samples) > 0 && len(g.Samples[0].Classes) == 0 }

@@ -50,7 +50,7 @@ func (d *drawing) rect(x, y, w, h float64, fill, title string) {
 		template.HTMLEscapeString(title))
 }
 
-// path draws a polyline; wide is for the one that the eye is to follow.
+// path draws a polyline; wide is for tafe.
 func (d *drawing) path(points [][2]float64, stroke string, wide bool, title string) {
 	width := 1.6
 	if wide {

@@ -67,7 +67,7 @@ func Table(w io.Writer, r *Results) {
 		fmt.Fprintln(w, "\n* the load generator was the bottleneck: compare CPU time per request, not rate or latency")
 	}
 	if disturbed {
-		fmt.Fprintln(w, "\n! other programs took more than a tenth of a core meanwhile: rate and latency are theirs too")
+		fmt.Fprintln(w, "\n! other programs took more than a tenth of a core meanwhile: rate and latency are affected")
 	}
 }
 

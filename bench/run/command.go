@@ -50,8 +50,8 @@ func Output(argv []string, cpu int, limit time.Duration) (string, error) {
 	return string(r.out), r.err
 }
 
-// Confine binds all threads of this process to a core, and with them those that they will start: nothing of the
-// generator is then where the servers are.
+// Confine binds all threads of this process to a core, including later ones: the generator does not use the core of the
+// servers then.
 func Confine(cpu int) error {
 	threads, err := os.ReadDir("/proc/self/task")
 	if err != nil {
@@ -71,7 +71,7 @@ func Confine(cpu int) error {
 	return nil
 }
 
-// Against starts a peer, hands its address to use, and tells the CPU time that the server spent meanwhile.
+// Against starts a peer, calls use with its address, and returns the CPU time that the server used meanwhile.
 func (b *Bench) Against(p Peer, use func(Setting) error) (time.Duration, error) {
 	set, cleanup, err := b.setting(RolePlain)
 	if err != nil {

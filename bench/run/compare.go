@@ -6,9 +6,9 @@ import (
 	"slices"
 )
 
-// Compare measures differences that rounds would hide: all peers run at once, idle but for the one whose turn it is, and turns are short, so that
-// what drifts on the machine reaches all alike. It returns each peer's CPU time per request in each turn, in microseconds.
-// The peers start anew with each call: where a process lies in memory makes a percent or two, and has to be averaged over.
+// Compare measures small differences: all peers run at once, all but the current one idle, and turns are short, so that
+// drift of the machine affects all equally. It returns each peer's CPU time per request in each turn, in microseconds.
+// The peers are restarted with each call: the place of a process in memory makes a difference of one or two percent, which is averaged.
 func (b *Bench) Compare(c Case, peers []Peer, turns int) ([][]float64, error) {
 	if c.Hold != nil || c.Role == RoleWork || c.Role == RoleProxy {
 		return nil, fmt.Errorf("%s, %s: only for servers that answer by themselves", c.Scenario, c.Name)

@@ -8,7 +8,7 @@ import (
 	"tafe/bench/load"
 )
 
-// Hold opens connections, leaves them alone and weighs the server.
+// Hold opens connections, leaves them idle and measures the memory of the server.
 type Hold struct {
 	Conns   int
 	Request load.Request // sent once on each connection
@@ -23,8 +23,8 @@ const (
 	settleTime = time.Second
 )
 
-// weigh compares the server's resident memory before and after. A first crowd comes and goes before, so that what a
-// server allocates once does not count.
+// weigh compares the server's resident memory before and after. A first set of connections is opened and closed before, so that
+// one-time allocations do not count.
 func (h *Hold) weigh(server *Server, addr netip.AddrPort) (Sample, error) {
 	warm := *h
 	warm.Conns = min(warmConns, h.Conns)
@@ -42,7 +42,7 @@ func (h *Hold) weigh(server *Server, addr netip.AddrPort) (Sample, error) {
 	return Sample{Answered: int64(h.Conns), RSS: after, PerConn: float64(after-before) / float64(h.Conns)}, nil
 }
 
-// rss opens the crowd, lets the server settle, and weighs it before the crowd leaves.
+// rss opens the connections, lets the server settle, and reads its memory before they are closed.
 func (h *Hold) rss(server *Server, addr netip.AddrPort) (int64, error) {
 	var held interface{ Close() }
 	var err error

@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Machine is what figures depend on besides the servers.
+// Machine describes the machine of the figures.
 type Machine struct {
 	Date   string `json:"date"`
 	CPU    string `json:"cpu"`
@@ -23,7 +23,7 @@ type Machine struct {
 	Kernel string `json:"kernel"`
 	Go     string `json:"go"`
 	System string `json:"system"`
-	// Congestion is how TCP limits its senders, over loopback, too.
+	// Congestion is the TCP congestion control algorithm, which applies to loopback.
 	Congestion string `json:"congestion_control"`
 }
 
@@ -59,7 +59,7 @@ func field(file, name, separator string) string {
 	return ""
 }
 
-// VersionOf tells the version of a peer: what its command prints, or the module version in the peer binary.
+// VersionOf returns the version of a peer: the output of its command, or the module version in the peer binary.
 func (p Peer) VersionOf(root string) string {
 	if len(p.Version) > 0 {
 		argv := append([]string{}, p.Version...)
@@ -91,7 +91,7 @@ func (p Peer) VersionOf(root string) string {
 	return ""
 }
 
-// busy is the time that the given cores have spent on anything but idling, by /proc/stat, in ticks of 10 ms.
+// busy returns the non-idle time of the given cores from /proc/stat, in ticks of 10 ms.
 func busy(cores ...int) time.Duration {
 	b, err := os.ReadFile("/proc/stat")
 	if err != nil {

@@ -12,7 +12,7 @@ type output struct {
 	last []byte
 }
 
-// outputMax is how much is kept.
+// outputMax bounds the kept output in bytes.
 const outputMax = 1500
 
 // Write keeps the end of what was written; it never fails.

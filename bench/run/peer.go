@@ -13,9 +13,9 @@ import (
 // Peer is one server that takes part.
 type Peer struct {
 	Name string
-	// About is one line on how it is set up.
+	// About describes its configuration in one line.
 	About string
-	// Command gives the arguments and additional environment to start it; it may write files to Setting.Dir.
+	// Command returns the arguments and additional environment to start it; it may write files to Setting.Dir.
 	Command func(Setting) (argv, env []string, err error)
 	// Program is what must be installed or built for it; a name without a slash is looked for in PATH, one that starts
 	// with bin/ below the bench folder, and another in the file system.
@@ -30,7 +30,7 @@ type Peer struct {
 	Settle time.Duration
 }
 
-// Missing tells why the peer cannot take part: the line that installs it, or "" when it is there.
+// Missing returns the line that installs the peer, or "" if it is installed.
 func (p Peer) Missing(root string) string {
 	if strings.HasPrefix(p.Program, "bin/") {
 		if _, err := os.Stat(filepath.Join(root, p.Program)); err != nil {
@@ -82,7 +82,7 @@ var tafeServe = Peer{
 	},
 }
 
-// tafeConfig is the file for the roles that the embedded demo does not play.
+// tafeConfig is the configuration for roles that the embedded demo does not have.
 func tafeConfig(s Setting) string {
 	switch s.Role {
 	case RoleProxy:
@@ -161,7 +161,7 @@ var Peers = []Peer{
 	apache,
 }
 
-// Find gives the peer of that name.
+// Find returns the peer of that name.
 func Find(name string) (Peer, bool) {
 	for _, p := range Peers {
 		if p.Name == name {

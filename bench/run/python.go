@@ -47,7 +47,7 @@ var apache = Peer{
 		if err != nil {
 			return nil, nil, err
 		}
-		// A copy, for the daemon's user may not be able to read the checkout.
+		// A copy, because the daemon's user may not be able to read the checkout.
 		if err := os.WriteFile(filepath.Join(s.Dir, "wsgi_app.py"), app, 0o644); err != nil {
 			return nil, nil, err
 		}

@@ -9,7 +9,7 @@ import (
 	"tafe/bench/load"
 )
 
-// Cores says which core runs what. The delay backend shares the generator's.
+// Cores assigns the cores. The delay backend shares the generator's.
 type Cores struct{ Server, Load int }
 
 // Bench is the state that the rounds of one benchmark share.

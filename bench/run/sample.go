@@ -24,7 +24,7 @@ type Sample struct {
 	// ServerBusy and LoadBusy are shares of one core. A closed loop whose LoadBusy is near 1 measured the generator.
 	ServerBusy float64 `json:"server_busy"`
 	LoadBusy   float64 `json:"load_busy"`
-	// OtherBusy is what anything else took of the two cores, in cores: other programs, interrupts, a host that steals.
+	// OtherBusy is the use of the two cores by others, in cores: other programs, interrupts, steal time.
 	OtherBusy float64 `json:"other_busy"`
 	RSS       int64   `json:"server_rss_bytes"`
 	// PerConn is the resident memory that one more open connection takes, in bytes.
@@ -51,8 +51,8 @@ type Class struct {
 // loadBound is the share of its core above which the generator, and not the server, set the throughput.
 const loadBound = 0.95
 
-// LoadBound tells that the generator was the bottleneck of a closed loop: throughput and latency are then its own, and
-// only the CPU time per request speaks of the server.
+// LoadBound reports that the generator was the bottleneck of a closed loop: throughput and latency are then its own, and
+// only the CPU time per request is that of the server.
 func (s *Sample) LoadBound() bool {
 	return s.Rate == 0 && s.LoadBusy > loadBound && s.LoadBusy > s.ServerBusy
 }
@@ -60,7 +60,7 @@ func (s *Sample) LoadBound() bool {
 // disturbedFrom is the share of a core that others may take before a sample counts as disturbed.
 const disturbedFrom = 0.1
 
-// Disturbed tells that other programs ran on the two cores: latency and throughput are then theirs too.
+// Disturbed reports that other programs ran on the two cores: latency and throughput are affected.
 func (s *Sample) Disturbed() bool { return s.OtherBusy > disturbedFrom }
 
 func micros(ns int64) float64 { return float64(ns) / float64(time.Microsecond) }

@@ -1,8 +1,5 @@
-// Package run starts servers, binds them to a core, reads what they cost, and plays rounds of load against them in
-// turn.
-//
-// It owns processes, cores, clocks and samples. It refuses to know what a request means (load and scenario do) and how
-// figures are shown (report does).
+// Package run starts servers, binds them to a core, measures their CPU time and memory, and plays rounds of load against them in
+// turn. Package scenario has the requests, package report the presentation.
 package run
 
 import (
@@ -162,9 +159,9 @@ func tree(root int) []int {
 	return pids
 }
 
-// FreeAddrs picks n loopback addresses whose ports nobody uses, all different. The servers that are measured take a port by its
-// number, so that it is free for a moment before they listen. The ports lie below those that the kernel gives to connections
-// (net.ipv4.ip_local_port_range), and the search begins anywhere: nobody takes one meanwhile but by intent.
+// FreeAddrs returns n loopback addresses with different unused ports. A measured server listens on a port by its number, so the port
+// is unused for a moment before that. The ports are below those that the kernel assigns to connections
+// (net.ipv4.ip_local_port_range), and the search starts at a random one, so that no other process takes one by accident.
 func FreeAddrs(n int) ([]netip.AddrPort, error) {
 	var addrs []netip.AddrPort
 	at := rand.IntN(portsCount)
@@ -185,7 +182,7 @@ func FreeAddrs(n int) ([]netip.AddrPort, error) {
 
 const portsFrom, portsCount = 20_000, 12_000
 
-// Running tells whether the first process is still there.
+// Running reports whether the first process is running.
 func (s *Server) Running() bool {
 	select {
 	case <-s.exited:

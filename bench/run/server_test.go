@@ -140,7 +140,7 @@ func TestHoldWeighsConnections(t *testing.T) {
 	require.ErrorContains(t, err, "status 200")
 }
 
-// Whoever is not there is named with the line that installs it, and whoever is there starts.
+// A server that is not installed is named with the line that installs it; the others start.
 func TestPeersKnowWhetherTheyAreThere(t *testing.T) {
 	for _, p := range Peers {
 		t.Run(p.Name, func(t *testing.T) {

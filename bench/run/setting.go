@@ -17,7 +17,7 @@ import (
 	"time"
 )
 
-// Role is what a server is set up to do in a scenario.
+// Role is the configuration of a server in a scenario.
 type Role string
 
 // The roles. A peer that lacks one takes no part in its scenarios.
@@ -58,7 +58,7 @@ func (b *Bench) setting(role Role) (set Setting, cleanup func(), err error) {
 	if set.Dir, err = os.MkdirTemp("", "tafe-bench-"); err != nil {
 		return set, nil, err
 	}
-	_ = os.Chmod(set.Dir, 0o755) // servers that start as root go on as somebody else
+	_ = os.Chmod(set.Dir, 0o755) // servers that start as root change their user
 	cleanup = func() { _ = os.RemoveAll(set.Dir) }
 	switch role {
 	case RoleStatic:

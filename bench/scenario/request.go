@@ -1,7 +1,4 @@
-// Package scenario holds what is asked of the servers: the requests, byte by byte, and the cases of each scenario as
-// data.
-//
-// It refuses to know how servers are started and how load is made.
+// Package scenario has the requests that servers are sent, byte by byte, and the cases of each scenario as data.
 package scenario
 
 import (

@@ -191,7 +191,7 @@ func number(all []Scenario) []Scenario {
 	return all
 }
 
-// Find gives the scenario of that name.
+// Find returns the scenario of that name.
 func Find(name string) (Scenario, bool) {
 	for _, s := range All {
 		if s.Name == name {

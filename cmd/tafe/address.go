@@ -1,4 +1,4 @@
-// address.go owns addresses as an operator writes them: their form, and what is said when one cannot be listened on.
+// Addresses as an operator writes them: their form, and the errors of listening on them.
 
 package main
 
@@ -9,10 +9,11 @@ import (
 	"strings"
 	"syscall"
 
+	"tafe/app"
 	"tafe/cmd/tafe/internal/config"
 )
 
-// splitAddresses takes apart a list of addresses, separated by commas. An empty list is an error.
+// splitAddresses splits a list of addresses at commas. An empty list is an error.
 func splitAddresses(list string) ([]string, error) {
 	var addresses []string
 	for address := range strings.SplitSeq(list, ",") {
@@ -25,7 +26,7 @@ func splitAddresses(list string) ([]string, error) {
 	return addresses, nil
 }
 
-// checkAddress tells whether address has the form HOST:PORT, so that a slip is a usage error and not one of the network.
+// checkAddress reports an address without the form HOST:PORT, before the network is used.
 func checkAddress(address string) error {
 	_, port, err := net.SplitHostPort(address)
 	if err != nil {
@@ -37,7 +38,7 @@ func checkAddress(address string) error {
 	return nil
 }
 
-// checkListen is checkAddress for an address to serve on, which can be a unix socket or one of systemd's.
+// checkListen is checkAddress for listen addresses, which include unix: and systemd:.
 func checkListen(address string) error {
 	if strings.HasPrefix(address, "unix:") || strings.HasPrefix(address, "systemd:") {
 		return new(config.ListenAddress).UnmarshalText([]byte(address))
@@ -45,7 +46,7 @@ func checkListen(address string) error {
 	return checkAddress(address)
 }
 
-// listenError says in one line why a listener could not be had. Address is used where err does not name one itself.
+// listenError returns a one-line error for a failed listen. address is used if err has none.
 func listenError(address string, err error) error {
 	var op *net.OpError
 	if errors.As(err, &op) && op.Addr != nil {
@@ -53,7 +54,7 @@ func listenError(address string, err error) error {
 	}
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
-		return fmt.Errorf("%s is taken: another process listens there", address)
+		return fmt.Errorf("%s is in use by another process", address)
 	case errors.Is(err, syscall.EACCES):
 		return fmt.Errorf("no permission to listen on %s: ports below 1024 need CAP_NET_BIND_SERVICE", address)
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
@@ -61,4 +62,33 @@ func listenError(address string, err error) error {
 	default:
 		return fmt.Errorf("cannot listen on %s: %w", address, err)
 	}
+}
+
+// urls returns the addresses of the server as URLs; unix sockets as unix:/path.
+func (e *edge) urls() (all []string) {
+	secure := map[int]bool{}
+	for i := range e.settings.Listeners {
+		secure[i] = e.settings.Listeners[i].TLS != nil
+	}
+	for i, a := range e.server.Addrs() {
+		scheme := "http://"
+		if secure[i] {
+			scheme = "https://"
+		}
+		if a.Network() == "unix" {
+			all = append(all, "unix:"+a.String())
+			continue
+		}
+		all = append(all, scheme+a.String()+"/")
+	}
+	return all
+}
+
+// addresses returns the configured addresses of listeners, separated by commas.
+func addresses(listeners []app.Listener) string {
+	var all []string
+	for _, l := range listeners {
+		all = append(all, l.Addr)
+	}
+	return strings.Join(all, ", ")
 }

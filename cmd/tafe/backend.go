@@ -1,5 +1,4 @@
-// backend.go owns the backend command: its flags, and what it says when it has started. The backends themselves are in
-// internal/backend.
+// The backend command: its flags and output. The backends are in internal/backend.
 
 package main
 
@@ -43,9 +42,9 @@ func backendConfig(args []string, stdout io.Writer) (backend.Config, error) {
 	fs := flag.NewFlagSet("backend", flag.ContinueOnError)
 	fs.StringVar(&c.Store, "store", "127.0.0.1:9211", "`address` of the memcached-protocol store")
 	fs.StringVar(&bidders, "bidders", "127.0.0.1:9221,127.0.0.1:9222,127.0.0.1:9223", "`addresses` of the HTTP bidders, separated by commas")
-	fs.DurationVar(&c.Delay.Mean, "delay", 5*time.Millisecond, "mean answering time of a bidder, log-normal")
-	fs.DurationVar(&c.Delay.Deviation, "jitter", 2*time.Millisecond, "standard deviation of the answering time")
-	fs.Uint64Var(&c.Seed, "seed", 1, "`seed` of delays and prices")
+	fs.DurationVar(&c.Delay.Mean, "delay", 5*time.Millisecond, "mean response time of a bidder (log-normal)")
+	fs.DurationVar(&c.Delay.Deviation, "jitter", 2*time.Millisecond, "standard deviation of the response time")
+	fs.Uint64Var(&c.Seed, "seed", 1, "`seed` of the random delays and prices")
 	if err := parseFlags(fs, args, stdout); err != nil {
 		return c, err
 	}

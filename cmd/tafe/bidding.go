@@ -1,6 +1,5 @@
-// bidding.go owns /bid, the demo's representative request: a profile from a store, then every bidder in parallel under a
-// deadline. It waits in three ways that a handler may wait: for an ordinary synchronous client whose connections park the task,
-// for the loop's own HTTP client, and for tasks that it has started.
+// /bid, the demo's representative request: it reads a profile from a store, then asks every bidder in parallel under a deadline.
+// It shows three ways to wait: an ordinary synchronous client on connections of the loop, the loop's own HTTP client, and child tasks.
 
 package main
 
@@ -28,17 +27,17 @@ import (
 const (
 	bidDeadline    = 50 * time.Millisecond
 	bidAnswerMax   = 16 << 10    // bytes of a bidder's body
-	bidLate        = time.Second // a bidder's answer is read, though nobody waits for it, to keep the connection
+	bidLate        = time.Second // a late response is read for so long, to keep the connection
 	storeTimeout   = 250 * time.Millisecond
 	storeIdleMax   = 64 // connections kept for each loop
 	userBytesMax   = 100
 	unknownSegment = "unknown"
 )
 
-// bidder is whom to ask.
+// bidder is the name and address of a bidder.
 type bidder struct{ name, address string }
 
-// bidding answers /bid. It is shared by all loops; what belongs to one loop is in stores and in the client's pools.
+// bidding answers /bid. All loops share it; stores and the pools of the client are per loop.
 type bidding struct {
 	log     *slog.Logger
 	dialer  reactor.Dialer
@@ -48,8 +47,8 @@ type bidding struct {
 	stores  []*memcache.Client // by loop: a connection belongs to the loop that dialed it
 }
 
-// newBidding asks store and bidders from the given number of loops. Bind it to the engine before the first request, close
-// it after the last.
+// newBidding makes a bidding for the given number of loops. Bind it to the engine before the first request, and close it after
+// the last.
 func newBidding(loops int, store string, bidders []bidder, log *slog.Logger) *bidding {
 	b := &bidding{log: log, store: store, bidders: bidders, stores: make([]*memcache.Client, loops)}
 	b.client = client.New(client.Options{Dial: b.dialer.DialContext, LateTimeout: bidLate})
@@ -66,7 +65,7 @@ func (b *bidding) bind(e *reactor.Engine) { b.dialer.Bind(e) }
 
 func (b *bidding) close() { b.client.Close() }
 
-// bidReply is the answer of /bid.
+// bidReply is the response of /bid.
 type bidReply struct {
 	User    string        `json:"user"`
 	Segment string        `json:"segment"`
@@ -103,7 +102,8 @@ func (b *bidding) handle(c *app.Context) error {
 	return c.JSON(http.StatusOK, reply)
 }
 
-// segment looks the user up. Who is not in the store has an unknown segment; a store that does not answer fails the request.
+// segment looks up the segment of the user. Users that are not in the store have an unknown segment; if the store does not
+// answer, the request fails.
 func (b *bidding) segment(c *app.Context, user string) (string, error) {
 	it, err := b.stores[c.Loop().ID()].Get(backend.ProfileKey(user))
 	if errors.Is(err, memcache.ErrCacheMiss) {
@@ -121,8 +121,8 @@ func (b *bidding) segment(c *app.Context, user string) (string, error) {
 	return "", &app.HTTPError{Status: http.StatusServiceUnavailable, Message: "the profile store does not answer", Err: err}
 }
 
-// askAll asks every bidder in a task of its own, and waits until all have answered or their time is up. The error is that of
-// t: its client has left.
+// askAll asks every bidder in a task of its own and waits until all have answered or the deadline passes. The error is that of
+// t: its client has disconnected.
 func (b *bidding) askAll(t *loop.Task, user string) ([]bidderReply, error) {
 	replies := make([]bidderReply, len(b.bidders))
 	g := t.Group()
@@ -142,7 +142,7 @@ func (b *bidding) askAll(t *loop.Task, user string) ([]bidderReply, error) {
 	return replies, err
 }
 
-// askOne notes a bidder's answer.
+// askOne asks one bidder and records the result in reply.
 func (b *bidding) askOne(t *loop.Task, address, user string, reply *bidderReply) {
 	started := t.Loop().Clock()
 	bid, err := b.ask(t, address, user)

@@ -17,7 +17,7 @@ import (
 	"tafe/cmd/tafe/internal/backend"
 )
 
-// bidAnswer is the answer of /bid as other tools read it.
+// bidAnswer is the response of /bid as clients read it.
 type bidAnswer struct {
 	User, Segment, Winner string
 	Price                 float64
@@ -27,8 +27,7 @@ type bidAnswer struct {
 	}
 }
 
-// bid asks until the answer is as wanted: on a machine that is busy with other things a store or a bidder may be late, and that is
-// an answer too.
+// bid retries until the response is as wanted: on a busy machine a store or a bidder may be late.
 func bid(t *testing.T, addr, user string, wanted func(bidAnswer) bool) (a bidAnswer) {
 	t.Helper()
 	await(t, "the right answer to /bid", func() bool {
@@ -92,7 +91,7 @@ func TestBidWithoutAStoreIsUnavailable(t *testing.T) {
 	require.Equal(t, http.StatusServiceUnavailable, status, body)
 }
 
-// A bidder that dies in the middle of load fails in the answers that asked it and nowhere else, and is back when it is.
+// A bidder that dies under load fails only in the responses that asked it, and is used again when it is back.
 func TestABidderDiesUnderLoad(t *testing.T) {
 	shaky := freeAddress(t)
 	bidder := func() *process {
@@ -162,7 +161,7 @@ func TestBidReadsARealMemcached(t *testing.T) {
 	require.Equal(t, "unknown", bid(t, e.addr, "43", anyAnswer).Segment)
 }
 
-// freeAddress is an address that nobody listens on; the kernel does not hand out its port again soon.
+// freeAddress returns an address without a listener; the kernel does not hand out its port again soon.
 func freeAddress(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

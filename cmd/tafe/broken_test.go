@@ -1,5 +1,5 @@
-// A configuration of which a part cannot be used is tested from outside: the other parts are served, and the broken one is named wherever an
-// operator looks.
+// A configuration with a part that cannot be used: the other parts are served, and the broken one is reported in the log, on
+// the live page, in the metrics and by check.
 
 package main
 

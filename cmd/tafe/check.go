@@ -1,4 +1,4 @@
-// check.go owns the check command: what serve would say of a configuration file, all of it, without serving.
+// The check command: it reports everything that is wrong with a configuration file, without serving.
 
 package main
 
@@ -20,13 +20,13 @@ func check(_ context.Context, args []string, stdout, stderr io.Writer) error {
 		return err
 	}
 	if file == "" {
-		return usagef("check what? Name a file: tafe check -c FILE")
+		return usagef("a file is required: tafe check -c FILE")
 	}
 	c, problems, warnings, err := config.Check(file)
 	if err != nil {
 		return err
 	}
-	// One a line, as compilers do: editors and people find them so.
+	// One per line in the format of compilers, which editors parse.
 	for _, w := range warnings {
 		w.Text = "warning: " + w.Text
 		fmt.Fprintln(stderr, w.Error())

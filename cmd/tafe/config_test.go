@@ -1,5 +1,4 @@
-// serve --config, check and SIGHUP are tested from outside: what a file makes the binary do, and what a reload costs those
-// who are being served.
+// serve --config, check and SIGHUP, tested from outside.
 
 package main
 
@@ -22,7 +21,7 @@ import (
 
 const example = "../../docs/tafe.example.toml"
 
-// writeConfig puts a file where SIGHUP finds it, at once.
+// writeConfig replaces the file atomically.
 func writeConfig(t *testing.T, path, text string) {
 	t.Helper()
 	require.NoError(t, os.WriteFile(path+".new", []byte(text), 0o600))
@@ -57,7 +56,7 @@ func TestCheck(t *testing.T) {
 		{[]string{"-c", wrong}, exitFailure, "", wrong + ":2: route.path: pattern \"x\": must begin with '/'\n" +
 			"tafe check: " + wrong + " has 1 problem\n", "what the router says, too"},
 		{[]string{"-c", "/no/such/file"}, exitFailure, "", "tafe check: stat /no/such/file: no such file or directory\n", "no file"},
-		{nil, exitUsage, "", "tafe check: check what? Name a file: tafe check -c FILE\n", "no name"},
+		{nil, exitUsage, "", "tafe check: a file is required: tafe check -c FILE\n", "no name"},
 		{[]string{bad}, exitUsage, "", "tafe check: takes flags only, got \"" + bad + "\"\n", "a name without -c"},
 	} {
 		p := start(t, append([]string{"check"}, c.args...)...)
@@ -106,7 +105,7 @@ func TestServeRefusesABadFile(t *testing.T) {
 	}{
 		{[]string{"--config", path}, exitFailure, "tafe serve: " + path + ":2: log.level = 1: want text in quotes\n"},
 		{[]string{"--config", ""}, exitUsage, "tafe serve: --config is empty: name a file\n"},
-		{[]string{"--config", path, "--store", "127.0.0.1:1"}, exitUsage, "tafe serve: --store and --bidders are the demo's, which --config replaces\n"},
+		{[]string{"--config", path, "--store", "127.0.0.1:1"}, exitUsage, "tafe serve: --store and --bidders belong to the demo and cannot be used with --config\n"},
 	} {
 		p := start(t, append([]string{"serve"}, c.args...)...)
 		code, _ := p.wait()
@@ -129,7 +128,7 @@ func TestReload(t *testing.T) {
 		text, logged, body string
 		why                string
 	}{
-		{fmt.Sprintf(base, "second"), "configuration reloaded", "second", "the same connection is served anew"},
+		{fmt.Sprintf(base, "second"), "configuration reloaded", "second", "the same connection uses the new configuration"},
 		{"[[route]]\npath = \"/\"\n", "route / has 0 actions", "second", "a bad file changes nothing"},
 		{"[log]\nlevel = \"debug\"\n[[route]]\npath = \"x\"\nrespond = {}\n", "must begin with '/'", "second", "nor does one that the router refuses"},
 		{"[server]\nloops = 7\n[limits]\ntask_max = 9\n" + fmt.Sprintf(base, "x"), "server.loops, limits.task_max cannot change while the server runs", "second", "nor one that needs a restart"},
@@ -152,7 +151,7 @@ func TestReload(t *testing.T) {
 	require.Equal(t, "fourth", ask(), "a file that is gone changes nothing")
 }
 
-// Arrivals keep to a clock of their own, whatever the answers do, while the file changes fifty times.
+// Requests arrive on a schedule, independent of responses, while the file changes fifty times.
 func TestNoRequestFailsDuringReloads(t *testing.T) {
 	const reloads, conns, gap = 50, 16, 2 * time.Millisecond
 	body := func(n int) string { return fmt.Sprintf("generation %04d", n) }
@@ -219,7 +218,7 @@ func TestNoRequestFailsDuringReloads(t *testing.T) {
 	}
 }
 
-// readAnswer reads one answer, which must be good.
+// readAnswer reads one response, which must be complete.
 func readAnswer(r *bufio.Reader) (string, error) {
 	response, err := http.ReadResponse(r, nil)
 	if err != nil {
@@ -250,7 +249,7 @@ func TestReloadDoesNotDisturbWhatIsBeingServed(t *testing.T) {
 	require.Equal(t, 413, status)
 }
 
-// A large answer is copied in one slice: that is beyond the budget of its route, and far below that of the others.
+// A large response is copied in one slice, beyond the budget of its route and far below that of the others.
 func TestWatchdogAsTheFileSays(t *testing.T) {
 	overruns := filepath.Join(t.TempDir(), "overruns.jsonl")
 	large := strings.Repeat("0123456789abcdef", 1<<18)

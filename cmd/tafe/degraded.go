@@ -1,4 +1,4 @@
-// degraded.go logs at the start which parts of the Go runtime's introspection do not work with the Go release of the binary.
+// The warning at the start about parts of the Go runtime that this binary cannot read (see loop.RuntimeReport).
 
 package main
 
@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// warnDegraded logs one line that names the parts (see loop.RuntimeReport) and what follows from it, none if there are no parts.
+// warnDegraded logs one line with the parts (see loop.RuntimeReport) and the consequences. Without parts it logs nothing.
 func warnDegraded(log *slog.Logger, parts []string) {
 	if len(parts) == 0 {
 		return
@@ -18,9 +18,9 @@ func warnDegraded(log *slog.Logger, parts []string) {
 		case "thread_lock":
 			follows = append(follows, "a handler that waits while it holds its OS thread (runtime.LockOSThread) ends the process")
 		case "thread":
-			follows = append(follows, "the watchdog cannot read thread clocks and may blame code that was kept from running")
+			follows = append(follows, "the watchdog cannot read thread clocks and may blame code that did not get CPU")
 		case "state":
-			follows = append(follows, "the watchdog sees waits in stacks alone, later and less exactly")
+			follows = append(follows, "the watchdog sees waits only in stacks, later and less exactly")
 		}
 	}
 	log.Warn("the Go runtime's introspection is degraded", "degraded", strings.Join(parts, ","), "detail", strings.Join(follows, "; "))

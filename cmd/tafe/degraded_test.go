@@ -22,8 +22,8 @@ func TestDegradedRuntimeIsLogged(t *testing.T) {
 		{nil, nil, "nothing to say"},
 		{[]string{"thread_lock"}, []string{"degraded=thread_lock", "ends the process"}, "a handler may end the process"},
 		{[]string{"thread"}, []string{"degraded=thread", "thread clocks"}, "verdicts"},
-		{[]string{"state"}, []string{"degraded=state", "stacks alone"}, "verdicts"},
-		{loop.RuntimeParts(), []string{"degraded=thread_lock,thread,state", "process; ", "running; "}, "one line for all"},
+		{[]string{"state"}, []string{"degraded=state", "only in stacks"}, "verdicts"},
+		{loop.RuntimeParts(), []string{"degraded=thread_lock,thread,state", "process; ", "get CPU; "}, "one line for all"},
 	} {
 		var out bytes.Buffer
 		warnDegraded(slog.New(slog.NewTextHandler(&out, nil)), c.parts)
@@ -34,7 +34,7 @@ func TestDegradedRuntimeIsLogged(t *testing.T) {
 	}
 }
 
-// A server whose Go release hides everything serves, says so once at its start, and exports it.
+// A server on a Go release that hides everything still serves. It logs that once at the start, and exports it.
 func TestDegradedServerSays(t *testing.T) {
 	degraded := filepath.Join(t.TempDir(), "tafe")
 	out, err := exec.Command("go", "build", "-ldflags", "-X tafe/loop/internal/goruntime.off=lock,thread,state", "-o", degraded, ".").CombinedOutput()

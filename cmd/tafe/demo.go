@@ -1,5 +1,4 @@
-// demo.go owns the routes that the server has when no config is given: small handlers to look at, to measure, and to
-// learn from. It knows no flag and no listener. The fan-out of /bid is in bidding.go, the ways to hold a loop in hog.go.
+// The routes of the demo, which serve runs without a configuration file. /bid is in bidding.go, /hog in hog.go.
 
 package main
 
@@ -13,13 +12,13 @@ import (
 	"tafe/app"
 )
 
-// Bounds of what a visitor may ask for.
+// Bounds of the parameters of a request.
 const (
 	demoSleepMax = time.Minute
 	demoHogMax   = 2 * time.Minute
 )
 
-// demoApp returns the demo: its pages link to the admin listener at adminAddr, and /bid asks b.
+// demoApp returns the demo. Its front page links to the admin listener at adminAddr, and /bid uses b.
 func demoApp(options app.Options, adminAddr string, b *bidding) *app.App {
 	a := app.New(options)
 	a.Get("/", frontPage(adminAddr))
@@ -106,7 +105,7 @@ func hog(c *app.Context) error {
 	return c.String(http.StatusOK, fmt.Sprintf("held the loop %d ms by %s", d.Milliseconds(), how))
 }
 
-// milliseconds reads a whole number of them from a query, between 0 and most.
+// milliseconds parses a whole number of milliseconds between 0 and most.
 func milliseconds(query string, most time.Duration) (time.Duration, error) {
 	n, err := strconv.ParseInt(query, 10, 64)
 	if err != nil || n < 0 || n > most.Milliseconds() {

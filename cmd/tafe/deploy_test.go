@@ -1,5 +1,5 @@
-// What docs/deploy holds is tried as far as a machine without Docker, systemd and Kubernetes can: the files are read, and what
-// they say about tafe is held against the binary.
+// docs/deploy, as far as it can be tested without Docker, systemd and Kubernetes: the files are parsed and compared with the
+// binary.
 
 package main
 
@@ -78,7 +78,7 @@ func TestKubernetesManifests(t *testing.T) {
 	require.Equal(t, []any{"serve", "-c", "/etc/tafe/edge.toml"}, at(t, deployment, append(container, "args")...))
 	require.Equal(t, "/etc/tafe", at(t, deployment, append(container, "volumeMounts", 0, "mountPath")...))
 
-	// What is probed is there; labels and named ports agree.
+	// Probed paths exist; labels and named ports agree.
 	e := startServe(t)
 	for _, probe := range []string{"readinessProbe", "livenessProbe"} {
 		get := at(t, deployment, append(container, probe, "httpGet")...)
@@ -129,7 +129,7 @@ func TestStaticBinary(t *testing.T) {
 	requireFlags(t, strings.Split(strings.ReplaceAll(command[1], `"`, ""), ", "))
 }
 
-// requireFlags holds a command line against what the command knows.
+// requireFlags checks a command line against the flags of its command.
 func requireFlags(t *testing.T, line []string) {
 	t.Helper()
 	help := start(t, line[0], "--help")

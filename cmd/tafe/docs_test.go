@@ -1,4 +1,4 @@
-// The documentation is tested: its Go compiles, its TOML is good, and its commands exist.
+// The documentation: its Go compiles, its TOML is valid, and its commands exist.
 
 package main
 
@@ -28,7 +28,7 @@ type block struct {
 
 func (b block) String() string { return fmt.Sprintf("%s:%d", b.file, b.line) }
 
-// documents are README and docs, but for what is generated and what tells of the past.
+// documents returns the code blocks of README, CONTRIBUTING and docs/*.md.
 func documents(t *testing.T) (all []block) {
 	t.Helper()
 	root := moduleRoot(t)
@@ -74,7 +74,7 @@ func of(all []block, languages ...string) []block {
 	return slices.DeleteFunc(slices.Clone(all), func(b block) bool { return !slices.Contains(languages, b.language) })
 }
 
-// assumed is what pieces of programs use and do not show.
+// assumed declares what the snippets use without showing it.
 const assumed = `
 var t testing.TB
 var a *app.App
@@ -82,14 +82,14 @@ func lookUp(ctx context.Context, id string) (user struct{ Name string }, err err
 func makeReport() (string, error) { return "", nil }
 `
 
-// importable are the packages of pieces, by name.
+// importable are the packages that snippets may use, by name.
 var importable = map[string]string{
 	"app": "tafe/app", "context": "context", "errors": "errors", "fmt": "fmt", "http": "net/http", "io": "io", "log": "log", "loop": "tafe/loop",
 	"looptest": "tafe/loop/looptest", "middleware": "tafe/app/middleware", "reactor": "tafe/loop/reactor", "slog": "log/slog", "sync": "sync",
 	"testing": "testing", "time": "time", "watchdog": "tafe/loop/watchdog", "client": "tafe/app/client", "static": "tafe/app/static", "proxy": "tafe/app/proxy",
 }
 
-// pieceOf makes a package of a piece.
+// pieceOf makes a package of a snippet.
 func pieceOf(text string) string {
 	if strings.HasPrefix(text, "package ") {
 		return text
@@ -108,7 +108,7 @@ func pieceOf(text string) string {
 	return "package piece\n" + imports.String() + source
 }
 
-// unusedResult is what a piece that shows the beginning of something is allowed.
+// unusedResult is an error that snippets may have, because they show only the beginning.
 var unusedResult = regexp.MustCompile(`: declared and not used: \w+$`)
 
 func TestGoInDocumentsCompiles(t *testing.T) {

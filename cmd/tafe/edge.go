@@ -1,6 +1,5 @@
-// edge.go owns what runs behind the serve command: the demo's backends, the access log, the admin listener, the watchdog, the
-// server. Started in that order, ended in the reverse, and never by halves. It knows no signal; what a reload changes is in
-// reload.go, and where sockets come from and go to in takeover.go.
+// Start and end of everything that the serve command runs: backends, logs, admin listener, watchdog, server. It starts in that order and
+// ends in the reverse; a start that fails ends what it has started. Signals are in serve.go, reloads in reload.go.
 
 package main
 
@@ -22,18 +21,18 @@ import (
 	"tafe/loop/watchdog"
 )
 
-// stopTimeout is for loops to end what runs, once nothing is waited for any more.
+// stopTimeout bounds the end of the loops after the drain.
 const stopTimeout = 10 * time.Second
 
-// edge is everything that serve runs. A nil field was not started.
+// edge is everything that serve runs. Fields of parts that were not started are nil.
 type edge struct {
 	flags     *serveFlags
-	settings  *config.Config // those that hold now
+	settings  *config.Config // the current ones
 	log       *slog.Logger
 	level     *slog.LevelVar // of log
 	stderr    *logQueue      // behind log
-	backends  *backend.Set   // what --store and --bidders do not name
-	bidding   *bidding       // nil, like the backends, where a file takes the place of the demo
+	backends  *backend.Set   // for those that --store and --bidders do not name
+	bidding   *bidding       // nil, like the backends, with a configuration file
 	files     []*logFile
 	accessLog *middleware.AccessLog
 	tracing   *tracing.Tracing
@@ -42,16 +41,16 @@ type edge struct {
 	watchdog  *watchdog.Watchdog
 	server    *app.Server
 	resources *config.Resources                // of the settings; nil in the demo
-	retired   []*config.Resources              // of earlier ones, until the end
+	retired   []*config.Resources              // of earlier settings
 	shown     atomic.Pointer[config.Resources] // resources, for goroutines
 	certs     []*config.Certificates
-	// reloads counts those of the configuration, and reloadsFailed those of them that failed.
+	// Counters of reloads of the configuration, and of those that failed.
 	reloads, reloadsFailed atomic.Uint64
-	renewing               func() // ends the looking for renewed certificates
+	renewing               func() // stops the checks for renewed certificates
 	takeOver
 }
 
-// start starts everything or nothing, as the flags, settings and log of e say. Stdout takes the logs that are told to go there.
+// start starts everything or nothing, by the flags, settings and log of e. stdout is for logs with the file "-".
 func (e *edge) start(ctx context.Context, stdout io.Writer) (err error) {
 	defer func() {
 		if err != nil {
@@ -71,7 +70,7 @@ func (e *edge) start(ctx context.Context, stdout io.Writer) (err error) {
 	if err := e.startTracing(); err != nil {
 		return err
 	}
-	// The pages of the demo name the admin address: it has to be known, port 0 and all, before they are made.
+	// The front page of the demo has the admin address, so the listener is opened first.
 	c := e.settings
 	if err := e.listenAdmin(string(c.Admin.Listen)); err != nil {
 		return err
@@ -118,7 +117,7 @@ func (e *edge) start(ctx context.Context, stdout io.Writer) (err error) {
 	return e.finishTakeOver(ctx)
 }
 
-// makeApp makes what is served: the routes of the file, or the demo.
+// makeApp makes the App: the routes of the file, or the demo.
 func (e *edge) makeApp() (*app.App, error) {
 	options := e.appOptions(e.settings)
 	if e.flags.file == "" {
@@ -138,28 +137,7 @@ func (e *edge) appOptions(c *config.Config) app.Options {
 	return options
 }
 
-// newWatchdog makes the watchdog, unless it is off, and returns what the loops report to.
-func (e *edge) newWatchdog(stdout io.Writer) (observe func(*loop.Loop) loop.Observer, err error) {
-	c := &e.settings.Watchdog
-	if !c.Enabled {
-		return nil, nil
-	}
-	sink, err := e.openLog(c.File, stdout)
-	if err != nil {
-		return nil, err
-	}
-	watch := c.Watch()
-	e.steward = loop.NewSteward()
-	watch.Log, watch.Sink, watch.Steward = e.log, sink, e.steward
-	watch.Escalation.Abort = e.abort
-	if err := checkSnapshotDir(watch.SnapshotDir); err != nil {
-		return nil, err
-	}
-	e.watchdog = watchdog.New(watch)
-	return e.watchdog.Observe, nil
-}
-
-// startBackends starts what the config does not name, and prepares /bid to ask all of them.
+// startBackends starts the backends that no flag names, and prepares /bid.
 func (e *edge) startBackends() error {
 	if e.flags.file != "" {
 		return nil
@@ -217,7 +195,7 @@ func (e *edge) startTracing() (err error) {
 	return err
 }
 
-// spans counts what was traced; nil where nothing is.
+// spans returns the counters of tracing; nil without tracing.
 func (e *edge) spans() func() (ended, exported, failed uint64) {
 	if e.tracing == nil {
 		return nil
@@ -228,7 +206,7 @@ func (e *edge) spans() func() (ended, exported, failed uint64) {
 	}
 }
 
-// logLinesDropped counts, by log, the lines that were not written.
+// logLinesDropped returns the number of dropped lines by log.
 func (e *edge) logLinesDropped() map[string]uint64 {
 	dropped := map[string]uint64{"server": e.stderr.dropped()}
 	if e.accessLog != nil {
@@ -240,7 +218,7 @@ func (e *edge) logLinesDropped() map[string]uint64 {
 	return dropped
 }
 
-// openLog opens what path names: a file, "-" for stdout, or "off", which is nil.
+// openLog opens a file, "-" for stdout, or "off", which is nil.
 func (e *edge) openLog(path config.Path, stdout io.Writer) (io.Writer, error) {
 	switch path {
 	case "off":
@@ -256,7 +234,7 @@ func (e *edge) openLog(path config.Path, stdout io.Writer) (io.Writer, error) {
 	return file, nil
 }
 
-// close ends what runs, the server at once unless a drain has ended it.
+// close stops everything that runs. The server stops at once unless it was drained.
 func (e *edge) close() error {
 	var errs []error
 	e.endTakeOver()
@@ -276,7 +254,7 @@ func (e *edge) close() error {
 	if e.tracing != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
 		if err := e.tracing.Close(ctx); err != nil {
-			e.log.Warn("the last spans are lost", "error", err)
+			e.log.Warn("the last spans were not exported", "error", err)
 		}
 		cancel()
 	}
@@ -286,7 +264,7 @@ func (e *edge) close() error {
 		}
 	}
 	for _, file := range e.files {
-		_ = file.Close() // what was written has been written
+		_ = file.Close() // all lines were written
 	}
 	for _, r := range append(e.retired, e.resources) {
 		if r != nil {

@@ -1,4 +1,4 @@
-// The ends of a process are tested from outside: what a drain waits for, what clients are told, and which files stay.
+// The end of a process, tested from outside: what a drain waits for, what clients receive, and which files remain.
 
 package main
 
@@ -84,8 +84,8 @@ proxy = { upstream = "echo" }
 	require.Zero(t, code, "a tunnel that ends with the server is no failure: %s", e.stderr)
 }
 
-// cutShort signals until the process cuts its drain short, and waits for its end: a second signal that is soon after the first is
-// taken for its echo, and one that comes later than the server's end kills.
+// cutShort signals until the process ends its drain, and waits for its exit. A second signal soon after the first counts as the
+// first, and one after the server has stopped kills the process.
 func (p *process) cutShort() (code int) {
 	await(p.t, "the drain is cut short", func() bool {
 		if strings.Contains(p.stderr.String(), "drain cut short") {
@@ -98,7 +98,7 @@ func (p *process) cutShort() (code int) {
 	return code
 }
 
-// A process that is being taken over tells kept connections that they end before it closes them.
+// A process that is taken over sends Connection: close on kept connections before it closes them.
 func TestTakeOverAnnouncesTheEndOfKeptConnections(t *testing.T) {
 	c := newHandoverConfig(t)
 	old := c.serve(t)
@@ -134,7 +134,8 @@ func TestTakeOverAnnouncesTheEndOfKeptConnections(t *testing.T) {
 	require.NoError(t, next.cmd.Process.Kill())
 }
 
-// The socket's file is that of the process that is starting, even if the one before it ends without having heard of it again.
+// The file of a unix socket belongs to the process that is starting, even if the previous one exits before the handover is
+// complete.
 func TestEndWhileASuccessorStartsLeavesItsSocket(t *testing.T) {
 	c := newHandoverConfig(t)
 	old := c.serve(t)

@@ -1,5 +1,4 @@
-// flags.go owns the flags of serve, and how they and the configuration file become one: the file is the base, and what the
-// command line says holds over it, after a reload too.
+// The flags of serve. A flag that is given overrides the configuration file, after a reload too.
 
 package main
 
@@ -13,7 +12,7 @@ import (
 	"tafe/cmd/tafe/internal/config"
 )
 
-// serveFlags is what the command line of serve says.
+// serveFlags are the flags of serve.
 type serveFlags struct {
 	file          string // empty: the demo
 	listen, admin string
@@ -27,26 +26,26 @@ type serveFlags struct {
 	overrunLog    string   // a file, "-" or "off"
 	store         string   // empty: the embedded one
 	bidders       []string // empty: the embedded ones
-	given         []string // names of the flags that were
+	given         []string // names of the flags on the command line
 }
 
 func parseServeFlags(args []string, stdout io.Writer) (*serveFlags, error) {
 	f, d := &serveFlags{}, config.Default()
 	var bidders string
 	fs := flag.NewFlagSet("serve", flag.ContinueOnError)
-	fs.StringVar(&f.file, "config", "", "`file` to be configured by, in place of the demo; other flags hold over it; SIGHUP reads it anew")
+	fs.StringVar(&f.file, "config", "", "configuration `file`, in place of the demo; other flags override it; SIGHUP reloads it")
 	fs.StringVar(&f.file, "c", "", "short for --config `file`")
 	fs.StringVar(&f.listen, "listen", string(d.Server.Listen), "`address` to serve on: HOST:PORT, unix:/path or systemd:NAME")
 	fs.StringVar(&f.admin, "admin", string(d.Admin.Listen), "`address` of the admin listener")
 	fs.IntVar(&f.loops, "loops", runtime.GOMAXPROCS(0), "`number` of event loops")
-	fs.StringVar(&f.watchdog, "watchdog", "on", "`on` or off: name the code that holds a loop")
-	fs.DurationVar(&f.budget, "budget", time.Duration(d.Watchdog.Budget), "how long a handler may hold its loop before the watchdog reports it")
+	fs.StringVar(&f.watchdog, "watchdog", "on", "`on` or off: report code that holds a loop")
+	fs.DurationVar(&f.budget, "budget", time.Duration(d.Watchdog.Budget), "longest time that a handler may hold its loop without a report")
 	f.handoff = d.Server.Handoff
-	fs.TextVar(&f.handoff, "handoff", f.handoff, "how `long` a handler may hold its loop while others wait before another goroutine takes the loop over, or off")
-	fs.StringVar(&f.overrunLog, "overrun-log", string(d.Watchdog.File), "`file` for a JSON line per overrun, for tafe overruns, - for stdout, or off; SIGHUP opens it anew")
+	fs.TextVar(&f.handoff, "handoff", f.handoff, "longest `duration` that a handler may hold its loop while others wait, before the loop is handed over; or off")
+	fs.StringVar(&f.overrunLog, "overrun-log", string(d.Watchdog.File), "`file` for one JSON line per overrun (see tafe overruns), - for stdout, or off; SIGHUP reopens it")
 	fs.StringVar(&f.logFormat, "log-format", d.Log.Format, "`format` of the log on stderr: text or json")
-	fs.StringVar(&f.accessLog, "access-log", string(d.AccessLog.File), "`file` for a JSON line per answer, - for stdout, or off; SIGHUP opens it anew")
-	fs.DurationVar(&f.drainTimeout, "drain-timeout", time.Duration(d.Timeouts.Drain), "how long requests in flight may go on after SIGTERM")
+	fs.StringVar(&f.accessLog, "access-log", string(d.AccessLog.File), "`file` for one JSON line per response, - for stdout, or off; SIGHUP reopens it")
+	fs.DurationVar(&f.drainTimeout, "drain-timeout", time.Duration(d.Timeouts.Drain), "time that requests in flight may take after SIGTERM")
 	fs.StringVar(&f.store, "store", "", "`address` of a memcached-protocol store for /bid (default: embedded)")
 	fs.StringVar(&bidders, "bidders", "", "`addresses` of HTTP bidders for /bid, separated by commas (default: embedded)")
 	if err := parseFlags(fs, args, stdout); err != nil {
@@ -62,10 +61,10 @@ func parseServeFlags(args []string, stdout io.Writer) (*serveFlags, error) {
 	return f, f.check()
 }
 
-// loopsMax keeps a slip of the finger from starting a million loops.
+// loopsMax bounds --loops.
 const loopsMax = 1024
 
-// budgetMin is what the watchdog can still tell from its own lateness.
+// budgetMin is the shortest budget that exceeds the lateness of the watchdog.
 const budgetMin = 100 * time.Microsecond
 
 func (f *serveFlags) check() error {
@@ -84,7 +83,7 @@ func (f *serveFlags) check() error {
 	case f.file == "" && (f.has("config") || f.has("c")):
 		return usagef("--config is empty: name a file")
 	case f.file != "" && (f.has("store") || f.has("bidders")):
-		return usagef("--store and --bidders are the demo's, which --config replaces")
+		return usagef("--store and --bidders belong to the demo and cannot be used with --config")
 	case f.watchdog != "on" && f.watchdog != "off":
 		return usagef("--watchdog %q is neither on nor off", f.watchdog)
 	case f.budget < budgetMin:
@@ -105,7 +104,7 @@ func (f *serveFlags) check() error {
 
 func (f *serveFlags) has(name string) bool { return slices.Contains(f.given, name) }
 
-// settings reads the file anew, and holds the flags over it.
+// settings reads the file and applies the flags that were given.
 func (f *serveFlags) settings() (*config.Config, error) {
 	c := config.Default()
 	if f.file != "" {

@@ -1,5 +1,4 @@
-// hog.go owns the wrong ways to wait: each holds the goroutine it is called on, and with it the loop. They exist so that the
-// watchdog can be tried, and each is what people write by mistake.
+// /hog: six ways to hold a loop by mistake, for trying the watchdog and handoff.
 
 package main
 
@@ -13,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// holds are the ways of /hog by name.
+// holds are the values of how.
 func holds() map[string]func(time.Duration) error {
 	return map[string]func(time.Duration) error{
 		"spin":    holdSpin,
@@ -37,7 +36,7 @@ func holdSpin(d time.Duration) error {
 	return nil
 }
 
-// holdSleep sleeps without telling the loop.
+// holdSleep sleeps without its Context.
 func holdSleep(d time.Duration) error {
 	time.Sleep(d)
 	return nil
@@ -53,7 +52,7 @@ func holdMutex(d time.Duration) error {
 	return nil
 }
 
-// holdChannel waits for another goroutine's message.
+// holdChannel waits for a message of another goroutine.
 func holdChannel(d time.Duration) error {
 	message := make(chan struct{})
 	time.AfterFunc(d, func() { close(message) })
@@ -61,14 +60,14 @@ func holdChannel(d time.Duration) error {
 	return nil
 }
 
-// holdSyscall waits in the kernel, thread and all.
+// holdSyscall blocks its thread in a system call.
 func holdSyscall(d time.Duration) error {
 	for end := time.Now().Add(d); ; {
 		rest := time.Until(end)
 		if rest <= 0 {
 			return nil
 		}
-		// Rounded up, so that the last millisecond is waited for and not spun for.
+		// Rounded up, so that the last millisecond is not spent in a busy loop.
 		_, err := unix.Poll(nil, int((rest + time.Millisecond - 1).Milliseconds()))
 		if err != nil && !errors.Is(err, unix.EINTR) {
 			return err
@@ -76,7 +75,7 @@ func holdSyscall(d time.Duration) error {
 	}
 }
 
-// holdRead reads from a peer that takes its time.
+// holdRead reads from a slow peer.
 func holdRead(d time.Duration) error {
 	r, w, err := os.Pipe()
 	if err != nil {

@@ -1,4 +1,4 @@
-// The ways to hold a loop are tested for holding: each lasts at least as long as it was asked to.
+// Each way of /hog holds its loop for at least the given time.
 
 package main
 

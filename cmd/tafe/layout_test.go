@@ -1,5 +1,5 @@
-// The layout test keeps the shape of the repository: which folder may import which, what stands at the top
-// level, and how long a file may grow. It knows nothing of what the code does.
+// The layout of the repository: which folder may import what, what may stand at the top level, how long a file may be.
+// layout_text_test.go checks comments and names.
 
 package main
 
@@ -27,7 +27,7 @@ const (
 	fileLinesMax = 500
 )
 
-// folder is what one folder, with all below it that has no entry of its own, may import besides the standard library.
+// folder lists what one folder may import besides the standard library, with all folders below it that have no entry.
 type folder struct {
 	path     string
 	may      []string // packages of the module; a trailing /... takes in what lies below, internal packages apart
@@ -36,49 +36,49 @@ type folder struct {
 	why      string
 }
 
-// The longest matching path wins. Everybody may import packages below its own folder, unless those have an entry.
+// The longest matching path wins. A package may import packages below its own folder, unless those have an entry.
 var folders = []folder{
 	{path: "loop", external: []string{"golang.org/x/sys"}, not: []string{"net", "net/http", "flag"},
 		why: "tasks and time: no sockets, no HTTP, no flags"},
 	{path: "loop/reactor", may: []string{"loop", "loop/internal/testmode"},
 		external: []string{"github.com/panjf2000/gnet/v2/pkg", "github.com/pires/go-proxyproto", "golang.org/x/sys"}, not: []string{"net/http", "flag"},
-		why: "sockets for loops, and the only folder that sees gnet"},
+		why: "sockets for loops, and the only folder that imports gnet"},
 	{path: "loop/internal/goruntime", external: []string{"golang.org/x/sys"}, not: []string{"net", "net/http", "flag"},
-		why: "what is read of the Go runtime: it knows no loops, and only loop imports it"},
+		why: "reads the Go runtime; does not import loop, and only loop imports it"},
 	{path: "loop/internal/testmode", not: []string{"net", "net/http"},
 		why: "what test runs ask of all loops by the environment"},
 	{path: "loop/looptest", may: []string{"loop", "loop/reactor", "loop/watchdog", "loop/internal/testmode"}, not: []string{"net/http", "flag"},
 		why: "drives a loop without sockets, and fails a test that blocks it"},
 	{path: "loop/watchdog", may: []string{"loop"}, external: []string{"golang.org/x/sys"}, not: []string{"net/http", "flag"},
-		why: "reads what loops publish; loops do not know it"},
+		why: "reads what loops publish; loops do not import it"},
 	{path: "httpparse", external: []string{"github.com/evanphx/wildcat"}, not: []string{"net", "os", "flag"},
-		why: "bytes to messages: no sockets, and the only folder that sees wildcat"},
+		why: "bytes to messages: no sockets, and the only folder that imports wildcat"},
 	{path: "app", may: []string{"loop", "loop/reactor", "httpparse", "app/client"}, not: []string{"flag"},
 		why: "meaning, above both; siblings below it never import each other"},
 	{path: "app/middleware", may: []string{"app", "loop", "httpparse"},
 		external: []string{"github.com/klauspost/compress", "github.com/andybalholm/brotli"}, not: []string{"flag"}, why: "no sibling"},
 	{path: "app/client", may: []string{"loop", "loop/reactor", "httpparse"}, not: []string{"flag"},
-		why: "asks others; knows nothing of answering"},
+		why: "sends requests; does not serve"},
 	{path: "app/proxy", may: []string{"app", "app/client", "loop", "httpparse"}, not: []string{"flag"}, why: "no sibling"},
 	{path: "app/static", may: []string{"app", "loop", "httpparse"}, not: []string{"flag"}, why: "no sibling"},
 	{path: "app/redislimit", may: []string{"app", "loop", "loop/reactor"}, external: []string{"github.com/gomodule/redigo"}, not: []string{"flag"},
-		why: "no sibling; what middlewares ask of it is an interface of theirs"},
+		why: "no sibling; middlewares use it through an interface of their own"},
 	{path: "app/tracing", may: []string{"app", "app/client", "loop"}, external: []string{"go.opentelemetry.io/otel"}, not: []string{"flag"},
 		why: "no sibling but the client, whose requests it follows"},
 	{path: "app/admin", may: []string{"app", "loop", "loop/reactor", "loop/watchdog", "httpparse"}, external: []string{"github.com/prometheus"},
-		not: []string{"flag"}, why: "shows what the watchdog knows"},
+		not: []string{"flag"}, why: "shows the data of the watchdog"},
 	{path: "cmd", may: []string{"app/...", "loop/...", "httpparse"}, why: "programs of others, such as the one of docs/tutorial.md"},
 	{path: "cmd/tafe", may: []string{"app/...", "loop/...", "httpparse"}, external: []string{"golang.org/x/sys", "github.com/bradfitz/gomemcache", "github.com/coreos/go-systemd/v22/daemon", "github.com/coreos/go-systemd/v22/activation"},
-		why: "the top: wires everything, alone reads flags, files and environment"},
+		why: "the binary: connects everything, and is the only reader of flags, files and environment"},
 	{path: "cmd/tafe/internal/certs/certstest", external: []string{"github.com/stretchr/testify"}, may: []string{"cmd/tafe/internal/certs"},
 		why: "for tests alone"},
 	{path: "cmd/tafe/internal/config", may: []string{"app/...", "loop/...", "httpparse", "cmd/tafe/internal/certs/..."},
 		external: []string{"github.com/pelletier/go-toml/v2", "github.com/andybalholm/brotli", "github.com/klauspost/compress"},
 		why:      "the only place that reads TOML; its tests put the parts together, compressed answers too"},
-	{path: "cmd/tafe/internal/backend", why: "stand-ins for foreign systems: nothing of ours, as a foreign system would have it"},
+	{path: "cmd/tafe/internal/backend", why: "stand-ins for foreign systems: imports no package of ours"},
 }
 
-// Tests may use these besides; none of them is linked into the binary.
+// External modules for tests only; none of them is linked into the binary.
 var testExternal = []string{"github.com/stretchr/testify", "go.uber.org/goleak", "golang.org/x/sys", "golang.org/x/net/nettest", "golang.org/x/net/dns/dnsmessage",
 	// Real clients against real servers, to prove that they wait cooperatively.
 	"github.com/bradfitz/gomemcache", "github.com/gomodule/redigo", "github.com/redis/go-redis/v9", "github.com/jackc/pgx/v5", "google.golang.org/grpc",
@@ -90,7 +90,7 @@ var testExternal = []string{"github.com/stretchr/testify", "go.uber.org/goleak",
 	"github.com/chromedp"}
 var testMay = []string{"loop/looptest", "loop/reactor", "loop/watchdog", "loop/internal/csleep"}
 
-// topLevel is what may stand at the root of the repository.
+// topLevel matches the entries of the root of the repository.
 var topLevel = regexp.MustCompile(`^(loop|httpparse|app|cmd|bench|docs|go\.mod|go\.sum|Makefile|README\.md|LICENSE|CHANGELOG\.md|` +
 	`CONTRIBUTING\.md|SECURITY\.md|\.ci|\.gitignore|\.gitattributes|\.golangci\.ya?ml|\.editorconfig|\.dockerignore|Dockerfile)$`)
 
@@ -123,12 +123,12 @@ func TestLayoutRules(t *testing.T) {
 	}{
 		{"loop/reactor", "github.com/panjf2000/gnet/v2/pkg/netpoll", false, true, "the reactors poll with gnet's poller"},
 		{"loop/reactor", "github.com/panjf2000/gnet/v2", false, false, "and leave its engine alone"},
-		{"loop", "github.com/panjf2000/gnet/v2/pkg/netpoll", false, false, "a loop knows no sockets"},
+		{"loop", "github.com/panjf2000/gnet/v2/pkg/netpoll", false, false, "a loop has no sockets"},
 		{"loop", "net", false, false, "of no kind"},
-		{"loop", "tafe/loop/reactor", false, false, "nor who drives it"},
+		{"loop", "tafe/loop/reactor", false, false, "nor its driver"},
 		{"loop/reactor", "tafe/loop", false, true, "the arrow itself"},
 		{"loop/reactor", "tafe/loop/watchdog", false, false, "a reactor is not watched by itself"},
-		{"loop/watchdog", "tafe/loop/reactor", false, false, "the watchdog reads loops, whoever drives them"},
+		{"loop/watchdog", "tafe/loop/reactor", false, false, "the watchdog reads loops and needs no driver"},
 		{"loop/watchdog", "tafe/loop/reactor", true, true, "a test of it has real ones"},
 		{"loop/looptest", "tafe/loop/reactor", false, true, "connections without sockets are the reactor's, too"},
 		{"app", "tafe/loop/reactor", false, true, "an app answers on connections"},
@@ -136,7 +136,7 @@ func TestLayoutRules(t *testing.T) {
 		{"app", "github.com/panjf2000/gnet/v2/pkg/netpoll", false, false, "gnet never leaves the reactor"},
 		{"cmd/tafe", "github.com/panjf2000/gnet/v2", false, false, "not even at the top"},
 		{"app", "github.com/evanphx/wildcat", true, false, "nor does wildcat, in tests either"},
-		{"loop", "tafe/httpparse", false, false, "loop knows no HTTP"},
+		{"loop", "tafe/httpparse", false, false, "loop has no HTTP"},
 		{"loop/reactor", "tafe/httpparse", false, false, "nor does the reactor"},
 		{"httpparse", "tafe/loop", true, false, "and the parser no loop"},
 		{"loop", "tafe/loop/watchdog", false, false, "the watchdog reads loop, not the reverse"},
@@ -146,7 +146,7 @@ func TestLayoutRules(t *testing.T) {
 		{"loop/watchdog", "tafe/loop/internal/goruntime", false, false, "the watchdog asks loop"},
 		{"loop/looptest", "tafe/loop/internal/goruntime", true, false, "tests above loop ask it too"},
 		{"cmd/tafe", "tafe/loop/internal/goruntime", false, false, "and so does the top"},
-		{"loop/internal/goruntime", "tafe/loop", true, false, "it knows no loops"},
+		{"loop/internal/goruntime", "tafe/loop", true, false, "it is below loop"},
 		{"app/admin", "tafe/loop/watchdog", false, true, "the admin page shows it"},
 		{"app/proxy", "tafe/loop/watchdog", false, false, "a proxy does not"},
 		{"app/proxy", "tafe/app/static", false, false, "siblings are strangers"},
@@ -157,7 +157,7 @@ func TestLayoutRules(t *testing.T) {
 		{"app/admin", "tafe/app/admin/page", false, true, "and is open to it"},
 		{"cmd/tafe", "tafe/app/proxy", false, true, "the top wires everything"},
 		{"cmd/tafe", "tafe/cmd/tafe/internal/backend", false, true, "its own internals"},
-		{"cmd/tafe/internal/backend", "tafe/app", false, false, "a foreign system knows nothing of ours"},
+		{"cmd/tafe/internal/backend", "tafe/app", false, false, "a foreign system imports nothing of ours"},
 		{"httpparse", "net", false, false, "no sockets in the parser"},
 		{"httpparse", "net", true, true, "except in a test"},
 		{"loop", "net/http", false, false, "no HTTP in the loop"},
@@ -174,7 +174,7 @@ func TestLayoutRules(t *testing.T) {
 	require.Nil(t, folderOf("internal/common"), "a folder outside the layout is named")
 }
 
-// What a folder owns it keeps: no exported declaration of it names a type of the library.
+// No exported declaration of a folder names a type of the library behind it.
 func TestLibrariesStayBehindTheirAdapters(t *testing.T) {
 	for _, c := range []struct{ folder, library string }{{"loop/reactor", "netpoll"}, {"httpparse", "wildcat"}} {
 		for _, file := range parseFolder(t, c.folder) {
@@ -220,7 +220,7 @@ func TestExportedSurface(t *testing.T) {
 	}
 }
 
-// exportedSurface is what others can see of a declaration: signatures, exported fields, types of variables.
+// exportedSurface returns the exported parts of a declaration: signatures, exported fields, types of variables.
 func exportedSurface(decl ast.Decl) (surface []ast.Node) {
 	if f, ok := decl.(*ast.FuncDecl); ok {
 		if f.Name.IsExported() && (f.Recv == nil || receiverExported(f.Recv.List[0].Type)) {
@@ -274,7 +274,7 @@ func eachSelector(n ast.Node, see func(x, name string)) {
 	})
 }
 
-// parseFolder parses the files of a folder that are no tests.
+// parseFolder parses the files of a folder, without tests.
 func parseFolder(t *testing.T, folder string) (files []*ast.File) {
 	t.Helper()
 	names, err := filepath.Glob(filepath.Join(moduleRoot(t), folder, "*.go"))
@@ -291,7 +291,7 @@ func parseFolder(t *testing.T, folder string) (files []*ast.File) {
 	return files
 }
 
-// The parser may take the names that HTTP has in the standard library, but none of its machinery.
+// The parser may use the constants of net/http, and nothing else of it.
 func TestParserTakesOnlyNamesFromNetHTTP(t *testing.T) {
 	names := regexp.MustCompile(`^(Status[A-Z]\w*|Method[A-Z]\w*|TimeFormat)$`)
 	for _, file := range parseFolder(t, "httpparse") {
@@ -324,7 +324,7 @@ func TestFilesStayShort(t *testing.T) {
 		}
 		require.NoError(t, err)
 		if lines := bytes.Count(content, []byte("\n")); lines > fileLinesMax {
-			t.Errorf("%s has %d lines, over %d: it owns more than one thing", name, lines, fileLinesMax)
+			t.Errorf("%s has %d lines, over %d: split it", name, lines, fileLinesMax)
 		}
 	}
 }
@@ -340,7 +340,7 @@ func folderOf(rel string) *folder {
 	return found
 }
 
-// allows tells whether the package rel, which stands in f, may import what imported names.
+// allows reports whether the package rel, which is in f, may import imported.
 func (f *folder) allows(rel, imported string, test bool) bool {
 	if own, ok := strings.CutPrefix(imported, module+"/"); ok {
 		return folderOf(own) == f || own == rel || matchAny(own, f.may) || test && matchAny(own, testMay) ||
@@ -382,13 +382,13 @@ func prefixAny(imported string, modules []string) bool {
 }
 
 type listedPackage struct {
-	ImportPath                         string
+	ImportPath, Name                   string
 	Imports, TestImports, XTestImports []string
 }
 
 func listPackages(t *testing.T) []listedPackage {
 	t.Helper()
-	cmd := exec.Command("go", "list", "-json=ImportPath,Imports,TestImports,XTestImports", "./...")
+	cmd := exec.Command("go", "list", "-json=ImportPath,Name,Imports,TestImports,XTestImports", "./...")
 	cmd.Dir = moduleRoot(t)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
@@ -408,7 +408,7 @@ func listPackages(t *testing.T) []listedPackage {
 	return packages
 }
 
-// trackedFiles are the names git knows, from the root: what lies about untracked is nobody's business.
+// trackedFiles returns the names of the files in git, from the root. Untracked files are not checked.
 func trackedFiles(t *testing.T) []string {
 	t.Helper()
 	cmd := exec.Command("git", "ls-files", "-z")

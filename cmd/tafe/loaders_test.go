@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// loader is a foreign load generator: the statuses that it counted, by their first digit, where it tells.
+// loader is a load generator of another project, with the counts of statuses by first digit if it prints them.
 type loader struct {
 	name string
 	args func(url string, headers ...string) []string
@@ -46,8 +46,8 @@ func counted(t *testing.T, in string, what *regexp.Regexp) int {
 	return n
 }
 
-// Two load generators of others run into every limit that answers: each request is answered, those beyond the limit with its
-// status, and the server is none the worse.
+// Two load generators run into every limit with a status: each request is answered, those beyond the limit with its status, and
+// the server serves afterwards.
 func TestLoadersRunIntoLimits(t *testing.T) {
 	e, _ := startConfigured(t, `
 [limits]

@@ -1,5 +1,4 @@
-// logfile.go owns the file of a log: opened for appending, and opened anew on SIGHUP, after somebody has moved it away.
-// It knows nothing of lines but where they end.
+// A log file: opened for appending, and reopened on SIGHUP after log rotation has moved it.
 
 package main
 
@@ -12,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// logFile appends to the file at a path. A FIFO is opened whether or not somebody reads it. Any goroutine; only Write may wait, and
-// reopen and Close end its wait for a FIFO.
+// logFile appends to the file at a path. A FIFO is opened with or without a reader. Any goroutine; only Write may block, and
+// reopen and Close unblock it for a FIFO.
 type logFile struct {
 	path string
 
@@ -42,7 +41,7 @@ func (l *logFile) Write(p []byte) (int, error) {
 			l.lines = wholeLines{w: file}
 		}
 		n, err := l.lines.Write(p)
-		if errors.Is(err, os.ErrClosed) && n == 0 && file != l.current() { // opened anew meanwhile
+		if errors.Is(err, os.ErrClosed) && n == 0 && file != l.current() { // reopened meanwhile
 			continue
 		}
 		return n, err
@@ -55,7 +54,7 @@ func (l *logFile) current() *os.File {
 	return l.file
 }
 
-// reopen opens the path again, and goes on with the old file if that fails.
+// reopen opens the path again, and keeps the old file if that fails.
 func (l *logFile) reopen() error {
 	file, err := openAppend(l.path)
 	if err != nil {
@@ -71,8 +70,8 @@ func (l *logFile) reopen() error {
 	return nil
 }
 
-// openAppend does not wait for the reader of a FIFO. Where there is none the FIFO is opened for reading as well, so that it
-// keeps what fits until one comes.
+// openAppend does not wait for the reader of a FIFO. Without one, the FIFO is opened for reading as well, so that it keeps what
+// fits until a reader comes.
 func openAppend(path string) (*os.File, error) {
 	file, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY|unix.O_NONBLOCK, 0o640)
 	if errors.Is(err, syscall.ENXIO) {
@@ -81,5 +80,5 @@ func openAppend(path string) (*os.File, error) {
 	return file, err
 }
 
-// Close ends writing.
+// Close closes the file.
 func (l *logFile) Close() error { return l.current().Close() }

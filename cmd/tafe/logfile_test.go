@@ -1,4 +1,4 @@
-// The log file is tested as log rotation treats it: moved away while it is written to.
+// Log files under log rotation: moved away while they are written.
 
 package main
 

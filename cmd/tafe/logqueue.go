@@ -1,5 +1,5 @@
-// logqueue.go keeps the readers of the server's own log away from the goroutines that write to it: loops, the watchdog and the
-// admin listener only append to a bounded buffer, and a goroutine of the queue's own writes it out.
+// The queue in front of the server's own log. Loops, the watchdog and the admin listener append to a bounded buffer, and one goroutine writes
+// it out, so that a slow reader of the log blocks none of them.
 
 package main
 
@@ -14,17 +14,17 @@ import (
 )
 
 const (
-	logQueueBytes = 1 << 20     // what waits for a reader that does not read
-	logFlushWait  = time.Second // what the end of the process gives a reader
+	logQueueBytes = 1 << 20     // size of the queue
+	logFlushWait  = time.Second // time for a reader at exit
 )
 
-// logQueue is a Writer of whole lines that never blocks and never fails: lines beyond the bound, and lines that the writer behind it
-// refuses, are dropped and counted. Its methods may be called by any goroutine.
+// logQueue is a Writer of whole lines that never blocks and never fails. Lines beyond the bound, and lines that the underlying
+// writer fails to write, are dropped and counted. Any goroutine may call its methods.
 type logQueue struct {
 	w        wholeLines
 	bytesMax int
-	// drained is told, on the queue's goroutine, how many lines were lost before the one that was written last, and the last
-	// error. It may write to the queue. Set it before the first Write.
+	// drained is called on the goroutine of the queue with the number of lines that were dropped before the last written one, and
+	// the last error. It may write to the queue. Set it before the first Write.
 	drained func(lost uint64, err error)
 	wake    chan struct{}
 	ended   chan struct{}
@@ -42,7 +42,7 @@ func newLogQueue(w io.Writer, bytesMax int) *logQueue {
 	return q
 }
 
-// Write takes a copy of p, which ends with a line's end.
+// Write queues a copy of p, which ends with a line feed.
 func (q *logQueue) Write(p []byte) (int, error) {
 	q.mu.Lock()
 	if q.closed || len(q.pending)+len(p) > q.bytesMax {
@@ -62,14 +62,14 @@ func (q *logQueue) ring() {
 	}
 }
 
-// dropped counts the lines that were lost.
+// dropped returns the number of dropped lines.
 func (q *logQueue) dropped() uint64 {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.lost
 }
 
-// close ends the queue when what it holds is written, and waits for that for at most wait.
+// close writes the queue and stops it. It waits for at most wait.
 func (q *logQueue) close(wait time.Duration) {
 	q.mu.Lock()
 	q.closed = true
@@ -81,7 +81,7 @@ func (q *logQueue) close(wait time.Duration) {
 	}
 }
 
-// last ends the queue and writes p behind what it holds, each for at most logFlushWait.
+// last stops the queue and writes p after its contents, each for at most logFlushWait.
 func (q *logQueue) last(p []byte) {
 	q.close(logFlushWait)
 	writeBounded(q.w.w, p)
@@ -121,7 +121,7 @@ func (q *logQueue) run() {
 
 func lines(p []byte) uint64 { return uint64(bytes.Count(p, []byte{'\n'})) }
 
-// wholeLines begins a new line after a write that ended within one, as on a full disk: the next line stays readable.
+// wholeLines inserts a line feed after a partial write, as on a full disk, so that the next line stays readable.
 type wholeLines struct {
 	w    io.Writer
 	torn bool
@@ -142,13 +142,13 @@ func (l *wholeLines) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// surviveLogs turns the signals that end a process whose log has lost its reader, or reached the limit on the size of files, into errors of
-// the write. Children keep the default.
+// surviveLogs ignores SIGPIPE and SIGXFSZ, so that a log without a reader, or at the file size limit, fails with an error of
+// the write. Child processes keep the default.
 func surviveLogs() {
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE, syscall.SIGXFSZ)
 }
 
-// writeBounded writes p to w, and gives up waiting after logFlushWait.
+// writeBounded writes p to w, for at most logFlushWait.
 func writeBounded(w io.Writer, p []byte) {
 	written := make(chan struct{})
 	go func() {

@@ -18,8 +18,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Every line of the log has a message and keys of one vocabulary: that of docs/operations.md. A key that is not there, or there and
-// not used, fails.
+// Every log call has a message and keys from the table in docs/operations.md. A key that is missing there, or is not used,
+// fails.
 func TestLogSchema(t *testing.T) {
 	guide, err := os.ReadFile("../../docs/operations.md")
 	require.NoError(t, err)
@@ -70,7 +70,7 @@ func TestLogSchema(t *testing.T) {
 
 var levels = map[string]int{"Debug": 0, "Info": 0, "Warn": 0, "Error": 0, "Log": 2} // the argument that is the message
 
-// logCall takes the keys of a call of a *slog.Logger, and of lists named attrs.
+// logCall collects the keys of a call of a *slog.Logger, and of lists named attrs.
 func logCall(t *testing.T, files *token.FileSet, call *ast.CallExpr, used map[string]string) {
 	where := files.Position(call.Pos()).String()
 	if named(call.Fun, "append") && len(call.Args) > 0 && named(call.Args[0], "attrs") {
@@ -99,7 +99,7 @@ func logCall(t *testing.T, files *token.FileSet, call *ast.CallExpr, used map[st
 	pairs(files, call.Args[at+1:], used)
 }
 
-// pairs takes the keys of a list of keys and values.
+// pairs collects the keys of a list of keys and values.
 func pairs(files *token.FileSet, list []ast.Expr, used map[string]string) {
 	for i := 0; i+1 < len(list); i += 2 {
 		if key, ok := literal(list[i]); ok {
@@ -113,7 +113,7 @@ func named(x ast.Expr, name string) bool {
 	return ok && id.Name == name
 }
 
-// logger tells whether an expression is called as loggers are.
+// logger reports whether an expression is a logger by its name.
 func logger(x ast.Expr) bool {
 	switch x := x.(type) {
 	case *ast.Ident:

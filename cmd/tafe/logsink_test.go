@@ -1,5 +1,5 @@
-// Logs are tested with readers and disks that do not take them: none of that stops a loop, the watchdog, the admin listener or the end of the
-// process, and what is lost is counted.
+// Logs with slow readers and full disks: they stop no loop, neither the watchdog nor the admin listener nor the exit of the
+// process, and lost lines are counted.
 
 package main
 
@@ -23,7 +23,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// fullPipe is a pipe that takes nothing more until its reader reads.
+// fullPipe is a full pipe.
 func fullPipe(t *testing.T) (r, w *os.File) {
 	t.Helper()
 	var fds [2]int
@@ -58,7 +58,7 @@ func fifo(t *testing.T) string {
 	return path
 }
 
-// droppedLines is a series of /metrics.
+// droppedLines reads a series of /metrics.
 func droppedLines(t *testing.T, e *edgeProcess, log string) int {
 	t.Helper()
 	status, body := get(t, e.admin, "/metrics")
@@ -191,7 +191,7 @@ func TestServerNeedsNoStdout(t *testing.T) {
 	}
 }
 
-// gate is a writer that blocks until it is opened, and fails where told to.
+// gate is a writer that blocks until it is opened, and can be made to fail.
 type gate struct {
 	open chan struct{}
 	err  error
@@ -244,7 +244,7 @@ func TestLogQueueDropsAndSaysSo(t *testing.T) {
 	}
 }
 
-// smallDisk takes so many bytes.
+// smallDisk is a writer with a capacity in bytes.
 type smallDisk struct {
 	room int
 	bytes.Buffer

@@ -1,6 +1,4 @@
-// Command tafe is the HTTP edge application server: serve runs it, backend runs the stand-ins it can be tried against.
-//
-// This file owns the list of commands, how they report errors, and the exit codes. It knows no flag of any command.
+// Command tafe is an HTTP edge application server. "tafe serve" runs it; "tafe help" lists the other commands.
 package main
 
 import (
@@ -16,15 +14,15 @@ import (
 	"time"
 )
 
-// The exit codes: scripts and service managers rely on them.
+// Exit codes. Scripts and service managers rely on them.
 const (
 	exitOK      = 0
-	exitFailure = 1 // it could not be done: a taken port, a file that is not there
-	exitUsage   = 2 // it was asked for in a way that means nothing
+	exitFailure = 1 // the command failed: a port in use, a missing file
+	exitUsage   = 2 // invalid arguments
 	exitStuck   = 3 // a loop was held for longer than watchdog.abort_after
 )
 
-// command is one subcommand. Run reports what is wrong as an error of one line; errors made by usagef mean exit code 2.
+// command is one subcommand. run returns an error of one line; for errors of usagef the exit code is 2.
 type command struct {
 	name    string
 	summary string
@@ -33,11 +31,11 @@ type command struct {
 
 func commands() []command {
 	return []command{
-		{"serve", "run the server, as a configuration file says or with its embedded demo", serve},
-		{"check", "tell what is wrong with a configuration file", check},
-		{"backend", "run the demo's backends alone: a memcached-protocol store and HTTP bidders", runBackend},
-		{"watch", "show in a terminal what a running server's loops are doing, and who held them", runWatch},
-		{"overruns", "rank what a log of the watchdog holds: who made others wait, and for how long", runOverruns},
+		{"serve", "run the server with a configuration file, or the embedded demo", serve},
+		{"check", "report every problem of a configuration file", check},
+		{"backend", "run the backends of the demo: a memcached-protocol store and HTTP bidders", runBackend},
+		{"watch", "show the loops of a running server, and the code that held them, in a terminal", runWatch},
+		{"overruns", "rank a saved log of the watchdog by the delay that code caused", runOverruns},
 		{"version", "print the version", printVersion},
 	}
 }
@@ -46,7 +44,7 @@ func main() {
 	os.Exit(run(context.Background(), os.Args[1:], os.Stdout, os.Stderr))
 }
 
-// run carries out one command line and returns the exit code. Whatever went wrong stands on one line of stderr.
+// run executes one command line and returns the exit code. An error is one line on stderr.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if len(args) == 0 {
 		printUsage(stderr)
@@ -74,7 +72,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		}
 		return exitFailure
 	}
-	fmt.Fprintf(stderr, "tafe: no command %q; tafe help lists them\n", name)
+	fmt.Fprintf(stderr, "tafe: unknown command %q; run tafe help for a list\n", name)
 	return exitUsage
 }
 
@@ -86,7 +84,7 @@ func printUsage(w io.Writer) {
 	fmt.Fprint(w, "    help      print this\n\ntafe COMMAND -h lists the flags of a command.\n")
 }
 
-// printVersion tells what the toolchain recorded: a module version for `go install`, a commit for a build from a checkout.
+// printVersion prints what the toolchain recorded: a module version for `go install`, a commit for a build from a checkout.
 func printVersion(_ context.Context, args []string, stdout, _ io.Writer) error {
 	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
 		return usagef("takes no arguments, got %q", args[0])
@@ -117,7 +115,7 @@ func versionLine(info *debug.BuildInfo) string {
 		}
 	}
 	line := "tafe " + version
-	// A pseudo-version carries the commit already.
+	// A pseudo-version contains the commit.
 	if revision != "" && !strings.Contains(version, revision[:min(12, len(revision))]) {
 		line += " " + revision
 		if modified == "true" {
@@ -133,7 +131,7 @@ func versionLine(info *debug.BuildInfo) string {
 	return line
 }
 
-// usageError is a command line that means nothing, as against one that could not be carried out.
+// usageError is the error of invalid arguments.
 type usageError struct{ reason string }
 
 func (e usageError) Error() string { return e.reason }
@@ -142,8 +140,8 @@ func usagef(format string, args ...any) error {
 	return usageError{fmt.Sprintf(format, args...)}
 }
 
-// parseFlags reads args into fs, which takes no arguments beside flags. Asked for help it prints fs to stdout and
-// returns flag.ErrHelp; what else is wrong is a usage error of one line.
+// parseFlags parses args, which must be flags only. For -h it prints the flags to stdout and returns flag.ErrHelp. Every other error is a
+// usageError of one line.
 func parseFlags(fs *flag.FlagSet, args []string, stdout io.Writer) error {
 	fs.SetOutput(io.Discard)
 	fs.Usage = func() {}
@@ -164,7 +162,7 @@ func parseFlags(fs *flag.FlagSet, args []string, stdout io.Writer) error {
 	return nil
 }
 
-// wanted is what the flag takes that a value was wrong for.
+// wanted returns the hint for an invalid value of a flag; text is the error of package flag.
 func wanted(fs *flag.FlagSet, text string) (want string) {
 	want = "want a whole number"
 	fs.VisitAll(func(f *flag.Flag) {

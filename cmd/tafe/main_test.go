@@ -1,4 +1,4 @@
-// The command line is tested through run, as a shell sees it: exit code, one line of error, output.
+// The command line, tested through run: exit code, one line of error, output.
 
 package main
 
@@ -33,7 +33,7 @@ func TestCommandLine(t *testing.T) {
 		{"version", exitOK, "tafe ", "", "version"},
 		{"--version", exitOK, "tafe ", "", "in every spelling"},
 		{"version now", exitUsage, "", `tafe version: takes no arguments, got "now"`, "version takes nothing"},
-		{"sevre", exitUsage, "", `tafe: no command "sevre"; tafe help lists them`, "a slip"},
+		{"sevre", exitUsage, "", `tafe: unknown command "sevre"; run tafe help for a list`, "a slip"},
 		{"backend -h", exitOK, "-jitter", "", "help of a command goes to stdout"},
 		{"backend --dealy 3ms", exitUsage, "", "tafe backend: flag provided but not defined: -dealy; tafe backend -h lists the flags", "a slip in a flag"},
 		{"backend --delay soon", exitUsage, "", `invalid value "soon" for flag -delay`, "a value that is none"},
@@ -43,7 +43,7 @@ func TestCommandLine(t *testing.T) {
 		{"backend --store 127.0.0.1:99999", exitUsage, "", `tafe backend: --store: "127.0.0.1:99999" has no such port`, "a port beyond the last"},
 		{"backend now", exitUsage, "", `tafe backend: takes flags only, got "now"`, "a word where none belongs"},
 		{"backend --store " + taken.Addr().String(), exitFailure, "",
-			"tafe backend: " + taken.Addr().String() + " is taken: another process listens there", "a taken port is a failure, not misuse"},
+			"tafe backend: " + taken.Addr().String() + " is in use by another process", "a taken port is a failure, not misuse"},
 	} {
 		t.Run(c.args, func(t *testing.T) {
 			var stdout, stderr bytes.Buffer
@@ -96,7 +96,7 @@ func TestVersionLine(t *testing.T) {
 	}
 }
 
-// regexpOf quotes want, but for the word OS, which stands for the platform.
+// regexpOf quotes want, except for the word OS, which stands for the platform.
 func regexpOf(want string) string {
 	quoted := strings.NewReplacer("(", `\(`, ")", `\)`, "+", `\+`, ".", `\.`).Replace(want)
 	return strings.Replace(quoted, "OS", `\w+/\w+`, 1)
@@ -110,11 +110,11 @@ func TestListenErrorNamesTheCause(t *testing.T) {
 		err  error
 		want string
 	}{
-		{wrapped(syscall.EADDRINUSE), "a:1 is taken"},
+		{wrapped(syscall.EADDRINUSE), "a:1 is in use"},
 		{wrapped(syscall.EACCES), "no permission to listen on a:1"},
 		{wrapped(syscall.EADDRNOTAVAIL), "no interface of this machine has that address"},
 		{wrapped(syscall.EMFILE), "cannot listen on a:1: listen: bind: too many open files"},
-		{syscall.EADDRINUSE, "a:1 is taken"},
+		{syscall.EADDRINUSE, "a:1 is in use"},
 	} {
 		require.ErrorContains(t, listenError("a:1", c.err), c.want)
 	}
@@ -136,7 +136,7 @@ func TestMistakesAreNamed(t *testing.T) {
 		{"serve --admin 127.0.0.1:99999", exitUsage, `--admin: "127.0.0.1:99999" has no such port`},
 		{"watch --once --admin 127.0.0.1:99999", exitUsage, `--admin: "127.0.0.1:99999" has no such port`},
 		{"watch --once --admin 9180", exitUsage, `--admin: "9180" is not HOST:PORT`},
-		{"watch --once --admin http://127.0.0.1:1/", exitFailure, "no admin listener of a tafe answers at 127.0.0.1:1: "},
+		{"watch --once --admin http://127.0.0.1:1/", exitFailure, "no tafe admin listener answers at 127.0.0.1:1: "},
 		{"serve -c " + directory, exitFailure, directory + " is a directory, not a file"},
 		{"check -c " + directory, exitFailure, directory + " is a directory, not a file"},
 	} {
@@ -148,5 +148,5 @@ func TestMistakesAreNamed(t *testing.T) {
 	e := startServe(t)
 	var stderr strings.Builder
 	require.Equal(t, exitFailure, run(t.Context(), []string{"watch", "--once", "--admin", e.addr}, io.Discard, &stderr))
-	require.Contains(t, stderr.String(), "what answers at "+e.addr+" is no admin listener of a tafe")
+	require.Contains(t, stderr.String(), "the server at "+e.addr+" is not a tafe admin listener")
 }

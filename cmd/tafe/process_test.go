@@ -1,5 +1,4 @@
-// process_test.go owns the binary under test: it is built once, and each test starts it on ports of its own, talks to it over
-// real sockets, and leaves no process behind.
+// The binary under test. It is built once; each test starts it on its own ports, talks to it over real sockets, and stops it.
 
 package main
 
@@ -22,7 +21,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// processTimeMax bounds the life of a process under test, whatever becomes of the test.
+// processTimeMax bounds the life of a process under test.
 const processTimeMax = 2 * time.Minute
 
 var binary string // built by TestMain
@@ -55,7 +54,7 @@ type process struct {
 	exited chan error
 }
 
-// start runs tafe with args. The process ends with the test at the latest.
+// start runs tafe with args. The process is stopped when the test ends.
 func start(t *testing.T, args ...string) *process {
 	t.Helper()
 	return startCommand(t, binary, args...)
@@ -101,7 +100,7 @@ func (p *process) run() {
 	})
 }
 
-// line is the next line of stdout.
+// line returns the next line of stdout.
 func (p *process) line() string {
 	p.t.Helper()
 	text, err := p.stdout.ReadString('\n')
@@ -109,7 +108,7 @@ func (p *process) line() string {
 	return strings.TrimSuffix(text, "\n")
 }
 
-// wait returns the exit code and what was left on stdout once the process has ended.
+// wait returns the exit code and the rest of stdout once the process has ended.
 func (p *process) wait() (code int, rest string) {
 	p.t.Helper()
 	var left []byte
@@ -137,7 +136,7 @@ func startServe(t *testing.T, args ...string) *edgeProcess {
 	return serveOn(start(t, append([]string{"serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"}, args...)...))
 }
 
-// serveOn waits until p, a `tafe serve`, says where it serves.
+// serveOn waits until p, a `tafe serve`, prints its addresses.
 func serveOn(p *process) *edgeProcess {
 	p.t.Helper()
 	e := &edgeProcess{process: p}
@@ -147,7 +146,7 @@ func serveOn(p *process) *edgeProcess {
 	return e
 }
 
-// get asks the server or the admin listener and returns status and body.
+// get sends a GET to the server or the admin listener and returns status and body.
 func get(t *testing.T, addr, target string) (int, string) {
 	t.Helper()
 	status, _, body := do(t, "GET", addr, target, "", "")
@@ -171,7 +170,7 @@ func do(t *testing.T, method, addr, target, contentType, body string) (int, http
 	return response.StatusCode, response.Header, string(answer)
 }
 
-// await returns when met does, and fails the test when that takes as long as a process may live.
+// await polls met until it is true. It fails the test after processTimeMax.
 func await(t *testing.T, what string, met func() bool) {
 	t.Helper()
 	for end := time.Now().Add(processTimeMax); !met(); time.Sleep(time.Millisecond) {
@@ -179,7 +178,7 @@ func await(t *testing.T, what string, met func() bool) {
 	}
 }
 
-// rawConn is a connection on which a test writes the bytes itself.
+// rawConn is a connection on which a test writes raw bytes.
 type rawConn struct {
 	net.Conn
 	t *testing.T
@@ -201,7 +200,7 @@ func (c *rawConn) send(text string) {
 	require.NoError(c.t, err)
 }
 
-// receive reads one response, body and all.
+// receive reads one response with its body.
 func (c *rawConn) receive() (*http.Response, string) {
 	c.t.Helper()
 	response, err := http.ReadResponse(c.r, nil)
@@ -211,7 +210,7 @@ func (c *rawConn) receive() (*http.Response, string) {
 	return response, string(body)
 }
 
-// lockedBuffer takes a process's stderr while a test reads it.
+// lockedBuffer collects the stderr of a process while a test reads it.
 type lockedBuffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer

@@ -1,5 +1,4 @@
-// reload.go owns what SIGHUP does: log files are opened anew, and the configuration file is read anew and taken as a whole
-// or not at all. It knows no key.
+// SIGHUP: log files are reopened, and the configuration file is read again and applied as a whole or not at all.
 
 package main
 
@@ -12,14 +11,14 @@ import (
 	"tafe/cmd/tafe/internal/config"
 )
 
-// swapTimeout is how long a reload waits for loops that are held. They take the new routes when they are free.
+// swapTimeout is how long a reload waits for held loops. They apply the new routes when they are free.
 const swapTimeout = time.Second
 
-// hangup acts on SIGHUP.
+// hangup handles SIGHUP.
 func (e *edge) hangup() {
 	e.renewCertificates(true)
 	if len(e.files) == 0 && e.flags.file == "" {
-		e.log.Info("SIGHUP: no file to open anew, and no configuration file to read")
+		e.log.Info("SIGHUP: no log file to reopen and no configuration file to read")
 		return
 	}
 	e.reopen()
@@ -29,16 +28,16 @@ func (e *edge) hangup() {
 	e.reloads.Add(1)
 	if err := e.reload(); err != nil {
 		e.reloadsFailed.Add(1)
-		e.log.Error("SIGHUP: the configuration stays as it was", "file", e.flags.file, "reason", oneLine(err.Error()))
+		e.log.Error("SIGHUP: configuration not reloaded", "file", e.flags.file, "reason", oneLine(err.Error()))
 		return
 	}
 	e.log.Info("SIGHUP: configuration reloaded", "file", e.flags.file, "routes", len(e.settings.Routes))
 }
 
-// retireAfter is how long requests that began before a reload may still need connections of upstreams that it has dropped.
+// retireAfter is how long requests from before a reload may use the connections of removed upstreams.
 const retireAfter = time.Minute
 
-// retire ends what a reload has dropped, later.
+// retire closes the resources of the previous configuration after retireAfter.
 func (e *edge) retire(r *config.Resources) {
 	time.AfterFunc(retireAfter, r.Close)
 	e.retired = append(e.retired, r)
@@ -48,21 +47,21 @@ func (e *edge) retire(r *config.Resources) {
 	}
 }
 
-// retiredMax bounds what quick reloads leave behind.
+// retiredMax bounds the resources that frequent reloads keep.
 const retiredMax = 16
 
-// reopen opens anew what may have been moved away.
+// reopen reopens the log files.
 func (e *edge) reopen() {
 	for _, f := range e.files {
 		if err := f.reopen(); err != nil {
-			e.log.Error("SIGHUP: a log goes on with its old file", "error", err)
+			e.log.Error("SIGHUP: log not reopened", "error", err)
 			continue
 		}
-		e.log.Info("SIGHUP: log opened anew", "file", f.path)
+		e.log.Info("SIGHUP: log reopened", "file", f.path)
 	}
 }
 
-// reload takes the file as it is now, from the next request of every connection on. With an error nothing has changed.
+// reload applies the file from the next request of every connection on. If it returns an error, nothing has changed.
 func (e *edge) reload() error {
 	next, err := e.flags.settings()
 	if err != nil {
@@ -81,7 +80,7 @@ func (e *edge) reload() error {
 		if ctx.Err() == nil {
 			return err
 		}
-		e.log.Warn("SIGHUP: a loop is held and serves as before until it is free", "error", err)
+		e.log.Warn("SIGHUP: a held loop serves the old configuration until it is free", "error", err)
 	}
 	resources.Start()
 	e.resources.HandOver(resources)

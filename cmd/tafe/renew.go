@@ -1,14 +1,8 @@
-// renew.go owns certificates that change while the server runs: when their files are looked at, and what is said about it.
+// Renewal of certificates while the server runs, and reminders before they expire.
 
 package main
 
-import (
-	"strings"
-	"time"
-
-	"tafe/app"
-	"tafe/cmd/tafe/internal/config"
-)
+import "time"
 
 const (
 	renewEvery   = time.Minute
@@ -16,7 +10,7 @@ const (
 	expiryRemind = 24 * time.Hour
 )
 
-// renew looks at the certificates' files from time to time, until the returned function is called.
+// renew checks the files of certificates every renewEvery, until the returned function is called.
 func (e *edge) renew() (end func()) {
 	if len(e.certs) == 0 {
 		return func() {}
@@ -40,7 +34,7 @@ func (e *edge) renew() (end func()) {
 	return func() { close(stop); <-done }
 }
 
-// renewCertificates reads again what has changed, and logs what is wrong with it where that is new, or with all.
+// renewCertificates loads files that have changed. It logs new problems, or all of them if all is set.
 func (e *edge) renewCertificates(all bool) {
 	for _, s := range e.certs {
 		before := s.Problems().Error()
@@ -49,50 +43,13 @@ func (e *edge) renewCertificates(all bool) {
 		}
 		if problems := s.Problems(); all || problems.Error() != before {
 			for _, p := range problems {
-				e.log.Error("certificates stay as they were", "reason", p.Error())
+				e.log.Error("certificate not renewed", "reason", p.Error())
 			}
 		}
 	}
 }
 
-// problems are the parts of the configuration that cannot be used now: those of routes and of listeners.
-func (e *edge) problems() (all []string) {
-	var problems config.Problems
-	if r := e.shown.Load(); r != nil {
-		problems = append(problems, r.Broken()...)
-	}
-	for _, s := range e.certs {
-		problems = append(problems, s.Problems()...)
-	}
-	for _, p := range problems {
-		all = append(all, p.Error())
-	}
-	return all
-}
-
-func (e *edge) logProblems() {
-	for _, p := range e.problems() {
-		e.logProblem(p)
-	}
-}
-
-func (e *edge) logEach(problems config.Problems) {
-	for _, p := range problems {
-		e.logProblem(p.Error())
-	}
-}
-
-func (e *edge) logWarnings() {
-	for _, w := range e.settings.Warnings() {
-		e.log.Warn("the configuration may not mean what it says", "detail", w.Error())
-	}
-}
-
-func (e *edge) logProblem(text string) {
-	e.log.Error("a part of the configuration cannot be used: the others are served", "detail", text)
-}
-
-// remind warns once a day of certificates that are about to expire.
+// remind warns once a day of certificates that expire soon.
 func (e *edge) remind(last *time.Time) {
 	now := time.Now()
 	if now.Sub(*last) < expiryRemind {
@@ -104,33 +61,4 @@ func (e *edge) remind(last *time.Time) {
 			*last = now
 		}
 	}
-}
-
-// urls are what the server is reached by.
-func (e *edge) urls() (all []string) {
-	secure := map[int]bool{}
-	for i := range e.settings.Listeners {
-		secure[i] = e.settings.Listeners[i].TLS != nil
-	}
-	for i, a := range e.server.Addrs() {
-		scheme := "http://"
-		if secure[i] {
-			scheme = "https://"
-		}
-		if a.Network() == "unix" {
-			all = append(all, "unix:"+a.String())
-			continue
-		}
-		all = append(all, scheme+a.String()+"/")
-	}
-	return all
-}
-
-// addresses lists where it was to listen.
-func addresses(listeners []app.Listener) string {
-	var all []string
-	for _, l := range listeners {
-		all = append(all, l.Addr)
-	}
-	return strings.Join(all, ", ")
 }

@@ -1,5 +1,4 @@
-// resilience_test.go owns the bad neighbours: floods, slow clients, idle crowds and hostile bytes. Each time the question
-// is whether the others are still answered, rightly, and whether memory stays flat.
+// Floods, slow clients, many idle connections and hostile bytes: other clients are still answered, and memory stays bounded.
 
 package main
 
@@ -24,7 +23,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// hostile are streams that must end in a refusal or in silence, never in somebody else's bytes.
+// hostile are streams that must be refused or ignored, and never get the bytes of another client.
 var hostile = []struct{ why, bytes string }{
 	{"length and coding", "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"},
 	{"two lengths", "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nContent-Length: 5\r\n\r\nabcde"},
@@ -57,8 +56,8 @@ var hostile = []struct{ why, bytes string }{
 	{"leaves with answers unread", strings.Repeat("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\nSTOLEN", 64)},
 }
 
-// TestHostileNeighbours runs the hostile streams, whole, cut at random and with bytes flipped, while honest clients check
-// that each answer is their own.
+// TestHostileNeighbours sends the hostile streams whole, cut at random and with flipped bytes, while honest clients check that
+// each response is their own.
 func TestHostileNeighbours(t *testing.T) {
 	e := startServe(t, "--loops", "2")
 	stop := make(chan struct{})
@@ -128,7 +127,7 @@ func attack(addr string, rnd *rand.Rand) {
 	}
 }
 
-// honest sends bodies that name their sender and compares.
+// honest sends bodies with the name of their sender and compares the echoes.
 func honest(addr string, client, rounds int) error {
 	conn, err := net.Dial("tcp", addr)
 	if err != nil {
@@ -176,8 +175,8 @@ func inChunks(body string, rnd *rand.Rand) string {
 	return b.String() + "0\r\n\r\n"
 }
 
-// TestFloodBeyondTheLimit opens more connections than the limit on open files leaves. Those that are in are served, those beyond are
-// closed, and there is room again afterwards.
+// TestFloodBeyondTheLimit opens more connections than the limit on open files allows. Those within it are served, the others
+// are closed, and there is room again afterwards.
 func TestFloodBeyondTheLimit(t *testing.T) {
 	for _, c := range []struct {
 		why     string
@@ -248,7 +247,7 @@ func startServeLimited(t *testing.T, files, connMax int) *edgeProcess {
 	return serveOn(startCommand(t, "sh", args...))
 }
 
-// TestIdleCrowd holds thousands of idle connections: they must cost little, and nothing once they are gone.
+// TestIdleCrowd holds thousands of idle connections: they use little memory, and none once they are closed.
 func TestIdleCrowd(t *testing.T) {
 	crowd := 10_000
 	var limit syscall.Rlimit
@@ -303,7 +302,7 @@ func residentBytes(t *testing.T, pid int) int64 {
 	return kilobytes << 10
 }
 
-// TestSlowClients has slowhttptest hold connections by slow heads, slow bodies and slow reading.
+// TestSlowClients runs slowhttptest with slow heads, slow bodies and slow reads.
 func TestSlowClients(t *testing.T) {
 	tool := program(t, "slowhttptest")
 	e := startServe(t, "--loops", "2")

@@ -1,5 +1,4 @@
-// serve.go owns the serve command: what it does in turn, and what signals do. Its flags are in flags.go; what is started, and
-// in which order, is in edge.go.
+// The serve command and its signals. flags.go has its flags, edge.go what it starts.
 
 package main
 
@@ -29,7 +28,7 @@ func newLog(format string, w io.Writer, level slog.Leveler) *slog.Logger {
 
 var errNoReason = errors.New("no loop has failed")
 
-// errLogFull is why lines are dropped where no write has failed.
+// errLogFull is the reason for dropped lines if no write has failed.
 var errLogFull = errors.New("the reader of the log is too slow")
 
 func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
@@ -41,7 +40,7 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	// Caught from the start, so that a signal during start-up is not lost. The buffer holds one of each.
+	// Signals are caught from the start, so that one during start-up is not lost. The buffer holds one of each.
 	signals := make(chan os.Signal, 3)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 	defer signal.Stop(signals)
@@ -61,7 +60,7 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	answer := newLogQueue(stdout, logQueueBytes)
 	defer answer.close(logFlushWait)
 	fmt.Fprintf(answer, "serving %s, admin http://%s/\n", strings.Join(e.urls(), ", "), e.admin.Addr())
-	if !e.before { // else it has been told
+	if !e.before { // else finishTakeOver has sent it
 		notify(e.log, daemon.SdNotifyReady)
 	}
 	go keepAlive(e.log, e.server, e.handed)
@@ -69,15 +68,15 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	return errors.Join(err, e.close())
 }
 
-// untilSignal returns when the server is drained after SIGTERM or SIGINT, or because the next process has taken over; when ctx ends;
-// or when the server fails. A SIGTERM or SIGINT during the drain cuts it short.
+// untilSignal returns when the server is drained after SIGTERM or SIGINT, or because the next process has taken over; when ctx
+// ends; or when the server fails. A SIGTERM or SIGINT during the drain ends the drain.
 func (e *edge) untilSignal(ctx context.Context, signals <-chan os.Signal) error {
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-e.server.Done():
-			return fmt.Errorf("the server ended by itself: %w", cmp.Or(e.server.Engine().Err(), errNoReason))
+			return fmt.Errorf("the server stopped unexpectedly: %w", cmp.Or(e.server.Engine().Err(), errNoReason))
 		case <-e.handed:
 			return e.drain(ctx, "the next process has taken over", signals)
 		case s := <-signals:
@@ -91,12 +90,12 @@ func (e *edge) untilSignal(ctx context.Context, signals <-chan os.Signal) error 
 	}
 }
 
-// drain ends the server without breaking what it has begun, until the timeout or a second signal.
+// drain stops the server gracefully, until the timeout or a second signal.
 func (e *edge) drain(ctx context.Context, cause string, signals <-chan os.Signal) error {
 	delay, timeout := time.Duration(e.settings.Timeouts.DrainDelay), time.Duration(e.settings.Timeouts.Drain)
 	if e.handedOver() {
-		// Balancers have nothing to notice, and the supervisor looks at the next process. Clients of kept connections, which would ask
-		// this process on and on, are told.
+		// Load balancers need no notice, and the supervisor watches the next process. Clients with kept connections, which would keep
+		// using this process, get Connection: close.
 		delay = keptMoment
 		e.server.EndKept()
 	} else {
@@ -114,7 +113,7 @@ func (e *edge) drain(ctx context.Context, cause string, signals <-chan os.Signal
 			case s := <-signals:
 				switch {
 				case s == syscall.SIGHUP:
-					e.reopen() // and no more: what ends is not configured anew
+					e.reopen() // the configuration is not reloaded during a drain
 				case time.Since(began) > signalEcho:
 					e.log.Warn("drain cut short", "signal", s.String())
 					cancel()
@@ -135,8 +134,8 @@ func (e *edge) drain(ctx context.Context, cause string, signals <-chan os.Signal
 	return nil
 }
 
-// keptMoment is how long a process that has been taken over lets its idle connections ask once more.
+// keptMoment is how long clients with kept connections may send one more request after a takeover.
 const keptMoment = 500 * time.Millisecond
 
-// signalEcho is how soon a second signal is the first one again: some supervisors signal a process and then its group.
+// signalEcho is the time in which a second signal counts as the first: some supervisors signal a process and then its group.
 const signalEcho = time.Second

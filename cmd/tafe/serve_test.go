@@ -1,4 +1,4 @@
-// serve is tested from outside: what each route of the demo answers, and what signals and bad flags do.
+// serve, tested from outside: the responses of the demo, signals and invalid flags.
 
 package main
 
@@ -88,7 +88,7 @@ func TestAdminAnswersWhileTheOnlyLoopIsHeld(t *testing.T) {
 	require.Equal(t, 200, response.StatusCode)
 }
 
-// inFlight has a request in flight for as long as the test likes: the rest of its body is the test's to send.
+// inFlight keeps a request in flight: the test sends the rest of its body.
 func inFlight(t *testing.T, e *edgeProcess) *rawConn {
 	t.Helper()
 	c := dialRaw(t, e.addr)
@@ -105,7 +105,7 @@ func inFlight(t *testing.T, e *edgeProcess) *rawConn {
 	return c
 }
 
-// awaitNotReady returns when the server says that it drains.
+// awaitNotReady returns when /readyz reports the drain.
 func awaitNotReady(t *testing.T, e *edgeProcess) {
 	t.Helper()
 	await(t, "readyz answers 503", func() bool {
@@ -176,7 +176,7 @@ func TestDrainIsCutShort(t *testing.T) {
 	}
 }
 
-// awaitLog returns when the log on stderr holds text.
+// awaitLog returns when stderr contains text.
 func awaitLog(t *testing.T, e *edgeProcess, text string) {
 	t.Helper()
 	await(t, text, func() bool { return strings.Contains(e.stderr.String(), text) })
@@ -185,7 +185,7 @@ func awaitLog(t *testing.T, e *edgeProcess, text string) {
 func TestHangupGoesOn(t *testing.T) {
 	e := startServe(t)
 	e.signal(syscall.SIGHUP)
-	awaitLog(t, e, "SIGHUP: no file to open anew")
+	awaitLog(t, e, "SIGHUP: no log file to reopen")
 	status, _ := get(t, e.addr, "/plaintext")
 	require.Equal(t, 200, status)
 }
@@ -197,7 +197,7 @@ func TestAccessLogGoesToAFileThatMayMove(t *testing.T) {
 	await(t, "the first line", func() bool { return strings.Contains(readFile(t, path), `"/plaintext"`) })
 	require.NoError(t, os.Rename(path, path+".1"))
 	e.signal(syscall.SIGHUP)
-	awaitLog(t, e, "log opened anew")
+	awaitLog(t, e, "log reopened")
 	get(t, e.addr, "/json")
 	e.signal(syscall.SIGTERM)
 	code, _ := e.wait()
@@ -234,8 +234,8 @@ func TestServeSaysInOneLineWhatIsWrong(t *testing.T) {
 		want string
 		why  string
 	}{
-		{"--listen 127.0.0.1:" + strconv.Itoa(port), exitFailure, taken.Addr().String() + " is taken: another process listens there", "a taken port"},
-		{"--listen 127.0.0.1:0 --admin 127.0.0.1:" + strconv.Itoa(port), exitFailure, "is taken", "a taken admin port"},
+		{"--listen 127.0.0.1:" + strconv.Itoa(port), exitFailure, taken.Addr().String() + " is in use by another process", "a taken port"},
+		{"--listen 127.0.0.1:0 --admin 127.0.0.1:" + strconv.Itoa(port), exitFailure, "is in use", "a taken admin port"},
 		{"--listen 192.0.2.1:0", exitFailure, "no interface of this machine has that address", "somebody else's address"},
 		{"--listen 8080", exitUsage, `--listen: "8080" is not HOST:PORT`, "a port alone"},
 		{"--access-log /no/such/directory/a.log", exitFailure, "open /no/such/directory/a.log: no such file or directory", "a log that cannot be"},

@@ -1,4 +1,4 @@
-// shown.go owns what the admin listener shows of this process beside the server: its version, certificates and reloads.
+// Process data for the admin listener: version, certificates, reloads.
 
 package main
 
@@ -9,7 +9,7 @@ import (
 	"tafe/cmd/tafe/internal/config"
 )
 
-// shownVersion is the version of the binary, in short.
+// shownVersion returns the module version of the binary.
 func shownVersion() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok || info.Main.Version == "" {
@@ -18,7 +18,7 @@ func shownVersion() string {
 	return info.Main.Version
 }
 
-// certificates tells by the address of each listener with TLS when its first certificate expires; nil where there is none.
+// certificates returns the first expiry of certificates by listen address; nil without TLS.
 func (e *edge) certificates(stores []*config.Certificates) func() map[string]time.Time {
 	if len(stores) == 0 {
 		return nil
@@ -38,5 +38,5 @@ func (e *edge) certificates(stores []*config.Certificates) func() map[string]tim
 	}
 }
 
-// reloadCounts counts reloads and those that failed. Any goroutine.
+// reloadCounts returns the number of reloads and of failed reloads. Any goroutine.
 func (e *edge) reloadCounts() (all, failed uint64) { return e.reloads.Load(), e.reloadsFailed.Load() }

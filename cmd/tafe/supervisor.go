@@ -1,5 +1,4 @@
-// supervisor.go owns what is told to systemd (sd_notify): that the server serves, reads its configuration anew, ends, and, for
-// WatchdogSec, that its loops turn. Without NOTIFY_SOCKET nobody is told.
+// Messages to systemd (sd_notify): ready, reloading, stopping, and, for WatchdogSec, that all loops turn. Without NOTIFY_SOCKET none is sent.
 
 package main
 
@@ -14,14 +13,14 @@ import (
 	"tafe/app"
 )
 
-// notify tells the supervisor a state. It is no reason to stop that it cannot be told.
+// notify sends a state to the supervisor. A failure is logged only.
 func notify(log *slog.Logger, state string) {
 	if _, err := daemon.SdNotify(false, state); err != nil {
-		log.Warn("the supervisor cannot be told", "error", err)
+		log.Warn("sd_notify failed", "error", err)
 	}
 }
 
-// notifyReloading is what Type=notify-reload waits for: the time tells it this reload from an earlier one.
+// notifyReloading sends the message that Type=notify-reload waits for. The time distinguishes this reload from an earlier one.
 func notifyReloading(log *slog.Logger) {
 	var now unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
@@ -30,8 +29,9 @@ func notifyReloading(log *slog.Logger) {
 	notify(log, fmt.Sprintf("%s\nMONOTONIC_USEC=%d", daemon.SdNotifyReloading, now.Nano()/1000))
 }
 
-// keepAlive tells the supervisor, as often as it wants twice over, that every loop has turned; as long as one is held it is
-// told nothing, and will restart the server once WatchdogSec is over. It returns when the server ends, or the next process has taken over.
+// keepAlive sends a keep-alive twice per watchdog interval of the supervisor if every loop has turned. While a loop is held it
+// sends none, so that the supervisor restarts the process after WatchdogSec. It returns when the server ends or the next
+// process has taken over.
 func keepAlive(log *slog.Logger, server *app.Server, handed <-chan struct{}) {
 	every, err := daemon.SdWatchdogEnabled(false)
 	if err != nil || every == 0 {

@@ -15,7 +15,7 @@ import (
 
 const patience = 20 * time.Second
 
-// What systemd is told, in its own protocol: a datagram for each state.
+// Messages to systemd in its protocol: one datagram per state.
 func TestSupervisorIsTold(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "notify")
 	socket, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})

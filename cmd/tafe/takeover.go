@@ -1,5 +1,4 @@
-// takeover.go owns where listening sockets come from when this process does not open them, and where they go: from systemd or from
-// the process before this one, and to the process after it. See docs/decisions/008.
+// Listening sockets that come from systemd or from the previous process, and those that go to the next one. See docs/decisions/008.
 
 package main
 
@@ -20,24 +19,24 @@ import (
 	"tafe/loop/reactor"
 )
 
-// takeOver is what a process has to do with the one before it and the one after it.
+// takeOver is the state of a process towards the previous and the next process.
 type takeOver struct {
-	inherited   *reactor.Inherited // nil: no socket is
-	before      bool               // inherited are of a process that still serves
+	inherited   *reactor.Inherited // nil: none
+	before      bool               // inherited sockets are those of a process that still serves
 	handover    *reactor.Handover  // to the next process; nil without server.handover
 	adminSocket reactor.Socket     // of the admin listener, for the next process; FD 0: none
 	handed      chan struct{}      // closed once the next process accepts in place of this one
 }
 
-// inherit gets the listening sockets of the process that serves server.handover, or those of systemd.
+// inherit receives the listening sockets of the process that serves server.handover, or those of systemd.
 func (e *edge) inherit(ctx context.Context) (err error) {
 	e.handed = make(chan struct{})
-	files := activation.Files(true) // in any case: a child of this process must not take them for its own
+	files := activation.Files(true) // in any case, so that child processes do not use them
 	if path := string(e.settings.Server.Handover); path != "" {
 		e.inherited, err = reactor.Receive(ctx, path)
 		if err == nil {
 			e.before = true
-			for _, f := range files { // the process before has them
+			for _, f := range files { // the previous process has them
 				_ = f.Close()
 			}
 			return nil
@@ -53,7 +52,7 @@ func (e *edge) inherit(ctx context.Context) (err error) {
 	return err
 }
 
-// listenAdmin makes the admin listener, of an inherited socket if there is one.
+// listenAdmin opens the admin listener, on an inherited socket if there is one.
 func (e *edge) listenAdmin(addr string) error {
 	ln, err := e.inherited.Listen(addr)
 	if ln == nil && err == nil {
@@ -69,18 +68,19 @@ func (e *edge) listenAdmin(addr string) error {
 	return err
 }
 
-// finishTakeOver is called when this process accepts connections: the one before it stops, and the one after it may come.
+// finishTakeOver is called when this process accepts connections. It stops the previous process and offers the sockets to the
+// next one.
 func (e *edge) finishTakeOver(ctx context.Context) error {
 	if closed := e.inherited.CloseRest(); len(closed) > 0 {
-		e.log.Warn("inherited sockets are not listened on", "closed", strings.Join(closed, ", "))
+		e.log.Warn("inherited sockets are not used", "closed", strings.Join(closed, ", "))
 	}
 	if e.before {
-		// First, since the supervisor has to know when the process before this one ends.
+		// This comes first: the supervisor must know the new process before the previous one exits.
 		notify(e.log, fmt.Sprintf("MAINPID=%d\n%s", os.Getpid(), daemon.SdNotifyReady))
 		if err := e.inherited.Ready(ctx); err != nil {
-			e.log.Error("the process before this one may go on accepting", "error", err)
+			e.log.Error("the previous process may still accept connections", "error", err)
 		} else {
-			e.log.Info("took over from the process before")
+			e.log.Info("took over from the previous process")
 		}
 	}
 	path := string(e.settings.Server.Handover)
@@ -92,30 +92,30 @@ func (e *edge) finishTakeOver(ctx context.Context) error {
 	case err == nil:
 		e.handover = h
 	case e.before: // this process is the only one that accepts
-		e.log.Error("the next process will not be able to take over", "error", err)
+		e.log.Error("the next process cannot take over", "error", err)
 	default:
 		return err
 	}
 	return nil
 }
 
-// sockets are what the next process gets.
+// sockets returns the listening sockets for the next process.
 func (e *edge) sockets() []reactor.Socket {
 	return append(e.server.Engine().Sockets(), e.adminSocket)
 }
 
-// stopAccepting leaves what comes from now on to the next process, which polls the sockets too.
+// stopAccepting leaves new connections to the next process, which polls the same sockets.
 func (e *edge) stopAccepting() {
 	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
 	defer cancel()
 	if err := e.server.Engine().StopAccepting(ctx, true); err != nil {
-		e.log.Warn("a loop is held: it stops accepting when it is free", "error", err)
+		e.log.Warn("a held loop stops accepting when it is free", "error", err)
 	}
 	e.server.Engine().HandedOver()
 	e.admin.StopAccepting()
 }
 
-// handedOver tells whether the next process accepts in place of this one.
+// handedOver reports whether the next process accepts in place of this one.
 func (e *edge) handedOver() bool {
 	select {
 	case <-e.handed:
@@ -125,7 +125,7 @@ func (e *edge) handedOver() bool {
 	}
 }
 
-// endTakeOver has the next process find nobody. It is called before the server's sockets are closed.
+// endTakeOver stops offering sockets to a next process. It is called before the sockets of the server are closed.
 func (e *edge) endTakeOver() {
 	_ = e.inherited.Close()
 	if e.handover != nil {

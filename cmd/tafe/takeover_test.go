@@ -22,8 +22,8 @@ import (
 	"tafe/loop/reactor"
 )
 
-// visitors make requests at a rate, each on a connection of its own, until they are stopped. Of what is due while all of them wait
-// for an answer, the rest is left out.
+// visitors send requests at a rate, each on a new connection, until they are stopped. Requests that are due while all visitors
+// wait are skipped.
 type visitors struct {
 	network, addr string
 	asked         atomic.Int64
@@ -106,7 +106,7 @@ func (v *visitors) stop() (asked int64, failed []error) {
 	return v.asked.Load(), v.failed
 }
 
-// freePort is an address that nobody listens on.
+// freePort returns an address without a listener.
 func freePort(t *testing.T) string {
 	t.Helper()
 	free, err := net.Listen("tcp", "127.0.0.1:0")
@@ -187,7 +187,7 @@ func TestTakeOverLosesNoRequest(t *testing.T) {
 				code, _ := old.wait()
 				require.Zero(t, code)
 				require.Contains(t, old.stderr.String(), "drained")
-				await(t, "the successor's log", func() bool { return strings.Contains(next.stderr.String(), "took over from the process before") })
+				await(t, "the successor's log", func() bool { return strings.Contains(next.stderr.String(), "took over from the previous process") })
 				old = next
 			}
 			v.more(t, 300)
@@ -200,7 +200,7 @@ func TestTakeOverLosesNoRequest(t *testing.T) {
 	}
 }
 
-// A process that ends before it is ready leaves the old one at work, whatever it has done until then.
+// A process that ends before it is ready leaves the old one serving.
 func TestSuccessorThatFails(t *testing.T) {
 	c := newHandoverConfig(t)
 	old := c.serve(t)
@@ -243,7 +243,7 @@ func TestSuccessorThatFails(t *testing.T) {
 	next.signal(syscall.SIGINT)
 }
 
-// receive asks again while the old process has not noticed that the one before has gone.
+// receive retries while the old process has not noticed that the previous connection is closed.
 func receive(t *testing.T, path string) (i *reactor.Inherited) {
 	t.Helper()
 	await(t, "the hand-over socket", func() bool {
@@ -254,7 +254,7 @@ func receive(t *testing.T, path string) (i *reactor.Inherited) {
 	return i
 }
 
-// A socket that is not ours to take is an error at the start.
+// A handover path that is not a socket is an error at the start.
 func TestHandoverPathInUse(t *testing.T) {
 	c := newHandoverConfig(t)
 	require.NoError(t, os.WriteFile(c.handover, nil, 0o600))
@@ -265,7 +265,7 @@ func TestHandoverPathInUse(t *testing.T) {
 	require.NoFileExists(t, c.unix)
 }
 
-// supervisorSocket is where systemd is told things.
+// supervisorSocket receives the messages to systemd.
 func supervisorSocket(t *testing.T) (path string, told func() string) {
 	t.Helper()
 	path = filepath.Join(t.TempDir(), "notify.sock")
@@ -281,7 +281,7 @@ func supervisorSocket(t *testing.T) (path string, told func() string) {
 	}
 }
 
-// The supervisor is told of the new process before the old one can end, and the old one says nothing more.
+// The supervisor learns of the new process before the old one can end, and the old one sends nothing more.
 func TestTakeOverUnderASupervisor(t *testing.T) {
 	c := newHandoverConfig(t)
 	path, told := supervisorSocket(t)

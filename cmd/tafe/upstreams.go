@@ -1,4 +1,4 @@
-// upstreams.go owns what operators see of the servers behind this one.
+// Upstream servers for the admin listener.
 
 package main
 
@@ -7,7 +7,7 @@ import (
 	"tafe/app/proxy"
 )
 
-// upstreams gives the admin listener the servers of the groups that are in use now; nil where no group is.
+// upstreams returns the servers of the current groups for the admin listener; nil without groups.
 func (e *edge) upstreams() func() []admin.Upstream {
 	if e.resources == nil || len(e.settings.Upstreams) == 0 {
 		return nil

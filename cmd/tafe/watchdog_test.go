@@ -29,10 +29,10 @@ func TestOverrunsCommand(t *testing.T) {
 		{[]string{file}, exitOK, "main.f (f.go:3)", "the table"},
 		{[]string{file, "--top", "5"}, exitOK, "main.f (f.go:3)", "flags behind the file"},
 		{[]string{"--folded", "victims", file}, exitOK, "main.f;[sleep] 5000", "flags before it"},
-		{[]string{}, exitUsage, "needs a file", "no file"},
+		{[]string{}, exitUsage, "a log file of the watchdog is required", "no file"},
 		{[]string{file, "--folded", "x"}, exitUsage, "neither held, ran nor victims", "no such weight"},
 		{[]string{file + ".not"}, exitFailure, "no such file", "not there"},
-		{[]string{"watchdog_test.go"}, exitFailure, "no line is a record", "another kind of file"},
+		{[]string{"watchdog_test.go"}, exitFailure, "no record of the watchdog", "another kind of file"},
 	} {
 		var stdout, stderr strings.Builder
 		require.Equal(t, c.code, run(context.Background(), append([]string{"overruns"}, c.args...), &stdout, &stderr), c.why)
@@ -47,8 +47,8 @@ func TestWatchCommand(t *testing.T) {
 	require.Equal(t, exitUsage, run(context.Background(), []string{"watch", "--width", "wide"}, &stdout, &stderr))
 }
 
-// A loop that a handler holds: what the admin listener says while it lasts, and what is left when it is over. It takes some
-// seconds, because /healthz gives a loop five; TAFE_LONG=1 holds it for a minute.
+// A held loop, seen on the admin listener while it is held and afterwards. The test takes some seconds, because /healthz fails
+// after five; TAFE_LONG=1 holds the loop for a minute.
 func TestHeldLoopIsReportedWhileItLasts(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it holds a loop for 6 s")
@@ -95,7 +95,7 @@ func TestHeldLoopIsReportedWhileItLasts(t *testing.T) {
 	}
 }
 
-// overrunsOf asks the admin listener, newest first.
+// overrunsOf returns /overruns, newest first.
 func overrunsOf(t *testing.T, e *edgeProcess) (all []watchdog.Overrun) {
 	t.Helper()
 	status, body := get(t, e.admin, "/overruns")
@@ -104,7 +104,7 @@ func overrunsOf(t *testing.T, e *edgeProcess) (all []watchdog.Overrun) {
 	return all
 }
 
-// What the server writes with --overrun-log is what the overruns command reads.
+// The overruns command reads the file of --overrun-log.
 func TestOverrunLogIsRead(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "overruns.jsonl")
 	e := startServe(t, "--loops", "1", "--overrun-log", file)

@@ -15,7 +15,7 @@ import (
 	"tafe/bench/scenario"
 )
 
-// foreign is another load generator, to check ours by.
+// foreign is another load generator, for checking ours.
 type foreign struct {
 	name    string
 	install string
@@ -35,8 +35,8 @@ var foreigns = []foreign{
 // agreePeers are servers that are slow enough for any generator, and one that is faster than all of them.
 var agreePeers = []string{"nethttp", "fasthttp", "climit"}
 
-// agree prints what our generator and others find of the same servers, in turns: the CPU time per request and the rate
-// must not depend on who asks, as long as the server is what is short.
+// agree prints the measurements of our generator and others for the same servers, in turns. CPU time per request and rate
+// must not depend on the generator while the server is the bottleneck.
 func agree(args []string) error {
 	set := settings{scenarios: "plaintext", peers: "nethttp,fasthttp,climit", rounds: 5, seconds: 2, warmup: 0.2}
 	if len(args) > 0 {
@@ -95,7 +95,7 @@ func generators() []foreign {
 
 const agreeConns = 64
 
-// ask has one generator load one peer for some seconds, from the first connect to the last answer.
+// ask loads one peer with one generator for some seconds, from the first connect to the last response.
 func ask(b *run.Bench, p run.Peer, by foreign, seconds int) (rate, cpuMicros float64, err error) {
 	used, err := b.Against(p, func(set run.Setting) error {
 		if by.argv == nil {

@@ -29,7 +29,7 @@ func findRoot() (string, error) {
 	}
 }
 
-// build compiles the programs that the named peers need. What cannot be built is left out; Peer.Missing then names it.
+// build compiles the programs that the named peers need. Programs that cannot be built are skipped; Peer.Missing reports them.
 func build(root string, peers []string, cases []run.Case) error {
 	if err := os.MkdirAll(filepath.Join(root, "bin"), 0o755); err != nil {
 		return err

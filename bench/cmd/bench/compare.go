@@ -11,13 +11,13 @@ import (
 	"tafe/bench/run"
 )
 
-// compare measures what rounds would hide: by how many percent one server costs more than the first. With the defaults, what the watchdog costs; its
-// first server is there twice, and shows what the method is worth.
+// compare measures by how many percent a server costs more than the first, more exactly than rounds do. With the defaults this is the cost of the
+// watchdog; the first server is listed twice, which shows the error of the method.
 func compare(args []string) error {
 	set := settings{scenarios: "watchdog", peers: "tafe-unwatched,tafe,tafe-unwatched", rounds: 40, seconds: 0.16, warmup: 0.04}
 	flags := flag.NewFlagSet("bench compare", flag.ContinueOnError)
 	set.register(flags)
-	turns := flags.Int("turns", 5, "turns of each server between two starts; --rounds is how often they start")
+	turns := flags.Int("turns", 5, "turns of each server between two starts; --rounds is the number of starts")
 	if err := flags.Parse(args); err != nil {
 		return errUsage
 	}
@@ -40,7 +40,7 @@ func compare(args []string) error {
 	for _, sc := range s.scenarios {
 		peers := s.peers[sc.Name]
 		if len(peers) < 2 {
-			return fmt.Errorf("%s: nobody to compare with", sc.Name)
+			return fmt.Errorf("%s: no server to compare with", sc.Name)
 		}
 		for _, c := range sc.Cases {
 			costs := make([][][]float64, len(peers)) // by peer and start
@@ -56,7 +56,7 @@ func compare(args []string) error {
 			}
 			fmt.Printf("\n%s: %s\n", sc.Name, c.Name)
 			t := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
-			fmt.Fprintln(t, "server\tCPU us/req\tagainst the first\tstandard error\t")
+			fmt.Fprintln(t, "server\tCPU us/req\tdifference from the first\tstandard error\t")
 			for i, p := range peers {
 				d := report.DifferenceOf(costs[0], costs[i])
 				fmt.Fprintf(t, "%s\t%.2f\t%+.2f%%\t%.2f%%\t\n", p.Name, report.SpreadOf(slices.Concat(costs[i]...)).Median, 100*d.Share, 100*d.Error)

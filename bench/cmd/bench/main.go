@@ -2,13 +2,13 @@
 //
 //	bench quick      tafe beside net/http, at most five minutes: make bench
 //	bench all        every server and every scenario, with plots: make bench-all
-//	bench report F   draws index.html anew from F/results.json
+//	bench report F   redraws index.html from F/results.json
 //	bench show F     prints its table
 //	bench agree      checks the load generator against wrk and h2load
-//	bench compare    what the watchdog costs, or one server more than another, to parts of a percent
+//	bench compare    the cost of the watchdog, or of one server over another, to fractions of a percent
 //	bench run --scenario plaintext --peers tafe,gnet,fasthttp,nethttp,climit --rounds 5 --seconds 3
 //
-// Run it in the bench folder. It builds what it needs into bin/, starts every server afresh for each round, bound to one
+// Run it in the bench folder. It builds what it needs into bin/, restarts every server for each round, bound to one
 // core with the generator on the other, and takes the peers in turn.
 package main
 

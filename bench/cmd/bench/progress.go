@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// progress is the bar on standard error: one line that is drawn over when a person looks, one line a step otherwise.
+// progress is the bar on standard error: one line that is redrawn on a terminal, one line per step otherwise.
 type progress struct {
 	total, at int
 	quiet     bool

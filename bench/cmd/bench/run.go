@@ -25,15 +25,15 @@ type settings struct {
 }
 
 func (s *settings) register(flags *flag.FlagSet) {
-	flags.IntVar(&s.rounds, "rounds", s.rounds, "rounds; the servers take turns in each")
+	flags.IntVar(&s.rounds, "rounds", s.rounds, "number of rounds; in each the servers take turns")
 	flags.Float64Var(&s.seconds, "seconds", s.seconds, "measured seconds of each round")
 	flags.Float64Var(&s.warmup, "warmup", s.warmup, "seconds before them")
-	flags.IntVar(&s.serverCore, "server-core", 0, "core that servers are bound to")
-	flags.IntVar(&s.loadCore, "load-core", 1, "core that the generator and the delay backend are bound to")
+	flags.IntVar(&s.serverCore, "server-core", 0, "core for the servers")
+	flags.IntVar(&s.loadCore, "load-core", 1, "core for the generator and the delay backend")
 	flags.StringVar(&s.scenarios, "scenario", s.scenarios, "scenarios, separated by commas: "+strings.Join(names(), ", "))
-	flags.StringVar(&s.peers, "peers", s.peers, "servers, separated by commas; empty takes all of the scenario")
+	flags.StringVar(&s.peers, "peers", s.peers, "servers, separated by commas; empty: all servers of the scenario")
 	flags.StringVar(&s.cases, "case", "", "only the cases whose name contains this")
-	flags.StringVar(&s.dir, "dir", s.dir, "folder for results.json and index.html; empty writes none")
+	flags.StringVar(&s.dir, "dir", s.dir, "folder for results.json and index.html; empty: none")
 }
 
 func names() (all []string) {
@@ -92,7 +92,7 @@ func playWith(name string, args []string, set settings, show func(io.Writer, *re
 	return nil
 }
 
-// redraw writes index.html anew from a results.json.
+// redraw writes index.html from a results.json.
 func redraw(args []string) error {
 	if len(args) != 1 {
 		fmt.Fprintln(os.Stderr, "usage: bench report FOLDER")

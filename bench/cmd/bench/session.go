@@ -15,7 +15,7 @@ import (
 	"tafe/bench/scenario"
 )
 
-// session is one run of the program: what is played, and what came of it.
+// session is one run of the program: its scenarios and results.
 type session struct {
 	bench     run.Bench
 	set       settings
@@ -27,10 +27,10 @@ type session struct {
 	absent    []string // peers that are left out, with the line that installs them
 }
 
-// newSession builds what is needed and finds out who takes part.
+// newSession builds the programs and finds the available peers.
 func newSession(set settings) (*session, error) {
 	if runtime.NumCPU() < 2 {
-		fmt.Fprintln(os.Stderr, "bench: only one core: server and generator share it, and the figures are of little worth")
+		fmt.Fprintln(os.Stderr, "bench: only one core: server and generator share it, and the figures mean little")
 		set.serverCore, set.loadCore = 0, 0
 	}
 	root, err := findRoot()
@@ -62,7 +62,7 @@ func newSession(set settings) (*session, error) {
 
 func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
 
-// take adds a scenario with those of the chosen peers that are there, and notes how to install the others.
+// take adds a scenario with the chosen peers that are installed, and records how to install the others.
 func (s *session) take(sc scenario.Scenario, chosen []string) error {
 	if err := build(s.bench.Root, chosen, sc.Cases); err != nil {
 		return err
@@ -97,8 +97,8 @@ func (s *session) take(sc scenario.Scenario, chosen []string) error {
 	return nil
 }
 
-// play carries out everything, and saves the report after each scenario. A peer that fails a round is noted and the
-// others go on.
+// play runs everything, and saves the report after each scenario. Failed rounds of a peer are recorded, and the
+// others continue.
 func (s *session) play() error {
 	if err := run.Confine(s.bench.Cores.Load); err != nil {
 		return err
@@ -138,7 +138,7 @@ func (s *session) dir() string {
 	return filepath.Join(s.bench.Root, s.set.dir)
 }
 
-// results is all that is known so far.
+// results returns the results so far.
 func (s *session) results() *report.Results {
 	r := &report.Results{
 		Machine: run.Describe(), Absent: s.absent, Failures: s.failures, Samples: s.samples,
@@ -156,7 +156,7 @@ func (s *session) results() *report.Results {
 	return r
 }
 
-// rounds plays one case, the peers in turn in each round, so that what drifts on the machine reaches all alike. It
+// rounds plays one case, the peers in turn in each round, so that drift of the machine affects all equally. It
 // gives the median rate of each. With rates the loop is open.
 func (s *session) rounds(sc scenario.Scenario, c run.Case, rate map[string]float64) map[string]float64 {
 	var samples []run.Sample

@@ -1,7 +1,5 @@
-// Package work is what every Go peer answers and computes alike: the bodies of the plain routes, and a measured amount
-// of computation in place of a handler's own millisecond.
-//
-// It refuses to know any server. Everything is safe for concurrent use.
+// Package work has what every Go peer answers and computes alike: the bodies of the plain routes, and a measured amount
+// of computation in place of a handler's own millisecond. Everything is safe for concurrent use.
 package work
 
 import (
@@ -26,7 +24,7 @@ const JSON = `{"message":"Hello, World!"}`
 // Done is the body of GET /work and of GET /hold.
 const Done = "done"
 
-// Calls is how many backend calls GET /work makes, one after the other.
+// Calls is the number of backend calls GET /work makes, one after the other.
 const Calls = 3
 
 // FanDeadline is when GET /fan answers with what it has: it asks N bidders in parallel, of which ?slow=1 makes one too
@@ -55,7 +53,7 @@ func FanDone(answered, asked int) string { return fmt.Sprintf("%02d of %02d", an
 // SleepMax is how long GET /sleep waits before it answers: longer than any measurement of parked requests.
 const SleepMax = 30 * time.Second
 
-// HoldMillis is how many milliseconds of computation GET /hold takes; GET /work takes one.
+// HoldMillis is the number of milliseconds of computation GET /hold takes; GET /work takes one.
 const HoldMillis = 20
 
 // Nap is how long GET /nap keeps its goroutine asleep, by a sleep that no event loop knows of.

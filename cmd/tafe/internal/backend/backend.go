@@ -1,5 +1,4 @@
-// backend.go owns the set: one store and several bidders, each on a listener of its own, started and stopped together, and
-// the profiles that the store holds when it starts.
+// A set of backends: one store and several bidders, each on its own listener, started and stopped together.
 
 package backend
 
@@ -15,7 +14,7 @@ import (
 	"time"
 )
 
-// Config says what to start.
+// Config lists the addresses and parameters of a Set.
 type Config struct {
 	Store   string   // address of the store; port 0 picks one
 	Bidders []string // an address for each bidder
@@ -23,15 +22,15 @@ type Config struct {
 	Seed    uint64
 }
 
-// Profile is what the store holds for a user, as JSON under ProfileKey.
+// Profile is the value of a user in the store, as JSON under ProfileKey.
 type Profile struct {
 	Segment string `json:"segment"`
 }
 
-// ProfilesCount is how many users have a profile from the start: their ids are 1 to ProfilesCount.
+// ProfilesCount is the number of users with a profile at the start; their IDs are 1 to ProfilesCount.
 const ProfilesCount = 1000
 
-// ProfileKey is the store's key for a user.
+// ProfileKey returns the key of a user in the store.
 func ProfileKey(user string) string { return "profile:" + user }
 
 // Set is a running store with its bidders.
@@ -46,10 +45,10 @@ type Set struct {
 	running   int
 }
 
-// BidderName is what the bidder with the given index calls itself: bidder-1, bidder-2.
+// BidderName returns the name of the bidder with the given index: bidder-1, bidder-2.
 func BidderName(index int) string { return fmt.Sprintf("bidder-%d", index+1) }
 
-// Start listens on every address of c and serves on goroutines of its own until Close. On an error nothing is left running.
+// Start listens on every address of c and serves on its own goroutines until Close. If it fails, nothing is left running.
 func Start(c Config) (*Set, error) {
 	if err := c.Delay.Check(); err != nil {
 		return nil, err
@@ -76,7 +75,7 @@ func Start(c Config) (*Set, error) {
 			ReadHeaderTimeout: 10 * time.Second,
 			IdleTimeout:       2 * time.Minute,
 			MaxHeaderBytes:    16 << 10,
-			// A client that leaves in the middle of a request is part of the demo, not news.
+			// Clients that disconnect during a request are expected, and not logged.
 			ErrorLog: log.New(io.Discard, "", 0),
 		}
 		s.bidders = append(s.bidders, server)
@@ -101,8 +100,8 @@ func (s *Set) Wait(ctx context.Context) error {
 	}
 }
 
-// Close ends listeners and connections at once. It returns when the accept loops and the store's connections have ended; a
-// request at a bidder ends as soon as it sees that its client is gone. Call it once.
+// Close closes listeners and connections at once. It returns when the accept loops and the connections of the store have ended;
+// a request at a bidder ends when it notices that its client is gone. Call it once.
 func (s *Set) Close() error {
 	var errs []error
 	for _, server := range s.bidders {

@@ -1,4 +1,4 @@
-// bidder.go owns an HTTP bidder: how long it thinks and what it bids. It knows no other bidder and no store.
+// An HTTP bidder: its delay and its price.
 
 package backend
 
@@ -15,16 +15,16 @@ import (
 // DelayMax bounds the mean of a Delay, and each value drawn from it.
 const DelayMax = 10 * time.Second
 
-// Delay is the distribution of a bidder's answering time: log-normal, as service times are, with the given mean and
-// standard deviation. With s = Deviation/Mean the logarithm is normal with variance ln(1+s*s) and mean
-// ln(Mean) - ln(1+s*s)/2. The median is Mean/sqrt(1+s*s): of 5 ms and 2 ms it is 4.6 ms, and one value in a thousand
-// is above 15 ms. Deviation 0 is a constant delay, Mean 0 none. Values are cut at DelayMax.
+// Delay is the distribution of a bidder's response time: log-normal, with the given mean and standard deviation. With s =
+// Deviation/Mean, the logarithm is normal with variance ln(1+s*s) and mean ln(Mean) - ln(1+s*s)/2. The median is
+// Mean/sqrt(1+s*s): for 5 ms and 2 ms it is 4.6 ms, and one value in a thousand is above 15 ms. With Deviation 0 the delay is
+// constant, with Mean 0 there is none. Values are cut at DelayMax.
 type Delay struct {
 	Mean      time.Duration
 	Deviation time.Duration
 }
 
-// Check tells what is wrong with d.
+// Check reports a mean or deviation out of bounds.
 func (d Delay) Check() error {
 	switch {
 	case d.Mean < 0 || d.Mean > DelayMax:
@@ -35,7 +35,7 @@ func (d Delay) Check() error {
 	return nil
 }
 
-// draw turns one standard normal number into a delay.
+// draw converts a standard normal number to a delay.
 func (d Delay) draw(normal float64) time.Duration {
 	if d.Mean <= 0 {
 		return 0
@@ -46,14 +46,14 @@ func (d Delay) draw(normal float64) time.Duration {
 	return time.Duration(min(nanoseconds, float64(DelayMax)))
 }
 
-// Bid is a bidder's answer.
+// Bid is the response of a bidder.
 type Bid struct {
 	Bidder string  `json:"bidder"`
 	Price  float64 `json:"price"` // in currency units, 0.01 to 10.00
 }
 
-// Bidder answers GET and POST /bid?user=ID with a Bid, after a delay. Its n-th request gets the n-th pair of delay and price
-// that its seed yields, whoever asks: two bidders with one seed answer alike.
+// Bidder answers GET and POST /bid?user=ID with a Bid, after a delay. Its n-th request gets the n-th pair of delay and price of
+// its seed: two bidders with the same name and seed give the same answers.
 type Bidder struct {
 	name  string
 	delay Delay
@@ -65,7 +65,7 @@ type Bidder struct {
 
 // NewBidder returns a bidder under name. Delay must have passed Check.
 func NewBidder(name string, delay Delay, seed uint64) *Bidder {
-	// The name takes part, so that bidders that are started with one seed differ.
+	// The name is part of the seed, so that bidders with one seed differ.
 	salt := uint64(14695981039346656037)
 	for _, c := range []byte(name) {
 		salt = (salt ^ uint64(c)) * 1099511628211
@@ -73,7 +73,7 @@ func NewBidder(name string, delay Delay, seed uint64) *Bidder {
 	return &Bidder{name: name, delay: delay, wait: waitOrLeave, random: rand.New(rand.NewPCG(seed, salt))}
 }
 
-// ServeHTTP answers one request; it ends early when the client leaves.
+// ServeHTTP answers one request. It ends early when the client disconnects.
 func (b *Bidder) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case r.URL.Path != "/bid":

@@ -1,4 +1,4 @@
-// Bidders are tested without waiting: the distribution by its numbers, the answer with the wait taken out.
+// Bidders, tested without waiting: the distribution of delays, and the responses.
 
 package backend
 

@@ -1,13 +1,11 @@
-// Package backend has stand-ins for the foreign systems that an edge server waits on: a store that speaks the
-// memcached text protocol, and HTTP bidders that take their time. They exist to be waited for: by the demo, by
-// the tests and by the benchmarks. They are built on net and net/http and import nothing of tafe, as a foreign
-// system would.
+// Package backend has stand-ins for the systems that an edge server calls: a store with the memcached text protocol, and HTTP
+// bidders that answer after a random delay. The demo, the tests and the benchmarks use them. They are built on net and net/http and
+// import no other package of tafe.
 //
-//   - store.go: the items, their limits and their life times
+//   - store.go: the items, their limits and their expiry
 //   - protocol.go: the memcached text protocol over that store
-//   - bidder.go: an HTTP bidder and its two random numbers, the delay and the price
+//   - bidder.go: an HTTP bidder, its random delay and price
 //   - backend.go: one store and several bidders on their listeners, and the profiles that the demo looks up
 //
-// Nothing here is hardened for the open internet. It is bounded all the same: item count and size, line length,
-// connections, delay.
+// They are not hardened for the open internet. Item count and size, line length, connections and delay are bounded.
 package backend

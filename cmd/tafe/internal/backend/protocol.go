@@ -1,5 +1,4 @@
-// protocol.go owns the memcached text protocol: one goroutine a connection reads a command, asks the store, answers.
-// It knows how commands are spelled and nothing of how items are kept.
+// The memcached text protocol, with one goroutine per connection. The items are in store.go.
 
 package backend
 
@@ -37,7 +36,7 @@ func newStoreServer(store *Store) *storeServer {
 	return &storeServer{store: store, conns: make(map[net.Conn]struct{})}
 }
 
-// serve accepts until l is closed. A connection over the limit is told so and closed.
+// serve accepts connections until l is closed. A connection over the limit gets an error and is closed.
 func (s *storeServer) serve(l net.Listener) error {
 	for {
 		conn, err := l.Accept()
@@ -56,7 +55,7 @@ func (s *storeServer) serve(l net.Listener) error {
 	}
 }
 
-// close ends all connections and returns when their goroutines have. The listener is the caller's.
+// close ends all connections and returns when their goroutines have ended. The caller closes the listener.
 func (s *storeServer) close() {
 	s.mu.Lock()
 	s.closed = true
@@ -86,8 +85,8 @@ func (s *storeServer) remove(conn net.Conn) {
 	s.done.Done()
 }
 
-// converse answers commands until the peer quits, leaves, or sends a line beyond the limit. Answers to commands that
-// arrived together leave together.
+// converse answers commands until the peer quits, disconnects, or sends a line beyond the limit. Responses to commands that
+// arrived together are sent together.
 func (s *storeServer) converse(conn net.Conn) {
 	r := bufio.NewReaderSize(conn, lineBytesMax)
 	w := bufio.NewWriter(conn)
@@ -112,8 +111,8 @@ func (s *storeServer) converse(conn net.Conn) {
 	}
 }
 
-// answer carries out one command. An error ends the connection: the peer asked for that, or the two no longer agree on
-// where the next command begins.
+// answer executes one command. An error ends the connection: the peer asked for it, or the start of the next command is
+// unknown.
 func (s *storeServer) answer(words []string, r *bufio.Reader, w *bufio.Writer) error {
 	if len(words) == 0 {
 		return reply(w, "ERROR")
@@ -220,7 +219,7 @@ func (s *storeServer) answerStore(r *bufio.Reader, w *bufio.Writer, verb string,
 	if !ok {
 		return refuse(w, "CLIENT_ERROR bad data chunk")
 	}
-	err := s.store.put(verb, args[0], item{value: value, flags: uint32(flags)}, expiry, unique)
+	err := s.store.putItem(verb, args[0], item{value: value, flags: uint32(flags)}, expiry, unique)
 	if quiet {
 		return nil
 	}
@@ -228,7 +227,7 @@ func (s *storeServer) answerStore(r *bufio.Reader, w *bufio.Writer, verb string,
 }
 
 func (s *storeServer) answerDelete(args []string) string {
-	// An old form of the command has a time after the key; only 0 means anything, and nothing.
+	// An old form of the command has a time after the key. Only 0 is accepted, and it has no effect.
 	if len(args) == 2 && args[1] == "0" {
 		args = args[:1]
 	}
@@ -262,7 +261,7 @@ func (s *storeServer) answerCount(args []string, down bool) string {
 	return outcome(err, strconv.FormatUint(number, 10))
 }
 
-// outcome spells what the store said; well is what success is called.
+// outcome writes the result of a storage operation; well is the word for success.
 func outcome(err error, well string) string {
 	switch err {
 	case nil:
@@ -290,14 +289,14 @@ func writeItem(w *bufio.Writer, key string, it item, withUnique bool) {
 	_, _ = w.WriteString("\r\n")
 }
 
-// reply writes one line. A peer that has left is found out by the next flush.
+// reply writes one line. The next flush reports a peer that has disconnected.
 func reply(w *bufio.Writer, line string) error {
 	_, _ = w.WriteString(line)
 	_, err := w.WriteString("\r\n")
 	return err
 }
 
-// refuse answers and ends the connection: a data block of unknown length may follow, and would be read as commands.
+// refuse sends an error and ends the connection: a data block of unknown length may follow, which would be read as commands.
 func refuse(w *bufio.Writer, line string) error {
 	_ = reply(w, line)
 	return errors.New(line)

@@ -1,4 +1,4 @@
-// The protocol is tested as bytes over a pipe: what goes in, what comes back, and whether the connection lives on.
+// The protocol as bytes over a pipe: requests, responses, and whether the connection stays open.
 
 package backend
 
@@ -68,7 +68,7 @@ func TestProtocol(t *testing.T) {
 	}
 }
 
-// exchange sends in, half-closes, and returns all that came back.
+// exchange sends in, half-closes, and returns the response.
 func exchange(t *testing.T, store *Store, in string) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -111,7 +111,7 @@ func TestStoreExpiry(t *testing.T) {
 		{1_800_000_060, 60 * time.Second, false, "which comes"},
 	} {
 		now = time.Unix(1_800_000_000, 0)
-		require.NoError(t, store.put("set", "k", item{value: []byte("v")}, c.expiry, 0))
+		require.NoError(t, store.putItem("set", "k", item{value: []byte("v")}, c.expiry, 0))
 		now = now.Add(c.after)
 		_, ok := store.get("k")
 		require.Equal(t, c.want, ok, c.why)

@@ -1,5 +1,4 @@
-// store.go owns the items of the store: their limits, their life times, and what each operation does to them.
-// It knows no protocol and no connection.
+// The items of the store: limits, expiry, and the effect of each operation. The protocol is in protocol.go.
 
 package backend
 
@@ -10,7 +9,7 @@ import (
 	"time"
 )
 
-// Limits of the store; memcached's own, save for the count.
+// Limits of the store. They are those of memcached, except for the count.
 const (
 	keyBytesMax   = 250
 	valueBytesMax = 1 << 20
@@ -18,7 +17,7 @@ const (
 	storeBytesMax = 256 << 20
 )
 
-// relativeExpiryMax is memcached's: an expiry of up to thirty days counts from now, a larger one is a Unix time.
+// relativeExpiryMax follows memcached: an expiry of up to thirty days is relative to now, a larger one is a Unix time.
 const relativeExpiryMax = 60 * 60 * 24 * 30
 
 var (
@@ -47,7 +46,7 @@ type Store struct {
 	unique uint64
 }
 
-// NewStore returns an empty store. The clock tells when items expire; nil means time.Now.
+// NewStore returns an empty store. Items expire by clock; nil means time.Now.
 func NewStore(clock func() time.Time) *Store {
 	if clock == nil {
 		clock = time.Now
@@ -55,9 +54,9 @@ func NewStore(clock func() time.Time) *Store {
 	return &Store{now: clock, items: make(map[string]item)}
 }
 
-// Set stores value under key for good, as `set key 0 0` does. It keeps value: the caller no longer writes to it.
+// Set stores value under key without expiry, as `set key 0 0` does. It keeps value: the caller must not write to it afterwards.
 func (s *Store) Set(key string, value []byte) error {
-	return s.put("set", key, item{value: value}, 0, 0)
+	return s.putItem("set", key, item{value: value}, 0, 0)
 }
 
 func (s *Store) get(key string) (item, bool) {
@@ -66,23 +65,23 @@ func (s *Store) get(key string) (item, bool) {
 	return s.live(key)
 }
 
-// live is the item under key unless its time is up, in which case it goes. s.mu is held.
+// live returns the item under key. It deletes an expired one. s.mu is held.
 func (s *Store) live(key string) (item, bool) {
 	it, ok := s.items[key]
 	if ok && !it.expires.IsZero() && !s.now().Before(it.expires) {
-		s.drop(key, it)
+		s.deleteItem(key, it)
 		return item{}, false
 	}
 	return it, ok
 }
 
-func (s *Store) drop(key string, it item) {
+func (s *Store) deleteItem(key string, it item) {
 	delete(s.items, key)
 	s.bytes -= len(key) + len(it.value)
 }
 
-// put is every storage command of the protocol; unique is looked at by cas alone.
-func (s *Store) put(verb, key string, it item, expiry int64, unique uint64) error {
+// putItem executes the storage commands of the protocol; unique is used by cas only.
+func (s *Store) putItem(verb, key string, it item, expiry int64, unique uint64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	old, exists := s.live(key)
@@ -114,7 +113,7 @@ func (s *Store) put(verb, key string, it item, expiry int64, unique uint64) erro
 	return s.store(key, it, old, exists)
 }
 
-// store puts it in old's place, within the limits. s.mu is held.
+// store replaces old with it, within the limits. s.mu is held.
 func (s *Store) store(key string, it, old item, exists bool) error {
 	if len(it.value) > valueBytesMax {
 		return errTooLarge
@@ -140,11 +139,11 @@ func (s *Store) remove(key string) error {
 	if !ok {
 		return errNotFound
 	}
-	s.drop(key, it)
+	s.deleteItem(key, it)
 	return nil
 }
 
-// touch gives the item under key a new life time, and returns it.
+// touch sets the expiry of the item under key, and returns the item.
 func (s *Store) touch(key string, expiry int64) (item, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -157,8 +156,8 @@ func (s *Store) touch(key string, expiry int64) (item, error) {
 	return it, nil
 }
 
-// count adds delta to the decimal number under key, or takes it away. As in memcached, adding wraps at 64 bits and
-// taking away stops at zero.
+// count adds delta to the decimal number under key, or subtracts it. As in memcached, addition wraps at 64 bits and subtraction
+// stops at zero.
 func (s *Store) count(key string, delta uint64, down bool) (uint64, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -190,7 +189,7 @@ func (s *Store) flush() {
 	s.bytes = 0
 }
 
-// deadline turns the protocol's expiry into a time: 0 is never, a negative one has passed already.
+// deadline converts the expiry of the protocol to a time: 0 is never, a negative one has passed.
 func (s *Store) deadline(expiry int64) time.Time {
 	switch {
 	case expiry == 0:

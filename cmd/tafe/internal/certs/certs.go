@@ -1,6 +1,6 @@
-// Package certs is the TLS of a listener as files: certificates, their keys and OCSP staples, and the authorities of client
-// certificates. It reads them, and reads them again when they have changed. One bad file does not take down the others: a certificate
-// that cannot be used is left out, or stays as it was, and is named as a problem.
+// Package certs loads the TLS files of a listener: certificates, keys, OCSP staples, and the authorities of client certificates. It
+// reloads those that have changed. A certificate that cannot be used is left out, or stays as it was, and is reported as a
+// problem; the others are served.
 package certs
 
 import (
@@ -17,23 +17,23 @@ import (
 	"time"
 )
 
-// Files are one certificate.
+// Files are the files of one certificate.
 type Files struct {
 	Cert string // PEM: the certificate, and the chain behind it
 	Key  string // PEM
 	OCSP string // DER: an OCSP response to staple; "" or a file that is not there: none
 }
 
-// Options are what a Store is made of.
+// Options are the files of a Store.
 type Options struct {
-	// Certs by preference: a client gets the first that fits the name it asks for, and without one the first.
+	// Certs in order of preference: a client gets the first that matches its server name, or else the first of the list.
 	Certs      []Files
 	MinVersion uint16 // of TLS
 	ClientAuth tls.ClientAuthType
 	ClientCA   string // PEM; "" where clients show no certificates
 }
 
-// Store holds what the files said when they were last good. Its methods may be called by any goroutine.
+// Store has the certificates from the last successful load of each. Any goroutine may call its methods.
 type Store struct {
 	options Options
 	base    *tls.Config // what listeners use: it owns the keys of session tickets, which outlive reloads
@@ -48,14 +48,14 @@ type loaded struct {
 	seen     []stamp
 }
 
-// stamp tells whether a file has changed, or its path leads to another one. info is nil where there was no file.
+// stamp identifies a version of a file. info is nil if there was no file.
 type stamp struct {
 	file string
 	info os.FileInfo
 }
 
-// holds tells whether the file is the same and untouched. Its status changes with each rename and touch, its size and modification
-// time need not.
+// holds reports whether the file is unchanged. Its change time (ctime) changes with each rename and write; size and
+// modification time may stay the same.
 func (s *stamp) holds(info os.FileInfo) bool {
 	return os.SameFile(info, s.info) && info.Size() == s.info.Size() && info.ModTime().Equal(s.info.ModTime()) && statusTime(info) == statusTime(s.info)
 }
@@ -67,17 +67,17 @@ func statusTime(info os.FileInfo) int64 {
 	return 0
 }
 
-// refusal has a handshake end with the alert unrecognized_name, and resumes no session.
+// refusal makes a handshake fail with the alert unrecognized_name, and resumes no session.
 var refusal = &tls.Config{MinVersion: tls.VersionTLS12, SessionTicketsDisabled: true}
 
-// Load reads the files. The error is that there are none; what is wrong with one is told by Problems.
+// Load reads the files. It fails if there are no certificates; Problems reports those that cannot be used.
 func Load(o Options) (*Store, error) {
 	if len(o.Certs) == 0 {
 		return nil, errors.New("no certificates")
 	}
 	s := &Store{options: o}
 	s.current.Store(s.load(time.Now(), nil))
-	// Session tickets are encrypted by keys of the base, which crypto/tls makes anew every day and takes for a week.
+	// Session tickets are encrypted by keys of the base, which crypto/tls renews every day and accepts for a week.
 	s.base = &tls.Config{
 		MinVersion: o.MinVersion,
 		NextProtos: []string{"http/1.1"},
@@ -88,7 +88,7 @@ func Load(o Options) (*Store, error) {
 	return s, nil
 }
 
-// configFor refuses a name that no certificate is good for while one of them is left out: that one may be the name's.
+// configFor refuses a name without a matching certificate while a certificate is left out, because that one may match.
 func (l *loaded) configFor(name string) *tls.Config {
 	switch {
 	case l.config == nil:
@@ -103,13 +103,13 @@ func (l *loaded) covers(host string) bool {
 	return slices.ContainsFunc(l.pairs, func(c *tls.Certificate) bool { return c != nil && c.Leaf.VerifyHostname(host) == nil })
 }
 
-// Problems are what is wrong with the files as they were last read, one of each certificate at most.
+// Problems returns the problems of the last load, at most one per certificate.
 func (s *Store) Problems() []error { return s.current.Load().problems }
 
-// Config is for tls.Server. It follows reloads.
+// Config returns the configuration for tls.Server. It follows reloads.
 func (s *Store) Config() *tls.Config { return s.base }
 
-// load reads all files. Of before, which may be nil, it keeps what it cannot read anew.
+// load reads all files. Certificates that cannot be read are kept from before, which may be nil.
 func (s *Store) load(now time.Time, before *loaded) *loaded {
 	o := &s.options
 	l := &loaded{}
@@ -153,7 +153,7 @@ func (s *Store) load(now time.Time, before *loaded) *loaded {
 	return l
 }
 
-// loadPool returns nil with an error: crypto/tls would take a nil pool for the authorities of the system.
+// loadPool returns nil with an error: for crypto/tls a nil pool means the authorities of the system.
 func loadPool(file string, read func(string) ([]byte, error)) (*x509.CertPool, error) {
 	pem, err := read(file)
 	if err != nil {
@@ -189,8 +189,8 @@ func loadPair(f Files, read func(string) ([]byte, error)) (*tls.Certificate, err
 	return &cert, nil
 }
 
-// Reload reads the files again if one of them has changed, or could not be used. A certificate whose files are bad now stays as it was; see
-// Problems.
+// Reload reads the files again if one of them has changed or could not be used. A certificate with bad new files stays as it
+// was; see Problems.
 func (s *Store) Reload() (changed bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -203,7 +203,7 @@ func (s *Store) Reload() (changed bool) {
 	return len(l.problems) == 0 || !slices.EqualFunc(l.pairs, before.pairs, same)
 }
 
-// same tells whether clients are shown the same.
+// same reports whether clients get the same certificates.
 func same(a, b *tls.Certificate) bool {
 	if a == nil || b == nil {
 		return a == b
@@ -221,10 +221,10 @@ func (l *loaded) stale() bool {
 	})
 }
 
-// Covers tells whether one of the certificates is good for a host.
+// Covers reports whether one of the certificates matches host.
 func (s *Store) Covers(host string) bool { return s.current.Load().covers(host) }
 
-// Expires is when the first of the certificates does; zero if none is good.
+// Expires returns the earliest expiry of the certificates, or zero if there is none.
 func (s *Store) Expires() (first time.Time) {
 	for _, pair := range s.current.Load().pairs {
 		if pair != nil && (first.IsZero() || pair.Leaf.NotAfter.Before(first)) {

@@ -17,7 +17,7 @@ import (
 
 var later = time.Now().Add(24 * time.Hour)
 
-// shown is what a client that asks for a name is shown.
+// shown returns the certificate that a client gets for a name.
 func shown(t *testing.T, s *Store, name string, client *tls.Config) tls.ConnectionState {
 	a, b := net.Pipe()
 	defer func() { _ = a.Close(); _ = b.Close() }()
@@ -152,7 +152,7 @@ func TestARenewedCertificateIsTakenBesideABadOne(t *testing.T) {
 	require.Equal(t, "b.example", handshake(s, "b.example"))
 }
 
-// A client must not be let in because the authorities that would have refused it cannot be read.
+// A client must not be admitted because the authorities that would refuse it cannot be read.
 func TestWithoutItsAuthoritiesAListenerRefusesAll(t *testing.T) {
 	dir := t.TempDir()
 	good := certstest.Write(t, dir, "a", later, "a.example")
@@ -170,7 +170,7 @@ func TestWithoutItsAuthoritiesAListenerRefusesAll(t *testing.T) {
 	require.True(t, all.Expires().IsZero())
 }
 
-// A folder of certificates may be a link that is swapped, to files of the same time and size.
+// A directory of certificates may be a symbolic link that is replaced, to files of the same time and size.
 func TestReloadFollowsLinks(t *testing.T) {
 	base := t.TempDir()
 	for _, version := range []string{"one", "two"} {
@@ -197,7 +197,7 @@ func TestReloadFollowsLinks(t *testing.T) {
 	require.Equal(t, "two.example", leaf(t, s, ""))
 }
 
-// Tickets go on being good when the certificates are renewed.
+// Session tickets stay valid when certificates are renewed.
 func TestTicketsOutliveReloads(t *testing.T) {
 	dir := t.TempDir()
 	f := certstest.Write(t, dir, "a", later, "a.example")

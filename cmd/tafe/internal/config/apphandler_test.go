@@ -77,7 +77,7 @@ func TestClientUnderNetHTTP(t *testing.T) {
 	}
 }
 
-// A client that leaves ends what its handler has asked for.
+// A client that disconnects cancels the upstream requests of its handler.
 func TestClientUnderNetHTTPIsCancelled(t *testing.T) {
 	asked, over := make(chan struct{}), make(chan struct{})
 	up := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
@@ -102,7 +102,7 @@ func TestClientUnderNetHTTPIsCancelled(t *testing.T) {
 	<-over
 }
 
-// Nothing is kept of a request whose loop is gone.
+// Nothing of a request is retained after its loop.
 func TestServeHTTPKeepsNothing(t *testing.T) {
 	up := echoServer(t)
 	cl := client.New(client.Options{})

@@ -1,6 +1,5 @@
-// This file owns the way from a Config to the App that it describes. What package app and the middlewares refuse becomes a
-// problem of the line it came from: they panic where their arguments mean nothing, and here the arguments are the
-// operator's.
+// Config.App: a Config becomes an App. Package app and the middlewares panic on meaningless arguments; here such a panic becomes a Problem
+// with the line of the file.
 
 package config
 
@@ -21,7 +20,7 @@ import (
 	"tafe/loop/reactor"
 )
 
-// Options are the App's, but for the access log and the log.
+// Options returns the options of the App, without log and access log.
 func (c *Config) Options() app.Options {
 	l, t := &c.Limits, &c.Timeouts
 	rate := l.BodyRateMin
@@ -40,7 +39,7 @@ func (c *Config) Options() app.Options {
 	}
 }
 
-// LoopLimits are what a loop may hold.
+// LoopLimits returns the limits of a loop.
 func (c *Config) LoopLimits() reactor.Limits {
 	l := &c.Limits
 	return reactor.Limits{
@@ -52,7 +51,7 @@ func (c *Config) LoopLimits() reactor.Limits {
 	}
 }
 
-// LogLevel is the least that is logged.
+// LogLevel returns the lowest level that is logged.
 func (c *Config) LogLevel() slog.Level {
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(c.Log.Level)); err != nil {
@@ -61,9 +60,9 @@ func (c *Config) LogLevel() slog.Level {
 	return level
 }
 
-// App makes the App of the routes, with options that began as those of Options, and what it uses beyond them. Of before, the
-// Resources of the Config that holds until now, it takes what is defined the same. Before and t may be nil. The error is
-// Problems; parts that cannot be used are none: see Resources.Broken.
+// App makes the App of the routes, and the Resources that it uses. options began as those of Options. Resources of before whose
+// definition has not changed are reused; before and t may be nil. The error is Problems. Parts that cannot be used are not an
+// error: see Resources.Broken.
 func (c *Config) App(options app.Options, t *tracing.Tracing, before *Resources) (*app.App, *Resources, error) {
 	b := builder{decoder: decoder{source: c.source, spoilt: c.spoilt}, routes: c.Routes, serverName: string(c.Server.Name), log: options.Log, tracing: t,
 		before: before, unusable: map[string]app.Handler{}}
@@ -73,7 +72,7 @@ func (c *Config) App(options app.Options, t *tracing.Tracing, before *Resources)
 		if len(b.problems) > 0 {
 			return nil, nil, b.problems
 		}
-		b.app = app.New(Default().Options()) // to find what is wrong with the rest
+		b.app = app.New(Default().Options()) // to find the problems of the rest
 	}
 	b.upstreams(c.Upstreams)
 	if t != nil {
@@ -108,13 +107,13 @@ type builder struct {
 	unusable   map[string]app.Handler // upstreams: what routes to them answer; nil after a problem
 }
 
-// broken names a part that cannot be used, and returns what answers in its place.
+// broken records a part that cannot be used, and returns the handler for it.
 func (b *builder) broken(p path, format string, args ...any) app.Handler {
 	b.resources.broken = append(b.resources.broken, Problem{b.file, b.line(p), fmt.Sprintf(format, args...), p.part()})
-	return func(*app.Context) error { return app.Error(503, "this part of the server is out of order") }
+	return func(*app.Context) error { return app.Error(503, "this part of the server is unavailable") }
 }
 
-// attempt has do's panic, if it is one of words, become a problem.
+// attempt calls do. A panic of do with a string becomes a problem.
 func (b *builder) attempt(p path, do func()) {
 	defer func() {
 		switch reason := recover().(type) {
@@ -129,7 +128,7 @@ func (b *builder) attempt(p path, do func()) {
 	do()
 }
 
-// middlewares lists those of m, outermost first.
+// middlewares returns the middlewares of m, outermost first.
 func (b *builder) middlewares(p path, m *Middleware) (all []app.Middleware) {
 	add := func(name string, make func() app.Middleware) {
 		b.attempt(p.child(name), func() {
@@ -253,7 +252,7 @@ func (b *builder) route(p path, r *Route) {
 	}
 }
 
-// methods are those to register: "" for every one.
+// methods returns the methods to register; "" is every method.
 func (r *Route) methods() []string {
 	if r.Methods == nil {
 		return []string{""}
@@ -261,8 +260,8 @@ func (r *Route) methods() []string {
 	return r.Methods
 }
 
-// preflight registers OPTIONS for the path of a route with CORS, unless a route takes it already. The routes of a path must
-// agree: a browser asks for all of them at once.
+// preflight registers OPTIONS for the path of a route with CORS, unless another route has it. All routes of a path must have
+// the same cors, because a browser asks for all of them at once.
 func (b *builder) preflight(i int) {
 	r, p := &b.routes[i], path{"route"}.index(i)
 	if r.CORS == nil || b.spoilt[p.part()] {
@@ -277,7 +276,7 @@ func (b *builder) preflight(i int) {
 			return
 		case other.CORS != nil && !reflect.DeepEqual(other.CORS, r.CORS):
 			if j < i {
-				b.problem(p.child("cors"), "route.cors: the route in line %d has the same path and another cors", b.line(path{"route"}.index(j)))
+				b.problem(p.child("cors"), "route.cors: the route in line %d has the same path and a different cors", b.line(path{"route"}.index(j)))
 				return
 			}
 		case other.CORS != nil && j < i:

@@ -1,10 +1,10 @@
-// This file owns what a running server cannot take from another Config.
+// Keys that a running server cannot change.
 
 package config
 
 import "reflect"
 
-// NeedRestart lists the keys that differ between c and next and that a running server cannot change, in the order of the
+// NeedRestart returns the keys that differ between c and next and that a running server cannot change, in the order of the
 // reference.
 func (c *Config) NeedRestart(next *Config) []string {
 	return needRestart(nil, reflect.ValueOf(c).Elem(), reflect.ValueOf(next).Elem())

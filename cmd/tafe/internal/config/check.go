@@ -1,4 +1,4 @@
-// This file owns the search for everything that is wrong with a file, in all stages from its syntax to the files that it names.
+// Check: every problem of a file, from its syntax to the files that it names.
 
 package config
 
@@ -7,8 +7,8 @@ import (
 	"slices"
 )
 
-// Check returns all that is wrong with a file, and warnings: what is likely not meant, and environment variables that are not set where the
-// check runs. It starts nothing. C is nil where the file is not TOML; the error is that of reading it.
+// Check returns every problem of a file, and warnings: likely mistakes, and environment variables that are not set where the
+// check runs. It starts nothing. c is nil if the file is not TOML; err is the error of reading it.
 func Check(file string) (c *Config, problems, warnings Problems, err error) {
 	text, err := read(file)
 	if err != nil {
@@ -38,5 +38,5 @@ func Check(file string) (c *Config, problems, warnings Problems, err error) {
 	return c, problems, c.warnings, nil
 }
 
-// Warnings are what is likely not meant. The server runs with it.
+// Warnings returns likely mistakes. The server runs with them.
 func (c *Config) Warnings() Problems { return c.warnings }

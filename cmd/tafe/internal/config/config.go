@@ -1,31 +1,31 @@
-// Package config is the configuration file: what may stand in it, what is wrong with one, and the App that it describes.
-// It reads TOML and the environment, and starts nothing.
+// Package config reads the configuration file, reports every problem in it, and makes the App that it describes. It reads TOML and
+// the environment, and starts nothing.
 //
 // # The parts, in reading order
 //
 //	config.go     Config: the sections; their comments and tags are the reference, docs/config.md
 //	listener.go   Listener: addresses and TLS
-//	route.go      Route: the actions and what surrounds them
-//	watchdog.go   Watchdog: what is reported, kept and done about it
-//	value.go      the kinds of values that TOML does not have
+//	route.go      Route: actions and middlewares
+//	watchdog.go   Watchdog: reports, records, escalation
+//	value.go      types of values that TOML lacks
 //	load.go       Load: from a file to a Config or to Problems
-//	check.go      Check: all that is wrong with a file
-//	place.go      in which line a key stands
-//	decode.go     from TOML's tree to the structs, naming all that does not fit
-//	rules.go      what the values must be to each other
-//	build.go      Config.App: the routes as package app knows them
-//	respond.go    the actions as handlers
+//	check.go      Check: every problem of a file
+//	place.go      the line of each key
+//	decode.go     from the tree of TOML to the structs
+//	rules.go      rules between values
+//	build.go      Config.App: the routes and middlewares of an App
+//	respond.go    the actions respond and redirect
 //	static.go     the static action
 //	upstream.go   upstreams and the proxy action
 //	shared.go     rate limits that servers share
 //	resources.go  what outlives a reload
-//	change.go     what a running server cannot take from another Config
+//	change.go     keys that a running server cannot change
 //
 // # Tags
 //
-// toml names the key; default is its value where the file does not give it; min and max are inclusive bounds, in the
-// key's own notation; oneof lists the values there are, separated by |; required marks what must be given;
-// reload:"restart" marks what a running server cannot change.
+// toml names the key; default is its value where the file does not give it; min and max are inclusive bounds, in the notation of
+// the key; oneof lists the values, separated by |; required marks keys that must be given; reload:"restart" marks keys
+// that a running server cannot change.
 package config
 
 import (
@@ -34,126 +34,129 @@ import (
 	"tafe/app/tracing"
 )
 
-// Config is what a file says, with defaults for what it does not. Treat it as immutable once loaded, but for Flags.
+// Config is the content of a file, with defaults. It is immutable once loaded, except by command-line flags.
 type Config struct {
-	// Where the server listens, and on what it runs.
+	// Listen address, loops, and server-wide request handling.
 	Server Server `toml:"server"`
-	// Where the server listens, if there is more to say than server.listen can. Repeat the section for each address. With any
-	// of them, they are all there is.
+	// One listen address, with TLS and the PROXY protocol. Repeat the section for each address. If the file has any
+	// [[listener]], server.listen must not be given.
 	Listeners []Listener `toml:"listener" reload:"restart"`
-	// What one message, one connection and one loop may take. What is beyond is refused, never queued without end.
+	// Bounds of a message, a connection and a loop. What exceeds them is refused.
 	Limits Limits `toml:"limits"`
-	// How long the server waits, and for what.
+	// Timeouts of connections, requests and the drain.
 	Timeouts Timeouts `toml:"timeouts"`
 	// The listener for operators: live page, health, metrics, overruns, profiles. Keep it off public networks.
 	Admin Admin `toml:"admin"`
-	// Who reports code that holds a loop.
+	// Reports of code that holds a loop.
 	Watchdog Watchdog `toml:"watchdog"`
 	// The server's own log, on stderr.
 	Log Log `toml:"log"`
-	// A line for each answer.
+	// The access log: one line per response.
 	AccessLog AccessLog `toml:"access_log"`
-	// Where requests can be followed from server to server (OpenTelemetry).
+	// Spans for OpenTelemetry.
 	Tracing Tracing `toml:"tracing"`
-	// What surrounds all requests, those too that no route takes: outermost the headers, then CORS, addresses, shedding, rate,
-	// concurrency, compression, and users innermost.
+	// Middlewares around all requests, including those that match no route. From the outermost: secure_headers, cors,
+	// allow_ip and deny_ip, shed, rate_limit, concurrency_max, compress, basic_auth.
 	Middleware Middleware `toml:"middleware"`
-	// Servers that requests are passed on to. Repeat the section for each group.
+	// A group of servers to proxy to. Repeat the section for each group.
 	Upstreams []Upstream `toml:"upstream"`
-	// What is answered where. Repeat the section for each route. The most specific path that has the method wins; their
+	// One route and its action. Repeat the section for each route. The most specific path that allows the method wins; the
 	// order in the file does not matter.
 	Routes []Route `toml:"route"`
 
 	source   *source
-	spoilt   map[string]bool // parts of a file that Check looks at no further
+	spoilt   map[string]bool // parts of a file with problems, which Check skips
 	warnings Problems
 }
 
 // Server is the section of the same name.
 type Server struct {
-	// Address to serve on: HOST:PORT, where port 0 takes a free one, which is printed; unix:/path; or systemd:NAME, a socket of
-	// systemd by its FileDescriptorName. A socket of systemd that is bound to the address is used, too.
+	// Listen address: HOST:PORT (port 0 picks a free port, which is printed), unix:/path, or systemd:NAME for a systemd
+	// socket by its FileDescriptorName. A systemd socket that is bound to the address is used in its place.
 	Listen ListenAddress `toml:"listen" default:"127.0.0.1:8080" reload:"restart"`
-	// Unix socket, an absolute path such as "/run/tafe/handover.sock", on which this process gives its listening sockets to the next one. A
-	// process that starts with the same path takes them over without losing a connection, and the old one drains. Without it, never.
+	// Absolute path of a unix socket, such as "/run/tafe/handover.sock", on which this process passes its listening sockets
+	// to the next one. A process that starts with the same path takes them over without losing a connection, and the old
+	// process drains. Unset: no handover.
 	Handover SocketPath `toml:"handover" default:"" reload:"restart"`
-	// Event loops. Without it, one for each CPU the process may use (GOMAXPROCS).
+	// Number of event loops. Unset: one per CPU that the process may use (GOMAXPROCS).
 	Loops int `toml:"loops" min:"1" max:"1024" reload:"restart"`
-	// The longest that a handler may hold its loop while other requests wait: then another goroutine takes the loop over, and the handler
-	// runs on beside it. "off": never.
+	// Longest time that a handler may hold its loop while other requests wait. After it, another goroutine takes the loop
+	// over, and the handler runs on beside it. "off" disables handoff.
 	Handoff Handoff `toml:"handoff" default:"2ms" reload:"restart"`
-	// In what order requests that wait for a loop get it. "light-first": those whose route has taken little time so far, and of the others one
-	// at a time, the oldest first. "arrival": all in the order in which they came.
+	// Order in which ready requests run. "light-first": requests of routes that have needed little time run first; the
+	// others run one at a time, oldest first. "arrival": in the order of arrival.
 	Order string `toml:"order" default:"light-first" oneof:"light-first|arrival" reload:"restart"`
 	// Value of the Server header; "-" omits it.
 	Name HeaderValue `toml:"name" default:"tafe"`
-	// Networks of the proxies in front. Their X-Forwarded-For says who the client is, for allow_ip, deny_ip, rate_limit, hash_by and
-	// the access log; and what they say in X-Forwarded-For, -Proto, -Host and Forwarded is passed on to upstreams. From all
-	// others it is neither believed nor passed on.
+	// Networks of proxies in front of this server. Their X-Forwarded-For gives the client address for allow_ip, deny_ip,
+	// rate_limit, hash_by and the access log, and their X-Forwarded-For, -Proto, -Host and Forwarded are passed on to
+	// upstreams. From other clients these fields are ignored and dropped.
 	TrustedProxies []Network `toml:"trusted_proxies"`
-	// Tell clients in Server-Timing where the time of each answer went: queue, slice, backend. Everybody can read it: for staging.
+	// Send Server-Timing with the queue, slice and backend time of each response. Any client can read it: for staging.
 	ServerTiming bool `toml:"server_timing" default:"false"`
-	// Name of the response header that carries the request's id; "" sends none.
+	// Response header that carries the request ID; "" sends none.
 	RequestIDHeader HeaderName `toml:"request_id_header" default:""`
-	// Take X-Request-ID from the client, if it is a token of at most 64 bytes. Only behind a proxy that sets it.
+	// Use the X-Request-ID of the client if it is a token of at most 64 bytes. Only behind a proxy that sets it.
 	TrustRequestID bool `toml:"trust_request_id" default:"false"`
 }
 
 // Limits is the section of the same name.
 type Limits struct {
-	// Start line and header fields of a request, with the empty line. Beyond: 431.
+	// Size of a request head: start line, header fields and the empty line. Larger: 431.
 	HeadBytesMax Bytes `toml:"head_bytes_max" default:"32KiB" min:"256" max:"1MiB"`
-	// Header fields of a request, or of its trailer section. Beyond: 431.
+	// Header fields in a request, or in its trailer section. More: 431.
 	HeaderCountMax int `toml:"header_count_max" default:"100" min:"1" max:"10000"`
-	// Request target. Beyond: 414.
+	// Size of the request target. Larger: 414.
 	TargetBytesMax Bytes `toml:"target_bytes_max" default:"8KiB" min:"16" max:"1MiB"`
-	// Request body, where its route does not say otherwise. Beyond: 413.
+	// Size of a request body, unless the route sets its own. Larger: 413.
 	BodyBytesMax Bytes `toml:"body_bytes_max" default:"10MiB" min:"1" max:"1TiB"`
-	// Bytes per second at which a request body comes at least, on average, after the first five seconds; 0: at any rate. Only time in
-	// which its handler waits for it counts. Slower: 408. See route.slow_body.
+	// Minimum average rate of a request body in bytes per second, after the first five seconds. Only time in which the
+	// handler waits for the body counts. Slower: 408. 0: no minimum. See route.slow_body.
 	BodyRateMin int `toml:"body_rate_min" default:"240" min:"0" max:"1000000000"`
-	// Chunk-size lines of a chunked body, beyond what its data justifies. Beyond: 400.
+	// Bytes of chunk-size lines in a chunked body, beyond what its data justifies. More: 400.
 	ChunkOverheadBytesMax Bytes `toml:"chunk_overhead_bytes_max" default:"16KiB" min:"64" max:"16MiB"`
-	// Trailer section of a chunked body. Beyond: 431.
+	// Size of the trailer section of a chunked body. Larger: 431.
 	TrailerBytesMax Bytes `toml:"trailer_bytes_max" default:"8KiB" min:"64" max:"1MiB"`
-	// Open connections, of all loops together. Beyond: closed at once. Without it, what the limit on open files leaves
-	// after a reserve for upstreams and logs, which also bounds any other value.
+	// Open connections of all loops together. More are closed at once. Unset: what the limit on open files leaves after a
+	// reserve for upstreams and logs. The same bound applies to larger values.
 	ConnMax int `toml:"conn_max" min:"1" max:"10000000" reload:"restart"`
-	// Open connections of one client address, behind PROXY the announced one. Beyond: closed at once. 0: no bound.
+	// Open connections per client address; behind the PROXY protocol, per announced address. More are closed at once. 0: no
+	// bound.
 	ConnMaxPerIP int `toml:"conn_max_per_ip" default:"0" min:"0" max:"10000000" reload:"restart"`
-	// Open connections to upstreams and stores, of all loops together. Beyond, connecting fails. Without it, half of the reserve.
+	// Open connections to upstreams and stores, of all loops together. Beyond it, connecting fails. Unset: half of the
+	// reserve.
 	DialMax int `toml:"dial_max" min:"1" max:"10000000" reload:"restart"`
-	// Requests that a loop has in its handlers. Beyond: 503.
+	// Requests in handlers, per loop. More: 503.
 	TaskMax int `toml:"task_max" default:"65536" min:"1" max:"10000000" reload:"restart"`
-	// Coroutines that a loop keeps for reuse, about 3 KiB each.
+	// Coroutines kept for reuse, per loop, about 3 KiB each.
 	IdleTaskMax int `toml:"idle_task_max" default:"1024" min:"1" max:"10000000" reload:"restart"`
-	// Handlers that run beside a loop at once, each on a goroutine of its own. Beyond, a handler holds its loop until it gives it back.
+	// Handlers that run beside a loop at once, each on its own goroutine. Beyond it, a slow handler keeps its loop.
 	ReleasedMax int `toml:"released_max" default:"256" min:"1" max:"100000" reload:"restart"`
-	// Calls from other goroutines that wait for a loop.
+	// Queued calls from other goroutines to a loop.
 	PostMax int `toml:"post_max" default:"1048576" min:"1024" max:"100000000" reload:"restart"`
-	// Bytes that a connection holds unread. Beyond, the client is not read until some are consumed. At least head_bytes_max.
+	// Unread bytes that a connection buffers. Beyond it the client is not read until some are consumed. At least
+	// head_bytes_max.
 	InboundBytesMax Bytes `toml:"inbound_bytes_max" default:"1MiB" min:"4KiB" max:"1GiB" reload:"restart"`
-	// Bytes that a connection holds unsent before who writes them has to wait.
+	// Unsent bytes that a connection buffers. Beyond it a handler that writes waits.
 	OutboundBytesMax Bytes `toml:"outbound_bytes_max" default:"1MiB" min:"4KiB" max:"1GiB" reload:"restart"`
 }
 
 // Timeouts is the section of the same name.
 type Timeouts struct {
-	// From the first byte of a request to the end of its head. Then 408.
+	// From the first byte of a request to the end of its head. After it: 408.
 	Head Duration `toml:"head" default:"10s" min:"1ms" max:"1h"`
-	// Between two pieces of a request body. Then 408.
+	// Between two reads of a request body. After it: 408.
 	Body Duration `toml:"body" default:"30s" min:"1ms" max:"1h"`
-	// Between two requests of a connection. Then it is closed.
+	// Between two requests of a connection. After it the connection is closed.
 	Idle Duration `toml:"idle" default:"75s" min:"1ms" max:"24h"`
-	// From the start of a request's handler to its cancellation, where its route does not say otherwise. Then 503.
-	// 0s: never.
+	// Run time of a handler, unless its route sets its own. After it the handler is cancelled: 503. 0s: no timeout.
 	Handler Duration `toml:"handler" default:"0s" min:"0s" max:"24h"`
-	// For each 16 KiB that a client takes of an answer. Then the connection is closed.
+	// Time in which a client must accept the next 16 KiB of a response. After it the connection is closed.
 	Write Duration `toml:"write" default:"30s" min:"1ms" max:"1h" reload:"restart"`
-	// After SIGTERM, for how long requests are served as before while /readyz says 503 already, so that balancers have noticed
-	// when connections begin to be closed: two or three of their check intervals.
+	// Time after SIGTERM in which requests are served as before while /readyz already answers 503, so that load balancers
+	// notice before connections are closed. Two or three of their check intervals.
 	DrainDelay Duration `toml:"drain_delay" default:"0s" min:"0s" max:"1h"`
-	// How long requests in flight may go on after SIGTERM and drain_delay.
+	// Time that requests in flight may take after SIGTERM and drain_delay.
 	Drain Duration `toml:"drain" default:"30s" min:"0s" max:"24h"`
 }
 
@@ -165,37 +168,37 @@ type Admin struct {
 
 // Log is the section of the same name.
 type Log struct {
-	// How lines look.
+	// Format of a line.
 	Format string `toml:"format" default:"text" oneof:"text|json" reload:"restart"`
-	// The least that is logged.
+	// Lowest level that is logged.
 	Level string `toml:"level" default:"info" oneof:"debug|info|warn|error"`
 }
 
 // AccessLog is the section of the same name.
 type AccessLog struct {
-	// Where lines go: a file, "-" for stdout, or "off". SIGHUP opens the file anew.
+	// Destination: a file, "-" for stdout, or "off". SIGHUP reopens the file.
 	File Path `toml:"file" default:"off" reload:"restart"`
-	// How lines look: an object each, or what Apache and nginx call combined.
+	// Format of a line: a JSON object, or the combined format of Apache and nginx.
 	Format string `toml:"format" default:"json" oneof:"json|combined" reload:"restart"`
-	// Entries that wait for the file, some 200 bytes each. Those beyond are dropped and counted.
+	// Size of the queue in front of the file, some 200 bytes per line. Lines beyond it are dropped and counted.
 	BufferBytes Bytes `toml:"buffer_bytes" default:"4MiB" min:"64KiB" max:"1GiB" reload:"restart"`
-	// How long an entry waits at most.
+	// Longest time that a line stays in the queue.
 	FlushEvery Duration `toml:"flush_every" default:"500ms" min:"1ms" max:"1m" reload:"restart"`
 }
 
 // Tracing is the section of the same name.
 type Tracing struct {
-	// URL of a collector that takes OTLP over HTTP, such as "http://127.0.0.1:4318/v1/traces". Without it, nothing is traced.
+	// URL of a collector for OTLP over HTTP, such as "http://127.0.0.1:4318/v1/traces". Unset: no tracing.
 	Endpoint string `toml:"endpoint" default:"" reload:"restart"`
 	// Headers of each export, such as { Authorization = "env:OTLP_TOKEN" }.
 	Headers map[string]Secret `toml:"headers" reload:"restart"`
 	// Name of the service.
 	Service string `toml:"service" default:"tafe" reload:"restart"`
-	// Part of the requests that are traced, from 0 to 1, of those that come without Traceparent; the others are if that says so.
+	// Fraction, 0 to 1, of requests without a traceparent that are sampled. Requests with one follow its sampled flag.
 	Sample float64 `toml:"sample" default:"0.01" min:"0" max:"1" reload:"restart"`
-	// Spans that wait to be exported, some 2 KiB each. Those beyond are dropped and counted.
+	// Queued spans, some 2 KiB each. Spans beyond it are dropped and counted.
 	QueueMax int `toml:"queue_max" default:"4096" min:"16" max:"1000000" reload:"restart"`
-	// How long an export may take. Then its spans are lost.
+	// Timeout of an export. After it the spans of the export are lost.
 	Timeout Duration `toml:"timeout" default:"10s" min:"10ms" max:"5m" reload:"restart"`
 }
 

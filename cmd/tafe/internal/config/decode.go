@@ -1,5 +1,5 @@
-// This file owns the way from TOML's tree to the structs: every key is known, every value of its kind and within its
-// bounds, or named as a problem. What values must be to each other is rules.go's.
+// From the tree of TOML to the structs. Unknown keys, wrong types and values out of bounds become Problems. rules.go checks values against
+// each other.
 
 package config
 
@@ -13,8 +13,8 @@ import (
 	"strings"
 )
 
-// decoder gathers problems. What a stage finds wrong with a part of the file (a section, or one of the elements of a repeated one) keeps later
-// stages from looking at that part, since they would repeat it in other words.
+// decoder collects problems. A problem in a part of the file (a section, or one element of a repeated one) excludes that part
+// from later stages, which would report it again in other words.
 type decoder struct {
 	*source
 	problems Problems
@@ -41,7 +41,7 @@ func (d *decoder) stage() {
 	}
 }
 
-// part names the section that p leads into, with its number if it is repeated.
+// part returns the section of p, with its index if it is repeated.
 func (p path) part() string {
 	if len(p) > 1 {
 		if _, err := strconv.Atoi(p[1]); err == nil {
@@ -61,7 +61,7 @@ type key struct {
 	field reflect.StructField
 }
 
-// keys are those of a struct, with those of the structs that it embeds.
+// keys returns the keys of a struct, including embedded structs.
 func keys(t reflect.Type) (all []key) {
 	for _, field := range reflect.VisibleFields(t) {
 		if name := field.Tag.Get("toml"); name != "" {
@@ -71,7 +71,7 @@ func keys(t reflect.Type) (all []key) {
 	return all
 }
 
-// setDefaults sets what no file is needed for.
+// setDefaults sets the defaults of tags.
 func setDefaults(v any) { setDefaultsOf(reflect.ValueOf(v).Elem()) }
 
 func setDefaultsOf(s reflect.Value) {
@@ -246,7 +246,7 @@ func (d *decoder) scalar(p path, into reflect.Value, v any, tag reflect.StructTa
 	d.bounds(p, into, tag)
 }
 
-// bounds holds a value against its tags.
+// bounds checks a value against its tags.
 func (d *decoder) bounds(p path, v reflect.Value, tag reflect.StructTag) {
 	if list := tag.Get("oneof"); list != "" {
 		if all := strings.Split(list, "|"); !slices.Contains(all, fmt.Sprint(v.Interface())) {
@@ -272,7 +272,7 @@ func (d *decoder) bounds(p path, v reflect.Value, tag reflect.StructTag) {
 	}
 }
 
-// shown is a value as a problem shows it: short, and no secret.
+// shown returns a value for an error message: shortened, and without secrets.
 func shown(into reflect.Value, v any) string {
 	if _, secret := into.Addr().Interface().(*Secret); secret {
 		return "(secret)"
@@ -292,7 +292,7 @@ func shown(into reflect.Value, v any) string {
 	return text
 }
 
-// suggestion is the key that was meant, or the list of those there are.
+// suggestion returns the most similar key, or the list of all keys.
 func suggestion(name string, known []key) string {
 	best, distance := "", 3
 	names := make([]string, len(known))
@@ -309,7 +309,7 @@ func suggestion(name string, known []key) string {
 	return "there are " + strings.Join(names, ", ")
 }
 
-// editDistance is Levenshtein's.
+// editDistance returns the Levenshtein distance.
 func editDistance(a, b string) int {
 	row := make([]int, len(b)+1)
 	for j := range row {

@@ -24,7 +24,7 @@ import (
 	"tafe/app/static"
 )
 
-// passTo is a handler for an upstream that answers as the test says, and is gone with the test.
+// passTo returns a handler for an upstream that answers as the test defines, until the test ends.
 func passTo(t *testing.T, h http.HandlerFunc) app.Handler {
 	t.Helper()
 	s := httptest.NewServer(h)
@@ -69,7 +69,7 @@ func askLines(t *testing.T, addr, lines string) (*http.Response, string) {
 	return resp, string(content)
 }
 
-// A header that a middleware decides about stands once, whoever else sets it.
+// A header that a middleware sets is sent once, also if a handler or an upstream sets it.
 func TestAHeaderHasOneWriter(t *testing.T) {
 	theirs := func(w http.ResponseWriter, _ *http.Request) {
 		h := w.Header()
@@ -136,7 +136,7 @@ func TestAHeaderHasOneWriter(t *testing.T) {
 	}
 }
 
-// coded is what an answer says of its coding.
+// coded are the fields of a response about its coding.
 func coded(h http.Header) string {
 	var lines []string
 	for _, name := range []string{"Content-Encoding", "Etag", "Accept-Ranges", "Content-Digest", "Repr-Digest", "Digest", "Content-Md5"} {
@@ -148,7 +148,7 @@ func coded(h http.Header) string {
 	return fmt.Sprint(lines, vary)
 }
 
-// HEAD, 206 and 304 say of the coding what the 200 says.
+// HEAD, 206 and 304 have the fields about the coding of the 200.
 func TestCompressIsNotForA200Alone(t *testing.T) {
 	text := strings.Repeat("prose\n", 4000)
 	serveText := func(w http.ResponseWriter, r *http.Request) {

@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A guard on a path holds for the files below it, however the path is spelled.
+// A guard on a path protects the files below it in every spelling of the path.
 func TestNoSpellingPassesAGuard(t *testing.T) {
 	dir := t.TempDir()
 	require.NoError(t, os.MkdirAll(filepath.Join(dir, "admin"), 0o755))

@@ -1,4 +1,4 @@
-// This file owns where a Config listens: the vocabulary, and the way from there to app.Listener.
+// [[listener]]: its keys, and Config.AppListeners, which makes app.Listener values of them.
 
 package config
 
@@ -14,49 +14,48 @@ import (
 	"tafe/loop/reactor"
 )
 
-// Listener is one [[listener]]. With any of them, they are all there is, and server.listen must not be given.
+// Listener is one [[listener]]. If there is one, server.listen must not be given.
 type Listener struct {
-	// Address to serve on: HOST:PORT, where port 0 takes a free one, which is printed; unix:/path; or systemd:NAME, the sockets of
-	// systemd of that FileDescriptorName. A socket of systemd that is bound to the address is used, too.
+	// Listen address: HOST:PORT (port 0 picks a free port, which is printed), unix:/path, or systemd:NAME for the systemd
+	// sockets with that FileDescriptorName. A systemd socket that is bound to the address is used in its place.
 	Listen ListenAddress `toml:"listen" required:"yes" reload:"restart"`
-	// Networks of balancers in front, such as ["10.0.0.0/8"]: each of their connections begins with a PROXY header (version 1 or
-	// 2) that says whose it is. Connections of anybody else, and without a good header within 5 s, are closed. Without it,
-	// no header is expected.
+	// Networks of load balancers that send a PROXY header (version 1 or 2) at the start of each connection, such as
+	// ["10.0.0.0/8"]. Connections from other networks, and those without a valid header within 5 s, are closed. Unset: no
+	// header is expected.
 	ProxyProtocol []Network `toml:"proxy_protocol" reload:"restart"`
-	// Speak HTTPS.
+	// Serve HTTPS.
 	TLS *TLS `toml:"tls" reload:"restart"`
-	// Serve nothing here, but send clients to https on this port with 308. Hosts that no certificate of the listener on that
-	// port is good for get 421.
+	// Answer every request with 308 to https on this port. Hosts without a certificate on the listener of that port get 421.
 	RedirectHTTPS int `toml:"redirect_https" min:"1" max:"65535" reload:"restart"`
 }
 
-// TLS is how HTTPS is spoken.
+// TLS configures HTTPS.
 type TLS struct {
-	// Certificates, such as [{ cert = "a.pem", key = "a.key" }]. A client gets the first that fits the name it asks for, and
-	// without one the first. Renewed files are noticed within a minute, and at SIGHUP; bad ones are not taken.
+	// Certificates, such as [{ cert = "a.pem", key = "a.key" }]. A client gets the first that matches its server name, or
+	// else the first of the list. Renewed files are loaded within a minute, and at SIGHUP; invalid ones are ignored.
 	Certs []Certificate `toml:"certs" required:"yes"`
-	// The lowest version. Ciphers are those that Go thinks good.
+	// Minimum TLS version. Cipher suites are the defaults of Go.
 	MinVersion string `toml:"min_version" default:"1.2" oneof:"1.2|1.3"`
-	// Whether clients are asked for a certificate: never; asked, and whatever they show is verified; or required.
+	// Client certificates: off, verified if the client sends one, or required.
 	ClientAuth string `toml:"client_auth" default:"off" oneof:"off|verify|require"`
-	// PEM file of the authorities of client certificates.
+	// PEM file of the authorities for client certificates.
 	ClientCA string `toml:"client_ca" default:""`
-	// From the accepted connection to the end of the handshake. Then it is closed.
+	// From accept to the end of the handshake. After it the connection is closed.
 	HandshakeTimeout Duration `toml:"handshake_timeout" default:"10s" min:"1ms" max:"10m"`
-	// Handshakes under way, of each loop. Beyond it, connections are closed.
+	// Concurrent handshakes, per loop. Connections beyond it are closed.
 	HandshakesMax int `toml:"handshakes_max" default:"1024" min:"1" max:"1000000"`
-	// Handshakes begun in a second, by each loop; beyond it they wait, so that a flood of them leaves time for those who are
-	// connected. Without it, no bound.
+	// New handshakes per second, per loop. More are queued, so that a flood of handshakes leaves time for established
+	// connections. Unset: no bound.
 	HandshakesPerSecondMax int `toml:"handshakes_per_second_max" min:"10" max:"1000000"`
 }
 
-// Certificate is one certificate as files.
+// Certificate names the files of one certificate.
 type Certificate struct {
-	// PEM file of the certificate and the chain behind it.
+	// PEM file of the certificate and its chain.
 	Cert string `toml:"cert" required:"yes"`
-	// PEM file of its key.
+	// PEM file of the private key.
 	Key string `toml:"key" required:"yes"`
-	// DER file of an OCSP response to staple; while it is not there, none is.
+	// DER file of an OCSP response to staple. Nothing is stapled while it is missing.
 	OCSP string `toml:"ocsp" default:""`
 }
 
@@ -66,19 +65,19 @@ var clientAuths = map[string]tls.ClientAuthType{
 
 var tlsVersions = map[string]uint16{"1.2": tls.VersionTLS12, "1.3": tls.VersionTLS13}
 
-// checkListeners holds the listeners against one another.
+// checkListeners checks the listeners against one another.
 func (d *decoder) checkListeners(c *Config) {
 	if len(c.Listeners) == 0 {
 		return
 	}
 	if d.lines[path{"server", "listen"}.id()] > 0 {
-		d.problem(path{"server", "listen"}, "server.listen is given beside [[listener]]: move it there")
+		d.problem(path{"server", "listen"}, "server.listen cannot be used with [[listener]]: move it there")
 	}
 	for i := range c.Listeners {
 		l, p := &c.Listeners[i], path{"listener"}.index(i)
 		switch {
 		case l.ProxyProtocol != nil && len(l.ProxyProtocol) == 0:
-			d.problem(p.child("proxy_protocol"), "listener.proxy_protocol is empty: nobody could connect; leave it out for no header")
+			d.problem(p.child("proxy_protocol"), "listener.proxy_protocol is empty, so no connection would be accepted; remove it to expect no header")
 		case l.TLS != nil && l.RedirectHTTPS != 0:
 			d.problem(p, "listener %s has both tls and redirect_https: want one", l.Listen)
 		case l.RedirectHTTPS != 0 && c.tlsOn(l.RedirectHTTPS) == nil:
@@ -91,7 +90,7 @@ func (d *decoder) checkListeners(c *Config) {
 	}
 }
 
-// tlsOn finds the listener with TLS on a port.
+// tlsOn returns the listener with TLS on a port.
 func (c *Config) tlsOn(port int) *Listener {
 	for i := range c.Listeners {
 		_, p, _ := net.SplitHostPort(string(c.Listeners[i].Listen))
@@ -102,14 +101,14 @@ func (c *Config) tlsOn(port int) *Listener {
 	return nil
 }
 
-// Certificates are those of one listener.
+// Certificates are the certificates of one listener.
 type Certificates struct {
 	*certs.Store
 	source *source
 	at     path
 }
 
-// Problems are what is wrong with them now. The listener serves with what is good; see certs.Store.
+// Problems returns the current problems of the certificates. The listener serves with the others; see certs.Store.
 func (c *Certificates) Problems() Problems {
 	d := decoder{source: c.source}
 	for _, err := range c.Store.Problems() {
@@ -118,7 +117,7 @@ func (c *Certificates) Problems() Problems {
 	return d.problems
 }
 
-// withoutCall is an error of a file without the name of the system call.
+// withoutCall removes the name of the system call from the error of a file.
 func withoutCall(err error) string {
 	for _, call := range []string{"open ", "stat ", "read "} {
 		if text, found := strings.CutPrefix(err.Error(), call); found {
@@ -128,8 +127,8 @@ func withoutCall(err error) string {
 	return err.Error()
 }
 
-// AppListeners are where to listen, with the certificates of those that speak TLS. The error is Problems; certificates that are not good
-// are none: see Certificates.Problems.
+// AppListeners returns the listeners, and the certificates of those with TLS. The error is Problems; certificates that cannot
+// be used are not an error: see Certificates.Problems.
 func (c *Config) AppListeners() (all []app.Listener, stores []*Certificates, err error) {
 	if len(c.Listeners) == 0 {
 		return []app.Listener{{Addr: string(c.Server.Listen)}}, nil, nil
@@ -180,7 +179,7 @@ func (t *TLS) options() certs.Options {
 	return o
 }
 
-// redirectTo keeps clients on hosts that a certificate is good for: whatever else they name, nobody is sent there.
+// redirectTo redirects only to hosts with a certificate, whatever host the client names.
 func redirectTo(store *certs.Store, port int) func(host string) string {
 	suffix := ""
 	if port != 443 {

@@ -1,4 +1,4 @@
-// This file owns the way from a file to a Config, or to everything that is wrong with it.
+// Load: from a file to a Config, or to all its Problems.
 
 package config
 
@@ -13,11 +13,10 @@ import (
 	"github.com/pelletier/go-toml/v2"
 )
 
-// fileBytesMax keeps a slip from reading a disk.
+// fileBytesMax bounds the size of a configuration file.
 const fileBytesMax = 16 << 20
 
-// Load reads a file. What is wrong with it comes as Problems, all of it at once; a file that cannot be read as the error of
-// reading it. Building the App may find more: see Config.App.
+// Load reads a file. Its error is Problems, with all of them, or that of reading the file. Config.App may find more problems.
 func Load(file string) (*Config, error) {
 	text, err := read(file)
 	if err != nil {
@@ -36,12 +35,12 @@ func read(file string) ([]byte, error) {
 	case !info.Mode().IsRegular() && info.Mode()&os.ModeNamedPipe == 0:
 		return nil, fmt.Errorf("%s is a device or socket, not a file", file)
 	case info.Size() > fileBytesMax:
-		return nil, fmt.Errorf("%s has more than %v", file, Bytes(fileBytesMax))
+		return nil, fmt.Errorf("%s is larger than %v", file, Bytes(fileBytesMax))
 	}
 	return os.ReadFile(file)
 }
 
-// Parse is Load of a text; file is what Problems call it.
+// Parse is Load for a text; file is its name in Problems.
 func Parse(file string, text []byte) (*Config, error) {
 	c, problems := parse(file, text, false)
 	if len(problems) > 0 {
@@ -50,8 +49,8 @@ func Parse(file string, text []byte) (*Config, error) {
 	return c, nil
 }
 
-// parse returns a Config in any case, nil if the text is not TOML. Checking, it looks at what the values are to each other although some of
-// them are wrong, and does without environment variables that are not set.
+// parse returns a Config, or nil if the text is not TOML. With checking, it applies the rules between values although some
+// values are wrong, and accepts environment variables that are not set.
 func parse(file string, text []byte, checking bool) (*Config, Problems) {
 	var tree map[string]any
 	if err := toml.Unmarshal(text, &tree); err != nil {

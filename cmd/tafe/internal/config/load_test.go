@@ -14,7 +14,7 @@ import (
 	"tafe/loop/reactor"
 )
 
-// minimal is the rest of a file in which something else is tested.
+// minimal completes a file.
 const minimal = "\n[[route]]\npath = \"/minimal\"\nrespond = { body = \"x\" }\n"
 
 func TestProblemsNameLineAndRemedy(t *testing.T) {
@@ -61,39 +61,39 @@ func TestProblemsNameLineAndRemedy(t *testing.T) {
 		{"[log]\nlevel = \"loud\"", `f.toml:2: log.level = "loud": want one of debug, info, warn, error`, "no such level"},
 		{"[[route]]\npath = \"/\"\nredirect = { to = \"/x\", status = 200 }", "route.redirect.status = 200: want one of 301, 302, 303, 307, 308", "no redirect"},
 		{"[middleware]\nrate_limit = { rate = nan, burst = 1 }", "middleware.rate_limit.rate = NaN: want from", "not a number"},
-		// What keys must be to each other.
+		// Rules between keys.
 		{"[limits]\ntarget_bytes_max = \"64KiB\"", "f.toml:2: limits.target_bytes_max: want less than limits.head_bytes_max", "a part larger than the whole"},
 		{"[limits]\ninbound_bytes_max = \"4KiB\"", "f.toml:2: limits.inbound_bytes_max: want at least limits.head_bytes_max", "no head would fit"},
 		{"[watchdog]\nquiet_max = \"1s\"", "f.toml:2: watchdog.quiet_max: want at least watchdog.quiet_min", "crossed"},
 		{"[watchdog]\nunready_after = \"1ms\"", "f.toml:2: watchdog.unready_after: want 0s, or at least watchdog.budget", "every slice would do"},
 		{"[watchdog]\nabort_after = \"1ms\"", "f.toml:2: watchdog.abort_after: want 0s, or at least watchdog.budget", "and end the process"},
 		{"[watchdog]\nabort_after = \"-1s\"", "f.toml:2: watchdog.abort_after = -1s: want from 0s to 24h", "before it began"},
-		{"[middleware]\nallow_ip = []", "f.toml:2: middleware.allow_ip is empty: nobody", "a server for nobody"},
-		{"[middleware]\nallow_ip = [\"10.0.0.0/8\",\n \"10.1.2.3/8\"]", `f.toml:3: middleware.allow_ip = "10.1.2.3/8": has bits behind its length: want "10.0.0.0/8"`, "which network?"},
+		{"[middleware]\nallow_ip = []", "f.toml:2: middleware.allow_ip is empty, so every client would get 403", "a server without clients"},
+		{"[middleware]\nallow_ip = [\"10.0.0.0/8\",\n \"10.1.2.3/8\"]", `f.toml:3: middleware.allow_ip = "10.1.2.3/8": has bits set after the prefix length: want "10.0.0.0/8"`, "which network?"},
 		{"[middleware]\nallow_ip = \"10.0.0.1\"", `f.toml:2: middleware.allow_ip = "10.0.0.1": want an array`, "one is a list of one"},
-		{"[middleware.basic_auth]\nusers = {}", "f.toml:1: middleware.basic_auth has no users", "nobody could come in"},
+		{"[middleware.basic_auth]\nusers = {}", "f.toml:1: middleware.basic_auth has no users", "no user could log in"},
 		{"[middleware.basic_auth]\nrealm = \"a\"", "f.toml:1: middleware.basic_auth lacks the key users", "nor here"},
 		{"[middleware.basic_auth]\nusers.a = \"env:TAFE_TEST_NOT_SET\"", `f.toml:2: middleware.basic_auth.users.a = (secret): the environment has no variable "TAFE_TEST_NOT_SET"`, "a secret that is not there"},
-		{"[middleware.basic_auth]\nusers.a = \"env:TAFE_TEST_EMPTY\"", "users.a = (secret): is empty", "a password that everybody knows"},
+		{"[middleware.basic_auth]\nusers.a = \"env:TAFE_TEST_EMPTY\"", "users.a = (secret): is empty", "an empty password"},
 		{"[[route]]\nrespond = {}", "f.toml:1: route lacks the key path", "where?"},
 		{"[[route]]\npath = \"/\"", "f.toml:1: route / has 0 actions: want one of respond, redirect", "what?"},
 		{"[[route]]\npath = \"/\"\nrespond = {}\nredirect = { to = \"/x\" }", "has 2 actions", "which?"},
 		{"[[route]]\npath = \"/\"\nrespond = {}\nmethods = []", "route.methods is empty", "no method at all"},
 		{"[[route]]\npath = \"/\"\nrespond = {}\nmethods = [\"get\"]", `route.methods has "get": want "GET"`, "methods have a case"},
 		{"[[route]]\npath = \"/\"\nrespond = {}\nmethods = [\"GET\", \"GET\"]", `route.methods has "GET" twice`, "one is enough"},
-		{"[[route]]\npath = \"/\"\nrespond = { status = 204, body = \"x\" }", "an answer with status 204 has none", "a body that nobody would see"},
-		// What the App says.
+		{"[[route]]\npath = \"/\"\nrespond = { status = 204, body = \"x\" }", "a response with status 204 has no body", "a body that is not sent"},
+		// Problems from package app.
 		{"[[route]]\npath = \"x\"\nrespond = {}", `f.toml:2: route.path: pattern "x": must begin with '/'`, "a pattern that is none"},
 		{"[[route]]\npath = \"/{a}\"\nrespond = {}\n[[route]]\npath = \"/{b}\"\nrespond = {}", `f.toml:5: route.path: pattern "/{b}" conflicts with "/{a}"`, "the second of two, with its line"},
 		{"[[route]]\npath = \"/\"\nrespond = {}\nmethods = [\"CONNECT\"]", "CONNECT has no path", "a method without paths"},
 		{"[[route]]\npath = \"/\"\nrespond.headers = { \"a b\" = \"x\" }", `"a b" is not the name of a header`, "no name"},
 		{"[[route]]\npath = \"/\"\nrespond.headers = { Content-Length = \"3\" }", "the server sets it itself", "a lie"},
 		{"[[route]]\npath = \"/\"\nredirect.to = \"//evil.example\"", "f.toml:3: route.redirect.to = \"//evil.example\": want a path", "not a path"},
-		{"[[route]]\npath = \"/{a}\"\nredirect.to = \"https://{a}/\"", "only behind the host", "an open redirect"},
+		{"[[route]]\npath = \"/{a}\"\nredirect.to = \"https://{a}/\"", "only after the host", "an open redirect"},
 		{"[[route]]\npath = \"/{a}\"\nredirect.to = \"/{b}\"", "route /{a} has no parameter {b}", "a parameter from nowhere"},
 		{"[middleware.cors]\norigins = [\"a.example\"]", `f.toml:1: middleware.cors: CORS: "a.example" is no origin`, "a middleware's own words"},
 		{"[[route]]\npath = \"/\"\nmethods = [\"GET\"]\nrespond = {}\ncors.origins = [\"*\"]\n[[route]]\npath = \"/\"\nmethods = [\"PUT\"]\nrespond = {}\ncors.origins = [\"https://a.example\"]",
-			"f.toml:10: route.cors: the route in line 1 has the same path and another cors", "one preflight for both"},
+			"f.toml:10: route.cors: the route in line 1 has the same path and a different cors", "one preflight for both"},
 	} {
 		text := c.text
 		if !strings.Contains(text, "route") {
@@ -151,7 +151,7 @@ func TestSecretsAreNotShown(t *testing.T) {
 	require.NotContains(t, err.Error(), "1234")
 }
 
-// The defaults stand in tags, for the reference; those of the packages that use them are the same.
+// The defaults are in tags, for the reference. They equal those of the packages that use them.
 func TestDefaultsAgree(t *testing.T) {
 	c := Default()
 	require.Equal(t, httpparse.DefaultLimits(), c.Options().Limits)

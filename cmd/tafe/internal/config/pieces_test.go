@@ -40,7 +40,7 @@ func quietApp() *app.App {
 	return app.New(app.Options{Log: slog.New(slog.NewTextHandler(io.Discard, nil))})
 }
 
-// decoders make a reader of a body in a coding. They are made when the first piece is there: some read ahead.
+// decoders return readers of a coded body. They are made when the first piece has arrived, because some read ahead.
 var decoders = map[string]func(io.Reader) (io.Reader, error){
 	"identity": func(r io.Reader) (io.Reader, error) { return r, nil },
 	"gzip":     func(r io.Reader) (io.Reader, error) { return gzip.NewReader(r) },
@@ -48,7 +48,7 @@ var decoders = map[string]func(io.Reader) (io.Reader, error){
 	"zstd":     func(r io.Reader) (io.Reader, error) { return zstd.NewReader(r, zstd.WithDecoderConcurrency(1)) },
 }
 
-// requirePieces asks for an answer of which every piece comes when the one before it has been read: the server waits for next.
+// requirePieces requires that every piece of a response arrives before the next one is written: the server waits for next.
 func requirePieces(t *testing.T, addr, path, coding string, next chan<- string) {
 	t.Helper()
 	c, err := net.Dial("tcp", addr)
@@ -132,7 +132,7 @@ func TestPiecesDoNotWait(t *testing.T) {
 	}
 }
 
-// pieces is an upstream that answers with what comes from next, each piece for itself.
+// pieces is an upstream that answers with the values of next, each as a piece.
 func pieces(t *testing.T, length bool, next <-chan string) string {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -180,7 +180,7 @@ func TestWhenDoneOfSeveral(t *testing.T) {
 		_ = resp.Body.Close()
 		require.Equal(t, "inner GET", <-done)
 		require.Equal(t, "outer GET", <-done)
-		require.Empty(t, done, "a recycled Context calls nobody of the last request")
+		require.Empty(t, done, "a recycled Context calls no callback of the last request")
 	}
 	http.DefaultClient.CloseIdleConnections()
 }

@@ -1,4 +1,4 @@
-// This file owns in which line of a file each key stands. It knows TOML's grammar and no key.
+// The line in which each key of a file stands.
 
 package config
 
@@ -10,14 +10,14 @@ import (
 	"github.com/pelletier/go-toml/v2/unstable"
 )
 
-// path is the way to a key: names, and for elements of arrays their index.
+// path identifies a key: names, and indexes for elements of arrays.
 type path []string
 
 func (p path) child(name string) path { return append(p[:len(p):len(p)], name) }
 func (p path) index(i int) path       { return p.child(strconv.Itoa(i)) }
 func (p path) id() string             { return strings.Join(p, "\x00") }
 
-// String is the path as an operator would write it; elements of arrays lose their index, since the line tells.
+// String returns the path as in the file, without indexes: errors have the line.
 func (p path) String() string {
 	names := make([]string, 0, len(p))
 	for _, name := range p {
@@ -28,13 +28,13 @@ func (p path) String() string {
 	return strings.Join(names, ".")
 }
 
-// source is a file's name and lines.
+// source is the name and the lines of a file.
 type source struct {
 	file  string
 	lines map[string]int // by path.id
 }
 
-// line is where the key stands, or the nearest above it; 0 if none does.
+// line returns the line of the key, or of the nearest parent that has one, or 0.
 func (s *source) line(p path) int {
 	for n := len(p); n > 0; n-- {
 		if line := s.lines[p[:n].id()]; line > 0 {
@@ -44,7 +44,7 @@ func (s *source) line(p path) int {
 	return 0
 }
 
-// index fills in the lines of text, which is known to be good TOML.
+// index records the lines of text, which must be valid TOML.
 func (s *source) index(text []byte) {
 	s.lines = map[string]int{}
 	x := indexer{source: s, arrays: map[string]int{}}
@@ -67,7 +67,7 @@ type indexer struct {
 	arrays map[string]int // elements so far, of arrays of tables
 }
 
-// enter follows a header. Names of arrays of tables on the way mean their last element; a [[header]] begins a new one.
+// enter handles a header. Names of arrays of tables in the path mean their last element; a [[header]] adds one.
 func (x *indexer) enter(e *unstable.Node) (p path) {
 	keys := e.Key()
 	for keys.Next() {
@@ -88,7 +88,7 @@ func (x *indexer) enter(e *unstable.Node) (p path) {
 	return p
 }
 
-// pair notes "key = value", a dotted key in each of its parts.
+// pair records "key = value", and each part of a dotted key.
 func (x *indexer) pair(p path, e *unstable.Node) {
 	keys := e.Key()
 	for keys.Next() {
@@ -111,14 +111,14 @@ func (x *indexer) value(p path, v *unstable.Node) {
 	}
 }
 
-// note keeps the first line of p.
+// note records the first line of p.
 func (x *indexer) note(p path, n *unstable.Node) {
 	if x.lines[p.id()] == 0 && n.Raw.Length > 0 {
 		x.lines[p.id()] = x.parser.Shape(n.Raw).Start.Line
 	}
 }
 
-// Problem is one thing that is wrong with a file.
+// Problem is an error in a file.
 type Problem struct {
 	File string
 	Line int // 0: of the file as a whole
@@ -133,7 +133,7 @@ func (p Problem) Error() string {
 	return fmt.Sprintf("%s:%d: %s", p.File, p.Line, p.Text)
 }
 
-// Problems are all that is wrong with a file, in the order of its lines.
+// Problems are the errors of a file, by line.
 type Problems []Problem
 
 func (p Problems) Error() string {

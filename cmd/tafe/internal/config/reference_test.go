@@ -1,4 +1,4 @@
-// docs/config.md is made here, from the comments and tags of the structs: go test ./cmd/tafe/internal/config -update
+// docs/config.md is generated here from the comments and tags of the structs: go test ./cmd/tafe/internal/config -update
 
 package config
 
@@ -27,17 +27,17 @@ const (
 
 const preface = `# Configuration
 
-One TOML file, given to ` + "`tafe serve --config FILE`" + `. ` + "`tafe check -c FILE`" + ` says what is wrong with one, all of it, each with its line and
-what would be right; ` + "[tafe.example.toml](tafe.example.toml)" + ` is one to begin with. Flags of the command line overrule the file.
+The server reads one TOML file: ` + "`tafe serve --config FILE`" + `. ` + "`tafe check -c FILE`" + ` reports every problem in it, with its line and
+what is accepted. [tafe.example.toml](tafe.example.toml) is an example. Command-line flags override the file.
 
-**Values.** Durations are text such as "500ms", "10s", "1h30m". Sizes are bytes, or text such as "64KiB", "10MiB". A password written
-"env:NAME" is the value of that environment variable.
+**Values.** Durations are strings such as "500ms", "10s", "1h30m". Sizes are bytes, or strings such as "64KiB", "10MiB". A password written as
+"env:NAME" is read from that environment variable.
 
-**Reload.** SIGHUP has a running server read the file again. It takes all of it, from the next request of each connection on, or nothing,
-and says in its log why. Requests that are being served end as they began. Keys marked with ⟲ need a restart: a file that changes one
-is refused. Rates and concurrency are counted anew after a reload.
+**Reload.** On SIGHUP the server reads the file again and applies it as a whole, from the next request of each connection on. If the file has a
+problem, nothing changes, and the log says why. Requests in flight finish with the old configuration. Keys marked with ⟲ need a restart: a file that
+changes one is rejected. Rate and concurrency limits start from zero after a reload.
 
-This file is made from the comments in ` + "`cmd/tafe/internal/config`" + `.
+This file is generated from the comments in ` + "`cmd/tafe/internal/config`" + `.
 `
 
 func TestReference(t *testing.T) {
@@ -93,7 +93,7 @@ func reference(t *testing.T) []byte {
 			fmt.Fprintf(out, "| %s | %s | %s | %s |\n", name, allowed(k.field), standard(k.field), strings.ReplaceAll(doc, "|", `\|`))
 		}
 		if of == reflect.TypeFor[Route]() {
-			fmt.Fprintf(out, "\nAnd all keys of [middleware], for this route alone, inside of those that surround everything.\n")
+			fmt.Fprintf(out, "\nAll keys of [middleware] may also stand in a route. They apply to that route only, inside the middlewares of [middleware].\n")
 		}
 	}
 	return out.Bytes()
@@ -115,7 +115,7 @@ var kinds = map[reflect.Type]string{
 	reflect.TypeFor[map[string]HeaderValue](): "table of text", reflect.TypeFor[map[string]Secret](): "table of secrets",
 }
 
-// allowed says what values a key takes.
+// allowed returns the accepted values of a key.
 func allowed(f reflect.StructField) string {
 	if list := f.Tag.Get("oneof"); list != "" {
 		return strings.ReplaceAll(list, "|", ", ")
@@ -146,7 +146,7 @@ func standard(f reflect.StructField) string {
 	return "`" + text + "`"
 }
 
-// comments are the package's, by type and by type and field, each on one line.
+// comments returns the comments of the package by type, and by type and field, each on one line.
 func comments(t *testing.T) map[string]string {
 	docs := map[string]string{}
 	flat := func(c *ast.CommentGroup) string { return strings.Join(strings.Fields(c.Text()), " ") }
@@ -195,7 +195,7 @@ func TestExample(t *testing.T) {
 		require.NotEmpty(t, r.Header.Get("X-Request-ID"))
 	}
 
-	// What is commented out is the default, and no key of the sections is missing.
+	// Commented lines show the defaults, and no key of the sections is missing.
 	whole, err := Parse("example", commented.ReplaceAll(text, []byte("$1")))
 	require.NoError(t, err)
 	asIs, err := Parse("example", text)

@@ -1,5 +1,5 @@
-// This file owns what outlives the App that a Config describes: upstream groups, with their connections and what is known of
-// their servers, and directories with their cached files. A reload hands on those whose definition has not changed.
+// Resources, which outlive an App: upstream groups with their connections and health, and directories with their cached files. A reload passes on those
+// whose definition has not changed.
 
 package config
 
@@ -14,12 +14,12 @@ import (
 	"tafe/app/redislimit"
 )
 
-// Resources are what an App uses beyond its routes. Its methods may be called by any goroutine.
+// Resources are the upstream groups, directories and shared limits that an App uses. Any goroutine may call the methods.
 type Resources struct {
 	groups map[string]upstream // fixed once App has returned
 	broken Problems            // likewise
 	sites  []site
-	limits []*redislimit.Buckets // which begin anew with each App: their state is in Redis
+	limits []*redislimit.Buckets // new for each App: their state is in Redis
 	mu     sync.Mutex
 	passed map[io.Closer]bool // to the Resources of a later Config
 }
@@ -29,11 +29,11 @@ type upstream struct {
 	group      *proxy.Group
 }
 
-// Broken are the parts that cannot be used although the file says nothing wrong of them: a directory or a file of keys that cannot be
-// opened. Their routes answer 503; the others are served.
+// Broken returns the parts that cannot be used although the file is valid: a directory or key file that cannot be opened. Their
+// routes answer 503; the others are served.
 func (r *Resources) Broken() Problems { return r.broken }
 
-// Groups lists the upstream groups by name.
+// Groups returns the upstream groups by name.
 func (r *Resources) Groups() (all []*proxy.Group) {
 	for _, name := range slices.Sorted(maps.Keys(r.groups)) {
 		all = append(all, r.groups[name].group)
@@ -41,15 +41,15 @@ func (r *Resources) Groups() (all []*proxy.Group) {
 	return all
 }
 
-// Start starts what the Resources do by themselves: health checks. What was handed on runs already.
+// Start starts the health checks. Those of reused groups are running already.
 func (r *Resources) Start() {
 	for _, g := range r.Groups() {
 		g.Start()
 	}
 }
 
-// Close ends what was not handed on to the Resources of a later Config. Requests that still use it are answered with 503
-// where they need a new connection: call it once there are none.
+// Close closes what was not handed over to the Resources of a later Config. Requests that still use it get 503 when they need a
+// new connection: call it when there are none.
 func (r *Resources) Close() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -75,14 +75,14 @@ func (r *Resources) all() map[io.Closer]bool {
 	return all
 }
 
-// HandOver is called once the App of next has taken over: what it shares is its own from then on.
+// HandOver transfers the shared parts to next. Call it when the App of next serves.
 func (r *Resources) HandOver(next *Resources) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.passed = next.all()
 }
 
-// discard closes what was made for an App that came to nothing.
+// discard closes what was made for an App that is not used.
 func (r *Resources) discard(before *Resources) {
 	old := map[io.Closer]bool{}
 	if before != nil {
@@ -101,8 +101,8 @@ func (r *Resources) group(name string) *proxy.Group { return r.groups[name].grou
 
 func (r *Resources) add(u *Upstream, g *proxy.Group) { r.groups[u.Name] = upstream{*u, g} }
 
-// take adds the group of the same definition that is there from before.
-func (r *Resources) take(before *Resources, u *Upstream) bool {
+// reuse adds the group of before with the same definition, and reports whether there is one.
+func (r *Resources) reuse(before *Resources, u *Upstream) bool {
 	if before == nil {
 		return false
 	}

@@ -1,5 +1,4 @@
-// This file owns the actions: what a route of the file does, as a handler. All that can be known before a request is
-// worked out when the handler is made.
+// The actions respond and redirect as handlers. What does not depend on the request is computed when the handler is made.
 
 package config
 
@@ -11,7 +10,7 @@ import (
 	"tafe/httpparse"
 )
 
-// respond returns the handler of a fixed answer, or nil after naming a problem.
+// respond returns the handler of a fixed response, or nil after reporting a problem.
 func (b *builder) respond(p path, r *Respond) app.Handler {
 	type header struct{ name, value string }
 	var headers []header
@@ -44,7 +43,7 @@ func (b *builder) respond(p path, r *Respond) app.Handler {
 	}
 }
 
-// isFraming tells whether name is about the message and not about its content.
+// isFraming reports whether the field name is set by the server: message framing, not content.
 func isFraming(name string) bool {
 	switch strings.ToLower(name) {
 	case "content-length", "transfer-encoding", "connection", "keep-alive", "trailer", "upgrade", "date", "server":
@@ -53,7 +52,7 @@ func isFraming(name string) bool {
 	return false
 }
 
-// target is Redirect.To taken apart: text, then parameter and text by turns.
+// target is the parsed Redirect.To: text, then parameter and text in turns.
 type target struct {
 	texts    []string
 	params   []string
@@ -67,11 +66,11 @@ var (
 	targetParam = regexp.MustCompile(`\{([^{}]*)\}`)
 )
 
-// redirect returns the handler that sends clients elsewhere, or nil after naming a problem.
+// redirect returns the handler of a redirect, or nil after reporting a problem.
 func (b *builder) redirect(p path, r *Route) app.Handler {
 	to := string(r.Redirect.To)
 	if !targetForm.MatchString(to) {
-		b.problem(p.child("to"), `%s = %q: want a path, such as "/new/{id}", or a URL, such as "https://new.example/{path}", with parameters only behind the host`,
+		b.problem(p.child("to"), `%s = %q: want a path, such as "/new/{id}", or a URL, such as "https://new.example/{path}", with parameters only after the host`,
 			p.child("to"), to)
 		return nil
 	}
@@ -102,8 +101,8 @@ func (b *builder) redirect(p path, r *Route) app.Handler {
 	}
 }
 
-// expand fills in the values, which param has percent-encoded. Whatever they are, the host stays what the file says: only the
-// slashes of a catch-all are not escaped, and none of those begins a path.
+// expand inserts the values, which param has percent-encoded. The host always stays that of the file: only the slashes of a
+// catch-all are not escaped, and none of those begins a path.
 func (t *target) expand(param func(string) string, query string) string {
 	var s strings.Builder
 	for i, name := range t.params {

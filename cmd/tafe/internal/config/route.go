@@ -1,150 +1,148 @@
-// This file owns the vocabulary of routes: actions and middlewares as the file names them. What they do is build.go's.
+// [[route]] and [middleware]: their keys. build.go makes handlers of them.
 
 package config
 
-// Middleware is the section of the same name, and part of each route: there it holds for that route alone, which has
-// buckets and places of its own.
+// Middleware is the section of the same name, and part of each route. The middlewares of a route apply to it alone, with
+// buckets and counters of their own.
 type Middleware struct {
-	// Response headers that tell browsers to be careful.
+	// Security-related response headers.
 	SecureHeaders *SecureHeaders `toml:"secure_headers"`
-	// Pages of other origins that may read the answers (Fetch standard). In a route, preflights of its path are answered
-	// too.
+	// Allow pages of other origins to read responses (Fetch standard). In a route, preflight requests for its path are
+	// answered too.
 	CORS *CORS `toml:"cors"`
-	// Networks whose clients are admitted, such as "10.0.0.0/8" or "::1"; others get 403. Behind a proxy, name that in
-	// server.trusted_proxies.
+	// Networks of clients that are admitted, such as "10.0.0.0/8" or "::1"; others get 403. Behind a proxy, list the proxy
+	// in server.trusted_proxies.
 	AllowIP []Network `toml:"allow_ip"`
-	// Networks whose clients get 403.
+	// Networks of clients that get 403.
 	DenyIP []Network `toml:"deny_ip"`
-	// Refuse a part of the requests while loops have more to do than they can: 503 with Retry-After.
+	// Refuse a share of the requests while loops are overloaded: 503 with Retry-After.
 	Shed *Shed `toml:"shed"`
-	// How many requests one client may make. Beyond: 429 with Retry-After.
+	// Requests per client. More: 429 with Retry-After.
 	RateLimit *RateLimit `toml:"rate_limit"`
-	// Requests that may be inside at once, of all loops together. Beyond: 503 with Retry-After. Without it, no bound but
-	// limits.task_max.
+	// Concurrent requests, of all loops together. More: 503 with Retry-After. Unset: only limits.task_max.
 	ConcurrencyMax int `toml:"concurrency_max" min:"1" max:"10000000"`
-	// Compress answers on the way.
+	// Compress responses.
 	Compress *Compress `toml:"compress"`
-	// Users that are admitted, with their passwords (RFC 7617); others get 401. Passwords travel with each request: use
-	// it behind TLS alone.
+	// Users and passwords for basic authentication (RFC 7617); other clients get 401. Passwords are sent with each request:
+	// use it behind TLS only.
 	BasicAuth *BasicAuth `toml:"basic_auth"`
 }
 
 // Route is one [[route]]. It has exactly one action: respond, redirect, static or proxy.
 type Route struct {
-	// Pattern of the paths, percent-decoded: "/users/me" is that path alone, "/users/{id}" takes one segment,
-	// "/files/{path...}" everything behind.
+	// Pattern for the percent-decoded path: "/users/me" matches that path, "/users/{id}" one segment, "/files/{path...}" the
+	// rest of the path.
 	Path string `toml:"path" required:"yes"`
-	// Methods, such as ["GET", "POST"]; GET takes HEAD too. Without it, every method.
+	// Methods, such as ["GET", "POST"]; GET includes HEAD. Unset: all methods.
 	Methods []string `toml:"methods"`
-	// Name in logs and metrics. Without it, the path.
+	// Name in logs and metrics. Unset: the path.
 	Name string `toml:"name"`
-	// The longest that the handler may hold its loop without being reported. Without it, watchdog.budget.
+	// Longest time that the handler may hold its loop without a report. Unset: watchdog.budget.
 	Budget Duration `toml:"budget" min:"100us" max:"1h"`
-	// The longest that the handler may hold its loop while other requests wait; then another goroutine takes the loop over. "off": the
-	// loop is never taken from it. Without it, server.handoff.
+	// Longest time that the handler may hold its loop while other requests wait; then another goroutine takes the loop over.
+	// "off" disables handoff for the route. Unset: server.handoff.
 	Handoff Handoff `toml:"handoff"`
-	// Start the handler beside its loop: for one that is known to block or to compute for long.
+	// Start the handler beside its loop: for handlers that are known to block or to compute for long.
 	Blocking bool `toml:"blocking" default:"false"`
-	// From the handler's start to its cancellation. Then 503. Without it, timeouts.handler.
+	// Run time of the handler. After it the handler is cancelled: 503. Unset: timeouts.handler.
 	Timeout Duration `toml:"timeout" min:"1ms" max:"24h"`
-	// Request body, in place of limits.body_bytes_max: it may be more or less. Beyond: 413.
+	// Size of a request body, larger or smaller than limits.body_bytes_max. Larger: 413.
 	BodyBytesMax Bytes `toml:"body_bytes_max" min:"1" max:"1TiB"`
 
-	// Request bodies may come at any rate, whatever limits.body_rate_min says: for routes to which clients stream.
+	// Exempt request bodies from limits.body_rate_min: for routes to which clients stream.
 	SlowBody bool `toml:"slow_body" default:"false"`
 
-	// Action: a fixed answer.
+	// Action: send a fixed response.
 	Respond *Respond `toml:"respond"`
-	// Action: sends the client elsewhere.
+	// Action: redirect the client.
 	Redirect *Redirect `toml:"redirect"`
-	// Action: the files of a directory.
+	// Action: serve the files of a directory.
 	Static *Static `toml:"static"`
-	// Action: passes requests on to an [[upstream]].
+	// Action: proxy to an [[upstream]].
 	Proxy *Proxy `toml:"proxy"`
 
-	// What surrounds this route alone, inside of what surrounds all requests.
+	// Middlewares of this route, inside those of all requests.
 	Middleware
 }
 
-// Respond is a fixed answer.
+// Respond sends a fixed response.
 type Respond struct {
-	// Status of the answer.
+	// Status code.
 	Status int `toml:"status" default:"200" min:"200" max:"599"`
-	// Its Content-Type.
+	// Content-Type.
 	ContentType HeaderValue `toml:"content_type" default:"text/plain; charset=utf-8"`
-	// Its body, as it is. Statuses 204 and 304 have none.
+	// Body, sent unchanged. Statuses 204 and 304 have none.
 	Body string `toml:"body"`
 	// Other headers, such as { Cache-Control = "no-store" }.
 	Headers map[string]HeaderValue `toml:"headers"`
 }
 
-// Redirect sends the client elsewhere.
+// Redirect sends the client to another URL.
 type Redirect struct {
-	// Where to: a URL or a path. It may hold parameters of the route's path, as "https://new.example/{path}"; their
-	// values are escaped.
+	// Target: a URL or a path. Parameters of the route's path are replaced, as in "https://new.example/{path}"; their values
+	// are escaped.
 	To HeaderValue `toml:"to" required:"yes"`
-	// 301 and 308 are permanent and kept by browsers, 302 and 307 are not; 307 and 308 keep the method; 303 turns it into
-	// GET.
+	// 301 and 308 are permanent and cached by browsers, 302 and 307 are temporary; 307 and 308 keep the method; 303 changes
+	// it to GET.
 	Status int `toml:"status" default:"308" oneof:"301|302|303|307|308"`
-	// Append the request's query.
+	// Append the query of the request.
 	KeepQuery bool `toml:"keep_query" default:"true"`
 }
 
-// RateLimit is a token bucket for each client.
+// RateLimit is a token bucket per client.
 type RateLimit struct {
-	// Requests per second that a client may go on making.
+	// Sustained requests per second.
 	Rate float64 `toml:"rate" required:"yes" min:"0.0001" max:"1000000000"`
-	// Requests that it may make at once after a rest.
+	// Size of the bucket: requests that a client may make at once.
 	Burst int `toml:"burst" required:"yes" min:"1" max:"1000000000"`
-	// Clients that are remembered, some 100 bytes each. Beyond it, who was not seen for longest is forgotten.
+	// Clients that are tracked, some 100 bytes each. Beyond it, the client that was idle for longest is evicted.
 	ClientsMax int `toml:"clients_max" default:"65536" min:"32" max:"100000000"`
-	// Request header that tells clients apart, such as "X-Api-Key"; requests without it are not limited. Without it, the
-	// client's address does, of IPv6 the first 64 bits.
+	// Request header that identifies the client, such as "X-Api-Key"; requests without it are not limited. Unset: the client
+	// address, for IPv6 its first 64 bits.
 	Header HeaderName `toml:"header" default:""`
 	// Share the buckets with other servers.
 	Shared *SharedLimit `toml:"shared"`
 }
 
-// Shed refuses early what could only be answered late.
+// Shed refuses requests early while a loop is overloaded.
 type Shed struct {
-	// How late a loop may be, all the time for a tenth of a second, before it refuses requests; more of them as long as it stays
-	// so, fewer when it does not.
+	// Loop lag above which requests are refused, once it has lasted for a tenth of a second. The refused share grows while
+	// the lag stays above it, and shrinks below it.
 	LagMax Duration `toml:"lag_max" default:"20ms" min:"1ms" max:"10s"`
 }
 
-// Compress says which answers are compressed, for clients that accept it: those of 200 that are text of some kind and come without
+// Compress selects the responses to compress, for clients that accept it: status 200, a compressible type, and no
 // Content-Encoding.
 type Compress struct {
-	// Codings that may be used: zstd, br, gzip. The client's preference counts, and among equals this order. Without it, zstd, br and
-	// gzip.
+	// Codings: zstd, br, gzip. The client's preference decides, and among equals this order. Unset: zstd, br, gzip.
 	Codings []string `toml:"codings"`
-	// Answers that are shorter are left as they are.
+	// Smaller responses are not compressed.
 	BytesMin Bytes `toml:"bytes_min" default:"1KiB" min:"1" max:"1GiB"`
-	// Types beyond text/*, JSON, XML, JavaScript, SVG, WebAssembly and the like, such as "application/x-protobuf".
+	// Types in addition to text/*, JSON, XML, JavaScript, SVG, WebAssembly and the like, such as "application/x-protobuf".
 	Types []string `toml:"types"`
 }
 
-// BasicAuth says who is admitted.
+// BasicAuth lists the users that are admitted.
 type BasicAuth struct {
-	// What browsers show when they ask for the password.
+	// Realm that browsers show in the password prompt.
 	Realm HeaderValue `toml:"realm" default:"restricted"`
 	// Passwords by user, such as { alice = "env:ALICE_PASSWORD" }.
 	Users map[string]Secret `toml:"users" required:"yes"`
 }
 
-// CORS says which pages may read answers.
+// CORS lists the pages that may read responses.
 type CORS struct {
 	// Origins of the pages, such as "https://a.example", or "*" for all.
 	Origins []string `toml:"origins" required:"yes"`
-	// Methods beyond GET, HEAD and POST.
+	// Methods in addition to GET, HEAD and POST.
 	Methods []string `toml:"methods"`
-	// Request headers beyond those that browsers send unasked, such as "Content-Type" for JSON.
+	// Request headers in addition to the CORS-safelisted ones, such as "Content-Type" for JSON.
 	Headers []string `toml:"headers"`
-	// Response headers that pages may read beyond the usual ones.
+	// Response headers that pages may read in addition to the CORS-safelisted ones.
 	Expose []string `toml:"expose"`
-	// With cookies and Authorization. Not together with "*".
+	// Allow cookies and Authorization. Not together with "*".
 	Credentials bool `toml:"credentials" default:"false"`
-	// How long browsers may keep the answer to a preflight. Without it, as long as they like.
+	// Time for which browsers may cache a preflight response. Unset: the default of the browser.
 	MaxAge Duration `toml:"max_age" min:"1s" max:"24h"`
 }
 
@@ -162,8 +160,8 @@ type SecureHeaders struct {
 	ContentSecurityPolicy HeaderValue `toml:"content_security_policy" default:"-"`
 	// Permissions-Policy.
 	PermissionsPolicy HeaderValue `toml:"permissions_policy" default:"-"`
-	// Strict-Transport-Security with this max-age. Without it, none: once sent, it cannot be taken back.
+	// max-age of Strict-Transport-Security. Unset: the header is not sent. Browsers keep it: it cannot be revoked.
 	HSTS Duration `toml:"hsts" min:"1s" max:"100000h"`
-	// For all hosts below, too.
+	// Include subdomains in Strict-Transport-Security.
 	HSTSSubdomains bool `toml:"hsts_subdomains" default:"false"`
 }

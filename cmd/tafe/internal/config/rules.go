@@ -1,5 +1,4 @@
-// This file owns what the values of a file must be to each other. Each on its own was checked by decode.go; patterns and
-// the arguments of middlewares are checked by those who take them, in build.go.
+// Rules between the values of a file. decode.go has checked each value by itself; patterns and the arguments of middlewares are checked in build.go.
 
 package config
 
@@ -62,15 +61,15 @@ func (d *decoder) route(p path, r *Route) {
 		d.problem(p.child("methods"), "route.methods is empty: leave it out for every method")
 	}
 	if r.Respond != nil && (r.Respond.Status == 204 || r.Respond.Status == 304) && r.Respond.Body != "" {
-		d.problem(p.child("respond").child("body"), "route.respond.body: an answer with status %d has none", r.Respond.Status)
+		d.problem(p.child("respond").child("body"), "route.respond.body: a response with status %d has no body", r.Respond.Status)
 	}
 	d.middleware(p, &r.Middleware)
 }
 
-// foreign are segments of paths as other routers write them. Here they are literal.
+// foreign matches path segments in the syntax of other routers. Here they are literal.
 var foreign = regexp.MustCompile(`^(?::(\w+)|<(?:\w+:)?(\w+)>|\*+(\w*))$`)
 
-// foreignPattern warns of a path that means something else in other routers.
+// foreignPattern warns of a path that has another meaning in other routers.
 func (d *decoder) foreignPattern(p path, pattern string) {
 	for segment := range strings.SplitSeq(pattern, "/") {
 		switch m := foreign.FindStringSubmatch(segment); {
@@ -85,7 +84,7 @@ func (d *decoder) foreignPattern(p path, pattern string) {
 
 func (d *decoder) middleware(p path, m *Middleware) {
 	if m.AllowIP != nil && len(m.AllowIP) == 0 {
-		d.problem(p.child("allow_ip"), "%s is empty: nobody would be admitted; leave it out for everybody", p.child("allow_ip"))
+		d.problem(p.child("allow_ip"), "%s is empty, so every client would get 403; remove it to admit all", p.child("allow_ip"))
 	}
 	if m.DenyIP != nil && len(m.DenyIP) == 0 {
 		d.problem(p.child("deny_ip"), "%s is empty: leave it out", p.child("deny_ip"))

@@ -1,4 +1,4 @@
-// This file owns the vocabulary of shared rate limits, and the way from there to app/redislimit.
+// rate_limit.shared: its keys, and the app/redislimit store that it describes.
 
 package config
 
@@ -11,25 +11,26 @@ import (
 	"tafe/app/redislimit"
 )
 
-// SharedLimit says where servers keep a rate limit together. What the local bucket refuses is refused without asking.
+// SharedLimit is a Redis server where several servers keep a rate limit together. Requests that the local bucket refuses
+// are refused without asking it.
 type SharedLimit struct {
 	// Address of the Redis server: HOST:PORT, or unix:/path.
 	Redis ListenAddress `toml:"redis" required:"yes"`
-	// User, where Redis has users.
+	// Redis user.
 	Username string `toml:"username" default:""`
 	// Password, such as "env:REDIS_PASSWORD".
 	Password Secret `toml:"password"`
 	// Number of the database.
 	Database int `toml:"database" default:"0" min:"0" max:"65535"`
-	// Begin of the keys. Limits with the same prefix share their buckets: give each its own.
+	// Prefix of the keys. Limits with the same prefix share their buckets: give each limit its own.
 	Prefix string `toml:"prefix" default:"tafe:"`
-	// For connecting, and for each answer. After a failure nobody is asked for a second.
+	// Timeout of connecting and of each reply. After a failure Redis is not asked for a second.
 	Timeout Duration `toml:"timeout" default:"50ms" min:"1ms" max:"10s"`
-	// What becomes of requests while Redis does not answer: open lets the local bucket decide alone, closed answers 503.
+	// Behavior while Redis does not answer: open uses the local bucket alone, closed answers 503.
 	Fail string `toml:"fail" default:"open" oneof:"open|closed"`
 }
 
-// rateLimit makes the middleware, or nil after naming a problem.
+// rateLimit makes the middleware, or returns nil after reporting a problem.
 func (b *builder) rateLimit(p path, r *RateLimit) app.Middleware {
 	o := r.options()
 	if s := r.Shared; s != nil {

@@ -1,4 +1,4 @@
-// This file owns the vocabulary of the static action, and the way from there to app/static.
+// The static action: its keys, and the app/static handler that it describes.
 
 package config
 
@@ -13,38 +13,38 @@ import (
 	"tafe/app/static"
 )
 
-// Static serves the files of a directory: GET and HEAD, with ETag, conditions and ranges. The route's path ends in a catch-all,
-// which names the file.
+// Static serves the files of a directory with GET and HEAD, ETag, conditional requests and ranges. The route's path ends
+// in a catch-all, which names the file.
 type Static struct {
-	// The directory. What leads out of it, by dots or links, is not there. It may be a link itself, to a release: one that is
-	// swapped is followed by the next request that looks at a file, and by SIGHUP.
+	// Directory. Paths that lead out of it, by dots or links, are 404. It may itself be a symbolic link, such as one to a
+	// release: when it is changed, the next request that checks a file follows it, and so does SIGHUP.
 	Dir string `toml:"dir" required:"yes"`
-	// File that answers for its directory; "-": none.
+	// File that is served for its directory; "-": none.
 	Index string `toml:"index" default:"index.html"`
-	// Answer for a directory without it with a page of its files.
+	// List the files of a directory without an index file.
 	Listing bool `toml:"listing" default:"false"`
-	// File that answers for names that are not there, with 200: the page of a single-page application.
+	// File that is served with 200 for names that do not exist: the page of a single-page application.
 	Fallback string `toml:"fallback" default:""`
 	// Serve names that begin with a dot.
 	Dotfiles bool `toml:"dotfiles" default:"false"`
 	// Follow symbolic links within the directory.
 	Symlinks bool `toml:"symlinks" default:"true"`
-	// Serve FILE.zst, FILE.br or FILE.gz in place of FILE to clients that accept it, unless it is older than FILE.
+	// Serve FILE.zst, FILE.br or FILE.gz in place of FILE to clients that accept the coding, unless it is older than FILE.
 	Precompressed bool `toml:"precompressed" default:"true"`
-	// Media types by the last extension of a name, such as { ".foo" = "text/x-foo" }. They go before the built-in ones, which are those of
-	// the common files of the web, with charset=utf-8 for text.
+	// Media types by the last extension of a name, such as { ".foo" = "text/x-foo" }. They override the built-in ones, which
+	// cover common web files, with charset=utf-8 for text.
 	Types map[string]HeaderValue `toml:"types"`
-	// Media type of names whose extension has none.
+	// Media type of names with an unknown extension.
 	DefaultType HeaderValue `toml:"default_type" default:"application/octet-stream"`
 	// Cache-Control of every file.
 	CacheControl HeaderValue `toml:"cache_control" default:""`
-	// Patterns of names that may be kept for a year, such as ["*.css", "app-*.js"]: those whose content never changes.
+	// Patterns of files whose content never changes, such as ["*.css", "app-*.js"]: clients may cache them for a year.
 	Immutable []string `toml:"immutable"`
-	// Small files in memory, of all loops together.
+	// Memory for small files, of all loops together.
 	CacheBytesMax Bytes `toml:"cache_bytes_max" default:"64MiB" min:"1MiB" max:"1TiB"`
-	// The largest that is kept there; larger ones are sent from the disk.
+	// Largest file that is cached in memory; larger files are sent from disk.
 	CacheFileBytesMax Bytes `toml:"cache_file_bytes_max" default:"256KiB" min:"1" max:"1MiB"`
-	// For how long a file in memory is served without a look at the directory.
+	// Time for which a cached file is served without checking the directory.
 	CheckInterval Duration `toml:"check_interval" default:"1s" min:"1ms" max:"1h"`
 }
 
@@ -61,12 +61,12 @@ func (s *Static) options(param string) static.Options {
 	}
 }
 
-// static returns the handler of the action, or nil after naming a problem.
+// static returns the handler of the action, or nil after reporting a problem.
 func (b *builder) static(p path, r *Route) app.Handler {
 	at := strings.LastIndex(r.Path, "/{")
 	param, rest := strings.CutSuffix(r.Path[at+1:], "...}")
 	if at < 0 || !rest {
-		b.problem(p, "route %s: a static action's path ends in a catch-all, as /files/{path...}", r.Path)
+		b.problem(p, "route %s: the path of a static action must end in a catch-all, as in /files/{path...}", r.Path)
 		return nil
 	}
 	param = param[1:]
@@ -87,14 +87,14 @@ func (b *builder) static(p path, r *Route) app.Handler {
 	return s.Serve
 }
 
-// site is a directory that is served, and what was said of it.
+// site is a served directory and its definition.
 type site struct {
 	definition Static
 	param      string
 	*static.Site
 }
 
-// site finds one of the same definition, here or before.
+// site returns the site with the same definition, of this Config or the previous one.
 func (r *Resources) site(before *Resources, param string, d *Static) *static.Site {
 	for _, from := range []*Resources{r, before} {
 		if from == nil {

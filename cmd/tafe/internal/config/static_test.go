@@ -65,7 +65,7 @@ func TestAReloadFollowsTheDirectory(t *testing.T) {
 
 func TestWrongStatic(t *testing.T) {
 	for _, c := range []struct{ path, options, want string }{
-		{"/files", `dir = "/"`, "f.toml:3: route /files: a static action's path ends in a catch-all, as /files/{path...}"},
+		{"/files", `dir = "/"`, "f.toml:3: route /files: the path of a static action must end in a catch-all, as in /files/{path...}"},
 		{"/files/{path...}", `dir = "/", index = "a/b"`, `f.toml:3: route.static: index "a/b" is not the name of a file`},
 		{"/files/{path...}", `dir = "/", types = { foo = "text/plain" }`, `f.toml:3: route.static: types: "foo" is not a single file extension`},
 		{"/files/{path...}", `dir = "/", default_type = "text"`, `default type: "text" is not a media type`},
@@ -76,7 +76,7 @@ func TestWrongStatic(t *testing.T) {
 	}
 }
 
-// A directory that cannot be opened costs its route, and no other.
+// A directory that cannot be opened affects only its route.
 func TestDirectoryThatIsNotThere(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "later")
 	text := sprintf("[[route]]\npath = \"/files/{path...}\"\nstatic = { dir = %q }\n[[route]]\npath = \"/\"\nrespond = { body = \"good\" }\n", dir)

@@ -1,4 +1,4 @@
-// This file owns the vocabulary of upstreams and of the proxy action, and the way from there to app/proxy.
+// [[upstream]] and the proxy action: their keys, and the app/proxy groups and handlers that they describe.
 
 package config
 
@@ -18,130 +18,130 @@ import (
 	"tafe/httpparse"
 )
 
-// Upstream is one [[upstream]]: servers that can answer the same requests.
+// Upstream is one [[upstream]]: a group of servers that answer the same requests.
 type Upstream struct {
-	// Name, by which routes refer to it.
+	// Name by which routes refer to it.
 	Name string `toml:"name" required:"yes"`
-	// The servers, such as [{ addr = "127.0.0.1:9001" }, { addr = "unix:/run/app.sock" }].
+	// Servers, such as [{ addr = "127.0.0.1:9001" }, { addr = "unix:/run/app.sock" }].
 	Servers []UpstreamServer `toml:"servers" required:"yes"`
-	// Who is asked: in turn by weight; who has the fewest requests in flight; the less busy of two picked by chance; or, with
-	// hash, the same server for the same key (route.proxy.hash_by), unless it is overloaded.
+	// Choice of a server. round_robin: in turn, by weight. least_active: fewest requests in flight. two_choices: the less
+	// busy of two random ones. hash: the same server for the same key (route.proxy.hash_by), unless it is overloaded.
 	Policy string `toml:"policy" default:"round_robin" oneof:"round_robin|least_active|two_choices|hash"`
-	// Host that the servers are sent. Without it, the client's.
+	// Host header for the servers. Unset: the client's.
 	Host HeaderValue `toml:"host" default:""`
-	// Speak https to the servers.
+	// Connect to the servers with https.
 	TLS *UpstreamTLS `toml:"tls"`
-	// Connections to one server, of each loop. Beyond it, requests wait, for wait_timeout.
+	// Connections to one server, per loop. Beyond it, requests wait for up to wait_timeout.
 	ConnsPerServerMax int `toml:"conns_per_server_max" default:"256" min:"1" max:"100000"`
-	// Requests in flight to one server, of all loops. Beyond it other servers are asked, and without one: 503. Without it, no
+	// Requests in flight to one server, of all loops. Beyond it other servers are tried; if there is none: 503. Unset: no
 	// bound.
 	RequestsMax int `toml:"requests_max" min:"1" max:"10000000"`
-	// Head of an answer. Beyond: 502, and the request is not sent again.
+	// Size of a response head. Larger: 502, without a retry.
 	HeadBytesMax Bytes `toml:"head_bytes_max" default:"64KiB" min:"256" max:"1MiB"`
-	// Header fields of an answer. Beyond: 502, and the request is not sent again.
+	// Header fields of a response. More: 502, without a retry.
 	HeaderCountMax int `toml:"header_count_max" default:"1000" min:"1" max:"10000"`
-	// For connecting and the TLS handshake. Then another server is asked, or 502.
+	// Timeout of connecting and of the TLS handshake. After it another server is tried; if there is none: 502.
 	ConnectTimeout Duration `toml:"connect_timeout" default:"2s" min:"1ms" max:"1h"`
-	// From the start of one try to the head of its answer. Then another server is asked, if the request allows it, or 504.
+	// From the start of one try to the response head. After it another server is tried if the request allows it; else 504.
 	HeadTimeout Duration `toml:"head_timeout" default:"30s" min:"1ms" max:"24h"`
-	// Between two pieces of a body, either way.
+	// Between two reads or writes of a body.
 	BodyTimeout Duration `toml:"body_timeout" default:"30s" min:"1ms" max:"24h"`
-	// Until an idle connection is closed. Make it less than what the servers have.
+	// Time after which an idle connection is closed. Set it below the idle timeout of the servers.
 	IdleTimeout Duration `toml:"idle_timeout" default:"30s" min:"1ms" max:"24h"`
-	// For a connection, while all are in use. Then 503.
+	// Time that a request waits for a connection while all are in use. After it: 503.
 	WaitTimeout Duration `toml:"wait_timeout" default:"1s" min:"1ms" max:"1h"`
-	// How often a request is sent, if it could not be sent before, or is idempotent and got no answer.
+	// Tries per request. A request is retried if it was not sent, or if it is idempotent and no response has begun.
 	Tries int `toml:"tries" default:"2" min:"1" max:"10"`
-	// Second and later tries, in percent of all requests, with bursts of ten: so that a group that fails does not get several
-	// times its load.
+	// Retries in percent of all requests, with bursts of ten. It bounds the extra load on a group that fails.
 	RetryPercent int `toml:"retry_percent" default:"20" min:"1" max:"100"`
-	// Send idempotent requests without a body a second time when the answer is later than most, in at most this share of
-	// them, in percent. Without it, never.
+	// Hedging: send an idempotent request without a body a second time when its response is later than most. The share of
+	// hedged requests is at most this many percent. Unset: no hedging.
 	HedgePercent int `toml:"hedge_percent" min:"1" max:"50"`
-	// Failures in a row (no connection, no answer, 502, 503, 504) after which a server is left out for eject_time, and longer
-	// each time up to eject_time_max; at most half of the servers at once. 0: never.
+	// Consecutive failures (no connection, no response, 502, 503, 504) after which a server is ejected for eject_time. The
+	// time grows with each ejection, up to eject_time_max. At most half of the servers are ejected at once. 0: never.
 	FailuresMax int `toml:"failures_max" default:"5" min:"0" max:"100000"`
 	// See failures_max.
 	EjectTime Duration `toml:"eject_time" default:"10s" min:"1ms" max:"24h"`
 	// See failures_max.
 	EjectTimeMax Duration `toml:"eject_time_max" default:"5m" min:"1ms" max:"24h"`
-	// Ask every server from time to time whether it is well.
+	// Active health checks of every server.
 	Check *UpstreamCheck `toml:"check"`
 }
 
-// UpstreamServer is one of them.
+// UpstreamServer is one server of an upstream.
 type UpstreamServer struct {
 	// HOST:PORT or unix:/path.
 	Addr string `toml:"addr" required:"yes"`
-	// Its share beside the others.
+	// Weight relative to the other servers.
 	Weight int `toml:"weight" default:"1" min:"1" max:"256"`
-	// Ask it only while none of the others can be.
+	// Use the server only while no other is available.
 	Backup bool `toml:"backup" default:"false"`
 }
 
-// UpstreamTLS is how https is spoken to them.
+// UpstreamTLS configures https to the servers of an upstream.
 type UpstreamTLS struct {
-	// Name that the certificates must bear. Without it, the host of the server's address.
+	// Name in the server's certificate. Unset: the host of the server's address.
 	ServerName string `toml:"server_name" default:""`
-	// PEM file of the authorities that are trusted. Without it, those of the system.
+	// PEM file of trusted authorities. Unset: those of the system.
 	CA string `toml:"ca" default:""`
-	// PEM files of a certificate to show, with its key.
+	// PEM file of the client certificate; key is required with it.
 	Cert string `toml:"cert" default:""`
 	// See cert.
 	Key string `toml:"key" default:""`
-	// Take any certificate: encrypted, but from nobody knows whom.
+	// Accept any certificate. The connection is encrypted, but the server is not authenticated.
 	Insecure bool `toml:"insecure" default:"false"`
 }
 
 // UpstreamCheck is a health check.
 type UpstreamCheck struct {
-	// Path of the GET.
+	// Path of the GET request.
 	Path string `toml:"path" default:"/"`
-	// Status that is a success. Without it, 200 to 399.
+	// Status of a healthy server. Unset: 200 to 399.
 	Status int `toml:"status" min:"200" max:"599"`
-	// From one check of a server to the next.
+	// Interval between two checks of a server.
 	Interval Duration `toml:"interval" default:"5s" min:"1ms" max:"24h"`
-	// For the answer.
+	// Timeout of the response.
 	Timeout Duration `toml:"timeout" default:"2s" min:"1ms" max:"1h"`
-	// Successes in a row that bring a server back.
+	// Consecutive successes after which a server is up.
 	Rise int `toml:"rise" default:"2" min:"1" max:"100"`
-	// Failures in a row that take it out.
+	// Consecutive failures after which a server is down.
 	Fall int `toml:"fall" default:"3" min:"1" max:"100"`
 }
 
-// Proxy passes requests on.
+// Proxy passes requests to an upstream.
 type Proxy struct {
 	// Name of the [[upstream]].
 	Upstream string `toml:"upstream" required:"yes"`
-	// Prefix to take off the path, such as "/api". Location and the Path of Set-Cookie in the answer get it back.
+	// Prefix that is removed from the path, such as "/api". It is added again to Location and to the Path of Set-Cookie in
+	// responses.
 	StripPrefix string `toml:"strip_prefix" default:""`
-	// Prefix to put before it then.
+	// Prefix that is then added to the path.
 	AddPrefix string `toml:"add_prefix" default:""`
-	// Pass the path as the client wrote it, for servers that check a signature of it. Without it, they get its normal form. Together
-	// with a prefix, paths with dot segments get 400.
+	// Pass the path as the client sent it, for servers that verify a signature of it. Otherwise they get its normal form.
+	// With a prefix, paths with dot segments get 400.
 	RawPath bool `toml:"raw_path" default:"false"`
-	// Name of this hop in the Via field, both ways. Without it, server.name; "-" omits the field.
+	// Name of this hop in the Via field, in both directions. Unset: server.name; "-" omits the field.
 	Via string `toml:"via" default:""`
-	// Send Forwarded (RFC 7239) beside X-Forwarded-For, -Proto and -Host.
+	// Send Forwarded (RFC 7239) in addition to X-Forwarded-For, -Proto and -Host.
 	Forwarded bool `toml:"forwarded" default:"false"`
-	// Key of the policy hash: client, path, header:NAME or cookie:NAME.
+	// Key of the hash policy: client, path, header:NAME or cookie:NAME.
 	HashBy string `toml:"hash_by" default:"client"`
-	// Request bodies up to this are gathered before a server is asked, so that a slow client holds none, and can be sent
-	// again. Larger ones are streamed.
+	// Request bodies up to this size are buffered before a server is chosen, so that a slow client occupies no connection,
+	// and can be retried. Larger bodies are streamed.
 	BodyMemoryMax Bytes `toml:"body_memory_max" default:"64KiB" min:"1" max:"16MiB"`
-	// How long an upgraded connection, such as a WebSocket, may carry nothing. Then it is closed.
+	// Time after which an upgraded connection without traffic, such as a WebSocket, is closed.
 	TunnelIdle Duration `toml:"tunnel_idle" default:"5m" min:"1ms" max:"24h"`
 	// Headers to set on requests, such as { X-Env = "staging" }.
 	RequestHeaders map[string]HeaderValue `toml:"request_headers"`
-	// Headers to take from requests.
+	// Headers to remove from requests.
 	RequestHeadersRemove []string `toml:"request_headers_remove"`
-	// Headers to set on answers.
+	// Headers to set on responses.
 	ResponseHeaders map[string]HeaderValue `toml:"response_headers"`
-	// Headers to take from answers.
+	// Headers to remove from responses.
 	ResponseHeadersRemove []string `toml:"response_headers_remove"`
 }
 
-// options are the group's; the error is of files.
+// options returns the options of the group. The error is that of a file.
 func (u *Upstream) options() (o proxy.GroupOptions, err error) {
 	o = proxy.GroupOptions{
 		Name: u.Name, Policy: proxy.Policy(u.Policy), Host: string(u.Host), ConnsPerServerMax: u.ConnsPerServerMax, RequestsMax: u.RequestsMax,
@@ -190,7 +190,7 @@ func (t *UpstreamTLS) config() (*tls.Config, error) {
 	return c, nil
 }
 
-// upstreams makes the groups, or takes those of an earlier Config whose definition is the same.
+// upstreams makes the groups, or reuses those of the previous Config with the same definition.
 func (b *builder) upstreams(all []Upstream) {
 	for i := range all {
 		u, p := &all[i], path{"upstream"}.index(i)
@@ -199,14 +199,14 @@ func (b *builder) upstreams(all []Upstream) {
 			continue
 		}
 		if _, unusable := b.unusable[u.Name]; unusable || b.resources.has(u.Name) {
-			b.problem(p.child("name"), "upstream.name = %q: there is one of that name already", u.Name)
+			b.problem(p.child("name"), "upstream.name = %q: the name is already used", u.Name)
 			continue
 		}
 		if strings.Contains(u.Name, "\n") || u.Name == "" {
 			b.problem(p.child("name"), "upstream.name = %q: want a name", u.Name)
 			continue
 		}
-		if b.resources.take(b.before, u) {
+		if b.resources.reuse(b.before, u) {
 			continue
 		}
 		o, err := u.options()
@@ -228,7 +228,7 @@ func (b *builder) upstreams(all []Upstream) {
 	}
 }
 
-// proxy returns the handler of the action, or nil after naming a problem.
+// proxy returns the handler of the action, or nil after reporting a problem.
 func (b *builder) proxy(p path, r *Proxy) app.Handler {
 	if answer, unusable := b.unusable[r.Upstream]; unusable {
 		return answer
@@ -253,7 +253,7 @@ func (b *builder) proxy(p path, r *Proxy) app.Handler {
 	return h.Serve
 }
 
-// via is the name of a proxy's hop. A server name that Via cannot hold is not used there.
+// via returns the name of the hop. A server name that is not valid in Via is not used.
 func (b *builder) via(r *Proxy) string {
 	if r.Via == "" && httpparse.ValidToken(b.serverName) {
 		return b.serverName

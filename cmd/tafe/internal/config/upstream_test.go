@@ -60,10 +60,10 @@ func TestWrongUpstreams(t *testing.T) {
 	_, err := build("[[route]]\npath = \"/\"\nproxy = { upstream = \"x\" }\n")
 	require.ErrorContains(t, err, `f.toml:3: route.proxy.upstream = "x": there is no such [[upstream]]`)
 	_, err = build("[[upstream]]\nname = \"a\"\nservers = [{ addr = \"a:1\" }]\n[[upstream]]\nname = \"a\"\nservers = [{ addr = \"a:1\" }]\n[[route]]\npath = \"/\"\nrespond = {}\n")
-	require.ErrorContains(t, err, `f.toml:5: upstream.name = "a": there is one of that name already`)
+	require.ErrorContains(t, err, `f.toml:5: upstream.name = "a": the name is already used`)
 }
 
-// A reload keeps the groups that it does not change, with all that they know.
+// A reload keeps unchanged groups with their state.
 func TestUpstreamsOutliveReloads(t *testing.T) {
 	load := func(text string, before *Resources) *Resources {
 		c, err := Parse("f.toml", []byte(text))
@@ -84,7 +84,7 @@ func TestUpstreamsOutliveReloads(t *testing.T) {
 	other.Close()
 }
 
-// An upstream that cannot be used costs its routes, and no others.
+// An upstream that cannot be used affects only its routes.
 func TestOneBrokenUpstream(t *testing.T) {
 	directory := t.TempDir()
 	for _, c := range []struct{ tls, want, why string }{
@@ -104,7 +104,7 @@ func TestOneBrokenUpstream(t *testing.T) {
 	}
 }
 
-// Names are looked up when an upstream is connected to.
+// Names are looked up when a connection is made.
 func TestUpstreamNameThatDoesNotResolveRefusesNothing(t *testing.T) {
 	_, err := build(sprintf(proxied, "no-such-host.invalid:1", "", ""))
 	require.NoError(t, err)

@@ -1,5 +1,4 @@
-// This file owns the kinds of values that TOML does not have: durations, sizes, addresses, networks, header parts, paths,
-// secrets. Each says what would be right. It knows no key.
+// Types of values that TOML lacks: durations, sizes, addresses, networks, header parts, paths, secrets. The error of each says what is accepted.
 
 package config
 
@@ -19,7 +18,7 @@ import (
 	"tafe/loop/reactor"
 )
 
-// value is a kind of its own: it is set from what TOML read, and its error ends the sentence "KEY = VALUE: …".
+// value is a type that is set from a TOML value. Its error completes the message "KEY = VALUE: …".
 type value interface{ set(v any) error }
 
 // Duration is written "500ms", "10s", "2m", "1h30m".
@@ -49,7 +48,7 @@ func (d Duration) String() string {
 	return text
 }
 
-// Handoff is a duration of 100us to 1m, or "off", which is below 0. 0 is unset.
+// Handoff is a duration of 100us to 1m, or "off", which is negative. 0 is unset.
 type Handoff time.Duration
 
 const (
@@ -181,7 +180,7 @@ func (a *ListenAddress) UnmarshalText(text []byte) error { return a.set(string(t
 // MarshalText is for flags.
 func (a ListenAddress) MarshalText() ([]byte, error) { return []byte(a), nil }
 
-// SocketPath is the path of a unix socket of ours, or "" for none.
+// SocketPath is the path of a unix socket, or "" for none.
 type SocketPath string
 
 func (p *SocketPath) set(v any) error {
@@ -193,7 +192,7 @@ func (p *SocketPath) set(v any) error {
 	return nil
 }
 
-// unixPathMax is what the kernel has room for.
+// unixPathMax is the longest path of a unix socket in bytes.
 const unixPathMax = 107
 
 // Network is an address or a prefix.
@@ -213,7 +212,7 @@ func (n *Network) set(v any) error {
 	case err != nil:
 		return errors.New(`not a network: want an address or a prefix, such as "10.0.0.0/8" or "::1"`)
 	case prefix != prefix.Masked():
-		return fmt.Errorf("has bits behind its length: want %q", prefix.Masked())
+		return fmt.Errorf("has bits set after the prefix length: want %q", prefix.Masked())
 	}
 	n.Prefix = prefix
 	return nil
@@ -240,7 +239,7 @@ func (h *HeaderValue) set(v any) error {
 	case !ok:
 		return errors.New("want text in quotes")
 	case !httpparse.ValidFieldValue(text):
-		return errors.New("has a control character, such as the end of a line, which no header can hold")
+		return errors.New("has a control character, such as a line feed, which is not allowed in a header")
 	}
 	*h = HeaderValue(text)
 	return nil
@@ -260,7 +259,7 @@ func (p *Path) set(v any) error {
 
 var errEnvUnset = errors.New("the environment has no variable")
 
-// Secret is text that is never shown. Written "env:NAME" it is the value of that environment variable.
+// Secret is text that is never shown. "env:NAME" is the value of that environment variable.
 type Secret struct{ text string }
 
 func (s *Secret) set(v any) error {

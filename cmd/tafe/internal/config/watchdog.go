@@ -1,4 +1,4 @@
-// This file owns the watchdog's section: what it reports, what it keeps, and what it does about a loop that stays held.
+// [watchdog]: its keys, and the watchdog.Config that they describe.
 
 package config
 
@@ -10,36 +10,38 @@ import (
 
 // Watchdog is the section of the same name.
 type Watchdog struct {
-	// Watch the loops, and log who holds one.
+	// Watch the loops, and log the code that holds one.
 	Enabled bool `toml:"enabled" default:"true" reload:"restart"`
-	// The longest that a handler may hold its loop without being reported, where its route does not say otherwise.
+	// Longest time that a handler may hold its loop without a report, unless its route sets its own.
 	Budget Duration `toml:"budget" default:"10ms" min:"100us" max:"1m" reload:"restart"`
-	// File for a line of JSON per overrun, beside the log; "off" writes none. SIGHUP opens it anew.
+	// File for one JSON line per overrun, in addition to the log; "off" writes none. SIGHUP reopens it.
 	File Path `toml:"file" default:"off" reload:"restart"`
-	// Lines per second that go to the file. Those beyond are dropped.
+	// Lines per second written to the file. Lines beyond it are dropped.
 	FileLinesPerSecondMax int `toml:"file_lines_per_second_max" default:"50" min:"1" max:"10000" reload:"restart"`
-	// Records per minute that go to the log. Those beyond are counted and summed up.
+	// Reports per minute written to the log. Reports beyond it are counted and summarized.
 	ReportsPerMinuteMax int `toml:"reports_per_minute_max" default:"30" min:"1" max:"10000" reload:"restart"`
-	// For how long the same stack is not reported again. It doubles with each report, up to quiet_max.
+	// Time in which the same stack is not reported again. It doubles with each report, up to quiet_max.
 	QuietMin Duration `toml:"quiet_min" default:"10s" min:"1ms" max:"24h" reload:"restart"`
 	// See quiet_min.
 	QuietMax Duration `toml:"quiet_max" default:"10m" min:"1ms" max:"24h" reload:"restart"`
-	// Overruns that the admin listener can list.
+	// Overruns that the admin listener keeps.
 	RecentMax int `toml:"recent_max" default:"1024" min:"1" max:"100000" reload:"restart"`
-	// Slices that the flight recorder keeps for each loop, 40 bytes each.
+	// Slices that the flight recorder keeps per loop, 40 bytes each.
 	RecorderSlices int `toml:"recorder_slices" default:"32768" min:"64" max:"10000000" reload:"restart"`
-	// Directory for a trace of what led to the first overrun of each new stack, gzipped, for Perfetto; "off" keeps none.
+	// Directory for traces: for the first overrun of each new stack, a gzipped trace of the time before it, for Perfetto.
+	// "off" keeps none.
 	SnapshotDir Path `toml:"snapshot_dir" default:"off" reload:"restart"`
-	// Bytes of traces there. The oldest go.
+	// Total size of the traces. The oldest are deleted.
 	SnapshotBytesMax Bytes `toml:"snapshot_bytes_max" default:"64MiB" min:"1MiB" max:"1TiB" reload:"restart"`
-	// While a loop is held for longer, /readyz says 503, so that a load balancer turns away. "0s": never.
+	// /readyz answers 503 while a loop has been held for longer than this, so that load balancers send requests elsewhere.
+	// "0s": never.
 	UnreadyAfter Duration `toml:"unready_after" default:"0s" min:"0s" max:"24h" reload:"restart"`
-	// When code has held a loop for longer, the process logs it, writes the stacks of all goroutines to stderr and ends with
-	// status 3, for its supervisor to start it again. "0s": never.
+	// When code has held a loop for longer than this, the process logs it, writes the stacks of all goroutines to stderr and
+	// exits with status 3, so that its supervisor restarts it. "0s": never.
 	AbortAfter Duration `toml:"abort_after" default:"0s" min:"0s" max:"24h" reload:"restart"`
 }
 
-// Watch is the watchdog's configuration, but for its log, its file and what it does to abort.
+// Watch returns the configuration of the watchdog, without log, file and the action on abort.
 func (w *Watchdog) Watch() watchdog.Config {
 	dir := string(w.SnapshotDir)
 	if dir == "off" {

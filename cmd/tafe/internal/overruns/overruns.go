@@ -1,5 +1,5 @@
-// Package overruns reads a saved log of the watchdog and ranks what it finds: which places in the code made others wait, and
-// what the waits would have been without each of them. It reads a stream and writes text; files and flags are its caller's.
+// Package overruns reads a saved log of the watchdog and ranks it: which places in the code delayed other requests, and what the
+// delays would have been without each of them.
 package overruns
 
 import (
@@ -21,7 +21,7 @@ import (
 // lineMax bounds one record, in bytes.
 const lineMax = 4 << 20
 
-// Place is one place in the code with all that it did.
+// Place is one place in the code, with the totals of its overruns.
 type Place struct {
 	Verdict         watchdog.Verdict
 	Route           string
@@ -35,7 +35,7 @@ type Place struct {
 	waited, without loop.Histogram
 }
 
-// Log is what a file held.
+// Log has the totals of a log.
 type Log struct {
 	Places   []*Place // the most expensive for others first
 	Innocent map[watchdog.Verdict]int
@@ -47,9 +47,8 @@ type Log struct {
 	summaries int
 }
 
-// Read reads lines of JSON as the watchdog's Sink gets them. Lines that are
-// neither overrun nor summary are counted and skipped, but a log with nothing
-// else is an error.
+// Read reads JSON lines as the Sink of the watchdog writes them. It counts and skips lines that are neither overrun nor
+// summary. A log without any of these is an error.
 func Read(r io.Reader) (*Log, error) {
 	l := &Log{Innocent: map[watchdog.Verdict]int{}}
 	places := map[string]*Place{}
@@ -64,7 +63,7 @@ func Read(r io.Reader) (*Log, error) {
 		return nil, err
 	}
 	if l.Records+l.summaries == 0 && l.Bad > 0 {
-		return nil, errors.New("no line is a record of the watchdog")
+		return nil, errors.New("no record of the watchdog found")
 	}
 	for _, p := range places {
 		l.Places = append(l.Places, p)
@@ -128,13 +127,13 @@ func (l *Log) overrun(o *watchdog.Overrun, places map[string]*Place) {
 	o.Victims.Without.AddTo(&p.without, 1)
 }
 
-// ran is how long the code of an overrun ran. Logs of before there were handoffs say only how long it held its loop.
+// ran returns how long the code of an overrun ran. Logs from before handoff have only the time for which it held its loop.
 func ran(o *watchdog.Overrun) watchdog.Millis { return max(o.Ran, o.Held) }
 
-// Wait is the quantile q of what slices waited for their loops.
+// Wait returns the quantile q of the time that slices waited for their loops.
 func (l *Log) Wait(q float64) watchdog.Millis { return watchdog.Millis(l.waits.Quantile(q)) }
 
-// WaitWithout is the same had the place not been.
+// WaitWithout is Wait as it would be without the overruns of the place.
 func (l *Log) WaitWithout(p *Place, q float64) watchdog.Millis {
 	h := l.waits
 	for i, n := range p.waited.Counts {
@@ -202,15 +201,14 @@ func (l *Log) innocents(w io.Writer) error {
 	return err
 }
 
-// Weights are what Folded can weigh stacks by: for how long they held loops, for how long their code ran, and for how long others
-// waited for them.
+// Weights are the weights for Folded: the time for which code held loops, the time for which it ran, and the delay of others.
 var Weights = map[string]func(p *Place) watchdog.Millis{
 	"held":    func(p *Place) watchdog.Millis { return p.Held },
 	"ran":     func(p *Place) watchdog.Millis { return p.Ran },
 	"victims": func(p *Place) watchdog.Millis { return p.Cost },
 }
 
-// Folded writes the stacks for a flame graph, weighed in microseconds by one of Weights.
+// Folded writes the stacks for a flame graph, in microseconds by one of Weights.
 func (l *Log) Folded(w io.Writer, weight func(p *Place) watchdog.Millis) error {
 	for _, p := range l.Places {
 		stack := watchdog.Folded(p.Stack)

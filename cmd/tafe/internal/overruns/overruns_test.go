@@ -48,7 +48,7 @@ func TestRanksByWhatOthersWaited(t *testing.T) {
 	require.EqualValues(t, 50*30e6+70*20e6, l.Places[0].Cost)
 	require.Greater(t, l.Wait(0.99), watchdog.Millis(10*time.Millisecond))
 	require.Less(t, l.WaitWithout(l.Places[0], 0.99), watchdog.Millis(time.Millisecond), "all that waited long waited for it")
-	require.Equal(t, l.Wait(0.99), l.WaitWithout(l.Places[1], 0.99), "nobody waited for that one")
+	require.Equal(t, l.Wait(0.99), l.WaitWithout(l.Places[1], 0.99), "no slice waited for that one")
 
 	var out strings.Builder
 	require.NoError(t, l.Table(&out, 1))

@@ -1,5 +1,5 @@
-// Package watch shows a running server's loops in a terminal: what each is doing, who held them, who waited. It reads the
-// stream of frames that the admin page lives on, and writes text with a few ANSI sequences, so that it works over ssh.
+// Package watch shows a running server's loops in a terminal: what each is doing, what held them, and which requests waited. It reads
+// the event stream of the admin page and writes text with a few ANSI sequences, so that it works over ssh.
 package watch
 
 import (
@@ -31,7 +31,7 @@ const (
 	widthLeast = 60
 )
 
-// Options are how to watch.
+// Options are the parameters of Run.
 type Options struct {
 	Addr  string // of the admin listener
 	Width int    // columns of the terminal
@@ -39,8 +39,8 @@ type Options struct {
 	Color bool
 }
 
-// Run shows frames until ctx ends, connecting again when the server goes away. With Once it returns after the first frame, and
-// with an error if there is none.
+// Run shows frames until ctx ends. It reconnects when the server goes away. With Once it returns after the first frame, or with
+// an error if there is none.
 func Run(ctx context.Context, o Options, out io.Writer) error {
 	o.Width = max(o.Width, widthLeast)
 	for {
@@ -68,11 +68,11 @@ func follow(ctx context.Context, o Options, out io.Writer) error {
 	}
 	answer, err := http.DefaultClient.Do(request)
 	if err != nil {
-		return fmt.Errorf("no admin listener of a tafe answers at %s: %w", o.Addr, errors.Unwrap(err))
+		return fmt.Errorf("no tafe admin listener answers at %s: %w", o.Addr, errors.Unwrap(err))
 	}
 	defer func() { _ = answer.Body.Close() }()
 	if answer.StatusCode != http.StatusOK {
-		return fmt.Errorf("what answers at %s is no admin listener of a tafe: GET /events: %s", o.Addr, answer.Status)
+		return fmt.Errorf("the server at %s is not a tafe admin listener: GET /events: %s", o.Addr, answer.Status)
 	}
 	lines := bufio.NewScanner(answer.Body)
 	lines.Buffer(nil, frameMax)
@@ -83,7 +83,7 @@ func follow(ctx context.Context, o Options, out io.Writer) error {
 		}
 		var f admin.Frame
 		if err := json.Unmarshal([]byte(data), &f); err != nil {
-			return fmt.Errorf("a frame that is none: %w", err)
+			return fmt.Errorf("invalid frame: %w", err)
 		}
 		screen := Draw(&f, o)
 		if !o.Once {
@@ -99,7 +99,7 @@ func follow(ctx context.Context, o Options, out io.Writer) error {
 	return io.ErrUnexpectedEOF
 }
 
-// Draw makes the text of one frame.
+// Draw returns the text of one frame.
 func Draw(f *admin.Frame, o Options) string {
 	p := &painter{width: max(o.Width, widthLeast), color: o.Color}
 	status := f.Status
@@ -123,7 +123,7 @@ func Draw(f *admin.Frame, o Options) string {
 	return p.b.String()
 }
 
-// legend explains the columns of a lane, on lines that fit the narrowest terminal.
+// legend explains the columns of a loop, in lines that fit the narrowest terminal.
 var legend = []string{
 	"0-9 tenths of a half second that the loop was busy, newest",
 	"on the right; x held beyond the budget; . not known yet",
@@ -135,7 +135,7 @@ type painter struct {
 	color bool
 }
 
-// line writes one line, cut to the width.
+// line writes one line, truncated to the width.
 func (p *painter) line(style, format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
 	if utf8.RuneCountInString(text) > p.width {

@@ -82,7 +82,7 @@ func TestRun(t *testing.T) {
 	require.Equal(t, 2, strings.Count(out.String(), "req/s"), "each frame, until the stream ended")
 
 	server.Close()
-	require.Error(t, Run(t.Context(), Options{Addr: addr, Once: true}, &out), "nobody there")
+	require.Error(t, Run(t.Context(), Options{Addr: addr, Once: true}, &out), "no server")
 	require.Equal(t, 2, served)
 }
 
