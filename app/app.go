@@ -12,7 +12,7 @@
 //	group.go     prefixes and middlewares that routes share
 //	context.go   Context: what a handler sees of its request
 //	clientip.go  who the client is, behind proxies that are trusted
-//	body.go      the request body: whole, streamed, or swallowed unread
+//	body.go      the request body: whole, streamed, or discarded unread
 //	response.go  what a handler answers, written straight into the connection's output
 //	fields.go    headers with more than one line, or more than one writer
 //	stream.go    answers in pieces

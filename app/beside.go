@@ -103,7 +103,7 @@ func (c *Context) place() {
 	if u.Handoffs == 0 || c.route == nil || c.route.Blocking {
 		return
 	}
-	if moved, back := c.route.placement.released(u.Handoffs, u.Taken, c.hub.wall()); moved {
+	if moved, back := c.route.placement.released(u.Handoffs, u.Taken, c.state.wall()); moved {
 		c.app.options.Log.Warn("a route holds its loop too often: its requests start beside the loop from now on",
 			"route", *c.routeName, "for", back)
 	}

@@ -12,8 +12,8 @@ import (
 
 const (
 	bodyStep     = 16 << 10 // how much is read, or made room for, at a time
-	bodyForesee  = 8        // room is made for this many times of what has come of a body, if it is to be so long
-	swallowMax   = 64 << 10 // bytes of an unread body that are worth a kept connection
+	bodyGrowth   = 8        // room is made for this many times of what has come of a body, if it is to be so long
+	discardMax   = 64 << 10 // bytes of an unread body that are worth a kept connection
 	continueLine = "HTTP/1.1 100 Continue\r\n\r\n"
 )
 
@@ -33,7 +33,7 @@ type body struct {
 	isChunked bool
 	chunked   httpparse.Chunked
 	decoded   int64 // of a chunked body
-	swallowed int
+	discarded int
 
 	rate bodyRate
 
@@ -89,7 +89,7 @@ func (c *Context) Body() ([]byte, error) {
 		return b.whole[b.read:], nil
 	}
 	defer c.task.Leave(c.task.Enter())
-	b.own = append(c.cycle.conn.GrowBuffer(b.own[:0], len(b.whole)-b.read), b.whole[b.read:]...)
+	b.own = append(c.http1.conn.GrowBuffer(b.own[:0], len(b.whole)-b.read), b.whole[b.read:]...)
 	b.whole, b.read = nil, 0
 	for {
 		c.growBody()
@@ -113,15 +113,15 @@ func (c *Context) Body() ([]byte, error) {
 }
 
 // inputBuffer and inputTaken have the connection read straight into the memory of a Body that waits.
-func (y *cycle) inputBuffer() []byte {
-	if y.active == nil {
+func (hc *http1Conn) inputBuffer() []byte {
+	if hc.active == nil {
 		return nil
 	}
-	return y.active.body.room
+	return hc.active.body.room
 }
 
-func (y *cycle) inputTaken(n int) {
-	c := y.active
+func (hc *http1Conn) inputTaken(n int) {
+	c := hc.active
 	b := &c.body
 	b.wants100 = false
 	b.own, b.room = b.own[:len(b.own)+n], b.room[n:]
@@ -136,9 +136,9 @@ func (c *Context) growBody() {
 	b := &c.body
 	room := bodyStep
 	if !b.isChunked && b.left > 0 {
-		room = int(max(min(b.left, int64(bodyForesee*len(b.own))), min(b.left, bodyStep)))
+		room = int(max(min(b.left, int64(bodyGrowth*len(b.own))), min(b.left, bodyStep)))
 	}
-	b.own = c.cycle.conn.GrowBuffer(b.own, room)
+	b.own = c.http1.conn.GrowBuffer(b.own, room)
 }
 
 // BodyReader reads the request body as it arrives; Read waits. Errors are those of Body. What it has returned, Body will not
@@ -166,7 +166,7 @@ func (c *Context) readBody(p []byte) (int, error) {
 }
 
 // take takes what is in memory.
-func (b *body) take(p []byte) int {
+func (b *body) takeBuffered(p []byte) int {
 	n := copy(p, b.whole[b.read:])
 	b.read += n
 	return n
@@ -176,7 +176,7 @@ func (b *body) take(p []byte) int {
 func (c *Context) tryBody(p []byte) (n int, err error, ok bool) {
 	b := &c.body
 	if b.read < len(b.whole) {
-		return b.take(p), nil, true
+		return b.takeBuffered(p), nil, true
 	}
 	for {
 		if b.err != nil {
@@ -189,8 +189,8 @@ func (c *Context) tryBody(p []byte) (n int, err error, ok bool) {
 		if n > 0 || len(p) == 0 {
 			return n, nil, true // an error is reported by the next call
 		}
-		if err == nil && !b.done && len(c.cycle.conn.Input()) == 0 {
-			if !c.cycle.conn.InputEnded() {
+		if err == nil && !b.done && len(c.http1.conn.Input()) == 0 {
+			if !c.http1.conn.InputEnded() {
 				return 0, nil, false
 			}
 			b.err = refusedCut
@@ -200,7 +200,7 @@ func (c *Context) tryBody(p []byte) (n int, err error, ok bool) {
 
 // takeBody takes what is there, without waiting.
 func (c *Context) takeBody(p []byte) (n int, err error) {
-	b, conn := &c.body, c.cycle.conn
+	b, conn := &c.body, c.http1.conn
 	in := conn.Input()
 	if len(in) == 0 {
 		return 0, nil
@@ -240,9 +240,9 @@ func (c *Context) awaitBody() error {
 
 // expectInput has w used when input arrives, or it has not come for BodyTimeout or at BodyRateMin.
 func (c *Context) expectInput(w loop.Waker) {
-	c.sayContinue()
+	c.send100Continue()
 	c.body.waker, c.body.waiting = w, true
-	c.cycle.conn.SetTimeout(c.body.rate.wait(c))
+	c.http1.conn.SetTimeout(c.body.rate.wait(c))
 }
 
 // inputAwaited is the end of what expectInput began.
@@ -250,7 +250,7 @@ func (c *Context) inputAwaited(err error) error {
 	b := &c.body
 	b.waiting = false
 	b.rate.waited(c)
-	c.cycle.conn.SetTimeout(0)
+	c.http1.conn.SetTimeout(0)
 	if b.late {
 		b.err = ErrBodyTimeout
 		return b.err
@@ -258,9 +258,9 @@ func (c *Context) inputAwaited(err error) error {
 	return err
 }
 
-// sayContinue asks for a body that the client holds back, unless it knows better by now.
-func (c *Context) sayContinue() {
-	b, conn := &c.body, c.cycle.conn
+// send100Continue calls for a body that the client holds back, unless it knows better by now.
+func (c *Context) send100Continue() {
+	b, conn := &c.body, c.http1.conn
 	if b.wants100 && !c.resp.sent && len(conn.Input()) == 0 {
 		b.wants100 = false
 		conn.SetOutput(append(conn.Output(len(continueLine)), continueLine...))
@@ -269,7 +269,7 @@ func (c *Context) sayContinue() {
 
 // discard drops what is there of a body that its handler did not read.
 func (c *Context) discard() error {
-	b, conn := &c.body, c.cycle.conn
+	b, conn := &c.body, c.http1.conn
 	for !b.done {
 		in := conn.Input()
 		if len(in) == 0 {
@@ -288,23 +288,23 @@ func (c *Context) discard() error {
 		}
 		b.rate.came(c, used)
 		conn.Consume(used)
-		if b.swallowed += used; b.swallowed > swallowMax {
+		if b.discarded += used; b.discarded > discardMax {
 			return errUnread
 		}
 	}
 	return nil
 }
 
-// worthSwallowing tells whether the connection can be kept although the body has not been read to its end.
-func (c *Context) worthSwallowing() bool {
+// worthDiscarding tells whether the connection can be kept although the body has not been read to its end.
+func (c *Context) worthDiscarding() bool {
 	b := &c.body
 	switch {
 	case b.err != nil:
 		return false
 	case b.done:
 		return true
-	case b.wants100 && len(c.cycle.conn.Input()) == 0:
+	case b.wants100 && len(c.http1.conn.Input()) == 0:
 		return false // whether a body follows after all is the client's choice (RFC 9110 section 10.1.1)
 	}
-	return b.isChunked || b.left <= swallowMax
+	return b.isChunked || b.left <= discardMax
 }

@@ -22,7 +22,7 @@ type bodyRate struct {
 // begin is called once for each body that is waited for.
 func (r *bodyRate) begin(c *Context) {
 	o := &c.app.options
-	if *r = (bodyRate{credit: o.BodyRateGrace}); o.BodyRateMin > 0 && (c.route == nil || !c.route.SlowBody) && !c.hub.bridged {
+	if *r = (bodyRate{credit: o.BodyRateGrace}); o.BodyRateMin > 0 && (c.route == nil || !c.route.SlowBody) && !c.state.bridged {
 		r.bytesMin = int64(o.BodyRateMin)
 	}
 }
@@ -41,7 +41,7 @@ func (r *bodyRate) wait(c *Context) time.Duration {
 	if r.bytesMin == 0 {
 		return timeout
 	}
-	if r.began = c.hub.loop.Clock(); r.credit <= 0 {
+	if r.began = c.state.loop.Clock(); r.credit <= 0 {
 		return 1
 	}
 	return timeout
@@ -50,6 +50,6 @@ func (r *bodyRate) wait(c *Context) time.Duration {
 // waited ends it.
 func (r *bodyRate) waited(c *Context) {
 	if r.bytesMin > 0 {
-		r.credit -= time.Duration(c.hub.loop.Clock() - r.began)
+		r.credit -= time.Duration(c.state.loop.Clock() - r.began)
 	}
 }

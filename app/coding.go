@@ -15,7 +15,7 @@ const (
 // Coder codes the body of one answer.
 type Coder interface {
 	// Code appends to dst what p becomes, which may be nothing yet. It runs in the request's task, and may wait. An error breaks the
-	// answer off. CodeFlush without p must not wait: the loop asks for it while the task does something else. What it offloads may go on with dst and p after the request has been cancelled: they are not used again then.
+	// answer off. CodeFlush without p must not wait: the loop calls for it while the task does something else. What it offloads may go on with dst and p after the request has been cancelled: they are not used again then.
 	Code(c *Context, dst, p []byte, op CodeOp) ([]byte, error)
 }
 
@@ -28,7 +28,7 @@ func (c *Context) CodeBody(choose func(c *Context, status int, contentType strin
 	c.resp.choose = choose
 }
 
-// coderFor asks for a Coder once.
+// coderFor calls for a Coder once.
 func (c *Context) coderFor(status int, contentType string, length int64) Coder {
 	r := &c.resp
 	choose := r.choose
@@ -65,7 +65,7 @@ func (c *Context) answerCoded(coder Coder, status int, contentType string, body 
 		return err
 	}
 	defer c.task.Leave(c.task.Enter())
-	conn := c.cycle.conn // what HEAD is told is what GET would be, but for a length that nobody has counted
+	conn := c.http1.conn // what HEAD is told is what GET would be, but for a length that nobody has counted
 	conn.SetOutput(c.appendHead(conn.Output(headRoom+len(r.text)), status, contentType, -1))
 	return nil
 }

@@ -142,7 +142,7 @@ func TestCodeBodyOfAClientThatLeaves(t *testing.T) {
 	p.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
 	p.hangUp()
 	r.advance(time.Second)
-	require.EqualValues(t, 1, r.hub.reasons.snapshot()["client-gone"])
+	require.EqualValues(t, 1, r.state.reasons.snapshot()["client-gone"])
 }
 
 func TestServerTiming(t *testing.T) {

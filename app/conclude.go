@@ -21,12 +21,12 @@ func (c *Context) conclude(err error) {
 		return
 	}
 	if errors.Is(err, http.ErrAbortHandler) {
-		c.cycle.conn.Abort(err)
+		c.http1.conn.Abort(err)
 		c.reason = "aborted"
-		c.hub.reasons.count(c.reason)
+		c.state.reasons.count(c.reason)
 		return
 	}
-	if c.cycle.conn.Closed() {
+	if c.http1.conn.Closed() {
 		c.concludeGone(err)
 		return
 	}
@@ -59,8 +59,8 @@ func (c *Context) conclude(err error) {
 
 // breakOff sends what was written and then resets the connection, so that the client sees that the body is not complete.
 func (c *Context) breakOff(err error) {
-	c.hub.loop.Driver().Flush()
-	c.cycle.conn.Abort(err)
+	c.state.loop.Driver().Flush()
+	c.http1.conn.Abort(err)
 }
 
 // concludeGone ends a request whose connection is closed: nobody reads an answer, but a panic stays one.
@@ -68,7 +68,7 @@ func (c *Context) concludeGone(err error) {
 	switch e, reason := c.reply(err); {
 	case err == nil || e != errInternal || reason == "handler-error":
 		c.reason = "client-gone"
-		c.hub.reasons.count(c.reason)
+		c.state.reasons.count(c.reason)
 	default:
 		c.fail(err, e, reason)
 	}
@@ -127,7 +127,7 @@ func (c *Context) answerError(err error) {
 // fail counts a failure and logs it: 500 is a fault of ours, other statuses from there on may be, the rest is the client's.
 func (c *Context) fail(err error, e *HTTPError, reason string) {
 	if c.reason = reason; reason != "" {
-		c.hub.reasons.count(reason)
+		c.state.reasons.count(reason)
 	}
 	level := slog.LevelDebug
 	switch {
@@ -136,7 +136,7 @@ func (c *Context) fail(err error, e *HTTPError, reason string) {
 	case e.Status > http.StatusInternalServerError:
 		level = slog.LevelWarn
 	}
-	if level == slog.LevelWarn && !c.hub.mayLog() {
+	if level == slog.LevelWarn && !c.state.mayLog() {
 		return // an upstream that is down fails every request
 	}
 	log := c.app.options.Log

@@ -25,8 +25,8 @@ import (
 // Done, Err and Value may be called by any goroutine, also later.
 type Context struct {
 	app   *App
-	hub   *hub
-	cycle *cycle
+	state *loopState
+	http1 *http1Conn
 	task  *loop.Task
 
 	req       httpparse.Request
@@ -45,7 +45,7 @@ type Context struct {
 	uncoded   []byte       // for a Coder, and
 	coded     []byte       // what it makes of that
 
-	stats     *account
+	stats     *routeCounts
 	route     *Route // nil where no route took the request
 	routeName *string
 	handler   Handler
@@ -75,7 +75,7 @@ func (c *Context) reset() {
 	c.resp.reset()
 	c.stream, c.hijacked = Stream{}, nil
 	c.stats = nil
-	c.cycle, c.task, c.path, c.route, c.handler, c.err = nil, nil, nil, nil, nil, nil
+	c.http1, c.task, c.path, c.route, c.handler, c.err = nil, nil, nil, nil, nil, nil
 	c.deadline, c.timedOut, c.reason, c.idBytes = 0, false, "", 0
 	clear(c.whenDone)
 	c.whenDone = c.whenDone[:0]
@@ -175,14 +175,14 @@ func (c *Context) Host() string { return view(c.req.Host) }
 
 // Scheme is "https" where the connection speaks TLS, and otherwise "http".
 func (c *Context) Scheme() string {
-	if c.cycle.conn.Secure() {
+	if c.http1.conn.Secure() {
 		return "https"
 	}
 	return "http"
 }
 
 // RemoteAddr is the address of the connection's other end, "ADDRESS:PORT"; see ClientIP. It may be kept.
-func (c *Context) RemoteAddr() string { return c.cycle.conn.Remote() }
+func (c *Context) RemoteAddr() string { return c.http1.conn.Remote() }
 
 // RequestID is the id of the request: of the client, where Options.TrustRequestID allows it, or generated.
 func (c *Context) RequestID() string { return view(c.id[:c.idBytes]) }
@@ -208,7 +208,7 @@ type Timing struct {
 }
 
 // Timing tells where the request's time went so far.
-func (c *Context) Timing() Timing { return c.timing(c.hub.loop.Clock()) }
+func (c *Context) Timing() Timing { return c.timing(c.state.loop.Clock()) }
 
 func (c *Context) timing(now int64) Timing {
 	u := c.task.Usage()
@@ -234,7 +234,7 @@ func (c *Context) WhenDone(f func(*Entry)) { c.whenDone = append(c.whenDone, f) 
 
 // ContextOf is the Context whose handler t runs; nil for other tasks, those of a loop.Group among them.
 func ContextOf(t *loop.Task) *Context {
-	if x, ok := t.Runner().(*exchange); ok {
+	if x, ok := t.Runner().(*requestTask); ok {
 		return (*Context)(x)
 	}
 	return nil
@@ -258,7 +258,7 @@ func (c *Context) Deadline() (deadline time.Time, ok bool) {
 	if c.deadline == 0 {
 		return time.Time{}, false
 	}
-	return time.Now().Add(time.Duration(c.deadline - c.hub.loop.Clock())), true
+	return time.Now().Add(time.Duration(c.deadline - c.state.loop.Clock())), true
 }
 
 // Done returns a channel that is closed when the request is cancelled or its handler has returned. A Context that was asked
@@ -299,7 +299,7 @@ func (c *Context) YieldIfDue() error { return c.task.YieldIfDue() }
 func (c *Context) Task() *loop.Task { return c.task }
 
 // Loop is the loop of the request's connection.
-func (c *Context) Loop() *loop.Loop { return c.hub.loop }
+func (c *Context) Loop() *loop.Loop { return c.state.loop }
 
 // validID tells whether a request id of a client is fit to be logged and sent back.
 func validID(id []byte) bool { return httpparse.ValidToken(id) }

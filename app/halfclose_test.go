@@ -89,11 +89,11 @@ func TestClientEndsItsStream(t *testing.T) {
 			}
 			require.Equal(t, c.want, got, "%s (slow: %t)", c.why, slow)
 			require.True(t, p.closed, "%s (slow: %t)", c.why, slow)
-			require.Empty(t, r.hub.cycles, c.why)
+			require.Empty(t, r.state.conns, c.why)
 			if c.reason != "" {
-				require.EqualValues(t, 1, r.hub.reasons.snapshot()[c.reason], "%s: %v", c.why, r.hub.reasons.snapshot())
+				require.EqualValues(t, 1, r.state.reasons.snapshot()[c.reason], "%s: %v", c.why, r.state.reasons.snapshot())
 			} else {
-				require.Empty(t, r.hub.reasons.snapshot(), c.why)
+				require.Empty(t, r.state.reasons.snapshot(), c.why)
 			}
 		}
 	}

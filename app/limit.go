@@ -9,7 +9,7 @@ import "time"
 // Options.HandlerTimeout. d must be above 0.
 func (c *Context) LimitTime(d time.Duration) {
 	defer c.task.Leave(c.task.Enter())
-	due := c.hub.loop.Now() + int64(d)
+	due := c.state.loop.Now() + int64(d)
 	if d <= 0 || c.deadline != 0 && c.deadline <= due {
 		return
 	}

@@ -36,9 +36,9 @@ func (s *Server) listeners(config ServerConfig) (all []reactor.Listener) {
 	}
 	for _, l := range wanted {
 		under := reactor.Listener{Addr: l.Addr, Open: func(c *reactor.Conn) reactor.Handler {
-			y := s.hub(c.Loop()).open(c).(*cycle)
-			y.redirect = l.Redirect
-			return y
+			hc := s.stateOf(c.Loop()).open(c).(*http1Conn)
+			hc.redirect = l.Redirect
+			return hc
 		}}
 		if l.Proxy != nil {
 			p := *l.Proxy
@@ -92,16 +92,16 @@ func (s *Server) prefaceFailed(l *loop.Loop, remote string, err error) {
 }
 
 func (s *Server) refused(l *loop.Loop, reason, remote string, err error) {
-	h := s.hub(l)
-	h.reasons.count(reason)
-	if h.mayLog() {
-		h.app.options.Log.Info("refused", "reason", reason, "detail", err.Error(), "remote", remote)
+	ls := s.stateOf(l)
+	ls.reasons.count(reason)
+	if ls.mayLog() {
+		ls.app.options.Log.Info("refused", "reason", reason, "detail", err.Error(), "remote", remote)
 	}
 }
 
 // answerRedirect sends the client to the same target by https.
 func answerRedirect(c *Context) error {
-	to := c.cycle.redirect(hostWithoutPort(c.Host()))
+	to := c.http1.redirect(hostWithoutPort(c.Host()))
 	if to == "" {
 		return &HTTPError{Status: http.StatusMisdirectedRequest, Message: "no such host is served here", Reason: "misdirected"}
 	}
@@ -128,5 +128,5 @@ func hostWithoutPort(host string) string {
 // TLS is the state of the connection's TLS: version, cipher, the client's certificates; nil without TLS. It is a copy.
 func (c *Context) TLS() *tls.ConnectionState {
 	defer c.task.Leave(c.task.Enter())
-	return c.cycle.conn.TLS()
+	return c.http1.conn.TLS()
 }

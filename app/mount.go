@@ -40,7 +40,7 @@ func Mount(h http.Handler) Handler {
 			}
 			return err
 		}
-		m := &mounted{loop: c.hub.loop, log: c.app.options.Log, release: sync.OnceFunc(slots.Release)}
+		m := &mounted{loop: c.state.loop, log: c.app.options.Log, release: sync.OnceFunc(slots.Release)}
 		r, err := m.request(c, server)
 		if err != nil {
 			m.release()
@@ -48,12 +48,12 @@ func Mount(h http.Handler) Handler {
 		}
 		w := newMountWriter(m, c, r)
 		go m.serve(h, w, r)
-		return m.attend(c)
+		return m.runCalls(c)
 	}
 }
 
 // ask is what the handler's goroutine wants done by the task: f, or a Read into p.
-type ask struct {
+type taskCall struct {
 	f    func(c *Context) error
 	last bool // f's error is the handler's
 
@@ -72,7 +72,7 @@ type mounted struct {
 	release func() // gives the place below MountMax back, once
 
 	mu     sync.Mutex
-	asks   []*ask
+	calls  []*taskCall
 	waker  loop.Waker // of the task's wait
 	parked bool       // waker may be used
 	over   error      // not nil: the task is gone
@@ -99,17 +99,17 @@ func (m *mounted) serve(h http.Handler, w *mountWriter, r *http.Request) {
 }
 
 // do has f called by the task, and returns its error.
-func (m *mounted) do(f func(c *Context) error) error { return m.put(&ask{f: f}) }
+func (m *mounted) call(f func(c *Context) error) error { return m.submit(&taskCall{f: f}) }
 
 // put hands a to the task and waits until it is done. The handler's goroutine, and those that work for it.
-func (m *mounted) put(a *ask) error {
+func (m *mounted) submit(a *taskCall) error {
 	a.done = make(chan struct{})
 	m.mu.Lock()
 	if m.over != nil {
 		defer m.mu.Unlock()
 		return m.over
 	}
-	m.asks = append(m.asks, a)
+	m.calls = append(m.calls, a)
 	waker, parked := m.waker, m.parked
 	m.parked = false
 	m.mu.Unlock()
@@ -126,15 +126,15 @@ func (m *mounted) serving() bool {
 	return m.over == nil
 }
 
-// attend does what the handler asks for until it has ended or the request is cancelled. For the task.
-func (m *mounted) attend(c *Context) error {
+// attend does what the handler calls for until it has ended or the request is cancelled. For the task.
+func (m *mounted) runCalls(c *Context) error {
 	defer c.task.Leave(c.task.Enter())
-	t := &attendance{mounted: m, c: c, err: loop.ErrShutdown}
-	defer t.leave() // also when the task is unwound
+	t := &mountTask{mounted: m, c: c, err: loop.ErrShutdown}
+	defer t.end() // also when the task is unwound
 	for !t.ended && t.cause == nil {
 		t.current, t.cause = m.next(c, t.reading != nil)
 		if t.current != nil {
-			t.attend()
+			t.perform()
 		}
 		if t.reading != nil && t.cause == nil && m.read(c, t.reading) {
 			close(t.reading.done)
@@ -148,17 +148,17 @@ func (m *mounted) attend(c *Context) error {
 }
 
 // attendance is the task's side of a mounted.
-type attendance struct {
+type mountTask struct {
 	*mounted
 	c       *Context
-	current *ask
-	reading *ask // waits for input
-	ended   bool // the handler has, or has hijacked
+	current *taskCall
+	reading *taskCall // waits for input
+	ended   bool      // the handler has, or has hijacked
 	cause   error
 	err     error
 }
 
-func (t *attendance) attend() {
+func (t *mountTask) perform() {
 	a := t.current
 	if a.f == nil {
 		t.reading, t.current = a, nil
@@ -173,7 +173,7 @@ func (t *attendance) attend() {
 }
 
 // leave is the task's end: the handler's goroutine is let go.
-func (t *attendance) leave() {
+func (t *mountTask) end() {
 	m := t.mounted
 	over := errMountOver
 	if !t.ended {
@@ -182,10 +182,10 @@ func (t *attendance) leave() {
 	}
 	m.mu.Lock()
 	m.over, m.parked = over, false
-	asks := m.asks
-	m.asks = nil
+	calls := m.calls
+	m.calls = nil
 	m.mu.Unlock()
-	for _, a := range append(asks, t.reading, t.current) {
+	for _, a := range append(calls, t.reading, t.current) {
 		if a != nil {
 			a.err = over
 			close(a.done)
@@ -195,12 +195,12 @@ func (t *attendance) leave() {
 
 // next waits for something to ask for, or, if input is waited for, for that too: then it is nil. The error is the
 // cause for which the request is cancelled.
-func (m *mounted) next(c *Context, input bool) (*ask, error) {
+func (m *mounted) next(c *Context, input bool) (*taskCall, error) {
 	for {
 		m.mu.Lock()
-		if len(m.asks) > 0 {
-			a := m.asks[0]
-			m.asks = m.asks[1:]
+		if len(m.calls) > 0 {
+			a := m.calls[0]
+			m.calls = m.calls[1:]
 			m.mu.Unlock()
 			return a, nil
 		}
@@ -218,7 +218,7 @@ func (m *mounted) next(c *Context, input bool) (*ask, error) {
 		}
 		m.mu.Lock()
 		m.parked = false
-		woken := len(m.asks) > 0
+		woken := len(m.calls) > 0
 		m.mu.Unlock()
 		if err != nil || input && !woken {
 			return nil, err
@@ -227,7 +227,7 @@ func (m *mounted) next(c *Context, input bool) (*ask, error) {
 }
 
 // read does what can be done of a Read now, and tells whether that is all.
-func (m *mounted) read(c *Context, a *ask) bool {
+func (m *mounted) read(c *Context, a *taskCall) bool {
 	n, err, ok := c.tryBody(a.p)
 	a.n, a.err = n, err
 	return ok

@@ -76,7 +76,7 @@ func (m *mounted) context(c *Context, server *http.Server) context.Context {
 
 func (c *Context) localAddr() net.Addr {
 	defer c.task.Leave(c.task.Enter())
-	return c.cycle.conn.LocalAddr()
+	return c.http1.conn.LocalAddr()
 }
 
 // mountedContext has the values that net/http's handlers find, and those of Context.Set.
@@ -124,8 +124,8 @@ func (b *mountedBody) Read(p []byte) (int, error) {
 	case len(p) == 0:
 		return 0, nil
 	}
-	a := &ask{p: p}
-	err := b.m.put(a)
+	a := &taskCall{p: p}
+	err := b.m.submit(a)
 	return a.n, err
 }
 

@@ -77,9 +77,9 @@ func (w *mountWriter) inform(status int) {
 	if w.minor == 0 || w.err != nil {
 		return
 	}
-	w.err = w.m.do(func(c *Context) error {
+	w.err = w.m.call(func(c *Context) error {
 		defer c.task.Leave(c.task.Enter())
-		conn := c.cycle.conn
+		conn := c.http1.conn
 		out, err := httpparse.AppendStatusLine(conn.Output(headRoom), status), error(nil)
 		for _, name := range slices.Sorted(maps.Keys(w.header)) {
 			for _, v := range w.header[name] {
@@ -145,7 +145,7 @@ func (w *mountWriter) send(b []byte, flush bool) error {
 		return nil
 	}
 	w.sniff(b)
-	w.err = w.m.do(func(c *Context) error {
+	w.err = w.m.call(func(c *Context) error {
 		s, err := w.stream(c)
 		if err == nil && len(b) > 0 {
 			_, err = s.Write(b)
@@ -269,7 +269,7 @@ func (w *mountWriter) readFile(r io.Reader) (n int64, err error) {
 	if err := w.sniffFile(f); err != nil {
 		return 0, err
 	}
-	w.err = w.m.do(func(c *Context) error {
+	w.err = w.m.call(func(c *Context) error {
 		s, err := w.stream(c)
 		if err == nil && left >= throughMin {
 			n, err = s.ReadFrom(r)
@@ -317,7 +317,7 @@ func (w *mountWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		return nil, nil, http.ErrHijacked
 	}
 	var conn net.Conn
-	a := &ask{}
+	a := &taskCall{}
 	head, err := w.hijackHead()
 	if err != nil {
 		return nil, nil, err
@@ -335,7 +335,7 @@ func (w *mountWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		}
 		return err
 	}
-	if err = w.m.put(a); err != nil {
+	if err = w.m.submit(a); err != nil {
 		if conn != nil {
 			_ = conn.Close()
 		}
@@ -382,7 +382,7 @@ func (w *mountWriter) end(err error) {
 	}
 	b := w.gathered()
 	w.sniff(b)
-	_ = w.m.put(&ask{last: true, f: func(c *Context) error { return w.conclude(c, b, err) }})
+	_ = w.m.submit(&taskCall{last: true, f: func(c *Context) error { return w.conclude(c, b, err) }})
 	if w.buffer != nil && cap(b) == mountedBuffer {
 		w.drop()
 		mountedBuffers.Put(w.buffer)
@@ -394,7 +394,7 @@ func (w *mountWriter) conclude(c *Context, b []byte, err error) error {
 	switch {
 	case err == http.ErrAbortHandler:
 		defer c.task.Leave(c.task.Enter())
-		c.cycle.conn.Abort(err)
+		c.http1.conn.Abort(err)
 		return err
 	case err != nil:
 		return err

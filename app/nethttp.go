@@ -32,12 +32,12 @@ func (a *App) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	b := &bridge{w: w, r: r, base: time.Now().Add(-time.Second), woken: make(chan struct{}, 1)}
 	b.loop = loop.New(0, b, loop.Limits{}, a.options.Log)
 	b.reactor = reactor.Memory(b.loop, reactor.Limits{})
-	h := newHub(a, b.loop, time.Now)
-	h.bridged = true
+	ls := newLoopState(a, b.loop, time.Now)
+	ls.bridged = true
 	b.turn(func() {
 		b.conn = b.reactor.Open(b, nil)
-		b.cycle = h.open(b.conn).(*cycle)
-		b.conn.SetHandler(b.cycle)
+		b.http1 = ls.open(b.conn).(*http1Conn)
+		b.conn.SetHandler(b.http1)
 	})
 	b.serve(head)
 	if !b.complete {
@@ -86,7 +86,7 @@ type bridge struct {
 	loop    *loop.Loop
 	reactor *reactor.Reactor
 	conn    *reactor.Conn
-	cycle   *cycle
+	http1   *http1Conn
 	base    time.Time
 	woken   chan struct{}
 	alarm   *time.Timer
@@ -108,8 +108,8 @@ type bridge struct {
 func (b *bridge) serve(head []byte) {
 	defer b.end()
 	b.deliver(head)
-	for !b.ended || b.cycle.hub.active > 0 {
-		if c := b.cycle.active; c != nil && c.body.waiting && !b.sent && !b.ended {
+	for !b.ended || b.http1.state.active > 0 {
+		if c := b.http1.active; c != nil && c.body.waiting && !b.sent && !b.ended {
 			b.feed()
 			continue
 		}

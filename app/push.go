@@ -20,23 +20,23 @@ func (s *Stream) pushSoon() {
 		return
 	}
 	c.push.Owner = c
-	c.hub.loop.AfterFunc(&c.push, pushAfter, func(t *loop.Timer) { t.Owner.(*Context).pushed() })
+	c.state.loop.AfterFunc(&c.push, pushAfter, func(t *loop.Timer) { t.Owner.(*Context).pushed() })
 }
 
 // pushed flushes the Coder, unless the task uses it at the moment. The loop sends the output after its timers.
 func (c *Context) pushed() {
 	s, r := &c.stream, &c.resp
-	if s.coding || !s.held || c.cycle.conn.Closed() {
+	if s.coding || !s.held || c.http1.conn.Closed() {
 		return
 	}
 	s.held = false
 	coded, err := r.coder.Code(c, c.coded[:0], nil, CodeFlush)
 	if err != nil {
-		c.cycle.conn.Abort(err)
+		c.http1.conn.Abort(err)
 		return
 	}
 	c.coded = coded
-	conn := c.cycle.conn
+	conn := c.http1.conn
 	if r.bytes += int64(len(coded)); r.framing == byChunks {
 		conn.SetOutput(httpparse.AppendChunk(conn.Output(len(coded)+32), coded))
 	} else {

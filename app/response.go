@@ -266,7 +266,7 @@ func answerPlain[T string | []byte](c *Context, status int, contentType string, 
 	if hasBody {
 		out = append(out, body...)
 	}
-	c.cycle.conn.SetOutput(out)
+	c.http1.conn.SetOutput(out)
 	return nil
 }
 
@@ -277,7 +277,7 @@ func (c *Context) answerThrough(status int, contentType string, body []byte) err
 	if err != nil {
 		return err
 	}
-	conn := c.cycle.conn
+	conn := c.http1.conn
 	conn.SetOutput(out)
 	if hasBody {
 		conn.WriteThrough(body)
@@ -296,7 +296,7 @@ func (c *Context) beginAnswer(status int, contentType string, bytes, room int) (
 	if r.headless && r.length >= 0 { // a HEAD may know what it does not make
 		length = r.length
 	}
-	out = c.appendHead(c.cycle.conn.Output(headRoom+len(r.text)+room), status, contentType, length)
+	out = c.appendHead(c.http1.conn.Output(headRoom+len(r.text)+room), status, contentType, length)
 	if r.framing != byLength || r.headless {
 		return out, false, nil
 	}
@@ -316,7 +316,7 @@ func (c *Context) Interim(status int, fields []httpparse.Header) error {
 		return nil
 	}
 	defer c.task.Leave(c.task.Enter())
-	conn := c.cycle.conn
+	conn := c.http1.conn
 	b := httpparse.AppendStatusLine(conn.Output(headRoom), status)
 	for _, f := range fields {
 		var err error
@@ -345,8 +345,8 @@ func (c *Context) mayWrite(status int) error {
 func (c *Context) appendHead(b []byte, status int, contentType string, length int64) []byte {
 	r := &c.resp
 	r.status, r.sent = status, true
-	c.hub.counts.ByClass[status/100%len(c.hub.counts.ByClass)]++
-	r.keepAlive = r.keepAlive && !c.hub.lasting && c.worthSwallowing() && !c.lastOf()
+	c.state.counts.ByClass[status/100%len(c.state.counts.ByClass)]++
+	r.keepAlive = r.keepAlive && !c.state.closeAfter && c.worthDiscarding() && !c.lastOf()
 	b = httpparse.AppendStatusLine(b, status)
 	b = c.appendOwn(b)
 	if contentType != "" && !r.hasType && status != 304 {
@@ -379,7 +379,7 @@ func (c *Context) appendHead(b []byte, status int, contentType string, length in
 
 // lastOf tells whether no request follows: the client has ended its direction of the stream.
 func (c *Context) lastOf() bool {
-	conn := c.cycle.conn
+	conn := c.http1.conn
 	return conn.InputEnded() && len(conn.Input()) == 0
 }
 
@@ -390,7 +390,7 @@ func (c *Context) appendOwn(b []byte) []byte {
 		b = append(b, c.app.serverLine...)
 	}
 	if !r.hasDate {
-		b = append(b, c.hub.dateLine()...)
+		b = append(b, c.state.dateLine()...)
 	}
 	if c.app.options.ServerTiming && c.task != nil {
 		b = appendServerTiming(b, c.Timing())

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -37,7 +36,7 @@ type ServerConfig struct {
 type Server struct {
 	app       atomic.Pointer[App]
 	engine    *reactor.Engine
-	hubs      []atomic.Pointer[hub] // each belongs to the loop with its index
+	states    []atomic.Pointer[loopState] // each belongs to the loop with its index
 	draining  atomic.Bool
 	announced atomic.Bool
 }
@@ -45,7 +44,7 @@ type Server struct {
 // Listen serves a until Drain or Stop. It returns once the address is listened on.
 func Listen(a *App, config ServerConfig) (*Server, error) {
 	a.freeze()
-	s := &Server{hubs: make([]atomic.Pointer[hub], max(config.Loops, 0))}
+	s := &Server{states: make([]atomic.Pointer[loopState], max(config.Loops, 0))}
 	s.app.Store(a)
 	engine, err := reactor.Start(reactor.Config{
 		Listeners: s.listeners(config), Inherited: config.Inherited, Loops: config.Loops, ConnMax: config.ConnMax,
@@ -59,10 +58,10 @@ func Listen(a *App, config ServerConfig) (*Server, error) {
 }
 
 // hub returns the loop's hub, made when first needed. On the loop only.
-func (s *Server) hub(l *loop.Loop) *hub {
-	own := &s.hubs[l.ID()]
+func (s *Server) stateOf(l *loop.Loop) *loopState {
+	own := &s.states[l.ID()]
 	if own.Load() == nil {
-		own.Store(newHub(s.app.Load(), l, time.Now))
+		own.Store(newLoopState(s.app.Load(), l, time.Now))
 	}
 	return own.Load()
 }
@@ -71,13 +70,13 @@ func (s *Server) hub(l *loop.Loop) *hub {
 // has ended with it. Call it once for a loop: what it returns is that loop's own.
 func (a *App) Opener(l *loop.Loop) func(*reactor.Conn) reactor.Handler {
 	a.freeze()
-	return newHub(a, l, time.Now).open
+	return newLoopState(a, l, time.Now).open
 }
 
 // swap has a served from now on. On the loop only.
-func (h *hub) swap(a *App) {
-	h.app = a
-	h.traffic.adopt(a.router.routes)
+func (ls *loopState) swap(a *App) {
+	ls.app = a
+	ls.traffic.adopt(a.router.routes)
 }
 
 // App is what is served.
@@ -92,7 +91,7 @@ func (s *Server) Swap(ctx context.Context, a *App) error {
 	loops := s.engine.Loops()
 	swapped := make(chan struct{}, len(loops))
 	for _, l := range loops {
-		if !l.PostUnbounded(func() { s.hub(l).swap(s.app.Load()); swapped <- struct{}{} }) {
+		if !l.PostUnbounded(func() { s.stateOf(l).swap(s.app.Load()); swapped <- struct{}{} }) {
 			return loop.ErrClosed
 		}
 	}
@@ -130,7 +129,7 @@ func (s *Server) Announce() { s.announced.Store(true) }
 // Drain closes them.
 func (s *Server) EndKept() {
 	for _, l := range s.engine.Loops() {
-		l.Post(func() { s.hub(l).lasting = true })
+		l.Post(func() { s.stateOf(l).closeAfter = true })
 	}
 }
 
@@ -179,7 +178,12 @@ func (s *Server) awaitTaken(ctx context.Context) {
 const takenPoll = 10 * time.Millisecond
 
 func (s *Server) taken() bool {
-	return slices.ContainsFunc(s.engine.Loops(), func(l *loop.Loop) bool { return s.hub(l).taken.Load() > 0 })
+	for i := range s.states {
+		if ls := s.states[i].Load(); ls != nil && ls.taken.Load() > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // ended tells whether the engine has.
@@ -200,7 +204,7 @@ func (s *Server) drainLoops(ctx context.Context) error {
 	loops := s.engine.Loops()
 	drained := make(chan struct{}, len(loops))
 	for _, l := range loops {
-		if !l.PostUnbounded(func() { s.hub(l).drain(func() { drained <- struct{}{} }) }) {
+		if !l.PostUnbounded(func() { s.stateOf(l).drain(func() { drained <- struct{}{} }) }) {
 			return nil // the server has ended
 		}
 	}
@@ -234,10 +238,10 @@ type Stats struct {
 func (s *Server) Stats() Stats {
 	stats := Stats{Refused: s.engine.Refused(), AcceptErrors: s.engine.AcceptErrors(), ConnMax: s.engine.ConnMax()}
 	stats.Reasons = map[string]uint64{}
-	stats.Loops = make([]Counters, len(s.hubs))
-	for i := range s.hubs {
-		if h := s.hubs[i].Load(); h != nil {
-			stats.Loops[i] = h.snapshot()
+	stats.Loops = make([]Counters, len(s.states))
+	for i := range s.states {
+		if ls := s.states[i].Load(); ls != nil {
+			stats.Loops[i] = ls.snapshot()
 			stats.add(stats.Loops[i])
 		}
 	}

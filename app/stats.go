@@ -29,7 +29,7 @@ type Answers struct {
 
 // account is what one loop counts of one route. The loop writes, and others read word by word: an Answers stays where it is once it is
 // in answers.
-type account struct {
+type routeCounts struct {
 	route    atomic.Pointer[Route] // as RouteStats.Route
 	duration loop.Histogram
 	cost     loop.Cost
@@ -38,8 +38,8 @@ type account struct {
 
 // traffic is a loop's account of its routes.
 type traffic struct {
-	routes map[*Route]*account
-	all    atomic.Pointer[[]*account] // those of routes, for others
+	routes map[*Route]*routeCounts
+	all    atomic.Pointer[[]*routeCounts] // those of routes, for others
 	queued loop.Histogram
 }
 
@@ -50,48 +50,48 @@ const routesKept = 64
 var gone = &Route{Name: "gone"}
 
 // of finds the account of a route.
-func (y *traffic) of(r *Route) *account {
-	s := y.routes[r]
+func (t *traffic) of(r *Route) *routeCounts {
+	s := t.routes[r]
 	if s == nil {
-		if y.routes == nil {
-			y.routes = map[*Route]*account{}
+		if t.routes == nil {
+			t.routes = map[*Route]*routeCounts{}
 		}
-		s = newAccount(r)
-		y.routes[r] = s
-		y.publish()
+		s = newRouteCounts(r)
+		t.routes[r] = s
+		t.publish()
 	}
 	return s
 }
 
-func newAccount(r *Route) *account {
-	s := &account{}
+func newRouteCounts(r *Route) *routeCounts {
+	s := &routeCounts{}
 	s.route.Store(r)
 	return s
 }
 
 // publish has others read the accounts that there are now.
-func (y *traffic) publish() {
-	all := slices.Collect(maps.Values(y.routes))
-	y.all.Store(&all)
+func (t *traffic) publish() {
+	all := slices.Collect(maps.Values(t.routes))
+	t.all.Store(&all)
 }
 
 // account is what the request's route costs on its loop; nil where none took it.
-func (c *Context) account() *loop.Cost {
+func (c *Context) cost() *loop.Cost {
 	if c.route == nil {
 		return nil
 	}
-	c.stats = c.hub.traffic.of(c.route)
+	c.stats = c.state.traffic.of(c.route)
 	return &c.stats.cost
 }
 
 // count enters an answered request.
-func (y *traffic) count(c *Context) {
+func (t *traffic) count(c *Context) {
 	s := c.stats
 	if s == nil {
-		s = y.of(c.route)
+		s = t.of(c.route)
 	}
-	s.duration.Observe(time.Duration(c.hub.loop.Now() - c.arrived))
-	y.queued.Observe(time.Duration(c.started - c.arrived))
+	s.duration.Observe(time.Duration(c.state.loop.Now() - c.arrived))
+	t.queued.Observe(time.Duration(c.started - c.arrived))
 	method := "other"
 	for i := range methodNames {
 		if methodNames[i] == string(c.req.Method) {
@@ -104,14 +104,14 @@ func (y *traffic) count(c *Context) {
 
 // adopt carries the account on under the routes of another App, so that it neither begins anew nor grows with every App. Of routes
 // that are no more it keeps the names, up to routesKept, and lets the rest go.
-func (y *traffic) adopt(routes []*Route) {
+func (t *traffic) adopt(routes []*Route) {
 	type identity struct{ method, pattern, name string }
 	heirs := make(map[identity]*Route, len(routes))
 	for _, r := range routes {
 		heirs[identity{r.Method, r.Pattern, r.Name}] = r
 	}
-	old := y.routes
-	y.routes = make(map[*Route]*account, len(old))
+	old := t.routes
+	t.routes = make(map[*Route]*routeCounts, len(old))
 	kept := 0
 	for r, s := range old {
 		if r != nil && r != gone {
@@ -124,18 +124,18 @@ func (y *traffic) adopt(routes []*Route) {
 			}
 			r = heirs[id]
 		}
-		if have := y.routes[r]; have != nil { // of a request that outlived the App before, or of another route that is gone
+		if have := t.routes[r]; have != nil { // of a request that outlived the App before, or of another route that is gone
 			have.add(s)
 			continue
 		}
 		s.route.Store(r)
-		y.routes[r] = s
+		t.routes[r] = s
 	}
-	y.publish()
+	t.publish()
 }
 
 // add adds what o has counted.
-func (s *account) add(o *account) {
+func (s *routeCounts) add(o *routeCounts) {
 	s.duration.Add(&o.duration)
 	if all := o.answers.Load(); all != nil {
 		for _, more := range *all {
@@ -145,7 +145,7 @@ func (s *account) add(o *account) {
 }
 
 // count counts n answers with one method and status.
-func (s *account) count(method string, status int, n uint64) {
+func (s *routeCounts) count(method string, status int, n uint64) {
 	known := s.answers.Load()
 	if known != nil {
 		for _, a := range *known {
@@ -169,8 +169,8 @@ func with[T any](known *[]T, more T) *[]T {
 }
 
 // snapshot copies the account. Any goroutine.
-func (y *traffic) snapshot() []RouteStats {
-	known := y.all.Load()
+func (t *traffic) snapshot() []RouteStats {
+	known := t.all.Load()
 	if known == nil {
 		return nil
 	}
@@ -184,7 +184,7 @@ func (y *traffic) snapshot() []RouteStats {
 // snapshot copies what the loop may be counting.
 //
 //go:norace
-func (s *account) snapshot() RouteStats {
+func (s *routeCounts) snapshot() RouteStats {
 	copied := RouteStats{Route: s.route.Load(), Duration: s.duration, Cost: s.cost}
 	if answers := s.answers.Load(); answers != nil {
 		for _, a := range *answers {
@@ -206,15 +206,15 @@ type reason struct {
 }
 
 // count enters one.
-func (y *reasons) count(name string) {
-	n := y.byName[name]
+func (rs *reasons) count(name string) {
+	n := rs.byName[name]
 	if n == nil {
-		if y.byName == nil {
-			y.byName = map[string]*uint64{}
+		if rs.byName == nil {
+			rs.byName = map[string]*uint64{}
 		}
 		n = new(uint64)
-		y.byName[name] = n
-		y.all.Store(with(y.all.Load(), reason{name, n}))
+		rs.byName[name] = n
+		rs.all.Store(with(rs.all.Load(), reason{name, n}))
 	}
 	*n++
 }
@@ -222,9 +222,9 @@ func (y *reasons) count(name string) {
 // snapshot copies the counts. Any goroutine.
 //
 //go:norace
-func (y *reasons) snapshot() map[string]uint64 {
+func (rs *reasons) snapshot() map[string]uint64 {
 	counts := map[string]uint64{}
-	if all := y.all.Load(); all != nil {
+	if all := rs.all.Load(); all != nil {
 		for _, r := range *all {
 			counts[r.name] = *r.count
 		}

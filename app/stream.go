@@ -67,7 +67,7 @@ func (s *Stream) begin() error {
 	}
 	defer c.task.Leave(c.task.Enter())
 	s.begun = true
-	conn := c.cycle.conn
+	conn := c.http1.conn
 	conn.SetOutput(c.appendHead(conn.Output(headRoom+len(c.resp.text)), s.status, s.contentType, c.resp.length))
 	return nil
 }
@@ -114,7 +114,7 @@ func (s *Stream) WriteThrough(p []byte) (written int, err error) {
 		if err != nil {
 			return written, err
 		}
-		s.c.cycle.conn.WriteThrough(p[written : written+n])
+		s.c.http1.conn.WriteThrough(p[written : written+n])
 		written += n
 	}
 	return written, nil
@@ -128,7 +128,7 @@ func (s *Stream) send(p []byte) (written int, err error) {
 		if err != nil {
 			return written, err
 		}
-		piece, conn := p[written:written+n], s.c.cycle.conn
+		piece, conn := p[written:written+n], s.c.http1.conn
 		if s.c.resp.framing == byChunks {
 			conn.SetOutput(httpparse.AppendChunk(conn.Output(n+32), piece))
 		} else {
@@ -155,7 +155,7 @@ func (s *Stream) admit(n int) (int, error) {
 
 // room waits until the client has read enough.
 func (s *Stream) room() error {
-	task, conn := s.c.task, s.c.cycle.conn
+	task, conn := s.c.task, s.c.http1.conn
 	if conn.Closed() {
 		return s.c.gone()
 	}
@@ -222,7 +222,7 @@ func (s *Stream) sendFile(f file, at, n int64) (sent int64, err error) {
 	for sent < n && err == nil {
 		var k int64
 		step := min(n-sent, fileStep)
-		if s.c.cycle.conn.Secure() || !reactor.Cached(f, at+sent, step) {
+		if s.c.http1.conn.Secure() || !reactor.Cached(f, at+sent, step) {
 			k, err = s.readFile(f, at+sent, min(step, readStep))
 		} else {
 			k, err = s.sendCached(f, at+sent, step)
@@ -238,7 +238,7 @@ func (s *Stream) sendFile(f file, at, n int64) (sent int64, err error) {
 // sendCached has the kernel send a piece that is in the page cache.
 func (s *Stream) sendCached(f file, at, n int64) (int64, error) {
 	c := s.c
-	k, err := reactor.SendFile(c.task, c.cycle.conn, f, at, n)
+	k, err := reactor.SendFile(c.task, c.http1.conn, f, at, n)
 	c.resp.bytes += k
 	switch {
 	case err == nil:
@@ -304,7 +304,7 @@ func (s *Stream) finish(c *Context) error {
 	case r.framing == byLength && r.bytes < r.length:
 		return ErrContentLength
 	case r.framing == byChunks:
-		conn := c.cycle.conn
+		conn := c.http1.conn
 		conn.SetOutput(httpparse.AppendLastChunk(conn.Output(8)))
 	}
 	s.open = false

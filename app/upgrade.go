@@ -11,7 +11,7 @@ import (
 	"tafe/loop/reactor"
 )
 
-// Upgrade is the protocol that the client asks for instead of HTTP, such as "websocket"; "" if none (RFC 9110 section 7.8).
+// Upgrade is the protocol that the client calls for instead of HTTP, such as "websocket"; "" if none (RFC 9110 section 7.8).
 func (c *Context) Upgrade() string {
 	if !c.req.Upgrade {
 		return ""
@@ -30,38 +30,38 @@ func (c *Context) Hijack() (net.Conn, error) {
 	switch {
 	case c.resp.sent || c.hijacked != nil:
 		return nil, ErrWritten
-	case c.hub.bridged:
+	case c.state.bridged:
 		return nil, errors.ErrUnsupported
-	case c.cycle.conn.Closed():
+	case c.http1.conn.Closed():
 		return nil, c.gone()
 	case c.task.Err() != nil:
 		return nil, c.task.Err()
 	}
 	c.body.wants100 = false
 	c.body.done = true
-	c.cycle.conn.SetTimeout(0)
-	c.hijacked = reactor.NewNetConn(c.cycle.conn)
+	c.http1.conn.SetTimeout(0)
+	c.hijacked = reactor.NewNetConn(c.http1.conn)
 	r := &c.resp
 	r.sent, r.keepAlive, r.framing = true, false, byNothing
 	if r.status == 0 {
 		r.status = http.StatusSwitchingProtocols
 	}
-	c.hub.counts.ByClass[r.status/100%len(c.hub.counts.ByClass)]++
-	c.hub.taken.Add(1)
-	c.hub.awaitNot(c.cycle)
+	c.state.counts.ByClass[r.status/100%len(c.state.counts.ByClass)]++
+	c.state.taken.Add(1)
+	c.state.stopAwaiting(c.http1)
 	return c.hijacked, nil
 }
 
 // abandon forgets the connection, which its handler has taken.
-func (y *cycle) abandon() {
-	c := y.active
-	y.active = nil
-	if y.pinned {
-		y.pinned = false
-		y.conn.Unpin()
+func (hc *http1Conn) detach() {
+	c := hc.active
+	hc.active = nil
+	if hc.pinned {
+		hc.pinned = false
+		hc.conn.Unpin()
 	}
-	y.hub.taken.Add(-1)
-	y.hub.put(c)
-	y.hub.closed(y) // the connection's events go to its new owner
-	y.hub.checkDrained()
+	hc.state.taken.Add(-1)
+	hc.state.putContext(c)
+	hc.state.closed(hc) // the connection's events go to its new owner
+	hc.state.checkDrained()
 }

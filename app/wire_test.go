@@ -136,10 +136,10 @@ var wireCases = []wireCase{
 	{"two in a row", "GET /plaintext" + get + "GET /users/7" + get, text("200 OK", hello) + text("200 OK", "user 7"), false},
 	{"empty lines before a request", "\r\n\r\nGET /plaintext" + get, text("200 OK", hello), false},
 	{"absolute form", "GET http://a/plaintext" + get, text("200 OK", hello), false},
-	{"1.1 that asks to close", "GET /plaintext HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\nGET /ignored" + get,
+	{"1.1 that calls to close", "GET /plaintext HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\nGET /ignored" + get,
 		text("200 OK", hello, closes), true},
 	{"1.0 closes", "GET /plaintext HTTP/1.0\r\n\r\n", text("200 OK", hello, closes), true},
-	{"1.0 that asks to stay", "GET /plaintext HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
+	{"1.0 that calls to stay", "GET /plaintext HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
 		text("200 OK", hello, "Connection: keep-alive\r\n"), false},
 	{"HEAD is GET without a body", "HEAD /plaintext" + get + "GET /plaintext" + get,
 		strings.TrimSuffix(text("200 OK", hello), hello) + text("200 OK", hello), false},
@@ -240,7 +240,7 @@ func TestWire(t *testing.T) {
 				p.send(c.send)
 			}
 			r.advance(0)
-			ids := string(r.hub.ids[:])
+			ids := string(r.state.ids[:])
 			want := strings.ReplaceAll(c.want, "{id}", ids)
 			if strings.Contains(c.send, "/panic") || strings.Contains(c.send, "/goexit") {
 				want = strings.ReplaceAll(c.want, "{id}", ids[:len(ids)-1]+"1")

@@ -95,7 +95,7 @@ func TestRequestIDs(t *testing.T) {
 }
 
 func TestGeneratedIDsDoNotRepeat(t *testing.T) {
-	h := newHub(New(Options{}), nil, time.Now)
+	h := newLoopState(New(Options{}), nil, time.Now)
 	seen := map[string]bool{}
 	for range 100_000 {
 		id := string(h.nextID())
@@ -190,7 +190,7 @@ func TestFailuresAreLogged(t *testing.T) {
 		r.dial().send("\x16")
 	}
 	require.Equal(t, refusalLinesMax, strings.Count(out.String(), "reason=tls-hello"))
-	require.EqualValues(t, 10*refusalLinesMax, r.hub.reasons.snapshot()["tls-hello"], "all are counted")
+	require.EqualValues(t, 10*refusalLinesMax, r.state.reasons.snapshot()["tls-hello"], "all are counted")
 	r.advance(2 * time.Second)
 	r.dial().send("\x16")
 	require.Contains(t, out.String(), "count="+itoa(9*refusalLinesMax), "what was left out is told")

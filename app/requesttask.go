@@ -14,7 +14,7 @@ import (
 )
 
 // exchange is a Context as the loop sees it: a Runner. The methods are not the handler's business.
-type exchange Context
+type requestTask Context
 
 // methodNames are the methods whose names reports can point to.
 var methodNames = [...]string{
@@ -31,7 +31,7 @@ func (c *Context) dispatch() error {
 	if string(req.Method) == "CONNECT" {
 		return refusedConnect
 	}
-	if c.cycle.redirect != nil {
+	if c.http1.redirect != nil {
 		c.path, c.handler = req.Path, answerRedirect
 		return nil
 	}
@@ -102,16 +102,16 @@ func (c *Context) identify() {
 			return
 		}
 	}
-	c.idBytes = copy(c.id[:], c.hub.nextID())
+	c.idBytes = copy(c.id[:], c.state.nextID())
 }
 
 // Run is the task: the handler within its middlewares.
-func (x *exchange) Run(t *loop.Task) {
-	c := (*Context)(x)
+func (rt *requestTask) Run(t *loop.Task) {
+	c := (*Context)(rt)
 	c.task = t
-	c.hub.active++
-	c.hub.counts.Requests++
-	t.Describe(c.routeName, methodName(c.req.Method), c.path, c.id[:c.idBytes], c.req.Traceparent, c.cycle.conn.Label())
+	c.state.active++
+	c.state.counts.Requests++
+	t.Describe(c.routeName, methodName(c.req.Method), c.path, c.id[:c.idBytes], c.req.Traceparent, c.http1.conn.Label())
 	if c.route != nil && c.route.Budget > 0 {
 		t.SetBudget(c.route.Budget)
 	}
@@ -121,11 +121,11 @@ func (x *exchange) Run(t *loop.Task) {
 			t.SetHandoff(r.Handoff)
 		}
 		if r.Blocking || r.placement.beside.Load() {
-			blocking = r.placement.starts(r, c.hub.wall())
+			blocking = r.placement.starts(r, c.state.wall())
 		}
 	}
 	if c.timeout > 0 {
-		c.deadline = c.hub.loop.Now() + int64(c.timeout)
+		c.deadline = c.state.loop.Now() + int64(c.timeout)
 		t.SetDeadline(c.timeout)
 	}
 	if blocking {
@@ -145,11 +145,11 @@ func (x *exchange) Run(t *loop.Task) {
 }
 
 // Done concludes the answer and gives the connection back to its cycle.
-func (x *exchange) Done(t *loop.Task, err error) {
-	c := (*Context)(x)
-	c.hub.active--
+func (rt *requestTask) Done(t *loop.Task, err error) {
+	c := (*Context)(rt)
+	c.state.active--
 	if c.push.Armed() {
-		c.hub.loop.StopTimer(&c.push)
+		c.state.loop.StopTimer(&c.push)
 	}
 	if err == nil {
 		err = c.err
@@ -157,14 +157,14 @@ func (x *exchange) Done(t *loop.Task, err error) {
 	c.timedOut = t.Err() == context.DeadlineExceeded
 	c.place()
 	c.conclude(err)
-	c.hub.traffic.count(c)
+	c.state.traffic.count(c)
 	if c.app.options.AccessLog != nil || len(c.whenDone) > 0 {
 		c.logAccess()
 	}
 	if !c.retained.Load() {
 		c.task = nil // it is reused from here on
 	}
-	c.cycle.answered(c)
+	c.http1.answered(c)
 }
 
 func methodName(method []byte) *string {
@@ -178,19 +178,19 @@ func methodName(method []byte) *string {
 }
 
 func (c *Context) logAccess() {
-	now := c.hub.loop.Now()
-	c.hub.entry = Entry{
-		Time:   c.hub.wall().Add(time.Duration(c.arrived - now)),
+	now := c.state.loop.Now()
+	c.state.entry = Entry{
+		Time:   c.state.wall().Add(time.Duration(c.arrived - now)),
 		Timing: c.timing(now),
 		Remote: c.RemoteAddr(), ClientIP: c.ClientIP(), Method: c.Method(), Target: view(c.req.Target), Minor: c.req.Minor, Route: *c.routeName,
 		Status: c.resp.status, Bytes: c.resp.bytes, RequestID: c.RequestID(),
 		UserAgent: c.Header("User-Agent"), Referer: c.Header("Referer"), Reason: c.reason,
 	}
 	if c.app.options.AccessLog != nil {
-		c.app.options.AccessLog(&c.hub.entry)
+		c.app.options.AccessLog(&c.state.entry)
 	}
 	for _, f := range slices.Backward(c.whenDone) {
-		f(&c.hub.entry)
+		f(&c.state.entry)
 	}
-	c.hub.entry = Entry{}
+	c.state.entry = Entry{}
 }
