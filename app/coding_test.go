@@ -37,7 +37,7 @@ func TestCodeBody(t *testing.T) {
 	a := New(Options{Log: quiet})
 	a.Use(func(next Handler) Handler {
 		return func(c *Context) error {
-			c.CodeBody(func(c *Context, status int, contentType string, length int64) Coder {
+			Hooks{}.CodeBody(c, func(c *Context, status int, contentType string, length int64) Coder {
 				asked = append(asked, length)
 				if status != 200 || !strings.HasPrefix(contentType, "text/") {
 					return nil
@@ -134,7 +134,7 @@ func TestCodeBody(t *testing.T) {
 func TestCodeBodyOfAClientThatLeaves(t *testing.T) {
 	a := New(Options{Log: quiet})
 	a.Get("/", func(c *Context) error {
-		c.CodeBody(func(c *Context, _ int, _ string, _ int64) Coder { return &shout{} })
+		Hooks{}.CodeBody(c, func(c *Context, _ int, _ string, _ int64) Coder { return &shout{} })
 		return c.String(200, "hello")
 	})
 	r := newRig(t, a, reactor.Limits{})

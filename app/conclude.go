@@ -146,7 +146,7 @@ func (c *Context) fail(err error, e *HTTPError, reason string) {
 	}
 	attrs := []any{
 		"reason", reason, "error", err.Error(), "method", strings.Clone(c.Method()), "path", strings.Clone(c.Path()),
-		"route", c.Route(), "request_id", strings.Clone(c.RequestID()), "remote", c.RemoteAddr(),
+		"route", *c.routeName, "request_id", strings.Clone(c.RequestID()), "remote", c.RemoteAddr(),
 	}
 	var fault *loop.PanicError
 	if errors.As(err, &fault) {

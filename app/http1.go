@@ -1,16 +1,15 @@
-// This file owns one HTTP/1 connection: it finds the next message in the input, has it answered, and goes on, one
-// message at a time and so in the order of the requests. Timeouts between messages are its own; what happens within
-// one is exchange.go's, body.go's and response.go's.
+// The state machine of one HTTP/1 connection. It reads requests from the connection's input and serves them one at a time, in order.
+// requesttask.go runs a request; body.go and response.go read and write it.
 //
-// A cycle is in one of these states:
+// A connection is in one of these states:
 //
-//	idle        no request, no input       IdleTimeout, then closed without an answer
-//	reading     no request, part of a head HeadTimeout, then 408
-//	answering   active, its task runs      no timeout but the handler's; BodyTimeout and BodyRateMin while it waits for the body
-//	swallowing  active, its task is done   the rest of the body arrives and is dropped; BodyTimeout, then closed
-//	stalled     the client does not read what it was sent: nothing more is answered until it does
+//	idle        no request, no input         IdleTimeout, then close without a response
+//	reading     no request, part of a head   HeadTimeout, then 408
+//	answering   the task of a request runs   timeout of the handler; BodyTimeout and BodyRateMin while it waits for the body
+//	discarding  the task has ended           the rest of the body is read and dropped; BodyTimeout, then close
+//	stalled     too much unsent output       no further request is served until the client reads
 //
-// A client that ends its direction of the stream gets the answers to what it has sent as a whole; then the connection closes.
+// After the client has closed its sending side (half-close), complete requests are still answered; then the connection is closed.
 
 package app
 
@@ -24,25 +23,25 @@ import (
 	"tafe/loop/reactor"
 )
 
-// cycle is the reactor.Handler of one connection.
+// http1Conn is the reactor.Handler of one connection. On the loop only.
 type http1Conn struct {
 	state  *loopState
 	conn   *reactor.Conn
-	active *Context // the request that is being answered
-	pos    int      // in hub.conns
+	active *Context // the request in progress
+	pos    int      // index in state.conns
 
-	scanned    int   // FindHead's resume
+	scanned    int   // where FindHead resumes
 	arrived    int64 // loop clock of the last input
 	pinned     bool
-	hadRequest bool // a request has come
+	hadRequest bool
 	reading    bool
 	discarding bool
 	stalled    bool
-	awaited    bool                     // by a drain
-	redirect   func(host string) string // of its Listener
+	awaited    bool                     // counted in state.waitFor
+	redirect   func(host string) string // Listener.Redirect
 }
 
-// Data takes what arrived.
+// Data handles input.
 func (hc *http1Conn) Data(*reactor.Conn) {
 	hc.arrived = hc.state.loop.Now()
 	switch {
@@ -55,7 +54,7 @@ func (hc *http1Conn) Data(*reactor.Conn) {
 	}
 }
 
-// Timeout acts on the timeout of the state the cycle is in.
+// Timeout handles the timeout of the current state.
 func (hc *http1Conn) Timeout(*reactor.Conn) {
 	switch {
 	case hc.discarding:
@@ -70,7 +69,7 @@ func (hc *http1Conn) Timeout(*reactor.Conn) {
 	}
 }
 
-// Closed cancels what runs for a client that is gone.
+// Closed cancels the request in progress when the connection has ended.
 func (hc *http1Conn) Closed(_ *reactor.Conn, err error) {
 	if errors.Is(err, reactor.ErrWriteTimeout) {
 		hc.state.reasons.count("write-timeout")
@@ -84,7 +83,7 @@ func (hc *http1Conn) Closed(_ *reactor.Conn, err error) {
 	hc.state.closed(hc)
 }
 
-// advance begins the next message, if it is there as a whole. Its end calls advance again.
+// advance starts the next request if its head is complete. The end of the request calls advance again.
 func (hc *http1Conn) advance() {
 	if hc.active == nil && !hc.stalled && !hc.conn.Closed() {
 		hc.next()
@@ -92,8 +91,8 @@ func (hc *http1Conn) advance() {
 	hc.setTimeout()
 }
 
-// setTimeout arms the timeout of the state in which advance leaves the cycle. While a request is active, the timeout that is armed
-// is let pass: Timeout knows.
+// setTimeout arms the timeout of the current state. A timeout that is still armed when a request becomes active is not stopped: Timeout
+// ignores it.
 func (hc *http1Conn) setTimeout() {
 	o := &hc.state.app.options
 	switch {
@@ -110,11 +109,11 @@ func (hc *http1Conn) setTimeout() {
 	}
 }
 
-// firstRequestMax is how long a connection that has had no request may take to send one while its loop drains: it was accepted
-// a moment ago, and its request may be under way.
+// firstRequestMax is the time that a connection without a request may take to send its first one while its loop drains. The request may
+// be in flight when the drain begins.
 const firstRequestMax = time.Second
 
-// closeIfIdle closes a connection without a request while its loop drains, after a moment if it has never had one.
+// closeIfIdle closes an idle connection while its loop drains, after firstRequestMax if it has had no request. It reports whether it did.
 func (hc *http1Conn) closeIfIdle() bool {
 	if !hc.state.draining || hc.active != nil || hc.stalled || len(hc.conn.Input()) > 0 {
 		return false
@@ -127,7 +126,7 @@ func (hc *http1Conn) closeIfIdle() bool {
 	return true
 }
 
-// next begins the next message, unless that is not there as a whole, or refused.
+// next starts the next request if its head is complete, or refuses it.
 func (hc *http1Conn) next() {
 	ls := hc.state
 	in := hc.conn.Input()
@@ -161,8 +160,8 @@ func (hc *http1Conn) next() {
 	hc.start(c)
 }
 
-// frame parses the head in[skip:end] and decides whose memory the request lives in. With its whole body in the input it
-// stays there, pinned and already consumed. Otherwise the head is copied, so that the input can move on below the body.
+// frame parses the head in[skip:end] and decides where the request is stored. If the whole body is in the input, the request stays in the
+// input buffer, which is pinned, and its bytes are consumed. Otherwise the head is copied, so that the buffer can be reused for the body.
 func (hc *http1Conn) frame(c *Context, in []byte, skip, end int) error {
 	limits := &hc.state.app.headLimits
 	if err := c.req.Parse(in[skip:end], limits); err != nil {
@@ -182,7 +181,7 @@ func (hc *http1Conn) frame(c *Context, in []byte, skip, end int) error {
 	return c.req.Parse(c.head, limits)
 }
 
-// start has the handler run by a task.
+// start starts the task of the request.
 func (hc *http1Conn) start(c *Context) {
 	c.identify()
 	if !c.body.done {
@@ -196,7 +195,7 @@ func (hc *http1Conn) start(c *Context) {
 	}
 }
 
-// answered goes on after the answer to c was written as far as it will be. Called on the loop, by Done.
+// answered continues the connection after the response to c. requestTask.Done calls it, on the loop.
 func (hc *http1Conn) answered(c *Context) {
 	switch {
 	case c.hijacked != nil:
@@ -212,7 +211,7 @@ func (hc *http1Conn) answered(c *Context) {
 	}
 }
 
-// swallow drops what arrived of a body that its handler did not read.
+// discardBody drops the input that belongs to a body which the handler did not read.
 func (hc *http1Conn) discardBody() {
 	c := hc.active
 	c.body.rate.waited(c)
@@ -229,15 +228,15 @@ func (hc *http1Conn) discardBody() {
 	}
 }
 
-// end forgets the request; keep tells whether the connection goes on to the next one.
+// end releases the request. The connection continues with the next request if keep is set, and is closed otherwise.
 func (hc *http1Conn) end(keep bool) {
 	c := hc.active
 	hc.active, hc.discarding = nil, false
 	if !keep {
 		if c.body.done && !c.req.KeepAlive && len(hc.conn.Input()) == 0 && !hc.conn.Secure() {
-			hc.conn.NoLinger() // the client has said that it sends nothing more
+			hc.conn.NoLinger() // the client sends nothing more
 		}
-		hc.conn.Consume(len(hc.conn.Input())) // nobody will read it
+		hc.conn.Consume(len(hc.conn.Input()))
 	}
 	if hc.pinned {
 		hc.pinned = false
@@ -252,7 +251,7 @@ func (hc *http1Conn) end(keep bool) {
 	hc.state.checkDrained()
 }
 
-// stall stops answering until the client has read some of its answers.
+// stall stops serving requests until the client has read enough of the output.
 func (hc *http1Conn) stall() {
 	hc.stalled = true
 	if _, err := hc.state.loop.Start((*drainer)(hc)); err != nil {
@@ -260,25 +259,25 @@ func (hc *http1Conn) stall() {
 	}
 }
 
-// drainer waits for the client to read.
+// drainer is the task of a stalled connection.
 type drainer http1Conn
 
-// Run waits. The yield is what sends the output that has gathered.
+// Run waits until the client has read enough. The yield sends the buffered output.
 func (d *drainer) Run(t *loop.Task) {
 	if t.Yield() == nil {
-		_ = reactor.Drain(t, d.conn) // the connection's state tells
+		_ = reactor.Drain(t, d.conn) // advance checks the state of the connection
 	}
 }
 
-// Done goes on with the next message.
+// Done continues with the next request.
 func (d *drainer) Done(*loop.Task, error) {
 	hc := (*http1Conn)(d)
 	hc.stalled = false
 	hc.advance()
 }
 
-// refuse answers what cannot be a request, and ends the connection: where the next message begins is unknown. c is nil
-// unless the head was complete.
+// refuse answers an invalid request and closes the connection, because the start of the next request is unknown. c is nil if the head was
+// not complete.
 func (hc *http1Conn) refuse(err error, c *Context) {
 	ls, e := hc.state, refusalOf(err)
 	ls.refusal(hc.conn.Remote(), e)
@@ -306,7 +305,7 @@ func (hc *http1Conn) refuse(err error, c *Context) {
 	hc.conn.Close()
 }
 
-// refuseParsed refuses a message that took a Context already.
+// refuseParsed refuses a request that has a Context.
 func (hc *http1Conn) refuseParsed(c *Context, err error) {
 	hc.refuse(err, c)
 	if hc.pinned {

@@ -1,5 +1,5 @@
-// This file owns what the connections of one loop share: recycled Contexts, the Date line, request ids, counters, and the
-// list of connections that a drain closes. It knows nothing of messages.
+// The state that the connections of one loop share: recycled Contexts, the Date header, request IDs, counters, and the list of open
+// connections, which a drain closes.
 
 package app
 
@@ -14,50 +14,50 @@ import (
 )
 
 const (
-	contextsKept      = 1024 // per loop, for reuse
-	refusalLinesMax   = 20   // log lines about refusals and failed requests, per loop and second; the rest is counted in one line
-	requestIDBytes    = 20   // of a generated one: 8 random ones, '-', 11 that count
-	requestIDBytesMax = 64   // of one that a client may bring
+	contextsKept      = 1024 // Contexts kept for reuse, per loop
+	refusalLinesMax   = 20   // log lines about refusals and failed requests, per loop and second; one line counts the rest
+	requestIDBytes    = 20   // of a generated ID: 8 random characters, '-', a counter of 11 characters
+	requestIDBytesMax = 64   // of a client's ID
 )
 
-// hub is for its loop's goroutine alone.
+// loopState is for the goroutine of its loop, except where noted.
 type loopState struct {
 	app        *App
 	loop       *loop.Loop
 	wall       func() time.Time
 	free       []*Context
 	conns      []*http1Conn // open connections
-	active     int          // requests whose handler has not ended
-	bridged    bool         // its connection is a request of net/http's
-	closeAfter bool         // every answer from now on ends its connection
-	draining   bool         // and idle connections are closed
-	drained    func()       // called once, when a drain has nothing left to wait for
-	waitFor    int          // connections opened before the drain began and still open
-	taken      atomic.Int32 // handlers that run on after Hijack; other goroutines read it
+	active     int          // requests whose handler has not returned
+	bridged    bool         // the loop serves one request of App.ServeHTTP
+	closeAfter bool         // responses close their connections
+	draining   bool         // idle connections are closed too
+	drained    func()       // called once, when the drain is complete
+	waitFor    int          // connections that the drain waits for
+	taken      atomic.Int32 // hijacked connections whose handler has not returned; read by other goroutines
 
-	second  int64 // loop clock until which date holds
+	second  int64 // loop time until which date is valid
 	dates   httpparse.DateCache
-	date    []byte // the Date line
+	date    []byte // the Date header line
 	ids     [requestIDBytes]byte
-	counts  Counters // without Reasons, Routes and Queued, which are in reasons and traffic
+	counts  Counters // Reasons, Routes and Queued are in reasons and traffic
 	reasons reasons
 	traffic traffic
-	entry   Entry // of the request that is being logged
-	refused int   // lines logged and suppressed in this second
+	entry   Entry // scratch for the access log
+	refused int   // log lines in this second, written or suppressed
 }
 
-// Counters count what an App's connections did. They only grow, but for the three gauges at the end.
+// Counters are the counters of an App's connections. They never decrease, except for the gauges Conns, Active and Draining.
 type Counters struct {
-	Requests  uint64            // that reached a handler
-	ByClass   [6]uint64         // answers by the status's first digit
-	Reasons   map[string]uint64 // refusals, panics and other failures by their reason's slug
-	BytesBody uint64            // of answers
+	Requests  uint64            // requests that reached a handler
+	ByClass   [6]uint64         // responses by the first digit of their status
+	Reasons   map[string]uint64 // refusals, panics and other failures by their reason
+	BytesBody uint64            // bytes of response bodies
 
-	Conns, Active, Draining int // open connections, requests in their handlers, loops that drain
+	Conns, Active, Draining int // open connections, running handlers, draining loops
 
-	// Of one loop; sums leave them out.
-	Routes []RouteStats   // those that were asked for, in no order
-	Queued loop.Histogram // what requests waited behind others of their connection
+	// Per loop only; Stats.Counters leaves them empty.
+	Routes []RouteStats   // routes that have had requests, in no order
+	Queued loop.Histogram // time that requests waited behind earlier ones of their connection
 }
 
 func (s *Counters) add(o Counters) {
@@ -85,7 +85,7 @@ func newLoopState(a *App, l *loop.Loop, wall func() time.Time) *loopState {
 	return ls
 }
 
-// open is called for each new connection.
+// open returns the handler of a new connection.
 func (ls *loopState) open(conn *reactor.Conn) reactor.Handler {
 	hc := &http1Conn{state: ls, conn: conn, pos: len(ls.conns)}
 	ls.conns = append(ls.conns, hc)
@@ -95,7 +95,7 @@ func (ls *loopState) open(conn *reactor.Conn) reactor.Handler {
 	return hc
 }
 
-// closed is called once for each connection that open was called for.
+// closed removes a connection that was opened by open. It is called once for each.
 func (ls *loopState) closed(hc *http1Conn) {
 	last := len(ls.conns) - 1
 	ls.conns[hc.pos] = ls.conns[last]
@@ -105,7 +105,7 @@ func (ls *loopState) closed(hc *http1Conn) {
 	ls.stopAwaiting(hc)
 }
 
-// stopAwaiting has a drain that waits for hc do so no longer.
+// stopAwaiting removes hc from the connections that a drain waits for.
 func (ls *loopState) stopAwaiting(hc *http1Conn) {
 	if hc.awaited {
 		hc.awaited = false
@@ -114,7 +114,7 @@ func (ls *loopState) stopAwaiting(hc *http1Conn) {
 	}
 }
 
-// take returns an empty Context.
+// takeContext returns an empty Context.
 func (ls *loopState) takeContext() *Context {
 	if n := len(ls.free); n > 0 {
 		c := ls.free[n-1]
@@ -126,8 +126,7 @@ func (ls *loopState) takeContext() *Context {
 	return &Context{app: ls.app, state: ls}
 }
 
-// put takes back a Context after its request. One that lives on as a context.Context of other goroutines is left to the
-// garbage collector as it is.
+// putContext recycles a Context after its request, unless other goroutines may still use it as a context.Context.
 func (ls *loopState) putContext(c *Context) {
 	if c.retained.Load() || len(ls.free) >= contextsKept {
 		return
@@ -140,21 +139,21 @@ func (ls *loopState) putContext(c *Context) {
 	ls.free = append(ls.free, c)
 }
 
-// dateLine returns the Date line. The clock is read once a second.
+// dateLine returns the Date header line. It reads the wall clock once per second.
 func (ls *loopState) dateLine() []byte {
 	if now := ls.loop.Now(); now >= ls.second || ls.date == nil {
 		wall := ls.wall()
 		ls.second = now + int64(time.Second) - int64(wall.Nanosecond())
 		ls.date = httpparse.AppendDate(ls.date[:0], ls.dates.At(wall.Unix()))
 		if ls.refused > refusalLinesMax {
-			ls.app.options.Log.Warn("refusals and failures not logged", "loop", ls.loop.ID(), "count", ls.refused-refusalLinesMax)
+			ls.app.options.Log.Warn("log lines about refusals and failures suppressed", "loop", ls.loop.ID(), "count", ls.refused-refusalLinesMax)
 		}
 		ls.refused = 0
 	}
 	return ls.date
 }
 
-// nextID counts one up in the digits and letters of ids, as an odometer does.
+// nextID increments the counter in ids, in base 36, and returns ids.
 func (ls *loopState) nextID() []byte {
 	for i := len(ls.ids) - 1; i > 8; i-- {
 		switch ls.ids[i] {
@@ -171,23 +170,22 @@ func (ls *loopState) nextID() []byte {
 	return ls.ids[:]
 }
 
-// refusal counts a refused message and logs it, unless a flood of them is being logged already.
+// refusal counts a refused request and logs it, within the limit of refusalLinesMax.
 func (ls *loopState) refusal(remote string, e *httpparse.Error) {
 	ls.reasons.count(e.Reason)
 	if ls.mayLog() {
-		ls.app.options.Log.Info("refused", "reason", e.Reason, "status", e.Status, "detail", e.Detail, "remote", remote)
+		ls.app.options.Log.Info("request refused", "reason", e.Reason, "status", e.Status, "detail", e.Detail, "remote", remote)
 	}
 }
 
-// mayLog takes one of the lines that refusals and failures have in a second.
+// mayLog counts a log line about a refusal or failure, and reports whether it is within refusalLinesMax.
 func (ls *loopState) mayLog() bool {
-	ls.dateLine() // a new second may have begun
+	ls.dateLine() // resets refused when a second has passed
 	ls.refused++
 	return ls.refused <= refusalLinesMax
 }
 
-// snapshot copies the counters. Any goroutine: the loop is not asked, so that this works while it is held. It may be counting: each
-// number is one that was right, but they need not be of the same moment.
+// snapshot copies the counters. It may be called by any goroutine, while the loop writes them; see Server.Stats.
 //
 //go:norace
 func (ls *loopState) snapshot() Counters {
@@ -201,9 +199,8 @@ func (ls *loopState) snapshot() Counters {
 	return s
 }
 
-// drain closes what is idle and has every answer from now on end its connection. drained is called when the connections
-// that are open now are gone or taken by a handler (Hijack), and no other handler runs. It may be called again after that, for connections
-// that have come since.
+// drain closes idle connections, and has every further response close its connection. It calls drained when the connections that are open
+// now are closed or hijacked and no other handler runs. It may be called again then, for connections that were opened meanwhile.
 func (ls *loopState) drain(drained func()) {
 	ls.closeAfter, ls.draining, ls.drained = true, true, drained
 	ls.waitFor = 0

@@ -215,3 +215,24 @@ func TestRouteBudgetReachesTheTask(t *testing.T) {
 	own, loops := 3*time.Millisecond, 7*time.Millisecond
 	require.Equal(t, []time.Duration{own, loops, own, loops}, got)
 }
+
+// Logs, the task's description and counters show Route.Name; the Context has the pattern.
+func TestRouteName(t *testing.T) {
+	var out bytes.Buffer
+	var entries []Entry
+	a := New(Options{Log: slog.New(slog.NewTextHandler(&out, nil)), AccessLog: func(e *Entry) { entries = append(entries, *e) }})
+	a.Get("/users/{id}", func(c *Context) error {
+		return errors.New(c.Route())
+	}, Name("user"))
+	r := newRig(t, a, reactor.Limits{})
+	p := r.dial()
+	p.send("GET /users/7" + get)
+	require.Contains(t, p.taken(), " 500 ")
+	require.Len(t, entries, 1)
+	require.Equal(t, "user", entries[0].Route, "the access log")
+	require.Contains(t, out.String(), "error=/users/{id}", "Context.Route")
+	require.Contains(t, out.String(), "route=user", "the error log")
+	routes := r.state.snapshot().Routes
+	require.Len(t, routes, 1)
+	require.Equal(t, "user", routes[0].Route.Name, "the metrics")
+}

@@ -221,8 +221,8 @@ func (c *Context) JSON(status int, v any) error {
 	return answer(c, status, jsonType, b[:len(b)-1]) // without Encode's newline
 }
 
-// NotModified answers 304. The type and the length, -1 if unknown, are those of the body that the client has: they are not sent, but
-// CodeBody's choose is told.
+// NotModified answers 304. contentType and length (-1 if unknown) describe the body that the client has. They are not sent, but passed to
+// the function of Hooks.CodeBody.
 func (c *Context) NotModified(contentType string, length int64) error {
 	c.resp.length = length
 	return answer(c, 304, contentType, "")

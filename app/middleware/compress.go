@@ -59,7 +59,7 @@ func Compress(o CompressOptions) app.Middleware {
 	choose := z.choose // one func for all requests
 	return func(next app.Handler) app.Handler {
 		return func(c *app.Context) error {
-			c.CodeBody(choose)
+			app.Hooks{}.CodeBody(c, choose)
 			return next(c)
 		}
 	}

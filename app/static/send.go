@@ -33,7 +33,7 @@ func (s *Site) answer(c *app.Context, a *asset) error {
 		c.SetHeader("Cache-Control", a.cacheControl)
 	}
 	if v.size > onceMax {
-		c.CodeBody(nil) // the kernel sends it: all answers about it say the same
+		app.Hooks{}.CodeBody(c, nil) // the kernel sends it: all answers about it say the same
 	}
 	if verdict == notModified {
 		return c.NotModified(a.contentType, v.size)

@@ -265,7 +265,7 @@ func spanOf(task *loop.Task, ctx context.Context) trace.Span {
 		}
 	}
 	if task != nil {
-		if c := app.ContextOf(task); c != nil {
+		if c := (app.Hooks{}).ContextOf(task); c != nil {
 			if s, ok := c.Get(spanKey{}).(trace.Span); ok {
 				return s
 			}
