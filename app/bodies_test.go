@@ -142,7 +142,7 @@ func requireReason(t *testing.T, s *Server, reason string, n int, why ...any) {
 	require.Eventually(t, func() bool { return reasonsOf(t, s)[reason] == uint64(n) }, patience, time.Millisecond, why...)
 }
 
-// counted waits until the server has counted what the predicate calls for.
+// counted waits until the server has counted what the predicate asks for.
 func counted(t *testing.T, s *Server, ok func(Stats) bool) {
 	t.Helper()
 	require.Eventually(t, func() bool { return ok(s.Stats()) }, patience, time.Millisecond)

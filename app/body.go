@@ -258,7 +258,7 @@ func (c *Context) inputAwaited(err error) error {
 	return err
 }
 
-// send100Continue calls for a body that the client holds back, unless it knows better by now.
+// send100Continue sends 100 Continue if the client expects it and has not begun to send the body (RFC 9110 section 10.1.1).
 func (c *Context) send100Continue() {
 	b, conn := &c.body, c.http1.conn
 	if b.wants100 && !c.resp.sent && len(conn.Input()) == 0 {

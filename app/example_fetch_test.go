@@ -16,7 +16,7 @@ import (
 	"tafe/loop"
 )
 
-// A handler calls several backends at once, on its own loop, and goes on with the first two answers.
+// A handler asks several backends at once, on its own loop, and goes on with the first two answers.
 func Example_fanOut() {
 	backend := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/asleep" {

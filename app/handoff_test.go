@@ -198,7 +198,7 @@ func TestHandoffOfBlockingHandlers(t *testing.T) {
 	}{
 		{"a mutex that is held across a wait", same("/mutex"), same(hello)},
 		{"a pool of one, handed over by a channel", same("/pool"), same(hello)},
-		{"a plain http.Client that calls the server itself", same("/self"), same(hello)},
+		{"a plain http.Client that asks the server itself", same("/self"), same(hello)},
 		{"a process that is waited for", same("/exec"), same(hello)},
 		{"a file that blocks", numbered("/fifo/"), numbered("fed ")},
 		{"computing, and then an answer", numbered("/spin/"), func(i int) string { return fmt.Sprintf(`{"i":"%d","path":"/spin/%d"}`, i, i) }},

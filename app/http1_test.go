@@ -20,7 +20,7 @@ const (
 	echoed  = "HTTP/1.1 200 OK\r\n" + stamp + "Content-Length: 3\r\n\r\nabc"
 )
 
-// Times out of the rig's clock: a message that stands still is given up, at the time and in the way its state calls for.
+// Times out of the rig's clock: a message that stands still is given up, at the time and in the way its state asks for.
 func TestTimeouts(t *testing.T) {
 	noStamp := func(s string) string { // the clock has moved
 		for _, line := range strings.SplitAfter(s, "\r\n") {

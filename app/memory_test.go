@@ -67,7 +67,7 @@ func (r *rig) on(f func()) {
 	r.loop.EndTurn()
 }
 
-// settle turns the loop until nothing calls for another turn and no connection has an event.
+// settle turns the loop until nothing asks for another turn and no connection has an event.
 func (r *rig) settle() {
 	for range 100_000 {
 		if !r.step() {

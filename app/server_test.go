@@ -94,7 +94,7 @@ func TestServerAnswersGoClient(t *testing.T) {
 	answersGoClient(t, client, "http://"+s.Addr().String())
 }
 
-// answersGoClient calls for everything that demo has.
+// answersGoClient requests everything that demo has.
 func answersGoClient(t *testing.T, client *http.Client, base string) {
 	t.Helper()
 	many := strings.Repeat("0123456789abcdef", 5<<20/16)
