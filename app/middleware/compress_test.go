@@ -149,7 +149,7 @@ func TestCompress(t *testing.T) {
 			require.EqualValues(t, len(raw), resp.ContentLength, "%s: a whole answer has a length", what)
 		}
 	}
-	mustPanic(t, "no coding", "deflate", func() { Compress(CompressOptions{Codings: []string{"deflate"}}) })
+	mustPanic(t, "unknown coding", "deflate", func() { Compress(CompressOptions{Codings: []string{"deflate"}}) })
 }
 
 // What was flushed can be read before the rest is there.

@@ -181,8 +181,8 @@ func TestRedisIsAway(t *testing.T) {
 	require.Positive(t, b.Stats().Skipped)
 	r.start()
 	require.Eventually(t, func() bool { return ask("a") == "0s" }, patience, 10*time.Millisecond)
-	require.Equal(t, 1, strings.Count(log.String(), "does not answer"), "told once: %s", log.String())
-	require.Equal(t, 1, strings.Count(log.String(), "is back"), "%s", log.String())
+	require.Equal(t, 1, strings.Count(log.String(), "limit unavailable"), "told once: %s", log.String())
+	require.Equal(t, 1, strings.Count(log.String(), "available again"), "%s", log.String())
 }
 
 // One that accepts and is silent is as good as away.
