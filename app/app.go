@@ -171,9 +171,9 @@ func New(o Options) *App {
 	return a
 }
 
-// Close ends the worker goroutines of Offload. It waits for calls in progress; later calls fail with loop.ErrClosed. Call it once no
-// requests of the App are in progress: after the server has ended, or after Server.Swap has replaced the App. Close may be called more than
-// once, by any goroutine except a loop's.
+// Close ends the worker goroutines of Offload. It waits for calls in progress; later calls fail with loop.ErrClosed. Call it after the server
+// has ended, or after Server.Swap has replaced the App and returned nil: requests in progress then use the workers of the new App. Close may be
+// called more than once, by any goroutine except a loop's.
 func (a *App) Close() { a.offload.Close() }
 
 // Use adds middlewares, the first outermost. They wrap the middlewares of groups, and also the responses to requests without a route.

@@ -270,7 +270,7 @@ func answered(t *testing.T, r *bufio.Reader, status int, want func(string) strin
 	return resp.Header
 }
 
-// sluggish makes sure that the client does not keep up: it is told when it may begin to read.
+// sluggish makes sure that the client does not keep up: it begins to read on request.
 type sluggish struct {
 	io.Reader
 	c    *Context

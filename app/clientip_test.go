@@ -17,8 +17,8 @@ func TestClientIP(t *testing.T) {
 		want    string
 		why     string
 	}{
-		{nil, "X-Forwarded-For: 203.0.113.9\r\n", itself, "nobody is trusted"},
-		{[]string{"10.0.0.0/8"}, "X-Forwarded-For: 203.0.113.9\r\n", itself, "somebody else is"},
+		{nil, "X-Forwarded-For: 203.0.113.9\r\n", itself, "no proxy is trusted"},
+		{[]string{"10.0.0.0/8"}, "X-Forwarded-For: 203.0.113.9\r\n", itself, "another network is trusted"},
 		{[]string{"192.0.2.0/24"}, "", itself, "the proxy speaks for itself"},
 		{[]string{"192.0.2.0/24"}, "x-forwarded-FOR: 203.0.113.9\r\n", "203.0.113.9", "one proxy"},
 		{[]string{"192.0.2.0/24"}, "X-Forwarded-For: 1.1.1.1, 203.0.113.9\r\n", "203.0.113.9", "what the client wrote in front does not count"},

@@ -89,7 +89,7 @@ func TestCodeBody(t *testing.T) {
 		why      string
 	}{
 		{"GET /whole HTTP/1.1", []int64{5}, true, "Content-Length: 6\r\n", "\r\n\r\nHELLO!", "a whole answer has a length"},
-		{"HEAD /whole HTTP/1.1", []int64{5}, true, "Transfer-Encoding: chunked\r\n", "\r\n\r\n", "HEAD is told what GET would be"},
+		{"HEAD /whole HTTP/1.1", []int64{5}, true, "Transfer-Encoding: chunked\r\n", "\r\n\r\n", "HEAD gets the headers of GET"},
 		{"GET /typed HTTP/1.1", []int64{5}, true, "Content-Type: text/html\r\n", "HELLO!", "the type of a header counts"},
 		{"GET /other HTTP/1.1", []int64{7}, false, "", "\"hello\"", "refused"},
 		{"GET /missing HTTP/1.1", []int64{5}, false, "", "hello", "by status"},
@@ -117,7 +117,7 @@ func TestCodeBody(t *testing.T) {
 			require.Equal(t, []CodeOp{CodeMore, CodeFlush, CodeMore, CodeEnd}, coder.ops)
 		}
 		if strings.HasPrefix(c.target, "HEAD") {
-			require.Empty(t, coder.ops, "nobody reads what it would make")
+			require.Empty(t, coder.ops, "its output would not be sent")
 		}
 	}
 

@@ -46,7 +46,7 @@ func TestTimeouts(t *testing.T) {
 			text("408 Request Timeout", "the request body did not arrive in time\n", closes), "body-timeout"},
 		{"part of a chunk", "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\na", 30 * time.Second,
 			text("408 Request Timeout", "the request body did not arrive in time\n", closes), "body-timeout"},
-		{"part of a body nobody reads", "POST /unread HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nab", 30 * time.Second,
+		{"part of an unread body", "POST /unread HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nab", 30 * time.Second,
 			text("200 OK", "not read"), "body-timeout"},
 	} {
 		r := newRig(t, demo(Options{}), reactor.Limits{})
@@ -148,7 +148,7 @@ func TestExpectContinue(t *testing.T) {
 		eof                          bool
 	}{
 		{"asked for when the body is read", post100, "abc", interim, echoed, false},
-		{"never if the handler answers without reading: then nobody knows whether a body follows",
+		{"never if the handler answers without reading: the client may send the body or not",
 			strings.Replace(post100, "/echo", "/unread", 1), "abc", text("200 OK", "not read", closes), "", true},
 		{"nor if the route does not exist", strings.Replace(post100, "/echo", "/no", 1), "abc", text("404 Not Found", "Not Found\n", closes), "", true},
 		{"a client that does not wait needs no leave", post100 + "a", "bc", "", echoed, false},
@@ -280,7 +280,7 @@ func TestBrokenStreams(t *testing.T) {
 	}
 }
 
-// A client that does not read holds up nobody but itself, and not for ever.
+// A client that does not read holds up only itself, and not forever.
 func TestClientThatDoesNotRead(t *testing.T) {
 	a := demo(Options{})
 	body := strings.Repeat("x", 10<<10)
@@ -307,7 +307,7 @@ func TestClientThatDoesNotRead(t *testing.T) {
 
 // An endless stream to a client that takes nothing ends after WriteTimeout, although its handler writes on and never fills the output;
 // one to a client that takes a little now and then goes on.
-func TestStreamThatNobodyReads(t *testing.T) {
+func TestStreamToAStalledClient(t *testing.T) {
 	for _, takes := range []int{0, 20 << 10} { // every 5 s
 		ended := error(nil)
 		a := New(Options{Log: quiet})
@@ -404,7 +404,7 @@ func TestDrain(t *testing.T) {
 	idle.hangUp()
 	late := r.dial()
 	late.send("GET /plaintext" + get)
-	require.Equal(t, text("200 OK", hello, closes), late.taken(), "who comes late is served, once")
+	require.Equal(t, text("200 OK", hello, closes), late.taken(), "a late request is served, once")
 	require.True(t, late.eof)
 	reading.send("ext" + get)
 	require.Equal(t, text("200 OK", hello, closes), reading.taken())

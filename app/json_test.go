@@ -32,7 +32,7 @@ func TestDecodeJSON(t *testing.T) {
 		{`{"item":"é", x}`, "line 1, column 14: invalid character 'x'", "a column counts characters, not bytes"},
 		{`{} {}`, "line 1, column 4: unexpected data after the value", "a second value"},
 		{`{}x`, "line 1, column 3: unexpected data after the value", "rubbish behind"},
-		{`{"price":1,"cost":2}`, `unknown field "cost"`, "a field nobody reads"},
+		{`{"price":1,"cost":2}`, `unknown field "cost"`, "an unknown field"},
 		{`{"item":5}`, "item must be a string, not a number", "the wrong type"},
 		{`{"count":"5"}`, "count must be an integer of 8 bits, 0 or more, not a string", "a number in quotes"},
 		{`{"count":300}`, "count must be an integer of 8 bits, 0 or more, not 300", "out of range"},

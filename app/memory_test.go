@@ -1,6 +1,6 @@
 package app
 
-// The in-memory driver of this package's tests: a loop on a clock that moves only when told, and clients without sockets.
+// The in-memory driver of this package's tests: a loop on a clock that a test moves, and clients without sockets.
 
 import (
 	"io"

@@ -171,7 +171,7 @@ func TestFailuresAreLogged(t *testing.T) {
 		want      []string
 	}{
 		{"a panic, with its stack", "/panic", []string{"level=ERROR", "boom", "reason=panic", "request_id=r1", "route=/panic", "TestFailuresAreLogged"}},
-		{"an error that the client is not told", "/secret", []string{"level=ERROR", "hunter2", "request_id=r1"}},
+		{"an error whose text the client does not get", "/secret", []string{"level=ERROR", "hunter2", "request_id=r1"}},
 		{"a failure that was foreseen", "/busy", []string{"level=WARN", "no backend"}},
 		{"a client's mistake", "/teapot", nil},
 	} {
@@ -193,7 +193,7 @@ func TestFailuresAreLogged(t *testing.T) {
 	require.EqualValues(t, 10*refusalLinesMax, r.state.reasons.snapshot()["tls-hello"], "all are counted")
 	r.advance(2 * time.Second)
 	r.dial().send("\x16")
-	require.Contains(t, out.String(), "count="+itoa(9*refusalLinesMax), "what was left out is told")
+	require.Contains(t, out.String(), "count="+itoa(9*refusalLinesMax), "suppressed lines are counted")
 }
 
 func TestRouteBudgetReachesTheTask(t *testing.T) {

@@ -38,7 +38,7 @@ func TestRouteStats(t *testing.T) {
 	require.Equal(t, map[string][]Answers{
 		"tea":  {{"GET", 418, 2}, {"HEAD", 418, 1}},
 		"none": {{"other", 405, 1}, {"GET", 404, 1}},
-	}, got, "a method that nobody knows is no label of its own")
+	}, got, "an unknown method has no label of its own")
 	require.EqualValues(t, 5, s.Queued.Count())
 }
 

@@ -63,8 +63,8 @@ func User(c *app.Context) string {
 	return user
 }
 
-// check compares digests under a key that nobody outside knows: neither the lookup of the user nor the comparison
-// takes a time that tells how much of a guess was right.
+// check returns the user of valid credentials. It compares keyed digests with a secret key, so that neither the lookup of the user nor the
+// comparison reveals by its duration how much of a name or password is right.
 func (a *basicAuth) check(authorization string) (user string, ok bool) {
 	scheme, encoded, found := strings.Cut(authorization, " ")
 	if !found || !strings.EqualFold(scheme, "Basic") || len(encoded) > credentialBytesMax {

@@ -36,7 +36,7 @@ func TestBucketsTake(t *testing.T) {
 			"a burst, then the rate"},
 		{10, 3, []step{{0, "a", 0}, {0, "a", 0}, {0, "a", 0}, {5000, "a", 0}, {5000, "a", 0}, {5000, "a", 0}, {5000, "a", 100}},
 			"a bucket gains no more than it holds"},
-		{10, 1, []step{{0, "a", 0}, {0, "a", 100}, {10, "a", 90}, {20, "a", 80}, {100, "a", 0}}, "who is refused pays nothing"},
+		{10, 1, []step{{0, "a", 0}, {0, "a", 100}, {10, "a", 90}, {20, "a", 80}, {100, "a", 0}}, "a refused request takes no token"},
 		{10, 1, []step{{0, "a", 0}, {0, "b", 0}, {0, "", 0}, {0, "a", 100}, {0, "b", 100}}, "each key its own bucket"},
 		{0.5, 1, []step{{0, "a", 0}, {0, "a", 2000}, {2000, "a", 0}}, "less than one a second"},
 		{1000, 2, []step{{0, "a", 0}, {0, "a", 0}, {1, "a", 0}, {1, "a", 1}}, "many a second"},
@@ -165,7 +165,7 @@ func TestRateLimit(t *testing.T) {
 		why    string
 	}{
 		{"ann", 200, "the first"}, {"ann", 200, "the burst"}, {"ann", 429, "too many"}, {"ann", 429, "still"},
-		{"bob", 200, "somebody else"},
+		{"bob", 200, "another client"},
 		{"", 200, "no key"}, {"", 200, "no limit"}, {"", 200, "ever"},
 		{long + "a", 200, "a long key"}, {long + "b", 200, "of which only the start counts"}, {long + "c", 429, "however it ends"},
 	} {
@@ -240,7 +240,7 @@ func TestRateLimitShared(t *testing.T) {
 		{&elsewhere{}, false, []int{200, 200, 429}, 2, "what is refused here is not asked there"},
 		{&elsewhere{wait: 3 * time.Second}, false, []int{429, 429, 429}, 2, "others have used it up"},
 		{&elsewhere{err: errors.New("away")}, false, []int{200, 200, 429}, 2, "open: alone"},
-		{&elsewhere{err: errors.New("away")}, true, []int{503, 503, 429}, 2, "closed: nobody"},
+		{&elsewhere{err: errors.New("away")}, true, []int{503, 503, 429}, 2, "closed: no request is admitted"},
 	} {
 		addr := serve(t, quietApp(RateLimit(RateOptions{Rate: 0.001, Burst: 2, Shared: c.shared, FailClosed: c.closed})))
 		for i, want := range c.status {
