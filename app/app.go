@@ -1,39 +1,45 @@
-// Package app is what requests mean: routes, middlewares, handlers and the HTTP/1 connections that carry them.
+// Package app serves HTTP/1.x: routes, middlewares, handlers, and the connections that carry their requests.
 //
-// A [Handler] is straight-line code. It runs as a task on the loop of its connection, and every call on its [Context] may
-// wait: the loop serves others meanwhile. Code that holds the loop for long loses it: see docs/cooperative.md.
+// A [Handler] is straight-line code that runs as a task on the event loop of its connection. Calls on its [Context] may wait; the loop
+// serves other requests meanwhile. A handler that holds its loop for too long is handed off: another goroutine takes the loop over, and
+// the handler runs on beside it. See docs/cooperative.md.
 //
-// # The parts, in reading order
+// # Files, in reading order
 //
-//	app.go       App: options, registration, what listening freezes
-//	route.go     Handler, Middleware, Route, patterns
-//	router.go    from a path to its route
-//	path.go      the form of a path that routing compares, and the parameters cut from it
-//	group.go     prefixes and middlewares that routes share
-//	context.go   Context: what a handler sees of its request
-//	clientip.go  who the client is, behind proxies that are trusted
-//	body.go      the request body: whole, streamed, or swallowed unread
-//	response.go  what a handler answers, written straight into the connection's output
-//	fields.go    headers with more than one line, or more than one writer
-//	stream.go    answers in pieces
-//	coding.go    bodies that are compressed on their way out
-//	upgrade.go   a connection that a handler takes over
-//	conclude.go  what is answered for a handler that failed or wrote nothing
-//	error.go     HTTPError, and what an error or a panic turns into
-//	offload.go   calls that block, beside the loops
-//	mount.go     any http.Handler under a route; its request in mountrequest.go, its answer in mountwriter.go
-//	http1.go     one connection: the next message, its task, the next message
-//	exchange.go  one request on its way through its task
-//	hub.go       what the connections of one loop share
-//	stats.go     what is counted of each route
-//	listener.go  where it listens: plain, TLS, or only to redirect
-//	server.go    Listen, Swap, Drain, Stats
-//	nethttp.go   an App as an http.Handler
+//	app.go          App: options and registration
+//	route.go        Handler, Middleware, Route, and the grammar of patterns
+//	router.go       the lookup of a route by method and path
+//	path.go         normalization of paths, and path parameters
+//	group.go        routes with a common prefix and common middlewares
+//	context.go      Context: the request
+//	clientip.go     client address and scheme behind trusted proxies
+//	body.go         the request body: whole, streamed or discarded; its minimum rate in bodyrate.go
+//	json.go         JSON bodies
+//	form.go         urlencoded and multipart bodies
+//	limit.go        deadlines and body limits set by middlewares
+//	response.go     response heads and bodies of known length
+//	fields.go       list-valued headers, and headers of upstream responses
+//	stream.go       streamed responses; push.go sends pieces that were not flushed
+//	coding.go       content coding of responses
+//	hooks.go        entry points for packages that extend this one
+//	upgrade.go      Hijack
+//	conclude.go     the end of a request: default and error responses
+//	error.go        HTTPError, and the response to each error
+//	offload.go      blocking calls on a worker pool
+//	beside.go       routes whose handlers start beside their loop
+//	mount.go        http.Handlers under a route; mountrequest.go and mountwriter.go have their two sides
+//	http1.go        the state machine of one HTTP/1 connection
+//	requesttask.go  the task of one request
+//	loopstate.go    the state that connections of one loop share
+//	stats.go        counters and histograms per route
+//	listener.go     listening addresses: plain, TLS, redirect
+//	server.go       Listen, Swap, Drain, Stop, Stats
+//	nethttp.go      App as an http.Handler
 //
-// # The thread rule
+// # Goroutines
 //
-// Registration is for one goroutine and ends with Listen. A Context belongs to its handler's task; nothing of it may be
-// used by other goroutines, except as a context.Context, and nothing at all once the handler has returned.
+// Routes are registered by one goroutine, before Listen. A Context is for the goroutine of its handler, until the handler returns. Other
+// goroutines may use it only as a context.Context; see [Context].
 package app
 
 import (
@@ -47,38 +53,42 @@ import (
 	"tafe/loop"
 )
 
-// Options are what an App is made of. Zero fields take the defaults.
+// Options configures an App. Zero fields take their defaults.
 type Options struct {
-	Limits httpparse.Limits // zero fields: those of httpparse.DefaultLimits
+	Limits httpparse.Limits // zero fields take those of httpparse.DefaultLimits
 
-	HeadTimeout time.Duration // from a message's first byte to the end of its head; default 10 s; then 408
-	BodyTimeout time.Duration // between two pieces of a body that is being read; default 30 s; then 408
-	// BodyRateMin is the least rate, in bytes per second, at which a body comes that is being read; then 408. It is an average, of which
-	// BodyRateGrace are left out at the beginning. Default 240 and 5 s; BodyRateMin < 0: none. See SlowBody.
+	HeadTimeout time.Duration // from the first byte of a request to the end of its head, then 408; default 10 s
+	BodyTimeout time.Duration // between two reads of a request body, then 408; default 30 s
+	// BodyRateMin is the minimum average rate of a request body while it is read, in bytes per second; a slower body is answered with
+	// 408. The first BodyRateGrace of waiting does not count. Defaults: 240 and 5 s. A negative BodyRateMin disables the check. See
+	// SlowBody.
 	BodyRateMin   int
 	BodyRateGrace time.Duration
 
-	IdleTimeout    time.Duration // between two messages; default 75 s; then the connection is closed
-	HandlerTimeout time.Duration // from a handler's start to its cancellation; 0: never; then 503
+	IdleTimeout    time.Duration // between two requests, then the connection is closed; default 75 s
+	HandlerTimeout time.Duration // from the start of a handler to its cancellation, then 503; 0: none
 
-	// OffloadWorkers bounds the calls of Offload that run at once, OffloadQueue those that wait; beyond: 503. Default 64, 1024.
+	// OffloadWorkers bounds the calls of Offload that run at once, and OffloadQueue those that wait; further calls fail, which answers
+	// 503. Defaults: 64 and 1024.
 	OffloadWorkers, OffloadQueue int
-	// MountMax bounds the requests that mounted http.Handlers serve at once; as many wait, beyond: 503. Default 1024.
+	// MountMax bounds the requests that mounted http.Handlers serve at once. As many more wait; the rest are answered with 503. Default
+	// 1024.
 	MountMax int
 
-	// TrustRequestID takes X-Request-ID from the client, if it is a token of at most 64 bytes.
+	// TrustRequestID takes the request ID from the client's X-Request-ID, if that is a token of at most 64 bytes.
 	TrustRequestID bool
-	// RequestIDHeader names the response header that carries the request id; "": none does.
+	// RequestIDHeader names the response header that carries the request ID; "" sends none.
 	RequestIDHeader string
-	// TrustedProxies are the networks of the proxies in front, whose X-Forwarded-For is believed: see Context.ClientIP.
+	// TrustedProxies are the networks of proxies whose X-Forwarded-For and X-Forwarded-Proto are used; see Context.ClientIP and
+	// Context.Scheme.
 	TrustedProxies []netip.Prefix
-	// ServerTiming tells clients where the time of each answer went, up to its head (W3C Server Timing): queue, slice and
-	// backend, in milliseconds; see Timing. Everybody can read it.
+	// ServerTiming adds a Server-Timing header with the durations queue, slice and backend, in milliseconds, up to the response head; see
+	// Timing. Every client can read it.
 	ServerTiming bool
-	// ServerName is the value of Server; "" means "tafe", "-" omits the header.
+	// ServerName is the value of the Server header; "" means "tafe", "-" omits the header.
 	ServerName string
 
-	// AccessLog, if not nil, is told of every answer, on its loop: it must not wait, nor keep the Entry or its strings.
+	// AccessLog, if not nil, is called on the loop for every response. It must not wait, and must not keep the Entry or its strings.
 	AccessLog func(*Entry)
 	Log       *slog.Logger // default slog.Default()
 }
@@ -127,25 +137,26 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// App is a set of routes and what surrounds them. Register first, then Listen: nothing may change afterwards.
+// App is a set of routes with their middlewares and options. Registration ends with Listen, Opener or the first ServeHTTP; an App must not
+// be changed afterwards. Close releases its goroutines.
 type App struct {
 	registry
 	options     Options
 	outer       []Middleware
-	unknown     Handler // no route has the path
-	disallowed  Handler // a route has it, for other methods
+	unknown     Handler // for paths without a route
+	disallowed  Handler // for paths whose routes have other methods
 	frozen      sync.Once
-	parseLimits httpparse.Limits // with the largest body that any route takes
-	headLimits  httpparse.Limits // with bodies of any length, where there are middlewares
+	parseLimits httpparse.Limits // with the largest BodyMax of all routes
+	headLimits  httpparse.Limits // with unlimited bodies if there are middlewares
 	offload     *loop.Pool
 	mounts      *loop.Semaphore
-	serverLine  string // of every answer's head; empty if it is omitted
+	serverLine  string // the Server header line; "" omits it
 
-	// With the middlewares of App.Use around them, from freeze.
+	// Handlers within the middlewares of App.Use, set by freeze.
 	notFound, methodNotAllowed, options204, tooLarge Handler
 }
 
-// New makes an App without routes. It panics on a ServerName or RequestIDHeader that no header can hold.
+// New returns an App without routes. It panics if ServerName or RequestIDHeader is not valid in a header.
 func New(o Options) *App {
 	if _, err := httpparse.AppendHeader(nil, "Server", o.ServerName); err != nil {
 		panic("app: Options.ServerName: " + err.Error())
@@ -155,23 +166,27 @@ func New(o Options) *App {
 	}
 	a := &App{options: o.withDefaults(), unknown: answerNotFound, disallowed: answerMethodNotAllowed}
 	a.router = &router{}
-	a.offload = newOffload(a)
+	a.offload = loop.NewPool(a.options.OffloadWorkers, a.options.OffloadQueue)
 	a.mounts = loop.NewSemaphore(a.options.MountMax, a.options.MountMax)
 	return a
 }
 
-// Use adds middlewares around everything, the first outermost: around the groups' own, and around the answers to
-// requests that no route takes.
+// Close ends the worker goroutines of Offload. It waits for calls in progress; later calls fail with loop.ErrClosed. Call it after the server
+// has ended, or after Server.Swap has replaced the App and returned nil: requests in progress then use the workers of the new App. Close may be
+// called more than once, by any goroutine except a loop's.
+func (a *App) Close() { a.offload.Close() }
+
+// Use adds middlewares, the first outermost. They wrap the middlewares of groups, and also the responses to requests without a route.
 func (a *App) Use(middlewares ...Middleware) { a.outer = append(a.outer, middlewares...) }
 
-// NotFound sets the handler for paths that no route has. The default answers 404.
+// NotFound sets the handler for paths without a route. The default answers 404.
 func (a *App) NotFound(h Handler) { a.unknown = h }
 
-// MethodNotAllowed sets the handler for paths that have routes, but none for the method; the Allow header is set when it
-// is called. The default answers 405. OPTIONS never comes here: where no route takes it, it is answered with 204.
+// MethodNotAllowed sets the handler for paths whose routes do not include the request's method. The Allow header is set before it is
+// called. The default answers 405. It is not called for OPTIONS: without a route, OPTIONS is answered with 204.
 func (a *App) MethodNotAllowed(h Handler) { a.disallowed = h }
 
-// Routes lists the routes in the order of their registration. The slice must not be changed.
+// Routes returns the routes in the order of registration. The slice must not be modified.
 func (a *App) Routes() []*Route { return a.router.routes }
 
 // freeze ends registration.
@@ -192,7 +207,7 @@ func (a *App) freeze() {
 			surrounded = surrounded || len(r.middlewares) > 0
 		}
 		if a.headLimits = a.parseLimits; surrounded {
-			a.headLimits.BodyBytesMax = math.MaxInt64 // dispatch refuses it, within the middlewares of the route
+			a.headLimits.BodyBytesMax = math.MaxInt64 // dispatch checks the limit, so that the 413 passes through the middlewares
 		}
 	})
 }
@@ -202,20 +217,20 @@ func answerTooLarge(*Context) error         { return refusedBody }
 func answerMethodNotAllowed(*Context) error { return errMethodNotAllowed }
 func answerOptions(c *Context) error        { return c.NoContent(204) }
 
-// Entry is one line of the access log. Its strings are views: copy what outlives the call.
+// Entry is one entry of the access log. Its strings are views that are valid during the call; use strings.Clone to keep one.
 type Entry struct {
-	Time      time.Time // when the request's head was complete
-	Timing    Timing    // from then to the end of the answer
-	Remote    string    // ADDRESS:PORT of the connection's other end
+	Time      time.Time // when the request head was complete
+	Timing    Timing    // from Time to the end of the response
+	Remote    string    // ADDRESS:PORT of the peer
 	ClientIP  string    // see Context.ClientIP
-	Method    string    // empty, like Target and Minor, where the head was refused
+	Method    string    // empty, like Target and Minor, if the head could not be parsed
 	Target    string
-	Minor     uint8  // of HTTP/1.x
-	Route     string // the pattern; empty where no route took it
+	Minor     uint8  // minor version of HTTP/1
+	Route     string // Route.Name; empty without a route
 	Status    int
-	Bytes     int64 // of the body
+	Bytes     int64 // of the response body
 	RequestID string
 	UserAgent string
 	Referer   string
-	Reason    string // why the server refused or broke off; empty when it did not
+	Reason    string // slug of the refusal or failure; empty for normal responses
 }

@@ -1,4 +1,4 @@
-// This file decides which routes start beside their loop because they hold it too often. Handoff itself is loop's.
+// Routes whose handlers start beside their loop because they hold it too often. Package loop implements handoff.
 
 package app
 
@@ -9,28 +9,28 @@ import (
 )
 
 const (
-	// A route starts beside its loop once handoffs of its requests have held loops for besideShare of besideWindow; it is tried on the
-	// loop again after besideBack, which doubles each time that fails.
+	// Requests of a route start beside their loops when slices that ended in a handoff have held loops for 1/besideShare of
+	// besideWindow. After besideBack they start on the loop again; the time doubles with each repetition, up to besideBackMax.
 	besideWindow  = 10 * time.Second
-	besideShare   = 50 // 1/50: 2%
+	besideShare   = 50 // 2%
 	besideBack    = time.Minute
 	besideBackMax = time.Hour
 )
 
-// placement is where the requests of a route start. It is touched when a loop was taken from one of them, and while they start
-// beside their loops.
+// placement decides where the requests of a route start. Its mutex is used only after a handoff, and while requests start beside their
+// loops.
 type placement struct {
 	beside   atomic.Bool
 	handoffs atomic.Uint64
 
 	mu    sync.Mutex
-	since time.Time     // of this window
-	held  time.Duration // in this window, by slices whose loop was taken
-	until time.Time     // beside: when the loop is tried again
+	since time.Time     // start of the window
+	held  time.Duration // in the window, by slices that ended in a handoff
+	until time.Time     // when requests start on the loop again
 	back  time.Duration
 }
 
-// starts tells whether the next request starts beside its loop.
+// starts reports whether the next request starts beside its loop.
 func (p *placement) starts(r *Route, now time.Time) bool {
 	if r.Blocking {
 		return true
@@ -48,8 +48,8 @@ func (p *placement) starts(r *Route, now time.Time) bool {
 	return false
 }
 
-// released enters a request whose loop was taken n times, after it had held it for so long together. It reports when the next ones
-// start beside their loops, and for how long.
+// released records a request with n handoffs that held its loop for the given time before them. moved is set if requests start beside their
+// loops from now on, for the time back.
 func (p *placement) released(n uint64, held time.Duration, now time.Time) (moved bool, back time.Duration) {
 	p.handoffs.Add(n)
 	p.mu.Lock()
@@ -63,7 +63,7 @@ func (p *placement) released(n uint64, held time.Duration, now time.Time) (moved
 	if p.held += held; p.held < besideWindow/besideShare {
 		return false, 0
 	}
-	if p.back == 0 || now.Sub(p.until) > 10*p.back { // it has behaved for long
+	if p.back == 0 || now.Sub(p.until) > 10*p.back { // no repetition
 		p.back = besideBack
 	} else {
 		p.back = min(2*p.back, besideBackMax)
@@ -73,7 +73,7 @@ func (p *placement) released(n uint64, held time.Duration, now time.Time) (moved
 	return true, p.back
 }
 
-// inherit goes on with what is known of an earlier placement.
+// inherit copies the state of old.
 func (p *placement) inherit(old *placement) {
 	old.mu.Lock()
 	defer old.mu.Unlock()
@@ -82,8 +82,8 @@ func (p *placement) inherit(old *placement) {
 	p.since, p.held, p.until, p.back = old.since, old.held, old.until, old.back
 }
 
-// inherit has the routes go on with what is known of the same routes of an earlier App: counters do not begin anew, and a route
-// that is slow is not tried again.
+// inherit copies the placements of the same routes of an earlier App: their counters continue, and slow routes still start beside their
+// loops.
 func (a *App) inherit(old *App) {
 	type identity struct{ method, pattern, name string }
 	known := make(map[identity]*Route, len(old.router.routes))
@@ -97,20 +97,20 @@ func (a *App) inherit(old *App) {
 	}
 }
 
-// place enters what became of a request, at its end.
+// place records the handoffs of a request, at its end.
 func (c *Context) place() {
 	u := c.task.Usage()
 	if u.Handoffs == 0 || c.route == nil || c.route.Blocking {
 		return
 	}
-	if moved, back := c.route.placement.released(u.Handoffs, u.Taken, c.hub.wall()); moved {
-		c.app.options.Log.Warn("a route holds its loop too often: its requests start beside the loop from now on",
+	if moved, back := c.route.placement.released(u.Handoffs, u.Taken, c.state.wall()); moved {
+		c.app.options.Log.Warn("requests of a route start beside their loops from now on, because they have held them too often",
 			"route", *c.routeName, "for", back)
 	}
 }
 
-// Handoffs counts how often a loop was taken from requests of the route. Any goroutine.
+// Handoffs returns the number of handoffs during requests of the route. Any goroutine.
 func (r *Route) Handoffs() uint64 { return r.placement.handoffs.Load() }
 
-// Beside tells whether requests of the route start beside their loops now. Any goroutine.
+// Beside reports whether requests of the route currently start beside their loops. Any goroutine.
 func (r *Route) Beside() bool { return r.Blocking || r.placement.beside.Load() }

@@ -270,7 +270,7 @@ func answered(t *testing.T, r *bufio.Reader, status int, want func(string) strin
 	return resp.Header
 }
 
-// sluggish makes sure that the client does not keep up: it is told when it may begin to read.
+// sluggish makes sure that the client does not keep up: it begins to read on request.
 type sluggish struct {
 	io.Reader
 	c    *Context
@@ -279,7 +279,7 @@ type sluggish struct {
 
 func (s *sluggish) unsent() int {
 	defer s.c.task.Leave(s.c.task.Enter())
-	return s.c.cycle.conn.Unsent()
+	return s.c.http1.conn.Unsent()
 }
 
 func (s *sluggish) Read(p []byte) (int, error) {
@@ -287,7 +287,7 @@ func (s *sluggish) Read(p []byte) (int, error) {
 		if err := s.c.Yield(); err != nil {
 			return 0, err
 		}
-		if s.unsent() >= s.c.cycle.conn.Limits().OutboundMax {
+		if s.unsent() >= s.c.http1.conn.Limits().OutboundMax {
 			s.full <- struct{}{}
 			s.full = nil
 		}
@@ -375,7 +375,7 @@ func TestBodiesInMemory(t *testing.T) {
 	r := newRig(t, a, reactor.Limits{InboundMax: 64 << 10})
 	p := r.dial()
 	p.send("GET /some" + get)
-	r.await(func() bool { return r.hub.active == 0 }) // the file is read beside the loop
+	r.await(func() bool { return r.state.active == 0 }) // the file is read beside the loop
 	got := p.taken()
 	_, body, _ := strings.Cut(got, "\r\n\r\n")
 	sum := sha256.Sum256([]byte(body))

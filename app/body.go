@@ -1,5 +1,4 @@
-// This file owns the request body: there at once, waited for, streamed or dropped. How it is framed was decided by
-// httpparse; what it means is the handler's.
+// The request body: read whole, streamed, or discarded. json.go and form.go decode it.
 
 package app
 
@@ -11,49 +10,49 @@ import (
 )
 
 const (
-	bodyStep     = 16 << 10 // how much is read, or made room for, at a time
-	bodyForesee  = 8        // room is made for this many times of what has come of a body, if it is to be so long
-	swallowMax   = 64 << 10 // bytes of an unread body that are worth a kept connection
+	bodyStep     = 16 << 10 // bytes that are read, or allocated, at a time
+	bodyGrowth   = 8        // the buffer is at most this many times as large as the received part of a body
+	discardMax   = 64 << 10 // bytes of an unread body that are discarded to keep the connection
 	continueLine = "HTTP/1.1 100 Continue\r\n\r\n"
 )
 
-var errUnread = &httpparse.Error{Status: 413, Reason: "unread-body", Detail: "too much of the body was left unread"}
+var errUnread = &httpparse.Error{Status: 413, Reason: "unread-body", Detail: "the unread rest of the body is too long"}
 
-// body is the request body of one exchange.
+// body is the state of a request body.
 type body struct {
-	whole []byte // what is in memory, in the input or in own
-	read  int    // of whole: by BodyReader
-	own   []byte // recycled by the loop
-	room  []byte // of own, while Body waits: the connection is read into it
-	done  bool   // nothing of it is left in the connection
+	whole []byte // the part in memory: a view of the input, or own
+	read  int    // bytes of whole that BodyReader has returned
+	own   []byte // buffer from the loop
+	room  []byte // the free part of own that the connection reads into while Body waits
+	done  bool   // all of it has been taken from the connection
 	err   error
 
-	arrives   bool  // it was not there with its head: all below is in use
-	left      int64 // bytes still to take from the connection, unless it is chunked
+	arrives   bool  // it was not complete with the head; the fields below are used only then
+	left      int64 // bytes not yet taken from the connection, unless chunked
 	isChunked bool
 	chunked   httpparse.Chunked
-	decoded   int64 // of a chunked body
-	swallowed int
+	decoded   int64 // bytes of a chunked body
+	discarded int
 
 	rate bodyRate
 
-	wants100 bool // the client waits for 100 Continue
+	wants100 bool // the client expects 100 Continue
 	waiting  bool
 	late     bool // BodyTimeout has passed, or the rate is too low
 	waker    loop.Waker
 }
 
-// reset is the request's end. Most had no body, or one that came with the head.
+// reset prepares b for the next request.
 func (b *body) reset() {
 	b.whole, b.read, b.done, b.err = nil, 0, false, nil
 	if !b.arrives {
 		return
 	}
-	b.chunked.Reset(nil) // drops the trailers
+	b.chunked.Reset(nil) // releases the trailers
 	*b = body{chunked: b.chunked}
 }
 
-// begin sets a body that arrived together with its head.
+// begin sets a body that is complete in the input.
 func (b *body) begin(whole []byte) { b.whole, b.done = whole, true }
 
 // expect sets a body that is still arriving.
@@ -66,8 +65,8 @@ func (b *body) expect(c *Context) {
 	}
 }
 
-// bodyArrived is told of input, or of its end, while the handler runs. Where the handler waits for something else, the input is
-// left where it is: the connection stops reading when it holds enough.
+// bodyArrived handles input, or its end, while the handler runs. If the handler does not wait for the body, the input stays in the
+// connection, which stops reading when its buffer is full.
 func (c *Context) bodyArrived() {
 	if c.body.waiting {
 		c.body.waker.Wake()
@@ -81,15 +80,15 @@ func (b *body) timeOut() {
 	}
 }
 
-// Body is the whole request body, waiting for it if it has not arrived. It is a view like all others. Errors are those of
-// the body itself, which a handler best returns as they are (413, 400, 408), and those of Err.
+// Body returns the whole request body, and waits for it if necessary. The result is a view that is valid until the handler returns. Errors
+// are those of the body, which a handler should return unchanged (they answer 400, 408 or 413), and those of Err.
 func (c *Context) Body() ([]byte, error) {
 	b := &c.body
 	if b.done && b.err == nil {
 		return b.whole[b.read:], nil
 	}
 	defer c.task.Leave(c.task.Enter())
-	b.own = append(c.cycle.conn.GrowBuffer(b.own[:0], len(b.whole)-b.read), b.whole[b.read:]...)
+	b.own = append(c.http1.conn.GrowBuffer(b.own[:0], len(b.whole)-b.read), b.whole[b.read:]...)
 	b.whole, b.read = nil, 0
 	for {
 		c.growBody()
@@ -112,16 +111,17 @@ func (c *Context) Body() ([]byte, error) {
 	}
 }
 
-// inputBuffer and inputTaken have the connection read straight into the memory of a Body that waits.
-func (y *cycle) inputBuffer() []byte {
-	if y.active == nil {
+// inputBuffer returns the memory that the connection reads into while Body waits; nil for its own buffer. inputTaken reports bytes that
+// were read into it.
+func (hc *http1Conn) inputBuffer() []byte {
+	if hc.active == nil {
 		return nil
 	}
-	return y.active.body.room
+	return hc.active.body.room
 }
 
-func (y *cycle) inputTaken(n int) {
-	c := y.active
+func (hc *http1Conn) inputTaken(n int) {
+	c := hc.active
 	b := &c.body
 	b.wants100 = false
 	b.own, b.room = b.own[:len(b.own)+n], b.room[n:]
@@ -130,19 +130,19 @@ func (y *cycle) inputTaken(n int) {
 	b.rate.came(c, n)
 }
 
-// growBody makes room for more of the body: for all that is announced, as soon as a part of it has come. Who announces much
-// and sends little takes little.
+// growBody grows the buffer for more of the body. It is bounded by bodyGrowth times the received part, so that a large Content-Length
+// alone does not allocate memory.
 func (c *Context) growBody() {
 	b := &c.body
 	room := bodyStep
 	if !b.isChunked && b.left > 0 {
-		room = int(max(min(b.left, int64(bodyForesee*len(b.own))), min(b.left, bodyStep)))
+		room = int(max(min(b.left, int64(bodyGrowth*len(b.own))), min(b.left, bodyStep)))
 	}
-	b.own = c.cycle.conn.GrowBuffer(b.own, room)
+	b.own = c.http1.conn.GrowBuffer(b.own, room)
 }
 
-// BodyReader reads the request body as it arrives; Read waits. Errors are those of Body. What it has returned, Body will not
-// return again. Memory stays flat whatever the length: while nobody reads, the client is held back by its window.
+// BodyReader returns a reader of the request body. Read waits for input; its errors are those of Body. Bytes that were read are not returned
+// by Body. The server buffers a bounded part of the body; TCP flow control holds the client back.
 func (c *Context) BodyReader() io.Reader { return (*bodyReader)(c) }
 
 type bodyReader Context
@@ -153,7 +153,7 @@ func (r *bodyReader) Read(p []byte) (int, error) {
 	return c.readBody(p)
 }
 
-// readBody takes the next bytes of the body, waiting for some.
+// readBody reads at least one byte of the body, and waits for it if necessary.
 func (c *Context) readBody(p []byte) (int, error) {
 	for {
 		if n, err, ok := c.tryBody(p); ok {
@@ -165,18 +165,18 @@ func (c *Context) readBody(p []byte) (int, error) {
 	}
 }
 
-// take takes what is in memory.
-func (b *body) take(p []byte) int {
+// takeBuffered reads from whole.
+func (b *body) takeBuffered(p []byte) int {
 	n := copy(p, b.whole[b.read:])
 	b.read += n
 	return n
 }
 
-// tryBody takes what is there of the body, or tells its end; ok is false if it has to be waited for.
+// tryBody reads the part of the body that has arrived, or returns io.EOF at its end. ok is false if nothing has arrived.
 func (c *Context) tryBody(p []byte) (n int, err error, ok bool) {
 	b := &c.body
 	if b.read < len(b.whole) {
-		return b.take(p), nil, true
+		return b.takeBuffered(p), nil, true
 	}
 	for {
 		if b.err != nil {
@@ -187,10 +187,10 @@ func (c *Context) tryBody(p []byte) (n int, err error, ok bool) {
 		}
 		n, err := c.takeBody(p)
 		if n > 0 || len(p) == 0 {
-			return n, nil, true // an error is reported by the next call
+			return n, nil, true // the next call returns the error
 		}
-		if err == nil && !b.done && len(c.cycle.conn.Input()) == 0 {
-			if !c.cycle.conn.InputEnded() {
+		if err == nil && !b.done && len(c.http1.conn.Input()) == 0 {
+			if !c.http1.conn.InputEnded() {
 				return 0, nil, false
 			}
 			b.err = refusedCut
@@ -198,14 +198,14 @@ func (c *Context) tryBody(p []byte) (n int, err error, ok bool) {
 	}
 }
 
-// takeBody takes what is there, without waiting.
+// takeBody reads body bytes from the input, without waiting.
 func (c *Context) takeBody(p []byte) (n int, err error) {
-	b, conn := &c.body, c.cycle.conn
+	b, conn := &c.body, c.http1.conn
 	in := conn.Input()
 	if len(in) == 0 {
 		return 0, nil
 	}
-	b.wants100 = false // it has not waited
+	b.wants100 = false // the client has not waited for it
 	in = in[:min(len(in), len(p))]
 	if !b.isChunked {
 		n = copy(p, in[:min(int64(len(in)), b.left)])
@@ -229,7 +229,7 @@ func (c *Context) takeBody(p []byte) (n int, err error) {
 	return len(out), err
 }
 
-// awaitBody waits until there is more input.
+// awaitBody waits for input.
 func (c *Context) awaitBody() error {
 	if err := c.task.Err(); err != nil {
 		return err
@@ -238,19 +238,19 @@ func (c *Context) awaitBody() error {
 	return c.inputAwaited(c.task.Park())
 }
 
-// expectInput has w used when input arrives, or it has not come for BodyTimeout or at BodyRateMin.
+// expectInput arranges for w to be woken when input arrives, BodyTimeout has passed, or the body is slower than BodyRateMin.
 func (c *Context) expectInput(w loop.Waker) {
-	c.sayContinue()
+	c.send100Continue()
 	c.body.waker, c.body.waiting = w, true
-	c.cycle.conn.SetTimeout(c.body.rate.wait(c))
+	c.http1.conn.SetTimeout(c.body.rate.wait(c))
 }
 
-// inputAwaited is the end of what expectInput began.
+// inputAwaited ends the wait that expectInput began.
 func (c *Context) inputAwaited(err error) error {
 	b := &c.body
 	b.waiting = false
 	b.rate.waited(c)
-	c.cycle.conn.SetTimeout(0)
+	c.http1.conn.SetTimeout(0)
 	if b.late {
 		b.err = ErrBodyTimeout
 		return b.err
@@ -258,18 +258,18 @@ func (c *Context) inputAwaited(err error) error {
 	return err
 }
 
-// sayContinue asks for a body that the client holds back, unless it knows better by now.
-func (c *Context) sayContinue() {
-	b, conn := &c.body, c.cycle.conn
+// send100Continue sends 100 Continue if the client expects it and has not begun to send the body (RFC 9110 section 10.1.1).
+func (c *Context) send100Continue() {
+	b, conn := &c.body, c.http1.conn
 	if b.wants100 && !c.resp.sent && len(conn.Input()) == 0 {
 		b.wants100 = false
 		conn.SetOutput(append(conn.Output(len(continueLine)), continueLine...))
 	}
 }
 
-// discard drops what is there of a body that its handler did not read.
+// discard drops the received part of a body that the handler did not read.
 func (c *Context) discard() error {
-	b, conn := &c.body, c.cycle.conn
+	b, conn := &c.body, c.http1.conn
 	for !b.done {
 		in := conn.Input()
 		if len(in) == 0 {
@@ -278,7 +278,7 @@ func (c *Context) discard() error {
 		used := int(min(int64(len(in)), b.left))
 		if b.isChunked {
 			var err error
-			// In place: what was consumed is nobody's any more.
+			// Decoded in place: the input is not used again.
 			if _, used, b.done, err = b.chunked.Decode(in[:0], in); err != nil {
 				return err
 			}
@@ -288,23 +288,23 @@ func (c *Context) discard() error {
 		}
 		b.rate.came(c, used)
 		conn.Consume(used)
-		if b.swallowed += used; b.swallowed > swallowMax {
+		if b.discarded += used; b.discarded > discardMax {
 			return errUnread
 		}
 	}
 	return nil
 }
 
-// worthSwallowing tells whether the connection can be kept although the body has not been read to its end.
-func (c *Context) worthSwallowing() bool {
+// worthDiscarding reports whether the connection can be kept by discarding the rest of the body.
+func (c *Context) worthDiscarding() bool {
 	b := &c.body
 	switch {
 	case b.err != nil:
 		return false
 	case b.done:
 		return true
-	case b.wants100 && len(c.cycle.conn.Input()) == 0:
-		return false // whether a body follows after all is the client's choice (RFC 9110 section 10.1.1)
+	case b.wants100 && len(c.http1.conn.Input()) == 0:
+		return false // the client may send the body or not (RFC 9110 section 10.1.1)
 	}
-	return b.isChunked || b.left <= swallowMax
+	return b.isChunked || b.left <= discardMax
 }

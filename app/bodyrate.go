@@ -1,5 +1,5 @@
-// This file owns the least rate at which a request body may come: a client that sends a byte now and then would hold a task and a
-// connection for as long as it likes, whatever BodyTimeout says.
+// The minimum rate of request bodies. BodyTimeout alone does not stop a client that sends single bytes to hold a task and a connection
+// (slow POST).
 
 package app
 
@@ -10,24 +10,24 @@ const (
 	bodyRateGrace = 5 * time.Second // by default
 )
 
-// bodyRate is what a client has left of the time that it may keep the server waiting: a second for each BodyRateMin bytes that came,
-// after BodyRateGrace to begin with, and never more than the longer of that and BodyTimeout. Time in which nobody waits for the
-// body does not count. It is judged when bytes have come: a pause is BodyTimeout's to end, and what comes after it may make up for it.
+// bodyRate is a credit of waiting time. It starts with BodyRateGrace, gains a second for each BodyRateMin bytes received, and is capped at
+// the longer of BodyRateGrace and BodyTimeout. Waiting for the body uses it up. It is checked when a wait begins: BodyTimeout ends a pause,
+// and a burst after a pause can restore the credit.
 type bodyRate struct {
-	bytesMin int64 // per second; 0: any rate will do
+	bytesMin int64 // per second; 0: no minimum
 	credit   time.Duration
-	began    int64 // loop clock: the wait that is under way
+	began    int64 // loop time at which the current wait began
 }
 
-// begin is called once for each body that is waited for.
+// begin starts the credit of a body.
 func (r *bodyRate) begin(c *Context) {
 	o := &c.app.options
-	if *r = (bodyRate{credit: o.BodyRateGrace}); o.BodyRateMin > 0 && (c.route == nil || !c.route.SlowBody) && !c.hub.bridged {
+	if *r = (bodyRate{credit: o.BodyRateGrace}); o.BodyRateMin > 0 && (c.route == nil || !c.route.SlowBody) && !c.state.bridged {
 		r.bytesMin = int64(o.BodyRateMin)
 	}
 }
 
-// came adds n bytes.
+// came credits n received bytes.
 func (r *bodyRate) came(c *Context, n int) {
 	if r.bytesMin > 0 {
 		o := &c.app.options
@@ -35,21 +35,21 @@ func (r *bodyRate) came(c *Context, n int) {
 	}
 }
 
-// wait begins a wait, which may last for so long: next to nothing when the credit is used up.
+// wait begins a wait and returns its timeout: BodyTimeout, or 1 ns if no credit is left.
 func (r *bodyRate) wait(c *Context) time.Duration {
 	timeout := c.app.options.BodyTimeout
 	if r.bytesMin == 0 {
 		return timeout
 	}
-	if r.began = c.hub.loop.Clock(); r.credit <= 0 {
+	if r.began = c.state.loop.Clock(); r.credit <= 0 {
 		return 1
 	}
 	return timeout
 }
 
-// waited ends it.
+// waited ends the wait and charges it.
 func (r *bodyRate) waited(c *Context) {
 	if r.bytesMin > 0 {
-		r.credit -= time.Duration(c.hub.loop.Clock() - r.began)
+		r.credit -= time.Duration(c.state.loop.Clock() - r.began)
 	}
 }

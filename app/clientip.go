@@ -1,5 +1,4 @@
-// This file owns who the client of a request is. Which proxies may say so is Options.TrustedProxies; what a header says is believed
-// from nobody else.
+// The client's address and scheme, as reported by trusted proxies (Options.TrustedProxies). The headers of other peers are ignored.
 
 package app
 
@@ -9,12 +8,11 @@ import (
 	"strings"
 )
 
-// ClientIP is the address of the client, without a port: that of the connection, unless it belongs to Options.TrustedProxies.
-// Then it is the last address in X-Forwarded-For that belongs to none of them, or the first one if all do. Lists are read from
-// their end, where the nearest proxy writes: what a client puts in front is never reached. An element that is no address
-// ends the search. "" for a connection that has no address, as those of unix sockets.
+// ClientIP returns the address of the client, without a port. It is the peer's address, unless that belongs to Options.TrustedProxies. Then
+// it is the last address in X-Forwarded-For that does not belong to them, or the first one if all do. The list is read from its end, to
+// which proxies append, so that a client cannot choose the result. An element that is not an address ends the search.
 //
-// The string is a view unless the connection's own is returned.
+// ClientIP returns "" for connections without an address, such as those of unix sockets.
 func (c *Context) ClientIP() string {
 	ip := hostOf(c.RemoteAddr())
 	if !c.FromProxy() {
@@ -30,7 +28,7 @@ func (c *Context) ClientIP() string {
 			element := strings.TrimSpace(list[at+1:])
 			list = list[:max(at, 0)]
 			if element == "" {
-				continue // RFC 9110 section 5.6.1: empty elements mean nothing
+				continue // empty elements are ignored (RFC 9110 section 5.6.1)
 			}
 			element = withoutPort(element)
 			if _, err := netip.ParseAddr(element); err != nil {
@@ -44,23 +42,44 @@ func (c *Context) ClientIP() string {
 	return ip
 }
 
-// FromProxy tells whether the request came by one of Options.TrustedProxies, so that what its headers say of the client can be
-// believed.
+// Scheme returns "https" or "http". If the peer belongs to Options.TrustedProxies and its X-Forwarded-Proto ends with one of the two, in any
+// case, that is the scheme. Otherwise the scheme is "https" for a TLS connection and "http" for any other. Of a list the last element counts,
+// which the nearest proxy has added, so that a client cannot choose the result.
+func (c *Context) Scheme() string {
+	if c.FromProxy() {
+		list := c.HeaderList("X-Forwarded-Proto")
+		last := strings.TrimSpace(list[strings.LastIndexByte(list, ',')+1:])
+		for _, scheme := range [...]string{"https", "http"} {
+			if strings.EqualFold(last, scheme) {
+				return scheme
+			}
+		}
+	}
+	if c.Secure() {
+		return "https"
+	}
+	return "http"
+}
+
+// Secure reports whether the connection uses TLS. See Scheme for clients behind a proxy.
+func (c *Context) Secure() bool { return c.http1.conn.Secure() }
+
+// FromProxy reports whether the peer belongs to Options.TrustedProxies, so that its headers about the client can be trusted.
 func (c *Context) FromProxy() bool {
 	return len(c.app.options.TrustedProxies) > 0 && c.app.trusts(hostOf(c.RemoteAddr()))
 }
 
-// trusts tells whether an address is that of a trusted proxy.
+// trusts reports whether an address belongs to a trusted proxy.
 func (a *App) trusts(ip string) bool {
 	address, err := netip.ParseAddr(ip)
 	if err != nil {
 		return false
 	}
-	address = address.Unmap().WithZone("") // a Prefix has no zone and would contain none that has
+	address = address.Unmap().WithZone("") // Prefix.Contains is false for addresses with a zone
 	return slices.ContainsFunc(a.options.TrustedProxies, func(n netip.Prefix) bool { return n.Contains(address) })
 }
 
-// hostOf is the address of "ADDRESS:PORT", "" for one that has none.
+// hostOf returns the address of "ADDRESS:PORT"; "" if there is no port.
 func hostOf(remote string) string {
 	i := strings.LastIndexByte(remote, ':')
 	if i < 0 {
@@ -69,7 +88,7 @@ func hostOf(remote string) string {
 	return unbracket(remote[:i])
 }
 
-// withoutPort takes off what some proxies add: "192.0.2.1:80", "[2001:db8::1]:80".
+// withoutPort removes the port that some proxies add: "192.0.2.1:80", "[2001:db8::1]:80".
 func withoutPort(element string) string {
 	if element[0] == '[' || strings.Count(element, ":") == 1 {
 		if i := strings.LastIndexByte(element, ':'); i > strings.LastIndexByte(element, ']') {

@@ -17,8 +17,8 @@ func TestClientIP(t *testing.T) {
 		want    string
 		why     string
 	}{
-		{nil, "X-Forwarded-For: 203.0.113.9\r\n", itself, "nobody is trusted"},
-		{[]string{"10.0.0.0/8"}, "X-Forwarded-For: 203.0.113.9\r\n", itself, "somebody else is"},
+		{nil, "X-Forwarded-For: 203.0.113.9\r\n", itself, "no proxy is trusted"},
+		{[]string{"10.0.0.0/8"}, "X-Forwarded-For: 203.0.113.9\r\n", itself, "another network is trusted"},
 		{[]string{"192.0.2.0/24"}, "", itself, "the proxy speaks for itself"},
 		{[]string{"192.0.2.0/24"}, "x-forwarded-FOR: 203.0.113.9\r\n", "203.0.113.9", "one proxy"},
 		{[]string{"192.0.2.0/24"}, "X-Forwarded-For: 1.1.1.1, 203.0.113.9\r\n", "203.0.113.9", "what the client wrote in front does not count"},
@@ -43,6 +43,36 @@ func TestClientIP(t *testing.T) {
 		}
 		a := New(o)
 		a.Get("/", func(c *Context) error { return c.String(200, c.ClientIP()) })
+		p := newRig(t, a, reactor.Limits{}).dial()
+		p.send("GET / HTTP/1.1\r\nHost: a\r\n" + c.fields + "\r\n")
+		require.Regexp(t, "\r\n\r\n"+c.want+"$", p.taken(), c.why)
+	}
+}
+
+func TestScheme(t *testing.T) {
+	for _, c := range []struct {
+		trusted bool
+		fields  string
+		want    string
+		why     string
+	}{
+		{false, "", "http", "a plain connection"},
+		{false, "X-Forwarded-Proto: https\r\n", "http", "the peer is not trusted"},
+		{true, "", "http", "a trusted proxy that sends no header"},
+		{true, "X-Forwarded-Proto: https\r\n", "https", "a trusted proxy"},
+		{true, "x-forwarded-proto: HTTPS\r\n", "https", "in any case"},
+		{true, "X-Forwarded-Proto: http\r\n", "http", "plain in front, too"},
+		{true, "X-Forwarded-Proto: https, http\r\n", "http", "the client cannot choose: the last element counts"},
+		{true, "X-Forwarded-Proto: http\r\nX-Forwarded-Proto: https\r\n", "https", "over several lines"},
+		{true, "X-Forwarded-Proto: wss\r\n", "http", "another scheme is ignored"},
+		{true, "X-Forwarded-Proto: https,\r\n", "http", "an empty last element is ignored"},
+	} {
+		o := Options{Log: quiet}
+		if c.trusted {
+			o.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}
+		}
+		a := New(o)
+		a.Get("/", func(c *Context) error { return c.String(200, c.Scheme()) })
 		p := newRig(t, a, reactor.Limits{}).dial()
 		p.send("GET / HTTP/1.1\r\nHost: a\r\n" + c.fields + "\r\n")
 		require.Regexp(t, "\r\n\r\n"+c.want+"$", p.taken(), c.why)

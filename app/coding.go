@@ -1,34 +1,25 @@
-// This file owns the place where an answer's body is changed on its way out: by compression, mostly. What it is changed to is the
-// Coder's business, and when to offer one a middleware's.
+// Content coding of response bodies, such as compression. Middlewares offer a Coder with CodeBody.
 
 package app
 
-// CodeOp tells a Coder what follows.
+// CodeOp tells a Coder how to treat the data that it is given.
 type CodeOp uint8
 
 const (
-	CodeMore  CodeOp = iota // more of the body
-	CodeFlush               // more, but the client wants what there is now
-	CodeEnd                 // nothing
+	CodeMore  CodeOp = iota // more data follows
+	CodeFlush               // more data follows, but the client must be able to decode the data so far
+	CodeEnd                 // the body ends with this data
 )
 
-// Coder codes the body of one answer.
+// Coder codes the body of one response.
 type Coder interface {
-	// Code appends to dst what p becomes, which may be nothing yet. It runs in the request's task, and may wait. An error breaks the
-	// answer off. CodeFlush without p must not wait: the loop asks for it while the task does something else. What it offloads may go on with dst and p after the request has been cancelled: they are not used again then.
+	// Code codes p and appends the result, which may be empty, to dst. It runs in the request's task and may wait. An error aborts the
+	// response. With CodeFlush and an empty p it must not wait, because the loop may call it then. dst and p are not reused if the request
+	// is cancelled, so that an offloaded call may continue to use them.
 	Code(c *Context, dst, p []byte, op CodeOp) ([]byte, error)
 }
 
-// CodeBody has choose asked when the answer's head is about to be made: with its status, type and length, -1 if that is not known
-// yet. A Coder that it returns codes the body; choose must then set the headers that say so. Nil leaves the
-// answer as it is, and so do answers to failures, and files that the kernel sends. It is asked for HEAD as for GET, and also for a 304, whose
-// type and length may not be known: what it returns then is not used, but the headers that it sets are sent. Of two calls, the last
-// counts.
-func (c *Context) CodeBody(choose func(c *Context, status int, contentType string, length int64) Coder) {
-	c.resp.choose = choose
-}
-
-// coderFor asks for a Coder once.
+// coderFor calls choose, once.
 func (c *Context) coderFor(status int, contentType string, length int64) Coder {
 	r := &c.resp
 	choose := r.choose
@@ -43,13 +34,13 @@ func (c *Context) coderFor(status int, contentType string, length int64) Coder {
 	return r.coder
 }
 
-// uncoded copies p, so that what answering methods are given need not be on the heap for all who answer.
+// uncoded copies p to a buffer of c, so that the arguments of the response methods do not escape to the heap.
 func uncoded[T string | []byte](c *Context, p T) []byte {
 	c.uncoded = append(c.uncoded[:0], p...)
 	return c.uncoded
 }
 
-// answerCoded writes a whole answer by way of a Coder.
+// answerCoded writes a response with a coded body.
 func (c *Context) answerCoded(coder Coder, status int, contentType string, body []byte) error {
 	r := &c.resp
 	r.coder, r.length = nil, -1
@@ -65,12 +56,12 @@ func (c *Context) answerCoded(coder Coder, status int, contentType string, body 
 		return err
 	}
 	defer c.task.Leave(c.task.Enter())
-	conn := c.cycle.conn // what HEAD is told is what GET would be, but for a length that nobody has counted
+	conn := c.http1.conn // HEAD gets the headers of GET, except for the length, which is unknown
 	conn.SetOutput(c.appendHead(conn.Output(headRoom+len(r.text)), status, contentType, -1))
 	return nil
 }
 
-// code passes p through the Coder into the stream.
+// code codes p and appends the result to the stream.
 func (s *Stream) code(p []byte, op CodeOp) error {
 	s.setCoding(true)
 	defer s.setCoding(false)
@@ -84,7 +75,7 @@ func (s *Stream) code(p []byte, op CodeOp) error {
 	return err
 }
 
-// endCoding ends a coded body while its task may still wait.
+// endCoding ends a coded body. It runs in the task, because a Coder may wait.
 func (c *Context) endCoding() error {
 	s := &c.stream
 	if c.resp.coder == nil || !s.begun {

@@ -37,7 +37,7 @@ func TestCodeBody(t *testing.T) {
 	a := New(Options{Log: quiet})
 	a.Use(func(next Handler) Handler {
 		return func(c *Context) error {
-			c.CodeBody(func(c *Context, status int, contentType string, length int64) Coder {
+			CodeBody(c, func(c *Context, status int, contentType string, length int64) Coder {
 				asked = append(asked, length)
 				if status != 200 || !strings.HasPrefix(contentType, "text/") {
 					return nil
@@ -89,7 +89,7 @@ func TestCodeBody(t *testing.T) {
 		why      string
 	}{
 		{"GET /whole HTTP/1.1", []int64{5}, true, "Content-Length: 6\r\n", "\r\n\r\nHELLO!", "a whole answer has a length"},
-		{"HEAD /whole HTTP/1.1", []int64{5}, true, "Transfer-Encoding: chunked\r\n", "\r\n\r\n", "HEAD is told what GET would be"},
+		{"HEAD /whole HTTP/1.1", []int64{5}, true, "Transfer-Encoding: chunked\r\n", "\r\n\r\n", "HEAD gets the headers of GET"},
 		{"GET /typed HTTP/1.1", []int64{5}, true, "Content-Type: text/html\r\n", "HELLO!", "the type of a header counts"},
 		{"GET /other HTTP/1.1", []int64{7}, false, "", "\"hello\"", "refused"},
 		{"GET /missing HTTP/1.1", []int64{5}, false, "", "hello", "by status"},
@@ -117,7 +117,7 @@ func TestCodeBody(t *testing.T) {
 			require.Equal(t, []CodeOp{CodeMore, CodeFlush, CodeMore, CodeEnd}, coder.ops)
 		}
 		if strings.HasPrefix(c.target, "HEAD") {
-			require.Empty(t, coder.ops, "nobody reads what it would make")
+			require.Empty(t, coder.ops, "its output would not be sent")
 		}
 	}
 
@@ -134,7 +134,7 @@ func TestCodeBody(t *testing.T) {
 func TestCodeBodyOfAClientThatLeaves(t *testing.T) {
 	a := New(Options{Log: quiet})
 	a.Get("/", func(c *Context) error {
-		c.CodeBody(func(c *Context, _ int, _ string, _ int64) Coder { return &shout{} })
+		CodeBody(c, func(c *Context, _ int, _ string, _ int64) Coder { return &shout{} })
 		return c.String(200, "hello")
 	})
 	r := newRig(t, a, reactor.Limits{})
@@ -142,7 +142,7 @@ func TestCodeBodyOfAClientThatLeaves(t *testing.T) {
 	p.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
 	p.hangUp()
 	r.advance(time.Second)
-	require.EqualValues(t, 1, r.hub.reasons.snapshot()["client-gone"])
+	require.EqualValues(t, 1, r.state.reasons.snapshot()["client-gone"])
 }
 
 func TestServerTiming(t *testing.T) {

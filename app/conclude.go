@@ -1,5 +1,5 @@
-// This file owns the end of a request: what is answered for a handler that failed, wrote nothing, or not all, and what is
-// logged of it. Which error is which is error.go's.
+// The end of a request: the response if the handler failed or wrote none, and the log line about a failure. error.go maps errors to
+// responses.
 
 package app
 
@@ -13,7 +13,7 @@ import (
 	"tafe/loop"
 )
 
-// conclude brings the answer to an end after the handler: on the loop, where nothing may wait.
+// conclude completes the response after the handler. It runs on the loop and must not wait.
 func (c *Context) conclude(err error) {
 	r := &c.resp
 	if c.hijacked != nil {
@@ -21,12 +21,12 @@ func (c *Context) conclude(err error) {
 		return
 	}
 	if errors.Is(err, http.ErrAbortHandler) {
-		c.cycle.conn.Abort(err)
+		c.http1.conn.Abort(err)
 		c.reason = "aborted"
-		c.hub.reasons.count(c.reason)
+		c.state.reasons.count(c.reason)
 		return
 	}
-	if c.cycle.conn.Closed() {
+	if c.http1.conn.Closed() {
 		c.concludeGone(err)
 		return
 	}
@@ -57,24 +57,24 @@ func (c *Context) conclude(err error) {
 	}
 }
 
-// breakOff sends what was written and then resets the connection, so that the client sees that the body is not complete.
+// breakOff sends the output and then resets the connection, so that the client notices that the body is incomplete.
 func (c *Context) breakOff(err error) {
-	c.hub.loop.Driver().Flush()
-	c.cycle.conn.Abort(err)
+	c.state.loop.Driver().Flush()
+	c.http1.conn.Abort(err)
 }
 
-// concludeGone ends a request whose connection is closed: nobody reads an answer, but a panic stays one.
+// concludeGone ends a request whose connection is closed. It counts the client as gone, unless the handler failed by itself.
 func (c *Context) concludeGone(err error) {
 	switch e, reason := c.reply(err); {
 	case err == nil || e != errInternal || reason == "handler-error":
 		c.reason = "client-gone"
-		c.hub.reasons.count(c.reason)
+		c.state.reasons.count(c.reason)
 	default:
 		c.fail(err, e, reason)
 	}
 }
 
-// concludeHijacked ends a request whose connection belongs to its handler: a failure is only logged, a panic closes it.
+// concludeHijacked ends a request whose connection was hijacked. It logs an error, and closes the connection after a panic.
 func (c *Context) concludeHijacked(err error) {
 	if err == nil {
 		return
@@ -97,10 +97,10 @@ func (c *Context) concludeEmpty() error {
 	return c.NoContent(status)
 }
 
-// bodyHeaders describe a body that an error replaces.
+// bodyHeaders are the headers that describe the body, which an error response replaces.
 var bodyHeaders = [...]string{"Content-Type", "Content-Length", "Content-Encoding", "ETag", "Last-Modified", "Cache-Control"}
 
-// answerError answers with what err turns into. Headers of the handler are kept: they may be a CORS middleware's.
+// answerError writes the response to err. Headers that were set are kept, such as those of CORS, except for bodyHeaders.
 func (c *Context) answerError(err error) {
 	r := &c.resp
 	e, reason := c.reply(err)
@@ -124,10 +124,10 @@ func (c *Context) answerError(err error) {
 	_ = c.String(e.Status, text)
 }
 
-// fail counts a failure and logs it: 500 is a fault of ours, other statuses from there on may be, the rest is the client's.
+// fail counts and logs a failure: 500 as an error, other 5xx as warnings, the rest at debug level.
 func (c *Context) fail(err error, e *HTTPError, reason string) {
 	if c.reason = reason; reason != "" {
-		c.hub.reasons.count(reason)
+		c.state.reasons.count(reason)
 	}
 	level := slog.LevelDebug
 	switch {
@@ -136,17 +136,17 @@ func (c *Context) fail(err error, e *HTTPError, reason string) {
 	case e.Status > http.StatusInternalServerError:
 		level = slog.LevelWarn
 	}
-	if level == slog.LevelWarn && !c.hub.mayLog() {
-		return // an upstream that is down fails every request
+	if level == slog.LevelWarn && !c.state.mayLog() {
+		return // such as one line per request while an upstream is down
 	}
 	log := c.app.options.Log
-	ctx := context.Background() // the Context will not outlive this, a log record may
+	ctx := context.Background() // a log record may outlive c
 	if !log.Enabled(ctx, level) {
 		return
 	}
 	attrs := []any{
 		"reason", reason, "error", err.Error(), "method", strings.Clone(c.Method()), "path", strings.Clone(c.Path()),
-		"route", c.Route(), "request_id", strings.Clone(c.RequestID()), "remote", c.RemoteAddr(),
+		"route", *c.routeName, "request_id", strings.Clone(c.RequestID()), "remote", c.RemoteAddr(),
 	}
 	var fault *loop.PanicError
 	if errors.As(err, &fault) {

@@ -1,5 +1,4 @@
-// This file owns what a handler sees of its request, and what it may wait for. Bodies are body.go's, answers response.go's
-// and stream.go's.
+// Context: the request, its values, and waiting. body.go has the request body, response.go and stream.go the response.
 
 package app
 
@@ -16,58 +15,59 @@ import (
 	"tafe/loop"
 )
 
-// Context is one request and its answer, and the context.Context of what is done for it: cancelled when its client
-// leaves, its deadline passes or the server stops.
+// Context is one request and its response. It is a context.Context that is cancelled when the client disconnects, the deadline passes or the
+// server stops.
 //
-// Strings and byte slices that it returns are views into the connection's memory where not said otherwise: they are valid
-// until the handler returns, and so is the Context. Use strings.Clone to keep one. Methods are for the handler's own
-// goroutine. Once it has called Done, as context.WithTimeout and its like do, the Context is not recycled, and Deadline,
-// Done, Err and Value may be called by any goroutine, also later.
+// A Context is valid until its handler returns. So are the strings and byte slices that its methods return, unless stated otherwise: they
+// are views into the connection's memory. Use strings.Clone to keep one.
+//
+// Only the goroutine of the handler may call the methods of a Context. After it has called Done, as context.WithTimeout does, the
+// Context is not recycled, and other goroutines may call Deadline, Done, Err and Value at any time.
 type Context struct {
 	app   *App
-	hub   *hub
-	cycle *cycle
+	state *loopState
+	http1 *http1Conn
 	task  *loop.Task
 
 	req       httpparse.Request
-	head      []byte // own copy of the head, where the body was still arriving
-	path      []byte // as Path returns it
-	pathSpace []byte // for the path that is matched where it differs from the raw one; params are views into it
-	pathShown []byte // for path where it differs from both
+	head      []byte // copy of the head if the body was not complete
+	path      []byte // result of Path
+	pathSpace []byte // buffer of the routed path if it differs from the raw one; params are views into it
+	pathShown []byte // buffer of path if it differs from both
 	params    params
-	query     []byte // scratch for decoding
+	query     []byte // scratch
 	body      body
 	resp      response
 	stream    Stream
 	push      loop.Timer   // of stream
-	hijacked  net.Conn     // the connection, once the handler has taken it
-	scratch   bytes.Buffer // for JSON
-	uncoded   []byte       // for a Coder, and
-	coded     []byte       // what it makes of that
+	hijacked  net.Conn     // the connection after Hijack
+	scratch   bytes.Buffer // of JSON
+	uncoded   []byte       // input of a Coder
+	coded     []byte       // output of a Coder
 
-	stats     *account
-	route     *Route // nil where no route took the request
-	routeName *string
+	stats     *routeCounts
+	route     *Route  // nil without a route
+	routeName *string // Route.Name, for reports
 	handler   Handler
 	bodyMax   int64
 	timeout   time.Duration
 
-	arrived, started int64 // loop clock: the head was complete, the handler started
-	deadline         int64 // loop clock; 0: none
-	timedOut         bool  // the deadline ended the handler
-	err              error // what the handler returned
+	arrived, started int64 // loop time at which the head was complete, and was parsed
+	deadline         int64 // loop time; 0: none
+	timedOut         bool  // the handler ended after its deadline
+	err              error // result of the handler
 	reason           string
 
 	id       [requestIDBytesMax]byte
 	idBytes  int
 	values   []value
 	whenDone []func(*Entry)
-	retained atomic.Bool // used as a context.Context by others: never recycled
+	retained atomic.Bool // other goroutines may use it: never recycled
 }
 
 type value struct{ key, value any }
 
-// reset drops every view and value of the last request and keeps the memory.
+// reset clears c for the next request and keeps its memory.
 func (c *Context) reset() {
 	c.req.Reset()
 	c.params.reset()
@@ -75,7 +75,7 @@ func (c *Context) reset() {
 	c.resp.reset()
 	c.stream, c.hijacked = Stream{}, nil
 	c.stats = nil
-	c.cycle, c.task, c.path, c.route, c.handler, c.err = nil, nil, nil, nil, nil, nil
+	c.http1, c.task, c.path, c.route, c.handler, c.err = nil, nil, nil, nil, nil, nil
 	c.deadline, c.timedOut, c.reason, c.idBytes = 0, false, "", 0
 	clear(c.whenDone)
 	c.whenDone = c.whenDone[:0]
@@ -98,23 +98,22 @@ func (c *Context) reset() {
 	}
 }
 
-// view is b as a string, valid and constant as long as b is.
+// view returns b as a string without copying. b must not change while the string is used.
 func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 
-// Method is the request's method; case matters.
+// Method returns the request method. Methods are case-sensitive.
 func (c *Context) Method() string { return view(c.req.Method) }
 
-// RawTarget is the request target as the client wrote it.
+// RawTarget returns the request target as received.
 func (c *Context) RawTarget() string { return view(c.req.Target) }
 
-// RawQuery is the query as the client wrote it, without the '?'.
+// RawQuery returns the query as received, without the '?'.
 func (c *Context) RawQuery() string { return view(c.req.Query) }
 
-// HasQuery tells whether the target has a query, if an empty one.
+// HasQuery reports whether the target has a '?', even if the query behind it is empty.
 func (c *Context) HasQuery() bool { return c.req.HasQuery }
 
-// Query is the first value that the query has for name, decoded; "" if there is none, and also if it is not decodable: tell
-// these apart with QueryAll. It is a copy where it had to be decoded.
+// Query returns the first value of a query parameter, decoded. It returns "" if there is none with a valid encoding.
 func (c *Context) Query(name string) string {
 	for v := range c.QueryAll(name) {
 		return v
@@ -122,7 +121,7 @@ func (c *Context) Query(name string) string {
 	return ""
 }
 
-// QueryAll yields every value that the query has for name, in order, decoded. Pairs that cannot be decoded are skipped.
+// QueryAll yields the values of a query parameter in order, decoded. It skips pairs with an invalid encoding.
 func (c *Context) QueryAll(name string) iter.Seq[string] {
 	return func(yield func(string) bool) {
 		for k, v := range httpparse.Query(c.req.Query) {
@@ -143,7 +142,7 @@ func (c *Context) QueryAll(name string) iter.Seq[string] {
 	}
 }
 
-// sameKey compares an encoded key.
+// sameKey reports whether the encoded key k decodes to name.
 func (c *Context) sameKey(k []byte, name string) bool {
 	if string(k) == name {
 		return bytes.IndexByte(k, '%') < 0 && bytes.IndexByte(k, '+') < 0
@@ -156,10 +155,10 @@ func (c *Context) sameKey(k []byte, name string) bool {
 	return err == nil && string(decoded) == name
 }
 
-// Header is the value of the first request header with that name, in any case; "" if there is none.
+// Header returns the value of the first request header with that name, ignoring case; "" if there is none. See HeaderList for lists.
 func (c *Context) Header(name string) string { return view(c.req.Header(name)) }
 
-// Headers yields the request's headers in the order they came.
+// Headers yields the request headers in the order received.
 func (c *Context) Headers() iter.Seq2[string, string] {
 	return func(yield func(name, value string) bool) {
 		for _, h := range c.req.Headers() {
@@ -170,45 +169,42 @@ func (c *Context) Headers() iter.Seq2[string, string] {
 	}
 }
 
-// Host is the host the request is for, with the port if the client named one.
+// Host returns the host that the request is for, with the port if the client sent one.
 func (c *Context) Host() string { return view(c.req.Host) }
 
-// Scheme is "https" where the connection speaks TLS, and otherwise "http".
-func (c *Context) Scheme() string {
-	if c.cycle.conn.Secure() {
-		return "https"
-	}
-	return "http"
-}
+// RemoteAddr returns the address of the connection's peer, "ADDRESS:PORT"; see ClientIP. The string may be kept.
+func (c *Context) RemoteAddr() string { return c.http1.conn.Remote() }
 
-// RemoteAddr is the address of the connection's other end, "ADDRESS:PORT"; see ClientIP. It may be kept.
-func (c *Context) RemoteAddr() string { return c.cycle.conn.Remote() }
-
-// RequestID is the id of the request: of the client, where Options.TrustRequestID allows it, or generated.
+// RequestID returns the request ID: the client's X-Request-ID if Options.TrustRequestID is set, otherwise a generated one.
 func (c *Context) RequestID() string { return view(c.id[:c.idBytes]) }
 
-// Route is the pattern of the route that took the request, "" if none did. It may be kept.
-func (c *Context) Route() string { return *c.routeName }
-
-// ContentLength is the length of the request body in bytes, -1 if it is chunked.
-func (c *Context) ContentLength() int64 { return c.req.ContentLength }
-
-// ProtoMinor is the minor version of the client's HTTP/1: 0 or 1.
-func (c *Context) ProtoMinor() int { return int(c.req.Minor) }
-
-// KeepAlive tells whether the client will keep the connection after this request.
-func (c *Context) KeepAlive() bool { return c.req.KeepAlive }
-
-// Timing is where the time of a request went: the three parts make up the whole.
-type Timing struct {
-	Total   time.Duration // since the request's head was complete
-	Queued  time.Duration // it could have gone on: requests before it on its connection, or other work of its loop, kept it waiting
-	Slices  time.Duration // its handler held the loop
-	Backend time.Duration // it waited for others: upstreams, stores, timers, bodies, offloaded calls
+// Route returns the pattern of the request's route, "" without a route. The string may be kept. Logs and metrics show Route.Name instead.
+func (c *Context) Route() string {
+	if c.route == nil {
+		return ""
+	}
+	return c.route.Pattern
 }
 
-// Timing tells where the request's time went so far.
-func (c *Context) Timing() Timing { return c.timing(c.hub.loop.Clock()) }
+// ContentLength returns the length of the request body in bytes, -1 if it is chunked.
+func (c *Context) ContentLength() int64 { return c.req.ContentLength }
+
+// ProtoMinor returns the minor version of the client's HTTP/1: 0 or 1.
+func (c *Context) ProtoMinor() int { return int(c.req.Minor) }
+
+// KeepAlive reports whether the client keeps the connection open after this request.
+func (c *Context) KeepAlive() bool { return c.req.KeepAlive }
+
+// Timing is the duration of a request by cause. Total is the sum of the other three.
+type Timing struct {
+	Total   time.Duration // since the request head was complete
+	Queued  time.Duration // ready, but behind earlier requests of its connection or other work of its loop
+	Slices  time.Duration // running on the loop
+	Backend time.Duration // waiting: for upstreams, stores, timers, the body, offloaded calls
+}
+
+// Timing returns the duration of the request so far.
+func (c *Context) Timing() Timing { return c.timing(c.state.loop.Clock()) }
 
 func (c *Context) timing(now int64) Timing {
 	u := c.task.Usage()
@@ -217,7 +213,7 @@ func (c *Context) timing(now int64) Timing {
 	return t
 }
 
-// Set stores a value for the rest of the request. The key should be of an unexported type, as for context.WithValue.
+// Set stores a value for the rest of the request. The key should have an unexported type, as for context.WithValue.
 func (c *Context) Set(key, v any) {
 	for i := range c.values {
 		if c.values[i].key == key {
@@ -228,19 +224,11 @@ func (c *Context) Set(key, v any) {
 	c.values = append(c.values, value{key, v})
 }
 
-// WhenDone has f called once the request has been answered, or could not be, on the loop: it must not wait, nor keep the Entry or its
-// strings. Of several, the last is called first, as middlewares end.
+// WhenDone registers f to be called at the end of the request, on the loop. f must not wait, and must not keep the Entry or its strings.
+// Functions are called in reverse order of registration.
 func (c *Context) WhenDone(f func(*Entry)) { c.whenDone = append(c.whenDone, f) }
 
-// ContextOf is the Context whose handler t runs; nil for other tasks, those of a loop.Group among them.
-func ContextOf(t *loop.Task) *Context {
-	if x, ok := t.Runner().(*exchange); ok {
-		return (*Context)(x)
-	}
-	return nil
-}
-
-// Get returns the value stored for key, or nil.
+// Get returns the value stored for key by Set, or nil.
 func (c *Context) Get(key any) any {
 	for i := range c.values {
 		if c.values[i].key == key {
@@ -250,26 +238,26 @@ func (c *Context) Get(key any) any {
 	return nil
 }
 
-// Value is Get: for context.Context. Goroutines other than the handler's may call it once the handler stores no more.
+// Value implements context.Context; it is the same as Get. Other goroutines may call it if the handler does not call Set any more.
 func (c *Context) Value(key any) any { return c.Get(key) }
 
-// Deadline is when the request is cancelled; ok is false if never. For context.Context.
+// Deadline implements context.Context. It returns the time at which the request is cancelled.
 func (c *Context) Deadline() (deadline time.Time, ok bool) {
 	if c.deadline == 0 {
 		return time.Time{}, false
 	}
-	return time.Now().Add(time.Duration(c.deadline - c.hub.loop.Clock())), true
+	return time.Now().Add(time.Duration(c.deadline - c.state.loop.Clock())), true
 }
 
-// Done returns a channel that is closed when the request is cancelled or its handler has returned. A Context that was asked
-// for it is not recycled. For context.Context.
+// Done implements context.Context. The channel is closed when the request is cancelled or its handler has returned. A Context is not
+// recycled after Done.
 func (c *Context) Done() <-chan struct{} {
 	c.retained.Store(true)
 	return c.task.Done()
 }
 
-// Err is nil as long as the request is not cancelled, and then ErrClientGone, context.DeadlineExceeded or loop.ErrShutdown.
-// For context.Context.
+// Err implements context.Context. It returns nil until the request is cancelled, and then ErrClientGone, context.DeadlineExceeded or
+// loop.ErrShutdown.
 func (c *Context) Err() error {
 	if c.task == nil {
 		return context.Canceled
@@ -277,7 +265,7 @@ func (c *Context) Err() error {
 	return c.task.Err()
 }
 
-// gone is the error for a connection that has ended: why the request was cancelled, where that came first.
+// gone returns the error for a connection that has ended: the cause of the cancellation if there is one, otherwise ErrClientGone.
 func (c *Context) gone() error {
 	if err := c.task.Err(); err != nil {
 		return err
@@ -285,21 +273,18 @@ func (c *Context) gone() error {
 	return ErrClientGone
 }
 
-// Sleep waits for d while the loop serves others, or until the request is cancelled: then the error is that of Err.
+// Sleep waits for d while the loop serves other requests. If the request is cancelled, it returns the error of Err.
 func (c *Context) Sleep(d time.Duration) error { return c.task.Sleep(d) }
 
-// Yield gives the loop back once. The error is that of Err.
+// Yield lets other tasks of the loop run. It returns the error of Err.
 func (c *Context) Yield() error { return c.task.Yield() }
 
-// YieldIfDue is Yield once the handler has held the loop for half of its budget or of the handoff time, whichever is
-// shorter, and next to nothing before: for loops that compute.
+// YieldIfDue calls Yield if the handler has held the loop for half of its budget or of the handoff time, whichever is shorter. It is cheap
+// otherwise, and meant for loops that compute.
 func (c *Context) YieldIfDue() error { return c.task.YieldIfDue() }
 
-// Task is the task that runs the handler.
+// Task returns the task that runs the handler.
 func (c *Context) Task() *loop.Task { return c.task }
 
-// Loop is the loop of the request's connection.
-func (c *Context) Loop() *loop.Loop { return c.hub.loop }
-
-// validID tells whether a request id of a client is fit to be logged and sent back.
-func validID(id []byte) bool { return httpparse.ValidToken(id) }
+// Loop returns the loop of the request's connection.
+func (c *Context) Loop() *loop.Loop { return c.state.loop }

@@ -106,7 +106,7 @@ func TestNoCrossTalk(t *testing.T) {
 	t.Logf("%d honest answers, %d attacks", answers.Load(), attacks.Load())
 }
 
-// honest sends small pipelines of requests that tell who it is, and compares every answer.
+// honest sends small pipelines of requests that identify it, and compares every response.
 func honest(ctx context.Context, addr string, id int) (answers int, err error) {
 	conn, err := net.Dial("tcp", addr)
 	if err != nil {

@@ -66,7 +66,7 @@ func TestDrainAnswersWhoWasAccepted(t *testing.T) {
 	require.NoError(t, <-drained)
 }
 
-// A connection that never asks does not hold a drain up.
+// A connection without a request does not hold a drain up.
 func TestDrainEndsSilentConnections(t *testing.T) {
 	s := serveWith(t, demo(Options{}), ServerConfig{Loops: 1})
 	c, err := net.Dial("tcp", s.Addr().String())

@@ -1,5 +1,4 @@
-// This file owns what goes wrong: the errors a handler returns or gets, and the answer that each turns into. It writes no
-// byte itself; response.go does.
+// Errors of handlers and of this package, and the response that each is answered with. conclude.go writes the response.
 
 package app
 
@@ -14,17 +13,18 @@ import (
 	"tafe/loop"
 )
 
-// HTTPError answers a request with a status when a handler returns it, wrapped or not.
+// HTTPError is an error with a response. A handler returns it, wrapped or not.
 type HTTPError struct {
-	Status  int    // 400 to 599; any other is taken for 500
-	Message string // for the client; empty: the status's own text
-	Reason  string // for logs and counters, a slug of a bounded set; empty: that of the status
-	Err     error  // for the log alone; may be nil
+	Status  int    // 400 to 599; other values are answered with 500
+	Message string // sent to the client; default: the text of the status
+	Reason  string // slug for logs and counters, from a bounded set; default: "handler-error" for 5xx, otherwise none
+	Err     error  // cause, for the log only; may be nil
 }
 
-// Error returns an *HTTPError.
+// Error returns an *HTTPError with a status and a message for the client.
 func Error(status int, message string) error { return &HTTPError{Status: status, Message: message} }
 
+// Error returns the status, the message and Err.
 func (e *HTTPError) Error() string {
 	s := fmt.Sprintf("%d %s", e.Status, e.text())
 	if e.Err != nil {
@@ -43,21 +43,21 @@ func (e *HTTPError) text() string {
 	return e.Message
 }
 
-// Errors that handlers compare against.
+// Errors that a Context returns.
 var (
-	// ErrClientGone cancels a request whose client closed the connection. It is a context.Canceled.
+	// ErrClientGone is the error of a request whose connection has ended. errors.Is matches it with context.Canceled.
 	ErrClientGone error = clientGone{}
-	// ErrWritten: the request has its answer already.
-	ErrWritten = errors.New("app: the answer is already written")
-	// ErrContentLength: a Stream was given more, or fewer, bytes than its Content-Length header said.
+	// ErrWritten means that the response was written already.
+	ErrWritten = errors.New("app: the response is already written")
+	// ErrContentLength means that a body is longer or shorter than its Content-Length header.
 	ErrContentLength = errors.New("app: the body differs from its Content-Length")
-	// ErrBodyTimeout: the client stopped sending the request body. Returned by a handler, it answers 408.
+	// ErrBodyTimeout means that the request body did not arrive in time; see Options.BodyTimeout and BodyRateMin. It answers 408.
 	ErrBodyTimeout error = &HTTPError{Status: 408, Message: "the request body did not arrive in time"}
 )
 
 type clientGone struct{}
 
-func (clientGone) Error() string        { return "app: the client is gone" }
+func (clientGone) Error() string        { return "app: the client has disconnected" }
 func (clientGone) Is(target error) bool { return target == context.Canceled }
 
 var (
@@ -68,19 +68,19 @@ var (
 	errInternal         = &HTTPError{Status: 500}
 	errMountFull        = &HTTPError{Status: 503, Message: "too many requests are being served"}
 	errOffloadFull      = &HTTPError{Status: 503, Message: "too much work is waiting"}
-	errContentType      = errors.New("app: the content type holds a control character")
+	errContentType      = errors.New("app: the content type has a control character")
 )
 
-// Refusals of this package; like those of httpparse they end the connection.
+// Refusals of requests. Like the errors of httpparse, they close the connection.
 var (
 	refusedHeadTimeout = &httpparse.Error{Status: 408, Reason: "head-timeout", Detail: "the request head did not arrive in time"}
-	refusedConnect     = &httpparse.Error{Status: 501, Reason: "connect", Detail: "CONNECT is not served here"}
-	refusedBody        = &httpparse.Error{Status: 413, Reason: "body-too-large", Detail: "the body exceeds what the route takes"}
+	refusedConnect     = &httpparse.Error{Status: 501, Reason: "connect", Detail: "CONNECT is not supported"}
+	refusedBody        = &httpparse.Error{Status: 413, Reason: "body-too-large", Detail: "the body exceeds the limit of the route"}
 	refusedCut         = &httpparse.Error{Status: 400, Reason: "incomplete-body", Detail: "the connection ended before the body did"}
 	refusedOverload    = &httpparse.Error{Status: 503, Reason: "too-many-tasks", Detail: "too many requests are being served"}
 )
 
-// reply is what an error turns into: the status, the text for the client, and the reason for counters and logs.
+// reply returns the response to an error, and the reason for counters and logs.
 func (c *Context) reply(err error) (e *HTTPError, reason string) {
 	var (
 		http  *HTTPError
@@ -100,7 +100,7 @@ func (c *Context) reply(err error) (e *HTTPError, reason string) {
 			return errInternal, "handler-error"
 		}
 		return http, httpReason(http)
-	case errors.As(err, &parse) && parse.Status >= 500: // ours or an upstream's: the client learns no details
+	case errors.As(err, &parse) && parse.Status >= 500: // of the server or an upstream: no details for the client
 		return &HTTPError{Status: parse.Status}, parse.Reason
 	case parse != nil:
 		return &HTTPError{Status: parse.Status, Message: parse.Detail}, parse.Reason
@@ -130,7 +130,7 @@ func httpReason(e *HTTPError) string {
 	return ""
 }
 
-// wantsJSON tells whether the client would rather read JSON than text.
+// wantsJSON reports whether error responses to the client should be JSON.
 func (c *Context) wantsJSON() bool {
 	accept := c.HeaderList("Accept")
 	return strings.Contains(accept, "application/json") ||

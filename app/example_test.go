@@ -65,7 +65,7 @@ func ExampleHandler() {
 	a := app.New(app.Options{})
 	a.Get("/patience", func(c *app.Context) error {
 		if err := c.Sleep(time.Millisecond); err != nil {
-			return err // the client left: nobody reads an answer
+			return err // the client has disconnected
 		}
 		if c.Query("with") == "" {
 			return app.Error(400, "with what?")

@@ -1,5 +1,5 @@
-// This file owns header fields with more than one line, and fields of an answer with more than one writer. The rule for those is here
-// alone; docs/edge.md tells it to operators.
+// List-valued headers, and the rule by which headers of upstream responses are merged with those of middlewares. docs/edge.md describes the
+// rule for operators.
 
 package app
 
@@ -9,11 +9,10 @@ import (
 	"tafe/httpparse"
 )
 
-// HeaderList is the value of a request header that is a list, over all of its lines; "" if there is none. It is a view where the
-// list has one line.
+// HeaderList returns the values of all request headers with that name, joined with ", " (RFC 9110 section 5.3); "" if there is none.
 func (c *Context) HeaderList(name string) string { return httpparse.ListOf(c.req.Headers(), name) }
 
-// ResponseHeaderList is HeaderList for the headers of the answer that have been set. The next change of headers ends the view.
+// ResponseHeaderList is like HeaderList for the headers set on the response. The result is valid until the next change of headers.
 func (c *Context) ResponseHeaderList(name string) (list string) {
 	for i := range c.resp.fields {
 		if n, value := c.resp.field(i); len(n) == len(name) && strings.EqualFold(n, name) {
@@ -23,13 +22,13 @@ func (c *Context) ResponseHeaderList(name string) (list string) {
 	return list
 }
 
-// field is a header of the answer.
+// field returns a header of the response.
 func (r *response) field(i int) (name, value string) {
 	f := r.fields[i]
 	return view(r.text[f.start : f.start+f.nameBytes]), view(r.text[f.start+f.nameBytes+len(": ") : f.end-len("\r\n")])
 }
 
-// AddVary adds the members of a list to the Vary of the answer, without those that are there.
+// AddVary adds the members of a list to the Vary header of the response, without duplicates.
 func (c *Context) AddVary(list string) {
 	for member := range httpparse.Members(list) {
 		if there := c.ResponseHeaderList("Vary"); !httpparse.HasMember(there, member) && !httpparse.HasMember(there, "*") {
@@ -38,15 +37,15 @@ func (c *Context) AddVary(list string) {
 	}
 }
 
-// ReserveHeaders keeps headers of an upstream's answer out of this one: PassHeader and mounted handlers leave these names as they
-// are, set or not. It is for middlewares that decide about a header, such as CORS.
+// ReserveHeaders makes PassHeader and mounted handlers ignore headers with these names, whether they are set or not. It is for middlewares
+// that alone decide about a header, such as CORS.
 func (c *Context) ReserveHeaders(names ...string) {
 	c.resp.reserved = append(c.resp.reserved, names...)
 }
 
-// PassHeader adds a header of an upstream's answer to this one. Where middlewares set it before, or have reserved it, theirs stays:
-// it stands once, and a browser is not left to choose. Vary is merged without duplicates, and lists that name independent things,
-// Set-Cookie and Link among them, are added. Whatever the handler sets afterwards, by SetHeader, replaces both.
+// PassHeader adds a header of an upstream response to this response. It has no effect if a middleware has set or reserved the header, so that
+// the header is not duplicated. Vary is merged without duplicates. Headers whose lines are independent, such as Set-Cookie and Link, are
+// always added. A later SetHeader replaces both.
 func (c *Context) PassHeader(name, value string) {
 	r := &c.resp
 	switch {
@@ -72,7 +71,7 @@ func (r *response) reserves(name string) bool {
 	return false
 }
 
-// hasOwn tells whether a header was set here, not passed on.
+// hasOwn reports whether a header was set other than by PassHeader.
 func (r *response) hasOwn(name string) bool {
 	for i, f := range r.fields {
 		if f.nameBytes != len(name) || f.passed {
@@ -85,7 +84,7 @@ func (r *response) hasOwn(name string) bool {
 	return false
 }
 
-// accumulates tells whether each line of a field stands for itself, so that those of two writers can stand together.
+// accumulates reports whether the lines of a header are independent, so that those of two writers can be sent together.
 func accumulates(name string) bool {
 	for _, n := range [...]string{"Set-Cookie", "Link", "Server-Timing", "WWW-Authenticate", "Vary", "Via", "Warning"} {
 		if len(n) == len(name) && strings.EqualFold(n, name) {

@@ -1,5 +1,4 @@
-// This file owns forms: reading a urlencoded or multipart body into fields and files, and the bounds of both. How the
-// body arrives is body.go's matter; the query of the target is no form.
+// Forms: decoding of urlencoded and multipart bodies, and its limits. The query of the target is not part of a form.
 
 package app
 
@@ -14,14 +13,14 @@ import (
 	"tafe/httpparse"
 )
 
-// FormLimits bounds what a form may make the server keep, besides the route's bound on the body. Zero fields take the
-// defaults; beyond a bound the answer is 413.
+// FormLimits bounds the memory of a form, in addition to the route's limit on the body. Zero fields take their defaults. A form beyond a
+// limit is answered with 413.
 type FormLimits struct {
-	Fields     int // fields that are no files; default 256
+	Fields     int // fields, without files; default 256
 	Files      int // default 16
-	NameBytes  int // of a field's name; default 256
-	ValueBytes int // of a field's value; default 64 KiB
-	FileBytes  int // of a file's content, which is held in memory; default 1 MiB
+	NameBytes  int // of a field name; default 256
+	ValueBytes int // of a field value; default 64 KiB
+	FileBytes  int // of a file, which is held in memory; default 1 MiB
 }
 
 func (l FormLimits) withDefaults() FormLimits {
@@ -36,23 +35,22 @@ func (l FormLimits) withDefaults() FormLimits {
 	return l
 }
 
-// Form holds the fields and files of one request, in the order they came. It is a copy, valid for as long as it is
-// kept, and safe for concurrent reading.
+// Form holds the fields and files of a request, in the order received. It is a copy that may be kept, and safe for concurrent reading.
 type Form struct {
 	Fields []FormField
 	Files  []FormFile
 }
 
-// FormField is one field that is no file.
+// FormField is a field of a form.
 type FormField struct {
 	Name, Value string
 }
 
-// FormFile is one uploaded file.
+// FormFile is an uploaded file.
 type FormFile struct {
 	Field       string // name of the field
-	Name        string // the last element of what the client calls the file: never a path, but any text, empty too
-	ContentType string // as the client claims it
+	Name        string // last element of the client's file name; it contains no separators, but may be any other text or empty
+	ContentType string // as sent by the client
 	Content     []byte
 }
 
@@ -86,7 +84,7 @@ func (f *Form) File(field string) *FormFile {
 	return nil
 }
 
-// formKey is where a Context keeps the form that was read from its body, or why there is none.
+// formKey is the key of the formResult that a Context stores.
 type formKey struct{}
 
 type formResult struct {
@@ -94,9 +92,9 @@ type formResult struct {
 	err  error
 }
 
-// ParseForm reads the body, waiting for it, as application/x-www-form-urlencoded or multipart/form-data. Later calls
-// return the result of the first. The error is an *HTTPError, or that of the body, and can be returned as it is: 415
-// for another Content-Type, 413 beyond a limit, 400 for a broken form.
+// ParseForm reads the body as application/x-www-form-urlencoded or multipart/form-data, and waits for it if necessary. Later calls return
+// the result of the first. The error can be returned by the handler: it answers 415 for another Content-Type, 413 beyond a limit, 400 for a
+// malformed form, or it is that of the body.
 func (c *Context) ParseForm(limits FormLimits) (*Form, error) {
 	if known, ok := c.Get(formKey{}).(formResult); ok {
 		return known.form, known.err
@@ -106,8 +104,8 @@ func (c *Context) ParseForm(limits FormLimits) (*Form, error) {
 	return form, err
 }
 
-// Form returns the first value of a field of the body's form, read with the default limits unless ParseForm came
-// first. It is "" also where the form cannot be read: call ParseForm to learn why.
+// Form returns the first value of a field of the form. It calls ParseForm with the default limits if that was not called before. It returns
+// "" if there is no such field or the form cannot be read; ParseForm returns the error.
 func (c *Context) Form(name string) string {
 	form, err := c.ParseForm(FormLimits{})
 	if err != nil {
@@ -116,9 +114,8 @@ func (c *Context) Form(name string) string {
 	return form.Value(name)
 }
 
-// MultipartReader reads the parts of a multipart/form-data body while they arrive: for uploads that are not to be
-// held in memory. The only bound is the route's on the body. Reads may wait, so they belong into the handler's own
-// goroutine.
+// MultipartReader returns a reader of the parts of a multipart/form-data body as they arrive. It is for uploads that should not be held in
+// memory. Only the route's limit on the body applies. Reads may wait and must be made by the goroutine of the handler.
 func (c *Context) MultipartReader() (*multipart.Reader, error) {
 	boundary, err := formType(c.Header("Content-Type"))
 	if err == nil && boundary == "" {
@@ -148,7 +145,7 @@ func (c *Context) readForm(limits FormLimits) (*Form, error) {
 var errNoForm = &HTTPError{Status: 415,
 	Message: "the body must be a form (Content-Type: application/x-www-form-urlencoded or multipart/form-data)"}
 
-// formType returns the boundary of a multipart form, "" for a urlencoded one.
+// formType returns the boundary of a multipart form; "" for a urlencoded one.
 func formType(contentType string) (boundary string, err error) {
 	mediaType, parameters, err := mime.ParseMediaType(contentType)
 	switch {
@@ -210,7 +207,7 @@ func readMultipart(body io.Reader, boundary string, limits FormLimits) (*Form, e
 	reader := multipart.NewReader(source, boundary)
 	form := &Form{}
 	for {
-		// Raw: a Content-Transfer-Encoding is not decoded (RFC 7578 section 4.7 took it away).
+		// Raw, because Content-Transfer-Encoding is deprecated (RFC 7578 section 4.7).
 		part, err := reader.NextRawPart()
 		if err == nil {
 			err = form.addPart(part, limits)
@@ -218,7 +215,7 @@ func readMultipart(body io.Reader, boundary string, limits FormLimits) (*Form, e
 		var refusal *HTTPError
 		switch {
 		case err == nil:
-		case err == io.EOF: // itself: wrapped it means that the last boundary is missing
+		case err == io.EOF: // unwrapped; a wrapped EOF means that the last boundary is missing
 			return form, nil
 		case source.err != nil:
 			return nil, source.err
@@ -232,7 +229,7 @@ func readMultipart(body io.Reader, boundary string, limits FormLimits) (*Form, e
 	}
 }
 
-// source keeps the error of a body apart from what multipart makes of it: a client that left sent no malformed form.
+// source keeps the error of the body, to tell it from an error in the form.
 type source struct {
 	io.Reader
 	err error
@@ -277,7 +274,7 @@ func (f *Form) addPart(part *multipart.Part, limits FormLimits) error {
 	return nil
 }
 
-// lastElement takes a path of any system down to a name that can be joined to a folder without leaving it.
+// lastElement returns the last element of a path of any system. Joined to a directory, it does not lead out of it.
 func lastElement(path string) string {
 	name := path[strings.LastIndexAny(path, `/\`)+1:]
 	if name == "." || name == ".." || strings.IndexByte(name, 0) >= 0 {

@@ -120,7 +120,7 @@ func TestReadMultipartTellsTheBodyFromTheForm(t *testing.T) {
 	gone := errors.New("the client is gone")
 	start := strings.NewReader("--b\r\nContent-Disposition: form-data; name=a\r\n\r\n1")
 	_, err := readMultipart(io.MultiReader(start, iotest.ErrReader(gone)), "b", narrow)
-	require.Equal(t, gone, err, "who never got to finish the form did not send a malformed one")
+	require.Equal(t, gone, err, "an interrupted form is not a malformed one")
 }
 
 // What mime/multipart writes comes back, also in pieces of one byte.

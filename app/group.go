@@ -1,4 +1,4 @@
-// This file owns groups: a prefix and middlewares that several routes share. It knows registration only.
+// Group: routes with a common prefix and common middlewares. Registration methods of App and Group.
 
 package app
 
@@ -8,53 +8,52 @@ import (
 	"strings"
 )
 
-// Group registers routes under a common prefix, within common middlewares. Like all registration it is for one
-// goroutine, before the server listens.
+// Group registers routes with a common prefix, within common middlewares. It is for one goroutine, before registration ends.
 type Group struct {
 	registry
 }
 
-// registry is what an App and a Group have in common; its methods are theirs.
+// registry has the registration methods of App and Group.
 type registry struct {
 	router      *router
 	prefix      string
 	middlewares []Middleware
 }
 
-// Group returns a group below g: its prefix follows g's, its middlewares run inside g's. The prefix is empty or
-// begins with '/', does not end with one, and may hold parameters.
+// Group returns a group below g. Its prefix is appended to that of g, and its middlewares run inside those of g. The prefix is empty, or
+// begins with '/' and does not end with one; it may contain parameters. Group panics on an invalid prefix.
 func (g *registry) Group(prefix string, middlewares ...Middleware) *Group {
 	if prefix != "" {
 		if _, err := parsePattern(prefix); err != nil {
 			panic(fmt.Sprintf("app: group %q: %v", prefix, err))
 		}
 		if strings.HasSuffix(prefix, "/") {
-			panic(fmt.Sprintf("app: group %q: its patterns bring the '/' between", prefix))
+			panic(fmt.Sprintf("app: group %q: must not end with '/', because patterns begin with it", prefix))
 		}
 	}
 	return &Group{registry{g.router, g.prefix + prefix, slices.Concat(g.middlewares, middlewares)}}
 }
 
-// Use adds middlewares to the routes that g registers from now on. They run inside those that are there already, and
-// do not see requests that no route answers: that is for App.Use.
+// Use adds middlewares to routes that g registers afterwards. They run inside earlier ones. They do not run for requests without a route;
+// see App.Use.
 func (g *Group) Use(middlewares ...Middleware) {
 	g.middlewares = append(g.middlewares, middlewares...)
 }
 
-// Handle registers h for a method, "" for every one, and a pattern:
+// Handle registers h for a method ("" for every method) and a pattern:
 //
-//	/users/me          this path alone; /users/me/ is another
+//	/users/me          exactly this path; /users/me/ is a different one
 //	/users/{id}        one segment, not empty: c.Param("id")
-//	/files/{path...}   everything behind, possibly empty or with slashes
+//	/files/{path...}   the rest of the path, possibly empty or with slashes
 //
-// Patterns are compared with the percent-decoded path, in which an escaped slash separates nothing. The most specific
-// pattern that has the method wins: from the left, static text before a parameter before a catch-all. A bad pattern,
-// or one that is taken, panics.
+// Patterns are compared with the percent-decoded path; escaped slashes do not separate segments. The most specific pattern with the request's
+// method wins: compared from the left, static text before a parameter, a parameter before a catch-all. Handle panics on an invalid pattern
+// and on one that is registered already.
 func (g *registry) Handle(method, pattern string, h Handler, opts ...RouteOption) {
 	g.router.add(method, g.prefix+pattern, h, g.middlewares, opts...)
 }
 
-// Get registers h for GET, and for HEAD where no route is for HEAD.
+// Get registers h for GET, and for HEAD unless there is a route for HEAD.
 func (g *registry) Get(pattern string, h Handler, opts ...RouteOption) {
 	g.Handle("GET", pattern, h, opts...)
 }

@@ -55,8 +55,8 @@ func TestMiddlewareOrder(t *testing.T) {
 func TestGroupRefusesPrefix(t *testing.T) {
 	for _, c := range []struct{ prefix, panics, why string }{
 		{"v1", "must begin with '/'", "relative"},
-		{"/v1/", "bring the '/' between", "two slashes would meet"},
-		{"/", "bring the '/' between", "the same"},
+		{"/v1/", "must not end with '/'", "two slashes would meet"},
+		{"/", "must not end with '/'", "the same"},
 		{"/{rest...}/x", "must come last", "a pattern like any other"},
 	} {
 		require.Contains(t, panicText(func() { New(Options{}).Group(c.prefix) }), c.panics, "%s: %s", c.prefix, c.why)

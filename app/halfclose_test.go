@@ -64,7 +64,7 @@ func TestClientEndsItsStream(t *testing.T) {
 		{"a chunked body without its end", post + "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n", cut, "incomplete-body"},
 		{"part of a chunk", post + "Transfer-Encoding: chunked\r\n\r\n3\r\na", cut, "incomplete-body"},
 		{"part of a body that is read in pieces", "POST /read HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nab", cut, "incomplete-body"},
-		{"part of a body that nobody reads", "POST /unread HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nab", text("200 OK", "not read"), ""},
+		{"part of an unread body", "POST /unread HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nab", text("200 OK", "not read"), ""},
 		{"part of a body, before its handler reads", "POST /late HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nab", cut, "incomplete-body"},
 		{"a body, before its handler reads", "POST /late HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
 			"HTTP/1.1 200 OK\r\n" + stamp + "Content-Length: 3\r\nConnection: close\r\n\r\nabc", ""},
@@ -89,11 +89,11 @@ func TestClientEndsItsStream(t *testing.T) {
 			}
 			require.Equal(t, c.want, got, "%s (slow: %t)", c.why, slow)
 			require.True(t, p.closed, "%s (slow: %t)", c.why, slow)
-			require.Empty(t, r.hub.cycles, c.why)
+			require.Empty(t, r.state.conns, c.why)
 			if c.reason != "" {
-				require.EqualValues(t, 1, r.hub.reasons.snapshot()[c.reason], "%s: %v", c.why, r.hub.reasons.snapshot())
+				require.EqualValues(t, 1, r.state.reasons.snapshot()[c.reason], "%s: %v", c.why, r.state.reasons.snapshot())
 			} else {
-				require.Empty(t, r.hub.reasons.snapshot(), c.why)
+				require.Empty(t, r.state.reasons.snapshot(), c.why)
 			}
 		}
 	}

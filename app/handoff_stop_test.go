@@ -69,7 +69,7 @@ func TestHandoffStop(t *testing.T) {
 }
 
 // Stop does not wait for ever: it tells the stacks of the handlers that it leaves behind. What they do with their Contexts later unwinds
-// them and harms nobody.
+// them, without effect on others.
 func TestHandoffStopLeavesHandlersBehind(t *testing.T) {
 	var out lockedBuffer
 	h := newHeld(t, Options{Log: slog.New(slog.NewTextHandler(&out, nil))})

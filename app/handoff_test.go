@@ -97,7 +97,7 @@ func released(t *testing.T, s *Server, n int) {
 	t.Helper()
 	l := s.Engine().Loops()[0]
 	require.Eventually(t, func() bool {
-		l.Post(func() {}) // somebody waits for the loop
+		l.Post(func() {}) // work that waits for the loop
 		return l.Released() == n
 	}, patience, time.Millisecond)
 }
@@ -356,12 +356,12 @@ func TestHandoffClientLeaves(t *testing.T) {
 		{"at a stream's write", func(c *Context) error { _, err := io.WriteString(c.Stream(200, ""), hello); return err }},
 		{"at reading the body", func(c *Context) error { _, err := c.Body(); return err }},
 		{"at Hijack", func(c *Context) error { _, err := c.Hijack(); return err }},
-		{"after an answer that nobody reads", func(c *Context) error {
+		{"after a response that the client does not read", func(c *Context) error {
 			_ = c.String(200, hello)
 			_ = c.Bytes(200, "", make([]byte, 1<<20))
 			return c.Err()
 		}},
-		{"after a large answer that nobody reads", func(c *Context) error { _ = c.Bytes(200, "", make([]byte, 1<<20)); return c.Err() }},
+		{"after a large response that the client does not read", func(c *Context) error { _ = c.Bytes(200, "", make([]byte, 1<<20)); return c.Err() }},
 	} {
 		ended := make(chan error, 1)
 		a := New(Options{Log: quiet})

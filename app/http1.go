@@ -1,16 +1,15 @@
-// This file owns one HTTP/1 connection: it finds the next message in the input, has it answered, and goes on, one
-// message at a time and so in the order of the requests. Timeouts between messages are its own; what happens within
-// one is exchange.go's, body.go's and response.go's.
+// The state machine of one HTTP/1 connection. It reads requests from the connection's input and serves them one at a time, in order.
+// requesttask.go runs a request; body.go and response.go read and write it.
 //
-// A cycle is in one of these states:
+// A connection is in one of these states:
 //
-//	idle        no request, no input       IdleTimeout, then closed without an answer
-//	reading     no request, part of a head HeadTimeout, then 408
-//	answering   active, its task runs      no timeout but the handler's; BodyTimeout and BodyRateMin while it waits for the body
-//	swallowing  active, its task is done   the rest of the body arrives and is dropped; BodyTimeout, then closed
-//	stalled     the client does not read what it was sent: nothing more is answered until it does
+//	idle        no request, no input         IdleTimeout, then close without a response
+//	reading     no request, part of a head   HeadTimeout, then 408
+//	answering   the task of a request runs   timeout of the handler; BodyTimeout and BodyRateMin while it waits for the body
+//	discarding  the task has ended           the rest of the body is read and dropped; BodyTimeout, then close
+//	stalled     too much unsent output       no further request is served until the client reads
 //
-// A client that ends its direction of the stream gets the answers to what it has sent as a whole; then the connection closes.
+// After the client has closed its sending side (half-close), complete requests are still answered; then the connection is closed.
 
 package app
 
@@ -24,147 +23,147 @@ import (
 	"tafe/loop/reactor"
 )
 
-// cycle is the reactor.Handler of one connection.
-type cycle struct {
-	hub    *hub
+// http1Conn is the reactor.Handler of one connection. On the loop only.
+type http1Conn struct {
+	state  *loopState
 	conn   *reactor.Conn
-	active *Context // the request that is being answered
-	pos    int      // in hub.cycles
+	active *Context // the request in progress
+	pos    int      // index in state.conns
 
-	scanned  int   // FindHead's resume
-	arrived  int64 // loop clock of the last input
-	pinned   bool
-	asked    bool // a request has come
-	reading  bool
-	swallows bool
-	stalled  bool
-	awaited  bool                     // by a drain
-	redirect func(host string) string // of its Listener
+	scanned    int   // where FindHead resumes
+	arrived    int64 // loop clock of the last input
+	pinned     bool
+	hadRequest bool
+	reading    bool
+	discarding bool
+	stalled    bool
+	awaited    bool                     // counted in state.waitFor
+	redirect   func(host string) string // Listener.Redirect
 }
 
-// Data takes what arrived.
-func (y *cycle) Data(*reactor.Conn) {
-	y.arrived = y.hub.loop.Now()
+// Data handles input.
+func (hc *http1Conn) Data(*reactor.Conn) {
+	hc.arrived = hc.state.loop.Now()
 	switch {
-	case y.active == nil:
-		y.advance()
-	case y.swallows:
-		y.swallow()
+	case hc.active == nil:
+		hc.advance()
+	case hc.discarding:
+		hc.discardBody()
 	default:
-		y.active.bodyArrived()
+		hc.active.bodyArrived()
 	}
 }
 
-// Timeout acts on the timeout of the state the cycle is in.
-func (y *cycle) Timeout(*reactor.Conn) {
+// Timeout handles the timeout of the current state.
+func (hc *http1Conn) Timeout(*reactor.Conn) {
 	switch {
-	case y.swallows:
-		y.hub.reasons.count("body-timeout")
-		y.end(false)
-	case y.active != nil:
-		y.active.body.timeOut()
-	case y.reading:
-		y.refuse(refusedHeadTimeout, nil)
-	case !y.stalled:
-		y.conn.Close()
+	case hc.discarding:
+		hc.state.reasons.count("body-timeout")
+		hc.end(false)
+	case hc.active != nil:
+		hc.active.body.timeOut()
+	case hc.reading:
+		hc.refuse(refusedHeadTimeout, nil)
+	case !hc.stalled:
+		hc.conn.Close()
 	}
 }
 
-// Closed cancels what runs for a client that is gone.
-func (y *cycle) Closed(_ *reactor.Conn, err error) {
+// Closed cancels the request in progress when the connection has ended.
+func (hc *http1Conn) Closed(_ *reactor.Conn, err error) {
 	if errors.Is(err, reactor.ErrWriteTimeout) {
-		y.hub.reasons.count("write-timeout")
+		hc.state.reasons.count("write-timeout")
 	}
 	switch {
-	case y.swallows:
-		y.end(false)
-	case y.active != nil:
-		y.active.task.Cancel(ErrClientGone)
+	case hc.discarding:
+		hc.end(false)
+	case hc.active != nil:
+		hc.active.task.Cancel(ErrClientGone)
 	}
-	y.hub.closed(y)
+	hc.state.closed(hc)
 }
 
-// advance begins the next message, if it is there as a whole. Its end calls advance again.
-func (y *cycle) advance() {
-	if y.active == nil && !y.stalled && !y.conn.Closed() {
-		y.next()
+// advance starts the next request if its head is complete. The end of the request calls advance again.
+func (hc *http1Conn) advance() {
+	if hc.active == nil && !hc.stalled && !hc.conn.Closed() {
+		hc.next()
 	}
-	y.setTimeout()
+	hc.setTimeout()
 }
 
-// setTimeout arms the timeout of the state in which advance leaves the cycle. While a request is active, the timeout that is armed
-// is let pass: Timeout knows.
-func (y *cycle) setTimeout() {
-	o := &y.hub.app.options
+// setTimeout arms the timeout of the current state. A timeout that is still armed when a request becomes active is not stopped: Timeout
+// ignores it.
+func (hc *http1Conn) setTimeout() {
+	o := &hc.state.app.options
 	switch {
-	case y.conn.Closed() || y.swallows || y.active != nil || y.stalled:
-	case y.conn.InputEnded():
-		y.conn.Close()
-	case len(y.conn.Input()) == 0:
-		if y.reading = false; !y.closeIfIdle() {
-			y.conn.SetTimeout(o.IdleTimeout)
+	case hc.conn.Closed() || hc.discarding || hc.active != nil || hc.stalled:
+	case hc.conn.InputEnded():
+		hc.conn.Close()
+	case len(hc.conn.Input()) == 0:
+		if hc.reading = false; !hc.closeIfIdle() {
+			hc.conn.SetTimeout(o.IdleTimeout)
 		}
-	case !y.reading:
-		y.reading = true
-		y.conn.SetTimeout(o.HeadTimeout)
+	case !hc.reading:
+		hc.reading = true
+		hc.conn.SetTimeout(o.HeadTimeout)
 	}
 }
 
-// firstRequestMax is how long a connection that has had no request may take to send one while its loop drains: it was accepted
-// a moment ago, and its request may be under way.
+// firstRequestMax is the time that a connection without a request may take to send its first one while its loop drains. The request may
+// be in flight when the drain begins.
 const firstRequestMax = time.Second
 
-// closeIfIdle closes a connection without a request while its loop drains, after a moment if it has never had one.
-func (y *cycle) closeIfIdle() bool {
-	if !y.hub.draining || y.active != nil || y.stalled || len(y.conn.Input()) > 0 {
+// closeIfIdle closes an idle connection while its loop drains, after firstRequestMax if it has had no request. It reports whether it did.
+func (hc *http1Conn) closeIfIdle() bool {
+	if !hc.state.draining || hc.active != nil || hc.stalled || len(hc.conn.Input()) > 0 {
 		return false
 	}
-	if y.asked {
-		y.conn.Close()
+	if hc.hadRequest {
+		hc.conn.Close()
 	} else {
-		y.conn.SetTimeout(firstRequestMax)
+		hc.conn.SetTimeout(firstRequestMax)
 	}
 	return true
 }
 
-// next begins the next message, unless that is not there as a whole, or refused.
-func (y *cycle) next() {
-	h := y.hub
-	in := y.conn.Input()
+// next starts the next request if its head is complete, or refuses it.
+func (hc *http1Conn) next() {
+	ls := hc.state
+	in := hc.conn.Input()
 	if len(in) == 0 {
 		return
 	}
-	if y.conn.Unsent() >= y.conn.Limits().OutboundMax {
-		y.stall()
+	if hc.conn.Unsent() >= hc.conn.Limits().OutboundMax {
+		hc.stall()
 		return
 	}
-	skip, end, resume, err := httpparse.FindHead(in, y.scanned, &h.app.headLimits)
+	skip, end, resume, err := httpparse.FindHead(in, hc.scanned, &ls.app.headLimits)
 	if err != nil {
-		y.refuse(err, nil)
+		hc.refuse(err, nil)
 		return
 	}
 	if end == 0 {
-		y.scanned = resume
+		hc.scanned = resume
 		return
 	}
-	y.scanned, y.reading, y.asked = 0, false, true
-	c := h.take()
-	c.cycle, c.arrived, c.started = y, y.arrived, h.loop.Now()
-	if err = y.frame(c, in, skip, end); err == nil {
+	hc.scanned, hc.reading, hc.hadRequest = 0, false, true
+	c := ls.takeContext()
+	c.http1, c.arrived, c.started = hc, hc.arrived, ls.loop.Now()
+	if err = hc.frame(c, in, skip, end); err == nil {
 		c.resp.begin(&c.req)
 		err = c.dispatch()
 	}
 	if err != nil {
-		y.refuseParsed(c, err)
+		hc.refuseParsed(c, err)
 		return
 	}
-	y.start(c)
+	hc.start(c)
 }
 
-// frame parses the head in[skip:end] and decides whose memory the request lives in. With its whole body in the input it
-// stays there, pinned and already consumed. Otherwise the head is copied, so that the input can move on below the body.
-func (y *cycle) frame(c *Context, in []byte, skip, end int) error {
-	limits := &y.hub.app.headLimits
+// frame parses the head in[skip:end] and decides where the request is stored. If the whole body is in the input, the request stays in the
+// input buffer, which is pinned, and its bytes are consumed. Otherwise the head is copied, so that the buffer can be reused for the body.
+func (hc *http1Conn) frame(c *Context, in []byte, skip, end int) error {
+	limits := &hc.state.app.headLimits
 	if err := c.req.Parse(in[skip:end], limits); err != nil {
 		return err
 	}
@@ -172,148 +171,148 @@ func (y *cycle) frame(c *Context, in []byte, skip, end int) error {
 	if length >= 0 && int64(len(in)-end) >= length {
 		last := end + int(length)
 		c.body.begin(in[end:last:last])
-		y.conn.Pin()
-		y.pinned = true
-		y.conn.Consume(last)
+		hc.conn.Pin()
+		hc.pinned = true
+		hc.conn.Consume(last)
 		return nil
 	}
 	c.head = append(c.head[:0], in[skip:end]...)
-	y.conn.Consume(end)
+	hc.conn.Consume(end)
 	return c.req.Parse(c.head, limits)
 }
 
-// start has the handler run by a task.
-func (y *cycle) start(c *Context) {
+// start starts the task of the request.
+func (hc *http1Conn) start(c *Context) {
 	c.identify()
 	if !c.body.done {
 		c.body.expect(c)
 	}
-	y.active = c
+	hc.active = c
 	var err error
-	if c.task, err = y.hub.loop.StartOf((*exchange)(c), c.account()); err != nil {
-		y.active = nil
-		y.refuseParsed(c, refusedOverload)
+	if c.task, err = hc.state.loop.StartOf((*requestTask)(c), c.cost()); err != nil {
+		hc.active = nil
+		hc.refuseParsed(c, refusedOverload)
 	}
 }
 
-// answered goes on after the answer to c was written as far as it will be. Called on the loop, by Done.
-func (y *cycle) answered(c *Context) {
+// answered continues the connection after the response to c. requestTask.Done calls it, on the loop.
+func (hc *http1Conn) answered(c *Context) {
 	switch {
 	case c.hijacked != nil:
-		y.abandon()
-	case y.conn.Closed() || !c.resp.keepAlive || c.body.err != nil:
-		y.end(false)
+		hc.detach()
+	case hc.conn.Closed() || !c.resp.keepAlive || c.body.err != nil:
+		hc.end(false)
 	case !c.body.done:
-		y.swallows = true
+		hc.discarding = true
 		c.body.rate.wait(c)
-		y.swallow()
+		hc.discardBody()
 	default:
-		y.end(true)
+		hc.end(true)
 	}
 }
 
-// swallow drops what arrived of a body that its handler did not read.
-func (y *cycle) swallow() {
-	c := y.active
+// discardBody drops the input that belongs to a body which the handler did not read.
+func (hc *http1Conn) discardBody() {
+	c := hc.active
 	c.body.rate.waited(c)
 	switch err := c.discard(); {
 	case err != nil:
-		y.hub.refusal(y.conn.Remote(), refusalOf(err))
-		y.end(false)
+		hc.state.refusal(hc.conn.Remote(), refusalOf(err))
+		hc.end(false)
 	case c.body.done:
-		y.end(true)
-	case y.conn.InputEnded():
-		y.end(false)
+		hc.end(true)
+	case hc.conn.InputEnded():
+		hc.end(false)
 	default:
-		y.conn.SetTimeout(c.body.rate.wait(c))
+		hc.conn.SetTimeout(c.body.rate.wait(c))
 	}
 }
 
-// end forgets the request; keep tells whether the connection goes on to the next one.
-func (y *cycle) end(keep bool) {
-	c := y.active
-	y.active, y.swallows = nil, false
+// end releases the request. The connection continues with the next request if keep is set, and is closed otherwise.
+func (hc *http1Conn) end(keep bool) {
+	c := hc.active
+	hc.active, hc.discarding = nil, false
 	if !keep {
-		if c.body.done && !c.req.KeepAlive && len(y.conn.Input()) == 0 && !y.conn.Secure() {
-			y.conn.NoLinger() // the client has said that it sends nothing more
+		if c.body.done && !c.req.KeepAlive && len(hc.conn.Input()) == 0 && !hc.conn.Secure() {
+			hc.conn.NoLinger() // the client sends nothing more
 		}
-		y.conn.Consume(len(y.conn.Input())) // nobody will read it
+		hc.conn.Consume(len(hc.conn.Input()))
 	}
-	if y.pinned {
-		y.pinned = false
-		y.conn.Unpin()
+	if hc.pinned {
+		hc.pinned = false
+		hc.conn.Unpin()
 	}
-	y.hub.put(c)
+	hc.state.putContext(c)
 	if !keep {
-		y.conn.Close()
+		hc.conn.Close()
 	} else {
-		y.advance()
+		hc.advance()
 	}
-	y.hub.checkDrained()
+	hc.state.checkDrained()
 }
 
-// stall stops answering until the client has read some of its answers.
-func (y *cycle) stall() {
-	y.stalled = true
-	if _, err := y.hub.loop.Start((*drainer)(y)); err != nil {
-		y.refuse(refusedOverload, nil)
+// stall stops serving requests until the client has read enough of the output.
+func (hc *http1Conn) stall() {
+	hc.stalled = true
+	if _, err := hc.state.loop.Start((*drainer)(hc)); err != nil {
+		hc.refuse(refusedOverload, nil)
 	}
 }
 
-// drainer waits for the client to read.
-type drainer cycle
+// drainer is the task of a stalled connection.
+type drainer http1Conn
 
-// Run waits. The yield is what sends the output that has gathered.
+// Run waits until the client has read enough. The yield sends the buffered output.
 func (d *drainer) Run(t *loop.Task) {
 	if t.Yield() == nil {
-		_ = reactor.Drain(t, d.conn) // the connection's state tells
+		_ = reactor.Drain(t, d.conn) // advance checks the state of the connection
 	}
 }
 
-// Done goes on with the next message.
+// Done continues with the next request.
 func (d *drainer) Done(*loop.Task, error) {
-	y := (*cycle)(d)
-	y.stalled = false
-	y.advance()
+	hc := (*http1Conn)(d)
+	hc.stalled = false
+	hc.advance()
 }
 
-// refuse answers what cannot be a request, and ends the connection: where the next message begins is unknown. c is nil
-// unless the head was complete.
-func (y *cycle) refuse(err error, c *Context) {
-	h, e := y.hub, refusalOf(err)
-	h.refusal(y.conn.Remote(), e)
-	h.counts.ByClass[e.Status/100]++
-	if h.app.options.AccessLog != nil {
-		entry := Entry{Time: h.wall(), Remote: y.conn.Remote(), ClientIP: hostOf(y.conn.Remote()), Status: e.Status, Reason: e.Reason}
+// refuse answers an invalid request and closes the connection, because the start of the next request is unknown. c is nil if the head was
+// not complete.
+func (hc *http1Conn) refuse(err error, c *Context) {
+	ls, e := hc.state, refusalOf(err)
+	ls.refusal(hc.conn.Remote(), e)
+	ls.counts.ByClass[e.Status/100]++
+	if ls.app.options.AccessLog != nil {
+		entry := Entry{Time: ls.wall(), Remote: hc.conn.Remote(), ClientIP: hostOf(hc.conn.Remote()), Status: e.Status, Reason: e.Reason}
 		if c != nil {
 			entry.Method, entry.Target, entry.Minor = c.Method(), view(c.req.Target), c.req.Minor
 		}
-		h.app.options.AccessLog(&entry)
+		ls.app.options.AccessLog(&entry)
 	}
 	text := http.StatusText(e.Status) + ": " + e.Detail + "\n"
-	b := y.conn.Output(256 + len(text))
+	b := hc.conn.Output(256 + len(text))
 	b = httpparse.AppendStatusLine(b, e.Status)
-	b = append(append(b, h.app.serverLine...), h.dateLine()...)
+	b = append(append(b, ls.app.serverLine...), ls.dateLine()...)
 	b = append(b, "Content-Type: text/plain; charset=utf-8\r\nConnection: close\r\n"...)
 	b = httpparse.AppendContentLength(b, int64(len(text)))
 	b = httpparse.AppendHeadEnd(b)
 	if c == nil || !c.resp.headless {
 		b = append(b, text...)
 	}
-	y.conn.SetOutput(b)
-	y.reading = false
-	y.conn.Consume(len(y.conn.Input()))
-	y.conn.Close()
+	hc.conn.SetOutput(b)
+	hc.reading = false
+	hc.conn.Consume(len(hc.conn.Input()))
+	hc.conn.Close()
 }
 
-// refuseParsed refuses a message that took a Context already.
-func (y *cycle) refuseParsed(c *Context, err error) {
-	y.refuse(err, c)
-	if y.pinned {
-		y.pinned = false
-		y.conn.Unpin()
+// refuseParsed refuses a request that has a Context.
+func (hc *http1Conn) refuseParsed(c *Context, err error) {
+	hc.refuse(err, c)
+	if hc.pinned {
+		hc.pinned = false
+		hc.conn.Unpin()
 	}
-	y.hub.put(c)
+	hc.state.putContext(c)
 }
 
 func refusalOf(err error) *httpparse.Error {

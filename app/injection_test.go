@@ -63,7 +63,7 @@ func TestNoAPIInjectsLines(t *testing.T) {
 			return errors.Join(err, conn.Close())
 		},
 		"coded": func(c *Context) error {
-			c.CodeBody(func(c *Context, _ int, _ string, _ int64) Coder {
+			CodeBody(c, func(c *Context, _ int, _ string, _ int64) Coder {
 				c.SetHeader("Content-Encoding", evil)
 				return &shout{}
 			})

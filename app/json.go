@@ -1,5 +1,4 @@
-// This file owns reading a JSON body into a value: what is refused, and how the refusal is worded for the client. How
-// the body arrives is body.go's matter, writing JSON response.go's.
+// Strict decoding of JSON bodies, with error messages for the client. response.go writes JSON.
 
 package app
 
@@ -15,17 +14,15 @@ import (
 	"unicode/utf8"
 )
 
-// jsonDepthMax bounds how deep arrays and objects nest: encoding/json would follow 10,000 levels.
+// jsonDepthMax bounds the nesting of arrays and objects. encoding/json would accept 10,000 levels.
 const jsonDepthMax = 64
 
-// BindJSON reads the whole body, waiting for it, and decodes it into v, a non-nil pointer. It is strict: one JSON
-// value in UTF-8 under a Content-Type of application/json or */*+json, with nothing behind it, no fields that v does
-// not have, and at most 64 levels of nesting. Of two fields with the same name the last one counts, as encoding/json
-// has it.
+// BindJSON reads the whole body, waits for it if necessary, and decodes it into v, a non-nil pointer. The body must be a single JSON value in
+// UTF-8, with a Content-Type of application/json or */*+json, at most 64 levels of nesting, and no fields that v does not have. Of two fields
+// with the same name the last one counts, as in encoding/json.
 //
-// The error is an *HTTPError that a handler can return as it is. It tells the client what is wrong and where: 415 for
-// another Content-Type, 413 for a body beyond the route's limit, else 400. Values that were decoded before the error
-// stay in v.
+// The error can be returned by the handler. It tells the client what is wrong and where: 415 for another Content-Type, 413 for a body
+// beyond the route's limit, otherwise 400. After an error, v may be partly set.
 func (c *Context) BindJSON(v any) error {
 	if !isJSON(c.Header("Content-Type")) {
 		return &HTTPError{Status: 415, Message: "the body must be JSON (Content-Type: application/json)"}
@@ -37,8 +34,7 @@ func (c *Context) BindJSON(v any) error {
 	return decodeJSON(body, v)
 }
 
-// isJSON tells whether a Content-Type names JSON. A charset is of no meaning there (RFC 8259 section 11): only UTF-8
-// may be claimed.
+// isJSON reports whether a Content-Type is a JSON type. A charset has no meaning for JSON (RFC 8259 section 11); only UTF-8 is accepted.
 func isJSON(contentType string) bool {
 	mediaType, parameters, err := mime.ParseMediaType(contentType)
 	if err != nil {
@@ -60,12 +56,12 @@ func decodeJSON(body []byte, v any) error {
 		return explainJSON(body, err)
 	}
 	if rest := bytes.TrimLeft(body[decoder.InputOffset():], " \t\r\n"); len(rest) > 0 {
-		return badJSON(nil, "%s: more follows after the value", position(body, int64(len(body)-len(rest))))
+		return badJSON(nil, "%s: unexpected data after the value", position(body, int64(len(body)-len(rest))))
 	}
 	return nil
 }
 
-// checkJSON refuses what encoding/json lets pass or is too patient with.
+// checkJSON refuses empty bodies, invalid UTF-8 and deep nesting, which encoding/json accepts or explains badly.
 func checkJSON(body []byte) error {
 	if len(bytes.TrimSpace(body)) == 0 {
 		return badJSON(nil, "the body is empty")
@@ -92,8 +88,7 @@ func checkJSON(body []byte) error {
 	return nil
 }
 
-// explainJSON words an error of encoding/json for who wrote the body. What is wrong with v is the server's fault
-// instead.
+// explainJSON turns an error of encoding/json into an *HTTPError for the client. An error about v is returned as it is, and answers 500.
 func explainJSON(body []byte, err error) error {
 	var syntax *json.SyntaxError
 	var mismatch *json.UnmarshalTypeError
@@ -119,7 +114,7 @@ func badJSON(err error, format string, args ...any) error {
 	return &HTTPError{Status: 400, Message: "JSON: " + fmt.Sprintf(format, args...), Err: err}
 }
 
-// position turns an offset in bytes into what an editor shows: lines and characters from 1.
+// position turns a byte offset into a line and a column, both from 1.
 func position(body []byte, offset int64) string {
 	before := body[:max(0, min(offset, int64(len(body))))]
 	line := bytes.Count(before, []byte("\n")) + 1
@@ -134,7 +129,7 @@ func fieldText(field string) string {
 	return field
 }
 
-// wanted names a Go type in JSON's words.
+// wanted returns the JSON name of a Go type.
 func wanted(t reflect.Type) string {
 	switch t.Kind() {
 	case reflect.Bool:
@@ -156,7 +151,7 @@ func wanted(t reflect.Type) string {
 	}
 }
 
-// withArticle words what encoding/json found: "string", "number", "number 1.5", "array", "object", "bool".
+// withArticle formats UnmarshalTypeError.Value, such as "string", "number", "number 1.5", "array", "object", "bool".
 func withArticle(value string) string {
 	switch {
 	case strings.HasPrefix(value, "number "):

@@ -1,15 +1,14 @@
-// This file owns what a middleware may narrow while a request runs: its time and its body. What holds from the start
-// is the route's and the Options'.
+// Limits that a middleware sets while a request runs. Route and Options have the limits that apply from its start.
 
 package app
 
 import "time"
 
-// LimitTime cancels the request d from now, unless its deadline is sooner. What is answered then is told at
-// Options.HandlerTimeout. d must be above 0.
+// LimitTime sets the deadline of the request to d from now, unless it has an earlier one. At the deadline the request is cancelled and, if
+// nothing was written, answered with 503. d must be above 0.
 func (c *Context) LimitTime(d time.Duration) {
 	defer c.task.Leave(c.task.Enter())
-	due := c.hub.loop.Now() + int64(d)
+	due := c.state.loop.Now() + int64(d)
 	if d <= 0 || c.deadline != 0 && c.deadline <= due {
 		return
 	}
@@ -17,8 +16,8 @@ func (c *Context) LimitTime(d time.Duration) {
 	c.task.SetDeadline(d)
 }
 
-// LimitBody lowers the bound on the request body to n bytes, if it is above. Reading beyond it fails with a 413;
-// where the client has announced more, LimitBody returns that error itself.
+// LimitBody lowers the limit on the request body to n bytes. It never raises it. Reading more fails with an error that answers 413.
+// LimitBody returns that error itself if the Content-Length exceeds n.
 func (c *Context) LimitBody(n int64) error {
 	c.bodyMax = min(c.bodyMax, n)
 	if c.req.ContentLength > c.bodyMax {

@@ -1,5 +1,5 @@
-// This file owns what a Server listens on: plain HTTP, HTTPS, or plain HTTP that only sends clients to the HTTPS one. How TLS
-// is spoken is loop's, which certificates there are its Config's.
+// Listening addresses of a Server: plain HTTP, HTTPS, and plain HTTP that redirects to HTTPS. Package reactor implements TLS and the PROXY
+// protocol.
 
 package app
 
@@ -16,16 +16,16 @@ import (
 // Listener is one address of a Server.
 type Listener struct {
 	Addr string       // "host:port" or "unix:/path"
-	TLS  *reactor.TLS // nil: plain. Failed and NotTLS are set by Listen where they are not
-	// Proxy, if not nil, has every connection begin with a PROXY header; its Failed is set by Listen where it is not.
+	TLS  *reactor.TLS // nil: no TLS. Listen sets Failed and NotTLS if they are unset
+	// Proxy, if not nil, requires a PROXY header at the start of every connection. Listen sets its Failed if it is unset.
 	Proxy *reactor.ProxyProtocol
-	// Redirect, if not nil, is asked instead of the App's routes where a request's host, without its port, is to be sent: it
-	// returns "host" or "host:port" of the same site by https, answered with 308 and the request's target, or "" for a host
-	// that is not served here: 421.
+	// Redirect, if not nil, answers every request in place of the App's routes. It is called with the host of the request, without the
+	// port, and returns the "host" or "host:port" of the same site for https: the response is a 308 to the same target there. For "" the
+	// response is 421.
 	Redirect func(host string) string
 }
 
-// notTLS is for who speaks HTTP where TLS is spoken.
+// notTLS is the response to plain HTTP on a TLS listener.
 const notTLS = "HTTP/1.0 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n" +
 	"This port speaks HTTPS: ask for https:// instead.\n"
 
@@ -36,14 +36,14 @@ func (s *Server) listeners(config ServerConfig) (all []reactor.Listener) {
 	}
 	for _, l := range wanted {
 		under := reactor.Listener{Addr: l.Addr, Open: func(c *reactor.Conn) reactor.Handler {
-			y := s.hub(c.Loop()).open(c).(*cycle)
-			y.redirect = l.Redirect
-			return y
+			hc := s.stateOf(c.Loop()).open(c).(*http1Conn)
+			hc.redirect = l.Redirect
+			return hc
 		}}
 		if l.Proxy != nil {
 			p := *l.Proxy
 			if p.Failed == nil {
-				p.Failed = s.prefaceFailed
+				p.Failed = s.proxyHeaderFailed
 			}
 			under.Proxy = &p
 		}
@@ -62,7 +62,7 @@ func (s *Server) listeners(config ServerConfig) (all []reactor.Listener) {
 	return all
 }
 
-// handshakeFailed counts and logs, like a refused request.
+// handshakeFailed counts and logs a failed TLS handshake.
 func (s *Server) handshakeFailed(l *loop.Loop, remote string, err error) {
 	var other tls.RecordHeaderError
 	reason := "tls-handshake"
@@ -79,8 +79,8 @@ func (s *Server) handshakeFailed(l *loop.Loop, remote string, err error) {
 	s.refused(l, reason, remote, err)
 }
 
-// prefaceFailed is the same for connections without a good PROXY header.
-func (s *Server) prefaceFailed(l *loop.Loop, remote string, err error) {
+// proxyHeaderFailed counts and logs a connection whose PROXY header was missing, invalid or not trusted.
+func (s *Server) proxyHeaderFailed(l *loop.Loop, remote string, err error) {
 	reason := "proxy-header"
 	switch {
 	case errors.Is(err, reactor.ErrProxyTimeout):
@@ -92,18 +92,18 @@ func (s *Server) prefaceFailed(l *loop.Loop, remote string, err error) {
 }
 
 func (s *Server) refused(l *loop.Loop, reason, remote string, err error) {
-	h := s.hub(l)
-	h.reasons.count(reason)
-	if h.mayLog() {
-		h.app.options.Log.Info("refused", "reason", reason, "detail", err.Error(), "remote", remote)
+	ls := s.stateOf(l)
+	ls.reasons.count(reason)
+	if ls.mayLog() {
+		ls.app.options.Log.Info("connection refused", "reason", reason, "detail", err.Error(), "remote", remote)
 	}
 }
 
-// answerRedirect sends the client to the same target by https.
+// answerRedirect redirects to the same target with https.
 func answerRedirect(c *Context) error {
-	to := c.cycle.redirect(hostWithoutPort(c.Host()))
+	to := c.http1.redirect(hostWithoutPort(c.Host()))
 	if to == "" {
-		return &HTTPError{Status: http.StatusMisdirectedRequest, Message: "no such host is served here", Reason: "misdirected"}
+		return &HTTPError{Status: http.StatusMisdirectedRequest, Message: "this host is not served here", Reason: "misdirected"}
 	}
 	target := c.RawPath()
 	if c.HasQuery() {
@@ -112,7 +112,7 @@ func answerRedirect(c *Context) error {
 	return c.Redirect(http.StatusPermanentRedirect, "https://"+to+target)
 }
 
-// hostWithoutPort keeps the brackets of an IPv6 address.
+// hostWithoutPort cuts the port off a host. An IPv6 address keeps its brackets.
 func hostWithoutPort(host string) string {
 	for i := len(host) - 1; i >= 0; i-- {
 		switch b := host[i]; {
@@ -125,8 +125,8 @@ func hostWithoutPort(host string) string {
 	return host
 }
 
-// TLS is the state of the connection's TLS: version, cipher, the client's certificates; nil without TLS. It is a copy.
+// TLS returns a copy of the connection's TLS state, such as version, cipher suite and client certificates; nil without TLS.
 func (c *Context) TLS() *tls.ConnectionState {
 	defer c.task.Leave(c.task.Enter())
-	return c.cycle.conn.TLS()
+	return c.http1.conn.TLS()
 }

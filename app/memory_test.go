@@ -1,6 +1,6 @@
 package app
 
-// The in-memory driver of this package's tests: a loop on a clock that moves only when told, and clients without sockets.
+// The in-memory driver of this package's tests: a loop on a clock that a test moves, and clients without sockets.
 
 import (
 	"io"
@@ -23,7 +23,7 @@ type rig struct {
 	t       testing.TB
 	loop    *loop.Loop
 	reactor *reactor.Reactor
-	hub     *hub
+	state   *loopState
 	now     atomic.Int64
 	woken   chan struct{}
 	alarm   int64
@@ -51,9 +51,9 @@ func newRig(t testing.TB, a *App, limits reactor.Limits) *rig {
 	r.loop = loop.New(0, r, limits.Limits, quiet)
 	r.reactor = reactor.Memory(r.loop, limits)
 	begin := time.Date(1994, 11, 6, 8, 49, 37, 0, time.UTC)
-	r.hub = newHub(a, r.loop, func() time.Time { return begin.Add(time.Duration(r.now.Load())) })
+	r.state = newLoopState(a, r.loop, func() time.Time { return begin.Add(time.Duration(r.now.Load())) })
 	t.Cleanup(func() {
-		require.Zero(t, r.hub.active, "handlers left behind")
+		require.Zero(t, r.state.active, "handlers left behind")
 		require.Zero(t, r.loop.Stats().TasksAlive, "tasks left behind")
 		r.on(func() { r.loop.Shutdown(); r.loop.Close() })
 	})
@@ -142,7 +142,7 @@ func (r *rig) dial() *peer {
 	r.peers = append(r.peers, p)
 	r.on(func() {
 		p.conn = r.reactor.Open(p, nil)
-		p.conn.SetHandler(r.hub.open(p.conn))
+		p.conn.SetHandler(r.state.open(p.conn))
 	})
 	r.settle()
 	return p

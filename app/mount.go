@@ -1,5 +1,5 @@
-// This file owns an http.Handler under a route: its goroutine, and the task that does for it what only the loop may do.
-// Its request is mountrequest.go's, its answer mountwriter.go's.
+// http.Handlers under a route. The handler runs on a goroutine of its own, and calls the task of the request for everything that needs the
+// loop. mountrequest.go has its request, mountwriter.go its response.
 
 package app
 
@@ -14,24 +14,21 @@ import (
 	"tafe/loop"
 )
 
-// errMountOver is what a mounted handler's goroutine gets once its request is over.
+// errMountOver is the error of calls by a mounted handler after its request has ended.
 var errMountOver = errors.New("app: the request of the mounted handler is over")
 
-// Mount makes any http.Handler a Handler. It runs on a goroutine of its own, at most Options.MountMax at once, so it may block;
-// requests and answers are streamed between it and the loop, each crossing some tens of microseconds (BenchmarkMount).
+// Mount returns a Handler that runs an http.Handler on a goroutine of its own, so that it may block. At most Options.MountMax run at once.
+// Requests and responses are streamed between the goroutine and the loop; each transfer costs tens of microseconds (BenchmarkMount).
 //
-// It finds what net/http gives its handlers: a request whose context ends with it, the path parameters as PathValue, and a
-// ResponseWriter with Flush, ReadFrom (large files are sent by the kernel), Hijack and EnableFullDuplex, but no read or
-// write deadlines, no trailers and no Pusher. The URL's path is that which was routed: without dot segments, and with
-// %2F where the client has escaped a slash, so that a mounted file server cannot be led around the routes beside it. Headers that a
-// middleware has set are in the ResponseWriter's.
+// The http.Request has the path parameters as PathValue, and a context that ends with the request. Its URL.Path is Context.Path: without
+// dot segments, and with %2F for escaped slashes, so that a file server cannot be used to bypass other routes. The http.ResponseWriter
+// implements Flush, ReadFrom (with sendfile for large files), Hijack and EnableFullDuplex. Its headers include those that middlewares have
+// set. Read and write deadlines, trailers and http.Pusher are not supported.
 //
-// When the request is cancelled, its answer does not wait for the handler, which is told by the request's context and by
-// the errors of reading and writing; until it returns it counts towards MountMax, unless it has
-// taken the connection by Hijack. A panic answers 500, one with
-// http.ErrAbortHandler breaks the connection off.
+// When the request is cancelled, the response does not wait for the handler. The handler's context ends, and its reads and writes fail. It
+// counts towards MountMax until it returns or has called Hijack. A panic answers 500; with http.ErrAbortHandler it resets the connection.
 func Mount(h http.Handler) Handler {
-	server := &http.Server{Handler: h} // tells handlers that an abort will be understood
+	server := &http.Server{Handler: h} // for http.ServerContextKey; handlers that panic with ErrAbortHandler look for it
 	return func(c *Context) error {
 		slots := c.app.mounts
 		if err := slots.Acquire(c.task); err != nil {
@@ -40,7 +37,7 @@ func Mount(h http.Handler) Handler {
 			}
 			return err
 		}
-		m := &mounted{loop: c.hub.loop, log: c.app.options.Log, release: sync.OnceFunc(slots.Release)}
+		m := &mounted{loop: c.state.loop, log: c.app.options.Log, release: sync.OnceFunc(slots.Release)}
 		r, err := m.request(c, server)
 		if err != nil {
 			m.release()
@@ -48,14 +45,14 @@ func Mount(h http.Handler) Handler {
 		}
 		w := newMountWriter(m, c, r)
 		go m.serve(h, w, r)
-		return m.attend(c)
+		return m.runCalls(c)
 	}
 }
 
-// ask is what the handler's goroutine wants done by the task: f, or a Read into p.
-type ask struct {
+// taskCall is a call by the handler's goroutine that the task makes: of f, or a read of the body into p.
+type taskCall struct {
 	f    func(c *Context) error
-	last bool // f's error is the handler's
+	last bool // the last call; its error is the result of the handler
 
 	p []byte
 	n int
@@ -64,18 +61,18 @@ type ask struct {
 	done chan struct{}
 }
 
-// mounted is one request of an http.Handler. Its fields below mu are for both sides, the others for the goroutine.
+// mounted is a request of an http.Handler. The goroutine and the task share the fields below mu; the others belong to the goroutine.
 type mounted struct {
 	loop    *loop.Loop
 	log     logger
 	cancel  context.CancelCauseFunc
-	release func() // gives the place below MountMax back, once
+	release func() // releases the slot of MountMax, once
 
 	mu     sync.Mutex
-	asks   []*ask
-	waker  loop.Waker // of the task's wait
-	parked bool       // waker may be used
-	over   error      // not nil: the task is gone
+	calls  []*taskCall
+	waker  loop.Waker // wakes the task
+	parked bool       // waker is valid
+	over   error      // not nil: the task has ended
 }
 
 type logger interface{ Error(msg string, args ...any) }
@@ -98,23 +95,23 @@ func (m *mounted) serve(h http.Handler, w *mountWriter, r *http.Request) {
 	err = nil
 }
 
-// do has f called by the task, and returns its error.
-func (m *mounted) do(f func(c *Context) error) error { return m.put(&ask{f: f}) }
+// call runs f in the task and returns its error.
+func (m *mounted) call(f func(c *Context) error) error { return m.submit(&taskCall{f: f}) }
 
-// put hands a to the task and waits until it is done. The handler's goroutine, and those that work for it.
-func (m *mounted) put(a *ask) error {
+// submit passes a to the task and waits until it is done. For any goroutine except the loop's.
+func (m *mounted) submit(a *taskCall) error {
 	a.done = make(chan struct{})
 	m.mu.Lock()
 	if m.over != nil {
 		defer m.mu.Unlock()
 		return m.over
 	}
-	m.asks = append(m.asks, a)
+	m.calls = append(m.calls, a)
 	waker, parked := m.waker, m.parked
 	m.parked = false
 	m.mu.Unlock()
 	for parked && !waker.Post() && m.serving() {
-		time.Sleep(time.Millisecond) // the loop is flooded with posts
+		time.Sleep(time.Millisecond) // the queue of posts is full
 	}
 	<-a.done
 	return a.err
@@ -126,15 +123,15 @@ func (m *mounted) serving() bool {
 	return m.over == nil
 }
 
-// attend does what the handler asks for until it has ended or the request is cancelled. For the task.
-func (m *mounted) attend(c *Context) error {
+// runCalls makes the calls of the handler until it has ended or the request is cancelled. It runs in the task.
+func (m *mounted) runCalls(c *Context) error {
 	defer c.task.Leave(c.task.Enter())
-	t := &attendance{mounted: m, c: c, err: loop.ErrShutdown}
-	defer t.leave() // also when the task is unwound
+	t := &mountTask{mounted: m, c: c, err: loop.ErrShutdown}
+	defer t.end() // also when the task is unwound
 	for !t.ended && t.cause == nil {
 		t.current, t.cause = m.next(c, t.reading != nil)
 		if t.current != nil {
-			t.attend()
+			t.perform()
 		}
 		if t.reading != nil && t.cause == nil && m.read(c, t.reading) {
 			close(t.reading.done)
@@ -147,18 +144,19 @@ func (m *mounted) attend(c *Context) error {
 	return t.err
 }
 
-// attendance is the task's side of a mounted.
-type attendance struct {
+// mountTask is the task's side of mounted.
+type mountTask struct {
 	*mounted
 	c       *Context
-	current *ask
-	reading *ask // waits for input
-	ended   bool // the handler has, or has hijacked
+	current *taskCall
+	reading *taskCall // a read that waits for input
+	ended   bool      // the handler has ended or hijacked the connection
 	cause   error
 	err     error
 }
 
-func (t *attendance) attend() {
+// perform makes the current call; a read is left to runCalls.
+func (t *mountTask) perform() {
 	a := t.current
 	if a.f == nil {
 		t.reading, t.current = a, nil
@@ -172,8 +170,8 @@ func (t *attendance) attend() {
 	close(a.done)
 }
 
-// leave is the task's end: the handler's goroutine is let go.
-func (t *attendance) leave() {
+// end completes all calls when the task ends.
+func (t *mountTask) end() {
 	m := t.mounted
 	over := errMountOver
 	if !t.ended {
@@ -182,10 +180,10 @@ func (t *attendance) leave() {
 	}
 	m.mu.Lock()
 	m.over, m.parked = over, false
-	asks := m.asks
-	m.asks = nil
+	calls := m.calls
+	m.calls = nil
 	m.mu.Unlock()
-	for _, a := range append(asks, t.reading, t.current) {
+	for _, a := range append(calls, t.reading, t.current) {
 		if a != nil {
 			a.err = over
 			close(a.done)
@@ -193,14 +191,14 @@ func (t *attendance) leave() {
 	}
 }
 
-// next waits for something to ask for, or, if input is waited for, for that too: then it is nil. The error is the
-// cause for which the request is cancelled.
-func (m *mounted) next(c *Context, input bool) (*ask, error) {
+// next waits for the next call. If input is set it also waits for input of the body, and returns nil when that arrives. The error is the
+// cause of the request's cancellation.
+func (m *mounted) next(c *Context, input bool) (*taskCall, error) {
 	for {
 		m.mu.Lock()
-		if len(m.asks) > 0 {
-			a := m.asks[0]
-			m.asks = m.asks[1:]
+		if len(m.calls) > 0 {
+			a := m.calls[0]
+			m.calls = m.calls[1:]
 			m.mu.Unlock()
 			return a, nil
 		}
@@ -218,7 +216,7 @@ func (m *mounted) next(c *Context, input bool) (*ask, error) {
 		}
 		m.mu.Lock()
 		m.parked = false
-		woken := len(m.asks) > 0
+		woken := len(m.calls) > 0
 		m.mu.Unlock()
 		if err != nil || input && !woken {
 			return nil, err
@@ -226,8 +224,8 @@ func (m *mounted) next(c *Context, input bool) (*ask, error) {
 	}
 }
 
-// read does what can be done of a Read now, and tells whether that is all.
-func (m *mounted) read(c *Context, a *ask) bool {
+// read reads from the body without waiting, and reports whether the call is done.
+func (m *mounted) read(c *Context, a *taskCall) bool {
 	n, err, ok := c.tryBody(a.p)
 	a.n, a.err = n, err
 	return ok

@@ -1,5 +1,4 @@
-// This file owns the http.Request of a mounted handler: a copy of the request that may outlive it, and the body that is
-// read through the task.
+// The http.Request of a mounted handler. It is a copy that may outlive the Context; its body is read by the task.
 
 package app
 
@@ -16,15 +15,15 @@ import (
 	"time"
 )
 
-// bodyCopyMax is the largest body that a mounted handler gets as a copy; larger ones are read as they are asked for.
+// bodyCopyMax is the largest body in bytes that is copied for a mounted handler. Larger ones are read through the task.
 const bodyCopyMax = 64 << 10
 
-// request makes the handler's request.
+// request returns the handler's request.
 func (m *mounted) request(c *Context, server *http.Server) (*http.Request, error) {
 	target := strings.Clone(view(c.req.Target))
 	u, err := url.ParseRequestURI(target)
 	if err != nil {
-		return nil, &HTTPError{Status: http.StatusBadRequest, Message: "the request target is no URI", Err: err}
+		return nil, &HTTPError{Status: http.StatusBadRequest, Message: "the request target is not a URI", Err: err}
 	}
 	if u.Path != c.Path() {
 		u.Path, u.RawPath = strings.Clone(c.Path()), ""
@@ -62,7 +61,7 @@ func (m *mounted) request(c *Context, server *http.Server) (*http.Request, error
 	return r.WithContext(m.context(c, server)), nil
 }
 
-// context is the request's: it carries the values and the deadline that c has now, and ends with the handler.
+// context returns the context of the request. It has the values and the deadline that c has now, and ends with the handler.
 func (m *mounted) context(c *Context, server *http.Server) context.Context {
 	var ctx context.Context = &mountedContext{
 		Context: context.Background(), server: server, local: c.localAddr(), values: append([]value(nil), c.values...),
@@ -76,10 +75,10 @@ func (m *mounted) context(c *Context, server *http.Server) context.Context {
 
 func (c *Context) localAddr() net.Addr {
 	defer c.task.Leave(c.task.Enter())
-	return c.cycle.conn.LocalAddr()
+	return c.http1.conn.LocalAddr()
 }
 
-// mountedContext has the values that net/http's handlers find, and those of Context.Set.
+// mountedContext has the values that net/http sets, and those of Context.Set.
 type mountedContext struct {
 	context.Context
 	server *http.Server
@@ -102,7 +101,7 @@ func (x *mountedContext) Value(key any) any {
 	return nil
 }
 
-// deadlined tells a deadline that somebody else keeps: the task.
+// deadlined reports a deadline. The task enforces it.
 type deadlined struct {
 	context.Context
 	at time.Time
@@ -110,7 +109,7 @@ type deadlined struct {
 
 func (d deadlined) Deadline() (time.Time, bool) { return d.at, true }
 
-// mountedBody is the body of a mounted handler's request.
+// mountedBody is the body of the request.
 type mountedBody struct {
 	m     *mounted
 	ended atomic.Bool
@@ -124,12 +123,12 @@ func (b *mountedBody) Read(p []byte) (int, error) {
 	case len(p) == 0:
 		return 0, nil
 	}
-	a := &ask{p: p}
-	err := b.m.put(a)
+	a := &taskCall{p: p}
+	err := b.m.submit(a)
 	return a.n, err
 }
 
-// Close implements io.Closer. What was not read is left to the server.
+// Close implements io.Closer. The server discards the unread rest.
 func (b *mountedBody) Close() error {
 	b.ended.Store(true)
 	return nil

@@ -1,5 +1,4 @@
-// This file owns the http.ResponseWriter of a mounted handler: it gathers small answers, and has larger ones streamed by the
-// task. Framing is stream.go's.
+// The http.ResponseWriter of a mounted handler. Small responses are buffered and written at once; larger ones are streamed by the task.
 
 package app
 
@@ -17,17 +16,17 @@ import (
 	"tafe/httpparse"
 )
 
-const mountedBuffer = 32 << 10 // of an answer that is gathered
+const mountedBuffer = 32 << 10 // bytes of a response that are buffered
 
-// mountedBuffers are shared by all loops: handlers end on goroutines of their own.
+// mountedBuffers are shared by all loops, because handlers end on goroutines of their own.
 var mountedBuffers = sync.Pool{New: func() any { b := make([]byte, 0, mountedBuffer); return &b }}
 
-// mountWriter is for the handler's goroutine, and for the task while that waits for it.
+// mountWriter is for the handler's goroutine, and for the task while the goroutine waits for a call.
 type mountWriter struct {
 	m         *mounted
 	body      io.Closer
 	header    http.Header
-	preset    []string // names that a middleware had set
+	preset    []string // names of headers set by middlewares
 	committed http.Header
 	status    int // 0: WriteHeader was not called
 	length    int64
@@ -37,7 +36,7 @@ type mountWriter struct {
 	head      bool
 	minor     int
 	hijacked  net.Conn
-	err       error // of writing: it stays
+	err       error // first error of writing
 }
 
 func newMountWriter(m *mounted, c *Context, r *http.Request) *mountWriter {
@@ -54,7 +53,7 @@ func newMountWriter(m *mounted, c *Context, r *http.Request) *mountWriter {
 // Header implements http.ResponseWriter.
 func (w *mountWriter) Header() http.Header { return w.header }
 
-// WriteHeader implements http.ResponseWriter. 1xx are sent at once; 101 is for Hijack.
+// WriteHeader implements http.ResponseWriter. Interim responses (1xx) are sent at once, except 101, which Hijack sends.
 func (w *mountWriter) WriteHeader(status int) {
 	switch {
 	case status < 100 || status > 999:
@@ -72,14 +71,14 @@ func (w *mountWriter) WriteHeader(status int) {
 	}
 }
 
-// inform sends an interim answer (RFC 9110 section 15.2).
+// inform sends an interim response (RFC 9110 section 15.2).
 func (w *mountWriter) inform(status int) {
 	if w.minor == 0 || w.err != nil {
 		return
 	}
-	w.err = w.m.do(func(c *Context) error {
+	w.err = w.m.call(func(c *Context) error {
 		defer c.task.Leave(c.task.Enter())
-		conn := c.cycle.conn
+		conn := c.http1.conn
 		out, err := httpparse.AppendStatusLine(conn.Output(headRoom), status), error(nil)
 		for _, name := range slices.Sorted(maps.Keys(w.header)) {
 			for _, v := range w.header[name] {
@@ -136,7 +135,7 @@ func writeMounted[T string | []byte](w *mountWriter, p T) (int, error) {
 	return len(p), nil
 }
 
-// send has b streamed.
+// send streams b, and flushes it if flush is set.
 func (w *mountWriter) send(b []byte, flush bool) error {
 	if w.err != nil {
 		return w.err
@@ -145,7 +144,7 @@ func (w *mountWriter) send(b []byte, flush bool) error {
 		return nil
 	}
 	w.sniff(b)
-	w.err = w.m.do(func(c *Context) error {
+	w.err = w.m.call(func(c *Context) error {
 		s, err := w.stream(c)
 		if err == nil && len(b) > 0 {
 			_, err = s.Write(b)
@@ -158,7 +157,7 @@ func (w *mountWriter) send(b []byte, flush bool) error {
 	return w.err
 }
 
-// stream begins the streamed answer unless it has begun. Task.
+// stream returns the Stream of the response, and begins it if necessary. It runs in the task.
 func (w *mountWriter) stream(c *Context) (*Stream, error) {
 	if w.streaming {
 		return &c.stream, nil
@@ -168,7 +167,7 @@ func (w *mountWriter) stream(c *Context) (*Stream, error) {
 	return c.Stream(w.status, ""), nil
 }
 
-// sniff sets a Content-Type that the handler has left open, as net/http does.
+// sniff sets a Content-Type that the handler has not set, as net/http does.
 func (w *mountWriter) sniff(b []byte) {
 	_, set := w.committed["Content-Type"]
 	if w.streaming || set || w.committed.Get("Content-Encoding") != "" || len(b) == 0 {
@@ -177,10 +176,10 @@ func (w *mountWriter) sniff(b []byte) {
 	w.committed.Set("Content-Type", http.DetectContentType(b))
 }
 
-// commit sets the answer's headers, by the rule of PassHeader: a header that a middleware has set is there once, unless the handler
-// has put another in its place. Task.
+// commit sets the headers of the response, by the rule of PassHeader: a header of a middleware is not duplicated, unless the handler has
+// replaced it. It runs in the task.
 func (w *mountWriter) commit(c *Context) {
-	first := map[string]string{} // what middlewares had set, in canonical names
+	first := map[string]string{} // headers of middlewares, by canonical name
 	for _, name := range w.preset {
 		if c.resp.reserves(name) || strings.EqualFold(name, "Vary") {
 			continue
@@ -225,7 +224,7 @@ func (w *mountWriter) FlushError() error {
 	return err
 }
 
-// EnableFullDuplex is for http.ResponseController: reading and writing are never in each other's way.
+// EnableFullDuplex is for http.ResponseController. Reading and writing are always independent.
 func (w *mountWriter) EnableFullDuplex() error { return nil }
 
 func (w *mountWriter) gathered() []byte {
@@ -235,14 +234,14 @@ func (w *mountWriter) gathered() []byte {
 	return *w.buffer
 }
 
-// drop forgets what was gathered and sent.
+// drop empties the buffer after it was sent.
 func (w *mountWriter) drop() {
 	if w.buffer != nil {
 		*w.buffer = (*w.buffer)[:0]
 	}
 }
 
-// ReadFrom implements io.ReaderFrom, for io.Copy: a large file leaves by sendfile where its length was announced.
+// ReadFrom implements io.ReaderFrom, for io.Copy. A large file is sent by sendfile if Content-Length is set.
 func (w *mountWriter) ReadFrom(r io.Reader) (n int64, err error) {
 	if w.status == 0 && w.hijacked == nil {
 		w.WriteHeader(http.StatusOK)
@@ -269,7 +268,7 @@ func (w *mountWriter) readFile(r io.Reader) (n int64, err error) {
 	if err := w.sniffFile(f); err != nil {
 		return 0, err
 	}
-	w.err = w.m.do(func(c *Context) error {
+	w.err = w.m.call(func(c *Context) error {
 		s, err := w.stream(c)
 		if err == nil && left >= throughMin {
 			n, err = s.ReadFrom(r)
@@ -284,7 +283,7 @@ func (w *mountWriter) readFile(r io.Reader) (n int64, err error) {
 	return n, w.err
 }
 
-// remaining is how much of a regular file is left to read.
+// remaining returns the number of unread bytes of a regular file.
 func remaining(f file) (int64, error) {
 	info, err := f.Stat()
 	if err != nil || !info.Mode().IsRegular() {
@@ -311,13 +310,13 @@ func (w *mountWriter) sniffFile(f file) error {
 	return err
 }
 
-// Hijack implements http.Hijacker. What was written before is sent, as by net/http: the head of WriteHeader(101), mostly.
+// Hijack implements http.Hijacker. A response that was begun, such as the head of WriteHeader(101), is sent first, as by net/http.
 func (w *mountWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if w.hijacked != nil {
 		return nil, nil, http.ErrHijacked
 	}
 	var conn net.Conn
-	a := &ask{}
+	a := &taskCall{}
 	head, err := w.hijackHead()
 	if err != nil {
 		return nil, nil, err
@@ -335,21 +334,21 @@ func (w *mountWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		}
 		return err
 	}
-	if err = w.m.put(a); err != nil {
+	if err = w.m.submit(a); err != nil {
 		if conn != nil {
 			_ = conn.Close()
 		}
 		return nil, nil, err
 	}
 	w.hijacked = conn
-	w.m.release() // it is no request any more, and bounded by the connections
+	w.m.release() // ConnMax bounds hijacked connections
 	return conn, bufio.NewReadWriter(bufio.NewReader(conn), bufio.NewWriter(conn)), nil
 }
 
-// hijackHead is what a handler has written before Hijack; nil if it has not called WriteHeader.
+// hijackHead returns the response that was begun before Hijack; nil if WriteHeader was not called.
 func (w *mountWriter) hijackHead() ([]byte, error) {
 	if w.status == 0 || w.streaming {
-		return nil, nil // in the second case Hijack fails
+		return nil, nil // if streaming, Hijack fails
 	}
 	b, err := httpparse.AppendStatusLine(nil, w.status), error(nil)
 	for _, name := range slices.Sorted(maps.Keys(w.committed)) {
@@ -365,13 +364,13 @@ func (w *mountWriter) hijackHead() ([]byte, error) {
 	return append(httpparse.AppendHeadEnd(b), w.gathered()...), nil
 }
 
-// end concludes the answer with what became of the handler.
+// end ends the response. err is the panic of the handler, or nil.
 func (w *mountWriter) end(err error) {
 	if w.body != nil {
 		_ = w.body.Close()
 	}
 	if w.hijacked != nil {
-		if err != nil { // the request has ended before: nobody else tells
+		if err != nil { // the task of the request has ended, so it is logged here
 			w.m.log.Error("a mounted handler failed after Hijack", "error", err)
 			_ = w.hijacked.Close()
 		}
@@ -382,19 +381,19 @@ func (w *mountWriter) end(err error) {
 	}
 	b := w.gathered()
 	w.sniff(b)
-	_ = w.m.put(&ask{last: true, f: func(c *Context) error { return w.conclude(c, b, err) }})
+	_ = w.m.submit(&taskCall{last: true, f: func(c *Context) error { return w.conclude(c, b, err) }})
 	if w.buffer != nil && cap(b) == mountedBuffer {
 		w.drop()
 		mountedBuffers.Put(w.buffer)
 	}
 }
 
-// conclude writes what is left of the answer. Task.
+// conclude writes the rest of the response. It runs in the task.
 func (w *mountWriter) conclude(c *Context, b []byte, err error) error {
 	switch {
 	case err == http.ErrAbortHandler:
 		defer c.task.Leave(c.task.Enter())
-		c.cycle.conn.Abort(err)
+		c.http1.conn.Abort(err)
 		return err
 	case err != nil:
 		return err

@@ -1,6 +1,5 @@
-// This file owns serving an App under net/http: for HTTP/2, for a mux of other handlers, for httptest. Each request gets a
-// loop, driven by the goroutine that net/http gives it, and one connection on that loop in memory: the same cycle,
-// limits and answers as anywhere, for some tens of microseconds more (BenchmarkServeHTTP).
+// App as an http.Handler: for HTTP/2, for http.ServeMux, and for httptest. Each request has a loop of its own, driven by the goroutine of
+// net/http, with one in-memory connection. This costs tens of microseconds per request (BenchmarkServeHTTP).
 
 package app
 
@@ -18,10 +17,11 @@ import (
 	"tafe/loop/reactor"
 )
 
-// ServeHTTP makes an App an http.Handler; registration has ended with the first request. Handlers may wait as usual, but each
-// request has a loop of its own: nothing is gained by it. app/client works, with the connections that it has for goroutines;
-// load is not shed, and a reactor.Dialer's DialTask is not supported. While the handler waits for the request body, its loop
-// stands still.
+// ServeHTTP implements http.Handler. The first request ends registration.
+//
+// Each request has a loop of its own, so handlers gain nothing by waiting cooperatively. While a handler waits for the request body, no other
+// task of its loop runs. Package app/client uses the connections that it keeps for goroutines. middleware.Shed has no effect, Hijack and
+// the DialTask method of reactor.Dialer are not supported. If the response is incomplete, ServeHTTP panics with http.ErrAbortHandler.
 func (a *App) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a.freeze()
 	head, err := headOf(r)
@@ -32,25 +32,25 @@ func (a *App) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	b := &bridge{w: w, r: r, base: time.Now().Add(-time.Second), woken: make(chan struct{}, 1)}
 	b.loop = loop.New(0, b, loop.Limits{}, a.options.Log)
 	b.reactor = reactor.Memory(b.loop, reactor.Limits{})
-	h := newHub(a, b.loop, time.Now)
-	h.bridged = true
+	ls := newLoopState(a, b.loop, time.Now)
+	ls.bridged = true
 	b.turn(func() {
 		b.conn = b.reactor.Open(b, nil)
-		b.cycle = h.open(b.conn).(*cycle)
-		b.conn.SetHandler(b.cycle)
+		b.http1 = ls.open(b.conn).(*http1Conn)
+		b.conn.SetHandler(b.http1)
 	})
 	b.serve(head)
 	if !b.complete {
-		panic(http.ErrAbortHandler) // so that the client sees that the answer is not complete
+		panic(http.ErrAbortHandler) // tells the client that the response is incomplete
 	}
 }
 
-// hopByHop are the fields of one connection alone (RFC 9110 section 7.6.1), and those that frame the body.
+// hopByHop are the headers for a single connection (RFC 9110 section 7.6.1), and those that frame the body.
 var hopByHop = []string{
 	"Connection", "Keep-Alive", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade", "Content-Length", "Expect", "Host",
 }
 
-// headOf writes r's head as a client of HTTP/1.1 would.
+// headOf returns the head of r as an HTTP/1.1 client would send it.
 func headOf(r *http.Request) (b []byte, err error) {
 	if b, err = httpparse.AppendRequestLine(nil, r.Method, r.URL.RequestURI()); err != nil {
 		return nil, err
@@ -79,37 +79,37 @@ func headOf(r *http.Request) (b []byte, err error) {
 
 const closeLine = "Connection: close\r\n"
 
-// bridge is the driver of one request's loop and the transport of its connection.
+// bridge is the loop.Driver of one request's loop, and the reactor.Transport of its connection.
 type bridge struct {
 	w       http.ResponseWriter
 	r       *http.Request
 	loop    *loop.Loop
 	reactor *reactor.Reactor
 	conn    *reactor.Conn
-	cycle   *cycle
+	http1   *http1Conn
 	base    time.Time
 	woken   chan struct{}
 	alarm   *time.Timer
 
 	input    []byte // for the connection, not yet read
 	piece    []byte // of the request body
-	sent     bool   // all of it
-	pending  []byte // of the answer's head
+	sent     bool   // the whole body was delivered
+	pending  []byte // incomplete response head
 	head     httpparse.Response
 	chunks   httpparse.Chunked
 	out      []byte
 	started  bool
-	left     int64 // of the answer's body
+	left     int64 // bytes of the response body still to come
 	complete bool
-	ended    bool // nothing more will be written
+	ended    bool // the response has ended
 }
 
-// serve turns the loop until the answer is complete or broken off.
+// serve runs the loop until the response has ended and the handler has returned.
 func (b *bridge) serve(head []byte) {
 	defer b.end()
 	b.deliver(head)
-	for !b.ended || b.cycle.hub.active > 0 {
-		if c := b.cycle.active; c != nil && c.body.waiting && !b.sent && !b.ended {
+	for !b.ended || b.http1.state.active > 0 {
+		if c := b.http1.active; c != nil && c.body.waiting && !b.sent && !b.ended {
 			b.feed()
 			continue
 		}
@@ -124,7 +124,7 @@ func (b *bridge) turn(f func()) {
 	b.loop.EndTurn()
 }
 
-// deliver has the connection receive p.
+// deliver passes p to the connection as input.
 func (b *bridge) deliver(p []byte) {
 	b.input = p
 	for len(b.input) > 0 && !b.ended {
@@ -132,7 +132,7 @@ func (b *bridge) deliver(p []byte) {
 	}
 }
 
-// await waits for something to do, and does it.
+// await waits for an event of the loop, or for the client to disconnect, and handles it.
 func (b *bridge) await() {
 	var due <-chan time.Time
 	if b.alarm != nil {
@@ -152,7 +152,7 @@ func (b *bridge) await() {
 	}
 }
 
-// feed hands on the next piece of the request body. The handler waits for it and nothing else.
+// feed reads the next piece of the request body, which the handler waits for, and delivers it.
 func (b *bridge) feed() {
 	if b.piece == nil {
 		b.piece = make([]byte, bodyStep)
@@ -183,7 +183,7 @@ func (b *bridge) abort(err error) {
 	}
 }
 
-// end takes the loop down, with what the handler has left running on it.
+// end closes the loop, and cancels the tasks that the handler has left.
 func (b *bridge) end() {
 	b.turn(func() {
 		b.conn.Abort(nil)
@@ -198,7 +198,7 @@ func (b *bridge) end() {
 // Context implements loop.BriefDriver.
 func (b *bridge) Context() context.Context { return b.r.Context() }
 
-// Now, Wake, WakeAt and Flush are the loop.Driver.
+// Now implements loop.Driver.
 func (b *bridge) Now() int64 { return int64(time.Since(b.base)) }
 
 // Wake implements loop.Driver.
@@ -230,7 +230,7 @@ func (b *bridge) Read(first, then []byte) (int, error) {
 	return n + k, nil
 }
 
-// Write hands the answer to net/http.
+// Write implements reactor.Transport. It passes the response to net/http.
 func (b *bridge) Write(p []byte) (int, error) {
 	if err := b.relay(p); err != nil {
 		return 0, err
@@ -238,7 +238,7 @@ func (b *bridge) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// relay takes the answer apart again: net/http has its own framing.
+// relay parses the response and passes head and body to net/http, which frames the body itself.
 func (b *bridge) relay(p []byte) error {
 	if b.started {
 		return b.body(p)
@@ -254,7 +254,7 @@ func (b *bridge) relay(p []byte) error {
 	return b.body(b.pending[end:])
 }
 
-// unlimited are bounds for heads that this process has made itself.
+// unlimited are the limits for heads from this process.
 var unlimited = &httpparse.Limits{
 	HeadBytesMax: 1 << 30, HeaderCountMax: 1 << 20, TargetBytesMax: 1 << 30, BodyBytesMax: 1<<63 - 1,
 	ChunkOverheadMax: 1 << 30, TrailerBytesMax: 1 << 30,
@@ -273,7 +273,7 @@ func (b *bridge) begin(head []byte) error {
 		}
 	}
 	if header.Get("Content-Type") == "" {
-		header["Content-Type"] = nil // not to be guessed
+		header["Content-Type"] = nil // no detection by net/http
 	}
 	b.left = max(b.head.ContentLength, 0)
 	if b.head.NoBody {
@@ -307,7 +307,7 @@ func (b *bridge) body(p []byte) (err error) {
 	return err
 }
 
-// Unsent, Want, CloseWrite, Close and the addresses are the rest of the Transport. net/http's Write waits for the client.
+// The following methods implement reactor.Transport. There is never unsent output, because net/http's Write waits for the client.
 func (b *bridge) Unsent() int           { return 0 }
 func (b *bridge) Want(read, write bool) {}
 func (b *bridge) CloseWrite() error     { b.ended = true; return nil }
@@ -321,7 +321,7 @@ func (b *bridge) LocalAddr() net.Addr {
 }
 func (b *bridge) FD() int { return -1 }
 
-// address is an address that is known as text.
+// address is a net.Addr from a string.
 type address string
 
 func (address) Network() string  { return "tcp" }

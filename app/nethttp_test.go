@@ -47,7 +47,7 @@ func TestServeHTTPWithRecorder(t *testing.T) {
 		{"no body", "GET", "/empty", "", 204, ""},
 		{"an error", "GET", "/teapot", "", 418, "short and stout\n"},
 		{"a body", "POST", "/read", "abc", 200, "abc"},
-		{"a body beyond the route's limit", "POST", "/small", "01234567890", 413, "Request Entity Too Large: the body exceeds what the route takes\n"},
+		{"a body beyond the route's limit", "POST", "/small", "01234567890", 413, "Request Entity Too Large: the body exceeds the limit of the route\n"},
 	} {
 		w := httptest.NewRecorder()
 		a.ServeHTTP(w, httptest.NewRequest(c.method, c.target, strings.NewReader(c.body)))

@@ -1,35 +1,36 @@
-// This file owns calls that block: where they run, and what becomes of the request meanwhile. What they do is the handler's.
+// Offload: blocking calls on the App's worker pool.
 
 package app
 
-import (
-	"runtime"
+import "tafe/loop"
 
-	"tafe/loop"
-)
-
-// Offload calls f beside the loops while c's handler waits, and returns what f does: for what blocks or computes for long.
-// Options bounds how many run at once and wait; beyond, the error is loop.ErrOffloadFull, which answers 503. A cancelled
-// request does not wait for f: the error is that of Err, and f goes on. So f may use c as a context.Context and otherwise
-// only what is its own: clone what it needs of the request. A panic in f is the handler's.
+// Offload calls f on a worker goroutine while the handler of c waits, and returns the results of f. It is for calls that block or compute
+// for long. Options.OffloadWorkers and OffloadQueue bound the calls; beyond, Offload returns loop.ErrOffloadFull, which answers 503. A panic
+// in f becomes a panic of the handler.
+//
+// If the request is cancelled, Offload returns the error of Err at once, and f continues. So f may use c only as a context.Context, and must
+// not use views of the request: clone them before.
 func Offload[T any](c *Context, f func() (T, error)) (T, error) {
 	returned := false
 	defer func() {
-		if !returned { // f may go on, with c
+		if !returned { // f may continue to use c
 			c.retained.Store(true)
 		}
 	}()
-	v, err := loop.Offload(c.task, c.app.offload, f)
+	v, err := loop.Offload(c.task, c.offloadPool(), f)
 	returned = c.task.Err() == nil
 	return v, err
 }
 
-// OffloadStats are gauges of the calls of Offload. Any goroutine.
-func (a *App) OffloadStats() loop.PoolStats { return a.offload.Stats() }
-
-// newOffload makes the App's pool. Its goroutines end with the App: it may be swapped for another at any time.
-func newOffload(a *App) *loop.Pool {
-	p := loop.NewPool(a.options.OffloadWorkers, a.options.OffloadQueue)
-	runtime.AddCleanup(a, func(p *loop.Pool) { go p.Close() }, p)
-	return p
+// offloadPool returns the pool of the App that is served now. After a Swap, requests of the previous App use it too, so that the previous
+// App can be closed while they run.
+func (c *Context) offloadPool() *loop.Pool {
+	if c.task.MayPark() != nil {
+		return c.app.offload // loop.Offload returns the error
+	}
+	defer c.task.Leave(c.task.Enter())
+	return c.state.app.offload
 }
+
+// OffloadStats returns the gauges of the worker pool. Any goroutine.
+func (a *App) OffloadStats() loop.PoolStats { return a.offload.Stats() }

@@ -88,3 +88,36 @@ func TestOffloadIsAbandoned(t *testing.T) {
 	close(release)
 	require.ErrorIs(t, <-told, context.DeadlineExceeded)
 }
+
+// After a Swap, requests of the previous App use the pool of the new one, so that the previous App can be closed.
+func TestCloseAfterSwap(t *testing.T) {
+	started, swapped := make(chan struct{}), make(chan struct{})
+	before := New(Options{Log: quiet})
+	before.Get("/", func(c *Context) error {
+		wait := func() (int, error) { return 0, nil }
+		if _, err := Offload(c, wait); err != nil { // a worker of before, which Close ends
+			return err
+		}
+		close(started)
+		<-swapped // beside the loop
+		n, err := Offload(c, func() (int, error) { return 7, nil })
+		if err != nil {
+			return err
+		}
+		return c.String(200, strconv.Itoa(n))
+	}, Blocking())
+	s := serve(t, before, 1)
+	conn := dial(t, s)
+	_, err := io.WriteString(conn, "GET /"+get)
+	require.NoError(t, err)
+	<-started
+	after := New(Options{Log: quiet})
+	defer after.Close()
+	require.NoError(t, s.Swap(t.Context(), after))
+	before.Close()
+	require.Zero(t, before.OffloadStats().Workers, "Close ends the workers")
+	close(swapped)
+	answered(t, bufio.NewReader(conn), 200, func(string) string { return "7" }, "a request of the closed App")
+	require.Equal(t, 1, after.OffloadStats().Workers)
+	before.Close()
+}

@@ -1,6 +1,5 @@
-// This file owns the form of a path that routing compares, and the views of it that handlers get. It is the one place that decides
-// which bytes separate segments: a slash that the client wrote as a slash, and nothing else. %2F is data, so are %5C and ';', an
-// empty segment is a segment, and nothing is decoded twice.
+// Normalization of paths, and path parameters. Only a literal slash separates segments: %2F, %5C and ';' are data. Empty segments are kept,
+// and nothing is decoded twice.
 
 package app
 
@@ -12,19 +11,17 @@ import (
 	"tafe/httpparse"
 )
 
-// An escaped slash stands as NUL in a path that is matched and in the values of its parameters, a byte that no path can hold
-// otherwise, since %00 is refused.
+// escapedSlash stands for an escaped slash in a cleaned path and in parameter values. NUL does not occur otherwise, because %00 is refused.
 const escapedSlash = 0
 
 var errHiddenDots = &httpparse.Error{Status: 400, Reason: "hidden-dot-segment",
 	Detail: "the path has a dot segment next to an escaped slash"}
 
-// cleanPath returns raw, the path of a request target, percent-decoded and without dot segments, as find takes it. It
-// is raw itself where there is nothing to do, and else appended to scratch.
+// cleanPath percent-decodes raw, the path of a request target, and removes its dot segments. The result is raw itself if there is nothing to
+// do, and stored in scratch otherwise.
 //
-// A broken escape, %00, and a path that climbs above the root are refused with a 400, also where the dots stand
-// beside an escaped slash: "..%2Fsecret" would be one harmless segment here, and a way out of the folder for who
-// decodes it later. The error is an *httpparse.Error.
+// Invalid escapes, %00, and paths that lead above the root are refused with 400. So are dot segments next to an escaped slash: "..%2Fsecret"
+// is a single segment here, but a path traversal for a backend that decodes it later. The error is an *httpparse.Error.
 func cleanPath(scratch, raw []byte) (path []byte, err error) {
 	if bytes.IndexByte(raw, '%') < 0 && !bytes.Contains(raw, []byte("/.")) {
 		return raw, nil
@@ -53,7 +50,7 @@ func cleanPath(scratch, raw []byte) (path []byte, err error) {
 	return path, nil
 }
 
-// hidesDots tells whether a dot segment appears once escaped slashes count as separators.
+// hidesDots reports whether path has a dot segment if escaped slashes count as separators.
 func hidesDots(path []byte) bool {
 	separator := func(r rune) bool { return r == '/' || r == escapedSlash }
 	for segment := range bytes.FieldsFuncSeq(path, separator) {
@@ -64,7 +61,7 @@ func hidesDots(path []byte) bool {
 	return false
 }
 
-// appendShown appends a path from cleanPath to dst as Context.Path returns it: an escaped slash is spelled %2F.
+// appendShown appends a cleaned path to dst, with %2F for escaped slashes.
 func appendShown(dst, path []byte) []byte {
 	for {
 		i := bytes.IndexByte(path, escapedSlash)
@@ -76,16 +73,16 @@ func appendShown(dst, path []byte) []byte {
 	}
 }
 
-// Path is the request's path as it was routed: percent-decoded and without dot segments, but with %2F where the client has
-// escaped a slash. An escaped slash is data (RFC 3986 section 2.2): it separates no segments here, and must not do so later.
+// Path returns the path that was routed: percent-decoded and without dot segments, but with %2F for slashes that the client has escaped.
+// An escaped slash does not separate segments (RFC 3986 section 2.2).
 func (c *Context) Path() string { return view(c.path) }
 
-// RawPath is the path as the client wrote it.
+// RawPath returns the path as received.
 func (c *Context) RawPath() string { return view(c.req.Path) }
 
-// Param is the value of a parameter of the route's pattern, decoded; "" if the pattern has none of that name. The value of a
-// catch-all has %2F where the client has escaped a slash, so that each slash in it separates segments, as in Path. A parameter
-// of one segment is decoded as a whole and may hold slashes: check it before it becomes a part of a path.
+// Param returns the decoded value of a path parameter; "" if the pattern has none of that name. In the value of a catch-all, slashes that
+// the client has escaped are %2F, as in Path. The value of a single segment is decoded completely and may contain slashes: check it before
+// you use it in a file name; see EscapedSlash.
 func (c *Context) Param(name string) string {
 	p := &c.params
 	value := p.get(name)
@@ -98,14 +95,14 @@ func (c *Context) Param(name string) string {
 	return strings.ReplaceAll(view(value), "\x00", "/")
 }
 
-// EscapedSlash tells whether the value of a parameter holds a slash that the client has escaped. Such a value cannot name a
-// file, and must be escaped anew where it becomes a part of a URL: see EscapedParam.
+// EscapedSlash reports whether the value of a path parameter contains a slash that the client has escaped. Such a value must not be used as
+// a file name, and must be escaped in a URL; see EscapedParam.
 func (c *Context) EscapedSlash(name string) bool {
 	return bytes.IndexByte(c.params.get(name), escapedSlash) >= 0
 }
 
-// EscapedParam is the value of a parameter, percent-encoded for the path of a URL. Slashes that the client has escaped are
-// escaped; those of a catch-all that separate segments are not.
+// EscapedParam returns the value of a path parameter, percent-encoded for the path of a URL. Slashes that the client has escaped stay
+// escaped; the separators in a catch-all do not.
 func (c *Context) EscapedParam(name string) string {
 	value := c.params.get(name)
 	var b strings.Builder

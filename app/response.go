@@ -1,5 +1,5 @@
-// This file owns the answer: its head, and bodies that are known as a whole. They are written straight into the
-// connection's output, in one pass, and sent when the loop's turn ends. Bodies in pieces are stream.go's.
+// Response heads, and bodies that are written at once. They are appended to the connection's output, which is sent at the end of the loop's
+// turn. stream.go has streamed bodies.
 
 package app
 
@@ -14,49 +14,49 @@ import (
 )
 
 const (
-	headRoom       = 512      // bytes of a head beside the handler's own fields
-	throughMin     = 32 << 10 // bytes of a body that is not copied to gather with what else the slice writes
-	headKeptMax    = 8 << 10  // of a recycled Context's copies of a head and its parts, each
-	scratchKeptMax = 64 << 10
+	headRoom       = 512      // bytes of a head, without the handler's headers
+	throughMin     = 32 << 10 // bytes from which a body is sent without copying it to the output
+	headKeptMax    = 8 << 10  // capacity of the head buffers that a recycled Context keeps, each
+	scratchKeptMax = 64 << 10 // capacity of its other buffers
 	textType       = "text/plain; charset=utf-8"
 	jsonType       = "application/json"
 )
 
-// response is the answer of one exchange, so far.
+// response is the state of a response.
 type response struct {
 	status int
 	fields []field
-	text   []byte // the fields' lines
-	bad    error  // the first header that was refused
+	text   []byte // header lines
+	bad    error  // of the first invalid header
 
-	reserved []string // names of headers that are not passed on from an upstream
+	reserved []string // see ReserveHeaders
 
 	hasType, hasDate, hasServer, hasUpgrade bool
 	choose                                  func(c *Context, status int, contentType string, length int64) Coder
-	coder                                   Coder // of a stream
-	length                                  int64 // of a Content-Length that the handler set; -1: none
+	coder                                   Coder // of the stream
+	length                                  int64 // Content-Length set by the handler; -1: none
 
 	keepAlive bool
-	headless  bool // of its body: the request was HEAD
-	sent      bool // the head is in the output
+	headless  bool // the request is HEAD: no body is sent
+	sent      bool // the head was written to the output
 	framing   framing
 	bytes     int64 // of the body
 }
 
-// framing is how the client will know where the body ends.
+// framing is the framing of the body.
 type framing uint8
 
 const (
-	byNothing framing = iota // it has none
+	byNothing framing = iota // no body
 	byLength
 	byChunks
 	byClose
 )
 
-// field is one header line in response.text.
+// field is a header line in response.text.
 type field struct {
 	start, end, nameBytes int
-	passed                bool // from an upstream
+	passed                bool // set by PassHeader
 }
 
 func (r *response) reset() {
@@ -67,34 +67,34 @@ func (r *response) reset() {
 	*r = response{fields: r.fields[:0], text: text, reserved: r.reserved[:0]}
 }
 
-// begin prepares the answer to the parsed request.
+// begin initializes the response to a parsed request.
 func (r *response) begin(req *httpparse.Request) {
 	r.length = -1
 	r.keepAlive = req.KeepAlive
 	r.headless = string(req.Method) == "HEAD"
 }
 
-// Status sets the status of the answer for a handler that returns without writing one, and for Stream(0, …).
+// Status sets the status of a response without a body, which the handler does not write itself, and of Stream with status 0.
 func (c *Context) Status(code int) { c.resp.status = code }
 
-// StatusCode is the status of the answer; 0 as long as none was set or written.
+// StatusCode returns the status of the response; 0 if none was set or written.
 func (c *Context) StatusCode() int { return c.resp.status }
 
-// Written tells whether the answer's head is on its way: no header and no status can change any more.
+// Written reports whether the response head was written. Headers and status cannot change afterwards.
 func (c *Context) Written() bool { return c.resp.sent }
 
-// SetHeader sets a header of the answer in place of any with that name. A name that is no token and a value with control
-// characters, CR and LF first of all, are dropped: the answer then becomes a 500, and the log says why.
+// SetHeader sets a header of the response and replaces others with that name. If the name is not a token, or the value has control characters
+// such as CR and LF, the response becomes a 500 and the error is logged.
 //
-// Options.RequestIDHeader is set by the server alone. Content-Type overrules the type that an answering method is given, Content-Length announces the length of a Stream,
-// Connection: close ends the connection after the answer; other values of Connection, and Transfer-Encoding, are the
-// server's own and dropped.
+// Some headers are special. Content-Type overrides the type given to a response method. Content-Length sets the length of a Stream.
+// Connection: close ends the connection after the response. Other values of Connection, Transfer-Encoding, and Options.RequestIDHeader are
+// set by the server and ignored here.
 func (c *Context) SetHeader(name, value string) {
 	c.DelHeader(name)
 	c.AddHeader(name, value)
 }
 
-// AddHeader adds a header of the answer beside those with the same name; otherwise it is like SetHeader.
+// AddHeader adds a header to the response and keeps others with that name. Otherwise it is like SetHeader.
 func (c *Context) AddHeader(name, value string) {
 	r := &c.resp
 	if id := c.app.options.RequestIDHeader; r.own(name, value) || len(id) == len(name) && strings.EqualFold(id, name) {
@@ -112,7 +112,7 @@ func (c *Context) AddHeader(name, value string) {
 	r.fields = append(r.fields, field{start: start, end: len(text), nameBytes: len(name)})
 }
 
-// DelHeader removes every header of the answer with that name that the handler has set.
+// DelHeader removes the headers of the response with that name, except those that the server sets.
 func (c *Context) DelHeader(name string) {
 	r := &c.resp
 	for i := 0; i < len(r.fields); {
@@ -132,8 +132,8 @@ func (c *Context) DelHeader(name string) {
 	r.known(name, false)
 }
 
-// ResponseHeader is the first header of the answer with that name that the handler has set, as a view that the next change
-// of headers ends; "" if there is none.
+// ResponseHeader returns the first header of that name set on the response; "" if there is none. The result is valid until the next change of
+// headers.
 func (c *Context) ResponseHeader(name string) string {
 	for i := range c.resp.fields {
 		if n, value := c.resp.field(i); len(n) == len(name) && strings.EqualFold(n, name) {
@@ -143,7 +143,7 @@ func (c *Context) ResponseHeader(name string) string {
 	return ""
 }
 
-// own takes headers that are not simply copied. It reports whether the header is dealt with.
+// own handles headers that are not copied to the head. It reports whether this is one of them.
 func (r *response) own(name, value string) bool {
 	switch len(name) {
 	case len("Connection"):
@@ -156,7 +156,7 @@ func (r *response) own(name, value string) bool {
 			if n, ok := parseLength(value); ok {
 				r.length = n
 			} else if r.bad == nil {
-				r.bad = fmt.Errorf("app: header Content-Length: %q is no length", value)
+				r.bad = fmt.Errorf("app: header Content-Length: %q is not a length", value)
 			}
 			return true
 		}
@@ -169,7 +169,7 @@ func (r *response) own(name, value string) bool {
 	return false
 }
 
-// known notes that a header which is otherwise written by the server is set, or no longer.
+// known records whether a header is set that the server would write otherwise.
 func (r *response) known(name string, set bool) {
 	switch {
 	case len(name) == len("Content-Type") && strings.EqualFold(name, "Content-Type"):
@@ -195,12 +195,12 @@ func parseLength(s string) (n int64, ok bool) {
 	return n, s != ""
 }
 
-// String answers with text.
+// String writes a text/plain response. Like the other response methods, it returns ErrWritten if a response was written already.
 func (c *Context) String(status int, s string) error {
 	return answer(c, status, textType, s)
 }
 
-// Bytes answers with a body of the given type; "" names none. b is not needed any more when Bytes returns.
+// Bytes writes a response with the given content type; "" omits the header. b may be reused when Bytes returns.
 func (c *Context) Bytes(status int, contentType string, b []byte) error {
 	if !httpparse.ValidFieldValue(contentType) {
 		return errContentType
@@ -211,7 +211,7 @@ func (c *Context) Bytes(status int, contentType string, b []byte) error {
 	return answer(c, status, contentType, b)
 }
 
-// JSON answers with v as JSON. Where v cannot be encoded nothing is written, and the error is the encoder's.
+// JSON writes v as a JSON response. If v cannot be encoded, nothing is written, and the error of encoding/json is returned.
 func (c *Context) JSON(status int, v any) error {
 	c.scratch.Reset()
 	if err := json.NewEncoder(&c.scratch).Encode(v); err != nil {
@@ -221,33 +221,33 @@ func (c *Context) JSON(status int, v any) error {
 	return answer(c, status, jsonType, b[:len(b)-1]) // without Encode's newline
 }
 
-// NotModified answers 304. The type and the length, -1 if unknown, are those of the body that the client has: they are not sent, but
-// CodeBody's choose is told.
+// NotModified writes a 304. contentType and length (-1 if unknown) describe the body that the client has. They are not sent, but passed to
+// the function of CodeBody.
 func (c *Context) NotModified(contentType string, length int64) error {
 	c.resp.length = length
 	return answer(c, 304, contentType, "")
 }
 
-// NoContent answers without a body.
+// NoContent writes a response without a body.
 func (c *Context) NoContent(status int) error { return answer(c, status, "", "") }
 
-// Redirect answers with a Location: 301, 302, 303, 307 or 308. The URL is sent as it is.
+// Redirect writes a redirect with a status of 3xx. The URL is not modified.
 func (c *Context) Redirect(status int, url string) error {
 	if status < 300 || status > 399 {
-		return fmt.Errorf("app: redirect with status %d", status)
+		return fmt.Errorf("app: %d is not a redirect status", status)
 	}
 	c.SetHeader("Location", url)
 	return c.NoContent(status)
 }
 
-// answer writes a whole answer.
+// answer writes a response, coded if there is a Coder.
 func answer[T string | []byte](c *Context, status int, contentType string, body T) error {
 	if r := &c.resp; r.choose != nil && (len(body) > 0 || r.headless || status == 304) {
 		if err := c.mayWrite(status); err != nil {
 			return err
 		}
 		length := int64(len(body))
-		if length == 0 { // a HEAD and a 304 are about a body that they do not have
+		if length == 0 { // HEAD and 304 describe a body that is not sent
 			length = r.length
 		}
 		if coder := c.coderFor(status, contentType, length); coder != nil && (len(body) > 0 || r.headless) {
@@ -266,18 +266,18 @@ func answerPlain[T string | []byte](c *Context, status int, contentType string, 
 	if hasBody {
 		out = append(out, body...)
 	}
-	c.cycle.conn.SetOutput(out)
+	c.http1.conn.SetOutput(out)
 	return nil
 }
 
-// answerThrough is answerPlain for a large body, which is sent from where it is.
+// answerThrough is answerPlain for a large body, which is sent without copying it first.
 func (c *Context) answerThrough(status int, contentType string, body []byte) error {
 	defer c.task.Leave(c.task.Enter())
 	out, hasBody, err := c.beginAnswer(status, contentType, len(body), 0)
 	if err != nil {
 		return err
 	}
-	conn := c.cycle.conn
+	conn := c.http1.conn
 	conn.SetOutput(out)
 	if hasBody {
 		conn.WriteThrough(body)
@@ -285,18 +285,18 @@ func (c *Context) answerThrough(status int, contentType string, body []byte) err
 	return nil
 }
 
-// beginAnswer returns the output with the head of an answer whose body has so many bytes, and with room for more; hasBody
-// tells whether the body is to follow.
+// beginAnswer appends the head of a response with a body of the given length to the output, and returns the output with room for more bytes.
+// hasBody reports whether the caller must append the body.
 func (c *Context) beginAnswer(status int, contentType string, bytes, room int) (out []byte, hasBody bool, err error) {
 	r := &c.resp
 	if err := c.mayWrite(status); err != nil {
 		return nil, false, err
 	}
 	length := int64(bytes)
-	if r.headless && r.length >= 0 { // a HEAD may know what it does not make
+	if r.headless && r.length >= 0 { // HEAD with a Content-Length set by the handler
 		length = r.length
 	}
-	out = c.appendHead(c.cycle.conn.Output(headRoom+len(r.text)+room), status, contentType, length)
+	out = c.appendHead(c.http1.conn.Output(headRoom+len(r.text)+room), status, contentType, length)
 	if r.framing != byLength || r.headless {
 		return out, false, nil
 	}
@@ -304,19 +304,19 @@ func (c *Context) beginAnswer(status int, contentType string, bytes, room int) (
 	return out, true, nil
 }
 
-// Interim sends an interim answer before the answer, such as 103 with Link fields (RFC 9110 section 15.2): a status from 102
-// to 199. Clients of HTTP/1.0 know none, and are sent nothing. The error is ErrWritten, or that of a field that no head can hold.
+// Interim sends an interim response before the final one, such as 103 with Link fields (RFC 9110 section 15.2). The status is 102 to 199.
+// HTTP/1.0 clients are sent nothing. The error is ErrWritten, or that of an invalid status or field.
 func (c *Context) Interim(status int, fields []httpparse.Header) error {
 	switch {
 	case c.resp.sent:
 		return ErrWritten
 	case status < 102 || status > 199:
-		return fmt.Errorf("app: %d is not the status of an interim answer", status)
+		return fmt.Errorf("app: %d is not the status of an interim response", status)
 	case c.req.Minor == 0:
 		return nil
 	}
 	defer c.task.Leave(c.task.Enter())
-	conn := c.cycle.conn
+	conn := c.http1.conn
 	b := httpparse.AppendStatusLine(conn.Output(headRoom), status)
 	for _, f := range fields {
 		var err error
@@ -328,7 +328,7 @@ func (c *Context) Interim(status int, fields []httpparse.Header) error {
 	return nil
 }
 
-// mayWrite tells whether an answer can be begun.
+// mayWrite returns an error if a response with this status cannot be written.
 func (c *Context) mayWrite(status int) error {
 	switch r := &c.resp; {
 	case r.sent:
@@ -336,17 +336,17 @@ func (c *Context) mayWrite(status int) error {
 	case r.bad != nil:
 		return r.bad
 	case status < 200 || status > 999:
-		return fmt.Errorf("app: %d is not the status of an answer", status)
+		return fmt.Errorf("app: %d is not the status of a final response", status)
 	}
 	return nil
 }
 
-// appendHead appends the answer's head: from here on it is written. length is that of the body, -1 if unknown.
+// appendHead appends the response head. length is that of the body, -1 if unknown.
 func (c *Context) appendHead(b []byte, status int, contentType string, length int64) []byte {
 	r := &c.resp
 	r.status, r.sent = status, true
-	c.hub.counts.ByClass[status/100%len(c.hub.counts.ByClass)]++
-	r.keepAlive = r.keepAlive && !c.hub.lasting && c.worthSwallowing() && !c.lastOf()
+	c.state.counts.ByClass[status/100%len(c.state.counts.ByClass)]++
+	r.keepAlive = r.keepAlive && !c.state.closeAfter && c.worthDiscarding() && !c.lastOf()
 	b = httpparse.AppendStatusLine(b, status)
 	b = c.appendOwn(b)
 	if contentType != "" && !r.hasType && status != 304 {
@@ -361,7 +361,7 @@ func (c *Context) appendHead(b []byte, status int, contentType string, length in
 	case c.req.Minor > 0:
 		r.framing = byChunks
 		b = append(b, "Transfer-Encoding: chunked\r\n"...)
-	default: // HTTP/1.0 knows no chunks
+	default: // HTTP/1.0 has no chunked coding
 		r.framing, r.keepAlive = byClose, false
 	}
 	b = append(b, r.text...)
@@ -377,20 +377,20 @@ func (c *Context) appendHead(b []byte, status int, contentType string, length in
 	return httpparse.AppendHeadEnd(b)
 }
 
-// lastOf tells whether no request follows: the client has ended its direction of the stream.
+// lastOf reports whether no request follows, because the client has closed its sending side.
 func (c *Context) lastOf() bool {
-	conn := c.cycle.conn
+	conn := c.http1.conn
 	return conn.InputEnded() && len(conn.Input()) == 0
 }
 
-// appendOwn appends what the server adds to every answer.
+// appendOwn appends the headers that the server adds to every response.
 func (c *Context) appendOwn(b []byte) []byte {
 	r := &c.resp
 	if !r.hasServer {
 		b = append(b, c.app.serverLine...)
 	}
 	if !r.hasDate {
-		b = append(b, c.hub.dateLine()...)
+		b = append(b, c.state.dateLine()...)
 	}
 	if c.app.options.ServerTiming && c.task != nil {
 		b = appendServerTiming(b, c.Timing())
@@ -401,7 +401,7 @@ func (c *Context) appendOwn(b []byte) []byte {
 	return b
 }
 
-// appendServerTiming appends the field of the same name.
+// appendServerTiming appends the Server-Timing header.
 func appendServerTiming(b []byte, t Timing) []byte {
 	b = append(b, "Server-Timing: "...)
 	for i, part := range [...]struct {

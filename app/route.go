@@ -1,5 +1,4 @@
-// This file owns the vocabulary of registration: Handler, Middleware, Route, the options of a route and the grammar
-// of patterns. It knows nothing of how a route is found (router.go) or of connections.
+// Handler, Middleware, Route, route options, and the grammar of patterns. router.go looks routes up.
 
 package app
 
@@ -9,19 +8,20 @@ import (
 	"time"
 )
 
-// A Handler answers one request. It runs as a task on the connection's loop and is written straight down: any call on
-// c may wait, and gives the loop to others meanwhile. A handler that holds its loop for too long goes on beside it: see Handoff.
+// A Handler answers one request. It runs as a task on the loop of the connection. Calls on c may wait, and the loop runs other tasks
+// meanwhile. If the handler holds the loop for too long while other work waits, it continues beside the loop; see Handoff. Handlers run
+// concurrently, also with themselves.
 //
-// A non-nil error answers the request as long as nothing was written (see HTTPError), and otherwise breaks the
-// connection off, so that the client sees the truncation. c and every view taken from it are invalid once the handler
-// has returned.
+// If the handler returns an error and nothing was written, the error is answered (see HTTPError). If a body was begun, the connection is
+// reset, so that the client notices the truncation. A panic is treated as an error with status 500. c and the views taken from it are
+// invalid after the handler has returned.
 type Handler func(c *Context) error
 
-// A Middleware wraps a handler. It is called once per route when registration ends, never per request; what it keeps
-// is shared by all loops and must be safe for concurrent use.
+// A Middleware wraps a handler. It is called once per route, when registration ends. The state that it keeps is shared by all loops and
+// must be safe for concurrent use.
 type Middleware func(next Handler) Handler
 
-// chain wraps h so that the first middleware is the outermost.
+// chain wraps h in middlewares, the first outermost.
 func chain(h Handler, middlewares []Middleware) Handler {
 	for i := len(middlewares) - 1; i >= 0; i-- {
 		h = middlewares[i](h)
@@ -29,74 +29,75 @@ func chain(h Handler, middlewares []Middleware) Handler {
 	return h
 }
 
-// paramsMax bounds the parameters of one pattern, whose values stay in the Context's memory.
+// paramsMax bounds the parameters of one pattern.
 const paramsMax = 16
 
-// Route is one registered method and pattern with its limits. It does not change once the server listens, and may
-// then be read from any goroutine.
+// Route is a registered method and pattern with its limits. It does not change after registration has ended, and may then be read by any
+// goroutine.
 type Route struct {
-	Method  string // "" answers every method
-	Pattern string // whole, with the prefixes of its groups
-	Name    string // for logs and metrics; the pattern unless Name was given
+	Method  string // "" for every method
+	Pattern string // with the prefixes of its groups
+	Name    string // shown in logs and metrics; default Pattern
 
-	Budget  time.Duration // longest slice before the watchdog reports an overrun; 0: the loop's default
+	Budget  time.Duration // longest slice before the watchdog reports an overrun; 0: the default of the loop
 	Timeout time.Duration // from the start of the handler to its cancellation; 0: Options.HandlerTimeout
-	BodyMax int64         // request body in bytes, beyond: 413; 0: Options.Limits.BodyBytesMax
+	BodyMax int64         // bytes of the request body, beyond: 413; 0: Options.Limits.BodyBytesMax
 
-	Handoff  time.Duration // longest slice before the loop is handed over; 0: ServerConfig.Handoff; less than 0: never
-	SlowBody bool          // Options.BodyRateMin does not hold
-	// Blocking: the handler starts beside its loop; see Blocking.
-	Blocking bool
+	Handoff  time.Duration // longest slice before the loop is handed over; 0: ServerConfig.Handoff; negative: never
+	SlowBody bool          // Options.BodyRateMin does not apply
+	Blocking bool          // the handler starts beside its loop
 
 	placement   placement
 	handler     Handler      // as registered
-	middlewares []Middleware // of its groups, outermost first
-	serve       Handler      // handler within all middlewares, from compose
-	tooLarge    Handler      // the refusal of a body, within all middlewares
+	middlewares []Middleware // of the groups, outermost first
+	serve       Handler      // handler within all middlewares, set by compose
+	tooLarge    Handler      // answers 413 within all middlewares, set by compose
 	names       []string     // of the parameters, in the order of the pattern
-	rest        bool         // the last of them is a catch-all
+	rest        bool         // the last parameter is a catch-all
 }
 
-// RouteOption sets one property of a route at its registration.
+// RouteOption sets a property of a route at its registration.
 type RouteOption func(*Route)
 
-// Budget sets the longest slice the route's handler may hold the loop before the watchdog reports it.
+// Budget sets the longest time that one slice of the route's handler may hold its loop before the watchdog reports it. It panics unless d is
+// above 0.
 func Budget(d time.Duration) RouteOption {
 	mustBePositive("Budget", int64(d))
 	return func(r *Route) { r.Budget = d }
 }
 
-// Timeout sets the time the handler has: after it the Context is cancelled, and answered with 503 if nothing was
-// written.
+// Timeout sets the time after which the Context is cancelled, measured from the start of the handler. If nothing was written, the response
+// is a 503. It panics unless d is above 0.
 func Timeout(d time.Duration) RouteOption {
 	mustBePositive("Timeout", int64(d))
 	return func(r *Route) { r.Timeout = d }
 }
 
-// BodyMax bounds the request body in bytes, in place of Options.Limits.BodyBytesMax; beyond it the answer is 413.
+// BodyMax sets the limit on the request body to n bytes, in place of Options.Limits.BodyBytesMax. Larger bodies are answered with 413. It
+// panics unless n is above 0.
 func BodyMax(n int64) RouteOption {
 	mustBePositive("BodyMax", n)
 	return func(r *Route) { r.BodyMax = n }
 }
 
-// SlowBody lets the route's request bodies come at any rate: it is for routes to which clients stream what they have.
+// SlowBody accepts request bodies at any rate, without Options.BodyRateMin. It is for clients that stream data as it arises.
 func SlowBody() RouteOption {
 	return func(r *Route) { r.SlowBody = true }
 }
 
-// Handoff sets for how long the route's handler may hold its loop while other work waits, in place of ServerConfig.Handoff; less
-// than 0 means that the loop is never taken from it.
+// Handoff sets the time for which the route's handler may hold its loop while other work waits, in place of ServerConfig.Handoff. Then
+// another goroutine takes the loop over, and the handler continues beside it. With a negative d the loop is never handed over.
 func Handoff(d time.Duration) RouteOption {
 	return func(r *Route) { r.Handoff = d }
 }
 
-// Blocking says that the route's handler is slow by itself: it computes for long, or blocks. It then starts on a goroutine beside its
-// loop and costs the others nothing, not even the time after which a loop is handed over. Handler and Context are the same.
+// Blocking starts the route's handler on a goroutine beside its loop. It is for handlers that always block or compute for long: other
+// requests do not even wait for the handoff time. The Context works as usual.
 func Blocking() RouteOption {
 	return func(r *Route) { r.Blocking = true }
 }
 
-// Name sets the name under which logs and metrics show the route.
+// Name sets Route.Name, which logs and metrics show in place of the pattern.
 func Name(name string) RouteOption {
 	return func(r *Route) { r.Name = name }
 }
@@ -155,7 +156,7 @@ func parsePattern(pattern string) ([]part, error) {
 		case len(seen) == paramsMax:
 			return nil, fmt.Errorf("has more than %d parameters", paramsMax)
 		case p.kind == partRest && !last:
-			return nil, fmt.Errorf("{%s...} takes everything: it must come last", p.text)
+			return nil, fmt.Errorf("{%s...} matches everything and must come last", p.text)
 		}
 		seen[p.text] = true
 		parts = append(parts, part{text.String(), partStatic}, p)
@@ -167,7 +168,7 @@ func parsePattern(pattern string) ([]part, error) {
 	return parts, nil
 }
 
-// checkStatic refuses segments that no request could ever match, or only one that the author did not mean.
+// checkStatic refuses segments that no request can match, or that are probably mistakes.
 func checkStatic(segment string, last bool) error {
 	switch {
 	case segment == "" && !last:
@@ -175,14 +176,14 @@ func checkStatic(segment string, last bool) error {
 	case segment == "." || segment == "..":
 		return fmt.Errorf("has a dot segment, which is removed from every request")
 	case strings.ContainsAny(segment, "?#"):
-		return fmt.Errorf("has a query or a fragment: patterns are paths")
+		return fmt.Errorf("has a query or a fragment; a pattern is a path")
 	}
 	for i := 0; i < len(segment); i++ {
 		if segment[i] < ' ' || segment[i] == 0x7f {
 			return fmt.Errorf("has a control character")
 		}
 		if segment[i] == '%' && i+2 < len(segment) && isHex(segment[i+1]) && isHex(segment[i+2]) {
-			return fmt.Errorf("has the escape %s: write the character itself, since paths are decoded before", segment[i:i+3])
+			return fmt.Errorf("has the escape %s; write the decoded character, because paths are decoded before they are matched", segment[i:i+3])
 		}
 	}
 	return nil
@@ -192,7 +193,7 @@ func parseParam(segment string) (part, error) {
 	name, opened := strings.CutPrefix(segment, "{")
 	name, closed := strings.CutSuffix(name, "}")
 	if !opened || !closed || strings.ContainsAny(name, "{}") {
-		return part{}, fmt.Errorf("segment %q: a parameter fills its whole segment, as in /{id}/", segment)
+		return part{}, fmt.Errorf("segment %q: a parameter must be a whole segment, as in /{id}/", segment)
 	}
 	p := part{name, partParam}
 	if rest, ok := strings.CutSuffix(name, "..."); ok {
@@ -205,7 +206,7 @@ func parseParam(segment string) (part, error) {
 		b := p.text[i]
 		letter := b == '_' || 'a' <= b|0x20 && b|0x20 <= 'z'
 		if !letter && (i == 0 || b < '0' || b > '9') {
-			return part{}, fmt.Errorf("segment %q: a parameter's name is letters, digits and '_'", segment)
+			return part{}, fmt.Errorf("segment %q: the name of a parameter must consist of letters, digits and '_'", segment)
 		}
 	}
 	return p, nil

@@ -1,12 +1,10 @@
-// This file owns finding the route of a path: the radix tree, its precedence, and the form of a path that it
-// compares. It knows patterns (route.go) but neither requests nor connections.
+// The lookup of a route in a radix tree.
 //
-// The most specific pattern that has the method wins: segment by segment from the left, static text before a
-// parameter before a catch-all. A pattern that fits the path but not the method is passed over, and only when no
-// other fits does it turn the answer from 404 into 405. So with GET /users/me and POST /users/{id}, a POST to
-// /users/me goes to the second.
+// The most specific pattern with the request's method wins. Patterns are compared segment by segment from the left: static text before a
+// parameter, a parameter before a catch-all. A pattern that matches the path but not the method is skipped; it makes the response a 405 if
+// no other matches. With GET /users/me and POST /users/{id}, a POST to /users/me goes to the second.
 //
-// Nothing redirects: /a and /a/ are two paths, and only the one that was registered answers.
+// There are no redirects: /a and /a/ are different paths.
 
 package app
 
@@ -19,40 +17,38 @@ import (
 	"tafe/httpparse"
 )
 
-// router maps methods and paths to routes. It is built by one goroutine and then only read, by any number.
+// router maps methods and paths to routes. It is built by one goroutine, and then safe for concurrent reading.
 type router struct {
 	root   node
 	routes []*Route // in the order of registration
-	allow  string   // every method that some route answers, for OPTIONS * (RFC 9110 section 9.3.7)
+	allow  string   // the methods of all routes, for OPTIONS * (RFC 9110 section 9.3.7)
 }
 
-// node is reached when the static text and the parameters on the way to it have been consumed. Since the number of
-// segments on that way is fixed, find visits a node at most once, however it backtracks: a path costs at most one
-// visit per node, and no path is worth attacking with.
+// node is a node of the radix tree. The number of segments on the way to a node is fixed, so find visits each node at most once even when
+// it backtracks. The cost of a lookup is bounded by the number of nodes, whatever the path.
 type node struct {
-	prefix   string // static text between the parent and here
+	prefix   string // static text between the parent and this node
 	first    []byte // first byte of each child's prefix, in the order of children
 	children []*node
-	param    *node // behind one whole segment
-	rest     *leaf // where a catch-all takes what is left
-	leaf     *leaf // where the path may end
+	param    *node // after a parameter
+	rest     *leaf // catch-all
+	leaf     *leaf // end of the path
 }
 
-// leaf holds the routes of one pattern, which may differ in their parameters' names.
+// leaf holds the routes of one pattern. They may differ in the names of their parameters.
 type leaf struct {
 	routes []*Route
 	allow  string // the value of Allow (RFC 9110 section 10.2.1)
 }
 
-// params holds the values captured on the way to a route; it is part of a Context, and its array stays with it. The values are
-// views into the path given to find.
+// params holds the parameter values of a request. They are views into the path given to find.
 type params struct {
 	names  []string // the route's
-	rest   bool     // the last one is a catch-all
+	rest   bool     // the last parameter is a catch-all
 	values [][]byte
 }
 
-// get returns the value of a parameter, nil if the route has none of that name. Escaped slashes stand as NUL in it.
+// get returns the value of a parameter, nil if the route has none of that name. Escaped slashes are NUL bytes in it.
 func (p *params) get(name string) []byte {
 	for i, n := range p.names {
 		if n == name {
@@ -62,15 +58,14 @@ func (p *params) get(name string) []byte {
 	return nil
 }
 
-// reset drops the views of the last request.
+// reset releases the views of the last request.
 func (p *params) reset() {
 	clear(p.values)
 	p.names, p.rest, p.values = nil, false, p.values[:0]
 }
 
-// add registers h under method ("" for every method) and pattern, within middlewares, outermost first. It panics on a
-// bad pattern and on one that is already taken: both are mistakes of the program, and nothing can be served before
-// they are mended.
+// add registers h for a method ("" for every method) and a pattern, within middlewares, outermost first. It panics on an invalid pattern
+// and on one that is registered already.
 func (r *router) add(method, pattern string, h Handler, middlewares []Middleware, opts ...RouteOption) *Route {
 	parts, err := parsePattern(pattern)
 	switch {
@@ -81,7 +76,7 @@ func (r *router) add(method, pattern string, h Handler, middlewares []Middleware
 	case method != "" && !httpparse.ValidToken(method):
 		panic(fmt.Sprintf("app: pattern %q: %q is not a method", pattern, method))
 	case method == "CONNECT":
-		panic(fmt.Sprintf("app: pattern %q: CONNECT has no path to route by", pattern))
+		panic(fmt.Sprintf("app: pattern %q: CONNECT requests have no path", pattern))
 	}
 	route := &Route{
 		Method: method, Pattern: pattern, Name: pattern,
@@ -102,7 +97,7 @@ func (r *router) add(method, pattern string, h Handler, middlewares []Middleware
 	return route
 }
 
-// compose wraps every handler, the groups' middlewares within the outer ones. It runs when registration ends.
+// compose wraps the handlers in their middlewares. It runs when registration ends.
 func (r *router) compose(outer []Middleware) {
 	for _, route := range r.routes {
 		route.serve = chain(chain(route.handler, route.middlewares), outer)
@@ -110,12 +105,11 @@ func (r *router) compose(outer []Middleware) {
 	}
 }
 
-// find returns the route for method and path, a path from cleanPath, and its parameters in p. Without one, allowed is
-// the value of Allow if the path exists for other methods, and empty if it does not exist. It allocates nothing,
-// unless p is new, or a miss has to merge the methods of several patterns.
+// find returns the route for a method and a path from cleanPath, and stores its parameters in p. Without a route, allowed is the value of
+// Allow if the path has routes for other methods, and empty otherwise. find does not allocate, unless p is new or the methods of several
+// patterns have to be merged.
 //
-// HEAD is served by a route for GET where none is for HEAD. OPTIONS is listed in allowed always: the caller answers
-// it where no route does.
+// A route for GET also serves HEAD if there is no route for HEAD. allowed always includes OPTIONS, which the caller answers.
 func (r *router) find(method, path []byte, p *params) (route *Route, allowed string) {
 	p.values = p.values[:0]
 	route = r.root.find(method, path, p, &allowed)
@@ -125,7 +119,7 @@ func (r *router) find(method, path []byte, p *params) (route *Route, allowed str
 	return route, allowed
 }
 
-// find looks for the rest of a path below n, most specific first.
+// find looks the rest of a path up below n, most specific patterns first.
 func (n *node) find(method, path []byte, p *params, allowed *string) *Route {
 	for {
 		if len(path) == 0 {
@@ -138,7 +132,7 @@ func (n *node) find(method, path []byte, p *params, allowed *string) *Route {
 		if child == nil {
 			break
 		}
-		if n.param == nil && n.rest == nil { // nothing to come back to
+		if n.param == nil && n.rest == nil { // no backtracking to this node
 			path, n = path[len(child.prefix):], child
 			continue
 		}
@@ -171,7 +165,7 @@ func (n *node) findRest(method, path []byte, p *params, allowed *string) *Route 
 	return route
 }
 
-// child returns the child whose static text path begins with.
+// child returns the child whose prefix path begins with.
 func (n *node) child(path []byte) *node {
 	for i, b := range n.first {
 		if b != path[0] {
@@ -186,7 +180,7 @@ func (n *node) child(path []byte) *node {
 	return nil
 }
 
-// pick returns the leaf's route for method, and otherwise adds the leaf's methods to allowed.
+// pick returns the route for a method. If there is none, it adds the methods of the leaf to allowed.
 func (l *leaf) pick(method []byte, allowed *string) *Route {
 	if l == nil {
 		return nil
@@ -211,7 +205,7 @@ func (l *leaf) pick(method []byte, allowed *string) *Route {
 	return any
 }
 
-// insert returns the leaf for a pattern, growing the tree where it has to.
+// insert returns the leaf of a pattern, and adds nodes as necessary.
 func (n *node) insert(parts []part) *leaf {
 	for _, p := range parts {
 		switch p.kind {
@@ -235,7 +229,7 @@ func (n *node) insert(parts []part) *leaf {
 	return n.leaf
 }
 
-// grow returns the node below n at exactly text, splitting a child that goes on behind it.
+// grow returns the node for text below n, and splits a child whose prefix is longer.
 func (n *node) grow(text string) *node {
 	for text != "" {
 		i := bytes.IndexByte(n.first, text[0])
@@ -263,7 +257,7 @@ func (n *node) grow(text string) *node {
 func (l *leaf) add(route *Route) {
 	for _, other := range l.routes {
 		if other.Method == route.Method {
-			panic(fmt.Sprintf("app: pattern %q conflicts with %q: both answer %s of the same paths",
+			panic(fmt.Sprintf("app: pattern %q conflicts with %q: both match %s of the same paths",
 				route.Pattern, other.Pattern, methodText(route.Method)))
 		}
 	}
@@ -278,7 +272,7 @@ func methodText(method string) string {
 	return method
 }
 
-// allowOf returns what a route for method makes of Allow: HEAD comes with GET, OPTIONS with everything.
+// allowOf returns the value of Allow for a route: GET includes HEAD, and every method OPTIONS.
 func allowOf(method string) string {
 	switch method {
 	case "", "OPTIONS":
@@ -290,7 +284,7 @@ func allowOf(method string) string {
 	}
 }
 
-// mergeAllow returns the sorted union of two Allow values, without allocating where one is empty or both are equal.
+// mergeAllow returns the sorted union of two Allow values. It does not allocate if one is empty or both are equal.
 func mergeAllow(a, b string) string {
 	if a == "" || a == b {
 		return b

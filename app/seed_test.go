@@ -28,7 +28,7 @@ func TestWireUnderSeeds(t *testing.T) {
 		l := looptest.New(t, looptest.Options{Seed: seed})
 		a := wireApp()
 		a.freeze()
-		h := newHub(a, l.Loop, func() time.Time { return time.Date(1994, 11, 6, 8, 49, 37, 0, time.UTC) })
+		h := newLoopState(a, l.Loop, func() time.Time { return time.Date(1994, 11, 6, 8, 49, 37, 0, time.UTC) })
 		random := rand.New(rand.NewPCG(seed, 1))
 		peers, wants := make([]*looptest.Peer, 3), make([]strings.Builder, 3)
 		for i := range peers {
@@ -47,7 +47,7 @@ func TestWireUnderSeeds(t *testing.T) {
 		}
 		l.Close()
 		require.Zero(t, h.active)
-		require.Empty(t, h.cycles)
+		require.Empty(t, h.conns)
 	}
 }
 
@@ -120,7 +120,7 @@ func FuzzCycle(f *testing.F) {
 
 func fuzzRun(t *testing.T, data []byte, piece func() int) (answers string, ended bool) {
 	r := newRig(t, wireApp(), reactor.Limits{})
-	copy(r.hub.ids[:], "fuzzfuzz")
+	copy(r.state.ids[:], "fuzzfuzz")
 	p := r.dial()
 	for len(data) > 0 {
 		n := min(len(data), piece())
@@ -136,7 +136,7 @@ func fuzzRun(t *testing.T, data []byte, piece func() int) (answers string, ended
 	}
 	p.hangUp()
 	r.advance(time.Hour)
-	require.Zero(t, r.hub.active)
-	require.Empty(t, r.hub.cycles)
+	require.Zero(t, r.state.active)
+	require.Empty(t, r.state.conns)
 	return answers, ended
 }

@@ -1,4 +1,4 @@
-// This file owns the life of a listening App: from Listen over Drain to the end. Sockets are loop's, messages http1.go's.
+// Server: Listen, Swap, Drain, Stop and Stats. Package reactor has the sockets; http1.go handles their connections.
 
 package app
 
@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -15,37 +14,37 @@ import (
 	"tafe/loop/reactor"
 )
 
-// stopGrace is what the loops get to end what runs, once nothing more is waited for.
+// stopGrace is the time that running tasks have to end after Drain has cancelled them.
 const stopGrace = 5 * time.Second
 
-// ServerConfig is where an App listens, and on what; see reactor.Config for the fields.
+// ServerConfig configures Listen. Fields that are not described here are those of reactor.Config.
 type ServerConfig struct {
-	Addr         string     // where there is one Listener and nothing to say about it
-	Listeners    []Listener // in place of Addr
+	Addr         string     // address of a single plain listener, "host:port" or "unix:/path"; ignored if Listeners is set
+	Listeners    []Listener // addresses with TLS, PROXY protocol or redirects
 	Inherited    *reactor.Inherited
-	Loops        int // at least 1
+	Loops        int // event loops, at least 1
 	ConnMax      int
 	ConnMaxPerIP int
 	DialMax      int
 	Limits       reactor.Limits
-	Handoff      time.Duration // 0: loop.HandoffTime; less than 0: off
+	Handoff      time.Duration // longest slice before a loop is handed over; 0: loop.HandoffTime; negative: never
 	Steward      *loop.Steward
 	Observe      func(l *loop.Loop) loop.Observer
 }
 
-// Server is a listening App. Its methods may be called by any goroutine.
+// Server is a listening App. Its methods are safe for concurrent use.
 type Server struct {
 	app       atomic.Pointer[App]
 	engine    *reactor.Engine
-	hubs      []atomic.Pointer[hub] // each belongs to the loop with its index
+	states    []atomic.Pointer[loopState] // by loop ID
 	draining  atomic.Bool
 	announced atomic.Bool
 }
 
-// Listen serves a until Drain or Stop. It returns once the address is listened on.
+// Listen starts to serve a. It returns when the server accepts connections, or with an error if it cannot listen. Drain or Stop ends it.
 func Listen(a *App, config ServerConfig) (*Server, error) {
 	a.freeze()
-	s := &Server{hubs: make([]atomic.Pointer[hub], max(config.Loops, 0))}
+	s := &Server{states: make([]atomic.Pointer[loopState], max(config.Loops, 0))}
 	s.app.Store(a)
 	engine, err := reactor.Start(reactor.Config{
 		Listeners: s.listeners(config), Inherited: config.Inherited, Loops: config.Loops, ConnMax: config.ConnMax,
@@ -58,33 +57,34 @@ func Listen(a *App, config ServerConfig) (*Server, error) {
 	return s, nil
 }
 
-// hub returns the loop's hub, made when first needed. On the loop only.
-func (s *Server) hub(l *loop.Loop) *hub {
-	own := &s.hubs[l.ID()]
+// stateOf returns the state of l, and creates it on first use. On the loop only.
+func (s *Server) stateOf(l *loop.Loop) *loopState {
+	own := &s.states[l.ID()]
 	if own.Load() == nil {
-		own.Store(newHub(s.app.Load(), l, time.Now))
+		own.Store(newLoopState(s.app.Load(), l, time.Now))
 	}
 	return own.Load()
 }
 
-// Opener returns what opens connections of a on l, for a loop that no Server runs: a test's, with looptest. Registration
-// has ended with it. Call it once for a loop: what it returns is that loop's own.
+// Opener returns a function that opens connections of a on l. It is for loops without a Server, such as those of package looptest. It ends
+// registration. Call it once per loop, and call the result on that loop.
 func (a *App) Opener(l *loop.Loop) func(*reactor.Conn) reactor.Handler {
 	a.freeze()
-	return newHub(a, l, time.Now).open
+	return newLoopState(a, l, time.Now).open
 }
 
-// swap has a served from now on. On the loop only.
-func (h *hub) swap(a *App) {
-	h.app = a
-	h.traffic.adopt(a.router.routes)
+// swap replaces the App for requests that begin after it. On the loop only.
+func (ls *loopState) swap(a *App) {
+	ls.app = a
+	ls.traffic.adopt(a.router.routes)
 }
 
-// App is what is served.
+// App returns the App that is served.
 func (s *Server) App() *App { return s.app.Load() }
 
-// Swap has a served instead, from the next request of every connection on; requests that are being served are not
-// disturbed. It returns once every loop has taken a, or with the error of ctx: loops that are held take it later.
+// Swap replaces the App that is served. Requests that begin afterwards use a; requests in progress continue with the previous App. Swap
+// returns nil when every loop uses a, or the error of ctx; loops that were held until then use a as soon as they are free. After the
+// server has ended it returns loop.ErrClosed. Swap does not close the previous App; see App.Close.
 func (s *Server) Swap(ctx context.Context, a *App) error {
 	a.freeze()
 	a.inherit(s.app.Load())
@@ -92,7 +92,7 @@ func (s *Server) Swap(ctx context.Context, a *App) error {
 	loops := s.engine.Loops()
 	swapped := make(chan struct{}, len(loops))
 	for _, l := range loops {
-		if !l.PostUnbounded(func() { s.hub(l).swap(s.app.Load()); swapped <- struct{}{} }) {
+		if !l.PostUnbounded(func() { s.stateOf(l).swap(s.app.Load()); swapped <- struct{}{} }) {
 			return loop.ErrClosed
 		}
 	}
@@ -108,46 +108,47 @@ func (s *Server) Swap(ctx context.Context, a *App) error {
 	return nil
 }
 
-// Addr is the address that is listened on, the first where there are several.
+// Addr returns the first listening address.
 func (s *Server) Addr() net.Addr { return s.engine.Addr() }
 
-// Addrs are the addresses that are listened on, in the order of the Listeners.
+// Addrs returns the listening addresses in the order of ServerConfig.Listeners.
 func (s *Server) Addrs() []net.Addr { return s.engine.Addrs() }
 
-// Engine is what the server runs on.
+// Engine returns the engine that runs the server's loops.
 func (s *Server) Engine() *reactor.Engine { return s.engine }
 
-// Done is closed when the server has ended, by Drain, by Stop or by a failure.
+// Done returns a channel that is closed when the server has ended, by Drain, Stop or a failure.
 func (s *Server) Done() <-chan struct{} { return s.engine.Done() }
 
-// Draining tells whether Drain or Announce was called: whoever balances load should send no more.
+// Draining reports whether Drain or Announce was called. Load balancers should send no new requests.
 func (s *Server) Draining() bool { return s.announced.Load() || s.draining.Load() }
 
-// Announce has Draining say so already, while all is served as before: a Drain follows when balancers have noticed.
+// Announce makes Draining report true. Requests are served as before, so that load balancers can react before Drain is called.
 func (s *Server) Announce() { s.announced.Store(true) }
 
-// EndKept has every answer from now on end its connection, and leaves idle connections open: clients that ask meanwhile are told before a
-// Drain closes them.
+// EndKept adds Connection: close to every further response. Idle connections stay open until they have had one more request, or Drain
+// closes them.
 func (s *Server) EndKept() {
 	for _, l := range s.engine.Loops() {
-		l.Post(func() { s.hub(l).lasting = true })
+		l.Post(func() { s.stateOf(l).closeAfter = true })
 	}
 }
 
-// Drain ends the server without breaking what it has begun: every answer from now on ends its connection, idle connections
-// are closed at once, those without a first request within a second, and when all that were open are gone and no handler runs, or ctx is
-// done, the loops stop. Connections that handlers have taken (Context.Hijack) are waited for last.
-// New connections are refused from then on, once those that wait to be accepted are; after Engine.HandedOver they are another
-// process's, and the files of unix sockets stay. The error is that of ctx if requests had to be cut off, not if taken
-// connections had to, or that of stopping. A second call is an error at once, and changes nothing; Stop cuts the drain short.
+// Drain shuts the server down gracefully. It accepts the connections that are already queued and then refuses new ones; after
+// Engine.HandedOver the listeners belong to another process instead, and the files of unix sockets are kept. Every further response closes
+// its connection, idle connections are closed at once, and connections without a first request within a second.
+//
+// When all connections are closed and no handler runs, or when ctx is done, the loops stop. Hijacked connections are waited for last.
+// The error is that of ctx if requests were cut off, or that of stopping the loops. Closing hijacked connections is not an error. A second
+// call returns an error and has no effect. Stop ends a drain early.
 func (s *Server) Drain(ctx context.Context) error {
 	if !s.draining.CompareAndSwap(false, true) {
 		return errors.New("app: the server is draining already")
 	}
-	_ = s.engine.StopAccepting(ctx, false) // of a loop that is held: it stops when it can
+	_ = s.engine.StopAccepting(ctx, false) // a held loop stops accepting when it is free
 	var cut error
 	for opening := 1; opening > 0 && cut == nil && !s.ended(); {
-		opening = s.engine.Opening() // first: what has opened since is a connection that a loop waits for
+		opening = s.engine.Opening() // read before drainLoops, which then waits for those that have opened since
 		if cut = s.drainLoops(ctx); opening > 0 {
 			time.Sleep(openingPoll)
 		}
@@ -160,7 +161,7 @@ func (s *Server) Drain(ctx context.Context) error {
 	return errors.Join(cut, s.engine.Stop(stop))
 }
 
-// awaitTaken waits for what handlers do on connections that they have taken: nothing else is open.
+// awaitTaken waits for hijacked connections and their handlers, after all others are closed.
 func (s *Server) awaitTaken(ctx context.Context) {
 	tick := time.NewTicker(takenPoll)
 	defer tick.Stop()
@@ -175,14 +176,19 @@ func (s *Server) awaitTaken(ctx context.Context) {
 	}
 }
 
-// takenPoll is how often a drain looks for the end of taken connections.
+// takenPoll is the interval at which a drain checks hijacked connections.
 const takenPoll = 10 * time.Millisecond
 
 func (s *Server) taken() bool {
-	return slices.ContainsFunc(s.engine.Loops(), func(l *loop.Loop) bool { return s.hub(l).taken.Load() > 0 })
+	for i := range s.states {
+		if ls := s.states[i].Load(); ls != nil && ls.taken.Load() > 0 {
+			return true
+		}
+	}
+	return false
 }
 
-// ended tells whether the engine has.
+// ended reports whether the engine has ended.
 func (s *Server) ended() bool {
 	select {
 	case <-s.engine.Done():
@@ -192,16 +198,16 @@ func (s *Server) ended() bool {
 	}
 }
 
-// openingPoll is how often a drain looks for PROXY headers and TLS handshakes that are under way.
+// openingPoll is the interval at which a drain checks for PROXY headers and TLS handshakes in progress.
 const openingPoll = 5 * time.Millisecond
 
-// drainLoops waits until the connections that the loops have now are gone.
+// drainLoops waits until the connections that are open now are closed.
 func (s *Server) drainLoops(ctx context.Context) error {
 	loops := s.engine.Loops()
 	drained := make(chan struct{}, len(loops))
 	for _, l := range loops {
-		if !l.PostUnbounded(func() { s.hub(l).drain(func() { drained <- struct{}{} }) }) {
-			return nil // the server has ended
+		if !l.PostUnbounded(func() { s.stateOf(l).drain(func() { drained <- struct{}{} }) }) {
+			return nil // ended
 		}
 	}
 	for range loops {
@@ -216,28 +222,28 @@ func (s *Server) drainLoops(ctx context.Context) error {
 	return nil
 }
 
-// Stop ends the server at once: handlers are cancelled with loop.ErrShutdown, connections closed.
+// Stop ends the server immediately. It cancels handlers with loop.ErrShutdown and closes all connections. The error is that of ctx, if
+// the loops have not ended by then.
 func (s *Server) Stop(ctx context.Context) error { return s.engine.Stop(ctx) }
 
-// Stats are what a server and its loops count.
+// Stats are the counters of a server and of its loops.
 type Stats struct {
 	Counters
-	Refused uint64 // connections beyond ConnMax or ConnMaxPerIP
-	// AcceptErrors are accepts that failed, such as those for want of a descriptor.
-	AcceptErrors uint64
-	ConnMax      int
-	Loops        []Counters // of each
+	Refused      uint64     // connections refused by ConnMax or ConnMaxPerIP
+	AcceptErrors uint64     // failed accept calls, such as those with EMFILE
+	ConnMax      int        // in effect, after clamping to the limit on open files
+	Loops        []Counters // by loop ID
 }
 
-// Stats returns the counters of all loops as they are now. The loops are not asked, so that it works while they are held: each number
-// is one that was right, but they need not be of the same moment. Any goroutine.
+// Stats returns the current counters of all loops. It reads them without the loops' help, so it works while loops are held. The values are
+// not a consistent snapshot: each may be from a slightly different time.
 func (s *Server) Stats() Stats {
 	stats := Stats{Refused: s.engine.Refused(), AcceptErrors: s.engine.AcceptErrors(), ConnMax: s.engine.ConnMax()}
 	stats.Reasons = map[string]uint64{}
-	stats.Loops = make([]Counters, len(s.hubs))
-	for i := range s.hubs {
-		if h := s.hubs[i].Load(); h != nil {
-			stats.Loops[i] = h.snapshot()
+	stats.Loops = make([]Counters, len(s.states))
+	for i := range s.states {
+		if ls := s.states[i].Load(); ls != nil {
+			stats.Loops[i] = ls.snapshot()
 			stats.add(stats.Loops[i])
 		}
 	}

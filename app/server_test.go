@@ -94,7 +94,7 @@ func TestServerAnswersGoClient(t *testing.T) {
 	answersGoClient(t, client, "http://"+s.Addr().String())
 }
 
-// answersGoClient asks for everything that demo has.
+// answersGoClient requests everything that demo has.
 func answersGoClient(t *testing.T, client *http.Client, base string) {
 	t.Helper()
 	many := strings.Repeat("0123456789abcdef", 5<<20/16)
@@ -112,7 +112,7 @@ func answersGoClient(t *testing.T, client *http.Client, base string) {
 		{why: "a body that takes many reads", method: "POST", target: "/echo", body: many, status: 200, want: many},
 		{why: "a chunked body", method: "POST", target: "/echo", body: many[:100000], chunked: true, status: 200, want: many[:100000]},
 		{why: "an empty body", method: "POST", target: "/echo", status: 200},
-		{why: "a body that nobody reads", method: "POST", target: "/unread", body: many[:40000], status: 200, want: "not read"},
+		{why: "an unread body", method: "POST", target: "/unread", body: many[:40000], status: 200, want: "not read"},
 		{why: "no such path", method: "GET", target: "/nowhere", status: 404, want: "Not Found\n"},
 		{why: "no such method", method: "DELETE", target: "/plaintext", status: 405, want: "Method Not Allowed\n"},
 		{why: "HEAD by GET", method: "HEAD", target: "/plaintext", status: 200},
@@ -217,7 +217,7 @@ func TestServerDrainHasAnEnd(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	require.ErrorIs(t, s.Drain(ctx), context.Canceled)
-	require.ErrorIs(t, <-ended, loop.ErrShutdown, "the handler was told")
+	require.ErrorIs(t, <-ended, loop.ErrShutdown, "the handler was cancelled")
 }
 
 // Stop and Drain may meet in any order: each returns, once the server has ended.
@@ -267,7 +267,7 @@ func TestServerEndsOnce(t *testing.T) {
 	}
 }
 
-// Kept connections are told that they end before they are closed.
+// Kept connections get Connection: close before they are closed.
 func TestServerEndsKeptConnectionsByTheirNextAnswer(t *testing.T) {
 	s := serve(t, demo(Options{}), 1)
 	conn := dial(t, s)

@@ -1,5 +1,5 @@
-// This file owns what is counted of each route: answers by method and status, and how long they took. It belongs to the
-// loop, is written at the end of each request without allocating, and is read through Server.Stats.
+// Counters and histograms per route. A loop updates them at the end of each request, without allocating for a known method and status;
+// other goroutines read them through Server.Stats.
 
 package app
 
@@ -12,86 +12,86 @@ import (
 	"tafe/loop"
 )
 
-// RouteStats are what the requests of one route came to on one loop.
+// RouteStats are the counters of one route on one loop.
 type RouteStats struct {
-	Route    *Route // nil: those that no route took
+	Route    *Route // nil for requests without a route
 	Answers  []Answers
-	Duration loop.Histogram // from the arrival of the head to the end of the answer
-	Cost     loop.Cost      // of the slices of its requests
+	Duration loop.Histogram // from the arrival of the head to the end of the response
+	Cost     loop.Cost      // of the slices of the route's requests
 }
 
-// Answers counts those with one method and status.
+// Answers counts the responses with one method and status.
 type Answers struct {
-	Method string // "other" unless it is among the common ones
+	Method string // "other" for uncommon methods
 	Status int
 	Count  uint64
 }
 
-// account is what one loop counts of one route. The loop writes, and others read word by word: an Answers stays where it is once it is
-// in answers.
-type account struct {
-	route    atomic.Pointer[Route] // as RouteStats.Route
+// routeCounts are the counters of one route on one loop. The loop writes them while other goroutines read single words; an element of
+// answers is never moved or removed.
+type routeCounts struct {
+	route    atomic.Pointer[Route] // RouteStats.Route
 	duration loop.Histogram
 	cost     loop.Cost
 	answers  atomic.Pointer[[]*Answers]
 }
 
-// traffic is a loop's account of its routes.
+// traffic holds the counters of the routes of one loop.
 type traffic struct {
-	routes map[*Route]*account
-	all    atomic.Pointer[[]*account] // those of routes, for others
+	routes map[*Route]*routeCounts
+	all    atomic.Pointer[[]*routeCounts] // the values of routes, for other goroutines
 	queued loop.Histogram
 }
 
-// routesKept is how many routes that are no more a loop has accounts of, each under its own name; what is beyond is added up.
+// routesKept is the number of removed routes whose counters a loop keeps separately. The counters of further ones are added up.
 const routesKept = 64
 
-// gone is the route of what was counted of routes that are no more, beyond routesKept.
+// gone stands for the removed routes beyond routesKept.
 var gone = &Route{Name: "gone"}
 
-// of finds the account of a route.
-func (y *traffic) of(r *Route) *account {
-	s := y.routes[r]
+// of returns the counters of a route.
+func (t *traffic) of(r *Route) *routeCounts {
+	s := t.routes[r]
 	if s == nil {
-		if y.routes == nil {
-			y.routes = map[*Route]*account{}
+		if t.routes == nil {
+			t.routes = map[*Route]*routeCounts{}
 		}
-		s = newAccount(r)
-		y.routes[r] = s
-		y.publish()
+		s = newRouteCounts(r)
+		t.routes[r] = s
+		t.publish()
 	}
 	return s
 }
 
-func newAccount(r *Route) *account {
-	s := &account{}
+func newRouteCounts(r *Route) *routeCounts {
+	s := &routeCounts{}
 	s.route.Store(r)
 	return s
 }
 
-// publish has others read the accounts that there are now.
-func (y *traffic) publish() {
-	all := slices.Collect(maps.Values(y.routes))
-	y.all.Store(&all)
+// publish makes the current set of routes visible to other goroutines.
+func (t *traffic) publish() {
+	all := slices.Collect(maps.Values(t.routes))
+	t.all.Store(&all)
 }
 
-// account is what the request's route costs on its loop; nil where none took it.
-func (c *Context) account() *loop.Cost {
+// cost returns the cost record of the request's route on its loop; nil without a route.
+func (c *Context) cost() *loop.Cost {
 	if c.route == nil {
 		return nil
 	}
-	c.stats = c.hub.traffic.of(c.route)
+	c.stats = c.state.traffic.of(c.route)
 	return &c.stats.cost
 }
 
-// count enters an answered request.
-func (y *traffic) count(c *Context) {
+// count counts a request that has ended.
+func (t *traffic) count(c *Context) {
 	s := c.stats
 	if s == nil {
-		s = y.of(c.route)
+		s = t.of(c.route)
 	}
-	s.duration.Observe(time.Duration(c.hub.loop.Now() - c.arrived))
-	y.queued.Observe(time.Duration(c.started - c.arrived))
+	s.duration.Observe(time.Duration(c.state.loop.Now() - c.arrived))
+	t.queued.Observe(time.Duration(c.started - c.arrived))
 	method := "other"
 	for i := range methodNames {
 		if methodNames[i] == string(c.req.Method) {
@@ -102,16 +102,16 @@ func (y *traffic) count(c *Context) {
 	s.count(method, c.resp.status, 1)
 }
 
-// adopt carries the account on under the routes of another App, so that it neither begins anew nor grows with every App. Of routes
-// that are no more it keeps the names, up to routesKept, and lets the rest go.
-func (y *traffic) adopt(routes []*Route) {
+// adopt moves the counters to the routes of another App: routes with the same method, pattern and name keep counting. Up to routesKept
+// removed routes keep their counters under their names.
+func (t *traffic) adopt(routes []*Route) {
 	type identity struct{ method, pattern, name string }
 	heirs := make(map[identity]*Route, len(routes))
 	for _, r := range routes {
 		heirs[identity{r.Method, r.Pattern, r.Name}] = r
 	}
-	old := y.routes
-	y.routes = make(map[*Route]*account, len(old))
+	old := t.routes
+	t.routes = make(map[*Route]*routeCounts, len(old))
 	kept := 0
 	for r, s := range old {
 		if r != nil && r != gone {
@@ -124,18 +124,18 @@ func (y *traffic) adopt(routes []*Route) {
 			}
 			r = heirs[id]
 		}
-		if have := y.routes[r]; have != nil { // of a request that outlived the App before, or of another route that is gone
+		if have := t.routes[r]; have != nil { // a request outlived an earlier App, or r is gone
 			have.add(s)
 			continue
 		}
 		s.route.Store(r)
-		y.routes[r] = s
+		t.routes[r] = s
 	}
-	y.publish()
+	t.publish()
 }
 
-// add adds what o has counted.
-func (s *account) add(o *account) {
+// add adds the counters of o.
+func (s *routeCounts) add(o *routeCounts) {
 	s.duration.Add(&o.duration)
 	if all := o.answers.Load(); all != nil {
 		for _, more := range *all {
@@ -144,8 +144,8 @@ func (s *account) add(o *account) {
 	}
 }
 
-// count counts n answers with one method and status.
-func (s *account) count(method string, status int, n uint64) {
+// count adds n responses with one method and status.
+func (s *routeCounts) count(method string, status int, n uint64) {
 	known := s.answers.Load()
 	if known != nil {
 		for _, a := range *known {
@@ -158,7 +158,7 @@ func (s *account) count(method string, status int, n uint64) {
 	s.answers.Store(with(known, &Answers{method, status, n}))
 }
 
-// with is a copy of what known points to, and one more. Who reads known may go on.
+// with returns a copy of the slice with one more element. Readers of the original are not disturbed.
 func with[T any](known *[]T, more T) *[]T {
 	var all []T
 	if known != nil {
@@ -168,9 +168,9 @@ func with[T any](known *[]T, more T) *[]T {
 	return &all
 }
 
-// snapshot copies the account. Any goroutine.
-func (y *traffic) snapshot() []RouteStats {
-	known := y.all.Load()
+// snapshot copies the counters of all routes. Any goroutine.
+func (t *traffic) snapshot() []RouteStats {
+	known := t.all.Load()
 	if known == nil {
 		return nil
 	}
@@ -181,10 +181,10 @@ func (y *traffic) snapshot() []RouteStats {
 	return all
 }
 
-// snapshot copies what the loop may be counting.
+// snapshot copies the counters while the loop may write them.
 //
 //go:norace
-func (s *account) snapshot() RouteStats {
+func (s *routeCounts) snapshot() RouteStats {
 	copied := RouteStats{Route: s.route.Load(), Duration: s.duration, Cost: s.cost}
 	if answers := s.answers.Load(); answers != nil {
 		for _, a := range *answers {
@@ -194,7 +194,7 @@ func (s *account) snapshot() RouteStats {
 	return copied
 }
 
-// reasons counts refusals and failures by their reasons. The loop writes, and others read.
+// reasons counts refusals and failures by reason. The loop writes them while other goroutines read.
 type reasons struct {
 	byName map[string]*uint64
 	all    atomic.Pointer[[]reason]
@@ -205,26 +205,26 @@ type reason struct {
 	count *uint64
 }
 
-// count enters one.
-func (y *reasons) count(name string) {
-	n := y.byName[name]
+// count counts one refusal or failure.
+func (rs *reasons) count(name string) {
+	n := rs.byName[name]
 	if n == nil {
-		if y.byName == nil {
-			y.byName = map[string]*uint64{}
+		if rs.byName == nil {
+			rs.byName = map[string]*uint64{}
 		}
 		n = new(uint64)
-		y.byName[name] = n
-		y.all.Store(with(y.all.Load(), reason{name, n}))
+		rs.byName[name] = n
+		rs.all.Store(with(rs.all.Load(), reason{name, n}))
 	}
 	*n++
 }
 
-// snapshot copies the counts. Any goroutine.
+// snapshot copies the counters. Any goroutine.
 //
 //go:norace
-func (y *reasons) snapshot() map[string]uint64 {
+func (rs *reasons) snapshot() map[string]uint64 {
 	counts := map[string]uint64{}
-	if all := y.all.Load(); all != nil {
+	if all := rs.all.Load(); all != nil {
 		for _, r := range *all {
 			counts[r.name] = *r.count
 		}

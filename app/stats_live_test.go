@@ -168,9 +168,9 @@ func TestLargeHeadsAreNotKept(t *testing.T) {
 		p.send("POST /%61" + large + "?q=%61" + large + " HTTP/1.1\r\nHost: a\r\nX-Large: " + large + "\r\n" + fields + "Content-Length: 2\r\n\r\n")
 		p.send("ok")
 	}
-	require.NotEmpty(t, r.hub.free, "%+v %v", r.hub.counts, r.hub.reasons.snapshot())
-	require.EqualValues(t, 3, r.hub.counts.ByClass[2], "%v", r.hub.reasons.snapshot())
-	for _, c := range r.hub.free {
+	require.NotEmpty(t, r.state.free, "%+v %v", r.state.counts, r.state.reasons.snapshot())
+	require.EqualValues(t, 3, r.state.counts.ByClass[2], "%v", r.state.reasons.snapshot())
+	for _, c := range r.state.free {
 		require.LessOrEqual(t, max(cap(c.head), cap(c.pathSpace), cap(c.query)), headKeptMax)
 	}
 }

@@ -21,7 +21,7 @@ func TestRouteStats(t *testing.T) {
 	} {
 		r.dial().deliver([]byte(request))
 	}
-	s := r.hub.snapshot()
+	s := r.state.snapshot()
 	got := map[string][]Answers{}
 	for _, route := range s.Routes {
 		name := "none"
@@ -38,7 +38,7 @@ func TestRouteStats(t *testing.T) {
 	require.Equal(t, map[string][]Answers{
 		"tea":  {{"GET", 418, 2}, {"HEAD", 418, 1}},
 		"none": {{"other", 405, 1}, {"GET", 404, 1}},
-	}, got, "a method that nobody knows is no label of its own")
+	}, got, "an unknown method has no label of its own")
 	require.EqualValues(t, 5, s.Queued.Count())
 }
 
@@ -59,13 +59,13 @@ func TestRouteStatsOutliveTheirApp(t *testing.T) {
 	for range 20 {
 		ask("/same")
 		ask("/nowhere")
-		r.hub.swap(version("/new"))
+		r.state.swap(version("/new"))
 	}
 	ask("/new")
 	r.advance(2 * time.Hour)
-	r.hub.swap(version("/new"))
+	r.state.swap(version("/new"))
 	counts := map[string]uint64{}
-	for _, s := range r.hub.snapshot().Routes {
+	for _, s := range r.state.snapshot().Routes {
 		name := "none"
 		if s.Route != nil {
 			name = s.Route.Name

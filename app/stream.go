@@ -1,5 +1,4 @@
-// This file owns answers in pieces: the body leaves as it is made, no faster than the client reads. Its framing was
-// chosen with the head, in response.go.
+// Streamed responses. The body is sent as it is written, with backpressure from the client. response.go chooses its framing.
 
 package app
 
@@ -14,25 +13,25 @@ import (
 	"tafe/loop/reactor"
 )
 
-const streamStep = 64 << 10 // a larger Write is cut into such pieces, so that the output stays bounded
+const streamStep = 64 << 10 // bytes into which a larger Write is split, to bound the output
 
-// Stream writes an answer's body in pieces. It is its handler's alone, like the Context it came from.
+// Stream writes the body of a response in pieces. Like its Context, it is for the goroutine of the handler.
 type Stream struct {
 	c           *Context
-	open        bool // until the handler has ended
-	begun       bool // the head is written
-	coding      bool // the task uses the Coder, and what that has coded
-	held        bool // the Coder may hold something back; see push.go
+	open        bool // the body is not finished
+	begun       bool // the head was written
+	coding      bool // the task is using the Coder and its output
+	held        bool // the Coder may hold data back; see push.go
 	status      int
 	contentType string
 }
 
-// Stream begins an answer whose body is written in pieces. The head leaves with Begin, the first piece or Flush: until then headers
-// may be set, and an error that the handler returns is answered as usual; after that it breaks the connection off. A piece leaves
-// when the handler waits, or a moment after it was written; Flush sends it at once.
+// Stream returns a writer for a response body of several pieces. The head is written by Begin, the first Write or Flush. Until then headers
+// may be set, and an error of the handler is answered as usual; afterwards an error resets the connection. A piece is sent when the handler
+// waits, or 2 ms after it was written; Flush sends it at once.
 //
-// The body is framed by the Content-Length header if the handler has set it, else in chunks, else, for an HTTP/1.0 client,
-// by the connection's end. Status 0 means that of Status, or 200.
+// The body is framed by the Content-Length header if that is set, otherwise by chunks, and for HTTP/1.0 clients by the end of the
+// connection. Status 0 stands for the status set by Context.Status, or 200.
 func (c *Context) Stream(status int, contentType string) *Stream {
 	if status == 0 {
 		status = c.resp.status
@@ -44,10 +43,9 @@ func (c *Context) Stream(status int, contentType string) *Stream {
 	return &c.stream
 }
 
-// Begin writes the head, unless it is written: it leaves when the handler waits. It is for a body whose first piece may be late.
+// Begin writes the head if it was not written yet. The head is sent when the handler waits. Use it if the first piece of the body may be late.
 func (s *Stream) Begin() error { return s.begin() }
 
-// begin writes the head unless it is written.
 func (s *Stream) begin() error {
 	c := s.c
 	if s.begun {
@@ -59,7 +57,7 @@ func (s *Stream) begin() error {
 	if err := c.mayWrite(s.status); err != nil {
 		return err
 	}
-	if err := c.task.Err(); err != nil { // what cancelled the request can still be answered
+	if err := c.task.Err(); err != nil { // before the head, so that the cancellation can be answered
 		return err
 	}
 	if c.resp.choose != nil && c.coderFor(s.status, s.contentType, c.resp.length) != nil {
@@ -67,14 +65,14 @@ func (s *Stream) begin() error {
 	}
 	defer c.task.Leave(c.task.Enter())
 	s.begun = true
-	conn := c.cycle.conn
+	conn := c.http1.conn
 	conn.SetOutput(c.appendHead(conn.Output(headRoom+len(c.resp.text)), s.status, s.contentType, c.resp.length))
 	return nil
 }
 
-// Write appends p to the body, as one chunk or more where it is chunked: wrap it in a bufio.Writer for small pieces. It
-// waits while the client has reactor.Limits.OutboundMax bytes to read. The error is ErrContentLength, or that of Err.
-// To a HEAD request nothing is sent, and nothing where the status allows no body.
+// Write appends p to the body. In a chunked body each call makes a chunk; use a bufio.Writer for small writes. Write waits while
+// reactor.Limits.OutboundMax bytes are unsent. The error is ErrContentLength, ErrWritten, or that of Err. For HEAD, and for a status that
+// allows no body, p is not sent.
 func (s *Stream) Write(p []byte) (int, error) {
 	if err := s.begin(); err != nil {
 		return 0, err
@@ -98,8 +96,8 @@ func (s *Stream) Write(p []byte) (int, error) {
 	return s.send(p)
 }
 
-// WriteThrough is Write for large pieces in the heap, such as a relay's buffer: what the client's socket takes at once is not
-// copied. (A variable that is passed here cannot live on its goroutine's stack; hence two methods.)
+// WriteThrough is like Write, but sends large buffers without copying the part that the socket accepts at once. Its argument escapes to the
+// heap.
 func (s *Stream) WriteThrough(p []byte) (written int, err error) {
 	if err := s.begin(); err != nil {
 		return 0, err
@@ -114,13 +112,13 @@ func (s *Stream) WriteThrough(p []byte) (written int, err error) {
 		if err != nil {
 			return written, err
 		}
-		s.c.cycle.conn.WriteThrough(p[written : written+n])
+		s.c.http1.conn.WriteThrough(p[written : written+n])
 		written += n
 	}
 	return written, nil
 }
 
-// send appends p to the body as it is.
+// send appends p to the body without coding.
 func (s *Stream) send(p []byte) (written int, err error) {
 	defer s.c.task.Leave(s.c.task.Enter())
 	for written < len(p) {
@@ -128,7 +126,7 @@ func (s *Stream) send(p []byte) (written int, err error) {
 		if err != nil {
 			return written, err
 		}
-		piece, conn := p[written:written+n], s.c.cycle.conn
+		piece, conn := p[written:written+n], s.c.http1.conn
 		if s.c.resp.framing == byChunks {
 			conn.SetOutput(httpparse.AppendChunk(conn.Output(n+32), piece))
 		} else {
@@ -139,7 +137,7 @@ func (s *Stream) send(p []byte) (written int, err error) {
 	return written, nil
 }
 
-// admit counts the next of n bytes and waits until there is room for them.
+// admit waits for room in the output, and counts and returns how many of the next n bytes may be written.
 func (s *Stream) admit(n int) (int, error) {
 	r := &s.c.resp
 	n = min(n, streamStep)
@@ -153,9 +151,9 @@ func (s *Stream) admit(n int) (int, error) {
 	return n, nil
 }
 
-// room waits until the client has read enough.
+// room waits until the client has read enough of the output.
 func (s *Stream) room() error {
-	task, conn := s.c.task, s.c.cycle.conn
+	task, conn := s.c.task, s.c.http1.conn
 	if conn.Closed() {
 		return s.c.gone()
 	}
@@ -169,7 +167,7 @@ func (s *Stream) room() error {
 	return err
 }
 
-// Flush sends what was written: it gives the loop back once.
+// Flush sends what was written. It yields the loop once.
 func (s *Stream) Flush() error {
 	if err := s.begin(); err != nil {
 		return err
@@ -182,12 +180,12 @@ func (s *Stream) Flush() error {
 	return s.c.task.Yield()
 }
 
-// ReadFrom appends what r yields to its end, for io.Copy. Of a file, or an io.LimitedReader of one, whose length the Content-Length
-// header has announced, what is in the page cache is sent by the kernel. Other readers are read by the task.
+// ReadFrom implements io.ReaderFrom, for io.Copy. If r is a file, or an io.LimitedReader of one, and Content-Length is set, the parts in the
+// page cache are sent by sendfile, and the others are read by the worker pool. Other readers are read by the task.
 func (s *Stream) ReadFrom(r io.Reader) (int64, error) {
 	f, limited := fileOf(r)
 	if f != nil {
-		s.c.resp.choose = nil // to be coded it would have to be read, here
+		s.c.resp.choose = nil // a coded file could not be sent by sendfile
 	}
 	if err := s.begin(); err != nil {
 		return 0, err
@@ -212,17 +210,17 @@ func (s *Stream) ReadFrom(r io.Reader) (int64, error) {
 }
 
 const (
-	fileStep = 4 << 20   // bytes of a file that are looked up in the page cache, and sent, at a time
-	readStep = 256 << 10 // bytes that are read beside the loop where they cannot be sent by the kernel
+	fileStep = 4 << 20   // bytes of a file that are checked in the page cache and sent at a time
+	readStep = 256 << 10 // bytes of a file that are read at a time if sendfile cannot be used
 )
 
-// sendFile sends n bytes of f from at, where it stands, and moves it on.
+// sendFile sends n bytes of f from its current offset at, and advances the offset.
 func (s *Stream) sendFile(f file, at, n int64) (sent int64, err error) {
 	defer func() { _, _ = f.Seek(at+sent, io.SeekStart) }()
 	for sent < n && err == nil {
 		var k int64
 		step := min(n-sent, fileStep)
-		if s.c.cycle.conn.Secure() || !reactor.Cached(f, at+sent, step) {
+		if s.c.http1.conn.Secure() || !reactor.Cached(f, at+sent, step) {
 			k, err = s.readFile(f, at+sent, min(step, readStep))
 		} else {
 			k, err = s.sendCached(f, at+sent, step)
@@ -235,10 +233,10 @@ func (s *Stream) sendFile(f file, at, n int64) (sent int64, err error) {
 	return sent, err
 }
 
-// sendCached has the kernel send a piece that is in the page cache.
+// sendCached sends a piece that is in the page cache by sendfile.
 func (s *Stream) sendCached(f file, at, n int64) (int64, error) {
 	c := s.c
-	k, err := reactor.SendFile(c.task, c.cycle.conn, f, at, n)
+	k, err := reactor.SendFile(c.task, c.http1.conn, f, at, n)
 	c.resp.bytes += k
 	switch {
 	case err == nil:
@@ -250,7 +248,7 @@ func (s *Stream) sendCached(f file, at, n int64) (int64, error) {
 	return k, err
 }
 
-// readFile reads a piece beside the loop, since the disk may have to be waited for, and sends it.
+// readFile reads a piece in the worker pool, because the disk may block, and sends it.
 func (s *Stream) readFile(f file, at, n int64) (int64, error) {
 	piece, err := Offload(s.c, func() ([]byte, error) {
 		p := make([]byte, n)
@@ -267,7 +265,7 @@ func (s *Stream) readFile(f file, at, n int64) (int64, error) {
 	return int64(k), err
 }
 
-// fileOf finds the file that r reads, and the bound on it.
+// fileOf returns the file that r reads, and its limit; nil if r is something else.
 func fileOf(r io.Reader) (file, *io.LimitedReader) {
 	limited, ok := r.(*io.LimitedReader)
 	if ok {
@@ -277,7 +275,7 @@ func fileOf(r io.Reader) (file, *io.LimitedReader) {
 	return f, limited
 }
 
-// file is an *os.File, also in the disguise that its WriteTo gives it.
+// file is an *os.File, or the wrapper that its WriteTo passes to ReadFrom.
 type file interface {
 	fs.File
 	io.ReaderAt
@@ -285,12 +283,12 @@ type file interface {
 	syscall.Conn
 }
 
-// streamWriter is a Stream without ReadFrom.
+// streamWriter hides ReadFrom.
 type streamWriter struct{ s *Stream }
 
 func (w streamWriter) Write(p []byte) (int, error) { return w.s.Write(p) }
 
-// finish ends the body after the handler.
+// finish ends the body after the handler has returned.
 func (s *Stream) finish(c *Context) error {
 	if !s.open {
 		return nil
@@ -304,7 +302,7 @@ func (s *Stream) finish(c *Context) error {
 	case r.framing == byLength && r.bytes < r.length:
 		return ErrContentLength
 	case r.framing == byChunks:
-		conn := c.cycle.conn
+		conn := c.http1.conn
 		conn.SetOutput(httpparse.AppendLastChunk(conn.Output(8)))
 	}
 	s.open = false

@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Large answers, whole and in pieces that are written through, arrive as they were, whatever frames them and whoever asks, among
+// Large answers, whole and in pieces that are written through, arrive as they were, for every framing and every client, among
 // the answers pipelined around them; and their memory may be used anew at once.
 func TestWriteThrough(t *testing.T) {
 	want := []byte(strings.Repeat("0123456789abcdef", 300<<10/16))

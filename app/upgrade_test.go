@@ -74,7 +74,7 @@ func TestHijack(t *testing.T) {
 	_, err := io.WriteString(conn, "GET /panic"+get)
 	require.NoError(t, err)
 	_, err = conn.Read(make([]byte, 1))
-	require.Error(t, err, "nobody has it")
+	require.Error(t, err, "a panic closes the connection")
 	requireReason(t, s, "panic", 1)
 
 	idle := dial(t, s)

@@ -183,18 +183,18 @@ var wireCases = []wireCase{
 		text("200 OK", "abc") + text("200 OK", hello), false},
 	{"a body read piece by piece", "POST /read HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n2\r\nbc\r\n0\r\n\r\n",
 		"HTTP/1.1 200 OK\r\n" + stamp + "Content-Length: 3\r\n\r\nabc", false},
-	{"a body nobody reads", "POST /unread HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc" + "GET /plaintext" + get,
+	{"an unread body", "POST /unread HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc" + "GET /plaintext" + get,
 		text("200 OK", "not read") + text("200 OK", hello), false},
-	{"a chunked body nobody reads", "POST /unread HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n" + "GET /plaintext" + get,
+	{"an unread chunked body", "POST /unread HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n" + "GET /plaintext" + get,
 		text("200 OK", "not read") + text("200 OK", hello), false},
 	{"as long as the route takes", "POST /small HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n0123456789", text("200 OK", "10"), false},
 	{"longer than the route takes", "POST /small HTTP/1.1\r\nHost: a\r\nContent-Length: 11\r\n\r\n01234567890",
-		refusal("413 Request Entity Too Large", "the body exceeds what the route takes"), true},
+		refusal("413 Request Entity Too Large", "the body exceeds the limit of the route"), true},
 	{"chunked, longer than the route takes", "POST /small HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n8\r\n01234567\r\n8\r\n01234567\r\n0\r\n\r\n",
-		text("413 Request Entity Too Large", "the body exceeds what the route takes\n", closes), true},
+		text("413 Request Entity Too Large", "the body exceeds the limit of the route\n", closes), true},
 	{"a broken chunk", "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n",
 		text("400 Bad Request", "a chunk-size line is malformed (RFC 9112 section 7.1)\n", closes), true},
-	{"a broken chunk nobody reads", "POST /unread HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n",
+	{"a broken chunk of an unread body", "POST /unread HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n",
 		text("200 OK", "not read"), true},
 
 	{"a stream", "GET /stream" + get + "GET /plaintext" + get, "HTTP/1.1 200 OK\r\n" + stamp +
@@ -223,7 +223,7 @@ var wireCases = []wireCase{
 	{"a bad escape in the path", "GET /%zz" + get, refusal("400 Bad Request", "a percent sign is not followed by two hexadecimal digits (RFC 3986 section 2.1)"), true},
 	{"a refused HEAD has no body", "HEAD /%zz" + get,
 		strings.SplitAfter(refusal("400 Bad Request", "a percent sign is not followed by two hexadecimal digits (RFC 3986 section 2.1)"), "\r\n\r\n")[0], true},
-	{"CONNECT", "CONNECT a:80 HTTP/1.1\r\nHost: a\r\n\r\n", refusal("501 Not Implemented", "CONNECT is not served here"), true},
+	{"CONNECT", "CONNECT a:80 HTTP/1.1\r\nHost: a\r\n\r\n", refusal("501 Not Implemented", "CONNECT is not supported"), true},
 	{"good, then bad: the good one is answered", "GET /plaintext" + get + "NOT HTTP\r\n\r\n",
 		text("200 OK", hello) + refusal("400 Bad Request", "the request line ends before its HTTP version (RFC 9112 section 3)"), true},
 }
@@ -240,7 +240,7 @@ func TestWire(t *testing.T) {
 				p.send(c.send)
 			}
 			r.advance(0)
-			ids := string(r.hub.ids[:])
+			ids := string(r.state.ids[:])
 			want := strings.ReplaceAll(c.want, "{id}", ids)
 			if strings.Contains(c.send, "/panic") || strings.Contains(c.send, "/goexit") {
 				want = strings.ReplaceAll(c.want, "{id}", ids[:len(ids)-1]+"1")

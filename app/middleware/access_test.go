@@ -30,8 +30,8 @@ func TestAllowAndDenyIP(t *testing.T) {
 		{"0.0.0.0/0", "2001:db8::1", false, "nor the reverse"},
 		{"2001:db8::/32", "2001:db8::1", true, "IPv6"},
 		{"fe80::/10", "fe80::1%eth0", true, "a zone says where, not who"},
-		{"0.0.0.0/0 ::/0", "@", false, "no address: nobody knows who that is"},
-		{"", "10.1.2.3", false, "an empty list admits nobody"},
+		{"0.0.0.0/0 ::/0", "@", false, "no address"},
+		{"", "10.1.2.3", false, "an empty list admits no client"},
 	} {
 		var networks []netip.Prefix
 		for _, n := range strings.Fields(c.networks) {
@@ -90,7 +90,7 @@ func TestBasicAuth(t *testing.T) {
 		{basic("ann:Secret"), "", "another case"},
 		{basic("ann:secret "), "", "more than the password"},
 		{basic("ann:"), "", "no password"},
-		{basic("bob:secret"), "", "somebody else's password"},
+		{basic("bob:secret"), "", "the password of another user"},
 		{basic("mallory:secret"), "", "an unknown user with a known password"},
 		{basic("mallory:"), "", "an unknown user without one"},
 		{basic(":secret"), "", "no user"},
@@ -116,9 +116,9 @@ func TestBasicAuth(t *testing.T) {
 		require.Equal(t, `Basic realm="the \"realm\"", charset="UTF-8"`, resp.Header.Get("WWW-Authenticate"), c.why)
 	}
 	_, body := ask(t, addr, "GET /open\nAuthorization: "+basic("ann:secret"))
-	require.Equal(t, "user:", body, "outside of it nobody was admitted")
-	mustPanic(t, "no users", "nobody could enter", func() { BasicAuth("r", nil) })
-	mustPanic(t, "a colon", "it could not be told from the password", func() { BasicAuth("r", map[string]string{"a:b": "c"}) })
+	require.Equal(t, "user:", body, "without BasicAuth there is no user")
+	mustPanic(t, "no users", "no request could be admitted", func() { BasicAuth("r", nil) })
+	mustPanic(t, "a colon", "the password could not be separated", func() { BasicAuth("r", map[string]string{"a:b": "c"}) })
 	mustPanic(t, "empty", "no name", func() { BasicAuth("r", map[string]string{"": "c"}) })
 	mustPanic(t, "control characters", "a header injected", func() { BasicAuth("r\r\nX: y", map[string]string{"a": "b"}) })
 }

@@ -1,5 +1,4 @@
-// This file owns the way of access log entries from the loops to a writer. How a line looks is accesslogformat.go's;
-// opening, naming and rotating files is the caller's.
+// AccessLog: a buffered access log with a goroutine that writes it. accesslogformat.go formats the lines. The caller opens and rotates files.
 
 package middleware
 
@@ -15,20 +14,20 @@ import (
 	"tafe/app"
 )
 
-// AccessLogOptions describe an access log. Zero fields take the defaults.
+// AccessLogOptions configures an AccessLog. Zero fields take their defaults.
 type AccessLogOptions struct {
-	Format AccessLogFormat // default JSON
-	// BufferBytes bounds the entries that wait for the writer; default 4 MiB, some 20,000 entries. Beyond it they are
-	// dropped and counted. The log holds up to twice as much memory.
+	Format AccessLogFormat // default AccessLogJSON
+	// BufferBytes bounds the entries that wait for the writer. Further entries are dropped and counted. Default 4 MiB, about 20,000
+	// entries. The log uses up to twice as much memory.
 	BufferBytes int
-	// FlushEvery is how long an entry waits at most, half a buffer permitting; default 500 ms.
+	// FlushEvery is the longest time that an entry is buffered. A buffer that is half full is written earlier. Default 500 ms.
 	FlushEvery time.Duration
-	// Log is told of drops and of a failing writer, once per spell; default slog.Default().
+	// Log receives messages about dropped entries and failed writes. Default slog.Default().
 	Log *slog.Logger
 }
 
-// AccessLog writes a line for each answer. Loops only copy the entry, under a lock that is held for nothing else;
-// formatting and writing happen on the log's own goroutine. A writer that is too slow costs entries, never time.
+// AccessLog writes a line for each response. A loop only copies the entry, under a short lock; a goroutine of the log formats and writes it.
+// If the writer is too slow, entries are dropped.
 //
 //	log := middleware.NewAccessLog(file, middleware.AccessLogOptions{})
 //	defer log.Close()
@@ -39,7 +38,7 @@ type AccessLog struct {
 	wake    chan struct{} // half a buffer is full
 	closing chan struct{}
 	ended   chan struct{}
-	err     error // of the last write; read it after ended
+	err     error // of the last write; for other goroutines after ended
 
 	mu      sync.Mutex
 	pending []byte // encoded entries
@@ -47,7 +46,7 @@ type AccessLog struct {
 	closed  bool
 }
 
-// NewAccessLog starts a log that writes whole lines to w, from its own goroutine. The log does not close w.
+// NewAccessLog starts a log that writes to w. Every Write has whole lines, and is made by the log's goroutine. The log does not close w.
 func NewAccessLog(w io.Writer, o AccessLogOptions) *AccessLog {
 	if o.BufferBytes <= 0 {
 		o.BufferBytes = 4 << 20
@@ -66,8 +65,8 @@ func NewAccessLog(w io.Writer, o AccessLogOptions) *AccessLog {
 	return l
 }
 
-// Record takes a copy of the entry: it is meant for app.Options.AccessLog. Any goroutine; it never waits for the
-// writer. After Close entries are dropped.
+// Record copies an entry to the buffer. It is meant for app.Options.AccessLog. It never waits for the writer, and may be called by any
+// goroutine. After Close it drops the entry.
 func (l *AccessLog) Record(e *app.Entry) {
 	l.mu.Lock()
 	before := len(l.pending)
@@ -87,18 +86,18 @@ func (l *AccessLog) Record(e *app.Entry) {
 	}
 }
 
-// Dropped counts the entries that were not written: no room, or the writer failed. Any goroutine.
+// Dropped returns the number of entries that were not written, because the buffer was full or a write failed. Any goroutine.
 func (l *AccessLog) Dropped() uint64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.dropped
 }
 
-// closeWait is what Close gives the writer.
+// closeWait is the time that Close waits for the writer.
 const closeWait = time.Second
 
-// Close writes what is waiting and ends the log. A writer that takes longer than a second is left behind, with an error; else the error
-// is that of the last write. Any goroutine, more than once.
+// Close writes the buffered entries and ends the log. It waits a second at most, and then returns an error; otherwise it returns the error of
+// the last write. Any goroutine may call it, more than once.
 func (l *AccessLog) Close() error {
 	l.mu.Lock()
 	if !l.closed {
@@ -114,7 +113,7 @@ func (l *AccessLog) Close() error {
 	}
 }
 
-// run is the log's goroutine. Two buffers take turns: the loops fill one while the other is written.
+// run is the log's goroutine. It swaps two buffers: loops fill one while the other is written.
 func (l *AccessLog) run() {
 	defer close(l.ended)
 	ticker := time.NewTicker(l.options.FlushEvery)
@@ -140,7 +139,7 @@ func (l *AccessLog) run() {
 	}
 }
 
-// write formats a batch and writes it in pieces of a size that pipes and disks like.
+// write formats a batch and writes it in pieces of about 64 KiB.
 func (l *AccessLog) write(lines, batch []byte) []byte {
 	const piece = 64 << 10
 	format := l.options.Format.append()
@@ -157,7 +156,7 @@ func (l *AccessLog) write(lines, batch []byte) []byte {
 	return lines
 }
 
-// output writes lines. Where the writer fails, they are lost, and the failure is logged when it begins.
+// output writes lines. If that fails, the lines are dropped, and the first of several failures is logged.
 func (l *AccessLog) output(lines []byte, entries int) {
 	n, err := l.w.Write(lines)
 	if err == nil && n < len(lines) {
@@ -174,7 +173,7 @@ func (l *AccessLog) output(lines []byte, entries int) {
 	l.err = err
 }
 
-// An encoded entry is its numbers, each 8 bytes, and its texts, each behind its length.
+// An encoded entry has its numbers, 8 bytes each, and its texts, each after its length.
 const (
 	entryNumbers = 8
 	entryTexts   = 9
@@ -184,7 +183,7 @@ func textsOf(e *app.Entry) [entryTexts]*string {
 	return [...]*string{&e.Remote, &e.ClientIP, &e.Method, &e.Target, &e.Route, &e.RequestID, &e.UserAgent, &e.Referer, &e.Reason}
 }
 
-// encodedBytes is at least what appendEntry appends.
+// encodedBytes returns an upper bound on the bytes that appendEntry appends.
 func encodedBytes(e *app.Entry) int {
 	n := 8 * entryNumbers
 	for _, text := range textsOf(e) {
@@ -206,8 +205,7 @@ func appendEntry(b []byte, e *app.Entry) []byte {
 	return b
 }
 
-// decodeEntry reads the first entry of b, which appendEntry made, and returns what follows. The texts are views into
-// b.
+// decodeEntry decodes the first entry of b and returns the rest. The texts of the entry are views into b.
 func decodeEntry(b []byte, e *app.Entry) []byte {
 	var numbers [entryNumbers]int64
 	for i := range numbers {

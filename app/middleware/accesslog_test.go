@@ -255,7 +255,7 @@ func FuzzAccessLogLine(f *testing.F) {
 }
 
 func TestAccessLogCloseLeavesABlockedWriterBehind(t *testing.T) {
-	r, w := io.Pipe() // nobody reads
+	r, w := io.Pipe() // not read
 	l := NewAccessLog(w, AccessLogOptions{})
 	l.Record(&plainEntry)
 	require.ErrorContains(t, l.Close(), "blocked")

@@ -1,5 +1,5 @@
-// This file owns how a line of the access log looks. A client chooses most of what stands in it: nothing of that can
-// end a line, forge a field, or reach a terminal as a control character.
+// The formats of the access log. Most texts come from the client; they are escaped so that they cannot end a line, forge a field, or send
+// control characters to a terminal.
 
 package middleware
 
@@ -12,16 +12,14 @@ import (
 	"tafe/app"
 )
 
-// AccessLogFormat is the shape of a line.
+// AccessLogFormat is the format of the lines.
 type AccessLogFormat uint8
 
 const (
-	// AccessLogJSON is an object per line. Times are RFC 3339 in UTC, durations in milliseconds: "ms" is the whole of
-	// "queue_ms", "slice_ms" and "backend_ms", see app.Timing. Texts that are empty are left out, and "client" where it is
-	// the address of "remote".
+	// AccessLogJSON writes a JSON object per line. Times are RFC 3339 in UTC, durations in milliseconds: "ms" is the sum of "queue_ms",
+	// "slice_ms" and "backend_ms"; see app.Timing. Empty texts are omitted, and "client" if it is the address of "remote".
 	AccessLogJSON AccessLogFormat = iota
-	// AccessLogCombined is the format that Apache and nginx call combined, with times in UTC. It has neither
-	// durations nor ids.
+	// AccessLogCombined writes the combined format of Apache and nginx, with times in UTC. It has no durations and no request IDs.
 	AccessLogCombined
 )
 
@@ -41,7 +39,7 @@ func appendJSON(b []byte, e *app.Entry) []byte {
 	b = strconv.AppendInt(b, e.Bytes, 10)
 	t := &e.Timing
 	b = appendMillis(append(b, `,"ms":`...), t.Total)
-	if t.Total > 0 { // it came to a handler
+	if t.Total > 0 { // the request reached a handler
 		b = appendMillis(append(b, `,"queue_ms":`...), t.Queued)
 		b = appendMillis(append(b, `,"slice_ms":`...), t.Slices)
 		b = appendMillis(append(b, `,"backend_ms":`...), t.Backend)
@@ -63,7 +61,7 @@ func appendJSON(b []byte, e *app.Entry) []byte {
 	return append(b, '}')
 }
 
-// appendMillis appends d in milliseconds, to the microsecond.
+// appendMillis appends d in milliseconds, with up to three decimals.
 func appendMillis(b []byte, d time.Duration) []byte {
 	micros := max(0, d.Microseconds())
 	b = strconv.AppendInt(b, micros/1000, 10)
@@ -75,8 +73,8 @@ func appendMillis(b []byte, d time.Duration) []byte {
 
 const hexDigits = "0123456789abcdef"
 
-// appendJSONText appends a field (RFC 8259 section 7), unless it is empty. Bytes that are no UTF-8 become U+FFFD, and
-// so do DEL and the control characters above it, which JSON would let through to a terminal.
+// appendJSONText appends a string member (RFC 8259 section 7) unless it is empty. Invalid UTF-8, DEL and the C1 control characters become
+// U+FFFD.
 func appendJSONText(b []byte, name, s string) []byte {
 	if s == "" {
 		return b
@@ -106,7 +104,7 @@ func appendJSONText(b []byte, name, s string) []byte {
 	return append(b, '"')
 }
 
-// plainBytes counts the leading bytes of s that stand for themselves in both formats.
+// plainBytes returns the number of leading bytes of s that need no escaping in either format.
 func plainBytes(s string) int {
 	for i := range len(s) {
 		if c := s[i]; c < ' ' || c >= 0x7f || c == '"' || c == '\\' {
@@ -144,7 +142,7 @@ func appendCombined(b []byte, e *app.Entry) []byte {
 	return append(appendCombinedText(b, e.UserAgent), '"')
 }
 
-// hostOf is the address of "ADDRESS:PORT".
+// hostOf returns the address of "ADDRESS:PORT".
 func hostOf(remote string) string {
 	host, _, _ := net.SplitHostPort(remote)
 	return host
@@ -157,7 +155,7 @@ func appendCombinedText(b []byte, s string) []byte {
 	return appendEscaped(b, s)
 }
 
-// appendEscaped escapes as Apache does: quotes and backslashes by a backslash, all but visible ASCII as \xHH.
+// appendEscaped escapes s as Apache does: quotes and backslashes with a backslash, and other bytes that are not printable ASCII as \xHH.
 func appendEscaped(b []byte, s string) []byte {
 	for s != "" {
 		n := plainBytes(s)

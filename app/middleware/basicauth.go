@@ -1,5 +1,5 @@
-// This file owns the Basic scheme (RFC 7617). It keeps no password, only keyed digests, and takes the same time for a
-// wrong user as for a wrong password.
+// BasicAuth: the Basic authentication scheme (RFC 7617). It keeps keyed digests instead of passwords, and takes the same time for an unknown
+// user as for a wrong password.
 
 package middleware
 
@@ -14,20 +14,20 @@ import (
 	"tafe/httpparse"
 )
 
-// credentialBytesMax bounds what is decoded, "user:password" in base64.
+// credentialBytesMax bounds the base64 text of "user:password".
 const credentialBytesMax = 1024
 
 type basicAuth struct {
-	key       [32]byte // of the digests; new in every process
+	key       [32]byte // of the digests; random
 	passwords map[[32]byte][32]byte
 	challenge string
 }
 
 type userKey struct{}
 
-// BasicAuth admits who names one of users with its password; others are answered 401 with a challenge for realm. Use
-// it on TLS alone: the password travels with every request. It panics without users, on a user's name that is empty
-// or holds a colon, and on a realm that no header can hold.
+// BasicAuth admits requests with the credentials of one of users, a map from name to password. Others are answered with 401 and a challenge
+// for realm. Use it with TLS only, because every request contains the password. It panics without users, on a user name that is empty or
+// contains a colon, and on a realm that is not valid in a header.
 func BasicAuth(realm string, users map[string]string) app.Middleware {
 	if len(users) == 0 {
 		panic("middleware: BasicAuth: no users")
@@ -40,7 +40,7 @@ func BasicAuth(realm string, users map[string]string) app.Middleware {
 	rand.Read(a.key[:])
 	for user, password := range users {
 		if user == "" || strings.Contains(user, ":") {
-			panic("middleware: BasicAuth: a user's name is empty or has a colon")
+			panic("middleware: BasicAuth: a user name is empty or has a colon")
 		}
 		a.passwords[a.digest(user)] = a.digest(password)
 	}
@@ -57,14 +57,14 @@ func BasicAuth(realm string, users map[string]string) app.Middleware {
 	}
 }
 
-// User is the name under which BasicAuth admitted the request, "" outside of it. It may be kept.
+// User returns the user that BasicAuth has admitted; "" without BasicAuth. The string may be kept.
 func User(c *app.Context) string {
 	user, _ := c.Get(userKey{}).(string)
 	return user
 }
 
-// check compares digests under a key that nobody outside knows: neither the lookup of the user nor the comparison
-// takes a time that tells how much of a guess was right.
+// check returns the user of valid credentials. It compares keyed digests with a secret key, so that neither the lookup of the user nor the
+// comparison reveals by its duration how much of a name or password is right.
 func (a *basicAuth) check(authorization string) (user string, ok bool) {
 	scheme, encoded, found := strings.Cut(authorization, " ")
 	if !found || !strings.EqualFold(scheme, "Basic") || len(encoded) > credentialBytesMax {
@@ -80,11 +80,11 @@ func (a *basicAuth) check(authorization string) (user string, ok bool) {
 	}
 	want, known := a.passwords[a.digest(user)]
 	got := a.digest(password)
-	same := subtle.ConstantTimeCompare(want[:], got[:]) == 1 // an unknown user's want is zero, no text's digest
+	same := subtle.ConstantTimeCompare(want[:], got[:]) == 1 // want is zero for an unknown user, which no digest is
 	return user, same && known
 }
 
-// digest is SHA-256 over key and text. Nobody sees one, so that it cannot be extended.
+// digest returns SHA-256 of key and text. Digests are not exposed, so length extension is no concern.
 func (a *basicAuth) digest(text string) [32]byte {
 	var space [len(a.key) + credentialBytesMax]byte
 	return sha256.Sum256(append(append(space[:0], a.key[:]...), text...))

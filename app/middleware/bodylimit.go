@@ -1,12 +1,11 @@
-// This file owns a bound on the request bodies of the handlers it surrounds. Counting the bytes is app's.
+// BodyLimit: a limit on request bodies.
 
 package middleware
 
 import "tafe/app"
 
-// BodyLimit refuses request bodies beyond bytes, 0 or more, with 413: before the handler where the client announces
-// the length, and when the handler reads beyond it where it does not. It can only lower the bound of the route. For
-// one route the option app.BodyMax does the same, and can also raise it.
+// BodyLimit answers 413 to requests whose body exceeds the given number of bytes: before the handler if Content-Length says so, otherwise
+// when the handler reads more. It can only lower the limit of a route; app.BodyMax can also raise it. It panics on a negative limit.
 func BodyLimit(bytes int64) app.Middleware {
 	if bytes < 0 {
 		panic("middleware: BodyLimit: the limit must not be negative")

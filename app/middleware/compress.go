@@ -1,5 +1,4 @@
-// This file owns which answers are compressed, and by which coding. The codings themselves are libraries'; when a body passes by is
-// app's to say.
+// Compress: compression of responses.
 
 package middleware
 
@@ -17,30 +16,31 @@ import (
 	"tafe/httpparse"
 )
 
-// CompressOptions say what is compressed. Zero fields take the defaults.
+// CompressOptions configures Compress. Zero fields take their defaults.
 type CompressOptions struct {
-	// Codings that may be used: "zstd", "br", "gzip". The client's weights decide, and among equals their order here. Default: these three.
+	// Codings lists the codings that may be used. The client's weights decide, and among equal ones the order here. Default: "zstd", "br",
+	// "gzip".
 	Codings  []string
-	BytesMin int64 // shorter bodies are left as they are; default 1024
-	// Types beyond the common ones of text: text/*, JSON, XML, JavaScript, SVG, WebAssembly and fonts that are not compressed by nature.
-	// Lower case, without parameters.
+	BytesMin int64 // bytes below which bodies are not compressed; default 1024
+	// Types lists further media types that are compressed, in lower case, without parameters. The common ones are always compressed:
+	// text/*, JSON, XML, JavaScript, SVG, WebAssembly, and uncompressed fonts and images.
 	Types []string
 }
 
 const (
-	compressOffLoop = 16 << 10 // from this many bytes on a body, or a piece of one, is compressed beside the loop: it would take 100 us and more
-	brotliLevel     = 4        // the levels: about the speed of gzip 5, at a better ratio
+	compressOffLoop = 16 << 10 // bytes of a body, or a piece of one, from which it is compressed in the worker pool: 100 us and more
+	brotliLevel     = 4        // about as fast as gzip 5, with a better ratio
 	gzipLevel       = 5
-	zstdWindow      = 128 << 10 // bounds memory: an encoder keeps two of them
+	zstdWindow      = 128 << 10 // an encoder keeps two windows
 )
 
-// Compress compresses answers of 200 on their way out, for clients that accept it (RFC 9110 section 8.4): those of a text-like type that
-// have no Content-Encoding, no Cache-Control: no-transform (section 5.2.2.6 of RFC 9111) and are not too short. Of an
-// answer whose length is not known when it begins, all pieces are compressed. The ETag becomes a weak one, Accept-Ranges and
-// digests of the body are dropped. A HEAD, a 206 and a 304 get the Vary and the weak ETag of the 200.
-// A streamed piece reaches the client a moment after it was written, or with Flush.
+// Compress compresses responses for clients that accept it (RFC 9110 section 8.4). It applies to responses with status 200, a compressible
+// type, no Content-Encoding, no Cache-Control: no-transform (RFC 9111 section 5.2.2.6), and at least BytesMin bytes or an unknown length. The
+// ETag becomes weak; Accept-Ranges and digests of the body are removed. Responses to HEAD, 206 and 304 get the same Vary and ETag. Pieces of a
+// Stream are sent 2 ms after they were written, or by Flush.
 //
-// Do not compress answers that hold both a secret and what an attacker may choose: the length tells (BREACH).
+// Do not compress responses that contain both a secret and text chosen by an attacker, because the length reveals the secret (BREACH).
+// Compress panics on an unknown coding.
 func Compress(o CompressOptions) app.Middleware {
 	if o.BytesMin <= 0 {
 		o.BytesMin = 1024
@@ -52,14 +52,14 @@ func Compress(o CompressOptions) app.Middleware {
 	for _, name := range o.Codings {
 		k, ok := httpparse.CodingNamed(name)
 		if !ok || k == httpparse.Identity {
-			panic("middleware: Compress: there is no coding " + name + ": want zstd, br or gzip")
+			panic("middleware: Compress: unknown coding " + name + ", want zstd, br or gzip")
 		}
 		z.order = append(z.order, k)
 	}
 	choose := z.choose // one func for all requests
 	return func(next app.Handler) app.Handler {
 		return func(c *app.Context) error {
-			c.CodeBody(choose)
+			app.CodeBody(c, choose)
 			return next(c)
 		}
 	}
@@ -71,15 +71,15 @@ type compressor struct {
 	spare   [httpparse.Codings]sync.Pool // of *compression
 }
 
-// choose is asked when the head of an answer is made. A HEAD, a 206 and a 304 carry the fields that the 200 to the same GET would, as
-// far as they say something about its coding: Vary, and a weak ETag.
+// choose sets the headers of a response and returns its Coder; see app.CodeBody. HEAD, 206 and 304 get the Vary and the ETag that the 200
+// to the same GET would have.
 func (z *compressor) choose(c *app.Context, status int, contentType string, length int64) app.Coder {
 	switch status {
 	case 200:
 	case 206:
 		length = completeLength(c.ResponseHeader("Content-Range"))
 		if strings.HasPrefix(contentType, "multipart/byteranges") {
-			contentType = "" // that of the file is in the parts
+			contentType = "" // the type of the file is in the parts
 		}
 	case 304:
 	default:
@@ -90,7 +90,7 @@ func (z *compressor) choose(c *app.Context, status int, contentType string, leng
 		c.ResponseHeader("Content-Encoding") != "" || httpparse.HasMember(c.ResponseHeaderList("Cache-Control"), "no-transform") {
 		return nil
 	}
-	c.AddVary("Accept-Encoding") // also where this client gets it as it is
+	c.AddVary("Accept-Encoding") // also if this client gets it uncompressed
 	best, weight := httpparse.Identity, 0
 	weights := httpparse.ParseAcceptEncoding(c.HeaderList("Accept-Encoding"))
 	for _, k := range z.order {
@@ -104,11 +104,11 @@ func (z *compressor) choose(c *app.Context, status int, contentType string, leng
 	if tag := c.ResponseHeader("ETag"); tag != "" && !strings.HasPrefix(tag, "W/") {
 		c.SetHeader("ETag", "W/"+tag)
 	}
-	if status == 206 { // its bytes, and their digests, are those of the file
+	if status == 206 { // the bytes are those of the uncompressed file
 		return nil
 	}
 	for _, name := range [...]string{"Accept-Ranges", "Content-MD5", "Content-Digest", "Repr-Digest", "Digest"} {
-		c.DelHeader(name) // they are of the body as it was
+		c.DelHeader(name) // they describe the uncompressed body
 	}
 	if status == 304 {
 		return nil
@@ -117,7 +117,7 @@ func (z *compressor) choose(c *app.Context, status int, contentType string, leng
 	return &compression{z: z, coding: best}
 }
 
-// completeLength is that of a Content-Range, such as "bytes 0-9/100"; -1 if it does not say.
+// completeLength returns the complete length in a Content-Range, such as "bytes 0-9/100"; -1 if there is none.
 func completeLength(contentRange string) int64 {
 	_, length, _ := strings.Cut(contentRange, "/")
 	if n, err := strconv.ParseInt(length, 10, 64); err == nil {
@@ -126,12 +126,12 @@ func completeLength(contentRange string) int64 {
 	return -1
 }
 
-// compressible tells whether bodies of a type become much shorter.
+// compressible reports whether bodies of a type are worth compressing.
 func (z *compressor) compressible(contentType string) bool {
 	kind, _, _ := strings.Cut(contentType, ";")
 	kind = strings.ToLower(strings.TrimSpace(kind))
 	switch {
-	case kind == "text/event-stream": // each event would be flushed for itself
+	case kind == "text/event-stream": // each event would be flushed separately
 		return false
 	case strings.HasPrefix(kind, "text/"), strings.HasSuffix(kind, "+json"), strings.HasSuffix(kind, "+xml"):
 		return true
@@ -153,7 +153,7 @@ func (z *compressor) compressible(contentType string) bool {
 	return false
 }
 
-// encoder is what the three libraries have in common.
+// encoder is the common interface of the three libraries.
 type encoder interface {
 	io.Writer
 	Flush() error
@@ -161,13 +161,13 @@ type encoder interface {
 	Reset(io.Writer)
 }
 
-// engine is an encoder with where its output goes, for one body after the other.
+// engine is a reusable encoder with its output.
 type engine struct {
 	encoder encoder
 	out     []byte
 }
 
-// Write takes what the encoder puts out.
+// Write appends the output of the encoder.
 func (e *engine) Write(p []byte) (int, error) {
 	e.out = append(e.out, p...)
 	return len(p), nil
@@ -177,14 +177,14 @@ func (e *engine) Write(p []byte) (int, error) {
 type compression struct {
 	z      *compressor
 	coding httpparse.Coding
-	engine *engine // from the first piece on
+	engine *engine // nil before the first piece and after the last
 }
 
 // Code implements app.Coder.
 func (x *compression) Code(c *app.Context, dst, p []byte, op app.CodeOp) ([]byte, error) {
 	e := x.engine
 	if e == nil {
-		e = x.z.take(x.coding)
+		e = x.z.takeEngine(x.coding)
 		x.engine = e
 	}
 	e.out = dst
@@ -200,7 +200,7 @@ func (x *compression) Code(c *app.Context, dst, p []byte, op app.CodeOp) ([]byte
 	coded := e.out
 	e.out = nil
 	if op == app.CodeEnd {
-		x.z.put(x.coding, e)
+		x.z.putEngine(x.coding, e)
 		x.engine = nil
 	}
 	return coded, nil
@@ -221,7 +221,7 @@ func (e *engine) code(p []byte, op app.CodeOp) error {
 	return nil
 }
 
-func (z *compressor) take(k httpparse.Coding) *engine {
+func (z *compressor) takeEngine(k httpparse.Coding) *engine {
 	e, _ := z.spare[k].Get().(*engine)
 	if e == nil {
 		e = &engine{encoder: newEncoder(k)}
@@ -230,8 +230,8 @@ func (z *compressor) take(k httpparse.Coding) *engine {
 	return e
 }
 
-// put keeps an engine whose body is complete.
-func (z *compressor) put(k httpparse.Coding, e *engine) {
+// putEngine recycles an engine whose body is complete.
+func (z *compressor) putEngine(k httpparse.Coding, e *engine) {
 	z.spare[k].Put(e)
 }
 

@@ -106,7 +106,7 @@ func TestCompress(t *testing.T) {
 		{"/text?n=5000&Content-Type=application/x-own", "gzip", "gzip", nil, "one that was named"},
 		{"/text?n=5000&Content-Type=Image/SVG%2bXML;a=b", "gzip", "gzip", nil, "in any case, with parameters"},
 		{"/text?n=5000&Content-Encoding=br", "gzip", "br!", nil, "what is coded already"},
-		{"/text?n=5000&Cache-Control=public,+No-Transform", "gzip", "", nil, "who must not be changed"},
+		{"/text?n=5000&Cache-Control=public,+No-Transform", "gzip", "", nil, "no-transform"},
 		{"/text?n=5000&ETag=%22x%22&Accept-Ranges=bytes", "gzip", "gzip", []string{`Etag: W/"x"`, "Accept-Ranges:"}, "of other bytes"},
 		{"/text?n=5000&ETag=W/%22x%22", "gzip", "gzip", []string{`Etag: W/"x"`}, "a weak tag stays"},
 		{"/text?n=5000&ETag=%22x%22", "identity", "", []string{`Etag: "x"`}, "untouched"},
@@ -149,7 +149,7 @@ func TestCompress(t *testing.T) {
 			require.EqualValues(t, len(raw), resp.ContentLength, "%s: a whole answer has a length", what)
 		}
 	}
-	mustPanic(t, "no coding", "deflate", func() { Compress(CompressOptions{Codings: []string{"deflate"}}) })
+	mustPanic(t, "unknown coding", "deflate", func() { Compress(CompressOptions{Codings: []string{"deflate"}}) })
 }
 
 // What was flushed can be read before the rest is there.

@@ -1,5 +1,4 @@
-// This file owns a bound on the requests that are inside at once. It does not queue: who waits for a place would hold
-// memory, and a client that is told to come back can choose.
+// Concurrency: a limit on requests in progress, without a queue.
 
 package middleware
 
@@ -9,8 +8,8 @@ import (
 	"tafe/app"
 )
 
-// Concurrency admits max requests, above 0, at a time, over all loops together; those beyond are answered 503 with
-// Retry-After: 1. Each call of Concurrency makes one budget, which all routes it surrounds share.
+// Concurrency admits at most max requests at once, over all loops. Further requests are answered with 503 and Retry-After: 1. All routes
+// with the same middleware value share the limit. It panics unless max is above 0.
 func Concurrency(max int) app.Middleware {
 	if max <= 0 {
 		panic("middleware: Concurrency: the limit must be above 0")

@@ -1,5 +1,5 @@
-// This file owns CORS, by which a server lets pages of other origins read its answers (Fetch standard, section 3.3).
-// It protects nobody from clients that are no browsers.
+// CORS: cross-origin resource sharing (Fetch standard, section 3.3), by which browsers let pages of other origins read responses. Other
+// clients ignore it.
 
 package middleware
 
@@ -15,14 +15,14 @@ import (
 	"tafe/httpparse"
 )
 
-// CORSOptions say who may read what.
+// CORSOptions configures CORS.
 type CORSOptions struct {
-	Origins     []string      // such as "https://a.example"; "*" for every origin; never empty
-	Methods     []string      // beyond GET, HEAD and POST, which a browser sends unasked
-	Headers     []string      // request headers beyond those a browser sends unasked, such as "Content-Type" for JSON
-	Expose      []string      // response headers that a page may read beyond the usual ones
-	Credentials bool          // with cookies and Authorization; not together with "*"
-	MaxAge      time.Duration // how long a browser may keep the answer to a preflight; 0: its own default
+	Origins     []string      // allowed origins, such as "https://a.example", or "*" for all; required
+	Methods     []string      // allowed methods besides GET, HEAD and POST
+	Headers     []string      // allowed request headers besides the safelisted ones, such as "Content-Type" for JSON
+	Expose      []string      // response headers that pages may read besides the safelisted ones
+	Credentials bool          // allow cookies and Authorization; not with "*"
+	MaxAge      time.Duration // time for which browsers may cache the response to a preflight; 0: the browser's default
 }
 
 type cors struct {
@@ -31,17 +31,16 @@ type cors struct {
 	methods, headers, expose, maxAge string
 }
 
-// corsNames are decided here: what an upstream says of them is not passed on.
+// corsNames are the headers that upstream responses must not set.
 var corsNames = [...]string{
 	"Access-Control-Allow-Origin", "Access-Control-Allow-Credentials", "Access-Control-Expose-Headers",
 	"Access-Control-Allow-Methods", "Access-Control-Allow-Headers", "Access-Control-Max-Age",
 }
 
-// CORS answers preflights of the allowed origins and marks the answers to their requests. What comes from other
-// origins is served like any request, without the marks: browsers keep the answer from the page. Give it to App.Use:
-// a group does not see the preflight, whose OPTIONS has no route of its own. A handler whose answer varies by more than
-// the origin says so with AddVary: SetHeader would take Origin out of Vary. The CORS headers of an upstream are not passed
-// on. It panics on options that contradict themselves.
+// CORS answers preflight requests, and adds the CORS headers to responses for allowed origins. Requests of other origins are served without
+// these headers, so that browsers withhold the response from the page. Pass it to App.Use: middlewares of a group do not run for preflight
+// requests, which have no route. Handlers should extend Vary with AddVary, because SetHeader would remove Origin from it. The CORS headers of
+// upstream responses are dropped. CORS panics on invalid options.
 func CORS(o CORSOptions) app.Middleware {
 	k := newCORS(o)
 	return func(next app.Handler) app.Handler {
@@ -64,8 +63,8 @@ func CORS(o CORSOptions) app.Middleware {
 	}
 }
 
-// mark sets the headers that every answer to origin carries. Where the answer depends on the origin, caches are told
-// so also when there was none.
+// mark sets the headers of a response to origin, and reports whether the origin is allowed. If the response depends on the origin, Vary is
+// set even for requests without one.
 func (k *cors) mark(c *app.Context, origin string) (allowed bool) {
 	if k.any {
 		if origin != "" {
@@ -74,7 +73,7 @@ func (k *cors) mark(c *app.Context, origin string) (allowed bool) {
 		return origin != ""
 	}
 	c.AddVary("Origin")
-	if !slices.Contains(k.origins, origin) { // compared byte by byte, as browsers do
+	if !slices.Contains(k.origins, origin) { // case-sensitive, as in browsers
 		return false
 	}
 	c.SetHeader("Access-Control-Allow-Origin", origin)
@@ -84,8 +83,7 @@ func (k *cors) mark(c *app.Context, origin string) (allowed bool) {
 	return true
 }
 
-// answerPreflight lists everything that is allowed, whatever was asked for: the same answer for all, fit to be
-// cached.
+// answerPreflight lists all allowed methods and headers, so that the response can be cached.
 func (k *cors) answerPreflight(c *app.Context) {
 	c.SetHeader("Access-Control-Allow-Methods", k.methods)
 	if k.headers != "" {
@@ -104,11 +102,11 @@ func newCORS(o CORSOptions) *cors {
 	case k.any && len(o.Origins) > 1:
 		panic(`middleware: CORS: "*" beside other origins`)
 	case k.any && o.Credentials:
-		panic(`middleware: CORS: credentials for "*": any page could act for the user`)
+		panic(`middleware: CORS: Credentials must not be combined with "*", because any page could act for the user`)
 	}
 	for _, origin := range o.Origins {
 		if !k.any && !validOrigin(origin) {
-			panic(fmt.Sprintf("middleware: CORS: %q is no origin, such as https://a.example", origin))
+			panic(fmt.Sprintf("middleware: CORS: %q is not an origin, such as https://a.example", origin))
 		}
 	}
 	k.methods = list("a method", append([]string{"GET", "HEAD", "POST"}, o.Methods...))
@@ -120,8 +118,8 @@ func newCORS(o CORSOptions) *cors {
 	return k
 }
 
-// validOrigin tells whether a browser could send origin: scheme and host in lower case, a port only if it is not the
-// scheme's, and nothing else. "null" is refused: every sandboxed page is of that origin.
+// validOrigin reports whether a browser can send origin: scheme and host in lower case, and a port unless it is the default. "null" is refused,
+// because it is the origin of every sandboxed page.
 func validOrigin(origin string) bool {
 	u, err := url.Parse(origin)
 	if err != nil || u.Scheme == "" || u.Host == "" || origin != u.Scheme+"://"+u.Host || origin != strings.ToLower(origin) {

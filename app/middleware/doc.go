@@ -1,22 +1,21 @@
-// Package middleware holds what many services want around their handlers. Each file is one middleware (or, for the
-// access log, one sink), built on nothing but the public face of package app, and none knows another:
+// Package middleware provides middlewares for package app. Each file has one, independent of the others:
 //
-//	requestid.go    tells the client the id of its request
-//	accesslog.go    writes a line per answer, on a goroutine of its own
-//	timeout.go      bounds the time of what it surrounds
-//	bodylimit.go    bounds the request body of what it surrounds
-//	concurrency.go  bounds how many requests are inside at once
-//	shed.go         refuses a part of them while loops cannot keep up
-//	compress.go     compresses answers on the way
-//	ratelimit.go    bounds how many requests one client may make
+//	requestid.go    sends the request ID to the client
+//	accesslog.go    writes an access log; accesslogformat.go has its formats
+//	timeout.go      limits the duration of handlers
+//	bodylimit.go    limits the size of request bodies
+//	concurrency.go  limits the number of requests in progress
+//	shed.go         refuses a share of requests while a loop is overloaded
+//	compress.go     compresses responses
+//	ratelimit.go    limits the request rate of each client
 //	ipallow.go      admits or refuses networks
-//	basicauth.go    admits users
-//	cors.go         lets pages of other origins in (Fetch standard)
-//	secure.go       response headers that tell browsers to be careful
+//	basicauth.go    HTTP Basic authentication (RFC 7617)
+//	cors.go         cross-origin resource sharing (Fetch standard)
+//	secure.go       security headers
 //
-// A panic needs no middleware: the server answers it with 500 and logs the handler's stack.
+// There is no middleware for panics: the server answers them with 500 and logs the stack.
 //
-// Constructors panic where their arguments contradict themselves: they run once, before anything is served. What they
-// return is safe for all loops at once. Where the order matters: App.Use for what must see requests that no route
-// takes (CORS, Secure), and limits outside of what costs (RateLimit before BasicAuth).
+// Constructors panic if their arguments are invalid. The middlewares that they return are safe for concurrent use. Use App.Use for those
+// that must also see requests without a route, such as CORS and Secure. Put cheap limits outside of expensive checks, such as RateLimit
+// outside of BasicAuth.
 package middleware

@@ -16,7 +16,7 @@ func TestARefusedBodyPassesTheMiddlewares(t *testing.T) {
 	a.Handle("POST", "/small", func(*app.Context) error { panic("the body must not come here") }, app.BodyMax(10))
 	a.Handle("POST", "/large", func(c *app.Context) error { return c.NoContent(204) }, app.BodyMax(1000))
 	guarded := a.Group("", BasicAuth("x", map[string]string{"a": "b"}))
-	guarded.Handle("POST", "/guarded", func(*app.Context) error { panic("nobody is admitted") }, app.BodyMax(10))
+	guarded.Handle("POST", "/guarded", func(*app.Context) error { panic("not reached") }, app.BodyMax(10))
 	addr := serve(t, a)
 	for _, c := range []struct {
 		request string

@@ -1,4 +1,4 @@
-// This file owns admitting and refusing clients by their address. Which one that is behind a proxy is app's to say.
+// AllowIP and DenyIP: access by client address.
 
 package middleware
 
@@ -9,13 +9,13 @@ import (
 	"tafe/app"
 )
 
-// AllowIP admits clients of the given networks and answers others with 403; see app.Context.ClientIP. IPv4 addresses mapped
-// into IPv6 count as IPv4. Without networks nobody is admitted.
+// AllowIP admits clients of the given networks and answers others with 403; see app.Context.ClientIP. IPv4-mapped IPv6 addresses count as
+// IPv4. Without networks it refuses every request. It panics on an invalid network.
 func AllowIP(networks ...netip.Prefix) app.Middleware {
 	return byAddress(networks, "AllowIP", true)
 }
 
-// DenyIP answers clients of the given networks with 403 and admits others.
+// DenyIP answers clients of the given networks with 403 and admits others. It panics on an invalid network.
 func DenyIP(networks ...netip.Prefix) app.Middleware {
 	return byAddress(networks, "DenyIP", false)
 }
@@ -38,7 +38,7 @@ func byAddress(networks []netip.Prefix, name string, admitted bool) app.Middlewa
 	}
 }
 
-// unmapPrefix takes ::ffff:10.0.0.0/104 for what it means, 10.0.0.0/8.
+// unmapPrefix turns an IPv4-mapped prefix, such as ::ffff:10.0.0.0/104, into the IPv4 prefix, 10.0.0.0/8.
 func unmapPrefix(p netip.Prefix) netip.Prefix {
 	if p.Addr().Is4In6() && p.Bits() >= 96 {
 		return netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
@@ -51,6 +51,6 @@ func contains(networks []netip.Prefix, client string) bool {
 	if err != nil {
 		return false
 	}
-	address = address.Unmap().WithZone("") // a Prefix has no zone and would contain none that has
+	address = address.Unmap().WithZone("") // Prefix.Contains is false for addresses with a zone
 	return slices.ContainsFunc(networks, func(n netip.Prefix) bool { return n.Contains(address) })
 }

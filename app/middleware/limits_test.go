@@ -21,7 +21,7 @@ func TestRequestID(t *testing.T) {
 
 	resp, body := ask(t, addr, "GET /with")
 	require.NotEmpty(t, body, "one is generated")
-	require.Equal(t, body, resp.Header.Get("X-Request-ID"), "and told")
+	require.Equal(t, body, resp.Header.Get("X-Request-ID"), "sent to the client")
 	resp, body = ask(t, addr, "GET /with\nX-Request-ID: abc-1")
 	require.Equal(t, "abc-1", resp.Header.Get("X-Request-ID"), "the client's own, where it is trusted")
 	require.Equal(t, "abc-1", body)
@@ -105,7 +105,7 @@ func TestBodyLimit(t *testing.T) {
 		{"POST /none\nContent-Length: 0\n\n", 200, "", "no body where none is allowed"},
 		{"POST /none\nContent-Length: 1\n\na", 413, "", "and one"},
 		{"POST /less\nContent-Length: 3\n\nabc", 413, "", "the route's bound is lower, and stays"},
-		{"POST /unread\nTransfer-Encoding: chunked\n\n5\r\nabcde\r\n0\r\n\r\n", 200, "unread", "what nobody reads is not counted"},
+		{"POST /unread\nTransfer-Encoding: chunked\n\n5\r\nabcde\r\n0\r\n\r\n", 200, "unread", "an unread body is not counted"},
 	} {
 		resp, body := ask(t, addr, c.request)
 		require.Equal(t, c.status, resp.StatusCode, c.why)
@@ -153,5 +153,5 @@ func TestConcurrency(t *testing.T) {
 	}
 	resp, _ = ask(t, addr, "GET /quick")
 	require.Equal(t, 200, resp.StatusCode, "there is room again")
-	mustPanic(t, "above 0", "nobody could enter", func() { Concurrency(0) })
+	mustPanic(t, "above 0", "no request could be admitted", func() { Concurrency(0) })
 }

@@ -1,5 +1,4 @@
-// This file owns a token bucket per client, in bounded memory. Whom a bucket belongs to is the caller's to say, and what other servers
-// have let through is for those who keep it.
+// RateLimit: a token bucket per client, in bounded memory. Package redislimit has buckets that several servers share.
 
 package middleware
 
@@ -14,36 +13,37 @@ import (
 	"tafe/app"
 )
 
-// RateOptions describe the buckets: each holds Burst tokens, gains Rate of them a second, and pays one per request.
+// RateOptions configures the token buckets of RateLimit. Each request takes a token from a bucket.
 type RateOptions struct {
-	Rate  float64 // tokens per second, above 0 and at most 1e9
-	Burst int     // tokens a full bucket holds, above 0
-	// Keys bounds how many buckets are kept; default 65536, some 100 bytes each. Beyond it the one that was not used
-	// for longest is forgotten, and full again if its client comes back.
+	Rate  float64 // tokens that a bucket gains per second, above 0 and at most 1e9
+	Burst int     // tokens in a full bucket, above 0
+	// Keys bounds the number of buckets; default 65536, about 100 bytes each. Beyond it the least recently used one is evicted, which
+	// makes it full again.
 	Keys int
-	// Key says whose bucket pays, in at most 256 bytes of which the rest does not count; "" is not limited. Default:
-	// app.Context.ClientIP, of IPv6 the first 64 bits, since that is what one customer is given.
+	// Key returns the key of the bucket that a request uses; "" is not limited. Bytes beyond the first 256 are ignored. Default:
+	// app.Context.ClientIP, of an IPv6 address the first 64 bits, which usually belong to one customer.
 	Key func(c *app.Context) string
-	// Shared, if not nil, holds the buckets of all servers together. It is asked for what the local bucket lets through, so that a
-	// flood from one client stays here.
+	// Shared, if not nil, has the buckets that several servers share. It is used after the local bucket, which keeps floods of a single
+	// client away from it.
 	Shared SharedBuckets
-	// FailClosed answers 503 to requests for which Shared has an error. Without it, the local bucket decides alone.
+	// FailClosed answers 503 if Shared returns an error. Otherwise the request is admitted then.
 	FailClosed bool
 }
 
-// SharedBuckets are buckets of the same rate and burst elsewhere, as those of package redislimit.
+// SharedBuckets are token buckets outside of the process, such as those of package redislimit.
 type SharedBuckets interface {
-	// Take takes a token from the bucket of key and returns 0, or the time until there will be one. It may wait for the answer.
+	// Take takes a token from the bucket of key and returns 0. If there is none, it returns the time until there is. It may wait for the
+	// result.
 	Take(c *app.Context, key []byte) (wait time.Duration, err error)
 }
 
 const (
-	rateShards      = 32 // so that loops seldom wait for each other
+	rateShards      = 32 // reduces contention between loops
 	rateKeyBytesMax = 256
 )
 
-// RateLimit answers 429 with Retry-After to requests whose bucket is empty. All loops share the buckets. It panics on
-// a rate or burst out of bounds.
+// RateLimit answers 429 with Retry-After to requests whose bucket is empty. All loops share the buckets. It panics if Rate or Burst is out of
+// range.
 func RateLimit(o RateOptions) app.Middleware {
 	b := newBuckets(o)
 	base := time.Now()
@@ -54,9 +54,9 @@ func RateLimit(o RateOptions) app.Middleware {
 			if !limited {
 				return next(c)
 			}
-			wait := b.take(key, int64(time.Since(base)))
+			wait := b.takeToken(key, int64(time.Since(base)))
 			if wait == 0 && o.Shared != nil {
-				shared, err := o.Shared.Take(c, bytes.Clone(key)) // so that key need not be on the heap for those without it
+				shared, err := o.Shared.Take(c, bytes.Clone(key)) // a copy, so that key does not escape to the heap without Shared
 				switch {
 				case err == nil:
 					wait = int64(shared)
@@ -76,7 +76,7 @@ func RateLimit(o RateOptions) app.Middleware {
 	}
 }
 
-// key is where the bucket of c is found, in space; limited is false if none pays.
+// key returns the key of the bucket of c, in space; limited is false if c is not limited.
 func (o *RateOptions) key(c *app.Context, space *[rateKeyBytesMax]byte) (key []byte, limited bool) {
 	if o.Key == nil {
 		return appendAddress(space[:0], c.ClientIP()), true
@@ -88,7 +88,7 @@ func (o *RateOptions) key(c *app.Context, space *[rateKeyBytesMax]byte) (key []b
 // appendAddress appends the 4 bytes of an IPv4 address, or the first 8 of an IPv6 one.
 func appendAddress(b []byte, client string) []byte {
 	address, err := netip.ParseAddr(client)
-	if err != nil { // not an internet socket: all of them share a bucket
+	if err != nil { // such as unix sockets, which share a bucket
 		return b
 	}
 	address = address.Unmap()
@@ -99,26 +99,26 @@ func appendAddress(b []byte, client string) []byte {
 	return append(b, bytes[:8]...)
 }
 
-// buckets keeps them in shards, each with its own lock, which is held for a lookup and no longer.
+// buckets is a set of buckets in shards with a lock each.
 type buckets struct {
 	seed     maphash.Seed
-	interval int64 // ns in which one token is gained
-	depth    int64 // ns in which all are
+	interval int64 // ns to gain one token
+	depth    int64 // ns to fill a bucket
 	shards   [rateShards]shard
 }
 
-// shard is a map and a list in the order of use, most recent first, in one array that never grows beyond max.
+// shard is a map and a list in order of use, most recent first. Its entries are in an array of at most max elements.
 type shard struct {
 	mu          sync.Mutex
 	index       map[string]int32
 	entries     []bucket
 	first, last int32
 	max         int
-	_           [64]byte // keeps neighbours' locks on other cache lines
+	_           [64]byte // keeps the locks of shards on separate cache lines
 }
 
-// bucket is a token bucket as one number, the time at which it will be full again: it holds as many tokens as
-// intervals fit between full and the time one whole depth from now (this is the virtual scheduling of ITU-T I.371).
+// bucket represents a token bucket by the time at which it will be full. It holds (now + depth - full) / interval tokens (virtual scheduling,
+// ITU-T I.371).
 type bucket struct {
 	key        string
 	full       int64
@@ -143,8 +143,8 @@ func newBuckets(o RateOptions) *buckets {
 	return b
 }
 
-// take takes a token from the bucket of key at the time now, in ns, and returns 0, or the ns until there will be one.
-func (b *buckets) take(key []byte, now int64) (wait int64) {
+// takeToken takes a token from the bucket of key at the time now, in ns, and returns 0. If there is none, it returns the ns until there is.
+func (b *buckets) takeToken(key []byte, now int64) (wait int64) {
 	s := &b.shards[maphash.Bytes(b.seed, key)%rateShards]
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -157,7 +157,7 @@ func (b *buckets) take(key []byte, now int64) (wait int64) {
 	return 0
 }
 
-// find returns the entry of key, now the most recently used; a new one is full.
+// find returns the index of key's entry, and makes it the most recently used. A new entry is full.
 func (s *shard) find(key []byte, now int64) int32 {
 	i, known := s.index[string(key)]
 	switch {

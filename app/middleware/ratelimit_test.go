@@ -36,7 +36,7 @@ func TestBucketsTake(t *testing.T) {
 			"a burst, then the rate"},
 		{10, 3, []step{{0, "a", 0}, {0, "a", 0}, {0, "a", 0}, {5000, "a", 0}, {5000, "a", 0}, {5000, "a", 0}, {5000, "a", 100}},
 			"a bucket gains no more than it holds"},
-		{10, 1, []step{{0, "a", 0}, {0, "a", 100}, {10, "a", 90}, {20, "a", 80}, {100, "a", 0}}, "who is refused pays nothing"},
+		{10, 1, []step{{0, "a", 0}, {0, "a", 100}, {10, "a", 90}, {20, "a", 80}, {100, "a", 0}}, "a refused request takes no token"},
 		{10, 1, []step{{0, "a", 0}, {0, "b", 0}, {0, "", 0}, {0, "a", 100}, {0, "b", 100}}, "each key its own bucket"},
 		{0.5, 1, []step{{0, "a", 0}, {0, "a", 2000}, {2000, "a", 0}}, "less than one a second"},
 		{1000, 2, []step{{0, "a", 0}, {0, "a", 0}, {1, "a", 0}, {1, "a", 1}}, "many a second"},
@@ -44,7 +44,7 @@ func TestBucketsTake(t *testing.T) {
 	} {
 		b := newBuckets(RateOptions{Rate: c.rate, Burst: c.burst})
 		for i, s := range c.steps {
-			require.Equal(t, s.wait*ms, b.take([]byte(s.key), s.atMillis*ms), "step %d: %s", i, c.why)
+			require.Equal(t, s.wait*ms, b.takeToken([]byte(s.key), s.atMillis*ms), "step %d: %s", i, c.why)
 		}
 	}
 }
@@ -61,7 +61,7 @@ func TestBucketsKeepTheRate(t *testing.T) {
 			now += r.Int64N(int64(3 * time.Second / time.Duration(rate)))
 			tokens = min(float64(burst), tokens+float64(now-last)/float64(b.interval))
 			last = now
-			wait := b.take([]byte("k"), now)
+			wait := b.takeToken([]byte("k"), now)
 			if math.Abs(tokens-1) < 1e-6 {
 				continue // the model's rounding decides nothing
 			}
@@ -79,7 +79,7 @@ func TestBucketsAreBounded(t *testing.T) {
 	key := make([]byte, 8)
 	for i := range uint64(10_000) {
 		binary.LittleEndian.PutUint64(key, i)
-		require.Zero(t, b.take(key, 0), "new keys have full buckets")
+		require.Zero(t, b.takeToken(key, 0), "new keys have full buckets")
 	}
 	kept := 0
 	for i := range b.shards {
@@ -96,9 +96,9 @@ func TestBucketsAreBounded(t *testing.T) {
 		require.Equal(t, s.max, seen, "the list holds every entry once")
 	}
 	require.Equal(t, bound, kept)
-	require.Equal(t, int64(time.Second), b.take(key, 0), "the most recent key is remembered")
+	require.Equal(t, int64(time.Second), b.takeToken(key, 0), "the most recent key is remembered")
 	binary.LittleEndian.PutUint64(key, 0)
-	require.Zero(t, b.take(key, 0), "the oldest is forgotten")
+	require.Zero(t, b.takeToken(key, 0), "the oldest is forgotten")
 }
 
 func TestBucketsForgetTheLeastRecentlyUsed(t *testing.T) {
@@ -121,7 +121,7 @@ func TestBucketsConcurrently(t *testing.T) {
 	for g := range passed {
 		wg.Go(func() {
 			for range 1000 {
-				if b.take([]byte("k"), 0) == 0 {
+				if b.takeToken([]byte("k"), 0) == 0 {
 					passed[g]++
 				}
 			}
@@ -165,7 +165,7 @@ func TestRateLimit(t *testing.T) {
 		why    string
 	}{
 		{"ann", 200, "the first"}, {"ann", 200, "the burst"}, {"ann", 429, "too many"}, {"ann", 429, "still"},
-		{"bob", 200, "somebody else"},
+		{"bob", 200, "another client"},
 		{"", 200, "no key"}, {"", 200, "no limit"}, {"", 200, "ever"},
 		{long + "a", 200, "a long key"}, {long + "b", 200, "of which only the start counts"}, {long + "c", 429, "however it ends"},
 	} {
@@ -210,7 +210,7 @@ func BenchmarkRateLimitTake(b *testing.B) {
 			for b.Loop() {
 				now += 100
 				binary.LittleEndian.PutUint32(key, uint32(now*7919)%uint32(keys))
-				buckets.take(key, now)
+				buckets.takeToken(key, now)
 			}
 		})
 	}
@@ -240,7 +240,7 @@ func TestRateLimitShared(t *testing.T) {
 		{&elsewhere{}, false, []int{200, 200, 429}, 2, "what is refused here is not asked there"},
 		{&elsewhere{wait: 3 * time.Second}, false, []int{429, 429, 429}, 2, "others have used it up"},
 		{&elsewhere{err: errors.New("away")}, false, []int{200, 200, 429}, 2, "open: alone"},
-		{&elsewhere{err: errors.New("away")}, true, []int{503, 503, 429}, 2, "closed: nobody"},
+		{&elsewhere{err: errors.New("away")}, true, []int{503, 503, 429}, 2, "closed: no request is admitted"},
 	} {
 		addr := serve(t, quietApp(RateLimit(RateOptions{Rate: 0.001, Burst: 2, Shared: c.shared, FailClosed: c.closed})))
 		for i, want := range c.status {

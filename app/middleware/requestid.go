@@ -1,12 +1,11 @@
-// This file owns telling the client the id of its request. Where the id comes from is app's matter
-// (Options.TrustRequestID).
+// RequestID: the request ID in a response header.
 
 package middleware
 
 import "tafe/app"
 
-// RequestID sends the request's id in the response header X-Request-ID, so that a client's complaint can be found in
-// the logs. Options.RequestIDHeader does the same for every answer of the server.
+// RequestID sends the request ID in the response header X-Request-ID, so that a request can be found in the logs.
+// app.Options.RequestIDHeader does the same for every response.
 func RequestID() app.Middleware {
 	return func(next app.Handler) app.Handler {
 		return func(c *app.Context) error {

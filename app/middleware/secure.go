@@ -1,5 +1,4 @@
-// This file owns response headers that tell browsers to be careful. They are set before the handler runs, which may
-// override each by SetHeader. They take the place of an upstream's.
+// Secure: response headers that restrict browsers.
 
 package middleware
 
@@ -11,19 +10,20 @@ import (
 	"tafe/httpparse"
 )
 
-// SecureOptions are values of response headers. An empty field takes the default, "-" omits the header.
+// SecureOptions are the values of the headers. An empty field takes its default; "-" omits the header.
 type SecureOptions struct {
 	ContentTypeOptions    string        // X-Content-Type-Options; default "nosniff"
 	FrameOptions          string        // X-Frame-Options; default "DENY"
 	ReferrerPolicy        string        // Referrer-Policy; default "strict-origin-when-cross-origin"
 	OpenerPolicy          string        // Cross-Origin-Opener-Policy; default "same-origin"
-	ContentSecurityPolicy string        // Content-Security-Policy; default none, since it depends on the pages
+	ContentSecurityPolicy string        // Content-Security-Policy; default none
 	PermissionsPolicy     string        // Permissions-Policy; default none
-	HSTS                  time.Duration // Strict-Transport-Security with this max-age; default none: sent once, it cannot be taken back
-	HSTSSubdomains        bool          // for all hosts below, too
+	HSTS                  time.Duration // Strict-Transport-Security with this max-age; default none, because it cannot be revoked
+	HSTSSubdomains        bool          // adds includeSubDomains
 }
 
-// Secure sets the headers of o on every answer inside. It panics on a value that no header can hold.
+// Secure sets the headers of o before the handler runs. The handler may replace them with SetHeader; those of an upstream response do not.
+// It panics on a value that is not valid in a header.
 func Secure(o SecureOptions) app.Middleware {
 	type header struct{ name, value string }
 	var headers []header

@@ -1,5 +1,4 @@
-// This file owns shedding: which part of the requests is refused while loops cannot keep up. What each of them costs is not its
-// business, nor who they come from.
+// Shed: load shedding by the queueing delay of each loop.
 
 package middleware
 
@@ -12,29 +11,28 @@ import (
 	"tafe/loop"
 )
 
-// ShedOptions say when a loop has more to do than it can. Zero fields take the defaults.
+// ShedOptions configures Shed. Zero fields take their defaults.
 type ShedOptions struct {
-	// LagMax is how long what comes to a loop may wait for it, in each of the samples that begin within a tenth of a second, three
-	// at least, before the loop sheds; default 20 ms. One handler that overruns makes one sample late, not three.
+	// LagMax is the queueing delay that makes a loop shed: if every sample of 100 ms, at least three, exceeds it. A single handler that
+	// overruns makes one sample late, not three. Default 20 ms.
 	LagMax time.Duration
 }
 
 const (
 	shedEvery    = 10 * time.Millisecond
-	shedPeriod   = 100 * time.Millisecond // at least
-	shedSamples  = 3                      // at least, in a period: a late loop takes few
-	shedAdmitMin = 0.02                   // of all requests: what is left to notice that the time has come to admit more
-	shedLess     = 0.7                    // of what was admitted is, for each shedPeriod of a late period,
-	shedLeast    = 0.25                   // but not less after one of them
-	shedMore     = 0.05                   // of all are admitted in addition, after a good one
+	shedPeriod   = 100 * time.Millisecond // minimum length of a period
+	shedSamples  = 3                      // minimum number of samples in a period; an overloaded loop takes few
+	shedAdmitMin = 0.02                   // minimum share of requests that is admitted, to notice the end of the overload
+	shedLess     = 0.7                    // factor of the share for each shedPeriod of an overloaded period
+	shedLeast    = 0.25                   // minimum factor for one period
+	shedMore     = 0.05                   // added to the share after a normal period
 )
 
-// Shed refuses requests before their loop spends time on them, with 503 and Retry-After: 1, as long as it has a standing queue. Every
-// 10 ms the loop sends itself a call by the way that requests come; when for a tenth of a second even the fastest was under way for
-// more than LagMax (the rule of CoDel, RFC 8289 section 3), it admits 30% less, until it is in time again; from then on it admits a
-// twentieth of all more with every tenth of a second. What is admitted is answered in time, and the loop is kept busy.
+// Shed answers 503 with Retry-After: 1 to a share of the requests while their loop has a standing queue. Every 10 ms it measures the queueing
+// delay of the loop. If the lowest delay within 100 ms exceeds LagMax (the rule of CoDel, RFC 8289 section 3), it admits 30% less. Otherwise it
+// admits 5% of all requests more for each 100 ms, until all are admitted again.
 //
-// Each loop sheds for itself. Waiting for upstreams does not make a loop late: for that there is Concurrency.
+// Each loop has its own share. Waiting for upstreams does not delay a loop; see Concurrency for that. Shed panics if LagMax is negative.
 func Shed(o ShedOptions) app.Middleware {
 	if o.LagMax < 0 {
 		panic("middleware: Shed: LagMax must not be negative")
@@ -45,7 +43,7 @@ func Shed(o ShedOptions) app.Middleware {
 	var valves sync.Map // *loop.Loop to *valve
 	return func(next app.Handler) app.Handler {
 		return func(c *app.Context) error {
-			if c.Loop().Brief() != nil { // it has nothing to do but this request
+			if c.Loop().Brief() != nil { // the loop serves a single request
 				return next(c)
 			}
 			v, ok := valves.Load(c.Loop())
@@ -63,21 +61,21 @@ func Shed(o ShedOptions) app.Middleware {
 
 const never = time.Duration(1<<63 - 1)
 
-// valve is for its loop's goroutine.
+// valve sheds for one loop. It is for the loop's goroutine.
 type valve struct {
 	loop   *loop.Loop
 	lagMax time.Duration
 	timer  loop.Timer
-	due    int64 // loop clock: when the call was to be sent
+	due    int64 // loop time at which the sample was due
 	call   func()
-	busy   bool // a sample is being taken or waited for
-	used   bool // since the last sample
+	busy   bool // a sample is in progress
+	used   bool // there were requests since the last sample
 
-	admit  float64 // the part that is let in
-	credit float64 // of a request
+	admit  float64 // share of requests that is admitted
+	credit float64 // accumulated share; 1 admits a request
 	least  time.Duration
-	n      int           // samples in this period
-	took   time.Duration // they, together
+	n      int           // samples in the period
+	took   time.Duration // their total duration
 }
 
 func newValve(l *loop.Loop, lagMax time.Duration) *valve {
@@ -86,11 +84,11 @@ func newValve(l *loop.Loop, lagMax time.Duration) *valve {
 	return v
 }
 
-// enter tells whether the next request, of the task t, is let in.
+// enter reports whether the request of task t is admitted.
 func (v *valve) enter(t *loop.Task) bool {
 	defer t.Leave(t.Enter())
 	v.used = true
-	if !v.busy { // it rests while there is nothing to measure
+	if !v.busy { // sampling pauses without requests
 		v.next()
 	}
 	if v.admit >= 1 {
@@ -103,7 +101,7 @@ func (v *valve) enter(t *loop.Task) bool {
 	return true
 }
 
-// next begins a sample.
+// next begins a sample. The delay includes that of the timer and that of a posted call.
 func (v *valve) next() {
 	v.busy, v.used = true, false
 	v.loop.AfterFunc(&v.timer, shedEvery, func(t *loop.Timer) {
@@ -112,7 +110,7 @@ func (v *valve) next() {
 	})
 }
 
-// end ends it.
+// end ends a sample.
 func (v *valve) end() {
 	v.sample(time.Duration(v.loop.Clock() - v.due))
 	if v.busy = false; v.used || v.admit < 1 {
@@ -120,7 +118,7 @@ func (v *valve) end() {
 	}
 }
 
-// sample enters one.
+// sample records a delay, and adjusts the admitted share at the end of a period.
 func (v *valve) sample(lag time.Duration) {
 	v.least = min(v.least, lag)
 	v.n++

@@ -36,7 +36,7 @@ func TestShedAdmits(t *testing.T) {
 	for range 100 {
 		period(late)
 	}
-	require.InDelta(t, shedAdmitMin, v.admit, 1e-9, "never nobody")
+	require.InDelta(t, shedAdmitMin, v.admit, 1e-9, "never zero")
 	for range 100 {
 		period(good)
 	}
@@ -114,7 +114,7 @@ func TestShedUnderOverload(t *testing.T) {
 	}, patience, time.Millisecond)
 }
 
-// One handler that overruns now and then costs its neighbours time, but nobody is sent away.
+// One handler that overruns now and then delays other requests, but none is refused.
 func TestShedLeavesSingleOverrunsAlone(t *testing.T) {
 	a := app.New(app.Options{Log: quiet})
 	a.Use(Shed(ShedOptions{}))

@@ -1,4 +1,4 @@
-// This file owns a bound on the time of the handlers it surrounds. Cancelling and answering are app's.
+// Timeout: a limit on the duration of handlers.
 
 package middleware
 
@@ -8,9 +8,9 @@ import (
 	"tafe/app"
 )
 
-// Timeout gives the handlers inside at most d, above 0, from when they are reached: then every wait of theirs fails
-// with context.DeadlineExceeded, and the client is answered 503 if nothing was written. An earlier deadline stays. A
-// handler that computes without waiting is not interrupted. For one route the option app.Timeout does the same.
+// Timeout cancels a request d after the middleware was reached, unless it has an earlier deadline. Waits of the handler then return
+// context.DeadlineExceeded, and the response is a 503 if nothing was written. A handler that does not wait is not interrupted. app.Timeout
+// does the same for one route. It panics unless d is above 0.
 func Timeout(d time.Duration) app.Middleware {
 	if d <= 0 {
 		panic("middleware: Timeout: the duration must be above 0")

@@ -172,7 +172,10 @@ func (h *Handler) addForwardedFields(c *app.Context, x *forward) {
 			x.req.AddHeader(name, value)
 		}
 	}
-	client, proto, host := hostOf(c.RemoteAddr()), c.Scheme(), c.Host()
+	client, proto, host := hostOf(c.RemoteAddr()), "http", c.Host()
+	if c.Secure() {
+		proto = "https" // of this connection; Scheme is the client's
+	}
 	element := ""
 	if h.options.Forwarded {
 		element = x.join("for=", forwardedNode(client), ";host=", quoted(host), ";proto=", proto)

@@ -1,5 +1,5 @@
-// Package redislimit keeps the token buckets of a rate limit in Redis, so that several servers share them. It is meant for
-// middleware.RateOptions.Shared: asked beside a local bucket, and not at all while Redis does not answer.
+// Package redislimit keeps the token buckets of a rate limit in Redis, so that several servers share them. [Buckets] implements
+// middleware.SharedBuckets. After a failure Redis is not asked for a while, so that requests do not wait for it.
 package redislimit
 
 import (
@@ -20,41 +20,41 @@ import (
 	"tafe/loop/reactor"
 )
 
-// Options say where the buckets are. Zero fields take the defaults.
+// Options configures Buckets. Zero fields take their defaults.
 type Options struct {
-	Addr               string // HOST:PORT, or unix:/path
-	Username, Password string // "" for none
-	Database           int
+	Addr               string        // HOST:PORT, or unix:/path; required
+	Username, Password string        // for AUTH; "" for none
+	Database           int           // for SELECT
 	Prefix             string        // of keys; default "tafe:"
-	Timeout            time.Duration // for connecting, and for each answer; default 50 ms
-	Pause              time.Duration // after a failure nobody is asked for so long; default 1 s
-	ConnsMax           int           // per loop; as many requests of it can be asking at a time, and 16 times as many wait; default 16
-	Log                *slog.Logger  // of when Redis stops answering, and when it is back; default slog.Default()
+	Timeout            time.Duration // of connecting, and of each reply; default 50 ms
+	Pause              time.Duration // time after a failure during which Redis is not asked; default 1 s
+	ConnsMax           int           // connections per loop; up to 16 times as many calls wait for one; default 16
+	Log                *slog.Logger  // receives messages when Redis fails and when it is back; default slog.Default()
 }
 
-// Buckets are the buckets of one limit. Any goroutine.
+// Buckets are the token buckets of one limit. They are safe for concurrent use.
 type Buckets struct {
 	options Options
 	dialer  reactor.Dialer
 	script  *redis.Script
-	args    redis.Args // of every call
+	args    redis.Args // of the script
 	loops   sync.Map   // *loop.Loop to *connections
 	down    atomic.Bool
-	until   atomic.Int64 // unix ns; nobody is asked before
+	until   atomic.Int64 // end of the pause, unix ns
 	counts  struct{ asked, failed, skipped atomic.Uint64 }
 }
 
-// connections are those of one loop, for its goroutine and tasks.
+// connections is the pool of one loop, for its tasks.
 type connections struct {
 	pool  redis.Pool
 	seats *loop.Semaphore
 }
 
-// ErrPaused: Redis has failed a moment ago, and is not asked.
-var ErrPaused = errors.New("redislimit: Redis did not answer a moment ago")
+// ErrPaused means that Redis was not asked, because it has failed within Options.Pause.
+var ErrPaused = errors.New("redislimit: not asked, because Redis failed recently")
 
-// The bucket is kept as the time at which it will be full again, in microseconds (the virtual scheduling of ITU-T I.371): a read and
-// a write, atomic as scripts are, with the clock of Redis, which all servers share. A bucket that is full is not kept.
+// script takes a token. A bucket is stored as the time at which it will be full, in microseconds of Redis's clock (virtual scheduling, ITU-T
+// I.371), and expires when it is full. Scripts are atomic.
 const script = `
 local t = redis.call('TIME')
 local now = t[1] * 1000000 + t[2]
@@ -67,7 +67,8 @@ end
 redis.call('SET', KEYS[1], string.format('%.3f', full), 'PX', math.ceil((full - now) / 1000))
 return 0`
 
-// New makes the buckets of a limit: each holds burst tokens and gains rate of them a second. It connects to nothing yet.
+// New returns buckets that hold burst tokens and gain rate tokens per second. It does not connect. The error is that of invalid arguments:
+// rate must be above 0 and at most 1e6, and burst above 0.
 func New(o Options, rate float64, burst int) (*Buckets, error) {
 	switch {
 	case o.Addr == "":
@@ -97,40 +98,41 @@ func New(o Options, rate float64, burst int) (*Buckets, error) {
 	}, nil
 }
 
-// Take takes a token from the bucket of key and returns 0, or how long it will be until there is one. It waits for Redis, not for the
-// token. An error says that nobody knows: Redis is not there, too slow or too busy.
+// Take takes a token from the bucket of key and returns 0. If there is none, it returns the time until there is. It waits for the reply of
+// Redis, not for the token. It returns an error if Redis cannot be reached, does not reply within Options.Timeout, or is paused (ErrPaused);
+// if all connections are busy; or if the request of c is cancelled.
 func (b *Buckets) Take(c *app.Context, key []byte) (wait time.Duration, err error) {
 	now := time.Now().UnixNano()
-	if now < b.until.Load() || c.Loop().Brief() != nil { // the connections of such a loop would serve one request
+	if now < b.until.Load() || c.Loop().Brief() != nil { // the connections of a brief loop could not be reused
 		b.counts.skipped.Add(1)
 		return 0, ErrPaused
 	}
 	b.counts.asked.Add(1)
-	wait, err = b.take(c, key)
+	wait, err = b.runScript(c, key)
 	switch {
 	case err == nil:
 		if b.down.CompareAndSwap(true, false) {
-			b.options.Log.Info("the shared rate limit is back", "redis", b.options.Addr)
+			b.options.Log.Info("shared rate limit available again", "redis", b.options.Addr)
 		}
-	case c.Err() != nil: // of our client: it tells nothing of Redis
+	case c.Err() != nil: // cancelled; Redis may be fine
 		return 0, err
 	default:
 		b.counts.failed.Add(1)
 		b.until.Store(now + int64(b.options.Pause))
 		if b.down.CompareAndSwap(false, true) {
-			b.options.Log.Warn("the shared rate limit does not answer", "redis", b.options.Addr, "error", err)
+			b.options.Log.Warn("shared rate limit unavailable", "redis", b.options.Addr, "error", err)
 		}
 	}
 	return wait, err
 }
 
-func (b *Buckets) take(c *app.Context, key []byte) (time.Duration, error) {
+func (b *Buckets) runScript(c *app.Context, key []byte) (time.Duration, error) {
 	k := b.of(c.Loop())
 	if err := k.seats.Acquire(c.Task()); err != nil {
 		return 0, err
 	}
 	defer k.seats.Release()
-	conn := k.pool.Get() // which does not wait, as there is a seat for each
+	conn := k.pool.Get() // does not wait: the semaphore bounds the connections
 	defer func() { _ = conn.Close() }()
 	if err := conn.Err(); err != nil {
 		return 0, err
@@ -139,7 +141,7 @@ func (b *Buckets) take(c *app.Context, key []byte) (time.Duration, error) {
 	return time.Duration(micros) * time.Microsecond, err
 }
 
-// of finds the connections of a loop.
+// of returns the connections of a loop.
 func (b *Buckets) of(l *loop.Loop) *connections {
 	if k, ok := b.loops.Load(l); ok {
 		return k.(*connections)
@@ -155,8 +157,8 @@ func (b *Buckets) of(l *loop.Loop) *connections {
 	return kept.(*connections)
 }
 
-// dial connects in the running task. It logs in by itself: what redigo does with DialPassword happens on another goroutine, for which
-// the loop would have to wait.
+// dial connects and logs in, in the running task. It does not use redigo's DialPassword, which logs in on another goroutine while the loop is
+// held.
 func (b *Buckets) dial(l *loop.Loop) (redis.Conn, error) {
 	o := &b.options
 	network, addr := "tcp", o.Addr
@@ -186,23 +188,23 @@ func (b *Buckets) dial(l *loop.Loop) (redis.Conn, error) {
 	}
 	if err != nil {
 		_ = conn.Close()
-		return nil, fmt.Errorf("redislimit: logging in: %w", err)
+		return nil, fmt.Errorf("redislimit: login: %w", err)
 	}
 	return conn, nil
 }
 
-// Stats are counters since New.
+// Stats are the counters of Buckets since New.
 type Stats struct {
-	Asked, Failed uint64
-	Skipped       uint64 // not asked, as Redis had failed a moment ago
+	Asked, Failed uint64 // calls to Redis, and failed ones
+	Skipped       uint64 // calls not made, such as those during a pause
 }
 
-// Stats returns the counters as they are now. Any goroutine.
+// Stats returns the current counters.
 func (b *Buckets) Stats() Stats {
 	return Stats{b.counts.asked.Load(), b.counts.failed.Load(), b.counts.skipped.Load()}
 }
 
-// Close closes idle connections, and has those in use closed when they are given back. Any goroutine.
+// Close closes the idle connections. Those in use are closed when their calls end. It does not wait for that, and returns nil.
 func (b *Buckets) Close() error {
 	b.loops.Range(func(l, k any) bool {
 		l.(*loop.Loop).PostUnbounded(func() { _ = k.(*connections).pool.Close() })

@@ -122,7 +122,7 @@ func TestServersShareBuckets(t *testing.T) {
 		servers = append(servers, taker(t, b))
 	}
 	for i := range 5 {
-		require.Equal(t, "0s", servers[i%2]("a"), "the burst, whoever is asked")
+		require.Equal(t, "0s", servers[i%2]("a"), "the burst, of either server")
 	}
 	for _, ask := range servers {
 		require.Regexp(t, `^1m(3[0-9]|40)\.?\d*s$`, ask("a"), "a token comes every 100 s")
@@ -137,7 +137,7 @@ func TestServersShareBuckets(t *testing.T) {
 	require.InDelta(t, 500_000, left, 30_000, "the key is gone when the bucket is full again")
 }
 
-// Over a second nobody gives out more than the burst and what is gained, however many ask at once.
+// Over a second the servers admit no more than the burst and the tokens gained, however many requests are concurrent.
 func TestTheRateHoldsUnderLoad(t *testing.T) {
 	r := startRedis(t)
 	const rate, burst = 200, 20
@@ -167,7 +167,7 @@ func TestTheRateHoldsUnderLoad(t *testing.T) {
 	}
 }
 
-// A Redis that is away costs one request its timeout at most, then nobody is asked for a while; once it is back it counts again.
+// An unavailable Redis costs one request its timeout at most, and is then not asked for a while. When it is available again, it is used again.
 func TestRedisIsAway(t *testing.T) {
 	r := startRedis(t)
 	var log lockedLog
@@ -176,13 +176,13 @@ func TestRedisIsAway(t *testing.T) {
 	ask := taker(t, b)
 	require.Equal(t, "0s", ask("a"))
 	r.kill()
-	require.NotEqual(t, "0s", ask("a"), "nobody knows")
+	require.NotEqual(t, "0s", ask("a"), "unknown")
 	require.Equal(t, ErrPaused.Error(), ask("a"))
 	require.Positive(t, b.Stats().Skipped)
 	r.start()
 	require.Eventually(t, func() bool { return ask("a") == "0s" }, patience, 10*time.Millisecond)
-	require.Equal(t, 1, strings.Count(log.String(), "does not answer"), "told once: %s", log.String())
-	require.Equal(t, 1, strings.Count(log.String(), "is back"), "%s", log.String())
+	require.Equal(t, 1, strings.Count(log.String(), "limit unavailable"), "logged once: %s", log.String())
+	require.Equal(t, 1, strings.Count(log.String(), "available again"), "%s", log.String())
 }
 
 // One that accepts and is silent is as good as away.

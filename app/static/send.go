@@ -33,7 +33,7 @@ func (s *Site) answer(c *app.Context, a *asset) error {
 		c.SetHeader("Cache-Control", a.cacheControl)
 	}
 	if v.size > readWholeMax {
-		c.CodeBody(nil) // the kernel sends it uncompressed, so all responses for it are uncoded
+		app.CodeBody(c, nil) // the kernel sends it uncompressed, so all responses for it are uncoded
 	}
 	if result == notModified {
 		return c.NotModified(a.contentType, v.size)

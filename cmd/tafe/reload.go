@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"tafe/app"
 	"tafe/cmd/tafe/internal/config"
 )
 
@@ -37,9 +38,12 @@ func (e *edge) hangup() {
 // retireAfter is how long requests from before a reload may use the connections of removed upstreams.
 const retireAfter = time.Minute
 
-// retire closes the resources of the previous configuration after retireAfter.
-func (e *edge) retire(r *config.Resources) {
-	time.AfterFunc(retireAfter, r.Close)
+// retire closes the App and the resources that a reload has replaced, after retireAfter.
+func (e *edge) retire(a *app.App, r *config.Resources) {
+	time.AfterFunc(retireAfter, func() {
+		r.Close()
+		a.Close()
+	})
 	e.retired = append(e.retired, r)
 	if len(e.retired) > retiredMax {
 		e.retired[0].Close()
@@ -74,6 +78,7 @@ func (e *edge) reload() error {
 	if err != nil {
 		return err
 	}
+	before := e.server.App()
 	ctx, cancel := context.WithTimeout(context.Background(), swapTimeout)
 	defer cancel()
 	if err := e.server.Swap(ctx, a); err != nil {
@@ -84,7 +89,7 @@ func (e *edge) reload() error {
 	}
 	resources.Start()
 	e.resources.HandOver(resources)
-	e.retire(e.resources)
+	e.retire(before, e.resources)
 	e.settings, e.resources = next, resources
 	e.shown.Store(resources)
 	e.logWarnings()

@@ -85,13 +85,13 @@ func TestProblemsNameLineAndRemedy(t *testing.T) {
 		// Problems from package app.
 		{"[[route]]\npath = \"x\"\nrespond = {}", `f.toml:2: route.path: pattern "x": must begin with '/'`, "a pattern that is none"},
 		{"[[route]]\npath = \"/{a}\"\nrespond = {}\n[[route]]\npath = \"/{b}\"\nrespond = {}", `f.toml:5: route.path: pattern "/{b}" conflicts with "/{a}"`, "the second of two, with its line"},
-		{"[[route]]\npath = \"/\"\nrespond = {}\nmethods = [\"CONNECT\"]", "CONNECT has no path", "a method without paths"},
+		{"[[route]]\npath = \"/\"\nrespond = {}\nmethods = [\"CONNECT\"]", "CONNECT requests have no path", "a method without paths"},
 		{"[[route]]\npath = \"/\"\nrespond.headers = { \"a b\" = \"x\" }", `"a b" is not the name of a header`, "no name"},
 		{"[[route]]\npath = \"/\"\nrespond.headers = { Content-Length = \"3\" }", "the server sets it itself", "a lie"},
 		{"[[route]]\npath = \"/\"\nredirect.to = \"//evil.example\"", "f.toml:3: route.redirect.to = \"//evil.example\": want a path", "not a path"},
 		{"[[route]]\npath = \"/{a}\"\nredirect.to = \"https://{a}/\"", "only after the host", "an open redirect"},
 		{"[[route]]\npath = \"/{a}\"\nredirect.to = \"/{b}\"", "route /{a} has no parameter {b}", "a parameter from nowhere"},
-		{"[middleware.cors]\norigins = [\"a.example\"]", `f.toml:1: middleware.cors: CORS: "a.example" is no origin`, "a middleware's own words"},
+		{"[middleware.cors]\norigins = [\"a.example\"]", `f.toml:1: middleware.cors: CORS: "a.example" is not an origin`, "a middleware's own words"},
 		{"[[route]]\npath = \"/\"\nmethods = [\"GET\"]\nrespond = {}\ncors.origins = [\"*\"]\n[[route]]\npath = \"/\"\nmethods = [\"PUT\"]\nrespond = {}\ncors.origins = [\"https://a.example\"]",
 			"f.toml:10: route.cors: the route in line 1 has the same path and a different cors", "one preflight for both"},
 	} {

@@ -1,5 +1,5 @@
-// This file owns one request on its way: found in the input, framed, routed, run as a task, concluded. It does not know
-// where the next one comes from (http1.go) nor how answers are spelled (response.go).
+// The task of one request: dispatch to a route, the handler's run, and the access log entry. http1.go finds requests in the input;
+// conclude.go ends them.
 
 package app
 
@@ -10,28 +10,29 @@ import (
 	"slices"
 	"time"
 
+	"tafe/httpparse"
 	"tafe/loop"
 )
 
-// exchange is a Context as the loop sees it: a Runner. The methods are not the handler's business.
-type exchange Context
+// requestTask is the loop.Runner of a Context, so that Run and Done are not methods of Context.
+type requestTask Context
 
-// methodNames are the methods whose names reports can point to.
+// methodNames are the methods that are counted and described under their own names.
 var methodNames = [...]string{
 	http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions,
 }
 
-var noRoute = ""
+var noRouteName = ""
 
-// dispatch finds the route of a parsed request, and so its handler and limits. The error is an *httpparse.Error.
+// dispatch sets the route, handler and limits of a parsed request. The error is an *httpparse.Error.
 func (c *Context) dispatch() error {
 	a, req := c.app, &c.req
 	c.bodyMax, c.timeout = a.options.Limits.BodyBytesMax, a.options.HandlerTimeout
-	c.routeName = &noRoute
+	c.routeName = &noRouteName
 	if string(req.Method) == "CONNECT" {
 		return refusedConnect
 	}
-	if c.cycle.redirect != nil {
+	if c.http1.redirect != nil {
 		c.path, c.handler = req.Path, answerRedirect
 		return nil
 	}
@@ -71,8 +72,8 @@ func (c *Context) dispatch() error {
 	return nil
 }
 
-// refuseBody has a body refused that is announced as too large: before any of it is read, but within the middlewares, whose headers
-// let a page of another origin read why.
+// refuseBody answers 413 to a request whose Content-Length exceeds the limit, before the body is read. The response passes through the
+// middlewares, so that a page of another origin can read it (CORS).
 func (c *Context) refuseBody() error {
 	if len(c.app.outer) == 0 && (c.route == nil || len(c.route.middlewares) == 0) {
 		return refusedBody
@@ -85,7 +86,7 @@ func (c *Context) refuseBody() error {
 }
 
 func (c *Context) setRoute(r *Route) {
-	c.route, c.handler, c.routeName = r, r.serve, &r.Pattern
+	c.route, c.handler, c.routeName = r, r.serve, &r.Name
 	if r.BodyMax > 0 {
 		c.bodyMax = r.BodyMax
 	}
@@ -94,24 +95,24 @@ func (c *Context) setRoute(r *Route) {
 	}
 }
 
-// identify gives the request its id.
+// identify sets the request ID.
 func (c *Context) identify() {
 	if c.app.options.TrustRequestID {
-		if id := c.req.Header("X-Request-ID"); len(id) <= requestIDBytesMax && validID(id) {
+		if id := c.req.Header("X-Request-ID"); len(id) <= requestIDBytesMax && httpparse.ValidToken(id) {
 			c.idBytes = copy(c.id[:], id)
 			return
 		}
 	}
-	c.idBytes = copy(c.id[:], c.hub.nextID())
+	c.idBytes = copy(c.id[:], c.state.nextID())
 }
 
-// Run is the task: the handler within its middlewares.
-func (x *exchange) Run(t *loop.Task) {
-	c := (*Context)(x)
+// Run runs the handler within its middlewares.
+func (rt *requestTask) Run(t *loop.Task) {
+	c := (*Context)(rt)
 	c.task = t
-	c.hub.active++
-	c.hub.counts.Requests++
-	t.Describe(c.routeName, methodName(c.req.Method), c.path, c.id[:c.idBytes], c.req.Traceparent, c.cycle.conn.Label())
+	c.state.active++
+	c.state.counts.Requests++
+	t.Describe(c.routeName, methodName(c.req.Method), c.path, c.id[:c.idBytes], c.req.Traceparent, c.http1.conn.Label())
 	if c.route != nil && c.route.Budget > 0 {
 		t.SetBudget(c.route.Budget)
 	}
@@ -121,35 +122,35 @@ func (x *exchange) Run(t *loop.Task) {
 			t.SetHandoff(r.Handoff)
 		}
 		if r.Blocking || r.placement.beside.Load() {
-			blocking = r.placement.starts(r, c.hub.wall())
+			blocking = r.placement.starts(r, c.state.wall())
 		}
 	}
 	if c.timeout > 0 {
-		c.deadline = c.hub.loop.Now() + int64(c.timeout)
+		c.deadline = c.state.loop.Now() + int64(c.timeout)
 		t.SetDeadline(c.timeout)
 	}
 	if blocking {
 		t.Beside()
 	} else {
-		t.Leave(true) // the handler may be slow: its loop may be taken from it
+		t.Leave(true) // from here on the loop may be handed over
 	}
 	c.err = c.handler(c)
 	if s := &c.stream; c.err == nil && c.resp.choose != nil && s.open && !s.begun && (c.resp.headless || s.status == 304) {
-		c.err = s.begin() // nothing else begins an answer without a body
+		c.err = s.begin() // a response without a body has no Write that would begin it
 	}
-	c.resp.choose = nil // what is left is answered by the loop, which cannot wait
+	c.resp.choose = nil // conclude runs on the loop, where a Coder must not wait
 	if c.err == nil && c.resp.coder != nil {
 		c.err = c.endCoding()
 	}
 	t.Enter()
 }
 
-// Done concludes the answer and gives the connection back to its cycle.
-func (x *exchange) Done(t *loop.Task, err error) {
-	c := (*Context)(x)
-	c.hub.active--
+// Done completes the response and continues the connection.
+func (rt *requestTask) Done(t *loop.Task, err error) {
+	c := (*Context)(rt)
+	c.state.active--
 	if c.push.Armed() {
-		c.hub.loop.StopTimer(&c.push)
+		c.state.loop.StopTimer(&c.push)
 	}
 	if err == nil {
 		err = c.err
@@ -157,14 +158,14 @@ func (x *exchange) Done(t *loop.Task, err error) {
 	c.timedOut = t.Err() == context.DeadlineExceeded
 	c.place()
 	c.conclude(err)
-	c.hub.traffic.count(c)
+	c.state.traffic.count(c)
 	if c.app.options.AccessLog != nil || len(c.whenDone) > 0 {
 		c.logAccess()
 	}
 	if !c.retained.Load() {
-		c.task = nil // it is reused from here on
+		c.task = nil // the loop reuses it
 	}
-	c.cycle.answered(c)
+	c.http1.answered(c)
 }
 
 func methodName(method []byte) *string {
@@ -178,19 +179,19 @@ func methodName(method []byte) *string {
 }
 
 func (c *Context) logAccess() {
-	now := c.hub.loop.Now()
-	c.hub.entry = Entry{
-		Time:   c.hub.wall().Add(time.Duration(c.arrived - now)),
+	now := c.state.loop.Now()
+	c.state.entry = Entry{
+		Time:   c.state.wall().Add(time.Duration(c.arrived - now)),
 		Timing: c.timing(now),
 		Remote: c.RemoteAddr(), ClientIP: c.ClientIP(), Method: c.Method(), Target: view(c.req.Target), Minor: c.req.Minor, Route: *c.routeName,
 		Status: c.resp.status, Bytes: c.resp.bytes, RequestID: c.RequestID(),
 		UserAgent: c.Header("User-Agent"), Referer: c.Header("Referer"), Reason: c.reason,
 	}
 	if c.app.options.AccessLog != nil {
-		c.app.options.AccessLog(&c.hub.entry)
+		c.app.options.AccessLog(&c.state.entry)
 	}
 	for _, f := range slices.Backward(c.whenDone) {
-		f(&c.hub.entry)
+		f(&c.state.entry)
 	}
-	c.hub.entry = Entry{}
+	c.state.entry = Entry{}
 }

@@ -46,7 +46,7 @@ func TestTimeouts(t *testing.T) {
 			text("408 Request Timeout", "the request body did not arrive in time\n", closes), "body-timeout"},
 		{"part of a chunk", "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\na", 30 * time.Second,
 			text("408 Request Timeout", "the request body did not arrive in time\n", closes), "body-timeout"},
-		{"part of a body nobody reads", "POST /unread HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nab", 30 * time.Second,
+		{"part of an unread body", "POST /unread HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nab", 30 * time.Second,
 			text("200 OK", "not read"), "body-timeout"},
 	} {
 		r := newRig(t, demo(Options{}), reactor.Limits{})
@@ -58,10 +58,10 @@ func TestTimeouts(t *testing.T) {
 		require.True(t, p.eof, c.why)
 		require.Equal(t, noStamp(c.want), noStamp(p.taken()), c.why)
 		if c.reason != "" {
-			require.EqualValues(t, 1, r.hub.reasons.snapshot()[c.reason], c.why)
+			require.EqualValues(t, 1, r.state.reasons.snapshot()[c.reason], c.why)
 		}
 		r.advance(time.Minute)
-		require.Empty(t, r.hub.cycles, c.why)
+		require.Empty(t, r.state.conns, c.why)
 	}
 }
 
@@ -148,7 +148,7 @@ func TestExpectContinue(t *testing.T) {
 		eof                          bool
 	}{
 		{"asked for when the body is read", post100, "abc", interim, echoed, false},
-		{"never if the handler answers without reading: then nobody knows whether a body follows",
+		{"never if the handler answers without reading: the client may send the body or not",
 			strings.Replace(post100, "/echo", "/unread", 1), "abc", text("200 OK", "not read", closes), "", true},
 		{"nor if the route does not exist", strings.Replace(post100, "/echo", "/no", 1), "abc", text("404 Not Found", "Not Found\n", closes), "", true},
 		{"a client that does not wait needs no leave", post100 + "a", "bc", "", echoed, false},
@@ -201,13 +201,13 @@ func TestClientLeaves(t *testing.T) {
 		p.room = 1000
 		p.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n" + c.body)
 		require.NoError(t, ended, "%s: it has not waited", c.why)
-		require.Equal(t, 1, r.hub.active, c.why)
+		require.Equal(t, 1, r.state.active, c.why)
 		p.hangUp()
 		require.ErrorIs(t, ended, ErrClientGone, c.why)
 		require.ErrorIs(t, ended, context.Canceled, c.why)
-		require.Zero(t, r.hub.active, c.why)
-		require.Empty(t, r.hub.cycles, c.why)
-		require.EqualValues(t, 1, r.hub.reasons.snapshot()["client-gone"], c.why)
+		require.Zero(t, r.state.active, c.why)
+		require.Empty(t, r.state.conns, c.why)
+		require.EqualValues(t, 1, r.state.reasons.snapshot()["client-gone"], c.why)
 	}
 }
 
@@ -280,7 +280,7 @@ func TestBrokenStreams(t *testing.T) {
 	}
 }
 
-// A client that does not read holds up nobody but itself, and not for ever.
+// A client that does not read holds up only itself, and not forever.
 func TestClientThatDoesNotRead(t *testing.T) {
 	a := demo(Options{})
 	body := strings.Repeat("x", 10<<10)
@@ -289,7 +289,7 @@ func TestClientThatDoesNotRead(t *testing.T) {
 	p, other := r.dial(), r.dial()
 	p.room = 0
 	p.send(strings.Repeat("GET /large"+get, 100))
-	answered := r.hub.counts.Requests
+	answered := r.state.counts.Requests
 	require.Less(t, answered, uint64(10), "requests are not answered into memory without bound")
 	other.send("GET /plaintext" + get)
 	require.Equal(t, text("200 OK", hello), other.taken())
@@ -302,12 +302,12 @@ func TestClientThatDoesNotRead(t *testing.T) {
 	p.send(strings.Repeat("GET /large"+get, 100))
 	r.advance(21 * time.Second)
 	require.True(t, p.closed)
-	require.EqualValues(t, 1, r.hub.reasons.snapshot()["write-timeout"])
+	require.EqualValues(t, 1, r.state.reasons.snapshot()["write-timeout"])
 }
 
 // An endless stream to a client that takes nothing ends after WriteTimeout, although its handler writes on and never fills the output;
 // one to a client that takes a little now and then goes on.
-func TestStreamThatNobodyReads(t *testing.T) {
+func TestStreamToAStalledClient(t *testing.T) {
 	for _, takes := range []int{0, 20 << 10} { // every 5 s
 		ended := error(nil)
 		a := New(Options{Log: quiet})
@@ -340,7 +340,7 @@ func TestStreamThatNobodyReads(t *testing.T) {
 		}
 		require.True(t, p.closed)
 		require.ErrorIs(t, ended, ErrClientGone)
-		require.EqualValues(t, 1, r.hub.reasons.snapshot()["write-timeout"])
+		require.EqualValues(t, 1, r.state.reasons.snapshot()["write-timeout"])
 		require.Less(t, r.now.Load(), int64(65*time.Second))
 	}
 }
@@ -353,10 +353,10 @@ func TestPipelineIsFair(t *testing.T) {
 	r := newRig(t, demo(Options{}), reactor.Limits{})
 	greedy, other := r.dial(), r.dial()
 	greedy.deliver([]byte(strings.Repeat("GET /plaintext"+get, 1000)))
-	require.EqualValues(t, chainMax, r.hub.counts.Requests)
+	require.EqualValues(t, chainMax, r.state.counts.Requests)
 	other.deliver([]byte("GET /plaintext" + get))
 	require.Equal(t, text("200 OK", hello), other.taken(), "served before the rest of the pipeline")
-	require.LessOrEqual(t, r.hub.counts.Requests, uint64(2*chainMax+1))
+	require.LessOrEqual(t, r.state.counts.Requests, uint64(2*chainMax+1))
 	r.settle()
 	require.Equal(t, 1000, strings.Count(greedy.taken(), hello))
 }
@@ -396,7 +396,7 @@ func TestDrain(t *testing.T) {
 	reading.send("GET /plaint")
 	idle.taken()
 	drained := false
-	r.loop.Post(func() { r.hub.drain(func() { drained = true }) })
+	r.loop.Post(func() { r.state.drain(func() { drained = true }) })
 	r.settle()
 	require.True(t, idle.eof)
 	require.Empty(t, idle.taken())
@@ -404,7 +404,7 @@ func TestDrain(t *testing.T) {
 	idle.hangUp()
 	late := r.dial()
 	late.send("GET /plaintext" + get)
-	require.Equal(t, text("200 OK", hello, closes), late.taken(), "who comes late is served, once")
+	require.Equal(t, text("200 OK", hello, closes), late.taken(), "a late request is served, once")
 	require.True(t, late.eof)
 	reading.send("ext" + get)
 	require.Equal(t, text("200 OK", hello, closes), reading.taken())
@@ -441,9 +441,9 @@ func TestContextOutlivesItsRequest(t *testing.T) {
 	defer cancel()
 	require.ErrorIs(t, kept.Err(), context.Canceled)
 	require.Equal(t, "mine", kept.Value(key{}))
-	require.NotContains(t, r.hub.free, first)
-	require.Len(t, r.hub.free, 1)
-	require.Nil(t, r.hub.free[0].Get(key{}), "the next request starts empty")
+	require.NotContains(t, r.state.free, first)
+	require.Len(t, r.state.free, 1)
+	require.Nil(t, r.state.free[0].Get(key{}), "the next request starts empty")
 }
 
 func TestTooManyTasks(t *testing.T) {

@@ -95,7 +95,7 @@ func TestRequestIDs(t *testing.T) {
 }
 
 func TestGeneratedIDsDoNotRepeat(t *testing.T) {
-	h := newHub(New(Options{}), nil, time.Now)
+	h := newLoopState(New(Options{}), nil, time.Now)
 	seen := map[string]bool{}
 	for range 100_000 {
 		id := string(h.nextID())
@@ -171,7 +171,7 @@ func TestFailuresAreLogged(t *testing.T) {
 		want      []string
 	}{
 		{"a panic, with its stack", "/panic", []string{"level=ERROR", "boom", "reason=panic", "request_id=r1", "route=/panic", "TestFailuresAreLogged"}},
-		{"an error that the client is not told", "/secret", []string{"level=ERROR", "hunter2", "request_id=r1"}},
+		{"an error whose text the client does not get", "/secret", []string{"level=ERROR", "hunter2", "request_id=r1"}},
 		{"a failure that was foreseen", "/busy", []string{"level=WARN", "no backend"}},
 		{"a client's mistake", "/teapot", nil},
 	} {
@@ -190,10 +190,10 @@ func TestFailuresAreLogged(t *testing.T) {
 		r.dial().send("\x16")
 	}
 	require.Equal(t, refusalLinesMax, strings.Count(out.String(), "reason=tls-hello"))
-	require.EqualValues(t, 10*refusalLinesMax, r.hub.reasons.snapshot()["tls-hello"], "all are counted")
+	require.EqualValues(t, 10*refusalLinesMax, r.state.reasons.snapshot()["tls-hello"], "all are counted")
 	r.advance(2 * time.Second)
 	r.dial().send("\x16")
-	require.Contains(t, out.String(), "count="+itoa(9*refusalLinesMax), "what was left out is told")
+	require.Contains(t, out.String(), "count="+itoa(9*refusalLinesMax), "suppressed lines are counted")
 }
 
 func TestRouteBudgetReachesTheTask(t *testing.T) {
@@ -214,4 +214,25 @@ func TestRouteBudgetReachesTheTask(t *testing.T) {
 	}
 	own, loops := 3*time.Millisecond, 7*time.Millisecond
 	require.Equal(t, []time.Duration{own, loops, own, loops}, got)
+}
+
+// Logs, the task's description and counters show Route.Name; the Context has the pattern.
+func TestRouteName(t *testing.T) {
+	var out bytes.Buffer
+	var entries []Entry
+	a := New(Options{Log: slog.New(slog.NewTextHandler(&out, nil)), AccessLog: func(e *Entry) { entries = append(entries, *e) }})
+	a.Get("/users/{id}", func(c *Context) error {
+		return errors.New(c.Route())
+	}, Name("user"))
+	r := newRig(t, a, reactor.Limits{})
+	p := r.dial()
+	p.send("GET /users/7" + get)
+	require.Contains(t, p.taken(), " 500 ")
+	require.Len(t, entries, 1)
+	require.Equal(t, "user", entries[0].Route, "the access log")
+	require.Contains(t, out.String(), "error=/users/{id}", "Context.Route")
+	require.Contains(t, out.String(), "route=user", "the error log")
+	routes := r.state.snapshot().Routes
+	require.Len(t, routes, 1)
+	require.Equal(t, "user", routes[0].Route.Name, "the metrics")
 }
