@@ -59,7 +59,7 @@ func (c *Context) conclude(err error) {
 
 // breakOff sends the output and then resets the connection, so that the client notices that the body is incomplete.
 func (c *Context) breakOff(err error) {
-	c.state.loop.Driver().Flush()
+	c.state.loop.Drive().Driver().Flush()
 	c.http1.conn.Abort(err)
 }
 

@@ -207,7 +207,7 @@ type Timing struct {
 func (c *Context) Timing() Timing { return c.timing(c.state.loop.Clock()) }
 
 func (c *Context) timing(now int64) Timing {
-	u := c.task.Usage()
+	u := c.task.Observe().Usage()
 	t := Timing{Total: time.Duration(now - c.arrived), Queued: time.Duration(c.started-c.arrived) + u.Waited, Slices: u.Held}
 	t.Backend = max(0, t.Total-t.Queued-t.Slices)
 	return t

@@ -6,7 +6,7 @@ import "tafe/loop"
 
 // ContextOf returns the Context whose handler t runs; nil for other tasks, such as those of a loop.Group.
 func ContextOf(t *loop.Task) *Context {
-	if rt, ok := t.Runner().(*requestTask); ok {
+	if rt, ok := t.Observe().Runner().(*requestTask); ok {
 		return (*Context)(rt)
 	}
 	return nil

@@ -51,7 +51,7 @@ func TestLightSlicesRunFirst(t *testing.T) {
 			for _, want := range c.want {
 				require.True(t, m.woken, "the loop asks for a turn")
 				m.woken = false
-				l.Turn()
+				l.Drive().Turn()
 				require.Equal(t, want, log)
 				log = nil
 			}
@@ -60,7 +60,8 @@ func TestLightSlicesRunFirst(t *testing.T) {
 	}
 }
 
-// TestHeavySlicesAreNotPassedOverForEver: turns that are not for them run the oldest one, once it has waited for passOverMax.
+// TestHeavySlicesAreNotPassedOverForEver: turns without posted functions run the oldest
+// heavy slice once it has waited for passOverMax.
 func TestHeavySlicesAreNotPassedOverForEver(t *testing.T) {
 	l, m := newManual(t, Limits{})
 	var log []string

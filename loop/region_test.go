@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// regionOf is what the calling task's word says.
+// regionOf names the state of the calling task's word.
 func regionOf(t *Task) string {
 	switch t.region.word.Load() {
 	case inside:
@@ -54,15 +54,15 @@ func TestRegionOfCode(t *testing.T) {
 		require.NoError(t, err)
 	})
 	m.advance(l, 10*time.Millisecond)
-	// An Outside in code that has entered is user code too; one in user code is not
-	// the inner one's to end.
+	// Outside after Enter is user code too. Outside in user code does not end the outer
+	// one.
 	require.Equal(t, []string{
 		"Run inside", "Outside outside", "nested outside", "after nested outside", "Enter inside", "after inner Leave inside",
 		"Sleep inside", "Outside after Enter outside", "and after it inside", "Leave outside", "Sleep outside",
 		"after Outside inside", "Sleep inside", "Done inside",
 	}, said)
 	var none *Task
-	none.Leave(none.Enter()) // for callers that are no task
+	none.Leave(none.Enter()) // for callers without a task
 }
 
 // runner is a Runner whose run is not user code.
@@ -74,7 +74,7 @@ type runner struct {
 func (r runner) Run(t *Task)             { r.run(t) }
 func (r runner) Done(t *Task, err error) { r.done(t, err) }
 
-// TestOutsideEndsInside: however user code ends, its Runner goes on inside.
+// TestOutsideEndsInside: the Runner goes on inside after each way in which user code ends.
 func TestOutsideEndsInside(t *testing.T) {
 	boom := errors.New("boom")
 	for _, tc := range []struct {
@@ -130,8 +130,8 @@ func TestOutsideEndsInside(t *testing.T) {
 	}
 }
 
-// TestMethodsPassTheGate calls from user code what touches the loop: the loop is
-// the task's own meanwhile, and is given back.
+// TestMethodsPassTheGate calls the methods that use the loop from user code. They enter and
+// leave.
 func TestMethodsPassTheGate(t *testing.T) {
 	var tm Timer
 	pool := NewPool(1, 0)
@@ -156,12 +156,12 @@ func TestMethodsPassTheGate(t *testing.T) {
 		{"SetDeadline of another task", func(_, other *Task, _ Waker) error { other.SetDeadline(time.Hour); return nil }},
 		{"Prepare and Park", func(t, _ *Task, _ Waker) error { t.Prepare().Wake(); return t.Park() }},
 		{"WakeAfter", func(t, _ *Task, _ Waker) error { t.Prepare(); t.WakeAfter(time.Millisecond); return t.Park() }},
-		{"ParkThrough", func(t, _ *Task, _ Waker) error { t.Prepare().Wake(); return t.ParkThrough(func(error) {}) }},
+		{"ParkThrough", func(t, _ *Task, _ Waker) error { t.Prepare().Wake(); return t.parkThrough(func(error) {}) }},
 		{"Sleep", func(t, _ *Task, _ Waker) error { return t.Sleep(time.Millisecond) }},
 		{"Sleep(0)", func(t, _ *Task, _ Waker) error { return t.Sleep(0) }},
 		{"Yield", func(t, _ *Task, _ Waker) error { return t.Yield() }},
 		{"YieldIfDue", func(t, _ *Task, _ Waker) error { return t.YieldIfDue() }},
-		{"Usage", func(t, _ *Task, _ Waker) error { t.Usage(); return nil }},
+		{"Usage", func(t, _ *Task, _ Waker) error { t.Observe().Usage(); return nil }},
 		{"Group", func(t, _ *Task, _ Waker) error {
 			g := t.Group()
 			g.SetDeadline(time.Hour)
@@ -217,23 +217,23 @@ func TestMethodsPassTheGate(t *testing.T) {
 func TestOwned(t *testing.T) {
 	l, m := newManual(t, Limits{})
 	other, _ := newManual(t, Limits{})
-	require.False(t, l.Owned(), "outside of a turn")
+	require.False(t, l.Drive().Owned(), "outside of a turn")
 	on(l, func() {
-		require.True(t, l.Owned(), "in a callback")
-		require.False(t, other.Owned(), "of another loop")
+		require.True(t, l.Drive().Owned(), "in a callback")
+		require.False(t, other.Drive().Owned(), "of another loop")
 	})
 	var user, entered, foreign, after, elsewhere, current bool
 	ended := start(t, l, func(t *Task) {
-		user = l.Owned()
+		user = l.Drive().Owned()
 		current = l.Current() == t
 		e := t.Enter()
-		entered, elsewhere = l.Owned(), other.Owned()
+		entered, elsewhere = l.Drive().Owned(), other.Drive().Owned()
 		answer := make(chan bool)
-		go func() { answer <- l.Owned() }()
+		go func() { answer <- l.Drive().Owned() }()
 		foreign = <-answer
 		t.Leave(e)
 		_ = t.Sleep(time.Millisecond)
-		after = l.Owned()
+		after = l.Drive().Owned()
 	})
 	m.advance(l, 5*time.Millisecond)
 	require.NoError(t, *ended)
@@ -245,8 +245,8 @@ func TestOwned(t *testing.T) {
 	require.False(t, after, "in user code after a wait")
 }
 
-// TestForeignGoroutinesDoNotEnter: one that a handler started, and that is given its
-// task by mistake, does not change where the handler is.
+// TestForeignGoroutinesDoNotEnter: a goroutine of the handler that uses the handler's task
+// by mistake does not change the task's region.
 func TestForeignGoroutinesDoNotEnter(t *testing.T) {
 	l, _ := newManual(t, Limits{})
 	s := NewSemaphore(0, 1)
@@ -269,8 +269,8 @@ func TestForeignGoroutinesDoNotEnter(t *testing.T) {
 	require.ErrorIs(t, err, ErrForeignGoroutine)
 }
 
-// TestWaiterOfTheSameLoop: user code wakes a task of its own loop without a Post,
-// which would cost a system call.
+// TestWaiterOfTheSameLoop: user code wakes a task of its own loop without a Post and its
+// system call.
 func TestWaiterOfTheSameLoop(t *testing.T) {
 	l, m := newManual(t, Limits{})
 	s := NewSemaphore(0, 1)
@@ -283,7 +283,7 @@ func TestWaiterOfTheSameLoop(t *testing.T) {
 	require.Zero(t, posts)
 	m.settle(l)
 	require.NoError(t, *held)
-	require.Zero(t, l.Stats().Posts)
+	require.Zero(t, l.Observe().Stats().Posts)
 }
 
 func TestCallerMustBeOfTheLoop(t *testing.T) {
@@ -311,5 +311,5 @@ func BenchmarkEnter(b *testing.B) {
 			}
 		}})
 	})
-	on(l, func() { l.Shutdown(); l.Close() })
+	on(l, func() { l.Drive().Shutdown(); l.Drive().Close() })
 }

@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Code that asks often enough yields before its loop is handed over.
+// Code that calls YieldIfDue often enough yields before its loop is handed off.
 func TestYieldIfDue(t *testing.T) {
 	for _, tc := range []struct {
 		why                    string
@@ -36,7 +36,7 @@ func TestYieldIfDue(t *testing.T) {
 						m.now += int64(tc.between)
 						require.NoError(t, task.YieldIfDue())
 					}
-					slack := time.Duration(askedMax)*min(tc.between, time.Microsecond) + time.Microsecond
+					slack := time.Duration(yieldChecksMax)*min(tc.between, time.Microsecond) + time.Microsecond
 					require.InDelta(t, tc.until, time.Duration(m.now-began), float64(max(slack, tc.until/8)))
 				}
 			})
@@ -46,7 +46,7 @@ func TestYieldIfDue(t *testing.T) {
 	}
 }
 
-// A loop whose turns become slower is not trusted to be as fast as before.
+// Calls that become slower are not assumed to be as fast as before.
 func TestYieldIfDueAfterFasterCalls(t *testing.T) {
 	l, m := newManual(t, Limits{SliceBudget: 10 * time.Millisecond})
 	ended := start(t, l, func(task *Task) {
@@ -58,7 +58,7 @@ func TestYieldIfDueAfterFasterCalls(t *testing.T) {
 			m.now += int64(20 * time.Millisecond)
 			require.NoError(t, task.YieldIfDue())
 		}
-		require.LessOrEqual(t, calls, askedMax)
+		require.LessOrEqual(t, calls, yieldChecksMax)
 	})
 	m.settle(l)
 	require.NoError(t, *ended)

@@ -174,8 +174,8 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	e.gauge(c.draining, flag(c.dashboard.config.Server.Draining()))
 	e.gauge(c.uptime, asked.Sub(c.dashboard.started).Seconds())
 	e.gauge(c.budget, c.dashboard.config.Budget.Seconds())
-	degraded := loop.RuntimeReport()
-	for _, part := range loop.RuntimeParts() {
+	degraded := loop.Runtime().Missing()
+	for _, part := range loop.Runtime().Parts() {
 		e.gauge(c.introspection, flag(!slices.Contains(degraded, part)), part)
 	}
 }

@@ -43,7 +43,7 @@ func Shed(o ShedOptions) app.Middleware {
 	var valves sync.Map // *loop.Loop to *valve
 	return func(next app.Handler) app.Handler {
 		return func(c *app.Context) error {
-			if c.Loop().Brief() != nil { // the loop serves a single request
+			if c.Loop().RequestContext() != nil { // the loop serves a single request
 				return next(c)
 			}
 			v, ok := valves.Load(c.Loop())

@@ -103,7 +103,7 @@ func New(o Options, rate float64, burst int) (*Buckets, error) {
 // if all connections are busy; or if the request of c is cancelled.
 func (b *Buckets) Take(c *app.Context, key []byte) (wait time.Duration, err error) {
 	now := time.Now().UnixNano()
-	if now < b.until.Load() || c.Loop().Brief() != nil { // the connections of a brief loop could not be reused
+	if now < b.until.Load() || c.Loop().RequestContext() != nil { // the connections of a brief loop could not be reused
 		b.counts.skipped.Add(1)
 		return 0, ErrPaused
 	}

@@ -1,4 +1,4 @@
-// The warning at the start about parts of the Go runtime that this binary cannot read (see loop.RuntimeReport).
+// The warning at the start about parts of the Go runtime that this binary cannot read (see loop.RuntimeSupport).
 
 package main
 
@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// warnDegraded logs one line with the parts (see loop.RuntimeReport) and the consequences. Without parts it logs nothing.
+// warnDegraded logs one line with the parts (see loop.RuntimeSupport) and the consequences. Without parts it logs nothing.
 func warnDegraded(log *slog.Logger, parts []string) {
 	if len(parts) == 0 {
 		return

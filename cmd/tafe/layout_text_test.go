@@ -16,20 +16,12 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Folders that are exempt, with all below them. These lists are meant to be empty.
-var (
-	mayLackDocs      = []string{}
-	mayMisplace      = []string{"app", "httpparse", "loop"}
-	mayPersonify     = []string{"app", "httpparse", "loop"}
-	maySharePackages = []string{} // names of packages
-)
-
 // personified is the form in which file headers once gave files and packages a will.
 var personified = regexp.MustCompile(`\bIt owns\b|\b[Ff]ile owns\b|\.go owns\b|refuses? to know|knows? nothing of|[Ii]t knows no\b`)
 
 func TestExportedIdentifiersAreDocumented(t *testing.T) {
 	for _, f := range sourceFiles(t) {
-		if f.test || strings.Contains(f.name, "internal/") || f.syntax.Name.Name == "main" || exempt(f.name, mayLackDocs) {
+		if f.test || strings.Contains(f.name, "internal/") || f.syntax.Name.Name == "main" {
 			continue
 		}
 		for _, name := range undocumented(f.syntax) {
@@ -41,9 +33,6 @@ func TestExportedIdentifiersAreDocumented(t *testing.T) {
 func TestFileHeadersStandBeforePackage(t *testing.T) {
 	documented := map[string]string{} // package folder: the file with its doc comment
 	for _, f := range sourceFiles(t) {
-		if exempt(f.name, mayMisplace) {
-			continue
-		}
 		if at := misplacedHeader(f.syntax); at != "" && !f.test {
 			t.Errorf("%s: a comment stands between package and the first declaration (%q): the header stands before package, with an empty line after it", f.name, at)
 		}
@@ -61,7 +50,7 @@ func TestFileHeadersStandBeforePackage(t *testing.T) {
 func TestTextDoesNotPersonify(t *testing.T) {
 	root := moduleRoot(t)
 	for _, name := range trackedFiles(t) {
-		if !slices.Contains([]string{".go", ".md", ".toml", ".yml", ".yaml", ".html"}, filepath.Ext(name)) || exempt(name, mayPersonify) ||
+		if !slices.Contains([]string{".go", ".md", ".toml", ".yml", ".yaml", ".html"}, filepath.Ext(name)) ||
 			strings.HasSuffix(name, "layout_text_test.go") {
 			continue
 		}
@@ -79,7 +68,7 @@ func TestTextDoesNotPersonify(t *testing.T) {
 func TestPackageNamesAreUnique(t *testing.T) {
 	seen := map[string]string{}
 	for _, p := range listPackages(t) {
-		if p.Name == "main" || slices.Contains(maySharePackages, p.Name) {
+		if p.Name == "main" {
 			continue
 		}
 		if first, ok := seen[p.Name]; ok {

@@ -106,7 +106,7 @@ func Memory(l *loop.Loop, limits Limits) *Reactor {
 
 // Of returns the Reactor that drives l, or nil if it has another driver.
 func Of(l *loop.Loop) *Reactor {
-	r, _ := l.Driver().(*Reactor)
+	r, _ := l.Drive().Driver().(*Reactor)
 	return r
 }
 
@@ -164,22 +164,22 @@ func (r *Reactor) caller() (*loop.Task, error) {
 func (r *Reactor) Limits() *Limits { return &r.limits }
 
 // Stats returns the current counters and gauges. Any goroutine; see
-// loop.Loop.Stats.
+// loop.LoopView.Stats.
 //
 //go:norace
 func (r *Reactor) Stats() Stats {
 	s := r.stats
-	s.Stats, s.Conns, s.ConnsDialed = r.loop.Stats(), r.conns, r.dialed
+	s.Stats, s.Conns, s.ConnsDialed = r.loop.Observe().Stats(), r.conns, r.dialed
 	return s
 }
 
 // event is the poller's callback: a turn of the loop for one descriptor.
 func (r *Reactor) event(fd int, events netpoll.IOEvent, _ netpoll.IOFlags) error {
-	r.loop.BeginTurn()
+	r.loop.Drive().BeginTurn()
 	if fd < len(r.sources) && r.sources[fd] != nil { // nil: a timer or an earlier event has closed it
 		r.sources[fd].ready(events)
 	}
-	owned := r.loop.EndTurn()
+	owned := r.loop.Drive().EndTurn()
 	if owned {
 		r.offerProcessor()
 	}
@@ -193,7 +193,7 @@ const offerMax = int64(2 * time.Millisecond)
 
 // offerProcessor calls runtime.Gosched if offerMax has passed since the last call.
 func (r *Reactor) offerProcessor() {
-	if now := r.loop.TurnedAt(); now-r.offeredAt > offerMax {
+	if now := r.loop.Observe().TurnedAt(); now-r.offeredAt > offerMax {
 		r.offeredAt = now
 		runtime.Gosched()
 	}
@@ -219,7 +219,7 @@ type wakeSource struct {
 func (t wakeSource) ready(netpoll.IOEvent) {
 	var b [8]byte
 	_, _ = rawRead(t.fd, b[:])
-	t.r.loop.TakePosted()
+	t.r.loop.Drive().RunPosted()
 }
 
 // Now returns the loop clock: nanoseconds since a time before the engine's start. It
@@ -253,7 +253,7 @@ func (r *Reactor) shutdown() {
 	}
 	r.ending = true
 	r.stopAccepting()
-	r.loop.Shutdown()
+	r.loop.Drive().Shutdown()
 	for x := range r.dials {
 		x.fail(loop.ErrShutdown)
 	}
@@ -266,11 +266,11 @@ func (r *Reactor) shutdown() {
 
 // endTurn ends a turn during shutdown. It stops the loop once it can.
 func (r *Reactor) endTurn() error {
-	if r.loop.Released() > 0 && !r.engine.abandon.Load() {
+	if r.loop.Observe().Released() > 0 && !r.engine.abandon.Load() {
 		return nil
 	}
-	r.loop.BeginTurn()
-	if !r.loop.Close() || !r.loop.EndTurn() {
+	r.loop.Drive().BeginTurn()
+	if !r.loop.Drive().Close() || !r.loop.Drive().EndTurn() {
 		return errTaken
 	}
 	return errStopped

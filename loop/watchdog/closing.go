@@ -126,7 +126,7 @@ func (ln *watchedLoop) probeOf(since int64, outside bool) *probe {
 // finish closes all open records when the watchdog stops.
 func (ln *watchedLoop) finish(w *Watchdog) {
 	ln.takeReleases(w)
-	if since, _, ok := ln.loop.Slice().Load(); !ok || since != ln.current.since {
+	if since, _, ok := ln.loop.Observe().Slice().Load(); !ok || since != ln.current.since {
 		ln.sliceEnded(w)
 	}
 	ln.close(w)

@@ -60,7 +60,7 @@ const clockSlack = int64(200_000)
 
 // stacksDisturbed is the number of stacks needed to blame code in disturbed conditions: it ran
 // beside the collector, where no clock separates its own work from assists; it was kept from
-// running for longer than it ran; or the Go release hides threads (loop.ThreadsKnown), so that no
+// running for longer than it ran; or the Go release hides threads (loop.RuntimeSupport), so that no
 // clock can be read.
 const stacksDisturbed = 2
 

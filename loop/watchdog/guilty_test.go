@@ -32,14 +32,14 @@ type scenario struct {
 }
 
 // expected returns the verdict on a scenario, given the parts of the Go runtime that can be inspected in
-// this process (see loop.RuntimeReport). ok is false if no verdict is certain.
+// this process (see loop.RuntimeSupport). ok is false if no verdict is certain.
 func (sc *scenario) expected() (v Verdict, ok bool) {
 	switch {
 	case sc.want == Cgo && !csleep.Available:
 		return "", false
-	case sc.name == "raw-read" && !loop.ThreadsKnown():
+	case sc.name == "raw-read" && !loop.Runtime().Threads():
 		return Syscall, true // the kernel cannot be asked about a thread that is not known
-	case sc.name == "file" && loop.ThreadsKnown() && !loop.StatesKnown():
+	case sc.name == "file" && loop.Runtime().Threads() && !loop.Runtime().States():
 		return "", false // short waits between short runs: without states they look like waits of the Go runtime
 	}
 	return sc.want, true
@@ -236,7 +236,7 @@ func judgeGuilty(t *testing.T, seed uint64, again int, handoff bool) (got map[st
 	byName := map[string]scenario{}
 	for _, sc := range guilty {
 		if _, ok := sc.expected(); !ok {
-			t.Logf("%s is left out: no certain verdict without %q", sc.name, loop.RuntimeReport())
+			t.Logf("%s is left out: no certain verdict without %q", sc.name, loop.Runtime().Missing())
 			continue
 		}
 		byName[sc.name] = sc

@@ -102,8 +102,8 @@ func fullSize() bool { return os.Getenv("WATCHDOG_SEEDS") != "" }
 // needThreads skips a test that needs the CPU clocks of threads.
 func needThreads(t *testing.T) {
 	t.Helper()
-	if !loop.ThreadsKnown() {
-		t.Skipf("without %q there are only stacks, which do not show that code was kept from running", loop.RuntimeReport())
+	if !loop.Runtime().Threads() {
+		t.Skipf("without %q there are only stacks, which do not show that code was kept from running", loop.Runtime().Missing())
 	}
 }
 

@@ -53,7 +53,7 @@ func (g *ledger) open(id, task uint64, start, end int64) *ledgerEntry {
 
 // charge adds the wait of t, from ready to start, to every overrun that overlaps it.
 func (g *ledger) charge(t *loop.Task, ready, start int64, estimated bool) {
-	if t.Background() {
+	if t.Observe().Background() {
 		return // no client waits for it
 	}
 	for i := len(g.entries) - 1; i >= 0; i-- {
@@ -65,7 +65,7 @@ func (g *ledger) charge(t *loop.Task, ready, start int64, estimated bool) {
 		if overlap <= 0 || e.task == t.ID() {
 			continue
 		}
-		t.AddDelay(e.id, time.Duration(overlap))
+		t.Observe().AddDelay(e.id, time.Duration(overlap))
 		g.found++
 		e.tally.Count++
 		e.tally.Total += Millis(overlap)
@@ -81,7 +81,7 @@ func (g *ledger) charge(t *loop.Task, ready, start int64, estimated bool) {
 // name describes the victims that charge found. It is called at the end of their slice, when t has
 // its description.
 func (g *ledger) name(t *loop.Task) {
-	d := t.Description()
+	d := t.Observe().Description()
 	for _, n := range g.unnamed {
 		n.v.Route, n.v.RequestID, n.v.Remote = d.Route, d.RequestID, d.Remote
 		n.e.tally.keep(n.v)
@@ -130,7 +130,7 @@ func clone(s Sparse) Sparse {
 func (ln *watchedLoop) traceArrivals() {
 	g := &ln.ledger
 	g.round = 0
-	ln.loop.TraceArrivals(true)
+	ln.loop.Observe().TraceArrivals(true)
 	if !g.tracing {
 		g.tracing = ln.loop.PostUnbounded(ln.mark)
 	}
@@ -147,7 +147,7 @@ func (ln *watchedLoop) mark() {
 	g.round++
 	if (quiet && g.round > 2 || g.round > roundsMax) || !ln.loop.PostUnbounded(ln.mark) {
 		g.tracing = false
-		ln.loop.TraceArrivals(false)
+		ln.loop.Observe().TraceArrivals(false)
 		for _, e := range g.entries {
 			e.settled = true
 		}

@@ -36,7 +36,7 @@ func (ln *watchedLoop) countWaiting(p *probe, age int64) Tally {
 		p.tally.next = max(tallyFrom, age)
 		return Tally{}
 	}
-	return p.tally.enter(age, ln.loop.Waiting())
+	return p.tally.enter(age, ln.loop.Observe().Waiting())
 }
 
 // enter adds a count. The number of waiting tasks is taken to change linearly between two counts.

@@ -70,10 +70,10 @@ func (ln *watchedLoop) visit(w *Watchdog) int64 {
 
 // visitSlice looks at the slice or callback that the loop runs.
 func (ln *watchedLoop) visitSlice(w *Watchdog) int64 {
-	since, task, inTask := ln.loop.Slice().Load()
+	since, task, inTask := ln.loop.Observe().Slice().Load()
 	outside := false
 	if !inTask && !ln.passive {
-		since, outside = ln.loop.Slice().Outside()
+		since, outside = ln.loop.Observe().Slice().Outside()
 	}
 	// A slice and a callback may begin in the same nanosecond.
 	if ln.current.since != 0 && (ln.current.since != since || ln.current.outside != outside) {
@@ -152,7 +152,7 @@ func (ln *watchedLoop) clock() int64 {
 // read takes a reading of what the loop runs. A task that resumed a coroutine of its own has no
 // thread; the last thread of the loop carries both.
 func (ln *watchedLoop) read(w *Watchdog) reading {
-	tid, state := ln.loop.Thread(), ln.loop.State()
+	tid, state := ln.loop.Observe().Thread(), ln.loop.Observe().State()
 	if tid != 0 {
 		ln.carrier = tid
 	} else if state == stateCoroutine {
@@ -212,9 +212,9 @@ func (ln *watchedLoop) examine(w *Watchdog, p *probe, age int64) int64 {
 // after the end of the slice is discarded.
 func (ln *watchedLoop) sampleStack(w *Watchdog, p *probe, age int64) {
 	tid, state := p.ev.last.tid, p.ev.last.goState
-	who := target{gid: ln.loop.GoroutineID(), loop: ln.loop.ID(), outside: p.outside, state: state}
+	who := target{gid: ln.loop.Observe().GoroutineID(), loop: ln.loop.ID(), outside: p.outside, state: state}
 	if p.task != nil {
-		who.gid = p.task.GoroutineID()
+		who.gid = p.task.Observe().GoroutineID()
 	}
 	s, err := w.capturer.capture(who, p.samples == 0, w.instruments.pauses)
 	p.cost += s.cost
@@ -229,7 +229,7 @@ func (ln *watchedLoop) sampleStack(w *Watchdog, p *probe, age int64) {
 		return
 	}
 	if !p.described && p.task != nil {
-		d := p.task.Description()
+		d := p.task.Observe().Description()
 		if !ln.still(p) {
 			return
 		}
@@ -239,7 +239,7 @@ func (ln *watchedLoop) sampleStack(w *Watchdog, p *probe, age int64) {
 		p.refused = true
 		return
 	}
-	v := judge(s, tid != 0 || s.inner || !loop.ThreadsKnown(), tid)
+	v := judge(s, tid != 0 || s.inner || !loop.Runtime().Threads(), tid)
 	if s.collects {
 		p.ev.ownCollection()
 	}
@@ -263,12 +263,12 @@ func (ln *watchedLoop) sampleStack(w *Watchdog, p *probe, age int64) {
 // still reports whether the slice of the probe still runs.
 func (ln *watchedLoop) still(p *probe) bool {
 	if r := p.release; r != nil {
-		return p.task.ReturnedAt() == 0 && r.back.Load() == 0 // in this order
+		return p.task.Observe().ReturnedAt() == 0 && r.back.Load() == 0 // in this order
 	}
 	if p.outside {
-		return ln.loop.Slice().Still(-p.since)
+		return ln.loop.Observe().Slice().Still(-p.since)
 	}
-	return ln.loop.Slice().Still(p.since)
+	return ln.loop.Observe().Slice().Still(p.since)
 }
 
 // verdict returns the cause of most of the slice's own time. Time spent in a goroutine state gets
@@ -330,7 +330,7 @@ func (ln *watchedLoop) report(w *Watchdog, p *probe, age int64) {
 	p.provenLive = p.proven(age)
 	if p.outside {
 		ln.heldOutside.Store(p.since)
-		ln.loop.TraceArrivals(true)
+		ln.loop.Observe().TraceArrivals(true)
 	}
 	w.reporter.open(o)
 }
@@ -396,10 +396,10 @@ func (p *probe) locate(o *Overrun) {
 	}
 }
 
-// asked returns Task.Asked of a task that may be running.
+// asked returns TaskView.YieldChecks of a task that may be running.
 //
 //go:norace
-func asked(t *loop.Task) uint64 { return t.Asked() }
+func asked(t *loop.Task) uint64 { return t.Observe().YieldChecks() }
 
 // number returns the overrun id of a slice that holds its loop.
 func (ln *watchedLoop) number(p *probe) uint64 {

@@ -28,7 +28,7 @@ type summarizer struct {
 // sum returns the totals of all loops.
 func (w *Watchdog) sum() (slices, waits loop.Histogram) {
 	for _, ln := range w.watchedLoops() {
-		s, lags := ln.loop.Times()
+		s, lags := ln.loop.Observe().Times()
 		slices.Add(&s)
 		waits.Add(&lags)
 	}

@@ -116,13 +116,13 @@ func (tr *tracer) loop(ln *watchedLoop, from int64, overruns []Overrun) {
 func (ln *watchedLoop) releasedRuns(from int64) []recordedSlice {
 	runs := ln.tracks.since(from)
 	now := ln.clock()
-	ln.loop.EachLeft(func(t *loop.Task, left int64) {
-		runs = append(runs, recordedSlice{Start: left, End: max(now, left), Ready: left, Task: t.ID(), Route: t.RoutePattern()})
+	ln.loop.Observe().EachLeft(func(t *loop.Task, left int64) {
+		runs = append(runs, recordedSlice{Start: left, End: max(now, left), Ready: left, Task: t.ID(), Route: t.Observe().RoutePattern()})
 	})
 	ln.mu.Lock()
 	defer ln.mu.Unlock()
 	for t, r := range ln.beside {
-		runs = append(runs, recordedSlice{Start: r.taken, End: max(now, r.taken), Ready: r.taken, Task: t.ID(), Route: t.RoutePattern()})
+		runs = append(runs, recordedSlice{Start: r.taken, End: max(now, r.taken), Ready: r.taken, Task: t.ID(), Route: t.Observe().RoutePattern()})
 	}
 	slices.SortFunc(runs, func(a, b recordedSlice) int { return cmp.Compare(a.Start, b.Start) })
 	return runs

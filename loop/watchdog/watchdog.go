@@ -99,7 +99,7 @@ type Watchdog struct {
 
 // New returns a watchdog. It does nothing until Start.
 func New(config Config) *Watchdog {
-	loop.StatesKnown() // probe the runtime now, not while a loop is held
+	loop.Runtime().States() // probe the runtime now, not while a loop is held
 	w := &Watchdog{config: config.withDefaults(), instruments: newInstruments()}
 	w.reporter = newReporter(w.config)
 	w.reporter.onNewStack = w.keepSnapshot

@@ -110,7 +110,7 @@ func (ln *watchedLoop) SliceEnd(_ *loop.Loop, t *loop.Task, ready, start, end in
 }
 
 func (ln *watchedLoop) count(t *loop.Task, ready, start, end int64) {
-	route := t.RoutePattern()
+	route := t.Observe().RoutePattern()
 	ln.routes.observe(route, time.Duration(end-start))
 	ln.runs.add(start, end, ready, t.ID(), route)
 }
@@ -126,12 +126,12 @@ func (ln *watchedLoop) SliceLate(_ *loop.Loop, t *loop.Task, ready, start int64)
 	if held != 0 && ln.heldOutside.CompareAndSwap(held, 0) {
 		ln.endOutside(held, start)
 	}
-	ln.ledger.charge(t, ready, start, t.ReadyEstimated())
+	ln.ledger.charge(t, ready, start, t.Observe().ReadyEstimated())
 }
 
 // overran records a slice that exceeded its budget, at its end, on the loop's goroutine.
 func (ln *watchedLoop) overran(t *loop.Task, start, end int64) {
-	e := ended{description: t.Description(), budget: int64(ln.budget(t)), asked: t.Asked(), last: ln.readHere(end)}
+	e := ended{description: t.Observe().Description(), budget: int64(ln.budget(t)), asked: t.Observe().YieldChecks(), last: ln.readHere(end)}
 	ln.mu.Lock()
 	defer ln.mu.Unlock()
 	e.entry = ln.ledger.open(ln.idFor(start), t.ID(), start, end)
