@@ -99,7 +99,7 @@ func (a *App) inherit(old *App) {
 
 // place enters what became of a request, at its end.
 func (c *Context) place() {
-	u := c.task.Usage()
+	u := c.task.Observe().Usage()
 	if u.Handoffs == 0 || c.route == nil || c.route.Blocking {
 		return
 	}

@@ -59,7 +59,7 @@ func (c *Context) conclude(err error) {
 
 // breakOff sends what was written and then resets the connection, so that the client sees that the body is not complete.
 func (c *Context) breakOff(err error) {
-	c.hub.loop.Driver().Flush()
+	c.hub.loop.Drive().Driver().Flush()
 	c.cycle.conn.Abort(err)
 }
 

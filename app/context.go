@@ -211,7 +211,7 @@ type Timing struct {
 func (c *Context) Timing() Timing { return c.timing(c.hub.loop.Clock()) }
 
 func (c *Context) timing(now int64) Timing {
-	u := c.task.Usage()
+	u := c.task.Observe().Usage()
 	t := Timing{Total: time.Duration(now - c.arrived), Queued: time.Duration(c.started-c.arrived) + u.Waited, Slices: u.Held}
 	t.Backend = max(0, t.Total-t.Queued-t.Slices)
 	return t
@@ -234,7 +234,7 @@ func (c *Context) WhenDone(f func(*Entry)) { c.whenDone = append(c.whenDone, f) 
 
 // ContextOf is the Context whose handler t runs; nil for other tasks, those of a loop.Group among them.
 func ContextOf(t *loop.Task) *Context {
-	if x, ok := t.Runner().(*exchange); ok {
+	if x, ok := t.Observe().Runner().(*exchange); ok {
 		return (*Context)(x)
 	}
 	return nil

@@ -111,7 +111,7 @@ func (x *exchange) Run(t *loop.Task) {
 	c.task = t
 	c.hub.active++
 	c.hub.counts.Requests++
-	t.Describe(c.routeName, methodName(c.req.Method), c.path, c.id[:c.idBytes], c.req.Traceparent, c.cycle.conn.Label())
+	t.Observe().Describe(c.routeName, methodName(c.req.Method), c.path, c.id[:c.idBytes], c.req.Traceparent, c.cycle.conn.Label())
 	if c.route != nil && c.route.Budget > 0 {
 		t.SetBudget(c.route.Budget)
 	}

@@ -88,7 +88,7 @@ func wasTaken(t *testing.T, times uint64, why string) {
 // handoffs is how often the first loop was taken.
 func handoffs(t *testing.T, s *Server) (n uint64) {
 	t.Helper()
-	on(t, s, func(l *loop.Loop) { n = l.Stats().Handoffs })
+	on(t, s, func(l *loop.Loop) { n = l.Observe().Stats().Handoffs })
 	return n
 }
 
@@ -98,7 +98,7 @@ func released(t *testing.T, s *Server, n int) {
 	l := s.Engine().Loops()[0]
 	require.Eventually(t, func() bool {
 		l.Post(func() {}) // somebody waits for the loop
-		return l.Released() == n
+		return l.Observe().Released() == n
 	}, patience, time.Millisecond)
 }
 
@@ -233,7 +233,7 @@ func TestHandoffOfBlockingHandlers(t *testing.T) {
 		wg.Wait()
 	})
 	// An answer leaves before its task has returned.
-	require.Eventually(t, func() bool { return s.Engine().Loops()[0].Released() == 0 }, patience, time.Millisecond)
+	require.Eventually(t, func() bool { return s.Engine().Loops()[0].Observe().Released() == 0 }, patience, time.Millisecond)
 }
 
 // spin computes for d.

@@ -54,17 +54,17 @@ func newRig(t testing.TB, a *App, limits reactor.Limits) *rig {
 	r.hub = newHub(a, r.loop, func() time.Time { return begin.Add(time.Duration(r.now.Load())) })
 	t.Cleanup(func() {
 		require.Zero(t, r.hub.active, "handlers left behind")
-		require.Zero(t, r.loop.Stats().TasksAlive, "tasks left behind")
-		r.on(func() { r.loop.Shutdown(); r.loop.Close() })
+		require.Zero(t, r.loop.Observe().Stats().TasksAlive, "tasks left behind")
+		r.on(func() { r.loop.Drive().Shutdown(); r.loop.Drive().Close() })
 	})
 	return r
 }
 
 // on runs f on the loop, in a turn of its own.
 func (r *rig) on(f func()) {
-	r.loop.BeginTurn()
+	r.loop.Drive().BeginTurn()
 	f()
-	r.loop.EndTurn()
+	r.loop.Drive().EndTurn()
 }
 
 // settle turns the loop until nothing asks for another turn and no connection has an event.
@@ -85,7 +85,7 @@ func (r *rig) await(ok func() bool) {
 	for r.settle(); !ok(); r.settle() {
 		select {
 		case <-r.woken:
-			r.loop.Turn()
+			r.loop.Drive().Turn()
 		case <-late:
 			require.Fail(r.t, "nothing wakes the loop")
 		}
@@ -96,7 +96,7 @@ func (r *rig) step() (more bool) {
 	select {
 	case <-r.woken:
 		more = true
-		r.loop.Turn()
+		r.loop.Drive().Turn()
 	default:
 	}
 	for _, p := range r.peers {
@@ -112,7 +112,7 @@ func (r *rig) advance(d time.Duration) {
 	for r.alarm <= end {
 		r.now.Store(max(r.now.Load(), r.alarm))
 		r.alarm = math.MaxInt64
-		r.loop.Turn()
+		r.loop.Drive().Turn()
 		r.settle()
 	}
 	r.now.Store(max(r.now.Load(), end))
@@ -166,9 +166,9 @@ func (p *peer) event() bool {
 }
 
 func (p *peer) readable() {
-	p.rig.loop.BeginTurn()
+	p.rig.loop.Drive().BeginTurn()
 	p.conn.Readable()
-	p.rig.loop.EndTurn()
+	p.rig.loop.Drive().EndTurn()
 }
 
 // Read is the Transport's, as all methods up to FD.

@@ -119,9 +119,9 @@ func (b *bridge) serve(head []byte) {
 
 // turn runs f in a turn of the loop.
 func (b *bridge) turn(f func()) {
-	b.loop.BeginTurn()
+	b.loop.Drive().BeginTurn()
 	f()
-	b.loop.EndTurn()
+	b.loop.Drive().EndTurn()
 }
 
 // deliver has the connection receive p.
@@ -144,9 +144,9 @@ func (b *bridge) await() {
 	}
 	select {
 	case <-b.woken:
-		b.loop.Turn()
+		b.loop.Drive().Turn()
 	case <-due:
-		b.loop.Turn()
+		b.loop.Drive().Turn()
 	case <-gone:
 		b.abort(ErrClientGone)
 	}
@@ -187,15 +187,15 @@ func (b *bridge) abort(err error) {
 func (b *bridge) end() {
 	b.turn(func() {
 		b.conn.Abort(nil)
-		b.loop.Shutdown()
-		b.loop.Close()
+		b.loop.Drive().Shutdown()
+		b.loop.Drive().Close()
 	})
 	if b.alarm != nil {
 		b.alarm.Stop()
 	}
 }
 
-// Context implements loop.BriefDriver.
+// Context implements loop.RequestDriver.
 func (b *bridge) Context() context.Context { return b.r.Context() }
 
 // Now, Wake, WakeAt and Flush are the loop.Driver.

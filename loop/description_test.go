@@ -30,7 +30,7 @@ func TestDescriptionIsNeverAMixture(t *testing.T) {
 	})
 	read := 0
 	for read < 20_000 {
-		d := task.Description()
+		d := task.Observe().Description()
 		if d.Route == "" {
 			runtime.Gosched()
 			continue
@@ -51,7 +51,7 @@ func TestDescriptionIsNeverAMixture(t *testing.T) {
 //
 //go:norace
 func describeRacing(t *Task, route *string, text []byte, conn *ConnLabel) {
-	t.Describe(route, route, text, text, text, conn)
+	t.Observe().Describe(route, route, text, text, text, conn)
 }
 
 // A slice is still the one that was looked at until the next one, or what comes between, begins.

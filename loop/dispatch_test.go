@@ -89,7 +89,7 @@ func TestChains(t *testing.T) {
 			log += "| "
 			for m.woken {
 				m.woken = false
-				l.Turn()
+				l.Drive().Turn()
 				log += "| "
 			}
 			require.Equal(t, tc.want, log)
@@ -120,7 +120,7 @@ func TestChainsAreBounded(t *testing.T) {
 
 func TestTurnsDoNotNest(t *testing.T) {
 	l, _ := newManual(t, Limits{})
-	on(l, func() { require.Panics(t, l.BeginTurn) })
+	on(l, func() { require.Panics(t, l.Drive().BeginTurn) })
 }
 
 // TestPostedBeforeShutdown: Post has promised to run the function.
@@ -129,8 +129,8 @@ func TestPostedBeforeShutdown(t *testing.T) {
 	var ran []int
 	on(l, func() {
 		require.True(t, l.Post(func() { ran = append(ran, 1) }))
-		l.Shutdown()
-		l.Close()
+		l.Drive().Shutdown()
+		l.Drive().Close()
 		require.False(t, l.Post(func() { ran = append(ran, 2) }))
 	})
 	require.Equal(t, []int{1}, ran)
@@ -153,9 +153,9 @@ func TestUnwindingCodeMayTouchTheLoop(t *testing.T) {
 		{"SetDeadline", func(_ *Loop, t *Task, _ *Timer) error { t.SetDeadline(time.Hour); return nil }, nil},
 		{"Wake", func(_ *Loop, t *Task, _ *Timer) error { t.Prepare().Wake(); return nil }, nil},
 		{"and the loop is not taken from them", func(l *Loop, _ *Task, _ *Timer) error {
-			since, t, ok := l.Slice().Load()
+			since, t, ok := l.Observe().Slice().Load()
 			taken := make(chan bool)
-			go func() { taken <- ok && l.Take(since, t, true) }()
+			go func() { taken <- ok && l.Drive().TakeFrom(since, t, true) }()
 			if <-taken {
 				return ErrForeignGoroutine
 			}
@@ -179,7 +179,7 @@ func TestUnwindingCodeMayTouchTheLoop(t *testing.T) {
 					}
 				}, done: func(_ *Task, err error) { ended = err }})
 			})
-			on(l, func() { l.Shutdown(); l.Close() })
+			on(l, func() { l.Drive().Shutdown(); l.Drive().Close() })
 			require.Equal(t, tc.want, got)
 			require.Equal(t, ErrShutdown, ended)
 			require.Empty(t, l.all)

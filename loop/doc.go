@@ -1,37 +1,41 @@
-// Package loop runs cooperative tasks on event loops. It has tasks and time; it
-// knows no sockets (those are package reactor's) and no HTTP.
+// Package loop runs cooperative tasks on event loops. Package reactor adds sockets.
 //
-// A [Loop] owns its timers and its tasks ([Task]). A task is straight-line code on
-// a pooled coroutine: it runs until it waits, and every wait ([Task.Sleep], a read
-// of a connection, [Offload]…) is built on one primitive, [Task.Park], which gives
-// the loop to the next task. A slice is one uninterrupted run of a task. A slice
-// of user code that holds its loop for too long loses it: a [Steward] takes the
-// loop and another goroutine adopts it, while the code runs on beside.
+// A [Loop] has timers and tasks. A [Task] is straight-line code on a pooled coroutine.
+// It runs until it waits; every wait ([Task.Sleep], a read of a connection, [Offload])
+// is built on [Task.Park], which gives the loop to the next task. A slice is one
+// uninterrupted run of a task. When a slice of user code holds its loop for too long, a
+// [Steward] takes the loop and another goroutine adopts it (handoff). The code then
+// runs on beside the loop until it next needs it.
 //
-// # The parts, in reading order
+// # For authors of tasks
 //
-//	loop.go      Loop: turns, the dispatcher, Post
-//	task.go      Task: coroutines, Park, Waker, cancel
-//	cancel.go    cancelling a task
-//	shutdown.go  how a loop ends
-//	region.go    handoff: who may touch the loop, and how it is taken
-//	loan.go      the same for released tasks that hold their OS thread
-//	steward.go   Steward: the thread that takes loops
-//	order.go     which ready task runs next
+// Tasks wait by Sleep, Yield, YieldIfDue, and by Prepare and Park with a [Waker]. A
+// [Group] joins child tasks. [Semaphore], [Flight], [Queue], [Cond] and [Waiter] work
+// between tasks of all loops and other goroutines. Offload calls blocking functions on
+// a [Pool]. [Loop.Drive] is for the driver of a loop; [Loop.Observe] and [Task.Observe]
+// are for watchdogs, metrics and tracers.
+//
+// # Goroutines
+//
+// A Loop and all that belongs to it (its Timers and Tasks, and the connections of its
+// reactor) may be used only by the goroutine that owns the loop, and by the task that
+// the loop is running, after [Task.Enter]. Other goroutines use [Loop.Post] and what
+// is built on it ([Waker.Post]). Methods that any goroutine may call say so.
+//
+// # The files, in reading order
+//
+//	loop.go      Loop: the run queue, the dispatcher, Post
+//	task.go      Task: coroutines, Park, Waker
 //	wait.go      Sleep, Yield, YieldIfDue
+//	cancel.go    cancellation and deadlines; budget.go other settings of a task
 //	timer.go     the timer wheel
-//	slice.go     the record of the running slice, for a watchdog
-//	waiter.go    waiting as the calling goroutine can: parking or blocking
-//	offload.go   Offload: blocking calls on a bounded pool
-//	group.go     Group: child tasks, joined
-//	semaphore.go flight.go queue.go  shared between tasks and goroutines
-//	goruntime.go what the Go runtime is asked for the watchdog
-//
-// # The thread rule
-//
-// A Loop and all that belongs to it (its Timers and Tasks, and the connections of
-// its reactor) may be touched only by the goroutine that owns the loop, and by the
-// task that the loop is running, after [Task.Enter]. Everything else talks to a
-// loop through [Loop.Post] and what is built on it ([Waker.Post]). Methods that any
-// goroutine may call say so.
+//	order.go     which ready task runs next
+//	region.go    handoff: which code may be released, and how a loop is taken
+//	loan.go      handoff of tasks that hold their OS thread
+//	steward.go   Steward, which decides when
+//	driver.go    Driver and LoopControl; shutdown.go the end of a loop
+//	slice.go     the record of the running slice
+//	observe.go   Observer, LoopView, TaskView; describe.go, histogram.go, goruntime.go
+//	waiter.go    Waiter and Cond: parking or blocking
+//	offload.go   group.go semaphore.go flight.go queue.go  built on these
 package loop

@@ -32,9 +32,9 @@ func newManual(t *testing.T, limits Limits) (*Loop, *manual) {
 	t.Helper()
 	m := &manual{now: 1, alarm: never}
 	l := New(0, m, limits, slog.New(slog.NewTextHandler(io.Discard, nil)))
-	l.Turn()
+	l.Drive().Turn()
 	t.Cleanup(func() {
-		on(l, func() { l.Shutdown(); l.Close() })
+		on(l, func() { l.Drive().Shutdown(); l.Drive().Close() })
 		require.Empty(t, l.all, "tasks left behind")
 		require.Zero(t, l.tasks)
 	})
@@ -48,7 +48,7 @@ func (m *manual) settle(l *Loop) {
 			return
 		}
 		m.woken = false
-		l.Turn()
+		l.Drive().Turn()
 	}
 	panic("the loop never settles")
 }
@@ -59,7 +59,7 @@ func (m *manual) advance(l *Loop, d time.Duration) {
 	end := m.now + int64(d)
 	for m.alarm <= end {
 		m.now, m.alarm = max(m.now, m.alarm), never
-		l.Turn()
+		l.Drive().Turn()
 		m.settle(l)
 	}
 	m.now = max(m.now, end)
@@ -81,8 +81,8 @@ func (c *code) Done(t *Task, err error) {
 
 // on runs f on the loop, as a callback of its driver.
 func on(l *Loop, f func()) {
-	l.BeginTurn()
-	defer l.EndTurn()
+	l.Drive().BeginTurn()
+	defer l.Drive().EndTurn()
 	f()
 }
 

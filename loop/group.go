@@ -15,7 +15,7 @@ var errEnough = errors.New("loop: the group has what it needs")
 // Group runs children of a task on its loop, and joins them: All, First and
 // Settle return when every child has ended. They cancel children, which then
 // end at their next wait, so what that takes is a slice or two. Children may run
-// at the same time, one on the loop and others beside it (see [Loop.Take]): what
+// at the same time, one on the loop and others beside it (see [Task.Enter]): what
 // they share needs a lock. For the parent's task; a child may call Go too. Once
 // joined, a Group may be used again.
 type Group struct {
@@ -158,7 +158,7 @@ func (g *Group) join(enough func() bool) (ok int, err error) {
 			g.cancel(errEnough)
 		}
 		g.waker = t.Prepare()
-		t.ParkThrough(g.cancel)
+		t.parkThrough(g.cancel)
 	}
 	t.loop.StopTimer(&g.deadline)
 	p := g.panicked
@@ -171,13 +171,4 @@ func (g *Group) join(enough func() bool) (ok int, err error) {
 		err = cause
 	}
 	return ok, err
-}
-
-// inherit makes a child's work its parent's, for reports.
-func (l *label) inherit(from *label) {
-	l.route.Store(from.route.Load())
-	l.method.Store(from.method.Load())
-	l.budget.Store(from.budget.Load())
-	l.handoff.Store(from.handoff.Load())
-	l.conn, l.ends, l.text = from.conn, from.ends, from.text
 }

@@ -142,10 +142,10 @@ func TestGroupDescribesItsChildren(t *testing.T) {
 	l := looptest.New(t, looptest.Options{})
 	route, method := "/bid", "GET"
 	l.Run(func(task *loop.Task) {
-		task.Describe(&route, &method, []byte("/bid?user=1"), []byte("r42"), nil, nil)
+		task.Observe().Describe(&route, &method, []byte("/bid?user=1"), []byte("r42"), nil, nil)
 		g := task.Group()
 		_ = g.Go(func(c *loop.Task) error {
-			d := c.Description()
+			d := c.Observe().Description()
 			require.Equal(t, "/bid", d.Route)
 			require.Equal(t, "/bid?user=1", d.Path)
 			require.Equal(t, "r42", d.RequestID)

@@ -53,22 +53,6 @@ func (l Limits) withDefaults() Limits {
 	return l
 }
 
-// Driver runs a Loop: a reactor, or a test in looptest. It calls BeginTurn and
-// EndTurn around each of its callbacks, and Turn after Wake and WakeAt.
-type Driver interface {
-	// Now returns the loop clock: monotonic ns, never 0. Any goroutine.
-	Now() int64
-	// Wake makes the driver call Turn soon, after the I/O that is ready already.
-	// Any goroutine.
-	Wake()
-	// WakeAt makes the driver call Turn once the clock shows at (ns), in place of
-	// any earlier WakeAt. Loop goroutine.
-	WakeAt(at int64)
-	// Flush sends what was written. The loop calls it after each task and before
-	// it waits. Loop goroutine.
-	Flush()
-}
-
 // chainMax bounds how many tasks run one after the other, without a flush, each
 // started by the end of the one before.
 const chainMax = 32
@@ -130,14 +114,6 @@ type post struct {
 	at int64
 }
 
-// Stats are counters of a loop since its start, and gauges.
-type Stats struct {
-	Slices, Tasks, Panics, Goexits, Posts, TimersFired uint64
-	Handoffs, NotReleased                              uint64 // slices whose loop was taken; those beyond ReleasedMax
-	TasksAlive, CoroutinesIdle, Timers, Queued         int
-	Released                                           int // tasks that run beside the loop
-}
-
 // New makes a loop for a driver. id is for logs and metrics.
 func New(id int, d Driver, limits Limits, log *slog.Logger) *Loop {
 	l := &Loop{id: id, driver: d, limits: limits.withDefaults(), log: log, armed: never}
@@ -146,14 +122,8 @@ func New(id int, d Driver, limits Limits, log *slog.Logger) *Loop {
 	return l
 }
 
-// Driver returns what drives the loop. Any goroutine.
-func (l *Loop) Driver() Driver { return l.driver }
-
 // ID is the loop's index in its engine. Any goroutine.
 func (l *Loop) ID() int { return l.id }
-
-// Slice is the record of what the loop is running. Any goroutine.
-func (l *Loop) Slice() *Slice { return &l.slice }
 
 // Clock reads the loop clock: monotonic ns. Any goroutine.
 func (l *Loop) Clock() int64 { return l.driver.Now() }
@@ -168,58 +138,11 @@ func (l *Loop) Limits() Limits { return l.limits }
 // Log is the loop's logger. Any goroutine.
 func (l *Loop) Log() *slog.Logger { return l.log }
 
-// SetObserver sets who is told of slice ends. Before the loop runs.
-func (l *Loop) SetObserver(o Observer) {
-	l.observer = o
-	l.late, _ = o.(LateObserver)
-}
-
-// Stats returns the counters and gauges as they are now. Any goroutine: the loop is
-// not asked, so that this works while it is held. It may be writing: each number is
-// one that was right, but they need not be of the same moment.
-//
-//go:norace
-func (l *Loop) Stats() Stats {
-	s := l.stats
-	s.TasksAlive, s.CoroutinesIdle = l.tasks, len(l.idle)
-	s.Released, s.NotReleased = l.Released(), l.notReleased.Load()
-	s.Timers, s.Queued = l.wheel.count, l.runq.size+l.yielded.size+l.heavies.size
-	return s
-}
-
-// TurnedAt is when the loop last read its clock in a turn, or at the end of a
-// slice. A Steward has idle loops turn once a second, so that a loop that has not
-// turned for longer is held, or nobody drives it. Any goroutine.
-//
-//go:norace
-func (l *Loop) TurnedAt() int64 { return l.now }
-
-// Waiting is about how many tasks, posted functions and descriptors with events wait
-// for the loop, and tells what a slice that holds it costs others meanwhile. It makes
-// system calls: ask while the loop is held. Any goroutine.
-func (l *Loop) Waiting() int {
-	l.postMu.Lock()
-	n := len(l.posted)
-	l.postMu.Unlock()
-	n += l.Stats().Queued
-	if d, ok := l.driver.(interface{ Waiting() int }); ok {
-		n += d.Waiting()
-	}
-	return n
-}
-
 func (l *Loop) countSlice(length, lag int64) {
 	l.stats.Slices++
 	l.slices.Observe(time.Duration(length))
 	l.lags.Observe(time.Duration(lag))
 }
-
-// Times are the distributions of what slices took, and of what tasks waited for
-// the loop before each. Any goroutine: the loop may be writing, so what it counts
-// now may be in one of them already.
-//
-//go:norace
-func (l *Loop) Times() (slices, lags Histogram) { return l.slices, l.lags }
 
 // Post runs fn on the loop, soon and in order. It is the only entry from other
 // goroutines; calling it on the loop is allowed. fn must not wait. It reports
@@ -259,17 +182,8 @@ func (l *Loop) Stopped() bool {
 	return l.closed
 }
 
-// Turn runs what was posted, what is due and what is ready. Its driver calls it
-// after Wake and WakeAt, on the loop's goroutine. The result is EndTurn's.
-func (l *Loop) Turn() bool {
-	l.BeginTurn()
-	l.TakePosted()
-	return l.EndTurn()
-}
-
-// TakePosted runs what was posted, in a turn that the driver has begun, and lets
-// the tasks that have yielded run in it.
-func (l *Loop) TakePosted() {
+// runPosted is LoopControl.RunPosted.
+func (l *Loop) runPosted() {
 	l.postMu.Lock()
 	l.woken = false
 	l.posted, l.postRun = l.postRun[:0], l.posted
@@ -287,23 +201,7 @@ func (l *Loop) TakePosted() {
 	}
 	if len(l.postRun) > 0 {
 		l.eventAt = 0
-		l.now = l.driver.Now() // what was posted is not charged to the first task
-	}
-}
-
-// BeginTurn begins a callback of the driver: it reads the clock and fires the
-// timers that are due. What follows until EndTurn may enqueue tasks and never
-// runs one. Turns do not nest: BeginTurn inside a turn panics.
-func (l *Loop) BeginTurn() {
-	if l.inTurn {
-		panic("loop: a turn inside a turn")
-	}
-	l.inTurn = true
-	l.own()
-	l.now = l.driver.Now()
-	l.slice.outside(l.now)
-	if l.now >= l.armed {
-		l.expire()
+		l.now = l.driver.Now() // the posted functions are not charged to the first task
 	}
 }
 
@@ -319,21 +217,6 @@ func (l *Loop) own() {
 func (l *Loop) expire() {
 	l.armed = never
 	l.stats.TimersFired += uint64(l.wheel.advance(l.now))
-}
-
-// EventAt says since when, on the loop clock, the event that the driver handles
-// in this turn has been ready; estimated says that this is not exact. Tasks that
-// the event makes ready are ready since then. EndTurn ends that.
-func (l *Loop) EventAt(at int64, estimated bool) { l.eventAt, l.estimated = at, estimated }
-
-// EndTurn runs the tasks that are ready, flushes what they wrote and asks to be
-// called again if there is more. It runs only the tasks that are queued at its
-// call, and those that their ends start: what they wake, and what yields, waits
-// behind the next I/O. It reports false when the calling goroutine does not own
-// the loop any more: it must return without touching the loop.
-func (l *Loop) EndTurn() bool {
-	l.eventAt, l.estimated = 0, false
-	return l.dispatch()
 }
 
 func (l *Loop) dispatch() bool {
@@ -380,6 +263,17 @@ func (l *Loop) runChain(t *Task) bool {
 	return true
 }
 
+// ready is since when the event that is being handled has been waiting.
+func (l *Loop) ready() int64 {
+	switch {
+	case l.running != nil: // caused by the slice, not found after it
+		return l.driver.Now()
+	case l.eventAt != 0:
+		return l.eventAt
+	}
+	return l.now
+}
+
 // wakeSelf asks for another Turn unless one is coming already.
 func (l *Loop) wakeSelf() {
 	l.postMu.Lock()
@@ -423,24 +317,13 @@ func (l *Loop) StopTimer(t *Timer) {
 	l.wheel.remove(t)
 }
 
-// Owned tells whether the calling goroutine may touch the loop now: it is the
-// loop's own, inside a turn, or the task that the loop runs, after Enter. Any
-// goroutine.
-func (l *Loop) Owned() bool {
-	if l.IsOwner() {
-		return l.inTurn
-	}
-	t := l.Current()
-	return t != nil && t.region.word.Load() == inside
-}
-
-// IsOwner tells whether the calling goroutine is the loop's own. Any goroutine.
-func (l *Loop) IsOwner() bool { return l.owner.Load() == (*byte)(getg()) }
+// isOwner reports whether the calling goroutine is the loop's own. Any goroutine.
+func (l *Loop) isOwner() bool { return l.owner.Load() == (*byte)(getg()) }
 
 // touch begins a method that touches the loop: for the loop's own goroutine, or
 // a task of the loop, which calls Leave on the result.
 func (l *Loop) touch() (*Task, Crossing) {
-	if l.IsOwner() && l.inTurn {
+	if l.isOwner() && l.inTurn {
 		return nil, false
 	}
 	if t := l.Current(); t != nil {
@@ -452,7 +335,7 @@ func (l *Loop) touch() (*Task, Crossing) {
 // tryTouch is touch for a caller that must not wait: ok is false where Enter
 // would, and where the caller is neither the loop nor a task of it.
 func (l *Loop) tryTouch() (t *Task, entered Crossing, ok bool) {
-	if l.IsOwner() {
+	if l.isOwner() {
 		return nil, false, l.inTurn
 	}
 	if t = l.Current(); t == nil {

@@ -136,27 +136,27 @@ func Offload[T any](t *Task, p *Pool, f func() (T, error)) (T, error) {
 		}
 		w.Post()
 	}
-	if err := p.submit(func() { Guard(call, done) }); err != nil {
+	if err := p.submit(func() { guard(call, done) }); err != nil {
 		return none, err
 	}
 	ended := false
 	defer func() {
 		if !ended {
 			out.abandoned.Store(true)
-			t.Retain()
+			t.retain()
 		}
 	}()
 	if err := t.Park(); err != nil {
 		return none, err
 	}
 	ended = true
-	Rethrow(out.err)
+	rethrow(out.err)
 	return out.value, out.err
 }
 
-// Guard runs f as the body of a goroutine that works for a task, and tells
+// guard runs f as the body of a goroutine that works for a task, and tells
 // done how it ended: f's error, a *PanicError or ErrGoexit.
-func Guard(f func() error, done func(error)) {
+func guard(f func() error, done func(error)) {
 	err := ErrGoexit
 	defer func() {
 		if p := recover(); p != nil {
@@ -176,8 +176,8 @@ func panicError(p any) *PanicError {
 	return &PanicError{Value: p, Stack: debug.Stack()}
 }
 
-// Rethrow lets a panic of another goroutine go on in this one, with its stack.
-func Rethrow(err error) {
+// rethrow lets a panic of another goroutine go on in this one, with its stack.
+func rethrow(err error) {
 	if p, ok := err.(*PanicError); ok {
 		panic(p)
 	}

@@ -51,7 +51,7 @@ func TestLightSlicesRunFirst(t *testing.T) {
 			for _, want := range c.want {
 				require.True(t, m.woken, "the loop asks for a turn")
 				m.woken = false
-				l.Turn()
+				l.Drive().Turn()
 				require.Equal(t, want, log)
 				log = nil
 			}

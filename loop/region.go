@@ -109,13 +109,6 @@ func (t *Task) Beside() {
 	t.suspend()
 }
 
-// Force has decide asked whenever user code of a task of the loop begins, on the
-// task's goroutine. Where it reports true, the loop is taken from the task there, as
-// a steward could do. The code goes on beside the loop, or, where the loop's driver
-// runs nothing beside it, when RunReleased is called. It is for tests; before the
-// loop's first turn.
-func (l *Loop) Force(decide func(t *Task) bool) { l.force = decide }
-
 // forced asks l.force.
 func (t *Task) forced() {
 	l := t.loop
@@ -127,24 +120,10 @@ func (t *Task) forced() {
 		t.Beside()
 		return
 	}
-	if l.Take(t.since, t, true) {
+	if l.Drive().TakeFrom(t.since, t, true) {
 		l.forcedOff = append(l.forcedOff, t)
 		t.suspend()
 	}
-}
-
-// RunReleased runs the code of the task that Force has taken the loop from first,
-// until the task asks for its loop. It reports whether there was one. It is for the
-// goroutine that drives the loop, outside of turns.
-func (l *Loop) RunReleased() bool {
-	if len(l.forcedOff) == 0 {
-		return false
-	}
-	t := l.forcedOff[0]
-	l.forcedOff = l.forcedOff[1:]
-	t.next()
-	l.comeBack(t)
-	return true
 }
 
 // besider is a Driver that runs functions on goroutines beside the loop.
@@ -179,6 +158,18 @@ func (b *besides) remove(t *Task) {
 	b.count.Store(int32(len(b.by)))
 }
 
+// each calls f for each task that runs beside the loop.
+func (b *besides) each(f func(beside)) {
+	if b.count.Load() == 0 {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, one := range b.by {
+		f(one)
+	}
+}
+
 func (b *besides) find(g unsafe.Pointer) *Task {
 	if b.count.Load() == 0 {
 		return nil
@@ -188,67 +179,15 @@ func (b *besides) find(g unsafe.Pointer) *Task {
 	return b.by[g].task
 }
 
-// ReturnedAt is when the task asked for its loop after it ran beside it, on the
-// loop clock; 0 before that, and once the loop has it back. Any goroutine.
-func (t *Task) ReturnedAt() int64 { return t.returned.Load() }
-
-// Released is how many tasks of the loop run beside it. Any goroutine.
-func (l *Loop) Released() int { return int(l.besides.count.Load()) }
-
-// ReleasedGoroutines are the numbers, in stack dumps, of the goroutines of the
-// tasks that run beside the loop. Any goroutine.
-func (l *Loop) ReleasedGoroutines() (ids []uint64) {
-	l.besides.mu.Lock()
-	defer l.besides.mu.Unlock()
-	for _, b := range l.besides.by {
-		ids = append(ids, b.task.gid.Load())
-	}
-	return ids
-}
-
-// EachReleased calls f for each task that the loop was taken from and that has not
-// rejoined it, with the start of the slice from which it was. It is for watchdogs of
-// loops that do not report to them; f must not call the loop. Any goroutine.
-func (l *Loop) EachReleased(f func(t *Task, start int64)) {
-	if l.besides.count.Load() == 0 {
-		return
-	}
-	l.besides.mu.Lock()
-	defer l.besides.mu.Unlock()
-	for _, b := range l.besides.by {
-		if b.taken {
-			f(b.task, b.task.since)
-		}
-	}
-}
-
-// EachLeft calls f for each task that has left the loop by Task.Beside and has not
-// rejoined it, with the time at which it left. f must not call the loop. Any goroutine.
-func (l *Loop) EachLeft(f func(t *Task, left int64)) {
-	if l.besides.count.Load() == 0 {
-		return
-	}
-	l.besides.mu.Lock()
-	defer l.besides.mu.Unlock()
-	for _, b := range l.besides.by {
-		if !b.taken {
-			f(b.task, b.task.left)
-		}
-	}
-}
-
-// LeftAt is when the task left its loop by Beside, on the loop clock; 0 once it has
-// rejoined it. For a ReleaseObserver, in Returned.
-func (t *Task) LeftAt() int64 { return t.left }
-
-// Take takes the loop from the slice that Slice.Load reported, if that is still
+// TakeFrom takes the loop from the slice that Slice.Load reported, if that is still
 // running user code: when somebody waits for the loop (a ready task, a due timer,
 // a posted function, an event, output that was not sent yet), or in any case if force. It reports true when the
 // loop was taken: then the caller must have some goroutine call Adopt. At most
-// Limits.ReleasedMax tasks of a loop are released at once; beyond that Take
+// Limits.ReleasedMax tasks of a loop are released at once; beyond that TakeFrom
 // reports false, and Stats.NotReleased counts it. Any goroutine but the loop's and
 // those of its tasks.
-func (l *Loop) Take(since int64, t *Task, force bool) bool {
+func (c LoopControl) TakeFrom(since int64, t *Task, force bool) bool {
+	l := c.l
 	word := &t.region.word
 	if !word.CompareAndSwap(since, released) {
 		return false
@@ -288,10 +227,11 @@ func (l *Loop) awaited() bool {
 	return ok && p.Pending()
 }
 
-// Adopt makes the calling goroutine the owner of a loop that Take has taken, ends
+// Adopt makes the calling goroutine the owner of a loop that TakeFrom has taken, ends
 // the slice that held it, and goes on where the dispatcher stood. The result is
 // EndTurn's.
-func (l *Loop) Adopt() bool {
+func (c LoopControl) Adopt() bool {
+	l := c.l
 	t := l.running
 	l.own()
 	l.inTurn = true
@@ -345,19 +285,4 @@ func (l *Loop) moveBeside(t *Task) {
 		t.next()
 		l.comeBack(t)
 	})
-}
-
-// ReleaseObserver is an Observer that is also told of slices whose loop was taken.
-type ReleaseObserver interface {
-	Observer
-	// Released reports that the loop was taken at the given time from the slice of
-	// t that began at start; ready is as for SliceEnd, which is not called. It runs on
-	// the loop's goroutine, under the rules of Observer, while the code of t runs on.
-	Released(l *Loop, t *Task, ready, start, taken int64)
-	// Returned reports that the code of t that began as the slice at start, and
-	// went on beside the loop, asked for its loop at the given time: when it was
-	// released, and when it had left by Task.Beside. It runs on the OS thread that
-	// ran the code, beside the loop, and so maybe before Released; ReturnedAt is set
-	// already. The task does nothing meanwhile.
-	Returned(l *Loop, t *Task, start, back int64)
 }

@@ -156,12 +156,12 @@ func TestMethodsPassTheGate(t *testing.T) {
 		{"SetDeadline of another task", func(_, other *Task, _ Waker) error { other.SetDeadline(time.Hour); return nil }},
 		{"Prepare and Park", func(t, _ *Task, _ Waker) error { t.Prepare().Wake(); return t.Park() }},
 		{"WakeAfter", func(t, _ *Task, _ Waker) error { t.Prepare(); t.WakeAfter(time.Millisecond); return t.Park() }},
-		{"ParkThrough", func(t, _ *Task, _ Waker) error { t.Prepare().Wake(); return t.ParkThrough(func(error) {}) }},
+		{"ParkThrough", func(t, _ *Task, _ Waker) error { t.Prepare().Wake(); return t.parkThrough(func(error) {}) }},
 		{"Sleep", func(t, _ *Task, _ Waker) error { return t.Sleep(time.Millisecond) }},
 		{"Sleep(0)", func(t, _ *Task, _ Waker) error { return t.Sleep(0) }},
 		{"Yield", func(t, _ *Task, _ Waker) error { return t.Yield() }},
 		{"YieldIfDue", func(t, _ *Task, _ Waker) error { return t.YieldIfDue() }},
-		{"Usage", func(t, _ *Task, _ Waker) error { t.Usage(); return nil }},
+		{"Usage", func(t, _ *Task, _ Waker) error { t.Observe().Usage(); return nil }},
 		{"Group", func(t, _ *Task, _ Waker) error {
 			g := t.Group()
 			g.SetDeadline(time.Hour)
@@ -217,23 +217,23 @@ func TestMethodsPassTheGate(t *testing.T) {
 func TestOwned(t *testing.T) {
 	l, m := newManual(t, Limits{})
 	other, _ := newManual(t, Limits{})
-	require.False(t, l.Owned(), "outside of a turn")
+	require.False(t, l.Drive().Owned(), "outside of a turn")
 	on(l, func() {
-		require.True(t, l.Owned(), "in a callback")
-		require.False(t, other.Owned(), "of another loop")
+		require.True(t, l.Drive().Owned(), "in a callback")
+		require.False(t, other.Drive().Owned(), "of another loop")
 	})
 	var user, entered, foreign, after, elsewhere, current bool
 	ended := start(t, l, func(t *Task) {
-		user = l.Owned()
+		user = l.Drive().Owned()
 		current = l.Current() == t
 		e := t.Enter()
-		entered, elsewhere = l.Owned(), other.Owned()
+		entered, elsewhere = l.Drive().Owned(), other.Drive().Owned()
 		answer := make(chan bool)
-		go func() { answer <- l.Owned() }()
+		go func() { answer <- l.Drive().Owned() }()
 		foreign = <-answer
 		t.Leave(e)
 		_ = t.Sleep(time.Millisecond)
-		after = l.Owned()
+		after = l.Drive().Owned()
 	})
 	m.advance(l, 5*time.Millisecond)
 	require.NoError(t, *ended)
@@ -283,7 +283,7 @@ func TestWaiterOfTheSameLoop(t *testing.T) {
 	require.Zero(t, posts)
 	m.settle(l)
 	require.NoError(t, *held)
-	require.Zero(t, l.Stats().Posts)
+	require.Zero(t, l.Observe().Stats().Posts)
 }
 
 func TestCallerMustBeOfTheLoop(t *testing.T) {
@@ -311,5 +311,5 @@ func BenchmarkEnter(b *testing.B) {
 			}
 		}})
 	})
-	on(l, func() { l.Shutdown(); l.Close() })
+	on(l, func() { l.Drive().Shutdown(); l.Drive().Close() })
 }

@@ -5,7 +5,8 @@ package loop
 // Shutdown cancels the loop's tasks with ErrShutdown, unwinds those that go on,
 // and takes no more posts. Its driver calls it in a turn. Tasks that are released
 // at that time end when they come back, in later turns; Close is the end of that.
-func (l *Loop) Shutdown() {
+func (c LoopControl) Shutdown() {
+	l := c.l
 	l.postMu.Lock()
 	l.closed = true
 	l.postMu.Unlock()
@@ -20,9 +21,10 @@ func (l *Loop) Shutdown() {
 // Functions that were posted before still run. Its driver calls it in the last
 // turn, not in a posted function. It reports false, like EndTurn, when the calling
 // goroutine does not own the loop any more.
-func (l *Loop) Close() bool {
+func (c LoopControl) Close() bool {
+	l := c.l
 	for range 16 { // cancelled tasks get a chance to end by themselves
-		l.TakePosted()
+		l.runPosted()
 		for l.heavies.len() > 0 {
 			l.runq.push(l.heavies.pop())
 		}
@@ -35,7 +37,7 @@ func (l *Loop) Close() bool {
 	l.postMu.Lock()
 	l.ended = true
 	l.postMu.Unlock()
-	l.TakePosted() // the last ones; a task that has come back by one of them is unwound
+	l.runPosted() // the last ones; a task that has come back by one of them is unwound
 	for i := len(l.all) - 1; i >= 0; i = min(i, len(l.all)) - 1 {
 		t := l.all[i]
 		if t.region.word.Load() != inside {

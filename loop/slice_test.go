@@ -25,9 +25,9 @@ func BenchmarkSlice(b *testing.B) {
 	l := New(0, realTime{time.Now().Add(-time.Second)}, Limits{}, slog.New(slog.NewTextHandler(io.Discard, nil)))
 	b.ReportAllocs()
 	for b.Loop() {
-		l.BeginTurn()
+		l.Drive().BeginTurn()
 		_, _ = l.Start(nothing{})
-		l.EndTurn()
+		l.Drive().EndTurn()
 	}
-	on(l, func() { l.Shutdown(); l.Close() })
+	on(l, func() { l.Drive().Shutdown(); l.Drive().Close() })
 }

@@ -32,10 +32,6 @@ const (
 	offerRest   = 50                          // times what the last offer took
 )
 
-// Owner is a Driver whose loop can be taken. HandOver has another goroutine call
-// Loop.Adopt, soon. Any goroutine.
-type Owner interface{ HandOver() }
-
 // Visitor looks at something else in time. Its functions run on the steward's
 // goroutine and must be quick.
 type Visitor struct {
@@ -243,13 +239,13 @@ func (w *ward) look() int64 {
 	return w.lookAtSlice()
 }
 
-// beat has a loop turn that has not for beatTime: see Loop.TurnedAt.
+// beat has a loop turn that has not for beatTime: see LoopView.TurnedAt.
 func (w *ward) beat() {
 	now := w.loop.driver.Now()
 	if now < w.beatAt {
 		return
 	}
-	idle := now - w.loop.TurnedAt()
+	idle := now - w.loop.Observe().TurnedAt()
 	if idle >= int64(beatTime) {
 		w.loop.driver.Wake()
 		idle = 0
@@ -286,7 +282,7 @@ func (w *ward) lookAtSlice() int64 {
 	if held < handoff {
 		return min(handoff-held, period)
 	}
-	if w.loop.Take(since, t, false) {
+	if w.loop.Drive().TakeFrom(since, t, false) {
 		w.owner.HandOver()
 		return period
 	}

@@ -91,7 +91,8 @@ type Task struct {
 	label    label
 	delay    Delay
 	usage    Usage
-	asked    asked
+
+	yieldChecks yieldChecks
 
 	estimated bool // ready is
 
@@ -239,7 +240,7 @@ func (l *Loop) enqueue(t *Task, ready int64) {
 // Called by the dispatcher alone, never inside a coroutine.
 func (l *Loop) resume(t *Task) bool {
 	start := max(l.now, l.lastStart+1)
-	if l.late != nil && start-t.ready >= LateMin {
+	if l.late != nil && start-t.ready >= lateMin {
 		l.late.SliceLate(l, t, t.ready, start)
 	}
 	l.begin(t, start)
@@ -335,7 +336,7 @@ func (l *Loop) finish(t *Task) {
 	t.epoch++
 	t.signaled = false
 	t.label.clear()
-	t.delay, t.usage, t.asked = Delay{}, Usage{}, asked{}
+	t.delay, t.usage, t.yieldChecks = Delay{}, Usage{}, yieldChecks{}
 	t.cost, t.ordinal = nil, 0
 	switch {
 	case t.broken:
@@ -355,9 +356,6 @@ func (l *Loop) discard(t *Task) { go t.stop() }
 
 // Loop is the loop the task runs on. Any goroutine.
 func (t *Task) Loop() *Loop { return t.loop }
-
-// Runner is what the task runs. On the loop's goroutine or the task's own.
-func (t *Task) Runner() Runner { return t.runner }
 
 // ID is unique among the loop's tasks.
 func (t *Task) ID() uint64 { return t.id }
@@ -462,6 +460,6 @@ func (w Waker) Post() bool {
 	return w.task.loop.post(func() { w.WakeAt(at) }, math.MaxInt, false)
 }
 
-// Retain keeps the Task from being reused after its end: for work that goes on
-// without it and may still ask Err or Done. Any goroutine, while the task lives.
-func (t *Task) Retain() { t.retained.Store(true) }
+// retain keeps the Task from being reused after its end, for work that goes on
+// without it and may still call Err or Done. Any goroutine, while the task lives.
+func (t *Task) retain() { t.retained.Store(true) }

@@ -222,7 +222,7 @@ func TestYieldLetsTheDriverIn(t *testing.T) {
 	require.Zero(t, turns, "a yield waits for the driver's next turn")
 	require.True(t, m.woken)
 	m.woken = false
-	l.Turn()
+	l.Drive().Turn()
 	require.Equal(t, 1, turns, "one resume a turn: I/O comes between")
 	m.settle(l)
 	require.Equal(t, 10, turns)
@@ -238,7 +238,7 @@ func TestTaskLimitAndReuse(t *testing.T) {
 		require.ErrorIs(t, err, ErrTooManyTasks)
 	})
 	m.advance(l, 5*time.Millisecond)
-	s := l.Stats()
+	s := l.Observe().Stats()
 	require.Zero(t, s.TasksAlive)
 	require.Equal(t, 4, s.CoroutinesIdle)
 	require.Zero(t, s.Timers)
@@ -289,7 +289,7 @@ func TestShutdownUnwindsTasks(t *testing.T) {
 			t.cause.Store(nil)
 		}
 	})
-	on(l, func() { l.Shutdown(); l.Close() })
+	on(l, func() { l.Drive().Shutdown(); l.Drive().Close() })
 	require.Equal(t, 3, cleaned)
 	require.Len(t, ends, 3)
 	require.Empty(t, l.all)
@@ -300,11 +300,11 @@ func TestDescribe(t *testing.T) {
 	l, _ := newManual(t, Limits{})
 	route, method := "/users/{id}", "GET"
 	start(t, l, func(task *Task) {
-		task.Describe(&route, &method, []byte("/users/7"), []byte("req-1"), []byte("00-ab-cd-01"), nil)
-		d := task.Description()
+		task.Observe().Describe(&route, &method, []byte("/users/7"), []byte("req-1"), []byte("00-ab-cd-01"), nil)
+		d := task.Observe().Description()
 		require.Equal(t, Description{TaskID: task.ID(), Route: route, Method: method, Path: "/users/7", RequestID: "req-1", Traceparent: "00-ab-cd-01"}, d)
-		task.Describe(&route, &method, []byte(strings.Repeat("p", 500)), []byte("req-1"), nil, nil)
-		d = task.Description()
+		task.Observe().Describe(&route, &method, []byte(strings.Repeat("p", 500)), []byte("req-1"), nil, nil)
+		d = task.Observe().Description()
 		require.Len(t, d.Path, labelBytesMax-5)
 		require.Equal(t, "req-1", d.RequestID, "the path gives way to the ids")
 	})
@@ -319,16 +319,16 @@ func (s *sliceLog) SliceEnd(_ *Loop, _ *Task, ready, start, end int64) {
 func TestSlicesAreObserved(t *testing.T) {
 	l, m := newManual(t, Limits{})
 	var seen sliceLog
-	l.SetObserver(&seen)
+	l.Drive().SetObserver(&seen)
 	start(t, l, func(task *Task) {
-		since, running, ok := l.Slice().Load()
+		since, running, ok := l.Observe().Slice().Load()
 		require.True(t, ok)
 		require.Same(t, task, running)
 		require.LessOrEqual(t, since, l.Clock())
 		m.now += 1000
 		_ = task.Sleep(time.Millisecond)
 	})
-	_, _, ok := l.Slice().Load()
+	_, _, ok := l.Observe().Slice().Load()
 	require.False(t, ok, "nothing runs between slices")
 	m.advance(l, 2*time.Millisecond)
 	require.Len(t, seen.slices, 2)
@@ -346,7 +346,7 @@ func BenchmarkTaskRun(b *testing.B) {
 	for b.Loop() {
 		on(l, func() { _, _ = l.Start(c) })
 	}
-	on(l, func() { l.Shutdown(); l.Close() })
+	on(l, func() { l.Drive().Shutdown(); l.Drive().Close() })
 }
 
 func BenchmarkYield(b *testing.B) {
@@ -359,9 +359,9 @@ func BenchmarkYield(b *testing.B) {
 	})
 	b.ReportAllocs()
 	for b.Loop() {
-		l.Turn()
+		l.Drive().Turn()
 	}
-	on(l, func() { l.Shutdown(); l.Close() })
+	on(l, func() { l.Drive().Shutdown(); l.Drive().Close() })
 }
 
 func BenchmarkYieldIfDue(b *testing.B) {
@@ -373,7 +373,7 @@ func BenchmarkYieldIfDue(b *testing.B) {
 			}
 		}})
 	})
-	on(l, func() { l.Shutdown(); l.Close() })
+	on(l, func() { l.Drive().Shutdown(); l.Drive().Close() })
 }
 
 type realClock struct{ base time.Time }

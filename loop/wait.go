@@ -60,7 +60,7 @@ func (t *Task) Yield() error {
 // that is shorter, the time after which it is handed over. Between two readings of
 // the clock it is a comparison (BenchmarkYieldIfDue).
 func (t *Task) YieldIfDue() error {
-	a := &t.asked
+	a := &t.yieldChecks
 	a.calls++
 	if a.calls < a.next {
 		return nil
@@ -74,7 +74,7 @@ func (t *Task) YieldIfDue() error {
 	// The clock is read again after as many calls as take an eighth of that, to
 	// judge by those since the last reading.
 	calls, took := int64(a.calls-a.readCalls), max(now-a.readAt, 1)
-	a.next = a.calls + uint64(min(max(due/8*calls/took, 1), askedMax))
+	a.next = a.calls + uint64(min(max(due/8*calls/took, 1), yieldChecksMax))
 	a.readAt, a.readCalls = now, a.calls
 	if now-t.since < due {
 		return nil
@@ -82,21 +82,21 @@ func (t *Task) YieldIfDue() error {
 	return t.Yield()
 }
 
-// asked are a task's calls of YieldIfDue.
-type asked struct {
+// yieldChecks counts a task's calls of YieldIfDue.
+type yieldChecks struct {
 	calls, next uint64 // so far; at which the clock is read again
 	readAt      int64  // when it was read last
 	readCalls   uint64 // and at which call
 }
 
-// askedMax bounds the calls of YieldIfDue between two readings of the clock: those
+// yieldChecksMax bounds the calls of YieldIfDue between two readings of the clock: those
 // to come may take longer than those before.
-const askedMax = 32
+const yieldChecksMax = 32
 
-// ParkThrough waits for the current wait's Waker alone: when the task is
+// parkThrough waits for the current wait's Waker alone: when the task is
 // cancelled it calls interrupt, once, and waits on until what was interrupted
 // has ended. It returns the cause, if any. The caller has asked MayPark.
-func (t *Task) ParkThrough(interrupt func(cause error)) error {
+func (t *Task) parkThrough(interrupt func(cause error)) error {
 	defer t.Leave(t.Enter())
 	ended, interrupted := false, false
 	defer func() {

@@ -26,7 +26,7 @@ func (l *Loop) Caller() (*Task, error) {
 	if t := l.Current(); t != nil {
 		return t, nil
 	}
-	if l.IsOwner() {
+	if l.isOwner() {
 		return nil, ErrOnLoop
 	}
 	if d, ok := l.driver.(directory); ok {

@@ -51,10 +51,10 @@ type LoopState struct {
 // look reads what a loop is running.
 func look(l *loop.Loop, budget time.Duration) (s LoopState) {
 	s.Loop, s.State, s.Budget = l.ID(), stateWaiting, watchdog.Millis(budget)
-	slice := l.Slice()
+	slice := l.Observe().Slice()
 	since, task, ok := slice.Load()
 	if ok {
-		what := task.Description()
+		what := task.Observe().Description()
 		s.State, s.Budget = stateBusy, watchdog.Millis(task.Budget())
 		s.Task, s.Route, s.Method, s.Path = what.TaskID, what.Route, what.Method, what.Path
 		if !slice.Still(since) {
@@ -67,7 +67,7 @@ func look(l *loop.Loop, budget time.Duration) (s LoopState) {
 		s.For = watchdog.Millis(max(l.Clock()-since, 0))
 		if s.For >= s.Budget && s.Budget > 0 {
 			s.State = stateOverrun
-			s.Waiting = l.Waiting()
+			s.Waiting = l.Observe().Waiting()
 		}
 	}
 	return s

@@ -173,8 +173,8 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	e.gauge(c.draining, flag(c.desk.config.Server.Draining()))
 	e.gauge(c.uptime, asked.Sub(c.desk.started).Seconds())
 	e.gauge(c.budget, c.desk.config.Budget.Seconds())
-	degraded := loop.RuntimeReport()
-	for _, part := range loop.RuntimeParts() {
+	degraded := loop.Runtime().Missing()
+	for _, part := range loop.Runtime().Parts() {
 		e.gauge(c.introspection, flag(!slices.Contains(degraded, part)), part)
 	}
 }

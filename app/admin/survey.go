@@ -35,16 +35,19 @@ type survey struct {
 
 // engineLoop is a loop with its connections.
 type engineLoop struct {
-	*loop.Loop
+	loop.LoopView
+	loop    *loop.Loop
 	reactor *reactor.Reactor
 }
+
+func (l engineLoop) Clock() int64 { return l.loop.Clock() }
 
 func (l engineLoop) Stats() reactor.Stats { return l.reactor.Stats() }
 
 func newSurvey(server *app.Server, clock func() time.Time) *survey {
 	s := &survey{clock: clock, server: server}
 	for _, l := range server.Engine().Loops() {
-		s.loops = append(s.loops, engineLoop{l, reactor.Of(l)})
+		s.loops = append(s.loops, engineLoop{l.Observe(), l, reactor.Of(l)})
 	}
 	return s
 }

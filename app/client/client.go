@@ -174,7 +174,7 @@ func (c *Client) Do(t *loop.Task, ctx context.Context, req *Request, resp *Respo
 
 func (c *Client) do(t *loop.Task, ctx context.Context, req *Request, resp *Response, traceparent string) error {
 	if t != nil {
-		if brief := t.Loop().Brief(); brief != nil {
+		if brief := t.Loop().RequestContext(); brief != nil {
 			return c.doBriefly(t, brief, ctx, req, resp, traceparent)
 		}
 	}

@@ -179,7 +179,7 @@ var hedgeName = "client: hedged request"
 
 // Run is the second request's task.
 func (r *race) Run(t *loop.Task) {
-	t.Describe(&hedgeName, nil, nil, nil, nil, nil)
+	t.Observe().Describe(&hedgeName, nil, nil, nil, nil, nil)
 	r.second.task, r.second.entered = t, true
 	err := r.second.run()
 	r.second.task = nil

@@ -70,7 +70,7 @@ func (x *exchange) mayComeLate(err error) bool {
 
 // Run implements loop.Runner.
 func (l *late) Run(t *loop.Task) {
-	t.Describe(&lateName, nil, nil, nil, nil, nil)
+	t.Observe().Describe(&lateName, nil, nil, nil, nil, nil)
 	x := l.x
 	x.task = t
 	if x.conn.SetDeadline(x.deadline) != nil || x.receiveHead() != nil || x.startBody() != nil {

@@ -45,7 +45,7 @@ func Shed(o ShedOptions) app.Middleware {
 	var valves sync.Map // *loop.Loop to *valve
 	return func(next app.Handler) app.Handler {
 		return func(c *app.Context) error {
-			if c.Loop().Brief() != nil { // it has nothing to do but this request
+			if c.Loop().RequestContext() != nil { // it has nothing to do but this request
 				return next(c)
 			}
 			v, ok := valves.Load(c.Loop())

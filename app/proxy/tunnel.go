@@ -110,7 +110,7 @@ func (t *tunnel) start(l *loop.Loop) {
 
 // Run implements loop.Runner.
 func (d *direction) Run(task *loop.Task) {
-	task.Describe(&tunnelName, nil, nil, nil, nil, nil)
+	task.Observe().Describe(&tunnelName, nil, nil, nil, nil, nil)
 	task.Outside(func() {
 		if w, ok := d.to.(interface{ CloseWrite() error }); d.run() && ok && w.CloseWrite() == nil {
 			return

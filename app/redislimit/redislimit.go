@@ -101,7 +101,7 @@ func New(o Options, rate float64, burst int) (*Buckets, error) {
 // token. An error says that nobody knows: Redis is not there, too slow or too busy.
 func (b *Buckets) Take(c *app.Context, key []byte) (wait time.Duration, err error) {
 	now := time.Now().UnixNano()
-	if now < b.until.Load() || c.Loop().Brief() != nil { // the connections of such a loop would serve one request
+	if now < b.until.Load() || c.Loop().RequestContext() != nil { // the connections of such a loop would serve one request
 		b.counts.skipped.Add(1)
 		return 0, ErrPaused
 	}

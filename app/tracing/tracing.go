@@ -150,7 +150,7 @@ func (t *Tracing) Middleware() app.Middleware {
 			span := t.start(c, parent)
 			c.Set(spanKey{}, span)
 			task := c.Task()
-			c.WhenDone(func(e *app.Entry) { finish(span, e, task.Delayed()) })
+			c.WhenDone(func(e *app.Entry) { finish(span, e, task.Observe().Delayed()) })
 			return next(c)
 		}
 	}

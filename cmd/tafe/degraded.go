@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// warnDegraded logs one line that names the parts (see loop.RuntimeReport) and what follows from it, none if there are no parts.
+// warnDegraded logs one line that names the parts (see loop.RuntimeSupport) and what follows from it, none if there are no parts.
 func warnDegraded(log *slog.Logger, parts []string) {
 	if len(parts) == 0 {
 		return

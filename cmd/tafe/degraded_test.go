@@ -23,7 +23,7 @@ func TestDegradedRuntimeIsLogged(t *testing.T) {
 		{[]string{"thread_lock"}, []string{"degraded=thread_lock", "ends the process"}, "a handler may end the process"},
 		{[]string{"thread"}, []string{"degraded=thread", "thread clocks"}, "verdicts"},
 		{[]string{"state"}, []string{"degraded=state", "stacks alone"}, "verdicts"},
-		{loop.RuntimeParts(), []string{"degraded=thread_lock,thread,state", "process; ", "running; "}, "one line for all"},
+		{loop.Runtime().Parts(), []string{"degraded=thread_lock,thread,state", "process; ", "running; "}, "one line for all"},
 	} {
 		var out bytes.Buffer
 		warnDegraded(slog.New(slog.NewTextHandler(&out, nil)), c.parts)
@@ -44,7 +44,7 @@ func TestDegradedServerSays(t *testing.T) {
 	require.Equal(t, 200, status)
 	require.Equal(t, 1, strings.Count(e.stderr.String(), "introspection is degraded"), e.stderr)
 	_, metrics := get(t, e.admin, "/metrics")
-	for _, part := range loop.RuntimeParts() {
+	for _, part := range loop.Runtime().Parts() {
 		require.Contains(t, metrics, `tafe_runtime_introspection{part="`+part+`"} 0`)
 	}
 }

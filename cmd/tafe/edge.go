@@ -61,7 +61,7 @@ func (e *edge) start(ctx context.Context, stdout io.Writer) (err error) {
 	if err := e.inherit(ctx); err != nil {
 		return err
 	}
-	warnDegraded(e.log, loop.RuntimeReport())
+	warnDegraded(e.log, loop.Runtime().Missing())
 	if err := e.startBackends(); err != nil {
 		return err
 	}

@@ -48,7 +48,7 @@ func HandsOffAlways() bool { return testmode.Always() }
 
 // take has the loop taken at the points that takes names.
 func (l *Loop) take(takes func(point int) bool) {
-	l.Force(func(*loop.Task) bool {
+	l.Drive().ForceHandoff(func(*loop.Task) bool {
 		l.points++
 		return takes(l.points)
 	})

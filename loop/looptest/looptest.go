@@ -94,7 +94,7 @@ func newLoop(t testing.TB, o Options, takes func(point int) bool) *Loop {
 	if o.Seed != 0 {
 		l.rnd = rand.New(rand.NewPCG(o.Seed, 0x7461_6665))
 	}
-	l.SetObserver(l)
+	l.Drive().SetObserver(l)
 	if takes != nil {
 		l.take(takes)
 	}
@@ -109,12 +109,12 @@ func (l *Loop) Close() {
 	if l.turning {
 		return // the test has failed inside a turn, which will not end
 	}
-	l.turn(l.Shutdown)
-	for l.RunReleased() || l.driver.takeWake() {
+	l.turn(l.Drive().Shutdown)
+	for l.Drive().RunReleased() || l.driver.takeWake() {
 		l.turnPosted()
 	}
 	l.turn(func() {
-		l.Loop.Close()
+		l.Loop.Drive().Close()
 		for _, p := range l.peers {
 			if p.conn != nil {
 				p.conn.Abort(loop.ErrShutdown)
@@ -129,16 +129,16 @@ func (l *Loop) Stats() reactor.Stats { return l.reactor.Stats() }
 // turn is a turn of the loop in which f is what its driver does.
 func (l *Loop) turn(f func()) {
 	l.turning = true
-	l.BeginTurn()
+	l.Drive().BeginTurn()
 	f()
-	for owned := l.EndTurn(); !owned; {
-		owned = l.Adopt() // as another goroutine would
+	for owned := l.Drive().EndTurn(); !owned; {
+		owned = l.Drive().Adopt() // as another goroutine would
 	}
 	l.turning = false
 }
 
 // turnPosted is the turn that a wake or the clock asks for.
-func (l *Loop) turnPosted() { l.turn(l.TakePosted) }
+func (l *Loop) turnPosted() { l.turn(l.Drive().RunPosted) }
 
 // Run is one task that a test started.
 type Run struct {
@@ -282,7 +282,7 @@ func (l *Loop) step() bool {
 	for i := range n {
 		at := (first + i) % n
 		if at == n-1 {
-			if l.RunReleased() {
+			if l.Drive().RunReleased() {
 				return true
 			}
 			continue

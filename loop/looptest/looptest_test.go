@@ -284,7 +284,7 @@ func TestTasksMayUseTheirPeers(t *testing.T) {
 		require.Empty(t, p.Received())
 		require.NoError(t, task.Sleep(10*time.Millisecond))
 		require.Equal(t, "A\n", string(p.Received()))
-		l.On(func() { require.True(t, l.Owned() || l.Current() == task) })
+		l.On(func() { require.True(t, l.Drive().Owned() || l.Current() == task) })
 	})
 }
 

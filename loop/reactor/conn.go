@@ -200,8 +200,8 @@ func (c *Conn) Readable() {
 	case c.state != connOpen:
 		c.swallow()
 	default:
-		if c.r.loop.TracesArrivals() {
-			c.r.loop.EventAt(arrivedAt(c.transport.FD(), c.r.loop.Now()), true)
+		if c.r.loop.Drive().TracesArrivals() {
+			c.r.loop.Drive().EventAt(arrivedAt(c.transport.FD(), c.r.loop.Now()), true)
 		}
 		c.receive()
 	}

@@ -35,19 +35,19 @@ func newManual(t testing.TB, limits Limits) *manual {
 	m := &manual{now: 1, alarm: math.MaxInt64}
 	l := loop.New(0, m, limits.Limits, slog.New(slog.DiscardHandler))
 	m.r = Memory(l, limits)
-	l.Turn()
+	l.Drive().Turn()
 	t.Cleanup(func() {
-		m.on(func() { l.Shutdown(); l.Close() })
-		require.Zero(t, l.Stats().TasksAlive, "tasks left behind")
+		m.on(func() { l.Drive().Shutdown(); l.Drive().Close() })
+		require.Zero(t, l.Observe().Stats().TasksAlive, "tasks left behind")
 	})
 	return m
 }
 
 // on runs f on the loop, as a callback of its driver.
 func (m *manual) on(f func()) {
-	m.r.loop.BeginTurn()
+	m.r.loop.Drive().BeginTurn()
 	f()
-	m.r.loop.EndTurn()
+	m.r.loop.Drive().EndTurn()
 }
 
 // settle turns the loop until nothing asks for another turn.
@@ -57,7 +57,7 @@ func (m *manual) settle() {
 			return
 		}
 		m.woken = false
-		m.r.loop.Turn()
+		m.r.loop.Drive().Turn()
 	}
 	panic("the loop never settles")
 }
@@ -67,7 +67,7 @@ func (m *manual) advance(d time.Duration) {
 	end := m.now + int64(d)
 	for m.alarm <= end {
 		m.now, m.alarm = max(m.now, m.alarm), math.MaxInt64
-		m.r.loop.Turn()
+		m.r.loop.Drive().Turn()
 		m.settle()
 	}
 	m.now = max(m.now, end)

@@ -144,10 +144,10 @@ func (e *Engine) startLoops() error {
 		e.reactors = append(e.reactors, r)
 		e.loops = append(e.loops, r.loop)
 		if e.config.Observe != nil {
-			r.loop.SetObserver(e.config.Observe(r.loop))
+			r.loop.Drive().SetObserver(e.config.Observe(r.loop))
 		}
 		if testmode.Always() && e.config.Handoff > 0 {
-			r.loop.Force(func(*loop.Task) bool { return true })
+			r.loop.Drive().ForceHandoff(func(*loop.Task) bool { return true })
 		}
 		for _, l := range e.listens {
 			if err := r.accept(l, id); err != nil {
@@ -157,7 +157,7 @@ func (e *Engine) startLoops() error {
 	}
 	for _, r := range e.reactors {
 		e.running.Add(1)
-		go e.own(r, r.loop.Turn)
+		go e.own(r, r.loop.Drive().Turn)
 		e.steward.Watch(r.loop, e.config.Handoff)
 	}
 	if e.config.Steward == nil {
@@ -232,11 +232,11 @@ const silentMin = 3 * time.Second
 func (e *Engine) Stuck(d time.Duration) (ids []int) {
 	for _, l := range e.loops {
 		now := l.Clock()
-		since, _, held := l.Slice().Load()
+		since, _, held := l.Observe().Slice().Load()
 		if !held {
-			since, held = l.Slice().Outside()
+			since, held = l.Observe().Slice().Outside()
 		}
-		if (held && now-since >= int64(d) || now-l.TurnedAt() >= int64(max(d, silentMin))) && !l.Stopped() {
+		if (held && now-since >= int64(d) || now-l.Observe().TurnedAt() >= int64(max(d, silentMin))) && !l.Stopped() {
 			ids = append(ids, l.ID())
 		}
 	}
@@ -268,7 +268,7 @@ func (e *Engine) Current() *loop.Task {
 // offLoops returns loop.ErrOnLoop when the calling goroutine is a loop's own.
 func (e *Engine) offLoops() error {
 	for _, l := range e.loops {
-		if l.IsOwner() {
+		if l.Drive().IsOwner() {
 			return loop.ErrOnLoop
 		}
 	}
@@ -348,7 +348,7 @@ func (e *Engine) Stop(ctx context.Context) error {
 	e.abandon.Store(true)
 	left := 0
 	for _, r := range e.reactors {
-		left += r.loop.Released()
+		left += r.loop.Observe().Released()
 		r.Wake()
 	}
 	if left > 0 {

@@ -38,7 +38,7 @@ func (e *Engine) own(r *Reactor, first func() bool) {
 		}
 		r = e.spare()
 		if r != nil {
-			first = r.loop.Adopt
+			first = r.loop.Drive().Adopt
 		}
 	}
 }
@@ -65,7 +65,7 @@ func (r *Reactor) HandOver() {
 	select {
 	case e.spares <- r:
 	default:
-		go e.own(r, r.loop.Adopt)
+		go e.own(r, r.loop.Drive().Adopt)
 	}
 }
 
@@ -140,7 +140,7 @@ func (e *Engine) releasedStacks() string {
 	var all []byte
 	for _, dump := range bytes.Split(buf, []byte("\n\n")) {
 		for _, l := range e.loops {
-			for _, id := range l.ReleasedGoroutines() {
+			for _, id := range l.Observe().ReleasedGoroutines() {
 				if bytes.HasPrefix(dump, []byte("goroutine "+strconv.FormatUint(id, 10)+" ")) {
 					all = append(append(all, dump...), "\n\n"...)
 				}

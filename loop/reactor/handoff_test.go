@@ -28,7 +28,7 @@ func TestReleasedTaskHoldsItsThread(t *testing.T) {
 		why  string
 		code func(t *loop.Task)
 	}{
-		{"Usage", func(t *loop.Task) { t.Usage() }},
+		{"Usage", func(t *loop.Task) { t.Observe().Usage() }},
 		{"Start", func(t *loop.Task) { _, _ = t.Loop().Start(&task{func(*loop.Task) {}, make(chan error, 1)}) }},
 		{"timers", func(t *loop.Task) {
 			var tm loop.Timer
@@ -63,7 +63,7 @@ func TestReleasedTaskHoldsItsThread(t *testing.T) {
 			heldUntil(l)
 			tc.code(t)
 			tc.code(t)
-			released = l.Released()
+			released = l.Observe().Released()
 			after = unix.Gettid()
 			runtime.UnlockOSThread()
 			_ = t.Sleep(time.Millisecond)
@@ -71,7 +71,7 @@ func TestReleasedTaskHoldsItsThread(t *testing.T) {
 		require.NoError(t, err, tc.why)
 		require.Equal(t, before, after, "%s: another thread", tc.why)
 		require.GreaterOrEqual(t, released, 1, tc.why) // the tasks that it started may be released too
-		require.Eventually(t, func() bool { return l.Released() == 0 }, patience, time.Millisecond, tc.why)
+		require.Eventually(t, func() bool { return l.Observe().Released() == 0 }, patience, time.Millisecond, tc.why)
 	}
 }
 
@@ -104,7 +104,7 @@ func TestReleasedTaskEndsWithItsThread(t *testing.T) {
 			heldUntil(l)
 			tc.code(t)
 		}))
-		require.Zero(t, l.Released(), tc.why)
+		require.Zero(t, l.Observe().Released(), tc.why)
 		require.NoError(t, onTask(l, func(t *loop.Task) { _ = t.Sleep(time.Millisecond) }), tc.why)
 	}
 }
@@ -121,15 +121,18 @@ func TestTasksLeftBehind(t *testing.T) {
 		var ended sync.WaitGroup
 		codes := []func(t *loop.Task){
 			func(*loop.Task) {},
-			func(t *loop.Task) { t.Usage() },
-			func(t *loop.Task) { runtime.LockOSThread(); t.Usage() },
+			func(t *loop.Task) { t.Observe().Usage() },
+			func(t *loop.Task) { runtime.LockOSThread(); t.Observe().Usage() },
 			func(t *loop.Task) { _ = t.Yield() },
 			func(*loop.Task) { panic("boom") },
 			func(*loop.Task) { runtime.Goexit() },
-			func(t *loop.Task) { defer panic("boom"); t.Usage() },
-			func(t *loop.Task) { defer runtime.Goexit(); t.Usage() },
-			func(t *loop.Task) { defer t.Usage(); t.Usage() },
-			func(t *loop.Task) { defer func() { runtime.UnlockOSThread(); t.Usage() }(); t.Usage() },
+			func(t *loop.Task) { defer panic("boom"); t.Observe().Usage() },
+			func(t *loop.Task) { defer runtime.Goexit(); t.Observe().Usage() },
+			func(t *loop.Task) { defer t.Observe().Usage(); t.Observe().Usage() },
+			func(t *loop.Task) {
+				defer func() { runtime.UnlockOSThread(); t.Observe().Usage() }()
+				t.Observe().Usage()
+			},
 		}
 		for _, code := range codes {
 			ended.Add(1)
@@ -144,7 +147,7 @@ func TestTasksLeftBehind(t *testing.T) {
 		}
 		eventually(t, "all are released", func() bool {
 			l.Post(func() {})
-			return l.Released() == len(codes)
+			return l.Observe().Released() == len(codes)
 		})
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
@@ -152,6 +155,6 @@ func TestTasksLeftBehind(t *testing.T) {
 		<-e.Done()
 		close(release)
 		ended.Wait()
-		eventually(t, "none is left", func() bool { return l.Released() == 0 })
+		eventually(t, "none is left", func() bool { return l.Observe().Released() == 0 })
 	}
 }

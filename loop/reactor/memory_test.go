@@ -28,10 +28,10 @@ func newMemoryLoop(t testing.TB) *memoryLoop {
 	m := &memoryLoop{now: 1}
 	m.Loop = loop.New(0, m, loop.Limits{}, slog.New(slog.DiscardHandler))
 	m.r = reactor.Memory(m.Loop, reactor.Limits{})
-	m.Turn()
+	m.Drive().Turn()
 	t.Cleanup(func() {
-		m.on(func() { m.Shutdown(); m.Loop.Close() })
-		require.Zero(t, m.Stats().TasksAlive)
+		m.on(func() { m.Drive().Shutdown(); m.Loop.Drive().Close() })
+		require.Zero(t, m.Observe().Stats().TasksAlive)
 	})
 	return m
 }
@@ -48,9 +48,9 @@ func (m *memoryLoop) Flush() {
 
 // on runs f in a turn of the loop.
 func (m *memoryLoop) on(f func()) {
-	m.BeginTurn()
+	m.Drive().BeginTurn()
 	f()
-	m.EndTurn()
+	m.Drive().EndTurn()
 	m.settle()
 }
 
@@ -61,7 +61,7 @@ func (m *memoryLoop) settle() {
 			panic("the loop never settles")
 		}
 		m.woken = false
-		m.Turn()
+		m.Drive().Turn()
 	}
 }
 
@@ -71,7 +71,7 @@ func (m *memoryLoop) advance(d time.Duration) {
 	for m.alarm != 0 && m.alarm <= end {
 		m.now = max(m.now, m.alarm)
 		m.alarm = 0
-		m.Turn()
+		m.Drive().Turn()
 		m.settle()
 	}
 	m.now = max(m.now, end)
@@ -182,7 +182,7 @@ func (p *peer) deliver() {
 func (p *peer) send(b string) {
 	p.toConn = append(p.toConn, b...)
 	p.m.Post(p.deliver)
-	if !p.m.Owned() {
+	if !p.m.Drive().Owned() {
 		p.m.settle()
 	}
 }

@@ -130,7 +130,7 @@ func (n *netConn) isOn(t *loop.Task) bool { return t != nil && t.Loop() == n.loo
 func (n *netConn) enter() (t *loop.Task, entered loop.Crossing, onLoop bool) {
 	t = n.conn.r.Current()
 	entered = t.Enter()
-	return t, entered, n.loop.Owned()
+	return t, entered, n.loop.Drive().Owned()
 }
 
 // wait waits without the lock until w is woken or until has come on the loop clock.

@@ -101,7 +101,7 @@ func Memory(l *loop.Loop, limits Limits) *Reactor {
 
 // Of returns the Reactor that drives l, nil where something else does.
 func Of(l *loop.Loop) *Reactor {
-	r, _ := l.Driver().(*Reactor)
+	r, _ := l.Drive().Driver().(*Reactor)
 	return r
 }
 
@@ -159,22 +159,22 @@ func (r *Reactor) caller() (*loop.Task, error) {
 func (r *Reactor) Limits() *Limits { return &r.limits }
 
 // Stats returns the counters and gauges as they are now. Any goroutine; see
-// loop.Loop.Stats.
+// loop.LoopView.Stats.
 //
 //go:norace
 func (r *Reactor) Stats() Stats {
 	s := r.stats
-	s.Stats, s.Conns, s.ConnsDialed = r.loop.Stats(), r.conns, r.dialed
+	s.Stats, s.Conns, s.ConnsDialed = r.loop.Observe().Stats(), r.conns, r.dialed
 	return s
 }
 
 // event is the poller's callback: a turn of the loop for one descriptor.
 func (r *Reactor) event(fd int, events netpoll.IOEvent, _ netpoll.IOFlags) error {
-	r.loop.BeginTurn()
+	r.loop.Drive().BeginTurn()
 	if fd < len(r.sources) && r.sources[fd] != nil { // else a timer or an earlier event has closed it
 		r.sources[fd].ready(events)
 	}
-	owned := r.loop.EndTurn()
+	owned := r.loop.Drive().EndTurn()
 	if owned {
 		r.offerProcessor()
 	}
@@ -188,7 +188,7 @@ const offerMax = int64(2 * time.Millisecond)
 
 // offerProcessor lets the runtime's scheduler run if it has not for offerMax.
 func (r *Reactor) offerProcessor() {
-	if now := r.loop.TurnedAt(); now-r.offeredAt > offerMax {
+	if now := r.loop.Observe().TurnedAt(); now-r.offeredAt > offerMax {
 		r.offeredAt = now
 		runtime.Gosched()
 	}
@@ -214,7 +214,7 @@ type turner struct {
 func (t turner) ready(netpoll.IOEvent) {
 	var b [8]byte
 	_, _ = rawRead(t.fd, b[:])
-	t.r.loop.TakePosted()
+	t.r.loop.Drive().RunPosted()
 }
 
 // Now, Wake and WakeAt are the loop.Driver; so is Flush.
@@ -246,7 +246,7 @@ func (r *Reactor) shutdown() {
 	}
 	r.ending = true
 	r.stopAccepting()
-	r.loop.Shutdown()
+	r.loop.Drive().Shutdown()
 	for x := range r.dials {
 		x.fail(loop.ErrShutdown)
 	}
@@ -259,11 +259,11 @@ func (r *Reactor) shutdown() {
 
 // endTurn is the end of a turn of a loop that is to end.
 func (r *Reactor) endTurn() error {
-	if r.loop.Released() > 0 && !r.engine.abandon.Load() {
+	if r.loop.Observe().Released() > 0 && !r.engine.abandon.Load() {
 		return nil
 	}
-	r.loop.BeginTurn()
-	if !r.loop.Close() || !r.loop.EndTurn() {
+	r.loop.Drive().BeginTurn()
+	if !r.loop.Drive().Close() || !r.loop.Drive().EndTurn() {
 		return errTaken
 	}
 	return errStopped

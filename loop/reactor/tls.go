@@ -187,7 +187,7 @@ type handshake tlsStream
 // Run is the task.
 func (h *handshake) Run(t *loop.Task) {
 	s := (*tlsStream)(h)
-	t.Describe(&handshakeName, nil, nil, nil, nil, &s.conn.label)
+	t.Observe().Describe(&handshakeName, nil, nil, nil, nil, &s.conn.label)
 	if wait := s.conn.r.handshakeTurn(s.terms.HandshakesPerSecond); wait > 0 {
 		if s.failure = t.Sleep(wait); s.failure != nil {
 			return

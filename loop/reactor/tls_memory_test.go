@@ -324,7 +324,7 @@ func TestTLSHandshakeFailures(t *testing.T) {
 		}, 1, nil, ""},
 		{"the loop ends", func(m *manual, p *tlsPeer) {
 			p.s.deliver("\x16\x03")
-			m.on(func() { m.r.loop.Shutdown(); m.r.loop.Close() })
+			m.on(func() { m.r.loop.Drive().Shutdown(); m.r.loop.Drive().Close() })
 		}, 1, loop.ErrShutdown, ""},
 	} {
 		t.Run(tc.why, func(t *testing.T) {

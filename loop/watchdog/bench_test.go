@@ -21,25 +21,25 @@ func (still) Flush()       {}
 
 type nothing struct{ route *string }
 
-func (n nothing) Run(t *loop.Task)     { t.Describe(n.route, n.route, nil, nil, nil, nil) }
+func (n nothing) Run(t *loop.Task)     { t.Observe().Describe(n.route, n.route, nil, nil, nil, nil) }
 func (nothing) Done(*loop.Task, error) {}
 
 func runSlices(b *testing.B, watch func(*loop.Loop) loop.Observer) {
 	l := loop.New(0, still{time.Now().Add(-time.Second)}, loop.Limits{}, slog.New(slog.DiscardHandler))
 	if watch != nil {
-		l.SetObserver(watch(l))
+		l.Drive().SetObserver(watch(l))
 	}
 	route := "/"
-	l.Turn()
+	l.Drive().Turn()
 	b.ReportAllocs()
 	for b.Loop() {
 		l.Post(func() { _, _ = l.Start(nothing{&route}) })
-		l.Turn()
+		l.Drive().Turn()
 	}
-	l.BeginTurn()
-	l.Shutdown()
-	l.Close()
-	l.EndTurn()
+	l.Drive().BeginTurn()
+	l.Drive().Shutdown()
+	l.Drive().Close()
+	l.Drive().EndTurn()
 }
 
 // BenchmarkSliceUnwatched and BenchmarkSliceWatched differ by what every slice
@@ -67,13 +67,13 @@ func BenchmarkVisit(b *testing.B) {
 	began, end := make(chan *loop.Loop), make(chan bool)
 	go func() {
 		l := loop.New(0, still{time.Now().Add(-time.Second)}, loop.Limits{SliceBudget: time.Hour}, slog.New(slog.DiscardHandler))
-		l.SetObserver(w.Observe(l))
+		l.Drive().SetObserver(w.Observe(l))
 		l.Post(func() { _, _ = l.Start(hold{began, end}) })
-		l.Turn()
-		l.BeginTurn()
-		l.Shutdown()
-		l.Close()
-		l.EndTurn()
+		l.Drive().Turn()
+		l.Drive().BeginTurn()
+		l.Drive().Shutdown()
+		l.Drive().Close()
+		l.Drive().EndTurn()
 		close(began)
 	}()
 	<-began

@@ -126,7 +126,7 @@ func (ln *lane) seen(since int64, outside bool) *pursuit {
 // finish closes what is open when the watchdog stops.
 func (ln *lane) finish(w *Watchdog) {
 	ln.takeReleases(w)
-	if since, _, ok := ln.loop.Slice().Load(); !ok || since != ln.hunt.since {
+	if since, _, ok := ln.loop.Observe().Slice().Load(); !ok || since != ln.hunt.since {
 		ln.lost(w)
 	}
 	ln.close(w)

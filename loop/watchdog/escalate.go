@@ -28,9 +28,9 @@ func (w *Watchdog) Ready() bool {
 		return true
 	}
 	for _, ln := range w.lanes() {
-		since, _, ok := ln.loop.Slice().Load()
+		since, _, ok := ln.loop.Observe().Slice().Load()
 		if !ok {
-			since, ok = ln.loop.Slice().Outside()
+			since, ok = ln.loop.Observe().Slice().Outside()
 		}
 		if ok && ln.loop.Clock()-since > limit {
 			return false

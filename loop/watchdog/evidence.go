@@ -59,7 +59,7 @@ const restMin = int64(200_000)
 // stacksDisturbed is how many stacks it takes to blame code that ran beside the
 // collector, where no clock tells its own steps from those for the collector,
 // code that was kept from running for longer than it ran, and all code if the
-// Go release hides threads (loop.ThreadsKnown), so that no clock can be read.
+// Go release hides threads (loop.RuntimeSupport), so that no clock can be read.
 const stacksDisturbed = 2
 
 // begin starts the account of a slice. base is an earlier reading, usually of

@@ -32,14 +32,14 @@ type scenario struct {
 }
 
 // expected is the verdict on a scenario with the parts of the Go runtime's introspection that work in this process (see
-// loop.RuntimeReport); ok is false if none is certain.
+// loop.RuntimeSupport); ok is false if none is certain.
 func (sc *scenario) expected() (v Verdict, ok bool) {
 	switch {
 	case sc.want == Cgo && !csleep.Available:
 		return "", false
-	case sc.name == "raw-read" && !loop.ThreadsKnown():
+	case sc.name == "raw-read" && !loop.Runtime().Threads():
 		return Syscall, true // the kernel cannot be asked about a thread that is not known
-	case sc.name == "file" && loop.ThreadsKnown() && !loop.StatesKnown():
+	case sc.name == "file" && loop.Runtime().Threads() && !loop.Runtime().States():
 		return "", false // short waits between short runs: without states they look like waits of the Go runtime
 	}
 	return sc.want, true
@@ -237,7 +237,7 @@ func judgeGuilty(t *testing.T, seed uint64, again int, handoff bool) (got map[st
 	byName := map[string]scenario{}
 	for _, sc := range guilty {
 		if _, ok := sc.expected(); !ok {
-			t.Logf("%s is left out: no certain verdict without %q", sc.name, loop.RuntimeReport())
+			t.Logf("%s is left out: no certain verdict without %q", sc.name, loop.Runtime().Missing())
 			continue
 		}
 		byName[sc.name] = sc

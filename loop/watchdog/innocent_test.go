@@ -102,8 +102,8 @@ func fullSize() bool { return os.Getenv("WATCHDOG_SEEDS") != "" }
 // needThreads skips a test of innocence that only the clocks of threads can prove.
 func needThreads(t *testing.T) {
 	t.Helper()
-	if !loop.ThreadsKnown() {
-		t.Skipf("without %q stacks alone tell who held the loop, and a stack does not show who was kept from running", loop.RuntimeReport())
+	if !loop.Runtime().Threads() {
+		t.Skipf("without %q stacks alone tell who held the loop, and a stack does not show who was kept from running", loop.Runtime().Missing())
 	}
 }
 

@@ -88,7 +88,7 @@ func (in *instruments) read(now int64, tid int, goState string) reading {
 	if in.stateOf == nil {
 		in.stateOf = in.clocks.state
 	}
-	r := reading{now: now, mono: monotonic(), tid: tid, goState: goState, known: loop.ThreadsKnown(), process: processCPU(), state: in.stateOf}
+	r := reading{now: now, mono: monotonic(), tid: tid, goState: goState, known: loop.Runtime().Threads(), process: processCPU(), state: in.stateOf}
 	if tid != 0 {
 		r.cpu, r.delay, r.timed = in.clocks.thread(tid)
 	}

@@ -109,7 +109,7 @@ func (ln *lane) SliceEnd(_ *loop.Loop, t *loop.Task, ready, start, end int64) {
 }
 
 func (ln *lane) count(t *loop.Task, ready, start, end int64) {
-	route := t.RoutePattern()
+	route := t.Observe().RoutePattern()
 	ln.routes.observe(route, time.Duration(end-start))
 	ln.runs.add(start, end, ready, t.ID(), route)
 }
@@ -125,12 +125,12 @@ func (ln *lane) SliceLate(_ *loop.Loop, t *loop.Task, ready, start int64) {
 	if held != 0 && ln.heldOutside.CompareAndSwap(held, 0) {
 		ln.endOutside(held, start)
 	}
-	ln.ledger.charge(t, ready, start, t.ReadyEstimated())
+	ln.ledger.charge(t, ready, start, t.Observe().ReadyEstimated())
 }
 
 // overran takes notice of a slice beyond its budget, at its end, on the loop.
 func (ln *lane) overran(t *loop.Task, start, end int64) {
-	e := ended{description: t.Description(), budget: int64(ln.budget(t)), asked: t.Asked(), last: ln.readHere(end)}
+	e := ended{description: t.Observe().Description(), budget: int64(ln.budget(t)), asked: t.Observe().YieldChecks(), last: ln.readHere(end)}
 	ln.mu.Lock()
 	defer ln.mu.Unlock()
 	e.entry = ln.ledger.open(ln.idFor(start), t.ID(), start, end)

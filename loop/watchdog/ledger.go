@@ -51,7 +51,7 @@ func (g *ledger) open(id, task uint64, start, end int64) *entry {
 
 // charge adds the wait of t, from ready to start, to every overrun in it.
 func (g *ledger) charge(t *loop.Task, ready, start int64, estimated bool) {
-	if t.Background() {
+	if t.Observe().Background() {
 		return // nobody waits for it
 	}
 	for i := len(g.entries) - 1; i >= 0; i-- {
@@ -63,7 +63,7 @@ func (g *ledger) charge(t *loop.Task, ready, start int64, estimated bool) {
 		if overlap <= 0 || e.task == t.ID() {
 			continue
 		}
-		t.AddDelay(e.id, durationOf(overlap))
+		t.Observe().AddDelay(e.id, durationOf(overlap))
 		g.found++
 		e.toll.Count++
 		e.toll.Total += Millis(overlap)
@@ -79,7 +79,7 @@ func (g *ledger) charge(t *loop.Task, ready, start int64, estimated bool) {
 // name completes the victims that charge found, now that their task has said
 // what it does: at the end of its slice.
 func (g *ledger) name(t *loop.Task) {
-	d := t.Description()
+	d := t.Observe().Description()
 	for _, n := range g.fresh {
 		n.v.Route, n.v.RequestID, n.v.Remote = d.Route, d.RequestID, d.Remote
 		n.e.toll.keep(n.v)
@@ -130,7 +130,7 @@ func clone(s Sparse) Sparse {
 func (ln *lane) trace() {
 	g := &ln.ledger
 	g.round = 0
-	ln.loop.TraceArrivals(true)
+	ln.loop.Observe().TraceArrivals(true)
 	if !g.tracing {
 		g.tracing = ln.loop.PostUnbounded(ln.mark)
 	}
@@ -146,7 +146,7 @@ func (ln *lane) mark() {
 	g.round++
 	if (quiet && g.round > 2 || g.round > roundsMax) || !ln.loop.PostUnbounded(ln.mark) {
 		g.tracing = false
-		ln.loop.TraceArrivals(false)
+		ln.loop.Observe().TraceArrivals(false)
 		for _, e := range g.entries {
 			e.settled = true
 		}

@@ -36,7 +36,7 @@ func (ln *lane) countWaiting(p *pursuit, age int64) Toll {
 		p.toll.next = max(tollFrom, age)
 		return Toll{}
 	}
-	return p.toll.enter(age, ln.loop.Waiting())
+	return p.toll.enter(age, ln.loop.Observe().Waiting())
 }
 
 // enter takes a count. In between as many waited as at its two ends at the mean.

@@ -72,10 +72,10 @@ func (ln *lane) visit(w *Watchdog) int64 {
 
 // visitSlice looks at what the loop runs.
 func (ln *lane) visitSlice(w *Watchdog) int64 {
-	since, task, inTask := ln.loop.Slice().Load()
+	since, task, inTask := ln.loop.Observe().Slice().Load()
 	outside := false
 	if !inTask && !ln.passive {
-		since, outside = ln.loop.Slice().Outside()
+		since, outside = ln.loop.Observe().Slice().Outside()
 	}
 	// A task's slice may begin in the nanosecond in which a callback began.
 	if ln.hunt.since != 0 && (ln.hunt.since != since || ln.hunt.outside != outside) {
@@ -154,7 +154,7 @@ func (ln *lane) clock() int64 {
 // read takes a reading of what the loop runs. A task that drives a coroutine
 // of its own has no thread: the one that the loop was on carries both.
 func (ln *lane) read(w *Watchdog) reading {
-	tid, state := ln.loop.Thread(), ln.loop.State()
+	tid, state := ln.loop.Observe().Thread(), ln.loop.Observe().State()
 	if tid != 0 {
 		ln.carrier = tid
 	} else if state == stateCoroutine {
@@ -214,9 +214,9 @@ func (ln *lane) pursue(w *Watchdog, p *pursuit, age int64) int64 {
 // after the slice had ended is thrown away.
 func (ln *lane) sampleStack(w *Watchdog, p *pursuit, age int64) {
 	tid, state := p.ev.last.tid, p.ev.last.goState
-	who := target{gid: ln.loop.GoroutineID(), loop: ln.loop.ID(), outside: p.outside, state: state}
+	who := target{gid: ln.loop.Observe().GoroutineID(), loop: ln.loop.ID(), outside: p.outside, state: state}
 	if p.task != nil {
-		who.gid = p.task.GoroutineID()
+		who.gid = p.task.Observe().GoroutineID()
 	}
 	s, err := w.camera.take(who, p.samples == 0, w.instruments.pauses)
 	p.cost += s.cost
@@ -231,7 +231,7 @@ func (ln *lane) sampleStack(w *Watchdog, p *pursuit, age int64) {
 		return
 	}
 	if !p.described && p.task != nil {
-		d := p.task.Description()
+		d := p.task.Observe().Description()
 		if !ln.still(p) {
 			return
 		}
@@ -242,7 +242,7 @@ func (ln *lane) sampleStack(w *Watchdog, p *pursuit, age int64) {
 		w.missed.Add(1)
 		return
 	}
-	v := judge(s, tid != 0 || s.inner || !loop.ThreadsKnown(), tid)
+	v := judge(s, tid != 0 || s.inner || !loop.Runtime().Threads(), tid)
 	if s.collects {
 		p.ev.force()
 	}
@@ -266,12 +266,12 @@ func (ln *lane) sampleStack(w *Watchdog, p *pursuit, age int64) {
 // still tells whether the slice that is followed goes on.
 func (ln *lane) still(p *pursuit) bool {
 	if r := p.release; r != nil {
-		return p.task.ReturnedAt() == 0 && r.back.Load() == 0 // in this order
+		return p.task.Observe().ReturnedAt() == 0 && r.back.Load() == 0 // in this order
 	}
 	if p.outside {
-		return ln.loop.Slice().Still(-p.since)
+		return ln.loop.Observe().Slice().Still(-p.since)
 	}
-	return ln.loop.Slice().Still(p.since)
+	return ln.loop.Observe().Slice().Still(p.since)
 }
 
 // verdict is what most of the time went into. What a state means the stacks
@@ -334,7 +334,7 @@ func (ln *lane) accuse(w *Watchdog, p *pursuit, age int64) {
 	p.guilty = p.proven(age)
 	if p.outside {
 		ln.heldOutside.Store(p.since)
-		ln.loop.TraceArrivals(true)
+		ln.loop.Observe().TraceArrivals(true)
 	}
 	w.desk.open(o)
 }
@@ -400,10 +400,10 @@ func (p *pursuit) locate(o *Overrun) {
 	}
 }
 
-// asked is Task.Asked of a task that may be counting.
+// asked is TaskView.YieldChecks of a task that may be counting.
 //
 //go:norace
-func asked(t *loop.Task) uint64 { return t.Asked() }
+func asked(t *loop.Task) uint64 { return t.Observe().YieldChecks() }
 
 // number is the id of the overrun of a slice that holds its loop.
 func (ln *lane) number(p *pursuit) uint64 {

@@ -38,7 +38,7 @@ type release struct {
 func (ln *lane) Released(_ *loop.Loop, t *loop.Task, ready, start, taken int64) {
 	ln.count(t, ready, start, taken)
 	r := &release{task: t, start: start, taken: taken, budget: int64(ln.budget(t))}
-	r.handed = ln.own.read(taken, t.Thread(), t.State())
+	r.handed = ln.own.read(taken, t.Observe().Thread(), t.Observe().State())
 	r.handed.freeze()
 	here := ln.readHere(taken)
 	ln.mu.Lock()
@@ -51,7 +51,7 @@ func (ln *lane) Released(_ *loop.Loop, t *loop.Task, ready, start, taken int64) 
 	r.entry = ln.ledger.open(r.id, t.ID(), start, taken)
 	ln.lastEnd.Store(taken)
 	ln.news = append(ln.news, r)
-	if back := t.ReturnedAt(); back != 0 {
+	if back := t.Observe().ReturnedAt(); back != 0 {
 		last := reading{now: back, mono: monotonic(), goState: r.handed.goState}
 		ln.returned(r, back, last)
 	} else {
@@ -68,8 +68,8 @@ func (ln *lane) Released(_ *loop.Loop, t *loop.Task, ready, start, taken int64) 
 func (ln *lane) Returned(_ *loop.Loop, t *loop.Task, start, back int64) {
 	ln.mu.Lock()
 	r := ln.beside[t]
-	if left := t.LeftAt(); r == nil && left != 0 {
-		ln.tracks.add(left, back, left, t.ID(), t.RoutePattern())
+	if left := t.Observe().LeftAt(); r == nil && left != 0 {
+		ln.tracks.add(left, back, left, t.ID(), t.Observe().RoutePattern())
 	}
 	ln.mu.Unlock()
 	if r == nil || r.start != start {
@@ -90,8 +90,8 @@ func (ln *lane) Returned(_ *loop.Loop, t *loop.Task, start, back int64) {
 // returned enters the end of a released slice.
 func (ln *lane) returned(r *release, back int64, last reading) {
 	t := r.task
-	ln.tracks.add(r.taken, back, r.taken, t.ID(), t.RoutePattern())
-	r.ended = ended{entry: r.entry, release: r, description: t.Description(), budget: r.budget, asked: t.Asked(), last: last}
+	ln.tracks.add(r.taken, back, r.taken, t.ID(), t.Observe().RoutePattern())
+	r.ended = ended{entry: r.entry, release: r, description: t.Observe().Description(), budget: r.budget, asked: t.Observe().YieldChecks(), last: last}
 	r.back.Store(back)
 	if back-r.start >= r.budget {
 		ln.handOver(r.ended)
@@ -155,7 +155,7 @@ func (ln *lane) follow(w *Watchdog, p *pursuit, r *release) {
 // findReleases is for loops that do not report what becomes of their slices.
 func (ln *lane) findReleases(w *Watchdog) {
 	found := map[*loop.Task]int64{}
-	ln.loop.EachReleased(func(t *loop.Task, start int64) { found[t] = start })
+	ln.loop.Observe().EachReleased(func(t *loop.Task, start int64) { found[t] = start })
 	for _, p := range ln.released {
 		if found[p.task] == p.since {
 			delete(found, p.task)
@@ -166,7 +166,7 @@ func (ln *lane) findReleases(w *Watchdog) {
 	for t, start := range found {
 		p := &pursuit{}
 		r := &release{task: t, start: start, taken: ln.clock(), budget: int64(ln.budget(t))}
-		reading := w.instruments.read(ln.clock(), t.Thread(), t.State())
+		reading := w.instruments.read(ln.clock(), t.Observe().Thread(), t.Observe().State())
 		if ln.hunt.since == start {
 			*p = ln.hunt
 			ln.hunt = pursuit{}
@@ -218,7 +218,7 @@ func (ln *lane) visitReleased(w *Watchdog) int64 {
 
 // lookReleased looks at one released slice.
 func (ln *lane) lookReleased(w *Watchdog, p *pursuit) int64 {
-	tid, state := p.task.Thread(), p.task.State()
+	tid, state := p.task.Observe().Thread(), p.task.Observe().State()
 	if tid != 0 {
 		p.carrier = tid
 	} else if state == stateCoroutine {

@@ -116,7 +116,7 @@ func TestReleasedWithinBudget(t *testing.T) {
 func (s *stage) handoffs() (n uint64) {
 	for _, l := range s.engine.Loops() {
 		answer := make(chan uint64)
-		if l.Post(func() { answer <- l.Stats().Handoffs }) {
+		if l.Post(func() { answer <- l.Observe().Stats().Handoffs }) {
 			n += <-answer
 		}
 	}

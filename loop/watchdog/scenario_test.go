@@ -47,7 +47,7 @@ func guiltyAreJudged(t *testing.T, handoff bool) {
 	for seed := range uint64(seeds(t)) {
 		t.Run(fmt.Sprint("seed", seed), func(t *testing.T) {
 			got, innocents := judgeGuilty(t, seed, again, handoff)
-			if loop.ThreadsKnown() {
+			if loop.Runtime().Threads() {
 				require.Empty(t, innocents, "an innocent route was blamed")
 			}
 			for _, sc := range guilty {

@@ -150,11 +150,11 @@ func (h *line) Closed(*reactor.Conn, error) {}
 var getMethod = "GET"
 
 func (h *line) Run(t *loop.Task) {
-	t.Describe(h.stage.names[h.route], &getMethod, []byte("/"+h.route), []byte(h.id), nil, h.c.Label())
+	t.Observe().Describe(h.stage.names[h.route], &getMethod, []byte("/"+h.route), []byte(h.id), nil, h.c.Label())
 	if run := h.stage.routes[h.route]; run != nil {
 		t.Outside(func() { run(t) })
 	}
-	d := t.Delayed()
+	d := t.Observe().Delayed()
 	h.c.Write(fmt.Appendf(nil, "%s %d %d %d\n", h.id, d.Total, d.Overrun, time.Since(h.stage.base)))
 }
 

@@ -61,7 +61,7 @@ type summarizer struct {
 // sum is what all loops have counted.
 func (w *Watchdog) sum() (slices, waits loop.Histogram) {
 	for _, ln := range w.lanes() {
-		s, lags := ln.loop.Times()
+		s, lags := ln.loop.Observe().Times()
 		slices.Add(&s)
 		waits.Add(&lags)
 	}

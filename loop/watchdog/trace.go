@@ -117,13 +117,13 @@ func (tr *tracer) lane(ln *lane, from int64, overruns []Overrun) {
 func (ln *lane) releasedRuns(from int64) []Run {
 	runs := ln.tracks.since(from)
 	now := ln.clock()
-	ln.loop.EachLeft(func(t *loop.Task, left int64) {
-		runs = append(runs, Run{Start: left, End: max(now, left), Ready: left, Task: t.ID(), Route: t.RoutePattern()})
+	ln.loop.Observe().EachLeft(func(t *loop.Task, left int64) {
+		runs = append(runs, Run{Start: left, End: max(now, left), Ready: left, Task: t.ID(), Route: t.Observe().RoutePattern()})
 	})
 	ln.mu.Lock()
 	defer ln.mu.Unlock()
 	for t, r := range ln.beside {
-		runs = append(runs, Run{Start: r.taken, End: max(now, r.taken), Ready: r.taken, Task: t.ID(), Route: t.RoutePattern()})
+		runs = append(runs, Run{Start: r.taken, End: max(now, r.taken), Ready: r.taken, Task: t.ID(), Route: t.Observe().RoutePattern()})
 	}
 	slices.SortFunc(runs, func(a, b Run) int { return cmp.Compare(a.Start, b.Start) })
 	return runs

@@ -103,7 +103,7 @@ type Watchdog struct {
 
 // New makes a watchdog that does nothing until Start.
 func New(config Config) *Watchdog {
-	loop.StatesKnown() // learn now, not when a loop is stuck
+	loop.Runtime().States() // learn now, not when a loop is stuck
 	w := &Watchdog{config: config.withDefaults(), instruments: newInstruments()}
 	w.desk = newDesk(w.config)
 	w.desk.discovered = w.keepSnapshot
