@@ -1,14 +1,14 @@
-package loop
+// Cancellation of a task: its cause, its deadline, and Done for other goroutines.
 
-// Cancelling a task: the cause, the deadline, and Done for other goroutines.
+package loop
 
 import (
 	"context"
 	"time"
 )
 
-// Cancel makes the current wait, and every later one, return cause. The first
-// cause stays. A task that is not waiting notices at its next wait.
+// Cancel makes the current wait, and every later one, return cause. The first cause
+// stays. A running task gets it at its next wait.
 func (t *Task) Cancel(cause error) {
 	caller, entered := t.loop.touch()
 	defer caller.Leave(entered)
@@ -22,8 +22,8 @@ func (t *Task) Cancel(cause error) {
 	}
 }
 
-// SetDeadline cancels the task with context.DeadlineExceeded after d; a later
-// call replaces an earlier one. d <= 0 removes the deadline.
+// SetDeadline cancels the task with context.DeadlineExceeded after d. A later call
+// replaces an earlier one. d <= 0 removes the deadline.
 func (t *Task) SetDeadline(d time.Duration) {
 	caller, entered := t.loop.touch()
 	defer caller.Leave(entered)
@@ -35,7 +35,7 @@ func (t *Task) SetDeadline(d time.Duration) {
 	t.loop.AfterFunc(&t.deadline, d, deadlinePassed)
 }
 
-// Err is the cause the task was cancelled with, or nil. Any goroutine.
+// Err returns the cause with which the task was cancelled, or nil. Any goroutine.
 func (t *Task) Err() error {
 	if cause := t.cause.Load(); cause != nil {
 		return *cause
@@ -43,8 +43,8 @@ func (t *Task) Err() error {
 	return nil
 }
 
-// Done returns a channel that is closed when the task is cancelled or ends. It
-// is made at the first call. Any goroutine.
+// Done returns a channel that is closed when the task is cancelled or ends. The first
+// call allocates it. Any goroutine.
 func (t *Task) Done() <-chan struct{} {
 	t.doneMu.Lock()
 	defer t.doneMu.Unlock()

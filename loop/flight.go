@@ -1,30 +1,30 @@
-package loop
+// Flight: one call for all callers that ask for the same key at the same time.
 
-// Flight: one call for all who ask for the same at the same time.
+package loop
 
 import "sync"
 
-// Flight shares the result of a call among those who ask for the same key while
-// it runs: a cache miss asks its backend once. Tasks of all loops, and other
-// goroutines, may call it. The zero Flight is ready for use.
+// Flight runs one call per key at a time and shares its result with the other callers
+// of that key, so that a cache miss asks its backend once. Tasks of all loops and
+// other goroutines may use it. The zero Flight is ready for use.
 type Flight[K comparable, V any] struct {
 	mu    sync.Mutex
-	calls map[K]*call[V]
+	calls map[K]*flightCall[V]
 }
 
-type call[V any] struct {
-	line  Cond
-	ended bool
-	gone  bool // its caller was cancelled or unwound: there is no result
-	value V
-	err   error
+type flightCall[V any] struct {
+	waiting Cond
+	ended   bool
+	gone    bool // its caller was cancelled or unwound: there is no result
+	value   V
+	err     error
 }
 
-// Do returns what f does. If another caller is in f for this key, it waits for
-// that result instead, and shared is true. t is the calling task, nil for
-// another goroutine. Callers are cancelled each for itself: when the one in f
-// fails after its cancellation, the next one calls its f. A panic in f is its
-// caller's, the others get it as a *PanicError.
+// Do calls f and returns its results. If another caller runs f for this key, Do waits
+// for that call and returns its results, with shared true. t is the calling task, nil
+// for another goroutine. Cancelling one caller does not cancel the others: when the
+// caller that runs f is cancelled and f fails, the next caller runs its own f. A panic
+// in f goes on in the caller that runs it; the others get it as a *PanicError.
 func (g *Flight[K, V]) Do(t *Task, key K, f func() (V, error)) (value V, shared bool, err error) {
 	entered := t.Enter()
 	defer t.Leave(entered)
@@ -37,7 +37,7 @@ func (g *Flight[K, V]) Do(t *Task, key K, f func() (V, error)) (value V, shared 
 			return value, false, err
 		}
 		for !c.ended {
-			if err := c.line.Wait(t, nil, &g.mu, 0); err != nil {
+			if err := c.waiting.Wait(t, nil, &g.mu, 0); err != nil {
 				return value, true, err
 			}
 		}
@@ -47,11 +47,12 @@ func (g *Flight[K, V]) Do(t *Task, key K, f func() (V, error)) (value V, shared 
 	}
 }
 
-// lead calls f without the lock, where the caller of Do was, and tells the others.
+// lead calls f without the lock, outside if the caller of Do was outside, and wakes
+// the other callers.
 func (g *Flight[K, V]) lead(t *Task, entered Crossing, key K, f func() (V, error)) (V, error) {
-	c := &call[V]{gone: true}
+	c := &flightCall[V]{gone: true}
 	if g.calls == nil {
-		g.calls = map[K]*call[V]{}
+		g.calls = map[K]*flightCall[V]{}
 	}
 	g.calls[key] = c
 	g.mu.Unlock()
@@ -73,14 +74,14 @@ func (g *Flight[K, V]) lead(t *Task, entered Crossing, key K, f func() (V, error
 	return c.value, c.err
 }
 
-// conclude tells the others that c has ended, also when Enter unwinds the task. It
+// conclude ends c and wakes the other callers, also when Enter unwinds the task. It
 // returns with the lock held.
-func (g *Flight[K, V]) conclude(t *Task, key K, c *call[V]) {
+func (g *Flight[K, V]) conclude(t *Task, key K, c *flightCall[V]) {
 	defer func() {
 		g.mu.Lock()
 		c.ended = true
 		delete(g.calls, key)
-		c.line.Broadcast()
+		c.waiting.Broadcast()
 	}()
 	t.Enter()
 }

@@ -1,7 +1,7 @@
-package loop
+// The goroutines and threads of loops and tasks. Only internal/goruntime reads the Go
+// runtime.
 
-// Loops and tasks tell the watchdog which goroutine and OS thread they run on, and
-// what that goroutine waits for. Only internal/goruntime reads the Go runtime.
+package loop
 
 import (
 	"context"
@@ -50,8 +50,8 @@ func (RuntimeSupport) States() bool { return goruntime.StatesKnown() }
 // Threads reports whether TaskView.Thread works.
 func (RuntimeSupport) Threads() bool { return goruntime.ThreadsKnown() }
 
-// LoopLabel is the pprof label whose value is the loop's id: the goroutines of
-// a loop and of its tasks have it, and goroutines that they start inherit it.
+// LoopLabel is the pprof label of the goroutines of a loop and of its tasks. Its value is
+// the loop's id. Goroutines that they start inherit it.
 const LoopLabel = "tafe.loop"
 
 // labelGoroutine sets LoopLabel for the calling goroutine.

@@ -1,7 +1,6 @@
-package loop
+// Group: child tasks of a task, and their cancellation and join.
 
-// Group: child tasks that work for one task. It owns when they are cancelled
-// and that none is left behind; it knows nothing of their results.
+package loop
 
 import (
 	"context"
@@ -9,22 +8,21 @@ import (
 	"time"
 )
 
-// errEnough cancels the siblings that are not needed any more.
+// errEnough cancels the children that are no longer needed.
 var errEnough = errors.New("loop: the group has what it needs")
 
-// Group runs children of a task on its loop, and joins them: All, First and
-// Settle return when every child has ended. They cancel children, which then
-// end at their next wait, so what that takes is a slice or two. Children may run
-// at the same time, one on the loop and others beside it (see [Task.Enter]): what
-// they share needs a lock. For the parent's task; a child may call Go too. Once
-// joined, a Group may be used again.
+// Group runs child tasks on the loop of their parent and joins them: All, First and
+// Settle return when every child has ended. A cancelled child ends at its next wait, so a
+// join after a cancellation takes a slice or two. Children may run at the same time when
+// one is handed off, so the state that they share needs a lock. The methods are for the
+// parent; a child may call Go too. A Group can be used again after a join.
 type Group struct {
 	parent   *Task
 	children []*child
-	ok       int // returned nil
+	ok       int // children that returned nil
 	err      error
 	panicked *PanicError
-	cut      error // what the children were cancelled with
+	cut      error // the cause with which the children were cancelled
 	waker    Waker
 	deadline Timer
 }
@@ -36,14 +34,15 @@ type child struct {
 	err   error
 }
 
-// Group makes a group of t's children. They carry t's Description and budget.
+// Group returns a Group for children of t. They inherit its Description, budget and
+// handoff time.
 func (t *Task) Group() *Group {
 	g := &Group{parent: t}
 	g.deadline.Owner = g
 	return g
 }
 
-// Go starts f as a child, which runs once the parent waits. The error is
+// Go starts f as a child, which first runs when the parent waits. The error is
 // ErrTooManyTasks or ErrClosed.
 func (g *Group) Go(f func(t *Task) error) error {
 	caller, entered := g.parent.loop.touch() // a child may be the caller
@@ -62,10 +61,10 @@ func (g *Group) Go(f func(t *Task) error) error {
 	return nil
 }
 
-// Run is the Runner's.
+// Run implements Runner.
 func (c *child) Run(t *Task) { t.Outside(func() { c.err = c.f(t) }) }
 
-// Done is the Runner's.
+// Done implements Runner.
 func (c *child) Done(t *Task, err error) {
 	g := c.group
 	for i, other := range g.children {
@@ -92,7 +91,7 @@ func (c *child) Done(t *Task, err error) {
 	g.waker.Wake()
 }
 
-// SetDeadline cancels the children that have not ended after d with
+// SetDeadline cancels the children that are still running after d, with
 // context.DeadlineExceeded.
 func (g *Group) SetDeadline(d time.Duration) {
 	g.parent.loop.AfterFunc(&g.deadline, d, groupDeadline)
@@ -116,16 +115,16 @@ func (g *Group) cancel(cause error) {
 	}
 }
 
-// All waits until every child has returned. The first error cancels the others
-// and is All's, unless the parent was cancelled: then it is that cause. A
-// child's panic cancels the others and is the parent's.
+// All waits until every child has returned. The first error cancels the others, and All
+// returns it, or the cause of a cancelled parent. A panic of a child cancels the
+// others and goes on in the parent.
 func (g *Group) All() error {
 	_, err := g.join(func() bool { return g.err != nil })
 	return err
 }
 
-// First waits until n children have returned nil, and cancels the others. When
-// so many cannot be any more, it cancels the rest and returns the first error.
+// First waits until n children have returned nil and cancels the others. If fewer than
+// n can still succeed, it cancels the rest and returns the first error.
 func (g *Group) First(n int) error {
 	ok, err := g.join(func() bool { return g.ok >= n || g.ok+len(g.children) < n })
 	switch {
@@ -137,16 +136,15 @@ func (g *Group) First(n int) error {
 	return err
 }
 
-// Settle waits until every child has returned, whatever it was, and tells how
-// many returned nil. A deadline set with SetDeadline bounds it. The error is the
-// parent's cause.
+// Settle waits until every child has returned and returns how many returned nil. Errors
+// cancel no child; SetDeadline bounds the wait. The error is the cause of a cancelled
+// parent.
 func (g *Group) Settle() (ok int, err error) {
 	ok, _ = g.join(func() bool { return false })
 	return ok, g.parent.Err()
 }
 
-// join waits until no child is left. As soon as enough says so, the rest is
-// cancelled.
+// join waits until no child is left. It cancels the rest once enough returns true.
 func (g *Group) join(enough func() bool) (ok int, err error) {
 	t := g.parent
 	if err := t.MayPark(); err != nil {

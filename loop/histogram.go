@@ -1,18 +1,18 @@
-package loop
+// Histogram: distributions of durations, counted without allocation.
 
-// Histogram: distributions of durations, counted without allocation. It owns
-// the buckets; what is counted is its users'.
+package loop
 
 import (
 	"math/bits"
 	"time"
 )
 
-// histogramSize is the number of buckets of a Histogram: ten for each decade from 1 us to 100 s, and one for what is beyond.
+// histogramSize is the number of buckets of a Histogram: ten for each decade from 1 us to
+// 100 s, and one for longer durations.
 const histogramSize = 8*10 + 1
 
-// histogramBounds are the inclusive upper ends of the buckets but the last, in ns: the ISO 3 series R'10, so that 1, 2 and 5 of
-// each decade are among them.
+// histogramBounds are the inclusive upper ends of all buckets but the last, in ns. They are
+// the ISO 3 series R'10, which contains 1, 2 and 5 of each decade.
 var histogramBounds = func() (bounds [histogramSize - 1]int64) {
 	decade := int64(100)
 	for i := range bounds {
@@ -24,7 +24,7 @@ var histogramBounds = func() (bounds [histogramSize - 1]int64) {
 	return bounds
 }()
 
-// histogramFirst is, for each length in bits, the bucket of the smallest duration that long.
+// histogramFirst is the bucket of the smallest duration of each length in bits.
 var histogramFirst = func() (first [65]uint8) {
 	for length := range first {
 		smallest := uint64(1) << length >> 1
@@ -35,20 +35,21 @@ var histogramFirst = func() (first [65]uint8) {
 	return first
 }()
 
-// Histogram counts durations in buckets a quarter wide. It is a value without pointers, for one writer.
+// Histogram counts durations in buckets of which each is about a quarter longer than the
+// one before. It is a value without pointers, for one writer.
 type Histogram struct {
 	Counts [histogramSize]uint64
 	Sum    time.Duration
 }
 
-// Observe counts one duration, in about 4 ns (BenchmarkHistogram); a negative one counts as zero.
+// Observe counts d, in about 4 ns (BenchmarkHistogram). A negative d counts as zero.
 func (h *Histogram) Observe(d time.Duration) {
 	d = max(d, 0)
 	h.Counts[HistogramBucket(d)]++
 	h.Sum += d
 }
 
-// HistogramBucket is the index in Counts of the bucket for d.
+// HistogramBucket returns the index in Histogram.Counts of the bucket for d.
 func HistogramBucket(d time.Duration) int {
 	d = max(d, 0)
 	i := int(histogramFirst[bits.Len64(uint64(d))])
@@ -58,7 +59,7 @@ func HistogramBucket(d time.Duration) int {
 	return i
 }
 
-// Add adds what o has counted.
+// Add adds the counts of o.
 func (h *Histogram) Add(o *Histogram) {
 	for i, n := range o.Counts {
 		h.Counts[i] += n
@@ -66,7 +67,7 @@ func (h *Histogram) Add(o *Histogram) {
 	h.Sum += o.Sum
 }
 
-// Sub takes away what o had counted: o is an earlier state of h.
+// Sub subtracts the counts of o, an earlier state of h.
 func (h *Histogram) Sub(o *Histogram) {
 	for i, n := range o.Counts {
 		h.Counts[i] -= n
@@ -74,7 +75,7 @@ func (h *Histogram) Sub(o *Histogram) {
 	h.Sum -= o.Sum
 }
 
-// Count is how many durations were counted.
+// Count returns the number of durations counted.
 func (h *Histogram) Count() (n uint64) {
 	for _, c := range h.Counts {
 		n += c
@@ -82,8 +83,9 @@ func (h *Histogram) Count() (n uint64) {
 	return n
 }
 
-// AtMost is how many durations were no longer than d. It is exact where d is 1, 2 or 5 times a power of ten from 1 us to 50 s, else
-// those in the bucket of d are missing.
+// AtMost returns the number of durations that were no longer than d. It is exact where d is
+// 1, 2 or 5 times a power of ten from 1 us to 50 s; otherwise those in the bucket of d
+// are missing.
 func (h *Histogram) AtMost(d time.Duration) (n uint64) {
 	for i, bound := range histogramBounds {
 		if bound > int64(d) {
@@ -94,8 +96,8 @@ func (h *Histogram) AtMost(d time.Duration) (n uint64) {
 	return n
 }
 
-// Quantile is a duration that the fraction q of all does not exceed, at most a quarter too long; 0 when nothing was counted, and 100 s
-// where it is beyond that.
+// Quantile returns a duration that the fraction q of all does not exceed. It is at most a
+// quarter too long. It is 0 when nothing was counted, and 100 s for longer ones.
 func (h *Histogram) Quantile(q float64) time.Duration {
 	total := h.Count()
 	if total == 0 {

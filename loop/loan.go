@@ -1,17 +1,17 @@
-package loop
+// Handoff of tasks that hold their OS thread (runtime.LockOSThread). The loop's goroutine
+// cannot resume the coroutine of such a task, so the task does not rejoin its loop. The
+// loop instead waits in a posted function while the task's goroutine uses it. That is
+// short: such a task cannot wait inside (Park returns ErrThreadLocked).
 
-// Released tasks that hold their OS thread (runtime.LockOSThread): their coroutine
-// cannot be resumed by the goroutine of the loop, so they do not come back to it.
-// What they do inside is short and never waits (Park returns ErrThreadLocked), so
-// the loop stands still meanwhile: it lends itself to the task's goroutine.
+package loop
 
 import "math"
 
-// loan is a loop that stands still for a task.
+// loan is a loop that waits for a task.
 type loan struct{ begun, ended chan struct{} }
 
-// borrow is Enter for a task whose word is borrowing. It returns when the loop
-// stands still, until endLoan.
+// borrow is Enter for a task whose word is borrowing. It returns when the loop waits; the
+// loop waits until endLoan.
 func (t *Task) borrow() {
 	b := &loan{begun: make(chan struct{}), ended: make(chan struct{})}
 	if !t.loop.post(func() { close(b.begun); <-b.ended }, math.MaxInt, true) {
@@ -22,7 +22,7 @@ func (t *Task) borrow() {
 	t.region.word.Store(inside)
 }
 
-// endLoan is Leave for a task that has borrowed its loop: it is released again.
+// endLoan is Leave for a task that has borrowed its loop. The task is released again.
 func (t *Task) endLoan() {
 	b := t.loan
 	t.loan = nil
@@ -30,17 +30,17 @@ func (t *Task) endLoan() {
 	close(b.ended)
 }
 
-// orphan unwinds a task whose loop has ended, like Loop.comeBack, but on the
-// goroutine that the task holds.
+// orphan unwinds a task whose loop has ended, like Loop.comeBack, but on the task's own
+// goroutine.
 func (t *Task) orphan() {
-	t.loop.besides.remove(t)
+	t.loop.released.remove(t)
 	t.loop.orphans.Lock()
 	t.orphaned, t.stopping = true, true
 	t.region.word.Store(inside)
 	panic(unwind{})
 }
 
-// endOrphan ends what orphan has begun: comeBack follows.
+// endOrphan ends what orphan has begun. comeBack follows.
 func (t *Task) endOrphan() {
 	if !t.orphaned {
 		return

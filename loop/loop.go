@@ -1,7 +1,7 @@
-package loop
+// Loop: the run queue, the dispatcher, and Post, the entry for other goroutines. driver.go
+// has the turns, timer.go the wheel.
 
-// Loop: the run queue, the dispatcher, and Post, the only entry from other
-// goroutines. What polls, and what a connection is, is the driver's business.
+package loop
 
 import (
 	"errors"
@@ -14,27 +14,28 @@ import (
 
 // Errors of this package that callers compare against.
 var (
-	// ErrClosed: the connection, task or loop is no more.
+	// ErrClosed means that the connection, task, pool, queue or loop is closed.
 	ErrClosed = errors.New("loop: closed")
-	// ErrTooManyTasks: Limits.TaskMax tasks are alive on this loop.
+	// ErrTooManyTasks means that Limits.TaskMax tasks are alive on the loop.
 	ErrTooManyTasks = errors.New("loop: too many tasks on this loop")
 	// ErrShutdown cancels the tasks that are alive when their loop stops.
 	ErrShutdown = errors.New("loop: shutting down")
-	// ErrForeignGoroutine: a task was asked to wait by a goroutine that is not
-	// its own (one that the handler started, or a nested iter.Pull).
+	// ErrForeignGoroutine is returned by a wait of a task that another goroutine
+	// calls (one that the handler started, or a nested iter.Pull).
 	ErrForeignGoroutine = errors.New("loop: only the task's own goroutine may wait for it")
-	// ErrThreadLocked: the task called runtime.LockOSThread and then tried to wait.
+	// ErrThreadLocked is returned by a wait of a task that holds its OS thread
+	// (runtime.LockOSThread).
 	ErrThreadLocked = errors.New("loop: a task that holds its OS thread (runtime.LockOSThread) cannot wait")
 )
 
-// Limits bounds what one loop holds. Zero fields take the defaults.
+// Limits are the bounds of one loop. Zero fields take the defaults.
 type Limits struct {
 	TaskMax     int           // tasks alive at once; default 65536
 	IdleTaskMax int           // coroutines kept for reuse; default 1024
 	PostMax     int           // functions posted and not yet run; default 1<<20; beyond it Post reports false
-	ReleasedMax int           // tasks that run beside the loop at once, see Take; default 256
-	SliceBudget time.Duration // what a slice may take before YieldIfDue yields; default 10 ms
-	FIFO        bool          // ready tasks run first come, first served, and not light ones first
+	ReleasedMax int           // tasks that run beside the loop at once; default 256
+	SliceBudget time.Duration // time for one slice, for YieldIfDue and the watchdog; default 10 ms
+	FIFO        bool          // ready tasks run first come, first served, instead of light ones first
 }
 
 func (l Limits) withDefaults() Limits {
@@ -53,36 +54,36 @@ func (l Limits) withDefaults() Limits {
 	return l
 }
 
-// chainMax bounds how many tasks run one after the other, without a flush, each
+// chainMax bounds the number of tasks that run without a flush between them, each
 // started by the end of the one before.
 const chainMax = 32
 
-// Loop runs tasks and timers on one goroutine at a time. Unless a method says
-// otherwise it is for that goroutine alone (see the package comment).
+// Loop runs tasks and timers on one goroutine at a time. Unless a method says otherwise,
+// only that goroutine and the running task may call it (see the package comment).
 type Loop struct {
 	slice Slice // first: keeps its cache lines apart from what follows
 
 	running   *Task // nil between slices
 	chained   *Task // started by the end of the task that ran last; runs next
-	ending    bool  // a Runner's Done is called
-	lastStart int64 // of the last slice; the next one starts later
+	ending    bool  // in a call of Runner.Done
+	lastStart int64 // start of the last slice; the next one starts later
 	id        int
 	driver    Driver
 	limits    Limits
 	log       *slog.Logger
 	observer  Observer
-	late      LateObserver // the observer, if it is one
+	late      LateObserver // the observer, if it implements it
 
 	owner     atomic.Pointer[byte] // descriptor of the goroutine that owns the loop
 	gid       atomic.Uint64
 	inTurn    bool        // between BeginTurn and EndTurn
 	now       int64       // clock at the last reading
-	eventAt   int64       // since when the event being handled was waiting; 0: since now
-	estimated bool        // eventAt is
-	tracing   atomic.Bool // find out eventAt for each read
+	eventAt   int64       // time since which the event being handled was ready; 0: now
+	estimated bool        // eventAt is an estimate
+	tracing   atomic.Bool // see LoopView.TraceArrivals
 	runq      ring[*Task] // ready to run
 	yielded   ring[*Task] // ready, but behind the I/O that is waiting
-	heavies   ring[*Task] // ready, and likely to hold the loop for long; see order.go
+	heavies   ring[*Task] // ready, and expected to run long; see order.go
 	heavyTurn bool        // this turn may run one of them
 	tasks     int         // alive
 	idle      []*Task
@@ -93,20 +94,20 @@ type Loop struct {
 	closed    bool
 	stats     Stats
 
-	slices, lags Histogram // of what all slices took, and waited before
+	slices, lags Histogram // see LoopView.Times
 
-	besides     besides
-	handoff     atomic.Int64       // ns for which a slice may hold the loop while others wait; 0: for ever
-	force       func(t *Task) bool // see Force
-	forcedOff   []*Task            // taken from by force, and not yet run on
+	released    releasedTasks
+	handoff     atomic.Int64       // ns for which a slice may hold the loop while others wait; 0: without limit
+	force       func(t *Task) bool // see LoopControl.ForceHandoff
+	forcedOff   []*Task            // released by it, for RunReleased
 	notReleased atomic.Uint64
-	orphans     sync.Mutex
-	ended       bool // nobody turns the loop any more; guarded by postMu
+	orphans     sync.Mutex // held while a task is unwound after the loop has ended
+	ended       bool       // the loop turns no more; guarded by postMu
 
 	postMu  sync.Mutex
 	posted  []post
 	postRun []post
-	woken   bool // a Wake is on its way; guarded by postMu
+	woken   bool // Driver.Wake was called and the turn has not come; guarded by postMu
 }
 
 type post struct {
@@ -114,7 +115,7 @@ type post struct {
 	at int64
 }
 
-// New makes a loop for a driver. id is for logs and metrics.
+// New returns a loop for a driver. id is for logs and metrics.
 func New(id int, d Driver, limits Limits, log *slog.Logger) *Loop {
 	l := &Loop{id: id, driver: d, limits: limits.withDefaults(), log: log, armed: never}
 	l.now = d.Now()
@@ -122,20 +123,20 @@ func New(id int, d Driver, limits Limits, log *slog.Logger) *Loop {
 	return l
 }
 
-// ID is the loop's index in its engine. Any goroutine.
+// ID returns the loop's index in its engine. Any goroutine.
 func (l *Loop) ID() int { return l.id }
 
-// Clock reads the loop clock: monotonic ns. Any goroutine.
+// Clock reads the loop clock, monotonic ns. Any goroutine.
 func (l *Loop) Clock() int64 { return l.driver.Now() }
 
-// Now is the clock as the loop last read it: at the start of this slice or
-// turn. Cheaper than Clock, and up to a slice old.
+// Now returns the loop clock as of the start of the running slice or turn. It is cheaper
+// than Clock.
 func (l *Loop) Now() int64 { return l.now }
 
-// Limits are the bounds in force. Any goroutine.
+// Limits returns the bounds in force. Any goroutine.
 func (l *Loop) Limits() Limits { return l.limits }
 
-// Log is the loop's logger. Any goroutine.
+// Log returns the loop's logger. Any goroutine.
 func (l *Loop) Log() *slog.Logger { return l.log }
 
 func (l *Loop) countSlice(length, lag int64) {
@@ -144,20 +145,17 @@ func (l *Loop) countSlice(length, lag int64) {
 	l.lags.Observe(time.Duration(lag))
 }
 
-// Post runs fn on the loop, soon and in order. It is the only entry from other
-// goroutines; calling it on the loop is allowed. fn must not wait. It reports
-// false, and fn will never run, when the loop has stopped or PostMax is
-// reached. Any goroutine.
+// Post queues fn to run on the loop, in the order of the calls. fn must not wait. Post
+// returns false, and fn never runs, when the loop has stopped or Limits.PostMax is reached.
+// Any goroutine, also the loop's.
 func (l *Loop) Post(fn func()) bool { return l.post(fn, l.limits.PostMax, false) }
 
-// PostUnbounded is Post without PostMax. It is for what must not be lost, such as the
-// end of a connection, and of which there are only so many at once: one for each
-// connection, or for each call of a function. It reports false, and fn will never
-// run, when the loop has stopped. Any goroutine.
+// PostUnbounded is Post without the bound. It is for functions that must not be lost, such
+// as the end of a connection, and whose number has another bound, such as one for each
+// connection. It returns false when the loop has stopped. Any goroutine.
 func (l *Loop) PostUnbounded(fn func()) bool { return l.post(fn, math.MaxInt, false) }
 
-// post is Post with another bound; late says that fn may still come while the loop
-// ends.
+// post is Post with another bound. late allows fn while the loop is shutting down.
 func (l *Loop) post(fn func(), postMax int, late bool) bool {
 	at := l.driver.Now()
 	l.postMu.Lock()
@@ -175,7 +173,7 @@ func (l *Loop) post(fn func(), postMax int, late bool) bool {
 	return true
 }
 
-// Stopped tells whether the loop was shut down. Any goroutine.
+// Stopped reports whether the loop was shut down. Any goroutine.
 func (l *Loop) Stopped() bool {
 	l.postMu.Lock()
 	defer l.postMu.Unlock()
@@ -205,7 +203,7 @@ func (l *Loop) runPosted() {
 	}
 }
 
-// own makes the calling goroutine the loop's own.
+// own makes the calling goroutine the owner of the loop.
 func (l *Loop) own() {
 	if g := (*byte)(getg()); l.owner.Load() != g {
 		l.owner.Store(g)
@@ -242,9 +240,8 @@ func (l *Loop) dispatch() bool {
 	return true
 }
 
-// runChain runs t, and then the tasks that are started by the end of the one
-// before, such as the next pipelined request of a connection: their output
-// leaves in one piece.
+// runChain runs t and then the tasks that are each started by the end of the one before,
+// such as the next pipelined request of a connection. Their output is flushed together.
 func (l *Loop) runChain(t *Task) bool {
 	for n := 1; ; n++ {
 		if !l.resume(t) {
@@ -263,10 +260,10 @@ func (l *Loop) runChain(t *Task) bool {
 	return true
 }
 
-// ready is since when the event that is being handled has been waiting.
+// ready returns the time since which the event being handled has been ready.
 func (l *Loop) ready() int64 {
 	switch {
-	case l.running != nil: // caused by the slice, not found after it
+	case l.running != nil: // the running slice caused it
 		return l.driver.Now()
 	case l.eventAt != 0:
 		return l.eventAt
@@ -274,7 +271,7 @@ func (l *Loop) ready() int64 {
 	return l.now
 }
 
-// wakeSelf asks for another Turn unless one is coming already.
+// wakeSelf asks the driver for another Turn, unless one is pending.
 func (l *Loop) wakeSelf() {
 	l.postMu.Lock()
 	wake := !l.woken
@@ -285,7 +282,7 @@ func (l *Loop) wakeSelf() {
 	}
 }
 
-// arm keeps the driver's one timer at or before the wheel's next work.
+// arm keeps the driver's timer at or before the next tick of the wheel that has work.
 func (l *Loop) arm() {
 	if l.wheel.count == 0 {
 		return
@@ -296,21 +293,20 @@ func (l *Loop) arm() {
 	}
 }
 
-// AfterFunc arms t to call fire on the loop after d, in place of what it was
-// armed for before. fire must not wait. The wheel's tick is 0.26 ms: it fires
-// that much late at most, and never early.
+// AfterFunc arms t to call fire on the loop after d. It replaces an earlier call for t.
+// fire must not wait. The timer fires up to 0.26 ms late, and never early.
 func (l *Loop) AfterFunc(t *Timer, d time.Duration, fire func(*Timer)) {
 	caller, entered := l.touch()
 	defer caller.Leave(entered)
 	t.fire = fire
 	now := l.now
-	if l.running != nil { // its slice may have run for long since
+	if l.running != nil { // l.now is the start of the slice
 		now = l.driver.Now()
 	}
 	l.wheel.add(t, now+max(int64(d), 0))
 }
 
-// StopTimer disarms t; it is no error if it was not armed.
+// StopTimer disarms t. It does nothing if t is not armed.
 func (l *Loop) StopTimer(t *Timer) {
 	caller, entered := l.touch()
 	defer caller.Leave(entered)
@@ -320,8 +316,8 @@ func (l *Loop) StopTimer(t *Timer) {
 // isOwner reports whether the calling goroutine is the loop's own. Any goroutine.
 func (l *Loop) isOwner() bool { return l.owner.Load() == (*byte)(getg()) }
 
-// touch begins a method that touches the loop: for the loop's own goroutine, or
-// a task of the loop, which calls Leave on the result.
+// touch begins a method that uses the loop, on the loop's own goroutine or in a task of
+// the loop. The caller calls Leave on the result. It panics on other goroutines.
 func (l *Loop) touch() (*Task, Crossing) {
 	if l.isOwner() && l.inTurn {
 		return nil, false
@@ -332,8 +328,8 @@ func (l *Loop) touch() (*Task, Crossing) {
 	panic("loop: called by a goroutine that is neither the loop nor a task of it; use Post")
 }
 
-// tryTouch is touch for a caller that must not wait: ok is false where Enter
-// would, and where the caller is neither the loop nor a task of it.
+// tryTouch is touch for a caller that must not wait. ok is false where Enter would wait,
+// and where the caller is neither the loop nor a task of it.
 func (l *Loop) tryTouch() (t *Task, entered Crossing, ok bool) {
 	if l.isOwner() {
 		return nil, false, l.inTurn
@@ -347,11 +343,11 @@ func (l *Loop) tryTouch() (t *Task, entered Crossing, ok bool) {
 	return t, false, t.region.word.Load() == inside
 }
 
-// Current returns the task that the calling goroutine is, or nil when it is
-// not a task of this loop. Any goroutine; costs a few ns.
+// Current returns the task of this loop whose goroutine calls it, or nil, in a few ns.
+// Any goroutine.
 func (l *Loop) Current() *Task {
 	if _, t, ok := l.slice.Load(); ok && atomic.LoadPointer(&t.g) == getg() {
 		return t
 	}
-	return l.besides.find(getg())
+	return l.released.find(getg())
 }

@@ -144,21 +144,21 @@ func (v LoopView) Thread() int {
 func (v LoopView) GoroutineID() uint64 { return v.l.gid.Load() }
 
 // Released returns the number of tasks that run beside the loop.
-func (v LoopView) Released() int { return int(v.l.besides.count.Load()) }
+func (v LoopView) Released() int { return int(v.l.released.count.Load()) }
 
 // ReleasedGoroutines returns the numbers, in stack dumps, of the goroutines of the
 // tasks that run beside the loop.
 func (v LoopView) ReleasedGoroutines() (ids []uint64) {
-	v.l.besides.each(func(b beside) { ids = append(ids, b.task.gid.Load()) })
+	v.l.released.each(func(r releasedTask) { ids = append(ids, r.task.gid.Load()) })
 	return ids
 }
 
 // EachReleased calls f for each task that the loop was taken from and that has not
 // rejoined it. start is the start of its slice. f must not call the loop.
 func (v LoopView) EachReleased(f func(t *Task, start int64)) {
-	v.l.besides.each(func(b beside) {
-		if b.taken {
-			f(b.task, b.task.since)
+	v.l.released.each(func(r releasedTask) {
+		if r.taken {
+			f(r.task, r.task.since)
 		}
 	})
 }
@@ -166,9 +166,9 @@ func (v LoopView) EachReleased(f func(t *Task, start int64)) {
 // EachLeft calls f for each task that has left the loop by Task.Beside and has not
 // rejoined it, with the time at which it left. f must not call the loop.
 func (v LoopView) EachLeft(f func(t *Task, left int64)) {
-	v.l.besides.each(func(b beside) {
-		if !b.taken {
-			f(b.task, b.task.left)
+	v.l.released.each(func(r releasedTask) {
+		if !r.taken {
+			f(r.task, r.task.left)
 		}
 	})
 }

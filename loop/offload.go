@@ -1,7 +1,6 @@
-package loop
+// Offload: calls that block or compute for long, on a bounded pool of goroutines.
 
-// Offload: calls that block or compute for long, on goroutines beside the
-// loops. It owns the bound on how many; it does not know what they do.
+package loop
 
 import (
 	"errors"
@@ -10,12 +9,12 @@ import (
 	"sync/atomic"
 )
 
-// ErrOffloadFull: all workers of the pool are busy and its queue is full. Better
-// now than after a wait without end.
+// ErrOffloadFull is returned by Offload when all workers of the pool are busy and its
+// queue is full.
 var ErrOffloadFull = errors.New("loop: offload queue full")
 
-// Pool is a bounded number of goroutines for Offload, for any number of loops.
-// They are started as they are needed and kept until Close.
+// Pool is a bounded set of goroutines for Offload, for any number of loops. They start
+// when they are needed and stay until Close. Any goroutine.
 type Pool struct {
 	mu         sync.Mutex
 	ready      sync.Cond
@@ -31,23 +30,23 @@ type Pool struct {
 // PoolStats are gauges of a Pool.
 type PoolStats struct{ Workers, Idle, Queued int }
 
-// NewPool makes a pool of at most workers calls at once, and queueMax that wait
-// for one.
+// NewPool returns a Pool that runs at most workers calls at once, at least 1, while at
+// most queueMax calls wait.
 func NewPool(workers, queueMax int) *Pool {
 	p := &Pool{workerMax: max(workers, 1), queueMax: max(queueMax, 0)}
 	p.ready.L = &p.mu
 	return p
 }
 
-// Stats returns the gauges as they are now. Any goroutine.
+// Stats returns the gauges.
 func (p *Pool) Stats() PoolStats {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return PoolStats{Workers: p.workers, Idle: p.idle, Queued: p.queue.len()}
 }
 
-// Close takes no more calls, and waits for those that were taken. Any goroutine
-// but a loop's.
+// Close refuses further calls with ErrClosed and waits until the accepted ones have
+// returned. It must not be called on a loop.
 func (p *Pool) Close() {
 	p.mu.Lock()
 	p.closed = true
@@ -81,12 +80,12 @@ func (p *Pool) work(job func()) {
 	defer p.terminated.Done()
 	for job != nil {
 		job()
-		job = nil // or what it holds would live on for as long as there is nothing else to do
+		job = nil // lets the collector free it while the worker waits
 		job = p.next()
 	}
 }
 
-// next waits for a job; nil: there will be none.
+// next waits for a job; nil means that the pool is closed.
 func (p *Pool) next() func() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -102,12 +101,12 @@ func (p *Pool) next() func() {
 	return p.queue.pop()
 }
 
-// Offload calls f on a goroutine of p while t waits, and returns what f does. t
-// must be the calling task. The error is f's, ErrOffloadFull, ErrClosed, or
-// t's cause: a cancelled task does not wait for f, which goes on without it and
-// may not touch what the task owns, but may still ask t.Err and t.Done. A panic
-// in f is t's, with f's stack; of an abandoned f it is logged. f must not use t
-// otherwise.
+// Offload calls f on a goroutine of p while t waits, and returns the results of f. t
+// must be the calling task. The error is that of f, ErrOffloadFull, ErrClosed, or the
+// cause of a cancelled task. A cancelled task does not wait for f; f runs on without
+// it and must not touch what the task owns. f may call t.Err and t.Done, and
+// no other method of t. A panic in f goes on in t, with the stack of f; after a
+// cancellation it is logged.
 func Offload[T any](t *Task, p *Pool, f func() (T, error)) (T, error) {
 	var none T
 	if err := t.MayPark(); err != nil {
@@ -154,8 +153,8 @@ func Offload[T any](t *Task, p *Pool, f func() (T, error)) (T, error) {
 	return out.value, out.err
 }
 
-// guard runs f as the body of a goroutine that works for a task, and tells
-// done how it ended: f's error, a *PanicError or ErrGoexit.
+// guard runs f as the body of a goroutine that works for a task, and calls done with
+// the error of f, a *PanicError or ErrGoexit.
 func guard(f func() error, done func(error)) {
 	err := ErrGoexit
 	defer func() {
@@ -167,8 +166,8 @@ func guard(f func() error, done func(error)) {
 	err = f()
 }
 
-// panicError is the error of a recovered panic, which keeps the stack of one that
-// has crossed from another goroutine.
+// panicError returns a recovered panic as an error. A panic that has crossed from
+// another goroutine keeps its stack.
 func panicError(p any) *PanicError {
 	if err, ok := p.(*PanicError); ok {
 		return err
@@ -176,7 +175,7 @@ func panicError(p any) *PanicError {
 	return &PanicError{Value: p, Stack: debug.Stack()}
 }
 
-// rethrow lets a panic of another goroutine go on in this one, with its stack.
+// rethrow panics if err is the panic of another goroutine, and keeps its stack.
 func rethrow(err error) {
 	if p, ok := err.(*PanicError); ok {
 		panic(p)

@@ -1,30 +1,30 @@
-package loop
+// The order in which ready tasks run. First come, first served would put a batch of heavy
+// slices before a hundred light ones. Earlier tasks of the same kind tell how long the
+// next slice of a task is likely to be. Light slices run at once; heavy ones run one at a
+// time, oldest first, each after the I/O that was ready before.
 
-// The order in which ready tasks run. A loop that takes them first come, first
-// served lets one batch of heavy slices stand before a hundred light ones. What the
-// next slice of a task will take is known from earlier tasks of its kind: light
-// slices run at once, heavy ones one at a time, oldest first, each after the I/O
-// that was ready before.
+package loop
 
 import "time"
 
 const (
-	// heavyMin is from where a slice is heavy, ns.
+	// heavyMin is the expected length from which a slice is heavy, ns.
 	heavyMin = int64(300 * time.Microsecond)
-	// passOverMax is for how long light slices may be preferred to a heavy one, ns.
+	// passOverMax bounds the time for which light slices run before a heavy one, ns.
 	passOverMax = int64(50 * time.Millisecond)
 	costSlices  = 8
 	costShift   = 3 // an estimate moves by an eighth of the difference
 )
 
-// Cost estimates what the slices of a kind of task take, by its place among
-// the slices of the task. The zero Cost knows nothing: all is light. It belongs to one loop.
+// Cost estimates the lengths of the slices of one kind of task, by their position in the
+// task. The zero Cost has no estimates, and its slices count as light. It belongs to
+// one loop.
 type Cost struct {
 	ns [costSlices]int64
 }
 
-// Estimates are the expected lengths of the first slice, the second and so on; the
-// last one is that of all later slices, too. 0: not known.
+// Estimates returns the expected lengths of the first slice, the second and so on. The
+// last one is for all later slices too. 0 means no estimate.
 func (c *Cost) Estimates() (all [costSlices]time.Duration) {
 	for i, ns := range c.ns {
 		all[i] = time.Duration(ns)
@@ -32,7 +32,7 @@ func (c *Cost) Estimates() (all [costSlices]time.Duration) {
 	return all
 }
 
-// learn enters a slice.
+// learn adds a slice to the estimate of its position.
 func (c *Cost) learn(ordinal int, ns int64) {
 	e := &c.ns[min(ordinal, costSlices-1)]
 	if *e == 0 {
@@ -42,17 +42,17 @@ func (c *Cost) learn(ordinal int, ns int64) {
 	*e += (ns - *e) >> costShift
 }
 
-// heavy tells whether the next slice of t is likely to be a heavy one.
+// heavy reports whether the next slice of t is expected to be heavy.
 func (t *Task) heavy() bool {
 	return t.cost != nil && t.cost.ns[min(t.ordinal, costSlices-1)] >= heavyMin
 }
 
-// StartOf is Start for a task whose slices are ordered by c, which learns from
-// them. c must be of the loop alone; nil is Start.
+// StartOf is Start for a task whose slices are ordered by the estimates of c, and update
+// them. c must not be shared between loops. A nil c is Start.
 func (l *Loop) StartOf(r Runner, c *Cost) (*Task, error) {
 	caller, entered := l.touch()
 	defer caller.Leave(entered)
-	t, err := l.take(r)
+	t, err := l.newTask(r)
 	if err != nil {
 		return nil, err
 	}
@@ -69,7 +69,7 @@ func (l *Loop) StartOf(r Runner, c *Cost) (*Task, error) {
 	return t, nil
 }
 
-// queue queues a task that can run.
+// queue adds a ready task to the queue of light or of heavy slices.
 func (l *Loop) queue(t *Task) {
 	if t.heavy() {
 		l.heavies.push(t)
@@ -78,10 +78,10 @@ func (l *Loop) queue(t *Task) {
 	l.runq.push(t)
 }
 
-// queued is how many tasks can run.
+// queued returns the number of ready tasks.
 func (l *Loop) queued() int { return l.runq.len() + l.yielded.len() + l.heavies.len() }
 
-// overdue tells whether the oldest heavy slice was passed over for too long.
+// overdue reports whether the oldest heavy slice has waited longer than passOverMax.
 func (l *Loop) overdue() bool {
 	return l.heavies.len() > 0 && l.now-l.heavies.peek().ready > passOverMax
 }

@@ -1,20 +1,19 @@
-package loop
+// Queue: a bounded FIFO between tasks and goroutines.
 
-// Queue: values on their way between goroutines and tasks: what a channel is
-// among goroutines.
+package loop
 
 import "sync"
 
-// Queue is a bounded FIFO whose users wait as they can: tasks park, other
-// goroutines block. It is how what comes by a channel, from a subscription or a
-// worker, reaches a task. Any goroutine.
+// Queue is a bounded FIFO at which tasks park and other goroutines block. It passes
+// values from a subscription or a worker goroutine to a task, for example. Any
+// goroutine.
 type Queue[T any] struct {
-	mu     sync.Mutex
-	lenMax int
-	values ring[T]
-	closed bool
-	takers Cond
-	givers Cond
+	mu       sync.Mutex
+	lenMax   int
+	values   ring[T]
+	closed   bool
+	notEmpty Cond
+	notFull  Cond
 }
 
 // NewQueue makes a Queue that holds at most lenMax values, at least 1.
@@ -34,15 +33,15 @@ func (q *Queue[T]) Offer(v T) error {
 	return nil
 }
 
-// Put appends v, waiting for room. t is the calling task, nil for another
-// goroutine. The error is ErrClosed or a cancelled task's cause.
+// Put appends v and waits while the Queue is full. t is the calling task, nil for
+// another goroutine. The error is ErrClosed, or the cause of a cancelled task.
 func (q *Queue[T]) Put(t *Task, v T) error {
 	defer t.Leave(t.Enter())
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for q.values.len() >= q.lenMax && !q.closed {
-		if err := q.givers.Wait(t, nil, &q.mu, 0); err != nil {
-			q.givers.Signal()
+		if err := q.notFull.Wait(t, nil, &q.mu, 0); err != nil {
+			q.notFull.Signal()
 			return err
 		}
 	}
@@ -55,12 +54,12 @@ func (q *Queue[T]) Put(t *Task, v T) error {
 
 func (q *Queue[T]) push(v T) {
 	q.values.push(v)
-	q.takers.Signal()
+	q.notEmpty.Signal()
 }
 
-// Take removes the oldest value, waiting for one. t is the calling task, nil for
-// another goroutine. The error is a cancelled task's cause, or ErrClosed once
-// the Queue is closed and empty.
+// Take removes and returns the oldest value and waits while the Queue is empty. t is the
+// calling task, nil for another goroutine. The error is the cause of a cancelled task,
+// or ErrClosed once the Queue is closed and empty.
 func (q *Queue[T]) Take(t *Task) (v T, err error) {
 	defer t.Leave(t.Enter())
 	q.mu.Lock()
@@ -69,27 +68,27 @@ func (q *Queue[T]) Take(t *Task) (v T, err error) {
 		if q.closed {
 			return v, ErrClosed
 		}
-		if err := q.takers.Wait(t, nil, &q.mu, 0); err != nil {
-			q.takers.Signal()
+		if err := q.notEmpty.Wait(t, nil, &q.mu, 0); err != nil {
+			q.notEmpty.Signal()
 			return v, err
 		}
 	}
 	v = q.values.pop()
-	q.givers.Signal()
+	q.notFull.Signal()
 	return v, nil
 }
 
-// Close ends the Queue: what is in it may still be taken. Closing it again does
+// Close closes the Queue. The values in it can still be taken. A second call does
 // nothing.
 func (q *Queue[T]) Close() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.closed = true
-	q.takers.Broadcast()
-	q.givers.Broadcast()
+	q.notEmpty.Broadcast()
+	q.notFull.Broadcast()
 }
 
-// Len is how many values are waiting to be taken.
+// Len returns the number of values in the Queue.
 func (q *Queue[T]) Len() int {
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -1,21 +1,20 @@
-package loop
-
-// Handoff: a loop can be taken from a slice that holds it for too long. User code
-// (a handler, a middleware) may be slow at any point; code that touches the loop
-// may not be interrupted. One word per task says where its slice is:
+// Handoff: a loop can be taken from a slice that holds it for too long. User code (a
+// handler, a middleware) may be interrupted at any point; code that uses the loop must not
+// be. One word per task says where its slice is:
 //
-//	inside    the task runs code that touches the loop, or does not run
-//	outside   the slice that began at that clock time runs user code
-//	released  the loop was taken from the slice: its code runs beside the loop
+//	inside    the task runs code that uses the loop, or does not run
+//	outside   user code; the word is the start of its slice on the loop clock
+//	released  the loop was taken from the slice, and its code runs beside the loop
 //	returning the released task has stopped and asks for the loop
-//	borrowing the same, but its goroutine holds its OS thread; see loan.go
-//	leaving   the task asks to be run beside the loop
+//	borrowing the same for a goroutine that holds its OS thread; see loan.go
+//	leaving   the task asks to run beside the loop
 //
 // Only the task moves between inside and outside, and from released to returning or
-// borrowing. Only the goroutine that takes the loop moves between outside and
-// released, by compare-and-swap with the start of the slice that it means, so that
-// it cannot meet a later one. A returning task is queued like any other, and goes on
-// when the loop resumes it.
+// borrowing. Only the goroutine that takes the loop moves between outside and released, by
+// compare-and-swap with the start of the slice that it has seen, so that it cannot take the
+// loop from a later one. A returning task is queued and goes on when the loop resumes it.
+
+package loop
 
 import (
 	"math"
@@ -24,7 +23,7 @@ import (
 	"unsafe"
 )
 
-// region is a word as above. Outside is the start of the slice, which is positive.
+// region holds a word as above. The start of a slice, for outside, is positive.
 type region struct{ word atomic.Int64 }
 
 const (
@@ -35,15 +34,14 @@ const (
 	borrowing = int64(-4)
 )
 
-// Crossing is what Enter tells Leave.
+// Crossing is the result of Enter, for Leave.
 type Crossing bool
 
-// Enter begins code that touches the task's loop or what belongs to it. In user
-// code it makes the loop the task's own until Leave; if the loop was taken
-// meanwhile, it waits until the loop resumes the task. In code that is inside
-// already it does nothing. The caller must hold no lock that other tasks of the
-// loop take: Enter may wait. For a goroutine that is not the task's, and for a nil
-// task, it does nothing.
+// Enter begins code that uses the task's loop or what belongs to it (inside). From user
+// code (outside) it keeps the loop from being taken until Leave. If the loop was taken
+// already, it waits until the loop resumes the task, so the caller must hold no lock that
+// other tasks of the loop take. It does nothing inside, on a goroutine that is not the
+// task's, and for a nil task.
 //
 //	defer t.Leave(t.Enter())
 func (t *Task) Enter() Crossing {
@@ -67,7 +65,7 @@ func (t *Task) Enter() Crossing {
 	return true
 }
 
-// Leave ends what Enter has begun.
+// Leave ends the code that Enter began. entered is the result of Enter.
 func (t *Task) Leave(entered Crossing) {
 	if !entered {
 		return
@@ -78,13 +76,13 @@ func (t *Task) Leave(entered Crossing) {
 	}
 	t.region.word.Store(t.since)
 	if t.loop.force != nil {
-		t.forced()
+		t.askForce()
 	}
 }
 
-// Outside runs f as user code: the loop may be taken while f runs. It is for a
-// Runner that calls code which is not its own. However f ends, the caller is
-// inside again. In user code Outside only calls f.
+// Outside runs f as user code, during which the loop may be taken. It is for a Runner that
+// calls a handler. The caller is inside again after f, also when f panics. In user code
+// Outside only calls f.
 func (t *Task) Outside(f func()) {
 	if t.region.word.Load() != inside {
 		f()
@@ -95,13 +93,13 @@ func (t *Task) Outside(f func()) {
 	f()
 }
 
-// Beside leaves the loop for user code that is known to be slow: the code that
-// follows runs on another goroutine, until Enter. The calling goroutine must be
-// the task's, inside. Where the loop's driver runs nothing beside it, or too many
-// tasks are released, it is Leave.
+// Beside leaves the loop for user code that is known to be slow. The code that follows
+// runs beside the loop until Enter. The caller must be inside. Beside only leaves, as Leave
+// does, when the driver has no goroutines for released tasks, or when
+// Limits.ReleasedMax tasks are released.
 func (t *Task) Beside() {
 	l := t.loop
-	if _, ok := l.driver.(besider); !ok || int(l.besides.count.Load()) >= l.limits.ReleasedMax || t.MayPark() != nil {
+	if _, ok := l.driver.(besideRunner); !ok || int(l.released.count.Load()) >= l.limits.ReleasedMax || t.MayPark() != nil {
 		t.region.word.Store(t.since)
 		return
 	}
@@ -109,13 +107,13 @@ func (t *Task) Beside() {
 	t.suspend()
 }
 
-// forced asks l.force.
-func (t *Task) forced() {
+// askForce calls l.force and releases the task if that returns true.
+func (t *Task) askForce() {
 	l := t.loop
 	if t.region.word.Load() != t.since || t.label.handoff.Load() < 0 || t.MayPark() != nil || !l.force(t) {
 		return
 	}
-	if _, ok := l.driver.(besider); ok {
+	if _, ok := l.driver.(besideRunner); ok {
 		t.Enter()
 		t.Beside()
 		return
@@ -126,74 +124,73 @@ func (t *Task) forced() {
 	}
 }
 
-// besider is a Driver that runs functions on goroutines beside the loop.
-type besider interface{ RunBeside(f func()) }
+// besideRunner is a Driver that runs functions on goroutines beside the loop.
+type besideRunner interface{ RunBeside(f func()) }
 
-// besides are the tasks that run beside a loop, by their goroutines.
-type besides struct {
+// releasedTasks are the tasks that run beside a loop, by their goroutines.
+type releasedTasks struct {
 	count atomic.Int32
 	mu    sync.Mutex
-	by    map[unsafe.Pointer]beside
+	by    map[unsafe.Pointer]releasedTask
 }
 
-type beside struct {
+type releasedTask struct {
 	task  *Task
-	taken bool // the loop was, from the task; false: the task left it
+	taken bool // the loop was taken from the task; false: the task has left by Beside
 }
 
-func (b *besides) add(t *Task, taken bool) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.by == nil {
-		b.by = map[unsafe.Pointer]beside{}
+func (r *releasedTasks) add(t *Task, taken bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.by == nil {
+		r.by = map[unsafe.Pointer]releasedTask{}
 	}
-	b.by[t.g] = beside{t, taken}
-	b.count.Store(int32(len(b.by)))
+	r.by[t.g] = releasedTask{t, taken}
+	r.count.Store(int32(len(r.by)))
 }
 
-func (b *besides) remove(t *Task) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	delete(b.by, t.g)
-	b.count.Store(int32(len(b.by)))
+func (r *releasedTasks) remove(t *Task) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.by, t.g)
+	r.count.Store(int32(len(r.by)))
 }
 
 // each calls f for each task that runs beside the loop.
-func (b *besides) each(f func(beside)) {
-	if b.count.Load() == 0 {
+func (r *releasedTasks) each(f func(releasedTask)) {
+	if r.count.Load() == 0 {
 		return
 	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for _, one := range b.by {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, one := range r.by {
 		f(one)
 	}
 }
 
-func (b *besides) find(g unsafe.Pointer) *Task {
-	if b.count.Load() == 0 {
+func (r *releasedTasks) find(g unsafe.Pointer) *Task {
+	if r.count.Load() == 0 {
 		return nil
 	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.by[g].task
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.by[g].task
 }
 
-// TakeFrom takes the loop from the slice that Slice.Load reported, if that is still
-// running user code: when somebody waits for the loop (a ready task, a due timer,
-// a posted function, an event, output that was not sent yet), or in any case if force. It reports true when the
-// loop was taken: then the caller must have some goroutine call Adopt. At most
-// Limits.ReleasedMax tasks of a loop are released at once; beyond that TakeFrom
-// reports false, and Stats.NotReleased counts it. Any goroutine but the loop's and
-// those of its tasks.
+// TakeFrom takes the loop from the slice that Slice.Load reported, if that slice still runs
+// user code, and if work waits for the loop or force is set. Waiting work is a ready task,
+// a due timer, a posted function, an event, or output that is not flushed. After true the
+// caller must make a goroutine call Adopt. At most Limits.ReleasedMax tasks of a loop are
+// released at once; beyond that TakeFrom returns false and Stats.NotReleased counts it.
+// Any goroutine but the loop's and those of its tasks.
 func (c LoopControl) TakeFrom(since int64, t *Task, force bool) bool {
 	l := c.l
 	word := &t.region.word
 	if !word.CompareAndSwap(since, released) {
 		return false
 	}
-	// From here on nobody touches the loop: the task stops at Enter.
-	full := int(l.besides.count.Load()) >= l.limits.ReleasedMax
+	// From here on no goroutine uses the loop: the task stops at Enter.
+	full := int(l.released.count.Load()) >= l.limits.ReleasedMax
 	if full || !force && !l.awaited() {
 		if full {
 			l.notReleased.Add(1)
@@ -202,11 +199,11 @@ func (c LoopControl) TakeFrom(since int64, t *Task, force bool) bool {
 			return false
 		}
 	}
-	l.besides.add(t, true)
+	l.released.add(t, true)
 	return true
 }
 
-// awaited tells whether somebody waits for the loop.
+// awaited reports whether work waits for the loop.
 func (l *Loop) awaited() bool {
 	if l.queued() > 0 || l.chained != nil {
 		return true
@@ -221,15 +218,14 @@ func (l *Loop) awaited() bool {
 		return true
 	}
 	if u, ok := l.driver.(interface{ Unflushed() bool }); ok && u.Unflushed() {
-		return true // whoever is to answer what was written waits for it
+		return true // a peer may wait for it
 	}
 	p, ok := l.driver.(interface{ Pending() bool })
 	return ok && p.Pending()
 }
 
-// Adopt makes the calling goroutine the owner of a loop that TakeFrom has taken, ends
-// the slice that held it, and goes on where the dispatcher stood. The result is
-// EndTurn's.
+// Adopt makes the calling goroutine the owner of a loop that TakeFrom has taken. It ends
+// the slice that held the loop and continues the dispatcher. The result is EndTurn's.
 func (c LoopControl) Adopt() bool {
 	l := c.l
 	t := l.running
@@ -246,8 +242,8 @@ func (c LoopControl) Adopt() bool {
 	return l.dispatch()
 }
 
-// comeBack queues a task that was released and asks for its loop. It runs on the
-// goroutine that resumed the task last, which does not own the loop.
+// comeBack posts a released task that asks for its loop. It runs on the goroutine that
+// resumed the task last, which does not own the loop.
 func (l *Loop) comeBack(t *Task) {
 	at := l.driver.Now()
 	t.returned.Store(at)
@@ -257,9 +253,9 @@ func (l *Loop) comeBack(t *Task) {
 	if l.post(func() { l.rejoin(t, at) }, math.MaxInt, true) {
 		return
 	}
-	// The loop has ended and nobody will resume the task: its deferred functions
-	// run here, one task after the other.
-	l.besides.remove(t)
+	// The loop has ended and cannot resume the task. Its deferred functions run here,
+	// one task after the other.
+	l.released.remove(t)
 	l.orphans.Lock()
 	defer l.orphans.Unlock()
 	t.region.word.Store(inside)
@@ -267,21 +263,21 @@ func (l *Loop) comeBack(t *Task) {
 	t.unwind()
 }
 
-// rejoin makes a task that has come back an ordinary one.
+// rejoin queues a task that has come back, like any ready task.
 func (l *Loop) rejoin(t *Task, at int64) {
-	l.besides.remove(t)
+	l.released.remove(t)
 	t.returned.Store(0)
 	t.left = 0
 	t.region.word.Store(inside)
 	l.enqueue(t, at)
 }
 
-// moveBeside runs a task that has asked for it beside the loop.
+// moveBeside runs a task that has called Beside on another goroutine.
 func (l *Loop) moveBeside(t *Task) {
 	t.left = l.now
-	l.besides.add(t, false)
+	l.released.add(t, false)
 	t.region.word.Store(released)
-	l.driver.(besider).RunBeside(func() {
+	l.driver.(besideRunner).RunBeside(func() {
 		t.next()
 		l.comeBack(t)
 	})

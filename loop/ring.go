@@ -1,6 +1,6 @@
 package loop
 
-// ring is a growing FIFO that allocates only when it grows.
+// ring is a FIFO that allocates only when it grows.
 type ring[T any] struct {
 	buf        []T
 	head, size int
@@ -19,7 +19,7 @@ func (r *ring[T]) push(v T) {
 	r.size++
 }
 
-// peek returns the oldest value, which stays.
+// peek returns the oldest value and leaves it in the ring.
 func (r *ring[T]) peek() T { return r.buf[r.head] }
 
 func (r *ring[T]) pop() T {

@@ -1,6 +1,6 @@
-package loop
+// Semaphore: a bound on concurrent holders, for tasks of all loops and other goroutines.
 
-// Semaphore: a bound that tasks of all loops, and other goroutines, wait for.
+package loop
 
 import (
 	"errors"
@@ -8,32 +8,32 @@ import (
 	"sync"
 )
 
-// ErrQueueFull: as many wait already, or as much is queued, as may.
+// ErrQueueFull is returned where the bound on waiters or on queued values is reached.
 var ErrQueueFull = errors.New("loop: queue full")
 
-// Semaphore lets a number of holders through; the others wait in the order of
-// their coming, and their number is bounded too. Any goroutine. The zero
-// Semaphore lets nobody through.
+// Semaphore admits a bounded number of holders. A bounded number of further callers
+// wait, first come, first served. Any goroutine. The zero Semaphore admits no holder.
 type Semaphore struct {
 	mu      sync.Mutex
 	free    int
 	waitMax int
-	queue   []*hopeful
+	queue   []*semWaiter
 }
 
-type hopeful struct {
+type semWaiter struct {
 	waiter  Waiter
 	granted bool
 }
 
-// NewSemaphore makes one for holders at once, and waitMax who wait.
+// NewSemaphore returns a Semaphore for the given number of holders and at most waitMax
+// waiting callers.
 func NewSemaphore(holders, waitMax int) *Semaphore {
 	return &Semaphore{free: holders, waitMax: waitMax}
 }
 
-// Acquire waits for its turn to hold s. t is the calling task, nil for another
-// goroutine, which blocks. The error is ErrQueueFull, or the cause of a
-// cancelled task; s is not held then.
+// Acquire waits until it holds s. t is the calling task, nil for another goroutine,
+// which blocks. The error is ErrQueueFull, or the cause of a cancelled task; the
+// caller does not hold s then.
 func (s *Semaphore) Acquire(t *Task) error {
 	defer t.Leave(t.Enter())
 	s.mu.Lock()
@@ -46,21 +46,21 @@ func (s *Semaphore) Acquire(t *Task) error {
 		s.mu.Unlock()
 		return ErrQueueFull
 	}
-	h := &hopeful{waiter: WaiterFor(t)}
-	s.queue = append(s.queue, h)
+	w := &semWaiter{waiter: WaiterFor(t)}
+	s.queue = append(s.queue, w)
 	s.mu.Unlock()
 	held := false
 	defer func() {
 		if !held { // cancelled or unwound
-			s.leave(h)
+			s.abandon(w)
 		}
 	}()
-	err := h.waiter.Wait(nil, 0)
+	err := w.waiter.Wait(nil, 0)
 	held = err == nil
 	return err
 }
 
-// TryAcquire holds s if nobody has to wait for that.
+// TryAcquire acquires s and returns true if it is free and no caller waits for it.
 func (s *Semaphore) TryAcquire() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -71,7 +71,7 @@ func (s *Semaphore) TryAcquire() bool {
 	return true
 }
 
-// Release lets the next one through.
+// Release frees s for the caller that has waited the longest.
 func (s *Semaphore) Release() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -83,26 +83,26 @@ func (s *Semaphore) release() {
 		s.free++
 		return
 	}
-	h := s.queue[0]
+	w := s.queue[0]
 	s.queue = slices.Delete(s.queue, 0, 1)
-	h.granted = true
-	h.waiter.Wake()
+	w.granted = true
+	w.waiter.Wake()
 }
 
-// leave takes h out of the queue, or passes on what it was granted.
-func (s *Semaphore) leave(h *hopeful) {
+// abandon removes w from the queue, or releases s if w was granted it meanwhile.
+func (s *Semaphore) abandon(w *semWaiter) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if h.granted {
+	if w.granted {
 		s.release()
 		return
 	}
-	if i := slices.Index(s.queue, h); i >= 0 {
+	if i := slices.Index(s.queue, w); i >= 0 {
 		s.queue = slices.Delete(s.queue, i, i+1)
 	}
 }
 
-// Waiting is how many wait now.
+// Waiting returns the number of callers that wait in Acquire.
 func (s *Semaphore) Waiting() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -1,10 +1,10 @@
+// The end of a loop: its tasks are cancelled, then unwound.
+
 package loop
 
-// How a loop ends: its tasks are cancelled, then unwound.
-
-// Shutdown cancels the loop's tasks with ErrShutdown, unwinds those that go on,
-// and takes no more posts. Its driver calls it in a turn. Tasks that are released
-// at that time end when they come back, in later turns; Close is the end of that.
+// Shutdown cancels the loop's tasks with ErrShutdown and makes Post refuse functions. Call
+// it in a turn. Released tasks end when they come back, in later turns; Close ends the
+// loop.
 func (c LoopControl) Shutdown() {
 	l := c.l
 	l.postMu.Lock()
@@ -16,14 +16,13 @@ func (c LoopControl) Shutdown() {
 	l.driver.Flush()
 }
 
-// Close ends the loop, after Shutdown: what is left of its tasks is unwound, but
-// for those that are released, which are unwound when they ask for the loop.
-// Functions that were posted before still run. Its driver calls it in the last
-// turn, not in a posted function. It reports false, like EndTurn, when the calling
-// goroutine does not own the loop any more.
+// Close ends the loop after Shutdown. It runs the functions that are posted already and
+// unwinds the tasks that are left; released tasks are unwound when they ask for the
+// loop. Call it in the last turn, not in a posted function. It reports false, like
+// EndTurn, when the calling goroutine no longer owns the loop.
 func (c LoopControl) Close() bool {
 	l := c.l
-	for range 16 { // cancelled tasks get a chance to end by themselves
+	for range 16 { // cancelled tasks may end by themselves
 		l.runPosted()
 		for l.heavies.len() > 0 {
 			l.runq.push(l.heavies.pop())
@@ -37,7 +36,7 @@ func (c LoopControl) Close() bool {
 	l.postMu.Lock()
 	l.ended = true
 	l.postMu.Unlock()
-	l.runPosted() // the last ones; a task that has come back by one of them is unwound
+	l.runPosted() // the last functions; a task that comes back by one of them is unwound
 	for i := len(l.all) - 1; i >= 0; i = min(i, len(l.all)) - 1 {
 		t := l.all[i]
 		if t.region.word.Load() != inside {
@@ -45,17 +44,17 @@ func (c LoopControl) Close() bool {
 		}
 		t.stopping, t.ended = true, ErrShutdown
 		l.now = l.driver.Now()
-		l.begin(t, max(l.now, l.lastStart+1)) // its deferred functions may touch the loop,
-		t.since = inside                      // which is not to be taken from them
+		l.begin(t, max(l.now, l.lastStart+1)) // its deferred functions may touch the loop;
+		t.since = inside                      // it is not taken from them
 		t.unwind()
 		l.running = nil
 		l.now = l.driver.Now()
 		l.slice.outside(l.now)
-		t.broken = false // it has ended: nothing left to discard
+		t.broken = false // it has ended: nothing is left to discard
 		t.state = taskIdle
 		l.finish(t)
 	}
-	l.runq, l.yielded, l.heavies = ring[*Task]{}, ring[*Task]{}, ring[*Task]{} // of those that were unwound
+	l.runq, l.yielded, l.heavies = ring[*Task]{}, ring[*Task]{}, ring[*Task]{} // entries of unwound tasks
 	for _, t := range l.idle {
 		t.stop()
 	}
@@ -64,9 +63,8 @@ func (c LoopControl) Close() bool {
 	return true
 }
 
-// unwind runs the deferred functions of a suspended task. A Goexit in one of
-// them passes on to the goroutine that stops the coroutine, so that is one of
-// its own.
+// unwind runs the deferred functions of a suspended task. A Goexit in one of them also
+// ends the goroutine that stops the coroutine, so a new goroutine does that.
 func (t *Task) unwind() {
 	stopped := make(chan struct{})
 	go func() {

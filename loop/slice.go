@@ -1,28 +1,25 @@
-package loop
+// Slice: the record by which other threads see which task a loop runs, and since when,
+// without stopping it. The loop only stores.
 
-// The slice record: what a loop publishes about the task it is running, so
-// that another thread can tell, without stopping it, since when and what. The
-// loop only stores; whoever watches does the work.
+package loop
 
 import "sync/atomic"
 
-// Slice is a loop's record of the slice it is running: one uninterrupted run
-// of one task. Written by the loop, readable by any goroutine at any time.
-// It has its cache lines for itself, so that a reader that polls it costs the
-// loop nothing else.
+// Slice is a loop's record of the slice that it is running. Any goroutine may read it at
+// any time. It has cache lines of its own, so that a reader that polls it does not
+// disturb the rest of the loop.
 type Slice struct {
 	_ [64]byte
-	// since is the loop clock at the slice's start in ns. Two slices never start
-	// in the same nanosecond, so it also is a sequence. Negative: the loop has
-	// been busy outside tasks since then; 0: it waits for events.
+	// since is the loop clock at the slice's start in ns. No two slices of a loop have the
+	// same start, so it identifies the slice. Negative: the loop has been busy outside
+	// tasks since then; 0: it waits for events.
 	since atomic.Int64
 	task  atomic.Pointer[Task]
 	_     [48]byte
 }
 
-// Load returns the running slice's start (loop clock, ns) and its task. ok is
-// false between slices. The task pointer stays valid; whether it still runs the
-// same slice must be asked with Still after using it.
+// Load returns the start of the running slice (loop clock, ns) and its task. ok is false
+// between slices. The task may end at any time: call Still after reading from it.
 func (s *Slice) Load() (since int64, task *Task, ok bool) {
 	since = s.since.Load()
 	if since <= 0 {
@@ -35,15 +32,15 @@ func (s *Slice) Load() (since int64, task *Task, ok bool) {
 	return since, task, true
 }
 
-// Still tells whether the slice that Load has reported goes on. All that was read
-// before, also of the task's memory, was read while it did: the compare-and-swap is a
-// barrier for earlier loads, which a load is not on every processor. since of Outside
-// is passed with a minus sign.
+// Still reports whether the slice that Load reported is still running. If it is, all that
+// the caller has read of its task belongs to this slice. The compare-and-swap orders
+// earlier loads before it, which a load does not do on every processor. For Outside, pass
+// since with a minus sign.
 func (s *Slice) Still(since int64) bool { return s.since.CompareAndSwap(since, since) }
 
-// Outside returns since when the loop has been busy outside tasks: in a
-// callback of a Handler or a Timer, in a posted function, or sending. ok is
-// false while it runs a task or waits for events.
+// Outside returns the time since which the loop has been busy outside tasks: in a callback
+// of a connection or a Timer, in a posted function, or while it sends. ok is false while
+// it runs a task or waits for events.
 func (s *Slice) Outside() (since int64, ok bool) {
 	since = s.since.Load()
 	return -since, since < 0
@@ -54,7 +51,8 @@ func (s *Slice) begin(t *Task, now int64) {
 	s.since.Store(now)
 }
 
-// outside: from now on no task, but still busy.
+// outside records that the loop runs no task but is busy.
 func (s *Slice) outside(now int64) { s.since.Store(-now) }
 
+// idle records that the loop waits for events.
 func (s *Slice) idle() { s.since.Store(0) }

@@ -1,8 +1,8 @@
-package loop
+// Steward: one goroutine that looks at the running slices, hands loops over that a slice has
+// held for too long, and calls Visitors such as a watchdog. It needs no loop to do so and
+// works while they are held.
 
-// Steward: one goroutine that looks at the running slices. It hands loops over
-// that a slice has held for too long, and calls what else has to look in time, such
-// as a watchdog. It does not depend on the loops: it works while they are held.
+package loop
 
 import (
 	"math"
@@ -15,75 +15,75 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// HandoffTime is for how long a slice holds its loop before the loop is handed
-// over, unless something else is said.
+// HandoffTime is the default time for which a slice may hold its loop while others wait.
 const HandoffTime = 2 * time.Millisecond
 
 const (
-	lookMin  = 50 * time.Microsecond
-	lookBusy = time.Millisecond     // at a slice that may be handed over once somebody waits
-	lookIdle = 5 * time.Millisecond // at a loop that quietMax looks have found idle
-	quietMax = 20
-	beatTime = time.Second // an idle loop turns at least so often
+	lookMin     = 50 * time.Microsecond
+	lookBusy    = time.Millisecond     // at a slice that has had its time while no work waits
+	lookIdle    = 5 * time.Millisecond // at a loop that more than quietMax looks have found idle
+	quietMax    = 20
+	idleTurnMax = time.Second // an idle loop turns at least this often
 
 	stepMax = 10 * time.Millisecond // between any two looks
 
 	offerPeriod = int64(6 * time.Millisecond) // see offerProcessor
-	offerRest   = 50                          // times what the last offer took
+	offerRest   = 50                          // at least so many times the length of the last offer
 )
 
-// Visitor looks at something else in time. Its functions run on the steward's
+// Visitor has functions that a Steward calls at due times. They run on the steward's
 // goroutine and must be quick.
 type Visitor struct {
-	// Look is called with the time, in ns on the StewardClock, and returns in how many
-	// ns it wants to be called again.
+	// Look gets the time on the StewardClock, ns, and returns in how many ns it is to be
+	// called again.
 	Look func(now int64) (next int64)
-	// Woke, if not nil, is told after each sleep of the steward when it was to end and
-	// when it did.
+	// Woke, if not nil, is called after each sleep of the steward. The sleep was to end
+	// at due and ended at woke.
 	Woke func(due, woke int64)
 }
 
-// visit is a Visitor and when it is due.
+// visit is a Visitor and its next call.
 type visit struct {
 	Visitor
-	mu   sync.Mutex // while it runs
+	mu   sync.Mutex // held while it runs
 	gone bool
 	due  int64
 }
 
-// Steward watches loops. Its methods may be called by any goroutine.
+// Steward watches the running slices of loops, hands loops over and calls Visitors. Any
+// goroutine.
 type Steward struct {
 	mu       sync.Mutex
 	begun    bool
-	loops    atomic.Pointer[[]*ward]
+	loops    atomic.Pointer[[]*stewardLoop]
 	visits   atomic.Pointer[[]*visit]
 	stopping atomic.Bool
 	stopped  chan struct{}
 
-	nap     func(d int64) // sleeps d ns
+	nap     func(d int64) // sleeps d ns; a field for tests
 	offerAt int64         // the steward's own
 }
 
-// ward is a loop as its steward sees it. Its fields are the steward's own.
-type ward struct {
-	mu     sync.Mutex // while the steward looks
-	gone   bool
-	beatAt int64 // loop clock: when to have the loop turn if it is idle
-	loop   *Loop
-	owner  Owner
-	quiet  int // looks that found no slice
+// stewardLoop is a steward's record of a loop. Only the steward's goroutine uses its fields.
+type stewardLoop struct {
+	mu         sync.Mutex // held while the steward looks
+	gone       bool
+	idleTurnAt int64 // loop clock: next check for an idle loop
+	loop       *Loop
+	owner      Owner
+	quiet      int // looks that found no slice
 }
 
-// NewSteward makes a steward that does nothing until Start.
+// NewSteward returns a Steward, which does nothing until Start.
 func NewSteward() *Steward {
 	s := &Steward{stopped: make(chan struct{}), nap: nap}
-	s.loops.Store(&[]*ward{})
+	s.loops.Store(&[]*stewardLoop{})
 	s.visits.Store(&[]*visit{})
 	return s
 }
 
-// Watch adds a loop. handoff is for how long a slice may hold it while others
-// wait; 0 or less, or a Driver that is no Owner: it is never taken.
+// Watch adds a loop. handoff is the time for which a slice may hold it while others wait. A
+// loop is never taken if handoff is 0 or less, or if its Driver is not an Owner.
 func (s *Steward) Watch(l *Loop, handoff time.Duration) {
 	owner, ok := l.driver.(Owner)
 	if !ok {
@@ -92,15 +92,15 @@ func (s *Steward) Watch(l *Loop, handoff time.Duration) {
 	l.handoff.Store(max(int64(handoff), 0))
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	loops := append(slices.Clone(*s.loops.Load()), &ward{loop: l, owner: owner})
+	loops := append(slices.Clone(*s.loops.Load()), &stewardLoop{loop: l, owner: owner})
 	s.loops.Store(&loops)
 }
 
-// Forget removes a loop. When it returns the steward does not touch it any more.
+// Forget removes a loop. The steward does not use the loop after Forget has returned.
 func (s *Steward) Forget(l *Loop) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var loops []*ward
+	var loops []*stewardLoop
 	for _, w := range *s.loops.Load() {
 		if w.loop != l {
 			loops = append(loops, w)
@@ -114,8 +114,8 @@ func (s *Steward) Forget(l *Loop) {
 	s.loops.Store(&loops)
 }
 
-// Visit adds a visitor. leave removes it, and returns when it does not run any
-// more; it must not be called by the visitor.
+// Visit adds a Visitor. leave removes it and waits until it does not run. The Visitor must
+// not call leave.
 func (s *Steward) Visit(visitor Visitor) (leave func()) {
 	v := &visit{Visitor: visitor}
 	s.mu.Lock()
@@ -133,7 +133,7 @@ func (s *Steward) Visit(visitor Visitor) (leave func()) {
 	}
 }
 
-// look calls the visitor if it is due, and returns in how many ns it is again.
+// look calls the Visitor if it is due and returns in how many ns it is due next.
 func (v *visit) look(now int64) int64 {
 	if now < v.due {
 		return v.due - now
@@ -156,7 +156,7 @@ func (v *visit) woke(due, woke int64) {
 	}
 }
 
-// Start begins to watch; a second call does nothing.
+// Start starts the steward. A second call does nothing.
 func (s *Steward) Start() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -166,7 +166,7 @@ func (s *Steward) Start() {
 	}
 }
 
-// Stop ends watching and returns when the last look is over.
+// Stop ends the steward and waits for its last look.
 func (s *Steward) Stop() {
 	s.mu.Lock()
 	begun := s.begun
@@ -180,7 +180,7 @@ func (s *Steward) Stop() {
 
 var processStart = time.Now().Add(-time.Second)
 
-// StewardClock is the clock of visitors: monotonic ns, never 0.
+// StewardClock returns the time for Visitors, in monotonic ns, never 0.
 func StewardClock() int64 { return int64(time.Since(processStart)) }
 
 func (s *Steward) run() {
@@ -198,7 +198,7 @@ func (s *Steward) run() {
 	}
 }
 
-// sleep sleeps d ns and tells the visitors by how much it was more.
+// sleep sleeps d ns and reports the sleep to the Visitors.
 func (s *Steward) sleep(d int64) {
 	due := StewardClock() + d
 	s.offerProcessor()
@@ -209,10 +209,10 @@ func (s *Steward) sleep(d int64) {
 	}
 }
 
-// offerProcessor lets the runtime's scheduler run. To the runtime a goroutine that
-// makes nothing but system calls seems to compute: after 10 ms it would take the P,
-// and its monitor thread would then wake every 20 us for some milliseconds. While
-// the collector's workers have all Ps the way back is long, and worth more.
+// offerProcessor yields to the runtime's scheduler. The runtime takes a goroutine that only
+// makes system calls for one that computes. After 10 ms it would retake its P, and its
+// monitor thread would then wake every 20 us for some milliseconds. While the collector's
+// workers have all Ps a yield takes long, so the next one comes later.
 func (s *Steward) offerProcessor() {
 	now := StewardClock()
 	if now < s.offerAt {
@@ -222,15 +222,15 @@ func (s *Steward) offerProcessor() {
 	s.offerAt = now + max(offerPeriod, offerRest*(StewardClock()-now))
 }
 
-// nap sleeps in the kernel, which wakes the thread directly: a sleep of the Go
-// runtime ends when a P is free. See docs/decisions/007.
+// nap sleeps in the kernel, which wakes the thread directly. A sleep of the Go runtime ends
+// only when a P is free. See docs/decisions/007.
 func nap(d int64) {
 	ts := unix.NsecToTimespec(max(d, 0))
 	_ = unix.ClockNanosleep(unix.CLOCK_MONOTONIC, 0, &ts, nil)
 }
 
 // look looks at the loop and returns in how many ns to look again.
-func (w *ward) look() int64 {
+func (w *stewardLoop) look() int64 {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.gone {
@@ -239,35 +239,36 @@ func (w *ward) look() int64 {
 	return w.lookAtSlice()
 }
 
-// beat has a loop turn that has not for beatTime: see LoopView.TurnedAt.
-func (w *ward) beat() {
+// turnIfIdle makes the loop turn if it has not done so for idleTurnMax; see
+// LoopView.TurnedAt.
+func (w *stewardLoop) turnIfIdle() {
 	now := w.loop.driver.Now()
-	if now < w.beatAt {
+	if now < w.idleTurnAt {
 		return
 	}
 	idle := now - w.loop.Observe().TurnedAt()
-	if idle >= int64(beatTime) {
+	if idle >= int64(idleTurnMax) {
 		w.loop.driver.Wake()
 		idle = 0
 	}
-	w.beatAt = now + int64(beatTime) - idle
+	w.idleTurnAt = now + int64(idleTurnMax) - idle
 }
 
-// lookAtSlice looks at the running slice and returns in how many ns to look again. A
-// slice that begins right after a look is seen at the latest when it is to be
-// handed over, except the first one of a loop that was idle for some time.
-func (w *ward) lookAtSlice() int64 {
+// lookAtSlice looks at the running slice and returns in how many ns to look again. The next
+// look comes no later than the handoff of a slice that begins now, except on a loop that
+// has been idle for some time.
+func (w *stewardLoop) lookAtSlice() int64 {
 	if w.owner == nil {
-		w.beat()
+		w.turnIfIdle()
 		return int64(lookIdle)
 	}
-	period := int64(HandoffTime) // some task may have a time of its own
+	period := int64(HandoffTime) // tasks may have a time of their own
 	if handoff := w.loop.handoff.Load(); handoff > 0 {
 		period = min(handoff, int64(lookIdle))
 	}
 	since, t, ok := w.loop.slice.Load()
 	if !ok {
-		w.beat()
+		w.turnIfIdle()
 		if w.quiet++; w.quiet > quietMax {
 			return int64(lookIdle)
 		}
@@ -286,5 +287,5 @@ func (w *ward) lookAtSlice() int64 {
 		w.owner.HandOver()
 		return period
 	}
-	return min(period, int64(lookBusy)) // somebody may come to wait
+	return min(period, int64(lookBusy)) // work may come to wait
 }

@@ -1,8 +1,8 @@
-package loop
+// Task: straight-line code on a pooled coroutine. Park is its one suspension point and Waker
+// ends a wait; cancellation, deadlines and all waits are built on them. Only Loop.resume
+// resumes a coroutine.
 
-// Task: straight-line code on a pooled coroutine. Park is its one suspension
-// point and Waker the one way out of it; cancel, deadlines and all waits are
-// built on these two. Nothing here resumes a coroutine but Loop.resume.
+package loop
 
 import (
 	"context"
@@ -18,10 +18,10 @@ import (
 	"unsafe"
 )
 
-// ErrGoexit ends a task whose code called runtime.Goexit (as t.FailNow does).
+// ErrGoexit is the end of a task whose code called runtime.Goexit (as t.FailNow does).
 var ErrGoexit = errors.New("loop: the task called runtime.Goexit")
 
-// PanicError ends a task whose code panicked.
+// PanicError is the end of a task whose code panicked.
 type PanicError struct {
 	Value any
 	Stack []byte // of the panicking task, its own frames first
@@ -29,19 +29,19 @@ type PanicError struct {
 
 func (e *PanicError) Error() string { return fmt.Sprintf("loop: task panicked: %v", e.Value) }
 
-// unwind is what Park panics with after the loop stopped the coroutine: the
-// task's deferred functions run, its code does not go on.
+// unwind is the panic of Park after the loop has stopped the coroutine: the task's deferred
+// functions run, and its code does not go on.
 type unwind struct{}
 
 func (unwind) String() string { return "loop: task unwound because its loop stopped" }
 
-// Runner is the work of a task.
+// Runner is the code of a task.
 type Runner interface {
-	// Run is the task's code. It may wait through t, anywhere.
+	// Run runs on the task's goroutine, inside (see Task.Enter), and may wait. It calls
+	// user code by Task.Outside, so that the loop can be handed off.
 	Run(t *Task)
-	// Done is called once on the loop, after Run ended: err is nil, a *PanicError,
-	// ErrGoexit or ErrShutdown. t is reused after Done returns: forget it. Done
-	// must not wait.
+	// Done is called once on the loop after Run has ended. err is nil, a *PanicError,
+	// ErrGoexit or ErrShutdown. Done must not wait. t must not be used after it.
 	Done(t *Task, err error)
 }
 
@@ -54,9 +54,8 @@ const (
 	taskParked                   // waiting for its Waker
 )
 
-// Task is one run of a Runner. It is for its own goroutine and its loop's,
-// except where a method says otherwise, and it may be reused once its Runner's
-// Done returned.
+// Task is one run of a Runner. Only its own goroutine and that of its loop may use it,
+// unless a method says otherwise. The loop reuses it after Runner.Done has returned.
 type Task struct {
 	loop   *Loop
 	g      unsafe.Pointer
@@ -66,24 +65,24 @@ type Task struct {
 	yield  func(struct{}) bool
 	runner Runner
 
-	cost    *Cost  // nil: not known
+	cost    *Cost  // nil: no estimates
 	ordinal int    // slices so far
-	region  region // who may touch the loop: see region.go
-	since   int64  // start of the slice that the task is in
-	loan    *loan  // the loop, while a task that is released and holds its thread is inside
+	region  region // see region.go
+	since   int64  // start of the running slice
+	loan    *loan  // while a released task that holds its thread is inside
 
-	returned atomic.Int64 // see ReturnedAt
-	left     int64        // see LeftAt
+	returned atomic.Int64 // see TaskView.ReturnedAt
+	left     int64        // see TaskView.LeftAt
 
 	id       uint64
-	epoch    uint64 // of the current wait; only grows, so old Wakers are void for ever
+	epoch    uint64 // of the current wait; it only grows, so that older Wakers stay void
 	state    taskState
-	signaled bool // the current wait is over
+	signaled bool // the current wait has ended
 	broken   bool // the coroutine must not be resumed again
-	stopping bool // the loop stopped the coroutine: unwind
+	stopping bool // the loop has stopped the coroutine: unwind
 	orphaned bool // see orphan
 	ended    error
-	ready    int64 // clock at which the task became able to run
+	ready    int64 // loop clock at which the task became able to run
 	started  int64
 	wait     Timer // of the current wait
 	deadline Timer
@@ -94,24 +93,23 @@ type Task struct {
 
 	yieldChecks yieldChecks
 
-	estimated bool // ready is
+	estimated bool // ready is an estimate
 
 	cause    atomic.Pointer[error]
 	doneMu   sync.Mutex
 	done     chan struct{}
-	retained atomic.Bool // somebody outlives the task and may still ask it: never reuse
+	retained atomic.Bool // other code may call Err or Done after the end: do not reuse
 }
 
 type taskList []*Task
 
-// Start makes a task, which runs when the dispatcher gets to it: after those
-// that are ready, or right after the task that ends now where a Runner's Done
-// calls Start. The error is ErrTooManyTasks or ErrClosed; then neither Run nor
-// Done is called.
+// Start makes a task and queues it behind the tasks that are ready. When Runner.Done calls
+// Start, the new task runs right after the one that ends. The error is ErrTooManyTasks
+// or ErrClosed; neither Run nor Done is called then.
 func (l *Loop) Start(r Runner) (*Task, error) { return l.StartOf(r, nil) }
 
-// take makes a task of an idle coroutine, or of a new one.
-func (l *Loop) take(r Runner) (*Task, error) {
+// newTask makes a task with an idle coroutine or a new one.
+func (l *Loop) newTask(r Runner) (*Task, error) {
 	if l.closed {
 		return nil, ErrClosed
 	}
@@ -138,8 +136,8 @@ func (l *Loop) take(r Runner) (*Task, error) {
 	return t, nil
 }
 
-// makeCoroutine gives a new task its coroutine. One that is made on a locked thread
-// can be resumed on that thread only, so another goroutine makes it then.
+// makeCoroutine makes the coroutine of a new task. A coroutine made on a locked thread can
+// be resumed on that thread only, so another goroutine makes it there.
 func (t *Task) makeCoroutine() {
 	if !threadLocked() {
 		t.next, t.stop = iter.Pull(t.coroutine)
@@ -153,7 +151,7 @@ func (t *Task) makeCoroutine() {
 	<-made
 }
 
-// coroutine runs one Runner after the other; between them the task is idle.
+// coroutine runs one Runner after the other. Between them the task is idle.
 func (t *Task) coroutine(yield func(struct{}) bool) {
 	atomic.StorePointer(&t.g, getg()) // Current may look from another loop
 	t.gid.Store(goroutineID())
@@ -166,9 +164,9 @@ func (t *Task) coroutine(yield func(struct{}) bool) {
 	}
 }
 
-// run runs the Runner and turns every way it can end into a value: a panic
-// that crossed the coroutine would lose the handler's frames, a Goexit would
-// end the loop's goroutine.
+// run runs the Runner and turns each way in which it can end into a value. A panic that
+// crossed the coroutine would lose the handler's frames, and a Goexit would end the
+// loop's goroutine.
 func (t *Task) run() {
 	returned := false
 	defer func() {
@@ -176,7 +174,7 @@ func (t *Task) run() {
 			return
 		}
 		switch p := recover(); p.(type) {
-		case nil: // Goexit: this goroutine cannot be kept, but the loop can
+		case nil: // Goexit: this goroutine ends, and the loop goes on
 			t.ended, t.broken = ErrGoexit, true
 			t.comeInside()
 			t.state = taskIdle
@@ -198,7 +196,7 @@ func (t *Task) run() {
 	t.state = taskIdle
 }
 
-// comeInside makes the loop the task's own after its code has ended.
+// comeInside enters the loop after the task's code has ended.
 func (t *Task) comeInside() {
 	t.releaseThread()
 	if t.loan != nil {
@@ -217,8 +215,8 @@ func (t *Task) comeInside() {
 	t.Enter()
 }
 
-// releaseThread undoes what a handler left locked: a coroutine switch on a
-// locked thread is fatal to the process.
+// releaseThread unlocks a thread that a handler has left locked. A coroutine switch on a
+// locked thread would end the process.
 func (t *Task) releaseThread() {
 	for range 1 << 16 {
 		if !threadLocked() {
@@ -228,16 +226,16 @@ func (t *Task) releaseThread() {
 	}
 }
 
-// enqueue puts t at the end of the run queue; ready is since when it can run.
+// enqueue queues t. ready is the time since which it can run.
 func (l *Loop) enqueue(t *Task, ready int64) {
 	t.state = taskReady
 	t.ready, t.estimated = ready, l.estimated
 	l.queue(t)
 }
 
-// resume runs t until its next wait or its end: one slice. It reports false
-// when the loop was taken meanwhile: then nothing here touches it any more.
-// Called by the dispatcher alone, never inside a coroutine.
+// resume runs one slice of t, until its next wait or its end. It reports false when the
+// loop was taken meanwhile; the caller must then not touch the loop. Only the dispatcher
+// calls it, and never inside a coroutine.
 func (l *Loop) resume(t *Task) bool {
 	start := max(l.now, l.lastStart+1)
 	if l.late != nil && start-t.ready >= lateMin {
@@ -246,7 +244,7 @@ func (l *Loop) resume(t *Task) bool {
 	l.begin(t, start)
 	t.next()
 	switch t.region.word.Load() {
-	case released: // taken by force: RunReleased runs it on
+	case released: // by ForceHandoff: RunReleased runs it on
 		return false
 	case returning: // the loop belongs to another goroutine
 		l.comeBack(t)
@@ -270,7 +268,7 @@ func (l *Loop) resume(t *Task) bool {
 	return true
 }
 
-// endSlice accounts for the slice of t that ended now, or whose loop was taken.
+// endSlice counts and reports the slice of t that ended now, or whose loop was taken.
 func (l *Loop) endSlice(t *Task, taken bool) {
 	start := l.lastStart
 	l.slice.outside(l.now)
@@ -295,7 +293,7 @@ func (l *Loop) endSlice(t *Task, taken bool) {
 	}
 }
 
-// begin publishes that t runs from now on.
+// begin publishes that a slice of t runs since start.
 func (l *Loop) begin(t *Task, start int64) {
 	l.lastStart = start
 	t.state = taskRunning
@@ -304,7 +302,7 @@ func (l *Loop) begin(t *Task, start int64) {
 	l.slice.begin(t, start)
 }
 
-// finish tells the Runner and puts the coroutine back into the pool.
+// finish calls Runner.Done and puts the coroutine back into the pool.
 func (l *Loop) finish(t *Task) {
 	err := t.ended
 	switch err.(type) {
@@ -350,25 +348,25 @@ func (l *Loop) finish(t *Task) {
 	}
 }
 
-// discard lets go of a coroutine in mid-Goexit. Its Goexit passes on to the
-// goroutine that stops it, so that is one of its own.
+// discard stops a coroutine in Goexit. That also ends the goroutine that stops it, so a
+// new goroutine does it.
 func (l *Loop) discard(t *Task) { go t.stop() }
 
-// Loop is the loop the task runs on. Any goroutine.
+// Loop returns the loop that the task runs on. Any goroutine.
 func (t *Task) Loop() *Loop { return t.loop }
 
-// ID is unique among the loop's tasks.
+// ID returns a number that is unique among the loop's tasks.
 func (t *Task) ID() uint64 { return t.id }
 
-// Waker ends one wait of one task. It is a value: copy it freely. Used late,
-// twice, or after the task ended it does nothing.
+// Waker ends one wait of one task. It is a value and may be copied. It does nothing when
+// it is used a second time, or after the wait or the task has ended.
 type Waker struct {
 	task  *Task
 	epoch uint64
 }
 
-// Prepare begins a wait: the Waker it returns ends the next Park, also when it
-// is used before Park is called. Wakers of earlier waits become void.
+// Prepare begins a wait. The Waker that it returns ends the next Park, also when it is used
+// before Park is called. Wakers of earlier waits become void.
 func (t *Task) Prepare() Waker {
 	defer t.Leave(t.Enter())
 	t.epoch++
@@ -376,11 +374,10 @@ func (t *Task) Prepare() Waker {
 	return Waker{t, t.epoch}
 }
 
-// Park gives the loop back until the wait's Waker is used or the task is
-// cancelled; it then returns nil or the cause. It returns at once when that has
-// happened already. It fails with ErrForeignGoroutine when called by any
-// goroutine but the task's own and with ErrThreadLocked when that goroutine
-// holds its OS thread: nothing was waited for then.
+// Park gives the loop back until the wait's Waker is used or the task is cancelled. It then
+// returns nil or the cause, at once if that has happened already. It does not wait and
+// returns ErrForeignGoroutine when another goroutine than the task's calls it, and
+// ErrThreadLocked when the task holds its OS thread.
 func (t *Task) Park() error {
 	if err := t.MayPark(); err != nil {
 		return err
@@ -406,8 +403,7 @@ func (t *Task) endWait() {
 	t.loop.wheel.remove(&t.wait)
 }
 
-// MayPark tells whether a Park could wait: nil, ErrForeignGoroutine or
-// ErrThreadLocked.
+// MayPark returns the error with which Park would refuse to wait, or nil.
 func (t *Task) MayPark() error {
 	if t.g != getg() {
 		return ErrForeignGoroutine
@@ -418,7 +414,7 @@ func (t *Task) MayPark() error {
 	return nil
 }
 
-// suspend is the coroutine's side of the switch.
+// suspend switches from the coroutine to the goroutine that resumed it.
 func (t *Task) suspend() {
 	if t.stopping || !t.yield(struct{}{}) {
 		t.stopping = true
@@ -427,16 +423,16 @@ func (t *Task) suspend() {
 	}
 }
 
-// Wake ends the wait: the task runs later in this turn of the loop. On the
-// loop only; panics elsewhere, because it would corrupt the run queue.
+// Wake ends the wait and queues the task. It is for the loop's goroutine and the loop's
+// tasks, and panics on other goroutines, which use Post.
 func (w Waker) Wake() {
 	if w.task != nil {
 		w.WakeAt(w.task.loop.ready())
 	}
 }
 
-// WakeAt is Wake for an event that was ready at the given loop clock time, so
-// that what the task waited for the loop is known.
+// WakeAt is Wake for an event that has been ready since the given time on the loop clock.
+// The task's wait for the loop counts from then.
 func (w Waker) WakeAt(ready int64) {
 	t := w.task
 	if t == nil {
@@ -453,8 +449,8 @@ func (w Waker) WakeAt(ready int64) {
 	}
 }
 
-// Post is Wake from any goroutine. It reports false when the loop has stopped; no
-// other bound keeps a task from being woken.
+// Post is Wake for any goroutine. It returns false when the loop has stopped; it has no
+// other bound.
 func (w Waker) Post() bool {
 	at := w.task.loop.driver.Now()
 	return w.task.loop.post(func() { w.WakeAt(at) }, math.MaxInt, false)

@@ -1,12 +1,12 @@
-package loop
+// The timer wheel of a loop, for every timeout and sleep. Loop.arm asks the driver for
+// the turns that it needs.
 
-// The timer wheel: every timeout and every sleep of one loop. It knows only
-// times and callbacks; who drives it, and with which clock, is loop.go's.
+package loop
 
 import "math/bits"
 
 const (
-	tickShift  = 18 // one tick is 2^18 ns, 0.26 ms: what a sleep may be late by
+	tickShift  = 18 // one tick is 2^18 ns, 0.26 ms
 	slotBits   = 6
 	slotCount  = 1 << slotBits
 	levelCount = 6 // 2^36 ticks: 208 days; later timers wait in the last level
@@ -15,18 +15,18 @@ const (
 	slotMask   = slotCount - 1
 )
 
-// Timer is one timeout of a loop, made to be embedded in what it times out: it
-// allocates nothing. The zero Timer is unarmed. Loop goroutine only.
+// Timer is one timeout of a loop. Embed it in the value that it times out: arming it does
+// not allocate. The zero Timer is unarmed. Loop goroutine only.
 type Timer struct {
 	next, prev *Timer
 	due        int64 // clock ns
 	slot       int16 // level*slotCount+slot+1; 0 when unarmed
 	fire       func(*Timer)
-	// Owner is for fire: what this timer belongs to.
+	// Owner is for the function given to Loop.AfterFunc: the value that the timer is for.
 	Owner any
 }
 
-// Armed tells whether the timer will fire.
+// Armed reports whether the timer is going to fire.
 func (t *Timer) Armed() bool { return t.slot != 0 }
 
 // Due returns the clock time in ns at which an armed timer fires.
@@ -134,8 +134,8 @@ func (w *wheel) advance(now int64) (fired int) {
 	return fired
 }
 
-// turn handles the tick w.tick: cascades what the higher levels hold for it,
-// highest first, then fires level 0.
+// turn handles the tick w.tick: it cascades the timers that higher levels hold for it,
+// highest level first, and then fires those of level 0.
 func (w *wheel) turn() (fired int) {
 	for level := levelCount - 1; level > 0; level-- {
 		shift := level * slotBits

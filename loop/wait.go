@@ -1,12 +1,11 @@
-package loop
+// Sleep, Yield and YieldIfDue: waits that are built on Park and a timer.
 
-// Waits that need nothing but Park: sleeping, yielding, and yielding only when
-// somebody else is due.
+package loop
 
 import "time"
 
-// Sleep waits for d, giving the loop back. It returns early with the cause when
-// the task is cancelled. The resolution is 0.26 ms; it is never early.
+// Sleep waits for d and gives the loop back meanwhile. It returns the cause early when
+// the task is cancelled, and otherwise up to 0.26 ms late, never early.
 func (t *Task) Sleep(d time.Duration) error {
 	if err := t.MayPark(); err != nil {
 		return err
@@ -20,24 +19,23 @@ func (t *Task) Sleep(d time.Duration) error {
 	return t.Park()
 }
 
-// WakeAfter ends the current wait (see Prepare) after d: what gives any wait a
-// timeout. Park returns nil then, as for any Waker, and forgets the timeout
-// when the wait ends otherwise.
+// WakeAfter gives the current wait (see Prepare) a timeout: it ends the wait after d, as
+// a Waker does, and Park returns nil. A wait that ends before removes the timeout.
 func (t *Task) WakeAfter(d time.Duration) {
 	defer t.Leave(t.Enter())
 	t.wait.Owner = t
 	t.loop.AfterFunc(&t.wait, d, wakeWaiter)
 }
 
-// wakeWaiter ends the wait that armed the timer: Park disarms it at every
-// other end, so the wait it finds is that one.
+// wakeWaiter ends the wait that armed the timer. Park disarms the timer when a wait ends,
+// so the current wait is that one.
 func wakeWaiter(tm *Timer) {
 	t := tm.Owner.(*Task)
 	Waker{t, t.epoch}.WakeAt(tm.due)
 }
 
-// Yield gives the loop back and goes on after the tasks that are ready and the
-// I/O that is waiting now.
+// Yield gives the loop back and returns after the tasks that are ready and the I/O that
+// is waiting now. The error is the cause of a cancelled task.
 func (t *Task) Yield() error {
 	if err := t.MayPark(); err != nil {
 		return err
@@ -55,10 +53,10 @@ func (t *Task) Yield() error {
 	return t.Err()
 }
 
-// YieldIfDue is Yield once the slice has used half of what it has, and nothing
-// before: put it into loops that compute. What a slice has is its budget or, where
-// that is shorter, the time after which it is handed over. Between two readings of
-// the clock it is a comparison (BenchmarkYieldIfDue).
+// YieldIfDue yields if the slice has used half of its time, and returns nil at once
+// otherwise. Call it in loops that compute. The time of a slice is its budget or its
+// handoff time, the shorter of the two. Most calls are a comparison and do not read
+// the clock (BenchmarkYieldIfDue).
 func (t *Task) YieldIfDue() error {
 	a := &t.yieldChecks
 	a.calls++
@@ -71,8 +69,8 @@ func (t *Task) YieldIfDue() error {
 		due = min(due, handoff)
 	}
 	due /= 2
-	// The clock is read again after as many calls as take an eighth of that, to
-	// judge by those since the last reading.
+	// The next reading is after as many calls as take an eighth of due, at the rate of
+	// the calls since the last reading.
 	calls, took := int64(a.calls-a.readCalls), max(now-a.readAt, 1)
 	a.next = a.calls + uint64(min(max(due/8*calls/took, 1), yieldChecksMax))
 	a.readAt, a.readCalls = now, a.calls
@@ -84,18 +82,18 @@ func (t *Task) YieldIfDue() error {
 
 // yieldChecks counts a task's calls of YieldIfDue.
 type yieldChecks struct {
-	calls, next uint64 // so far; at which the clock is read again
-	readAt      int64  // when it was read last
-	readCalls   uint64 // and at which call
+	calls, next uint64 // calls so far; the call that reads the clock again
+	readAt      int64  // time of the last reading
+	readCalls   uint64 // call of the last reading
 }
 
-// yieldChecksMax bounds the calls of YieldIfDue between two readings of the clock: those
-// to come may take longer than those before.
+// yieldChecksMax bounds the calls of YieldIfDue between two readings of the clock, because
+// later calls may be further apart than earlier ones.
 const yieldChecksMax = 32
 
-// parkThrough waits for the current wait's Waker alone: when the task is
-// cancelled it calls interrupt, once, and waits on until what was interrupted
-// has ended. It returns the cause, if any. The caller has asked MayPark.
+// parkThrough waits for the Waker of the current wait, also when the task is cancelled.
+// Then it calls interrupt once and waits on until the interrupted work has ended. It
+// returns the cause, if any. The caller has checked MayPark.
 func (t *Task) parkThrough(interrupt func(cause error)) error {
 	defer t.Leave(t.Enter())
 	ended, interrupted := false, false

@@ -1,8 +1,7 @@
-package loop
+// Waiter and Cond: one wait for tasks, which park, and other goroutines, which block.
+// Connections, semaphores, flights and queues are built on them.
 
-// Waiter: one wait of the calling goroutine, whoever it is. A task of any loop
-// parks; any other goroutine blocks. What is shared between loops and
-// goroutines (connections, semaphores, flights, queues) waits by this.
+package loop
 
 import (
 	"errors"
@@ -11,17 +10,18 @@ import (
 	"time"
 )
 
-// ErrOnLoop: a loop's own goroutine, in a callback or a posted function, was asked
-// to wait. Start a task for that.
+// ErrOnLoop is returned where a loop's own goroutine, in a callback or a posted function,
+// would have to wait. Start a task that waits instead.
 var ErrOnLoop = errors.New("loop: a loop's own goroutine must not wait; start a task")
 
-// directory is a Driver that knows the tasks of other loops than its own.
-type directory interface {
+// currentFinder is a Driver that also finds tasks of other loops than its own.
+type currentFinder interface {
 	Current() *Task
 }
 
-// Caller returns the task that the calling goroutine is, of whichever loop; nil if
-// it is none. The error is ErrOnLoop.
+// Caller returns the task whose goroutine calls it, or nil on a goroutine that is not a
+// task's. The task may belong to another loop, if the driver knows those. The error is
+// ErrOnLoop. Any goroutine.
 func (l *Loop) Caller() (*Task, error) {
 	if t := l.Current(); t != nil {
 		return t, nil
@@ -29,21 +29,21 @@ func (l *Loop) Caller() (*Task, error) {
 	if l.isOwner() {
 		return nil, ErrOnLoop
 	}
-	if d, ok := l.driver.(directory); ok {
+	if d, ok := l.driver.(currentFinder); ok {
 		return d.Current(), nil
 	}
 	return nil, nil
 }
 
-// Waiter is one wait of one goroutine: a task parks, any other goroutine blocks.
-// It is a value, and may be copied. The zero Waiter wakes nobody.
+// Waiter is one wait of one goroutine: a task parks, any other goroutine blocks. It is a
+// value and may be copied. Wake of the zero Waiter does nothing.
 type Waiter struct {
 	waker Waker
 	ch    chan struct{}
 }
 
 // WaiterFor begins a wait of the calling goroutine: of the task t, or, when t is
-// nil, of a goroutine that is no task.
+// nil, of a goroutine that is not a task's.
 func WaiterFor(t *Task) Waiter {
 	if t != nil {
 		return Waiter{waker: t.Prepare()}
@@ -51,7 +51,7 @@ func WaiterFor(t *Task) Waiter {
 	return Waiter{ch: make(chan struct{}, 1)}
 }
 
-// Wake ends the wait. It never waits itself. Any goroutine.
+// Wake ends the wait. It does not block. Any goroutine.
 func (w Waiter) Wake() {
 	if w.ch != nil {
 		select {
@@ -63,7 +63,7 @@ func (w Waiter) Wake() {
 	if w.waker.task == nil {
 		return
 	}
-	// On the loop of the waiting task a Post, with its system call, is not needed.
+	// On the loop of the waiting task no Post, with its system call, is needed.
 	if caller, entered, ok := w.waker.task.loop.tryTouch(); ok {
 		w.waker.Wake()
 		caller.Leave(entered)
@@ -72,9 +72,9 @@ func (w Waiter) Wake() {
 	w.waker.Post()
 }
 
-// Wait returns nil once woken, and also when until, if not 0, has come on the
-// clock of l; else the task's cause, ErrForeignGoroutine or ErrThreadLocked. l
-// may be nil when until is 0.
+// Wait returns nil after Wake, or when the clock of l has reached until. An until of 0 is
+// no timeout, and l may be nil then. The error is the cause of a cancelled task,
+// ErrForeignGoroutine or ErrThreadLocked.
 func (w Waiter) Wait(l *Loop, until int64) error {
 	if t := w.waker.task; t != nil {
 		if until != 0 {
@@ -95,42 +95,41 @@ func (w Waiter) Wait(l *Loop, until int64) error {
 	return nil
 }
 
-// Cond is a condition variable at which tasks park and other goroutines block;
-// the first to wait is the first to be woken. The mutex of its owner guards it.
-type Cond struct{ queue []Waiter }
+// Cond is a condition variable at which tasks park and other goroutines block. They are
+// woken in the order in which they came. The caller's mutex guards it.
+type Cond struct{ waiters []Waiter }
 
-// Wait waits until Signal or Broadcast wakes the caller, or until, if not 0, has
-// come on the clock of l. t is the calling task, nil for another goroutine. The
-// caller holds mu, which is unlocked meanwhile; a task has called Enter before it
-// locked mu. A caller that gets an error, or
-// does not use what it was woken for, calls Signal. The errors are those of
-// Waiter.Wait.
-func (n *Cond) Wait(t *Task, l *Loop, mu sync.Locker, until int64) error {
+// Wait waits until Signal or Broadcast wakes the caller, or until the clock of l has
+// reached until, if that is not 0. t is the calling task, nil for another goroutine. The
+// caller holds mu, which is unlocked during the wait; a task has called Enter before it
+// locked mu. A caller that gets an error, or that does not use the condition it was woken
+// for, calls Signal to pass the wake-up on. The errors are those of Waiter.Wait.
+func (c *Cond) Wait(t *Task, l *Loop, mu sync.Locker, until int64) error {
 	w := WaiterFor(t)
-	n.queue = append(n.queue, w)
+	c.waiters = append(c.waiters, w)
 	mu.Unlock()
 	defer func() { // also when the task is unwound
 		mu.Lock()
-		if i := slices.Index(n.queue, w); i >= 0 {
-			n.queue = slices.Delete(n.queue, i, i+1)
+		if i := slices.Index(c.waiters, w); i >= 0 {
+			c.waiters = slices.Delete(c.waiters, i, i+1)
 		}
 	}()
 	return w.Wait(l, until)
 }
 
-// Signal wakes the caller of Wait that waits for the longest time.
-func (n *Cond) Signal() {
-	if len(n.queue) > 0 {
-		next := n.queue[0]
-		n.queue = slices.Delete(n.queue, 0, 1)
+// Signal wakes the caller of Wait that has waited the longest.
+func (c *Cond) Signal() {
+	if len(c.waiters) > 0 {
+		next := c.waiters[0]
+		c.waiters = slices.Delete(c.waiters, 0, 1)
 		next.Wake()
 	}
 }
 
 // Broadcast wakes all callers of Wait.
-func (n *Cond) Broadcast() {
-	for _, w := range n.queue {
+func (c *Cond) Broadcast() {
+	for _, w := range c.waiters {
 		w.Wake()
 	}
-	n.queue = nil
+	c.waiters = nil
 }
