@@ -1,7 +1,6 @@
-package looptest
+// Addresses that tasks can dial, for handlers whose backends the test plays.
 
-// Addresses that tasks can dial: what a handler asks its backends, with the
-// backend written in the test.
+package looptest
 
 import (
 	"context"
@@ -12,13 +11,13 @@ import (
 	"tafe/loop/reactor"
 )
 
-// Listen answers dials to address by accept, which sets the Peer's OnReceive and
-// may Send and Close. A nil accept, like an address never named, refuses them.
+// Listen calls accept for each dial to address. accept sets the Peer's OnReceive and may
+// Send and Close. With a nil accept, and for addresses without Listen, dials are refused.
 func (l *Loop) Listen(address string, accept func(*Peer)) { l.listens[address] = accept }
 
-// DialContext is a dial function for code under test, such as that of a
-// reactor.Dialer: the calling task parks for a moment, then gets a net.Conn of
-// this loop whose other end is a Peer of Listen. Tasks of this loop only.
+// DialContext is a dial function for code under test, in place of that of a reactor.Dialer.
+// The calling task yields and gets a net.Conn of this loop whose other end is a Peer of
+// Listen. Tasks of this loop only.
 func (l *Loop) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
 	fail := func(err error) error { return &net.OpError{Op: "dial", Net: network, Err: err} }
 	task := l.Current()

@@ -1,7 +1,7 @@
-package looptest
+// Disconnects: a scenario again and again, with every connection reset after its first
+// slice, its second, and so on, as by a client that leaves.
 
-// The same scenario again and again, with every connection reset after its
-// first wait, its second, and so on: what a client does that leaves.
+package looptest
 
 import (
 	"fmt"
@@ -12,11 +12,10 @@ import (
 
 const disconnectMax = 1000 // scenarios have tens of waits, not thousands
 
-// Disconnects runs scenario once undisturbed and counts the slices of its
-// tasks, and then once for each of them with every connection reset right after
-// it. Each run has a new loop. Afterwards an hour passes on the clock, and no
-// task and no connection may be left. Scenarios ask [Loop.Cut] before they
-// expect an answer.
+// Disconnects runs scenario once undisturbed and counts the slices of its tasks. It then
+// runs scenario once for each slice, and resets every connection right after it. Each run
+// has a new loop. After each run the clock moves by an hour, and the test fails if a task
+// or a connection is left. A scenario checks [Loop.Cut] before it expects an answer.
 func Disconnects(t *testing.T, o Options, scenario func(t *testing.T, l *Loop)) {
 	t.Helper()
 	total := 0
@@ -45,8 +44,8 @@ func Disconnects(t *testing.T, o Options, scenario func(t *testing.T, l *Loop)) 
 	}
 }
 
-// Cut tells whether Disconnects resets connections in this run: answers may be
-// missing then.
+// Cut reports whether Disconnects resets connections in this run. Answers may be missing
+// then.
 func (l *Loop) Cut() bool { return l.cutAfter > 0 }
 
 func (l *Loop) resetAll() {

@@ -1,7 +1,7 @@
-package looptest
+// Handoffs at chosen points: the loop is taken from a task where its user code begins, as a
+// Steward takes it from slow code.
 
-// Handoffs at chosen points: the loop is taken from a task where its user code
-// begins, as it is from code that holds a loop for too long.
+package looptest
 
 import (
 	"fmt"
@@ -13,12 +13,10 @@ import (
 
 const handoffPointsMax = 1000 // scenarios have tens of points, not thousands
 
-// Handoffs runs scenario once undisturbed and counts the points at which user code
-// of a task begins: its start, and each return from a method that touches the loop.
-// Then it runs scenario once for each point, with the loop taken from the task
-// there, and once with the loop taken at every point. Each run has a new loop.
-// What a task does while it is released is one more thing that Options.Seed puts
-// into an order.
+// Handoffs runs scenario once without handoffs and counts the points at which user code of
+// a task begins: its start, and each return from a method that uses the loop. It then runs
+// scenario once for each point, with a handoff there, and once with a handoff at every
+// point. Each run has a new loop. Options.Seed also orders the steps of released tasks.
 func Handoffs(t *testing.T, o Options, scenario func(t *testing.T, l *Loop)) {
 	t.Helper()
 	total := 0
@@ -42,12 +40,12 @@ func Handoffs(t *testing.T, o Options, scenario func(t *testing.T, l *Loop)) {
 	t.Run("at every point", run(func(int) bool { return true }))
 }
 
-// HandsOffAlways tells whether this test run takes loops from all user code (see
-// loop/internal/testmode): a test whose task has to hold its loop skips then.
+// HandsOffAlways reports whether this test run hands off all user code (see
+// loop/internal/testmode). A test whose task must hold its loop is skipped then.
 func HandsOffAlways() bool { return testmode.Always() }
 
-// take has the loop taken at the points that takes names.
-func (l *Loop) take(takes func(point int) bool) {
+// handOffAt takes the loop at the points for which takes returns true.
+func (l *Loop) handOffAt(takes func(point int) bool) {
 	l.Drive().ForceHandoff(func(*loop.Task) bool {
 		l.points++
 		return takes(l.points)

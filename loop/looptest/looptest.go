@@ -1,19 +1,18 @@
-// Package looptest runs tasks and connections on a loop without sockets: the
-// clock moves when the test says so, streams are memory, and a seed decides how
-// bytes are split, delayed and interleaved. A handler's task is tested in
-// microseconds, and a failure is repeated by its seed.
+// Package looptest runs tasks and connections on a loop without sockets. The test moves the
+// clock, streams are memory, and a seed decides how bytes are split, delayed and
+// interleaved. A test of a handler takes microseconds, and the seed of a failure
+// repeats it.
 //
 //	looptest.go    Loop: the driver, its clock, running tasks to their end
 //	peer.go        Peer: the test's end of a connection
 //	dial.go        addresses that tasks can dial
-//	handoff.go     the same scenario again for each point, handed off there
-//	disconnect.go  the same scenario again for each wait, cut off there
+//	handoff.go     Handoffs: a scenario with a handoff at each point in turn
+//	disconnect.go  Disconnects: a scenario with a reset after each slice in turn
+//	overruns.go    NoOverruns: a test fails when a task holds its loop
 //
-// A [Loop] belongs to the goroutine that made it: call its methods from there.
+// Only the goroutine that made a [Loop] may call its methods, unless a method says
+// otherwise.
 package looptest
-
-// This file has the driver: clock, turns and what "nothing left to do" means.
-// peer.go has the streams, which make steps.
 
 import (
 	"io"
@@ -31,44 +30,44 @@ import (
 )
 
 const (
-	turnMax  = 1 << 20          // turns of one Settle before it is called a livelock
-	awaitMax = 30 * time.Second // real time that Await gives other goroutines
+	turnMax  = 1 << 20          // steps of one Settle, which fails the test beyond that
+	awaitMax = 30 * time.Second // real time for which Await waits for other goroutines
 )
 
-// Options are how a test loop behaves. The zero value delivers everything whole
-// and at once.
+// Options configure a test loop. With the zero value it delivers all bytes whole and at
+// once.
 type Options struct {
-	// Seed, if not 0, splits deliveries, holds back output and interleaves
-	// connections at random, the same way for the same seed.
+	// Seed, if not 0, seeds the random splitting of deliveries, delay of output and
+	// interleaving of connections.
 	Seed   uint64
 	Limits reactor.Limits
 	// Log is discarded if nil.
 	Log *slog.Logger
-	// Observer, if not nil, is told of every slice's end.
+	// Observer, if not nil, is called at the end of each slice.
 	Observer loop.Observer
 }
 
-// Loop is a loop whose time is the test's.
+// Loop is a loop whose clock the test moves.
 type Loop struct {
 	*loop.Loop
 	t        testing.TB
 	reactor  *reactor.Reactor
 	driver   *driver
-	rnd      *rand.Rand // nil: no disturbance
+	rnd      *rand.Rand // nil: without a seed
 	observer loop.Observer
 	peers    []*Peer
 	listens  map[string]func(*Peer)
 	port     int
 	slices   int
-	cutAfter int // slices until every connection is reset; 0: never
-	cut      bool
+	cutAfter int  // slices until every connection is reset; 0: never
+	cut      bool // reset them at the next step
 	settling bool
 	turning  bool // inside a turn of the loop
-	points   int  // at which user code of a task has begun
+	points   int  // times that user code of a task has begun
 }
 
-// New makes a loop that is shut down when the test ends; a connection or task
-// that is left then is the test's business, unless it hangs.
+// New returns a loop, which is shut down when the test ends. Connections and tasks may be
+// left then; a task that does not end fails the test.
 func New(t testing.TB, o Options) *Loop {
 	t.Helper()
 	if testmode.Always() {
@@ -77,7 +76,7 @@ func New(t testing.TB, o Options) *Loop {
 	return newLoop(t, o, nil)
 }
 
-// newLoop is New of a loop that is taken from its tasks where takes says so.
+// newLoop is New with a function that chooses the points of handoffs, if it is not nil.
 func newLoop(t testing.TB, o Options, takes func(point int) bool) *Loop {
 	t.Helper()
 	if o.Log == nil {
@@ -96,21 +95,21 @@ func newLoop(t testing.TB, o Options, takes func(point int) bool) *Loop {
 	}
 	l.Drive().SetObserver(l)
 	if takes != nil {
-		l.take(takes)
+		l.handOffAt(takes)
 	}
 	l.turnPosted()
 	t.Cleanup(l.Close)
 	return l
 }
 
-// Close shuts the loop down: its tasks end with loop.ErrShutdown, its
-// connections are dropped. Tests need not call it.
+// Close shuts the loop down. Its tasks end with loop.ErrShutdown and its connections are
+// dropped. The end of the test calls it.
 func (l *Loop) Close() {
 	if l.turning {
-		return // the test has failed inside a turn, which will not end
+		return // the test has failed inside a turn, which does not end
 	}
 	l.turn(l.Drive().Shutdown)
-	for l.Drive().RunReleased() || l.driver.takeWake() {
+	for l.Drive().RunReleased() || l.driver.woken() {
 		l.turnPosted()
 	}
 	l.turn(func() {
@@ -126,7 +125,7 @@ func (l *Loop) Close() {
 // Stats returns the counters and gauges of the loop and its connections.
 func (l *Loop) Stats() reactor.Stats { return l.reactor.Stats() }
 
-// turn is a turn of the loop in which f is what its driver does.
+// turn runs f in a turn of the loop.
 func (l *Loop) turn(f func()) {
 	l.turning = true
 	l.Drive().BeginTurn()
@@ -137,7 +136,7 @@ func (l *Loop) turn(f func()) {
 	l.turning = false
 }
 
-// turnPosted is the turn that a wake or the clock asks for.
+// turnPosted runs the turn that Wake or the clock asks for.
 func (l *Loop) turnPosted() { l.turn(l.Drive().RunPosted) }
 
 // Run is one task that a test started.
@@ -149,8 +148,8 @@ type Run struct {
 	err   error
 }
 
-// Start begins a task that runs f, and does what can be done without letting
-// time pass. A task limit that is reached fails the test.
+// Start starts a task that runs f, and settles. It fails the test when the task limit is
+// reached.
 func (l *Loop) Start(f func(*loop.Task)) *Run {
 	l.t.Helper()
 	r := &Run{loop: l, code: f}
@@ -165,9 +164,9 @@ func (l *Loop) Start(f func(*loop.Task)) *Run {
 	return r
 }
 
-// Run runs f as a task to its end, moving the clock from one due timer to the
-// next while the task waits, and waiting for other goroutines when no timer is
-// left. It fails the test when f panics.
+// Run runs f as a task to its end. While the task waits, Run moves the clock to the next
+// due timer, or waits for other goroutines if there is none. It fails the test when f
+// panics.
 func (l *Loop) Run(f func(*loop.Task)) {
 	l.t.Helper()
 	r := l.Start(f)
@@ -187,8 +186,8 @@ func (l *Loop) Run(f func(*loop.Task)) {
 	}
 }
 
-// Await lets other goroutines wake the loop until r has ended; the clock stands
-// still meanwhile. It returns what Err does.
+// Await waits until r has ended, while other goroutines wake the loop. The clock does not
+// move. It returns r.Err.
 func (l *Loop) Await(r *Run) error {
 	l.t.Helper()
 	deadline := time.NewTimer(awaitMax)
@@ -204,7 +203,7 @@ func (l *Loop) Await(r *Run) error {
 func (l *Loop) awaitWake(deadline <-chan time.Time) bool {
 	select {
 	case <-l.driver.wakes:
-		l.driver.ring()
+		l.driver.Wake() // for Settle
 		l.Settle()
 		return true
 	case <-deadline:
@@ -220,20 +219,20 @@ func (l *Loop) fail(err error) {
 	l.t.Fatalf("looptest: the task ended: %v", err)
 }
 
-// Run is the loop.Runner's; a test has no use for it.
+// Run implements loop.Runner. Tests do not call it.
 func (r *Run) Run(t *loop.Task) { t.Outside(func() { r.code(t) }) }
 
-// Done is the loop.Runner's; a test has no use for it.
+// Done implements loop.Runner. Tests do not call it.
 func (r *Run) Done(_ *loop.Task, err error) { r.ended, r.err, r.task = true, err, nil }
 
-// Ended tells whether the task has ended.
+// Ended reports whether the task has ended.
 func (r *Run) Ended() bool { return r.ended }
 
-// Err is how the task ended: nil, a *loop.PanicError, loop.ErrGoexit or
-// loop.ErrShutdown. Nil while it runs.
+// Err returns the error with which the task ended: nil, a *loop.PanicError, loop.ErrGoexit
+// or loop.ErrShutdown. It is nil while the task runs.
 func (r *Run) Err() error { return r.err }
 
-// Cancel cancels the task if it still runs, and settles.
+// Cancel cancels the task if it has not ended, and settles.
 func (r *Run) Cancel(cause error) {
 	if r.task != nil {
 		r.loop.On(func() { r.task.Cancel(cause) })
@@ -241,7 +240,7 @@ func (r *Run) Cancel(cause error) {
 	}
 }
 
-// On calls f on the loop, in a turn of its own; inside of a turn it only calls f.
+// On calls f on the loop, in a turn of its own. Inside a turn it only calls f.
 func (l *Loop) On(f func()) {
 	if l.turning {
 		f()
@@ -250,9 +249,8 @@ func (l *Loop) On(f func()) {
 	l.turn(f)
 }
 
-// Settle turns the loop, delivers and sends until nothing is left to do at this
-// time of the clock. Inside a task or a callback it does nothing: its caller does
-// that.
+// Settle turns the loop and moves bytes until nothing is left to do at this time of the
+// clock. Inside a task or a callback it does nothing.
 func (l *Loop) Settle() {
 	l.t.Helper()
 	if l.settling || l.turning {
@@ -273,7 +271,7 @@ func (l *Loop) Settle() {
 	l.t.Fatalf("looptest: the loop is not quiet after %d turns", turnMax)
 }
 
-// step does one thing that can be done now: which one is up to the seed.
+// step does one of the things that can be done now. The seed chooses which.
 func (l *Loop) step() bool {
 	first, n := 0, len(l.peers)+2
 	if l.rnd != nil {
@@ -288,7 +286,7 @@ func (l *Loop) step() bool {
 			continue
 		}
 		if at == 0 {
-			if l.driver.takeWake() {
+			if l.driver.woken() {
 				l.turnPosted()
 				return true
 			}
@@ -301,8 +299,8 @@ func (l *Loop) step() bool {
 	return false
 }
 
-// Advance moves the clock by d, stopping at every time the loop asked for, and
-// settles at each. Timers fire up to 0.26 ms late, as the wheel's tick has it.
+// Advance moves the clock by d. It stops and settles at each time that a timer of the loop
+// is due. Timers fire up to 0.26 ms late, the tick of the timer wheel.
 func (l *Loop) Advance(d time.Duration) {
 	l.t.Helper()
 	l.Settle()
@@ -318,14 +316,14 @@ func (l *Loop) Advance(d time.Duration) {
 	l.Settle()
 }
 
-// Spend moves the clock and nothing else: what a task that computes for d does.
-// Tasks may call it too.
+// Spend moves the clock by d and does nothing else, as a task that computes for d. Tasks
+// may call it too.
 func (l *Loop) Spend(d time.Duration) { l.driver.now.Add(int64(d)) }
 
-// Slices is how many slices the loop has run.
+// Slices returns the number of slices that the loop has run.
 func (l *Loop) Slices() int { return l.slices }
 
-// SliceEnd is the loop.Observer's: the loop counts its own slices.
+// SliceEnd implements loop.Observer. Tests do not call it.
 func (l *Loop) SliceEnd(of *loop.Loop, t *loop.Task, ready, start, end int64) {
 	l.slices++
 	if l.slices == l.cutAfter {
@@ -336,7 +334,7 @@ func (l *Loop) SliceEnd(of *loop.Loop, t *loop.Task, ready, start, end int64) {
 	}
 }
 
-// driver is the loop.Driver: a clock and a bell.
+// driver is the loop.Driver: a clock, and a channel for Wake.
 type driver struct {
 	reactor *reactor.Reactor
 	now     atomic.Int64
@@ -346,16 +344,15 @@ type driver struct {
 
 func (d *driver) Now() int64 { return d.now.Load() }
 
-func (d *driver) Wake() { d.ring() }
-
-func (d *driver) ring() {
+func (d *driver) Wake() {
 	select {
 	case d.wakes <- struct{}{}:
 	default:
 	}
 }
 
-func (d *driver) takeWake() bool {
+// woken reports whether Wake was called since the last call.
+func (d *driver) woken() bool {
 	select {
 	case <-d.wakes:
 		return true

@@ -1,7 +1,6 @@
-package looptest
+// NoOverruns: a test fails when its tasks hold a loop. Package watchdog judges that.
 
-// NoOverruns: a test fails when what it runs holds a loop. It knows only which
-// loops to look at; the judging is the watchdog's.
+package looptest
 
 import (
 	"errors"
@@ -17,21 +16,20 @@ import (
 	"tafe/loop/watchdog"
 )
 
-// BaselineFile, in the package of the test, lists the overruns that are known.
-// Run the tests with LOOPTEST_BASELINE=update to write it.
+// BaselineFile lists the known overruns, in the folder of the test's package. Run the tests
+// with LOOPTEST_BASELINE=update to write it.
 const (
 	BaselineFile = "testdata/overruns.baseline"
 	baselineEnv  = "LOOPTEST_BASELINE"
 )
 
-// NoOverruns fails t when, before its end, a task holds one of the loops for
-// longer than its budget in real time, by computing or by waiting other than
-// through its Task: with the verdict, the place and the stack. What the machine
-// or the collector took does not count. Overruns that BaselineFile lists count
-// only when they have become twice as long. A slice that is just beyond the
-// budget may be missed. The budget is at least 2 ms.
+// NoOverruns fails t if a task holds one of the loops for longer than the budget, in real
+// time, before t ends. The failure has the verdict, the place and the stack. Time that the
+// machine or the collector took does not count. An overrun that BaselineFile lists counts
+// only when it has become twice as long. A slice just beyond the budget may be missed.
+// The budget is at least 2 ms.
 //
-// The loops are those of a test ([Loop.Loop]) or of an Engine.
+// The loops are those of a test ([Loop.Loop]) or of a reactor.Engine.
 func NoOverruns(t testing.TB, budget time.Duration, loops ...*loop.Loop) {
 	t.Helper()
 	known, err := readBaseline()

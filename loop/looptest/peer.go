@@ -1,8 +1,8 @@
-package looptest
+// Peer: the test's end of a connection, and the reactor.Transport between the two ends. It
+// behaves as two sockets and a network: bytes and the end of a stream arrive later, in
+// order, and a reset overtakes them.
 
-// Peer: the test's end of a connection, and the reactor.Transport between the two.
-// It behaves as two sockets and the network between them do: bytes and the end of
-// a stream take their time, in order; a reset overtakes them.
+package looptest
 
 import (
 	"io"
@@ -13,48 +13,48 @@ import (
 	"tafe/loop/reactor"
 )
 
-// Peer is the other end of a loop's connection.
+// Peer is the test's end of a connection.
 //
-//	call        the loop's side sees             what the loop's side sends afterwards
-//	CloseWrite  the end of the stream            arrives
-//	Close       the end of the stream            is answered with a reset
-//	Reset       an error (syscall.ECONNRESET)    is an error
+//	call        the loop reads                   later writes of the loop
+//	CloseWrite  the end of the stream            arrive
+//	Close       the end of the stream            are answered with a reset
+//	Reset       an error (syscall.ECONNRESET)    fail
 //
-// A Peer that receives the end of the stream ends its own direction too, as
-// clients do, unless KeepOpen is set.
+// A Peer that receives the end of the stream ends its own direction too, as clients do,
+// unless KeepOpen is set.
 type Peer struct {
-	// OnReceive, if set, is called when bytes of the loop's side arrive, instead of
-	// keeping them for Received: a scripted server. It may Send and Close.
+	// OnReceive, if set, is called with the bytes that arrive from the loop, which are then
+	// not kept for Received. It may Send and Close, as a scripted server.
 	OnReceive func(p *Peer, b []byte)
-	// KeepOpen: the end of the loop's stream does not end the Peer's.
+	// KeepOpen keeps the Peer's direction open at the end of the loop's stream.
 	KeepOpen bool
 
 	loop   *Loop
 	conn   *reactor.Conn
-	accept func(*Peer) // to be called when the dial arrives
+	accept func(*Peer) // called when the dial arrives
 	remote net.Addr
 
 	// Towards the loop.
-	sending []byte // on its way
-	ending  bool   // the end of the stream is behind it
-	arrived []byte // to be read
-	reset   bool   // a reset has arrived
-	told    bool   // and the connection was told
-	left    bool   // what arrives at the Peer is answered with a reset
+	sending  []byte // in flight
+	ending   bool   // the end of the stream follows it
+	arrived  []byte // to be read
+	reset    bool   // a reset has arrived
+	reported bool   // and the connection has got its event
+	left     bool   // bytes that arrive at the Peer are answered with a reset
 
 	// From the loop.
-	held      []byte // on its way
-	fin       bool   // the end of the stream is behind it
+	held      []byte // in flight
+	fin       bool   // the end of the stream follows it
 	received  []byte
-	ended     bool // that has arrived, or a reset
-	stalled   bool // takes nothing
+	ended     bool // the end of the stream, or a reset, has arrived
+	stalled   bool // accepts no bytes
 	gone      bool // the loop's side has closed its descriptor
 	wantRead  bool
 	wantWrite bool
 }
 
-// Open makes a connection as if a client had connected, and returns the
-// client's end. open is what a reactor.Config's Open is.
+// Open makes a connection as if a client had connected, and returns the client's end. open
+// is as in reactor.Config.
 func (l *Loop) Open(open func(*reactor.Conn) reactor.Handler) *Peer {
 	p := l.newPeer()
 	l.On(func() {
@@ -72,10 +72,10 @@ func (l *Loop) newPeer() *Peer {
 	return p
 }
 
-// Conn is the loop's end.
+// Conn returns the loop's end.
 func (p *Peer) Conn() *reactor.Conn { return p.conn }
 
-// Send sends b to the loop and settles. Inside OnReceive it only sends.
+// Send sends b to the loop and settles. Inside OnReceive it does not settle.
 func (p *Peer) Send(b []byte) {
 	if !p.ending {
 		p.sending = append(p.sending, b...)
@@ -83,34 +83,33 @@ func (p *Peer) Send(b []byte) {
 	p.loop.Settle()
 }
 
-// CloseWrite ends the stream after what was sent (a FIN); the Peer still reads.
+// CloseWrite ends the stream after the bytes sent (a FIN). The Peer still reads.
 func (p *Peer) CloseWrite() {
 	p.ending = true
 	p.loop.Settle()
 }
 
-// Close ends the stream after what was sent, and leaves: what the loop's side
-// sends afterwards is answered with a reset.
+// Close ends the stream after the bytes sent. Later writes of the loop are answered with a
+// reset.
 func (p *Peer) Close() {
 	p.ending, p.left = true, true
 	p.loop.Settle()
 }
 
-// Reset breaks the connection at once, with what is on its way lost.
+// Reset breaks the connection at once. Bytes in flight are lost.
 func (p *Peer) Reset() {
-	p.breaks()
+	p.breakConn()
 	p.loop.Settle()
 }
 
-// breaks is the arrival of a reset at the loop's side.
-func (p *Peer) breaks() {
+// breakConn makes a reset arrive at the loop's end.
+func (p *Peer) breakConn() {
 	p.reset, p.ended = true, true
 	p.accept = nil
 	p.sending, p.arrived, p.held = nil, nil, nil
 }
 
-// Stall makes the peer take nothing until Resume: what the loop writes stays
-// unsent.
+// Stall makes the Peer accept no bytes until Resume. The loop's output stays unsent.
 func (p *Peer) Stall() { p.stalled = true }
 
 // Resume ends Stall.
@@ -119,24 +118,24 @@ func (p *Peer) Resume() {
 	p.loop.Settle()
 }
 
-// Received returns what has arrived since the last call.
+// Received returns the bytes that have arrived since the last call.
 func (p *Peer) Received() []byte {
 	b := p.received
 	p.received = nil
 	return b
 }
 
-// Ended tells whether the stream of the loop's side has ended here, or was reset.
+// Ended reports whether the end of the loop's stream, or a reset, has arrived.
 func (p *Peer) Ended() bool { return p.ended }
 
-// Gone tells whether the loop's side has closed the connection for good. That may
-// be up to two seconds after Conn.Close: until then it discards what comes.
+// Gone reports whether the loop has closed its descriptor. That may be up to two seconds
+// after Conn.Close; until then the loop discards input.
 func (p *Peer) Gone() bool { return p.gone }
 
-// done: nothing will happen on p any more.
+// done reports whether no further step of p is possible.
 func (p *Peer) done() bool { return p.gone && p.ended }
 
-// step does one thing: a delivery in either direction, of a size up to the seed, or
+// step does one thing: a delivery in either direction, of a size that the seed chooses, or
 // an event of the socket.
 func (p *Peer) step() bool {
 	switch {
@@ -146,12 +145,12 @@ func (p *Peer) step() bool {
 		p.accept = nil
 		accept(p)
 		return true
-	case p.reset && !p.told && !p.gone:
-		p.told = true
-		p.loop.turn(p.tellReset)
+	case p.reset && !p.reported && !p.gone:
+		p.reported = true
+		p.loop.turn(p.reportReset)
 		return true
-	case p.canTake() && (!p.canDeliver() || p.loop.coin()):
-		p.take()
+	case p.canReceive() && (!p.canDeliver() || p.loop.coin()):
+		p.receive()
 		return true
 	case p.canDeliver():
 		p.deliver()
@@ -163,8 +162,8 @@ func (p *Peer) step() bool {
 	return false
 }
 
-// tellReset is the event of a reset. A socket that is not read from has it too.
-func (p *Peer) tellReset() {
+// reportReset calls the connection for a reset. A paused connection gets the event too.
+func (p *Peer) reportReset() {
 	if p.wantRead {
 		p.conn.Readable()
 		return
@@ -172,19 +171,20 @@ func (p *Peer) tellReset() {
 	p.conn.Abort(errReset)
 }
 
-func (p *Peer) canTake() bool {
+// canReceive reports whether bytes, or the end of the stream, can arrive at the Peer.
+func (p *Peer) canReceive() bool {
 	return !p.stalled && !p.ended && (len(p.held) > 0 || p.fin)
 }
 
-// take has some of what the loop's side sent arrive.
-func (p *Peer) take() {
+// receive makes some of the loop's bytes, or the end of its stream, arrive at the Peer.
+func (p *Peer) receive() {
 	if len(p.held) == 0 {
 		p.ended = true
 		p.ending = p.ending || !p.KeepOpen
 		return
 	}
 	if p.left {
-		p.breaks()
+		p.breakConn()
 		return
 	}
 	n := p.loop.part(len(p.held))
@@ -197,13 +197,13 @@ func (p *Peer) take() {
 	p.received = append(p.received, b...)
 }
 
-// canDeliver: the loop's side reads, and there is something. One that does not
-// read holds the Peer back by its window.
+// canDeliver reports whether bytes, or the end of the stream, can arrive at the loop. A
+// loop that does not read holds them back, as a full TCP window does.
 func (p *Peer) canDeliver() bool {
 	return p.wantRead && !p.gone && !p.reset && (len(p.arrived) > 0 || len(p.sending) > 0 || p.ending)
 }
 
-// deliver has some of what was sent arrive at the loop's side, or the end of it.
+// deliver makes some of the Peer's bytes, or the end of its stream, arrive at the loop.
 func (p *Peer) deliver() {
 	if len(p.sending) > 0 {
 		n := p.loop.part(len(p.sending))
@@ -213,7 +213,7 @@ func (p *Peer) deliver() {
 	p.loop.turn(p.conn.Readable)
 }
 
-// stream is the Peer as its connection's reactor.Transport.
+// stream is a Peer as the reactor.Transport of its connection.
 type stream Peer
 
 var (
@@ -226,7 +226,7 @@ func (s *stream) Read(first, then []byte) (n int, err error) {
 	case s.gone:
 		return 0, net.ErrClosed
 	case s.reset:
-		s.told = true
+		s.reported = true
 		return 0, errReset
 	case len(s.arrived) == 0 && len(s.sending) == 0 && s.ending:
 		return 0, io.EOF
@@ -250,7 +250,7 @@ func (s *stream) Write(b []byte) (int, error) {
 	n := s.loop.part(len(b))
 	s.held = append(s.held, b[:n]...)
 	if s.loop.rnd == nil && s.OnReceive == nil && s.accept == nil && !s.left {
-		p.take()
+		p.receive()
 	}
 	return n, nil
 }
@@ -267,8 +267,8 @@ func (s *stream) CloseWrite() error {
 	return nil
 }
 
-// Close sends a reset if asked to, and where input is left that nobody has read.
-// A reset may overtake what was written.
+// Close sends a reset if abort is set or if unread input is left. A reset may overtake
+// bytes in flight.
 func (s *stream) Close(abort bool) {
 	if (abort || len(s.arrived) > 0) && s.loop.rnd != nil && s.loop.coin() {
 		s.held = nil
@@ -283,10 +283,10 @@ func (s *stream) LocalAddr() net.Addr {
 }
 func (s *stream) FD() int { return -1 }
 
-// coin is heads or tails, heads without a seed.
+// coin returns a random bool, true without a seed.
 func (l *Loop) coin() bool { return l.rnd == nil || l.rnd.IntN(2) == 0 }
 
-// part is how much of n bytes moves now.
+// part returns how many of n bytes move in one step, at least 1 of them.
 func (l *Loop) part(n int) int {
 	if l.rnd == nil || l.rnd.IntN(4) == 0 {
 		return n

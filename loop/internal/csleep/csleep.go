@@ -1,5 +1,4 @@
-// Package csleep sleeps in C, a block that only cgo can make. It is for
-// tests.
+// Package csleep blocks a thread in C, for tests of calls by cgo.
 package csleep
 
 // #include <unistd.h>
@@ -7,7 +6,7 @@ import "C"
 
 import "time"
 
-// Available tells whether the binary was built with cgo.
+// Available reports whether the binary was built with cgo.
 const Available = true
 
 // Sleep blocks the calling thread in C.

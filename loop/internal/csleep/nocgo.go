@@ -4,7 +4,7 @@ package csleep
 
 import "time"
 
-// Available tells whether the binary was built with cgo.
+// Available reports whether the binary was built with cgo.
 const Available = false
 
 // Sleep blocks the calling goroutine.

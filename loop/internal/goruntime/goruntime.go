@@ -1,7 +1,7 @@
-// Package goruntime reads what the Go runtime knows of a goroutine and has no
-// API for: which goroutine this is, whether it is locked to its OS thread, which
-// thread runs it, and what it waits for. It reads the runtime's goroutine
-// descriptor at offsets that may differ between Go releases.
+// Package goruntime reads facts about goroutines for which the Go runtime has no API: the
+// identity of the calling goroutine, whether it is locked to its OS thread, which thread
+// runs a goroutine, and what it waits for. It reads the runtime's goroutine descriptor at
+// offsets that may differ between Go releases.
 //
 // # The parts, in reading order
 //
@@ -11,9 +11,9 @@
 //	state.go      StateOf, with its self-check
 //	platform.go   the compile error on other platforms
 //
-// Each part checks itself once per process against goroutines whose answers are
-// known. A part that fails its check is off: its function returns the unknown
-// value that its comment names, and never a guess.
+// Each part checks itself once per process against goroutines whose state is known. A part
+// that fails its check is off. Its function then returns the unknown value that its
+// comment names, and never a guess.
 //
 // Only package loop imports this package. The decision and its figures are in
 // docs/decisions/005-goroutine-identity.md.
@@ -43,15 +43,14 @@ func forcedOff(part string) bool {
 	return false
 }
 
-// Report tells which parts work in this process.
+// Report says which parts work in this process.
 type Report struct {
 	ThreadLock bool // ThreadLocked
 	Thread     bool // ThreadOf
 	State      bool // StateOf
 }
 
-// Check returns which parts work. The first call takes some milliseconds, later
-// ones nothing. Any goroutine.
+// Check returns which parts work. The first call takes some milliseconds. Any goroutine.
 func Check() Report {
 	return Report{ThreadLock: LockKnown(), Thread: ThreadsKnown(), State: StatesKnown()}
 }

@@ -1,8 +1,7 @@
-package goruntime
+// ThreadLocked: whether the calling goroutine is locked to its OS thread. A coroutine switch
+// on a locked thread ends the process; package loop checks first and returns an error.
 
-// Whether the calling goroutine is locked to its OS thread. A coroutine switch
-// on a locked thread ends the process; package loop asks here first and returns
-// an error instead.
+package goruntime
 
 import (
 	"runtime"

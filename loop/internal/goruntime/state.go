@@ -1,10 +1,9 @@
-package goruntime
+// StateOf: what a goroutine does or waits for, without stopping it. Its status and wait reason
+// are words of the runtime's descriptor whose offsets differ between Go releases. learn
+// finds them: it puts goroutines into each kind of wait and looks for the words that
+// distinguish the kinds. Without them a watchdog must take stacks.
 
-// What a goroutine does or waits for, without stopping it: its status and its
-// wait reason, which are words of the runtime's descriptor. Their offsets differ
-// between Go releases, so they are learned: learn puts goroutines into each kind
-// of wait and looks for the words that tell the kinds apart. Where that fails, a
-// watchdog must take stacks instead.
+package goruntime
 
 import (
 	"iter"
@@ -14,14 +13,14 @@ import (
 	"unsafe"
 )
 
-// The states that are not waits. A wait has the name that stack dumps give it:
+// Results of StateOf that are not waits. A wait has the name that stack dumps give it:
 // "sleep", "chan receive", "sync.Mutex.Lock", "coroutine"…
 const (
 	StateUnknown  = ""
 	StateRunning  = "running"
 	StateRunnable = "runnable" // ready, and no thread runs it
 	StateSyscall  = "syscall"
-	StateWaiting  = "waiting" // for something that was not learned
+	StateWaiting  = "waiting" // a wait that was not learned
 )
 
 // The runtime's numbers, unchanged since Go 1.2; a concurrent scan adds a bit.
@@ -189,8 +188,8 @@ func learn() *descriptor {
 			parked[i][j] = <-self
 		}
 	}
-	// A goroutine may wait for the collector before it waits for what it should: only
-	// what stays the same is right.
+	// A goroutine may first wait for the collector. A result counts only when it stays the
+	// same.
 	best, last, same := &descriptor{}, &descriptor{}, 0
 	for end := time.Now().Add(learnTime); time.Now().Before(end); time.Sleep(100 * time.Microsecond) {
 		d := compare(parked)
@@ -236,7 +235,7 @@ func compare(parked [][2]unsafe.Pointer) *descriptor {
 	for i, pair := range images {
 		code := pair[0][d.reason]
 		if pair[1][d.reason] != code || core[code] {
-			continue // one of them waits for something else
+			continue // one of them is in another wait
 		}
 		core[code] = i < coreKinds
 		d.named++

@@ -1,7 +1,7 @@
-package goruntime
+// ThreadOf: which OS thread runs a goroutine. The watchdog reads the CPU clock of that thread
+// to distinguish computing from waiting.
 
-// Which OS thread runs a goroutine. With its id the watchdog reads the thread's
-// CPU clock and tells computing from waiting.
+package goruntime
 
 import (
 	"runtime"

@@ -1,9 +1,9 @@
 // Package testmode lets a test run change how loops behave, at link time:
 //
-//	go test -ldflags "-X tafe/loop/internal/testmode.handoff=100us" ./...    hands loops over after 100 us in place of 2 ms
-//	go test -ldflags "-X tafe/loop/internal/testmode.handoff=always" ./...   runs all user code beside its loop
+//	go test -ldflags "-X tafe/loop/internal/testmode.handoff=100us" ./...    # handoff after 100 us in place of 2 ms
+//	go test -ldflags "-X tafe/loop/internal/testmode.handoff=always" ./...   # all user code runs beside its loop
 //
-// A program that is built without it is not affected.
+// Without the flag nothing changes.
 package testmode
 
 import "time"
@@ -11,11 +11,10 @@ import "time"
 // handoff is set by the linker only.
 var handoff string
 
-// Always tells whether all user code runs beside its loop.
+// Always reports whether all user code runs beside its loop.
 func Always() bool { return handoff == "always" }
 
-// Handoff returns the time after which loops are handed over, or standard where
-// the run says nothing.
+// Handoff returns the handoff time that the flag sets, or standard without one.
 func Handoff(standard time.Duration) time.Duration {
 	if d, err := time.ParseDuration(handoff); err == nil {
 		return d
