@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A description that is read while others are written is one of them, whole.
+// TestDescriptionIsNeverAMixture reads a description while others are written.
 func TestDescriptionIsNeverAMixture(t *testing.T) {
 	task := &Task{loop: &Loop{}}
 	routes := []string{"/a", "/b"}
@@ -24,7 +24,7 @@ func TestDescriptionIsNeverAMixture(t *testing.T) {
 				return
 			default:
 				describeRacing(task, &routes[i], texts[i], labels[i])
-				runtime.Gosched() // mostly there is a description to read
+				runtime.Gosched() // so that the reader mostly finds a stable one
 			}
 		}
 	})
@@ -47,14 +47,14 @@ func TestDescriptionIsNeverAMixture(t *testing.T) {
 	writer.Wait()
 }
 
-// describeRacing is Describe: the race detector knows nothing of the version.
+// describeRacing is Describe without the race detector, which does not know the version.
 //
 //go:norace
 func describeRacing(t *Task, route *string, text []byte, conn *ConnLabel) {
 	t.Observe().Describe(route, route, text, text, text, conn)
 }
 
-// A slice is still the one that was looked at until the next one, or what comes between, begins.
+// TestStill: Still is true until the slice ends.
 func TestStill(t *testing.T) {
 	var s Slice
 	s.begin(&Task{}, 7)

@@ -7,8 +7,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestCallbacksOnlyEnqueue starts and wakes tasks in every kind of callback: none
-// of them runs before the dispatcher gets to it at the end of the turn.
+// TestCallbacksOnlyEnqueue starts and wakes tasks in every kind of callback. None of them
+// runs before the end of the turn.
 func TestCallbacksOnlyEnqueue(t *testing.T) {
 	for _, tc := range []struct {
 		why string
@@ -123,7 +123,7 @@ func TestTurnsDoNotNest(t *testing.T) {
 	on(l, func() { require.Panics(t, l.Drive().BeginTurn) })
 }
 
-// TestPostedBeforeShutdown: Post has promised to run the function.
+// TestPostedBeforeShutdown: a function that Post has accepted runs.
 func TestPostedBeforeShutdown(t *testing.T) {
 	l := New(0, &manual{now: 1, alarm: never}, Limits{}, nil)
 	var ran []int
@@ -136,8 +136,8 @@ func TestPostedBeforeShutdown(t *testing.T) {
 	require.Equal(t, []int{1}, ran)
 }
 
-// TestUnwindingCodeMayTouchTheLoop: the deferred functions of a task that ignores
-// its cancellation give back what it held.
+// TestUnwindingCodeMayTouchTheLoop: the deferred functions of a task that ignores its
+// cancellation may call the loop, to release resources.
 func TestUnwindingCodeMayTouchTheLoop(t *testing.T) {
 	for _, tc := range []struct {
 		why  string

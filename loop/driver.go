@@ -8,6 +8,15 @@ import "context"
 // Driver polls for a Loop and runs it: a reactor, or a test in looptest. It calls
 // BeginTurn and EndTurn around each of its callbacks, and Turn after Wake and WakeAt;
 // see [Loop.Drive].
+//
+// A driver may also be an [Owner] or a [RequestDriver], and may have these methods, for any
+// goroutine:
+//
+//	RunBeside(f func())  runs f on a goroutine beside the loop; needed for Task.Beside
+//	Current() *Task      finds the calling task of any loop; for Loop.Caller
+//	Pending() bool       reports events that are ready; work that waits for the loop
+//	Unflushed() bool     reports output that is not flushed; likewise
+//	Waiting() int        counts descriptors with events; for LoopView.Waiting
 type Driver interface {
 	// Now returns the loop clock: monotonic ns, never 0. Any goroutine.
 	Now() int64

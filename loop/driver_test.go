@@ -1,6 +1,6 @@
-package loop
-
 // The driver of this package's own tests: a clock that moves only when told.
+
+package loop
 
 import (
 	"errors"

@@ -10,7 +10,7 @@ import (
 	"tafe/loop/looptest"
 )
 
-// Three sources are asked at once; what has not answered in 50 ms is left out.
+// Three sources are asked at once. Sources that have not answered after 50 ms are left out.
 func ExampleGroup() {
 	l := looptest.New(new(testing.T), looptest.Options{})
 	defer l.Close()
@@ -36,7 +36,7 @@ func ExampleGroup() {
 	// Output: 2 map[far:20 near:5]
 }
 
-// What blocks or computes for long runs beside the loop.
+// A call that blocks or computes for long runs on a goroutine of a pool.
 func ExampleOffload() {
 	pool := loop.NewPool(4, 100)
 	defer pool.Close()
@@ -55,7 +55,7 @@ func ExampleOffload() {
 	// Output: 499500 <nil>
 }
 
-// A channel of other goroutines reaches a task by a Queue.
+// A Queue passes values from a channel to a task.
 func ExampleQueue() {
 	ticks := make(chan string)
 	go func() {
@@ -92,7 +92,7 @@ func ExampleQueue() {
 	// loop: closed
 }
 
-// Many who miss the same cache entry ask for it once.
+// Several tasks that miss the same cache entry cause one call.
 func ExampleFlight() {
 	l := looptest.New(new(testing.T), looptest.Options{})
 	defer l.Close()

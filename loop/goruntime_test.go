@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// needPart skips a test of what a part of RuntimeReport does, where the part is off.
+// needPart skips a test of a part of RuntimeSupport that is off.
 func needPart(t *testing.T, part string) {
 	t.Helper()
 	if slices.Contains(Runtime().Missing(), part) {
@@ -16,7 +16,8 @@ func needPart(t *testing.T, part string) {
 	}
 }
 
-// What a loop publishes of its thread and state is right where the part works, and the unknown value where it does not.
+// TestThreadAndStateOfATask: thread and state are right where the part works, and the
+// unknown value where it does not.
 func TestThreadAndStateOfATask(t *testing.T) {
 	fresh := New(0, &manual{now: 1, alarm: never}, Limits{}, nil)
 	require.Zero(t, fresh.Observe().Thread(), "no turn yet")
@@ -40,7 +41,7 @@ func TestThreadAndStateOfATask(t *testing.T) {
 	}
 }
 
-// TestThreadLock: see TestParkRefusals for what follows from it.
+// TestThreadLock: TestParkRefusals has the consequences.
 func TestThreadLock(t *testing.T) {
 	require.False(t, threadLocked())
 	runtime.LockOSThread()

@@ -131,7 +131,7 @@ func (g *Group) First(n int) error {
 	case ok >= n && g.parent.Err() == nil:
 		return nil
 	case err == nil:
-		err = errors.New("loop: a group of fewer children than are needed")
+		err = errors.New("loop: the group has fewer children than required")
 	}
 	return err
 }

@@ -1,6 +1,6 @@
-package loop
-
 // The histogram against the durations themselves.
+
+package loop
 
 import (
 	"math/rand/v2"
@@ -18,7 +18,7 @@ func TestHistogramBounds(t *testing.T) {
 		want uint64
 		why  string
 	}{
-		{-1, 1, "nobody waits for less than nothing"},
+		{-1, 1, "a negative duration counts as zero"},
 		{0, 1, "zero"},
 		{time.Millisecond - 1, 1, "below"},
 		{time.Millisecond, 1, "the bound itself is within"},

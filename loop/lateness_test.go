@@ -1,6 +1,6 @@
-package loop
-
 // How late the steward wakes: docs/decisions/007.
+
+package loop
 
 import (
 	"encoding/json"

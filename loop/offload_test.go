@@ -74,7 +74,7 @@ func TestOffloadPanics(t *testing.T) {
 	})
 }
 
-// syncLog is a log that many may write.
+// syncLog is a log for several goroutines.
 type syncLog struct {
 	mu sync.Mutex
 	b  strings.Builder
@@ -117,7 +117,7 @@ func TestOffloadAbandoned(t *testing.T) {
 	require.Equal(t, context.Canceled, <-cause, "the abandoned call still asks its own task")
 	pool.Close()
 	require.Contains(t, log.String(), "abandoned")
-	require.Contains(t, log.String(), "boom", "its panic is told, not lost")
+	require.Contains(t, log.String(), "boom", "its panic is logged")
 	l.Settle()
 
 	r = l.Start(func(task *loop.Task) { _, err = loop.Offload(task, pool, func() (int, error) { return 0, nil }) })

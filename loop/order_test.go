@@ -60,7 +60,8 @@ func TestLightSlicesRunFirst(t *testing.T) {
 	}
 }
 
-// TestHeavySlicesAreNotPassedOverForEver: turns that are not for them run the oldest one, once it has waited for passOverMax.
+// TestHeavySlicesAreNotPassedOverForEver: turns without posted functions run the oldest
+// heavy slice once it has waited for passOverMax.
 func TestHeavySlicesAreNotPassedOverForEver(t *testing.T) {
 	l, m := newManual(t, Limits{})
 	var log []string

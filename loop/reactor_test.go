@@ -1,6 +1,6 @@
-package loop_test
-
 // Loops with sockets, for what is shared between loops.
+
+package loop_test
 
 import (
 	"context"

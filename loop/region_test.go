@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// regionOf is what the calling task's word says.
+// regionOf names the state of the calling task's word.
 func regionOf(t *Task) string {
 	switch t.region.word.Load() {
 	case inside:
@@ -54,15 +54,15 @@ func TestRegionOfCode(t *testing.T) {
 		require.NoError(t, err)
 	})
 	m.advance(l, 10*time.Millisecond)
-	// An Outside in code that has entered is user code too; one in user code is not
-	// the inner one's to end.
+	// Outside after Enter is user code too. Outside in user code does not end the outer
+	// one.
 	require.Equal(t, []string{
 		"Run inside", "Outside outside", "nested outside", "after nested outside", "Enter inside", "after inner Leave inside",
 		"Sleep inside", "Outside after Enter outside", "and after it inside", "Leave outside", "Sleep outside",
 		"after Outside inside", "Sleep inside", "Done inside",
 	}, said)
 	var none *Task
-	none.Leave(none.Enter()) // for callers that are no task
+	none.Leave(none.Enter()) // for callers without a task
 }
 
 // runner is a Runner whose run is not user code.
@@ -74,7 +74,7 @@ type runner struct {
 func (r runner) Run(t *Task)             { r.run(t) }
 func (r runner) Done(t *Task, err error) { r.done(t, err) }
 
-// TestOutsideEndsInside: however user code ends, its Runner goes on inside.
+// TestOutsideEndsInside: the Runner goes on inside after each way in which user code ends.
 func TestOutsideEndsInside(t *testing.T) {
 	boom := errors.New("boom")
 	for _, tc := range []struct {
@@ -130,8 +130,8 @@ func TestOutsideEndsInside(t *testing.T) {
 	}
 }
 
-// TestMethodsPassTheGate calls from user code what touches the loop: the loop is
-// the task's own meanwhile, and is given back.
+// TestMethodsPassTheGate calls the methods that use the loop from user code. They enter and
+// leave.
 func TestMethodsPassTheGate(t *testing.T) {
 	var tm Timer
 	pool := NewPool(1, 0)
@@ -245,8 +245,8 @@ func TestOwned(t *testing.T) {
 	require.False(t, after, "in user code after a wait")
 }
 
-// TestForeignGoroutinesDoNotEnter: one that a handler started, and that is given its
-// task by mistake, does not change where the handler is.
+// TestForeignGoroutinesDoNotEnter: a goroutine of the handler that uses the handler's task
+// by mistake does not change the task's region.
 func TestForeignGoroutinesDoNotEnter(t *testing.T) {
 	l, _ := newManual(t, Limits{})
 	s := NewSemaphore(0, 1)
@@ -269,8 +269,8 @@ func TestForeignGoroutinesDoNotEnter(t *testing.T) {
 	require.ErrorIs(t, err, ErrForeignGoroutine)
 }
 
-// TestWaiterOfTheSameLoop: user code wakes a task of its own loop without a Post,
-// which would cost a system call.
+// TestWaiterOfTheSameLoop: user code wakes a task of its own loop without a Post and its
+// system call.
 func TestWaiterOfTheSameLoop(t *testing.T) {
 	l, m := newManual(t, Limits{})
 	s := NewSemaphore(0, 1)

@@ -1,3 +1,5 @@
+// ring: the FIFO of the run queues and of Queue and Pool.
+
 package loop
 
 // ring is a FIFO that allocates only when it grows.

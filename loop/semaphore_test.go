@@ -34,7 +34,7 @@ func TestSemaphoreIsFairAndBounded(t *testing.T) {
 	require.Equal(t, []int{0, 1}, order)
 	require.Equal(t, 3, s.Waiting())
 	require.Equal(t, 1, refused)
-	require.False(t, s.TryAcquire(), "not past those who wait")
+	require.False(t, s.TryAcquire(), "not before earlier waiters")
 	l.Advance(time.Second)
 	require.Equal(t, []int{0, 1, 2, 3, 4}, order)
 	require.True(t, s.TryAcquire())
@@ -47,8 +47,8 @@ func TestSemaphoreOfCancelledWaiters(t *testing.T) {
 		why   string
 		leave func(l *looptest.Loop, s *loop.Semaphore, r *looptest.Run)
 	}{
-		{"who leaves the queue is not let through", func(_ *looptest.Loop, _ *loop.Semaphore, r *looptest.Run) { r.Cancel(errBoom) }},
-		{"who leaves with its turn passes it on", func(l *looptest.Loop, s *loop.Semaphore, r *looptest.Run) {
+		{"a cancelled waiter does not acquire", func(_ *looptest.Loop, _ *loop.Semaphore, r *looptest.Run) { r.Cancel(errBoom) }},
+		{"a waiter cancelled after its grant passes it on", func(l *looptest.Loop, s *loop.Semaphore, r *looptest.Run) {
 			l.On(func() {
 				s.Release()
 				r.Cancel(errBoom) // before it could run
@@ -81,8 +81,8 @@ func TestSemaphoreOfCancelledWaiters(t *testing.T) {
 	}
 }
 
-// TestSemaphoreAcrossLoops has tasks of two loops, and goroutines, hold the same
-// one, some of them cancelled: never too many, and in the end all is free.
+// TestSemaphoreAcrossLoops shares a Semaphore between tasks of two loops and goroutines, and
+// cancels some. The bound holds, and at the end all holders have released it.
 func TestSemaphoreAcrossLoops(t *testing.T) {
 	loops := startLoops(t, 2)
 	s := loop.NewSemaphore(3, 1000)
@@ -170,9 +170,9 @@ func TestFlightFailures(t *testing.T) {
 		{"an error is shared", func(task *loop.Task) (int, error) { _ = task.Sleep(time.Millisecond); return 0, errBoom }, nil, "0 true boom; 0 true boom", 1},
 		{"a panic is an error for the others", func(task *loop.Task) (int, error) { _ = task.Sleep(time.Millisecond); panic(errBoom) }, nil,
 			"0 true loop: task panicked: boom; 0 true loop: task panicked: boom", 1},
-		{"the caller's cancellation is not theirs: the next one calls", func(task *loop.Task) (int, error) { return 1, task.Sleep(time.Hour) },
+		{"after a cancellation the next caller runs its own f", func(task *loop.Task) (int, error) { return 1, task.Sleep(time.Hour) },
 			func(first, _ *looptest.Run) { first.Cancel(errBoom) }, "2 false <nil>; 2 true <nil>", 2},
-		{"who waits may be cancelled alone", func(task *loop.Task) (int, error) { return 1, task.Sleep(time.Millisecond) },
+		{"a waiting caller is cancelled alone", func(task *loop.Task) (int, error) { return 1, task.Sleep(time.Millisecond) },
 			func(_, second *looptest.Run) { second.Cancel(errBoom) }, "0 true boom; 1 true <nil>", 1},
 	} {
 		t.Run(tc.why, func(t *testing.T) {

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// realTime is a driver that nobody waits for, on the real clock.
+// realTime is a driver on the real clock that does nothing else.
 type realTime struct{ base time.Time }
 
 func (r realTime) Now() int64 { return int64(time.Since(r.base)) }
@@ -20,7 +20,8 @@ type nothing struct{}
 func (nothing) Run(*Task)         {}
 func (nothing) Done(*Task, error) {}
 
-// BenchmarkSlice is one task from start to end, in a callback of its driver: what every request pays.
+// BenchmarkSlice is one task from start to end in a callback of its driver, the cost of
+// every request.
 func BenchmarkSlice(b *testing.B) {
 	l := New(0, realTime{time.Now().Add(-time.Second)}, Limits{}, slog.New(slog.NewTextHandler(io.Discard, nil)))
 	b.ReportAllocs()

@@ -103,7 +103,7 @@ func TestParkRefusals(t *testing.T) {
 	}
 }
 
-// A coroutine that is made on a locked thread could not be resumed on another one.
+// A coroutine made on a locked thread could not be resumed on another one.
 func TestStartOnALockedThread(t *testing.T) {
 	needPart(t, "thread_lock")
 	l, m := newManual(t, Limits{})

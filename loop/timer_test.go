@@ -8,8 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestWheelAgainstModel arms, moves and disarms timers at random over ranges of
-// every level, and compares what fires with what is due.
+// TestWheelAgainstModel arms, moves and disarms timers at random over the ranges of all
+// levels, and compares the timers that fire with those that are due.
 func TestWheelAgainstModel(t *testing.T) {
 	for seed := range uint64(10) {
 		rnd := rand.New(rand.NewPCG(seed, 1))

@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Code that asks often enough yields before its loop is handed over.
+// Code that calls YieldIfDue often enough yields before its loop is handed off.
 func TestYieldIfDue(t *testing.T) {
 	for _, tc := range []struct {
 		why                    string
@@ -46,7 +46,7 @@ func TestYieldIfDue(t *testing.T) {
 	}
 }
 
-// A loop whose turns become slower is not trusted to be as fast as before.
+// Calls that become slower are not assumed to be as fast as before.
 func TestYieldIfDueAfterFasterCalls(t *testing.T) {
 	l, m := newManual(t, Limits{SliceBudget: 10 * time.Millisecond})
 	ended := start(t, l, func(task *Task) {

@@ -60,7 +60,7 @@ func TestDialEndings(t *testing.T) {
 		ctx    context.Context
 		check  func(error)
 	}{
-		{"nobody listens", nil, context.Background(), func(err error) { require.ErrorIs(t, err, syscall.ECONNREFUSED) }},
+		{"no listener", nil, context.Background(), func(err error) { require.ErrorIs(t, err, syscall.ECONNREFUSED) }},
 		{"a context that has ended", shout, cancelled, func(err error) { require.ErrorIs(t, err, context.Canceled) }},
 		{"a backend that ends its stream", (*looptest.Peer).CloseWrite, context.Background(), func(err error) { require.ErrorIs(t, err, io.EOF) }},
 		{"a backend that leaves, and answers what still comes with a reset", (*looptest.Peer).Close, context.Background(), func(err error) { require.Error(t, err) }},

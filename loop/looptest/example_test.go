@@ -13,7 +13,7 @@ import (
 func Example() {
 	var t testing.T
 	l := looptest.New(&t, looptest.Options{})
-	defer l.Close() // in a test its Cleanup does that
+	defer l.Close() // the end of a test does this
 	r := l.Start(func(t *loop.Task) {
 		fmt.Println("before")
 		_ = t.Sleep(time.Hour)

@@ -133,7 +133,7 @@ func TestDisconnectAtEveryWait(t *testing.T) {
 	}
 }
 
-// logged is a handler that notes its events and does what the test says.
+// logged is a handler that records its events and calls the functions of the test.
 type logged struct {
 	data   func(c *reactor.Conn)
 	input  []byte
@@ -184,7 +184,7 @@ func TestPeerEndings(t *testing.T) {
 			l.Settle()
 		}, true, true, syscall.ECONNRESET, "", true},
 		{"a peer that resets is an error", nil, func(_ *looptest.Loop, p *looptest.Peer) { p.Reset() }, false, true, syscall.ECONNRESET, "", true},
-		{"also where nobody reads", nil, func(l *looptest.Loop, p *looptest.Peer) {
+		{"also while the loop does not read", nil, func(l *looptest.Loop, p *looptest.Peer) {
 			l.On(p.Conn().Pause)
 			p.Reset()
 		}, false, true, syscall.ECONNRESET, "", true},
@@ -230,8 +230,8 @@ func TestPeerEndings(t *testing.T) {
 	}
 }
 
-// TestSeedsBreakTheStream writes much to a peer that takes little by little: all of
-// it arrives, in order, through writes that the socket takes in part or not at all.
+// TestSeedsBreakTheStream writes much to a peer through partial and refused writes. All of it
+// arrives, in order.
 func TestSeedsBreakTheStream(t *testing.T) {
 	for seed := range uint64(20) {
 		l := looptest.New(t, looptest.Options{Seed: seed, Limits: reactor.Limits{InboundMax: 1000}})
@@ -257,7 +257,7 @@ func TestSeedsBreakTheStream(t *testing.T) {
 	}
 }
 
-// TestFullInputHoldsThePeerBack: what a connection does not read stays on its way.
+// TestFullInputHoldsThePeerBack: bytes that a connection does not read stay in flight.
 func TestFullInputHoldsThePeerBack(t *testing.T) {
 	l := looptest.New(t, looptest.Options{Limits: reactor.Limits{InboundMax: 1000}})
 	u := &upper{}
@@ -274,8 +274,7 @@ func TestFullInputHoldsThePeerBack(t *testing.T) {
 	require.EqualValues(t, len(text), l.Stats().BytesIn)
 }
 
-// TestTasksMayUseTheirPeers: a task that drives its own peer leaves the settling to
-// the turn that it is in.
+// TestTasksMayUseTheirPeers: a task may call its peer; its turn does the settling.
 func TestTasksMayUseTheirPeers(t *testing.T) {
 	l := looptest.New(t, looptest.Options{})
 	l.Run(func(task *loop.Task) {
@@ -299,7 +298,7 @@ func TestStalledPeer(t *testing.T) {
 		}
 	})
 	l.Advance(time.Second)
-	require.False(t, r.Ended(), "nobody reads")
+	require.False(t, r.Ended(), "the loop does not read")
 	require.Empty(t, p.Received())
 	p.Resume()
 	l.Advance(time.Second)

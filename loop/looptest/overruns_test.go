@@ -13,7 +13,7 @@ import (
 	"tafe/loop/looptest"
 )
 
-// reporter is a test that is being tested.
+// reporter is a testing.TB that records failures.
 type reporter struct {
 	testing.TB
 	errors   []string
