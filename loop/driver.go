@@ -9,8 +9,8 @@ import "context"
 // BeginTurn and EndTurn around each of its callbacks, and Turn after Wake and WakeAt;
 // see [Loop.Drive].
 //
-// A driver may also be an [Owner] or a [RequestDriver], and may have these methods, for any
-// goroutine:
+// A driver may also be an [Owner] or a [RequestDriver], and may have these methods. Any goroutine
+// may call them, except Unflushed, which is for the goroutine that owns or takes the loop:
 //
 //	RunBeside(f func())  runs f on a goroutine beside the loop; needed for Task.Beside
 //	Current() *Task      finds the calling task of any loop; for Loop.Caller

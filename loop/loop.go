@@ -87,7 +87,7 @@ type Loop struct {
 	heavyTurn bool        // this turn may run one of them
 	tasks     int         // alive
 	idle      []*Task
-	all       taskList // alive tasks, for shutdown
+	all       []*Task // alive tasks, for shutdown
 	taskSeq   uint64
 	wheel     wheel
 	armed     int64 // clock time of the pending WakeAt; never when none

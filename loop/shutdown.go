@@ -2,6 +2,8 @@
 
 package loop
 
+import "slices"
+
 // Shutdown cancels the loop's tasks with ErrShutdown and makes Post refuse functions. Call
 // it in a turn. Released tasks end when they come back, in later turns; Close ends the
 // loop.
@@ -10,7 +12,7 @@ func (c LoopControl) Shutdown() {
 	l.postMu.Lock()
 	l.closed = true
 	l.postMu.Unlock()
-	for _, t := range append(taskList(nil), l.all...) {
+	for _, t := range slices.Clone(l.all) {
 		t.Cancel(ErrShutdown)
 	}
 	l.driver.Flush()

@@ -83,7 +83,6 @@ type Task struct {
 	orphaned bool // see orphan
 	ended    error
 	ready    int64 // loop clock at which the task became able to run
-	started  int64
 	wait     Timer // of the current wait
 	deadline Timer
 	pos      int // in Loop.all
@@ -100,8 +99,6 @@ type Task struct {
 	done     chan struct{}
 	retained atomic.Bool // other code may call Err or Done after the end: do not reuse
 }
-
-type taskList []*Task
 
 // Start makes a task and queues it behind the tasks that are ready. When Runner.Done calls
 // Start, the new task runs right after the one that ends. The error is ErrTooManyTasks
@@ -128,7 +125,6 @@ func (l *Loop) newTask(r Runner) (*Task, error) {
 	l.taskSeq++
 	t.id = l.taskSeq
 	t.runner = r
-	t.started = l.now
 	t.pos = len(l.all)
 	l.all = append(l.all, t)
 	l.tasks++

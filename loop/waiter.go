@@ -20,8 +20,8 @@ type currentFinder interface {
 }
 
 // Caller returns the task whose goroutine calls it, or nil on a goroutine that is not a
-// task's. The task may belong to another loop, if the driver knows those. The error is
-// ErrOnLoop. Any goroutine.
+// task's. The task may belong to another loop, if the driver knows those. On the
+// loop's own goroutine, outside tasks, it returns ErrOnLoop. Any goroutine.
 func (l *Loop) Caller() (*Task, error) {
 	if t := l.Current(); t != nil {
 		return t, nil

@@ -298,7 +298,7 @@ func TestStalledPeer(t *testing.T) {
 		}
 	})
 	l.Advance(time.Second)
-	require.False(t, r.Ended(), "the loop does not read")
+	require.False(t, r.Ended(), "the peer does not read")
 	require.Empty(t, p.Received())
 	p.Resume()
 	l.Advance(time.Second)
