@@ -49,7 +49,10 @@ func (g *Group) eject(s *server) {
 	if s.Backup || out*2 > g.primaries {
 		return
 	}
-	d := min(g.options.EjectTime<<min(s.times.Add(1)-1, 16), g.options.EjectTimeMax)
+	d := min(g.options.EjectTime, g.options.EjectTimeMax)
+	for n := s.times.Add(1); n > 1 && d < g.options.EjectTimeMax; n-- {
+		d = min(2*d, g.options.EjectTimeMax)
+	}
 	s.failures.Store(0)
 	s.ejected.Store(now + int64(d))
 	s.counts.ejections.Add(1)

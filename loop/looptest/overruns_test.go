@@ -68,5 +68,5 @@ func TestNoOverruns(t *testing.T) {
 	require.NoError(t, os.WriteFile(looptest.BaselineFile, shorter, 0o600))
 	found = judge(blocks)
 	require.Len(t, found, 1)
-	require.Contains(t, found[0], "worse than the 20ms")
+	require.Contains(t, found[0], "worse than the known 20ms")
 }

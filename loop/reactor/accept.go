@@ -68,7 +68,10 @@ func (a *acceptor) acceptBatch(most int) bool {
 		fd, remote, err := accept4(a.fd)
 		switch err {
 		case nil:
-			a.accepted(fd, remote)
+			if err := a.accepted(fd, remote); err != nil {
+				a.pause(err)
+				return false
+			}
 		case unix.EAGAIN:
 			a.failing = false // only when the queue is empty: close to a limit, accepts fail again and again
 			return false
@@ -94,7 +97,9 @@ func (a *acceptor) pause(err error) {
 	r.remove(a.fd)
 	r.loop.AfterFunc(&a.timer, acceptRetry, func(t *loop.Timer) {
 		if a := t.Owner.(*acceptor); !a.stopped {
-			_ = a.r.add(a.fd, a)
+			if err := a.r.add(a.fd, a); err != nil {
+				a.pause(err)
+			}
 		}
 	})
 }
@@ -118,7 +123,7 @@ func (r *Reactor) stopAccepting() {
 }
 
 // accepted makes a Conn of an accepted descriptor. Beyond ConnMax it closes it.
-func (a *acceptor) accepted(fd int, remote net.Addr) {
+func (a *acceptor) accepted(fd int, remote net.Addr) error {
 	r := a.r
 	e := r.engine
 	if e.conns.Add(1) > int64(e.config.ConnMax) {
@@ -126,14 +131,13 @@ func (a *acceptor) accepted(fd int, remote net.Addr) {
 		e.refused.Add(1)
 		r.stats.Refused++
 		_ = unix.Close(fd)
-		return
+		return nil
 	}
 	s := &socket{r: r, fd: fd, remote: remote}
 	if err := r.add(fd, s); err != nil {
 		e.conns.Add(-1)
 		_ = unix.Close(fd)
-		a.pause(err)
-		return
+		return err
 	}
 	c := r.Open(s, nil)
 	s.conn = c
@@ -141,9 +145,10 @@ func (a *acceptor) accepted(fd int, remote net.Addr) {
 	e.opening.Add(1)
 	if a.listening.Proxy != nil {
 		c.awaitProxyHeader(a.listening)
-		return
+		return nil
 	}
 	c.admit(a.listening)
+	return nil
 }
 
 // releaseAccepted is Conn.release of an accepted connection: it corrects the

@@ -88,7 +88,7 @@ func (n *netConn) SetWriteTimeout(d time.Duration) error {
 		n.conn.stallMax = d
 		return nil
 	}
-	if !n.loop.Post(func() { n.conn.stallMax = d }) {
+	if !n.loop.PostUnbounded(func() { n.conn.stallMax = d }) {
 		return n.opError("set", net.ErrClosed)
 	}
 	return nil

@@ -13,8 +13,8 @@ import (
 type Escalation struct {
 	// UnreadyAfter makes Ready return false while a loop is held for longer. 0 means never.
 	UnreadyAfter time.Duration
-	// Abort, if not nil, is called once, when a reported overrun has held its loop for
-	// AbortAfter. stacks is a dump of all goroutines. Abort should end the process.
+	// Abort, if not nil, is called once, when an overrun that is blamed on the code has held its loop
+	// for AbortAfter. stacks is a dump of all goroutines. Abort should end the process.
 	Abort      func(o Overrun, stacks []byte)
 	AbortAfter time.Duration
 }
@@ -49,9 +49,13 @@ func (w *Watchdog) escalate() {
 		if p.reported == nil || ln.clock()-p.began < int64(e.AbortAfter) {
 			continue
 		}
+		o := ln.record(p, ln.clock()-p.began, false)
+		if !o.Blamed {
+			continue // the process or the machine stood still
+		}
 		w.aborted = true
 		stacks := make([]byte, 4<<20)
-		e.Abort(ln.record(p, ln.clock()-p.began, false), stacks[:runtime.Stack(stacks, true)])
+		e.Abort(o, stacks[:runtime.Stack(stacks, true)])
 		return
 	}
 }
