@@ -1,5 +1,5 @@
-// Response heads, and bodies that are written at once. They are appended to the connection's output, which is sent at the end of the loop's
-// turn. stream.go has streamed bodies.
+// Response heads, and bodies that are written at once. They are appended to the connection's output, which is sent when the task's slice
+// ends; pipelined requests that run one after the other are sent together. stream.go has streamed bodies.
 
 package app
 

@@ -69,7 +69,7 @@ func (r *Reactor) HandOver() {
 	}
 }
 
-// RunBeside runs f on a goroutine beside the loop. It implements loop.Owner.
+// RunBeside runs f on a goroutine beside the loop: Task.Beside needs it.
 func (r *Reactor) RunBeside(f func()) { go f() }
 
 // Unflushed reports whether output waits for the next Flush. Only the goroutine

@@ -1,7 +1,7 @@
 // Package watchdog reports code that holds an event loop while it does so: the request, the line of
 // code, the reason, and the requests that had to wait.
 //
-// A loop publishes what it runs (see [loop.Slice]). The watchdog reads that on the thread of a
+// A loop publishes what it runs (see [loop.Slice]). The watchdog reads that on the goroutine of a
 // [loop.Steward]. A slice whose code runs for longer than its budget is an overrun. Its verdict
 // follows from evidence: the clocks of the thread that carries it, the pauses of the Go runtime, the
 // time spent waiting for a CPU, and stacks. Only time that the code itself used, computing or
