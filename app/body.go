@@ -23,7 +23,6 @@ type body struct {
 	whole []byte // the part in memory: a view of the input, or own
 	read  int    // bytes of whole that BodyReader has returned
 	own   []byte // buffer from the loop
-	room  []byte // the free part of own that the connection reads into while Body waits
 	done  bool   // all of it has been taken from the connection
 	err   error
 
@@ -92,14 +91,7 @@ func (c *Context) Body() ([]byte, error) {
 	b.whole, b.read = nil, 0
 	for {
 		c.growBody()
-		n, err, ok := c.tryBody(b.own[len(b.own):cap(b.own)])
-		if !ok {
-			if !b.isChunked {
-				b.room = b.own[len(b.own):min(int64(cap(b.own)), int64(len(b.own))+b.left)]
-			}
-			err = c.awaitBody()
-			b.room = nil
-		}
+		n, err := c.readBody(b.own[len(b.own):cap(b.own)])
 		b.own = b.own[:len(b.own)+n]
 		switch {
 		case err == io.EOF:
@@ -109,25 +101,6 @@ func (c *Context) Body() ([]byte, error) {
 			return nil, err
 		}
 	}
-}
-
-// inputBuffer returns the memory that the connection reads into while Body waits; nil for its own buffer. inputTaken reports bytes that
-// were read into it.
-func (hc *http1Conn) inputBuffer() []byte {
-	if hc.active == nil {
-		return nil
-	}
-	return hc.active.body.room
-}
-
-func (hc *http1Conn) inputTaken(n int) {
-	c := hc.active
-	b := &c.body
-	b.wants100 = false
-	b.own, b.room = b.own[:len(b.own)+n], b.room[n:]
-	b.left -= int64(n)
-	b.done = b.left == 0
-	b.rate.came(c, n)
 }
 
 // growBody grows the buffer for more of the body. It is bounded by bodyGrowth times the received part, so that a large Content-Length

@@ -223,7 +223,3 @@ func sourceFiles(t *testing.T) (files []sourceFile) {
 	}
 	return files
 }
-
-func exempt(name string, folders []string) bool {
-	return slices.ContainsFunc(folders, func(folder string) bool { return within(name, folder) })
-}
