@@ -1,7 +1,7 @@
-// Task: straight-line code on a pooled coroutine. A coroutine stops in suspend only: in Park,
-// in the waits of wait.go, and where region.go moves a task off its loop or back. Loop.resume
-// runs the slices of the loop; region.go (moveBeside) and driver.go (RunReleased) resume
-// tasks that run beside it. Park and Waker are the wait on which others are built.
+// Task: straight-line code on a pooled coroutine. Park is the wait on which most others are
+// built, and a Waker ends it. A running task stops in suspend, which Park, the waits of
+// wait.go and the moves off a loop and back in region.go call. Loop.resume runs the slices
+// of the loop; region.go (moveBeside) and driver.go (RunReleased) resume tasks beside it.
 
 package loop
 
