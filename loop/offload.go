@@ -105,10 +105,10 @@ func (p *Pool) next() func() {
 
 // Offload calls f on a goroutine of p while t waits, and returns the results of f. t
 // must be the calling task. The error is that of f, ErrOffloadFull, ErrClosed, the cause
-// of a cancelled task, ErrForeignGoroutine or ErrThreadLocked. A cancelled task does not wait for f; f runs on without
-// it and must not touch what the task owns. f may call t.Err and t.Done, and
-// no other method of t. A panic in f goes on in t, with the stack of f; after a
-// cancellation it is logged.
+// of a cancelled task, ErrForeignGoroutine or ErrThreadLocked. A cancelled task does not
+// wait for f; f runs on without it and must not touch what the task owns. f may call t.Err
+// and t.Done, and no other method of t. A panic in f goes on in t, with the stack of f;
+// after a cancellation it is logged.
 func Offload[T any](t *Task, p *Pool, f func() (T, error)) (T, error) {
 	var none T
 	if err := t.MayPark(); err != nil {

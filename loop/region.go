@@ -19,10 +19,10 @@
 //
 // The task moves between inside and outside, from inside to leaving, and from released to
 // returning or borrowing; loan.go has its other moves. The goroutine that takes the loop
-// moves from outside to released, and back if nothing waits, by compare-and-swap. The word
-// holds the slice's start time, so the swap fails if that slice has ended. The loop moves
-// from leaving to released (moveBeside) and from returning to inside (rejoin): a returning
-// task is queued and goes on when the loop resumes it.
+// moves from outside to released, and back if nothing waits or too many tasks are released,
+// by compare-and-swap. The word holds the slice's start time, so the swap fails if that
+// slice has ended. The loop moves from leaving to released (moveBeside) and from returning
+// to inside (rejoin): a returning task is queued and goes on when the loop resumes it.
 
 package loop
 
