@@ -18,7 +18,7 @@ func (t *Task) Cancel(cause error) {
 	t.cause.Store(&cause)
 	t.closeDone()
 	if t.state == taskParked {
-		t.loop.enqueue(t, t.loop.ready())
+		t.loop.enqueue(t, t.loop.readySince())
 	}
 }
 

@@ -1,6 +1,7 @@
-// The description of a task: written by the task, readable by other threads at any
-// time. It is copied into the task's own memory, so that a reader that comes while it is
-// written reads a mixture, which it notices by the version, and never freed memory.
+// The description of a task: written by the task, readable by other threads at any time. It
+// is copied into the task's own memory. A concurrent read may mix old and new text but never
+// touches freed memory. The version counter reveals the mix. The type label also holds the
+// settings of the task, whose methods are in budget.go.
 
 package loop
 
@@ -59,7 +60,8 @@ func (l *label) clear() {
 	l.version.Add(1)
 }
 
-// inherit copies the description and settings of a parent task.
+// inherit copies the description, budget and handoff time of a parent task, but not
+// background.
 func (l *label) inherit(from *label) {
 	l.route.Store(from.route.Load())
 	l.method.Store(from.method.Load())

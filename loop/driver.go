@@ -1,5 +1,7 @@
-// The driver's side of a loop: turns, posted functions, and the interfaces that a driver
-// implements. region.go has the part of it that hands a loop over, shutdown.go its end.
+// The driver's side of a loop: the interfaces that a driver implements and the methods by
+// which it runs turns. Also RequestContext, and ForceHandoff and RunReleased, by which tests
+// choose where a loop is taken. loop.go has the dispatcher and the posted functions. Handoff
+// is in region.go, shutdown in shutdown.go.
 
 package loop
 
@@ -68,8 +70,8 @@ func (c LoopControl) SetObserver(o Observer) {
 	c.l.late, _ = o.(LateObserver)
 }
 
-// Turn runs the posted functions, the timers that are due and the tasks that are ready.
-// The driver calls it after Wake and WakeAt. The result is EndTurn's.
+// Turn fires the timers that are due, then runs the posted functions, then the tasks that
+// are ready. The driver calls it after Wake and WakeAt. The result is EndTurn's.
 func (c LoopControl) Turn() bool {
 	c.BeginTurn()
 	c.l.runPosted()
@@ -140,8 +142,9 @@ func (c LoopControl) TracesArrivals() bool { return c.l.tracing.Load() }
 // before the first turn.
 func (c LoopControl) ForceHandoff(decide func(t *Task) bool) { c.l.force = decide }
 
-// RunReleased runs the code of the task that ForceHandoff released first, until
-// the task asks for its loop. It reports whether there was one. Call it outside turns.
+// RunReleased runs the code of the task that has been waiting longest since ForceHandoff
+// released it, until the task asks for its loop. It reports whether there was one. Call it
+// outside turns.
 func (c LoopControl) RunReleased() bool {
 	l := c.l
 	if len(l.forcedOff) == 0 {

@@ -22,9 +22,11 @@ type flightCall[V any] struct {
 
 // Do calls f and returns its results. If another caller runs f for this key, Do waits
 // for that call and returns its results, with shared true. t is the calling task, nil
-// for another goroutine. Cancelling one caller does not cancel the others: when the
-// caller that runs f is cancelled and f fails, the next caller runs its own f. A panic
-// in f goes on in the caller that runs it; the others get it as a *PanicError.
+// for another goroutine. A wait that fails returns the cause of a cancelled task,
+// ErrForeignGoroutine or ErrThreadLocked. Cancelling one caller does not cancel the
+// others: when the caller that runs f is cancelled and f fails, the next caller runs its
+// own f. A panic in f goes on in the caller that runs it; the others get it as a
+// *PanicError.
 func (g *Flight[K, V]) Do(t *Task, key K, f func() (V, error)) (value V, shared bool, err error) {
 	entered := t.Enter()
 	defer t.Leave(entered)

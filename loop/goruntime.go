@@ -1,5 +1,6 @@
-// The goroutines and threads of loops and tasks. Only internal/goruntime reads the Go
-// runtime.
+// Introspection of the Go runtime for users of this package: the State constants,
+// RuntimeSupport, and the pprof label of a loop's goroutines. The unexported functions at the
+// end shorten calls of internal/goruntime, which alone reads the Go runtime's memory.
 
 package loop
 

@@ -84,8 +84,8 @@ func (h *Histogram) Count() (n uint64) {
 }
 
 // AtMost returns the number of durations that were no longer than d. It is exact where d is
-// 1, 2 or 5 times a power of ten from 1 us to 50 s; otherwise those in the bucket of d
-// are missing.
+// 1, 2 or 5 times a power of ten from 1 us to 50 s; otherwise it undercounts by up to one
+// bucket.
 func (h *Histogram) AtMost(d time.Duration) (n uint64) {
 	for i, bound := range histogramBounds {
 		if bound > int64(d) {

@@ -1,7 +1,11 @@
 // Handoff of tasks that hold their OS thread (runtime.LockOSThread). The loop's goroutine
 // cannot resume the coroutine of such a task, so the task does not rejoin its loop. The
-// loop instead waits in a posted function while the task's goroutine uses it. That is
-// short: such a task cannot wait inside (Park returns ErrThreadLocked).
+// loop blocks in a posted function while the task uses the loop's state. That is short:
+// such a task cannot wait inside (Park returns ErrThreadLocked). If the loop has ended,
+// orphan and endOrphan unwind the task.
+//
+// The task moves its word from borrowing to inside (borrow) and back to released (endLoan);
+// if the loop has ended, from borrowing to inside (orphan) and to returning (endOrphan).
 
 package loop
 
@@ -40,7 +44,7 @@ func (t *Task) orphan() {
 	panic(unwind{})
 }
 
-// endOrphan ends what orphan has begun. comeBack follows.
+// endOrphan releases Loop.orphans after the unwind; comeBack then sees a returning task.
 func (t *Task) endOrphan() {
 	if !t.orphaned {
 		return

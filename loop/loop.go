@@ -1,5 +1,6 @@
-// Loop: the run queue, the dispatcher, and Post, the entry for other goroutines. driver.go
-// has the turns, timer.go the wheel.
+// Loop: the run queue, the dispatcher, and Post, the entry for other goroutines. Also the
+// errors of the package, Limits, AfterFunc and StopTimer, and the checks of who calls
+// (touch, Current). driver.go has the turns, timer.go the wheel.
 
 package loop
 
@@ -54,8 +55,7 @@ func (l Limits) withDefaults() Limits {
 	return l
 }
 
-// chainMax bounds the number of tasks that run without a flush between them, each
-// started by the end of the one before.
+// chainMax bounds the number of tasks started by Runner.Done that may run before a flush.
 const chainMax = 32
 
 // Loop runs tasks and timers on one goroutine at a time. Unless a method says otherwise,
@@ -260,8 +260,8 @@ func (l *Loop) runChain(t *Task) bool {
 	return true
 }
 
-// ready returns the time since which the event being handled has been ready.
-func (l *Loop) ready() int64 {
+// readySince returns the time since which the event being handled has been ready.
+func (l *Loop) readySince() int64 {
 	switch {
 	case l.running != nil: // the running slice caused it
 		return l.driver.Now()
@@ -294,7 +294,8 @@ func (l *Loop) arm() {
 }
 
 // AfterFunc arms t to call fire on the loop after d. It replaces an earlier call for t.
-// fire must not wait. The timer fires up to 0.26 ms late, and never early.
+// fire must not wait. It is never called early, and up to 0.26 ms after it is due, if the
+// loop is free; a held loop adds its delay.
 func (l *Loop) AfterFunc(t *Timer, d time.Duration, fire func(*Timer)) {
 	caller, entered := l.touch()
 	defer caller.Leave(entered)

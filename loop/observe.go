@@ -1,6 +1,7 @@
 // The observer's side of loops and tasks: what a watchdog, a metrics page or a tracer
-// reads. slice.go has the record of the running slice, describe.go the description of
-// a task, goruntime.go its goroutine and thread.
+// reads, and the delay that a watchdog charges to a task (AddDelay). slice.go has the record
+// of the running slice, describe.go the description of a task, goruntime.go the names of
+// goroutine states.
 
 package loop
 
@@ -33,8 +34,8 @@ const lateMin = int64(500 * time.Microsecond)
 type ReleaseObserver interface {
 	Observer
 	// Released reports that the loop was taken at the given time from the slice of
-	// t that began at start. It replaces SliceEnd for this slice; ready is as there. It
-	// runs on the loop's goroutine, under the rules of Observer, while the code of t
+	// t that began at start. It replaces SliceEnd for this slice; ready is as in SliceEnd.
+	// It runs on the loop's goroutine, under the rules of Observer, while the code of t
 	// runs on.
 	Released(l *Loop, t *Task, ready, start, taken int64)
 	// Returned reports that the code of t, which ran beside the loop, asked for its loop
@@ -63,8 +64,8 @@ func (l *Loop) Observe() LoopView { return LoopView{l} }
 // Slice returns the record of the slice that the loop is running.
 func (v LoopView) Slice() *Slice { return &v.l.slice }
 
-// Stats returns the counters and gauges. It does not ask the loop, which may write
-// meanwhile: each number was right at some time, and they need not be of the same time.
+// Stats returns the counters and gauges. It does not stop the loop, which may write
+// meanwhile: the numbers are not one consistent snapshot.
 //
 //go:norace
 func (v LoopView) Stats() Stats {

@@ -1,4 +1,6 @@
-// Offload: calls that block or compute for long, on a bounded pool of goroutines.
+// Offload: calls that block or compute for long, on a bounded pool of goroutines. guard,
+// panicError and rethrow carry a panic from one goroutine to another; flight.go uses
+// panicError too.
 
 package loop
 
@@ -102,11 +104,11 @@ func (p *Pool) next() func() {
 }
 
 // Offload calls f on a goroutine of p while t waits, and returns the results of f. t
-// must be the calling task. The error is that of f, ErrOffloadFull, ErrClosed, or the
-// cause of a cancelled task. A cancelled task does not wait for f; f runs on without
-// it and must not touch what the task owns. f may call t.Err and t.Done, and
-// no other method of t. A panic in f goes on in t, with the stack of f; after a
-// cancellation it is logged.
+// must be the calling task. The error is that of f, ErrOffloadFull, ErrClosed, the cause
+// of a cancelled task, ErrForeignGoroutine or ErrThreadLocked. A cancelled task does not
+// wait for f; f runs on without it and must not touch what the task owns. f may call t.Err
+// and t.Done, and no other method of t. A panic in f goes on in t, with the stack of f;
+// after a cancellation it is logged.
 func Offload[T any](t *Task, p *Pool, f func() (T, error)) (T, error) {
 	var none T
 	if err := t.MayPark(); err != nil {

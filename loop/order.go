@@ -1,7 +1,8 @@
 // The order in which ready tasks run. First come, first served would put a batch of heavy
 // slices before a hundred light ones. Earlier tasks of the same kind tell how long the
 // next slice of a task is likely to be. Light slices run at once; heavy ones run one at a
-// time, oldest first, each after the I/O that was ready before.
+// time, oldest first, with a poll for I/O between two of them. StartOf, which is also the
+// body of Start, and the queues of ready tasks are here.
 
 package loop
 
@@ -60,7 +61,7 @@ func (l *Loop) StartOf(r Runner, c *Cost) (*Task, error) {
 		t.cost = c
 	}
 	t.state = taskReady
-	t.ready, t.estimated = l.ready(), l.estimated
+	t.ready, t.estimated = l.readySince(), l.estimated
 	if l.ending && l.chained == nil && !t.heavy() {
 		l.chained = t
 	} else {

@@ -34,7 +34,8 @@ func (q *Queue[T]) Offer(v T) error {
 }
 
 // Put appends v and waits while the Queue is full. t is the calling task, nil for
-// another goroutine. The error is ErrClosed, or the cause of a cancelled task.
+// another goroutine. The error is ErrClosed, the cause of a cancelled task,
+// ErrForeignGoroutine or ErrThreadLocked.
 func (q *Queue[T]) Put(t *Task, v T) error {
 	defer t.Leave(t.Enter())
 	q.mu.Lock()
@@ -59,7 +60,7 @@ func (q *Queue[T]) push(v T) {
 
 // Take removes and returns the oldest value and waits while the Queue is empty. t is the
 // calling task, nil for another goroutine. The error is the cause of a cancelled task,
-// or ErrClosed once the Queue is closed and empty.
+// ErrForeignGoroutine, ErrThreadLocked, or ErrClosed once the Queue is closed and empty.
 func (q *Queue[T]) Take(t *Task) (v T, err error) {
 	defer t.Leave(t.Enter())
 	q.mu.Lock()

@@ -1,18 +1,28 @@
 // Handoff: a loop can be taken from a slice that holds it for too long. User code (a
 // handler, a middleware) may be interrupted at any point; code that uses the loop must not
-// be. One word per task says where its slice is:
+// be. Enter and Leave mark the latter. The terms:
+//
+//	hand over  a loop gets another goroutine as its owner; handoff is the whole process
+//	take       the first step, the steward's: after TakeFrom no goroutine owns the loop
+//	adopt      the second step, a spare goroutine's: Adopt makes it the owner
+//	released   the state of a task whose code runs without its loop
+//	beside     where that code runs; a task also goes there by itself (Beside)
+//
+// One word per task says where its slice is:
 //
 //	inside    the task runs code that uses the loop, or does not run
 //	outside   user code; the word is the start of its slice on the loop clock
-//	released  the loop was taken from the slice, and its code runs beside the loop
+//	leaving   the task has called Beside and has stopped
+//	released  the code runs beside the loop, after TakeFrom or Beside
 //	returning the released task has stopped and asks for the loop
-//	borrowing the same for a goroutine that holds its OS thread; see loan.go
-//	leaving   the task asks to run beside the loop
+//	borrowing like returning, for a task locked to its OS thread; see loan.go
 //
-// Only the task moves between inside and outside, and from released to returning or
-// borrowing. Only the goroutine that takes the loop moves between outside and released, by
-// compare-and-swap with the start of the slice that it has seen, so that it cannot take the
-// loop from a later one. A returning task is queued and goes on when the loop resumes it.
+// The task moves between inside and outside, from inside to leaving, and from released to
+// returning or borrowing; loan.go has its other moves. The goroutine that takes the loop
+// moves from outside to released, and back if nothing waits or too many tasks are released,
+// by compare-and-swap. The word holds the slice's start time, so the swap fails if that
+// slice has ended. The loop moves from leaving to released (moveBeside) and from returning
+// to inside (rejoin): a returning task is queued and goes on when the loop resumes it.
 
 package loop
 
@@ -94,9 +104,9 @@ func (t *Task) Outside(f func()) {
 }
 
 // Beside leaves the loop for user code that is known to be slow. The code that follows
-// runs beside the loop until Enter. The caller must be inside. Beside only leaves, as Leave
-// does, when the driver has no goroutines for released tasks, or when
-// Limits.ReleasedMax tasks are released.
+// runs beside the loop until Enter. The caller must be inside. If the driver cannot run
+// released tasks, if Limits.ReleasedMax is reached, or if MayPark returns an error, Beside
+// acts like Leave.
 func (t *Task) Beside() {
 	l := t.loop
 	if _, ok := l.driver.(besideRunner); !ok || int(l.released.count.Load()) >= l.limits.ReleasedMax || t.MayPark() != nil {

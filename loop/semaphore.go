@@ -32,8 +32,8 @@ func NewSemaphore(holders, waitMax int) *Semaphore {
 }
 
 // Acquire waits until it holds s. t is the calling task, nil for another goroutine,
-// which blocks. The error is ErrQueueFull, or the cause of a cancelled task; the
-// caller does not hold s then.
+// which blocks. The error is ErrQueueFull, the cause of a cancelled task,
+// ErrForeignGoroutine or ErrThreadLocked; the caller does not hold s then.
 func (s *Semaphore) Acquire(t *Task) error {
 	defer t.Leave(t.Enter())
 	s.mu.Lock()

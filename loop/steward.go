@@ -1,6 +1,6 @@
-// Steward: one goroutine that looks at the running slices, hands loops over that a slice has
-// held for too long, and calls Visitors such as a watchdog. It needs no loop to do so and
-// works while they are held.
+// Steward: it looks at the running slices, hands loops over that a slice has held for too
+// long, wakes idle loops once a second, and calls Visitors such as a watchdog. It runs on its
+// own goroutine, so it works while every loop is held.
 
 package loop
 
@@ -20,8 +20,8 @@ const HandoffTime = 2 * time.Millisecond
 
 const (
 	lookMin     = 50 * time.Microsecond
-	lookBusy    = time.Millisecond     // at a slice that has had its time while no work waits
-	lookIdle    = 5 * time.Millisecond // at a loop that more than quietMax looks have found idle
+	lookBusy    = time.Millisecond     // when a slice is past its handoff time but nothing waits
+	lookIdle    = 5 * time.Millisecond // after more than quietMax idle looks in a row
 	quietMax    = 20
 	idleTurnMax = time.Second // an idle loop turns at least this often
 
@@ -37,8 +37,8 @@ type Visitor struct {
 	// Look gets the time on the StewardClock, ns, and returns in how many ns it is to be
 	// called again.
 	Look func(now int64) (next int64)
-	// Woke, if not nil, is called after each sleep of the steward. The sleep was to end
-	// at due and ended at woke.
+	// Woke, if not nil, is called after each sleep of the steward. due is the planned
+	// wake-up time, woke the actual one (StewardClock, ns).
 	Woke func(due, woke int64)
 }
 
@@ -82,8 +82,9 @@ func NewSteward() *Steward {
 	return s
 }
 
-// Watch adds a loop. handoff is the time for which a slice may hold it while others wait. A
-// loop is never taken if handoff is 0 or less, or if its Driver is not an Owner.
+// Watch adds a loop. handoff is the time for which a slice may hold it while others wait; 0
+// or less means without limit. Task.SetHandoff takes precedence for its task, also if
+// handoff is 0. A loop whose Driver is not an Owner is never taken.
 func (s *Steward) Watch(l *Loop, handoff time.Duration) {
 	owner, ok := l.driver.(Owner)
 	if !ok {
@@ -255,8 +256,8 @@ func (w *stewardLoop) turnIfIdle() {
 }
 
 // lookAtSlice looks at the running slice and returns in how many ns to look again. The next
-// look comes no later than the handoff of a slice that begins now, except on a loop that
-// has been idle for some time.
+// look comes before a slice that begins now can exceed the loop's handoff time, except on a
+// loop that has been idle for some time.
 func (w *stewardLoop) lookAtSlice() int64 {
 	if w.owner == nil {
 		w.turnIfIdle()

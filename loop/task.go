@@ -1,6 +1,7 @@
-// Task: straight-line code on a pooled coroutine. Park is its one suspension point and Waker
-// ends a wait; cancellation, deadlines and all waits are built on them. Only Loop.resume
-// resumes a coroutine.
+// Task: straight-line code on a pooled coroutine. Park is the wait on which most others are
+// built, and a Waker ends it. A running task stops in suspend, which Park, the waits of
+// wait.go and the moves off a loop and back in region.go call. Loop.resume runs the slices
+// of the loop; region.go (moveBeside) and driver.go (RunReleased) resume tasks beside it.
 
 package loop
 
@@ -97,7 +98,7 @@ type Task struct {
 	cause    atomic.Pointer[error]
 	doneMu   sync.Mutex
 	done     chan struct{}
-	retained atomic.Bool // other code may call Err or Done after the end: do not reuse
+	retained atomic.Bool // not reused, because other code may still call Err or Done
 }
 
 // Start makes a task and queues it behind the tasks that are ready. When Runner.Done calls
@@ -160,8 +161,8 @@ func (t *Task) coroutine(yield func(struct{}) bool) {
 	}
 }
 
-// run runs the Runner and turns each way in which it can end into a value. A panic that
-// crossed the coroutine would lose the handler's frames, and a Goexit would end the
+// run runs the Runner and records how it ended: return, panic, Goexit or unwind. A panic
+// that crossed the coroutine would lose the handler's frames, and a Goexit would end the
 // loop's goroutine.
 func (t *Task) run() {
 	returned := false
@@ -229,7 +230,7 @@ func (l *Loop) enqueue(t *Task, ready int64) {
 	l.queue(t)
 }
 
-// resume runs one slice of t, until its next wait or its end. It reports false when the
+// resume runs one slice of t, to its next wait, its end or the handoff. It reports false when the
 // loop was taken meanwhile; the caller must then not touch the loop. Only the dispatcher
 // calls it, and never inside a coroutine.
 func (l *Loop) resume(t *Task) bool {
@@ -423,7 +424,7 @@ func (t *Task) suspend() {
 // tasks, and panics on other goroutines, which use Post.
 func (w Waker) Wake() {
 	if w.task != nil {
-		w.WakeAt(w.task.loop.ready())
+		w.WakeAt(w.task.loop.readySince())
 	}
 }
 
@@ -452,6 +453,6 @@ func (w Waker) Post() bool {
 	return w.task.loop.post(func() { w.WakeAt(at) }, math.MaxInt, false)
 }
 
-// retain keeps the Task from being reused after its end, for work that goes on
-// without it and may still call Err or Done. Any goroutine, while the task lives.
+// retain marks the Task: it is not reused after its end, because other code may still
+// call Err or Done. Any goroutine, while the task lives.
 func (t *Task) retain() { t.retained.Store(true) }

@@ -1,5 +1,6 @@
-// The timer wheel of a loop, for every timeout and sleep. Loop.arm asks the driver for
-// the turns that it needs.
+// The timer wheel of a loop, for every timeout and sleep. loop.go has AfterFunc and
+// StopTimer, which arm and disarm timers, and arm, which asks the driver for the turns that
+// the wheel needs.
 
 package loop
 

@@ -1,11 +1,14 @@
-// Sleep, Yield and YieldIfDue: waits that are built on Park and a timer.
+// Sleep, Yield and YieldIfDue; WakeAfter, the timeout of a wait; and parkThrough, the wait
+// of a join, which a cancellation does not end. Sleep is built on Park and WakeAfter; Yield
+// and parkThrough suspend the task themselves.
 
 package loop
 
 import "time"
 
 // Sleep waits for d and gives the loop back meanwhile. It returns the cause early when
-// the task is cancelled, and otherwise up to 0.26 ms late, never early.
+// the task is cancelled. Otherwise it returns up to 0.26 ms after it is due, if the loop is
+// free; a held loop adds its delay.
 func (t *Task) Sleep(d time.Duration) error {
 	if err := t.MayPark(); err != nil {
 		return err
@@ -24,18 +27,19 @@ func (t *Task) Sleep(d time.Duration) error {
 func (t *Task) WakeAfter(d time.Duration) {
 	defer t.Leave(t.Enter())
 	t.wait.Owner = t
-	t.loop.AfterFunc(&t.wait, d, wakeWaiter)
+	t.loop.AfterFunc(&t.wait, d, waitTimedOut)
 }
 
-// wakeWaiter ends the wait that armed the timer. Park disarms the timer when a wait ends,
+// waitTimedOut ends the wait that armed the timer. The timer is disarmed when a wait ends,
 // so the current wait is that one.
-func wakeWaiter(tm *Timer) {
+func waitTimedOut(tm *Timer) {
 	t := tm.Owner.(*Task)
 	Waker{t, t.epoch}.WakeAt(tm.due)
 }
 
-// Yield gives the loop back and returns after the tasks that are ready and the I/O that
-// is waiting now. The error is the cause of a cancelled task.
+// Yield gives the loop back and returns once all tasks and I/O that are ready now have been
+// handled, except heavy tasks, which run one at a time (see Loop.StartOf). The error is the
+// cause of a cancelled task, ErrForeignGoroutine or ErrThreadLocked.
 func (t *Task) Yield() error {
 	if err := t.MayPark(); err != nil {
 		return err
@@ -69,8 +73,7 @@ func (t *Task) YieldIfDue() error {
 		due = min(due, handoff)
 	}
 	due /= 2
-	// The next reading is after as many calls as take an eighth of due, at the rate of
-	// the calls since the last reading.
+	// Skip about as many calls as fit in due/8, judged by the last interval.
 	calls, took := int64(a.calls-a.readCalls), max(now-a.readAt, 1)
 	a.next = a.calls + uint64(min(max(due/8*calls/took, 1), yieldChecksMax))
 	a.readAt, a.readCalls = now, a.calls
