@@ -14,10 +14,10 @@
 //	metrics.go    /metrics
 //	trace.go      /trace
 //	traffic.go    requests by route
-//	history.go    the last minute in steps, as the page draws it
-//	frame.go      the message that updates the page
-//	events.go     /events, the page's stream of frames
-//	page.go       the page, embedded from page/
+//	history.go    the last minute in steps, as the live page draws it
+//	frame.go      the message that updates the live page
+//	events.go     /events, the live page's stream of frames
+//	page.go       the live page, embedded from page/
 package admin
 
 import (
@@ -49,7 +49,7 @@ type Config struct {
 	Upstreams func() []Upstream
 	// Spans, if not nil, returns the number of spans that ended, were exported, and failed to be exported.
 	Spans func() (ended, exported, failed uint64)
-	// Version is the version of the server in the page and in metrics.
+	// Version is the version of the server on the live page and in metrics.
 	Version string
 	// Certificates, if not nil, returns the earliest expiry of each listener's certificates, by listener
 	// address.

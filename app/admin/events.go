@@ -15,7 +15,7 @@ const (
 	viewerPeriod = 10 * time.Second // timeout of one write to a viewer
 )
 
-// subscribers are the viewers of the page. Any goroutine may use it.
+// subscribers are the viewers of the live page. Any goroutine may use it.
 type subscribers struct {
 	mu      sync.Mutex
 	viewers map[chan []byte]bool

@@ -1,4 +1,4 @@
-// Frame, the message that updates the page.
+// Frame, the message that updates the live page.
 
 package admin
 

@@ -1,4 +1,4 @@
-// History: the last minute in steps of half a second, for the loops' columns on the page, and the
+// History: the last minute in steps of half a second, for the loops' columns on the live page, and the
 // last ten seconds in full, for rates and percentiles.
 
 package admin

@@ -113,7 +113,7 @@ func newSeries() *series {
 	s.upstreamRequests = of("upstream_requests_total", "Requests to the upstream server.", "upstream", "addr")
 	s.upstreamFailures = of("upstream_failures_total", "Failed requests to the upstream server.", "upstream", "addr")
 	s.logDropped = of("log_lines_dropped_total", "Log lines dropped because the log's reader or disk was too slow.", "log")
-	s.configProblems = of("config_problems", "Parts of the configuration that cannot be used, such as certificates or directories. The admin page lists them.")
+	s.configProblems = of("config_problems", "Parts of the configuration that cannot be used, such as certificates or directories. The live page lists them.")
 	s.spans = of("spans_total", "Ended spans. Spans neither exported nor failed are queued or were dropped.")
 	s.spansExported = of("spans_exported_total", "Spans exported to the collector.")
 	s.spansFailed = of("spans_failed_total", "Spans whose export failed.")

@@ -1,4 +1,4 @@
-// The page: files embedded in the binary. It has no build step and loads nothing from other sites.
+// The live page: files embedded in the binary. It has no build step and loads nothing from other sites.
 
 package admin
 
@@ -10,7 +10,7 @@ import (
 //go:embed page
 var pageFiles embed.FS
 
-// page serves one file of the page.
+// page serves one file of the live page.
 func page(name, contentType string) http.HandlerFunc {
 	content, err := pageFiles.ReadFile("page/" + name)
 	if err != nil {

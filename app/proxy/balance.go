@@ -32,6 +32,7 @@ func (g *Group) pick(key uint64, tried []*server) *server {
 	return s
 }
 
+// choose selects a server that is not a backup. Each of Policies has a case.
 func (g *Group) choose(now int64, key uint64, tried []*server) *server {
 	can := func(s *server) bool { return g.available(s, now) && !slices.Contains(tried, s) }
 	if g.primaries == 1 { // most groups
@@ -41,6 +42,8 @@ func (g *Group) choose(now int64, key uint64, tried []*server) *server {
 		return nil
 	}
 	switch g.options.Policy {
+	case RoundRobin:
+		return g.roundRobin(can)
 	case LeastActive:
 		return g.leastActive(can)
 	case TwoChoices:
@@ -48,6 +51,11 @@ func (g *Group) choose(now int64, key uint64, tried []*server) *server {
 	case Hashed:
 		return g.hashed(key, can)
 	}
+	panic("proxy: no selection for policy " + string(g.options.Policy)) // NewGroup accepts Policies only
+}
+
+// roundRobin returns the next available server in turn, by weight.
+func (g *Group) roundRobin(can func(*server) bool) *server {
 	start := g.turn.Add(1)
 	for i := range uint64(len(g.turns)) {
 		if s := g.turns[(start+i)%uint64(len(g.turns))]; can(s) {
@@ -71,15 +79,15 @@ func (g *Group) leastActive(can func(*server) bool) (best *server) {
 	start := g.turn.Add(1)
 	for i := range uint64(g.primaries) {
 		s := g.servers[(start+i)%uint64(g.primaries)]
-		if can(s) && (best == nil || s.busierThan(best)) {
+		if can(s) && (best == nil || s.lessBusyThan(best)) {
 			best = s
 		}
 	}
 	return best
 }
 
-// busierThan reports whether s has more requests in flight than o, relative to their weights.
-func (s *server) busierThan(o *server) bool {
+// lessBusyThan reports whether s has fewer requests in flight than o, relative to their weights.
+func (s *server) lessBusyThan(o *server) bool {
 	return (s.active.Load()+1)*int64(o.Weight) < (o.active.Load()+1)*int64(s.Weight)
 }
 
@@ -96,7 +104,7 @@ func (g *Group) twoChoices(can func(*server) bool) *server {
 		}
 		two[found] = s
 		if found++; found == 2 {
-			if two[1].busierThan(two[0]) {
+			if two[1].lessBusyThan(two[0]) {
 				return two[1]
 			}
 			return two[0]

@@ -28,7 +28,7 @@ func weighted(weights ...int) (servers []Server) {
 }
 
 func TestPoliciesShareByWeight(t *testing.T) {
-	for _, p := range []Policy{RoundRobin, LeastActive, TwoChoices, Hashed} {
+	for _, p := range Policies {
 		t.Run(string(p), func(t *testing.T) {
 			g := newGroup(t, GroupOptions{Servers: weighted(5, 3, 2), Policy: p})
 			const n = 20_000

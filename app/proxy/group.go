@@ -39,7 +39,7 @@ const (
 	Hashed      Policy = "hash"         // the same server for the same key, while it is available and not overloaded
 )
 
-// Policies lists all policies.
+// Policies lists all policies. Group.choose has a case for each.
 var Policies = []Policy{RoundRobin, LeastActive, TwoChoices, Hashed}
 
 // GroupOptions configures a Group. Zero fields mean the defaults.
@@ -185,7 +185,7 @@ func NewGroup(o GroupOptions) (*Group, error) {
 	limits.BodyBytesMax, limits.HeadBytesMax, limits.HeaderCountMax = bodyBytesMax, o.HeadBytesMax, o.HeaderCountMax
 	clientOptions := client.Options{
 		Limits: limits, TLS: o.TLS, ConnsPerHostMax: o.ConnsPerServerMax, IdlePerHostMax: o.ConnsPerServerMax,
-		ConnsMax:    1 << 20, // loop.Config.DialMax is the effective bound
+		ConnsMax:    1 << 20, // reactor.Config.DialMax is the effective bound
 		DialTimeout: o.DialTimeout, HeadTimeout: o.HeadTimeout, BodyTimeout: o.BodyTimeout, IdleTimeout: o.IdleTimeout,
 		WaitTimeout: o.WaitTimeout, Tracer: o.Tracer,
 	}

@@ -47,7 +47,7 @@ const frontPageHTML = `<!DOCTYPE html>
 <h1>tafe</h1>
 <p>An HTTP edge application server: handlers are straight-line code on event loops, and a watchdog names the code that
 holds a loop. This is its demo.</p>
-<p><a href="http://%s/">The admin page</a> shows the loops at work.</p>
+<p><a href="http://%s/">The live page</a> shows the loops at work.</p>
 <ul>
 <li><a href="/plaintext"><code>/plaintext</code></a> and <a href="/json"><code>/json</code></a>: as short as answers get
 <li><code>POST /echo</code>: the body back

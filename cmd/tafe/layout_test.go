@@ -86,7 +86,7 @@ var testExternal = []string{"github.com/stretchr/testify", "go.uber.org/goleak",
 	"go.opentelemetry.io/proto/otlp", "google.golang.org/protobuf",
 	// A handler of the net/http world, under a route of ours.
 	"github.com/prometheus/client_golang/prometheus",
-	// The admin page in a real browser.
+	// The live page in a real browser.
 	"github.com/chromedp"}
 var testMay = []string{"loop/looptest", "loop/reactor", "loop/watchdog", "loop/internal/csleep"}
 
@@ -147,7 +147,7 @@ func TestLayoutRules(t *testing.T) {
 		{"loop/looptest", "tafe/loop/internal/goruntime", true, false, "tests above loop ask it too"},
 		{"cmd/tafe", "tafe/loop/internal/goruntime", false, false, "and so does the top"},
 		{"loop/internal/goruntime", "tafe/loop", true, false, "it is below loop"},
-		{"app/admin", "tafe/loop/watchdog", false, true, "the admin page shows it"},
+		{"app/admin", "tafe/loop/watchdog", false, true, "the live page shows it"},
 		{"app/proxy", "tafe/loop/watchdog", false, false, "a proxy does not"},
 		{"app/proxy", "tafe/app/static", false, false, "siblings are strangers"},
 		{"app", "tafe/app/middleware", false, false, "app does not look below"},

@@ -24,7 +24,7 @@ func TestDemoRoutes(t *testing.T) {
 		wantType, want                    string
 		why                               string
 	}{
-		{"GET", "/", "", "", 200, "text/html; charset=utf-8", "http://" + e.admin + "/", "the front page leads to the admin page"},
+		{"GET", "/", "", "", 200, "text/html; charset=utf-8", "http://" + e.admin + "/", "the front page leads to the live page"},
 		{"GET", "/plaintext", "", "", 200, "text/plain; charset=utf-8", "Hello, World!", "13 bytes"},
 		{"GET", "/json", "", "", 200, "application/json", `{"message":"Hello, World!"}`, "27 bytes"},
 		{"POST", "/echo", "text/x-odd", "a\x00b", 200, "text/x-odd", "a\x00b", "bytes and type as they came"},

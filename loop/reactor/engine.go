@@ -42,7 +42,7 @@ type Config struct {
 	ConnMaxPerIP int
 	// DialMax limits the outbound connections of all loops together; beyond it a
 	// Dialer returns ErrTooManyDials. 0: half of the file descriptors that ConnMax
-	// leaves.
+	// leaves by default (see fdReserve).
 	DialMax int
 	Limits  Limits
 	Log     *slog.Logger // nil: slog.Default()

@@ -2,6 +2,15 @@
 // been kept from running. Only computing and waiting count as the code's own time, and only if
 // proven by the clock of the thread or by a state seen while the sampler was on time. Stacks are
 // captured in capture.go and judged in verdict.go.
+//
+// Time whose kind is not known yet, or stays unknown, has these names:
+//
+//	pending    on a runnable thread. The kernel's accounts decide with a later reading (resolve)
+//	undecided  without a thread. A stack decides (settle)
+//	unclear    nothing decides any more. It counts as the watchdog's lateness (externalCause)
+//
+// Unknown is no kind of time but a verdict: enough of the time is proven to be the code's own, and
+// too few stacks show what the code did.
 
 package watchdog
 

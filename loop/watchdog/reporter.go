@@ -1,6 +1,6 @@
 // The reporter decides which overruns are logged. A stack is logged once and then at doubling
 // intervals, with a count of the overruns left out. All stacks together are limited to a number of
-// records per minute. Overruns that are not the code's fault are counted only. Closed overruns are
+// records per minute. Overruns that are not blamed on code are only counted. Closed overruns are
 // kept for Recent and written to the sink.
 
 package watchdog
@@ -116,7 +116,7 @@ func (d *reporter) close(o Overrun, known bool) {
 	case logged:
 		d.logOverrun(slog.LevelWarn, o.event("a loop was held", "a task ran beside its loop"), &o)
 	case !o.Blamed:
-		d.log.write(slog.LevelDebug, "overrun not caused by the code",
+		d.log.write(slog.LevelDebug, "an overrun was not blamed on code",
 			slog.String("verdict", string(o.Verdict)), slog.Int("loop", o.Loop), slog.String("held", o.Held.String()),
 			slog.String("ran", o.Ran.String()), slog.Bool("released", o.Released))
 	}

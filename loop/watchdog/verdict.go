@@ -11,7 +11,7 @@ import (
 // Verdict is the cause of an overrun.
 type Verdict string
 
-// The verdicts. Unknown and the three after it do not blame the code (see Verdict.Blames).
+// The verdicts. Verdict.Blames tells which of them blame the code.
 const (
 	Spin         Verdict = "spin"          // computing
 	Sleep        Verdict = "sleep"         // time.Sleep and similar calls
@@ -21,7 +21,7 @@ const (
 	File         Verdict = "file"          // a file or a pipe
 	Syscall      Verdict = "syscall"       // another system call, or a child process
 	Cgo          Verdict = "cgo"           // C code
-	Unknown      Verdict = "unknown"       // too few stacks were taken to tell
+	Unknown      Verdict = "unknown"       // not determined: too few stacks were taken
 	GC           Verdict = "gc"            // the garbage collector
 	Starved      Verdict = "cpu-starved"   // ready, but without a CPU or a P
 	WatchdogLate Verdict = "watchdog-late" // the watchdog did not run either, as when the process is stopped
@@ -30,8 +30,8 @@ const (
 // Verdicts lists all verdicts.
 var Verdicts = []Verdict{Spin, Sleep, Lock, Channel, Network, File, Syscall, Cgo, Unknown, GC, Starved, WatchdogLate}
 
-// Blames reports whether the verdict blames the code. It is true only for proven causes: an overrun
-// that was not seen in time is Unknown.
+// Blames reports whether the verdict blames the code. It is true only for proven causes. The cause
+// of GC, Starved and WatchdogLate is outside of the code; that of Unknown was not determined.
 func (v Verdict) Blames() bool { return v != GC && v != Starved && v != WatchdogLate && v != Unknown }
 
 // advice returns what the author of the code can change. asked is the number of calls of YieldIfDue.

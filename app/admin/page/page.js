@@ -246,15 +246,18 @@ function fillRows(table, rows) {
   });
 }
 
-// unjudged are the verdicts for overruns that were not observed; the code may be the cause.
-const unjudged = new Set(['unknown', 'watchdog-late']);
+// verdictText is the verdict of an overrun, and what it means if it does not blame the code.
+function verdictText(o) {
+  if (o.blamed) return o.verdict;
+  return o.verdict + (o.verdict === 'unknown' ? ' (not determined)' : ' (cause outside of the code)');
+}
 
 function drawTables(f) {
   byID('no-overruns').hidden = f.overruns.length > 0;
   byID('overruns').parentElement.hidden = f.overruns.length === 0;
   fillRows(byID('overruns'), f.overruns.map(o => [
     new Date(o.started).toLocaleTimeString(), {n: o.loop}, {t: o.path ? o.method + ' ' + o.path : 'outside requests', c: 'long'},
-    o.blamed ? o.verdict : o.verdict + (unjudged.has(o.verdict) ? ' (not observed)' : ' (not caused by the code)'), {n: duration(o.held_ms) + (o.final || o.released ? '' : ' …')},
+    verdictText(o), {n: duration(o.held_ms) + (o.final || o.released ? '' : ' …')},
     {n: duration(o.ran_ms) + (o.released ? ', released' : '') + (o.final ? '' : ' …'), c: o.final ? '' : 'going'},
     {n: count(o.victims)}, {n: duration(o.victim_ms)},
   ]));

@@ -41,7 +41,7 @@ type Config struct {
 	// One listen address, with TLS and the PROXY protocol. Repeat the section for each address. If the file has any
 	// [[listener]], server.listen must not be given.
 	Listeners []Listener `toml:"listener" reload:"restart"`
-	// Bounds of a message, a connection and a loop. What exceeds them is refused.
+	// Bounds of a message, a connection and a loop. Each key says what happens beyond it.
 	Limits Limits `toml:"limits"`
 	// Timeouts of connections, requests and the drain.
 	Timeouts Timeouts `toml:"timeouts"`
@@ -89,8 +89,8 @@ type Server struct {
 	// Value of the Server header; "-" omits it.
 	Name HeaderValue `toml:"name" default:"tafe"`
 	// Networks of proxies in front of this server. Their X-Forwarded-For gives the client address for allow_ip, deny_ip,
-	// rate_limit, hash_by and the access log, and their X-Forwarded-For, -Proto, -Host and Forwarded are passed on to
-	// upstreams. From other clients these fields are ignored and dropped.
+	// rate_limit, hash_by and the access log, and their X-Forwarded-Proto the scheme that the client used. Their
+	// X-Forwarded-For, -Proto, -Host and Forwarded are passed on to upstreams. From other clients these fields are ignored and dropped.
 	TrustedProxies []Network `toml:"trusted_proxies"`
 	// Send Server-Timing with the queue, slice and backend time of each response. Any client can read it: for staging.
 	ServerTiming bool `toml:"server_timing" default:"false"`
@@ -118,21 +118,22 @@ type Limits struct {
 	// Size of the trailer section of a chunked body. Larger: 431.
 	TrailerBytesMax Bytes `toml:"trailer_bytes_max" default:"8KiB" min:"64" max:"1MiB"`
 	// Open connections of all loops together. More are closed at once. Unset: what the limit on open files leaves after a
-	// reserve for upstreams and logs. The same bound applies to larger values.
+	// reserve for upstreams, files and logs: a quarter of the limit, at most 8,192. The same bound applies to larger values.
 	ConnMax int `toml:"conn_max" min:"1" max:"10000000" reload:"restart"`
 	// Open connections per client address; behind the PROXY protocol, per announced address. More are closed at once. 0: no
 	// bound.
 	ConnMaxPerIP int `toml:"conn_max_per_ip" default:"0" min:"0" max:"10000000" reload:"restart"`
 	// Open connections to upstreams and stores, of all loops together. Beyond it, connecting fails. Unset: half of the
-	// reserve.
+	// reserve that conn_max leaves.
 	DialMax int `toml:"dial_max" min:"1" max:"10000000" reload:"restart"`
 	// Requests in handlers, per loop. More: 503.
 	TaskMax int `toml:"task_max" default:"65536" min:"1" max:"10000000" reload:"restart"`
-	// Coroutines kept for reuse, per loop, about 3 KiB each.
+	// Coroutines kept for reuse, per loop, about 3 KiB each. Others end with their request.
 	IdleTaskMax int `toml:"idle_task_max" default:"1024" min:"1" max:"10000000" reload:"restart"`
-	// Handlers that run beside a loop at once, each on its own goroutine. Beyond it, a slow handler keeps its loop.
+	// Handlers that run beside their loop at once, per loop, each on its own goroutine. Beyond it, a slow handler keeps its
+	// loop.
 	ReleasedMax int `toml:"released_max" default:"256" min:"1" max:"100000" reload:"restart"`
-	// Queued calls from other goroutines to a loop.
+	// Queued calls from other goroutines to a loop, per loop. Beyond it, calls fail.
 	PostMax int `toml:"post_max" default:"1048576" min:"1024" max:"100000000" reload:"restart"`
 	// Unread bytes that a connection buffers. Beyond it the client is not read until some are consumed. At least
 	// head_bytes_max.

@@ -5,12 +5,26 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"reflect"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"tafe/app"
+	"tafe/app/proxy"
 )
+
+// upstream.policy accepts exactly the policies of package proxy, whose tests select servers with each of them.
+func TestPoliciesAgree(t *testing.T) {
+	field, _ := reflect.TypeFor[Upstream]().FieldByName("Policy")
+	var names []string
+	for _, p := range proxy.Policies {
+		names = append(names, string(p))
+	}
+	require.Equal(t, strings.Join(names, "|"), field.Tag.Get("oneof"))
+	require.Equal(t, string(proxy.RoundRobin), field.Tag.Get("default"))
+}
 
 const proxied = `
 [[upstream]]

@@ -188,16 +188,25 @@ func (l *Log) rank(w io.Writer, top int) {
 }
 
 func (l *Log) innocents(w io.Writer) error {
-	var parts []string
+	var outside, unknown []string
 	for _, v := range watchdog.Verdicts {
-		if n := l.Innocent[v]; n > 0 {
-			parts = append(parts, fmt.Sprintf("%d %s", n, v))
+		n := l.Innocent[v]
+		switch {
+		case n == 0:
+		case v == watchdog.Unknown:
+			unknown = append(unknown, fmt.Sprintf("%d %s", n, v))
+		default:
+			outside = append(outside, fmt.Sprintf("%d %s", n, v))
 		}
 	}
-	if len(parts) == 0 {
-		return nil
+	var text string
+	if len(outside) > 0 {
+		text += fmt.Sprintf("\nCause outside of the code: %s.\n", strings.Join(outside, ", "))
 	}
-	_, err := fmt.Fprintf(w, "\nNot the code's fault: %s.\n", strings.Join(parts, ", "))
+	if len(unknown) > 0 {
+		text += fmt.Sprintf("\nCause not determined: %s.\n", strings.Join(unknown, ", "))
+	}
+	_, err := io.WriteString(w, text)
 	return err
 }
 

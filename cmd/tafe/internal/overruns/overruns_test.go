@@ -53,7 +53,7 @@ func TestRanksByWhatOthersWaited(t *testing.T) {
 	var out strings.Builder
 	require.NoError(t, l.Table(&out, 1))
 	for _, want := range []string{"4 overruns from 2026-01-02T03:04:05Z", "2 other lines skipped", "main.dear (main.go:7)", "and 1 more", "do not dear",
-		"Not the code's fault: 1 gc."} {
+		"Cause outside of the code: 1 gc."} {
 		require.Contains(t, out.String(), want)
 	}
 	require.NotContains(t, out.String(), "main.long (main.go:7)")

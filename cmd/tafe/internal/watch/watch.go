@@ -1,5 +1,5 @@
 // Package watch shows a running server's loops in a terminal: what each is doing, what held them, and which requests waited. It reads
-// the event stream of the admin page and writes text with a few ANSI sequences, so that it works over ssh.
+// the event stream of the live page and writes text with a few ANSI sequences, so that it works over ssh.
 package watch
 
 import (
