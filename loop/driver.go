@@ -33,9 +33,9 @@ type Driver interface {
 	Flush()
 }
 
-// Owner is a Driver whose loop can be taken from a slice. HandOver makes another
+// Owner is a Driver whose loop can be taken from a slice. HandOff makes another
 // goroutine call LoopControl.Adopt, soon. Any goroutine.
-type Owner interface{ HandOver() }
+type Owner interface{ HandOff() }
 
 // RequestDriver is a Driver whose loop lives for one request, on a goroutine of another
 // server. State that is kept per loop does not outlive the request there.

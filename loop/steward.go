@@ -285,7 +285,7 @@ func (w *stewardLoop) lookAtSlice() int64 {
 		return min(handoff-held, period)
 	}
 	if w.loop.Drive().TakeFrom(since, t, false) {
-		w.owner.HandOver()
+		w.owner.HandOff()
 		return period
 	}
 	return min(period, int64(lookBusy)) // work may come to wait

@@ -88,7 +88,7 @@ func (e *edge) reload() error {
 		e.log.Warn("SIGHUP: a held loop serves the old configuration until it is free", "error", err)
 	}
 	resources.Start()
-	e.resources.HandOver(resources)
+	e.resources.TransferTo(resources)
 	e.retire(before, e.resources)
 	e.settings, e.resources = next, resources
 	e.shown.Store(resources)

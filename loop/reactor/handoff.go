@@ -59,8 +59,8 @@ func (e *Engine) awaitLoop() *Reactor {
 	}
 }
 
-// HandOver lets a spare goroutine adopt the loop. It implements loop.Owner.
-func (r *Reactor) HandOver() {
+// HandOff lets a spare goroutine adopt the loop. It implements loop.Owner.
+func (r *Reactor) HandOff() {
 	e := r.engine
 	select {
 	case e.spares <- r:

@@ -75,8 +75,8 @@ func (r *Resources) all() map[io.Closer]bool {
 	return all
 }
 
-// HandOver transfers the shared parts to next. Call it when the App of next serves.
-func (r *Resources) HandOver(next *Resources) {
+// TransferTo transfers the shared parts to next. Call it when the App of next serves.
+func (r *Resources) TransferTo(next *Resources) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.passed = next.all()

@@ -29,7 +29,7 @@ func TestStaticAction(t *testing.T) {
 	first := load(text, nil)
 	same := load(text+"[[route]]\npath = \"/x\"\nrespond = {}\n", first)
 	require.Same(t, first.sites[0].Site, same.sites[0].Site, "the files in memory stay there")
-	first.HandOver(same)
+	first.TransferTo(same)
 	first.Close()
 	require.Equal(t, 404, ask(a, "GET", "/files/c.txt").StatusCode)
 	same.Close()
@@ -58,7 +58,7 @@ func TestAReloadFollowsTheDirectory(t *testing.T) {
 	a, second, err := c.App(quietly(c), nil, first)
 	require.NoError(t, err)
 	require.Equal(t, "two", body(ask(a, "GET", "/a.foo")))
-	first.HandOver(second)
+	first.TransferTo(second)
 	first.Close()
 	second.Close()
 }
