@@ -83,3 +83,20 @@ func TestReadsStrangeLogs(t *testing.T) {
 	require.NoError(t, err, "buckets out of range do no harm")
 	require.Len(t, l.Places, 1)
 }
+
+func TestInnocentsAreGroupedByWhatIsKnown(t *testing.T) {
+	for _, c := range []struct {
+		counts map[watchdog.Verdict]int
+		want   string
+		why    string
+	}{
+		{nil, "", "every overrun blames code"},
+		{map[watchdog.Verdict]int{watchdog.GC: 1, watchdog.WatchdogLate: 2}, "\nCause outside of the code: 1 gc, 2 watchdog-late.\n", "in the order of the verdicts"},
+		{map[watchdog.Verdict]int{watchdog.Unknown: 3}, "\nCause not determined: 3 unknown.\n", "the code may be the cause"},
+		{map[watchdog.Verdict]int{watchdog.Unknown: 3, watchdog.Starved: 1}, "\nCause outside of the code: 1 cpu-starved.\n\nCause not determined: 3 unknown.\n", "both"},
+	} {
+		var out strings.Builder
+		require.NoError(t, (&Log{Innocent: c.counts}).innocents(&out))
+		require.Equal(t, c.want, out.String(), c.why)
+	}
+}
