@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unsafe"
 
@@ -39,6 +40,7 @@ type AccessLog struct {
 	closing chan struct{}
 	ended   chan struct{}
 	err     error // of the last write; for other goroutines after ended
+	writes  atomic.Uint64
 
 	mu      sync.Mutex
 	pending []byte // encoded entries
@@ -93,11 +95,11 @@ func (l *AccessLog) Dropped() uint64 {
 	return l.dropped
 }
 
-// closeWait is the time that Close waits for the writer.
+// closeWait is the time that Close waits for the writer to end one write.
 const closeWait = time.Second
 
-// Close writes the buffered entries and ends the log. It waits a second at most, and then returns an error; otherwise it returns the error of
-// the last write. Any goroutine may call it, more than once.
+// Close writes the buffered entries and ends the log. It returns the error of the last write, or another one if no write ends for a second.
+// Any goroutine may call it, more than once.
 func (l *AccessLog) Close() error {
 	l.mu.Lock()
 	if !l.closed {
@@ -105,11 +107,16 @@ func (l *AccessLog) Close() error {
 		close(l.closing)
 	}
 	l.mu.Unlock()
-	select {
-	case <-l.ended:
-		return l.err
-	case <-time.After(closeWait):
-		return errors.New("middleware: the writer of the access log is blocked")
+	for {
+		writes := l.writes.Load()
+		select {
+		case <-l.ended:
+			return l.err
+		case <-time.After(closeWait):
+			if l.writes.Load() == writes {
+				return errors.New("middleware: the writer of the access log is blocked")
+			}
+		}
 	}
 }
 
@@ -171,6 +178,7 @@ func (l *AccessLog) output(lines []byte, entries int) {
 		}
 	}
 	l.err = err
+	l.writes.Add(1)
 }
 
 // An encoded entry has its numbers, 8 bytes each, and its texts, each after its length.
