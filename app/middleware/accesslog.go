@@ -95,11 +95,13 @@ func (l *AccessLog) Dropped() uint64 {
 	return l.dropped
 }
 
-// closeWait is the time that Close waits for the writer to end one write.
-const closeWait = time.Second
+const (
+	closeWait = time.Second      // for one write to end
+	closeMax  = 10 * time.Second // for all
+)
 
-// Close writes the buffered entries and ends the log. It returns the error of the last write, or another one if no write ends for a second.
-// Any goroutine may call it, more than once.
+// Close writes the buffered entries and ends the log. It returns the error of the last write, or another one if no write ends for a second
+// or all together take 10 s. Any goroutine may call it, more than once.
 func (l *AccessLog) Close() error {
 	l.mu.Lock()
 	if !l.closed {
@@ -107,13 +109,13 @@ func (l *AccessLog) Close() error {
 		close(l.closing)
 	}
 	l.mu.Unlock()
-	for {
+	for deadline := time.Now().Add(closeMax); ; {
 		writes := l.writes.Load()
 		select {
 		case <-l.ended:
 			return l.err
 		case <-time.After(closeWait):
-			if l.writes.Load() == writes {
+			if l.writes.Load() == writes || time.Now().After(deadline) {
 				return errors.New("middleware: the writer of the access log is blocked")
 			}
 		}
