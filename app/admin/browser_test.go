@@ -96,7 +96,8 @@ func TestPageInABrowser(t *testing.T) {
 		shows("#status", "serving"), shows("#no-culprits", "No code has run for longer"),
 		shows("#loops", "loop 0"), shows("#routes", "/plaintext"), shows("#upstreams", "down"),
 	)
-	run(met("document.documentElement.dataset.frames >= 3")) // frames arrive
+	run(met("document.documentElement.dataset.frames >= 3"))                                                     // frames arrive
+	run(met(`/^(\d+ µs|[\d.]+ ms)/.test(document.querySelector("#routes tbody tr td:last-child").textContent)`)) // expected slices
 
 	answered := r.hold("<img src=x onerror=alert(1)>")
 	run(

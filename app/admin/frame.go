@@ -89,6 +89,8 @@ type RouteRow struct {
 	P50      watchdog.Millis `json:"p50_ms"`
 	P99      watchdog.Millis `json:"p99_ms"`
 	Total    uint64          `json:"total"`
+	// Slices are the expected lengths of the slices of a request, first to last; of several loops the largest.
+	Slices []watchdog.Millis `json:"slices_ms,omitempty"`
 }
 
 // frame returns the current frame.
@@ -132,6 +134,19 @@ func (d *dashboard) status() string {
 	return "ok"
 }
 
+// expected returns the estimates for a route; of several loops the largest.
+func expected(states []LoopState, route string) (largest []watchdog.Millis) {
+	for _, s := range states {
+		for i, d := range s.Estimates[route] {
+			if i == len(largest) {
+				largest = append(largest, d)
+			}
+			largest[i] = max(largest[i], d)
+		}
+	}
+	return largest
+}
+
 // measure sets rates and percentiles for the time between two moments. Tasks that wait for a held
 // loop are not in the loop's counters yet. Their waits so far are added to the lag while the loop
 // is held.
@@ -155,6 +170,9 @@ func (f *Frame) measure(from, to moment, passed time.Duration, states []LoopStat
 	}
 	slices.SortStableFunc(f.Routes, func(a, b RouteRow) int { return compareRows(a, b) })
 	f.Routes = f.Routes[:min(len(f.Routes), routesShown)]
+	for i := range f.Routes {
+		f.Routes[i].Slices = expected(states, f.Routes[i].Route)
+	}
 	var lag loop.Histogram
 	for i := range to.loops {
 		newer, older := &to.loops[i], &from.loops[i]

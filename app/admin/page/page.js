@@ -263,6 +263,7 @@ function drawTables(f) {
   ]));
   fillRows(byID('routes'), f.routes.map(r => [
     {t: r.route, c: 'long'}, {n: count(r.rate)}, {n: duration(r.p50_ms)}, {n: duration(r.p99_ms)}, {n: count(r.failures)}, {n: count(r.total)},
+    {t: (r.slices_ms || []).map(duration).join(', '), c: 'long'},
   ]));
   byID('problems-section').hidden = !f.problems;
   fillRows(byID('problems'), (f.problems || []).map(p => [p]));
