@@ -134,8 +134,8 @@ func (d *dashboard) status() string {
 	return "ok"
 }
 
-// expected returns the estimates for a route; of several loops the largest.
-func expected(states []LoopState, route string) (largest []watchdog.Millis) {
+// expectedSlices returns RouteRow.Slices of a route.
+func expectedSlices(states []LoopState, route string) (largest []watchdog.Millis) {
 	for _, s := range states {
 		for i, d := range s.Estimates[route] {
 			if i == len(largest) {
@@ -171,7 +171,7 @@ func (f *Frame) measure(from, to moment, passed time.Duration, states []LoopStat
 	slices.SortStableFunc(f.Routes, func(a, b RouteRow) int { return compareRows(a, b) })
 	f.Routes = f.Routes[:min(len(f.Routes), routesShown)]
 	for i := range f.Routes {
-		f.Routes[i].Slices = expected(states, f.Routes[i].Route)
+		f.Routes[i].Slices = expectedSlices(states, f.Routes[i].Route)
 	}
 	var lag loop.Histogram
 	for i := range to.loops {

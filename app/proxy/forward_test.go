@@ -151,14 +151,8 @@ func TestInterimAnswersGoOn(t *testing.T) {
 	t.Parallel()
 	up := record(t, "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\nConnection: x\r\n\r\n"+okAnswer)
 	f := serve(t, GroupOptions{Servers: to(up.addr)}, Options{})
-	c, err := net.Dial("tcp", f.Addr().String())
-	require.NoError(t, err)
-	defer func() { _ = c.Close() }()
-	_, err = io.WriteString(c, "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
-	require.NoError(t, err)
-	all, err := io.ReadAll(c)
-	require.NoError(t, err)
-	require.True(t, strings.HasPrefix(string(all), "HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\nHTTP/1.1 200 OK\r\n"), "%s", all)
+	all := f.whole(t, "GET /"+closing+"\r\n")
+	require.True(t, strings.HasPrefix(all, "HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\nHTTP/1.1 200 OK\r\n"), "%s", all)
 }
 
 // An interim response follows the rules of a final one: hop-by-hop fields, fields named by Connection and fields
@@ -167,14 +161,8 @@ func TestInterimAnswersObeyTheRules(t *testing.T) {
 	t.Parallel()
 	up := record(t, "HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\nConnection: X-Hop\r\nConnection: X-Other\r\nX-Hop: 1\r\nX-Other: 2\r\nKeep-Alive: 5\r\nX-Powered-By: php\r\n\r\n"+okAnswer)
 	f := serve(t, GroupOptions{Servers: to(up.addr)}, Options{Response: Rules{Remove: []string{"X-Powered-By"}}})
-	c, err := net.Dial("tcp", f.Addr().String())
-	require.NoError(t, err)
-	defer func() { _ = c.Close() }()
-	_, err = io.WriteString(c, "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
-	require.NoError(t, err)
-	all, err := io.ReadAll(c)
-	require.NoError(t, err)
-	require.True(t, strings.HasPrefix(string(all), "HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\nHTTP/1.1 200 OK\r\n"), "%s", all)
+	all := f.whole(t, "GET /"+closing+"\r\n")
+	require.True(t, strings.HasPrefix(all, "HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\nHTTP/1.1 200 OK\r\n"), "%s", all)
 }
 
 func TestLargeBodiesBothWays(t *testing.T) {
