@@ -39,6 +39,7 @@ type http1Conn struct {
 	stalled    bool
 	awaited    bool                     // counted in state.waitFor
 	redirect   func(host string) string // Listener.Redirect
+	challenge  func(c *Context, host string) (bool, error)
 }
 
 // Data handles input.

@@ -23,7 +23,13 @@ type Listener struct {
 	// port, and returns the "host" or "host:port" of the same site for https: the response is a 308 to the same target there. For "" the
 	// response is 421.
 	Redirect func(host string) string
+	// Challenge, if not nil, is called for requests whose path begins with /.well-known/acme-challenge/, with the host of the request,
+	// without the port (RFC 8555, section 8.3). If it returns false, it has written nothing, and the request is answered as if there were no
+	// Challenge.
+	Challenge func(c *Context, host string) (answered bool, err error)
 }
+
+const challengePath = "/.well-known/acme-challenge/"
 
 // notTLS is the response to plain HTTP on a TLS listener.
 const notTLS = "HTTP/1.0 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n" +
@@ -37,7 +43,7 @@ func (s *Server) listeners(config ServerConfig) (all []reactor.Listener) {
 	for _, l := range wanted {
 		under := reactor.Listener{Addr: l.Addr, Open: func(c *reactor.Conn) reactor.Handler {
 			hc := s.stateOf(c.Loop()).open(c).(*http1Conn)
-			hc.redirect = l.Redirect
+			hc.redirect, hc.challenge = l.Redirect, l.Challenge
 			return hc
 		}}
 		if l.Proxy != nil {
@@ -110,6 +116,17 @@ func answerRedirect(c *Context) error {
 		target += "?" + c.RawQuery()
 	}
 	return c.Redirect(http.StatusPermanentRedirect, "https://"+to+target)
+}
+
+// answerChallenge calls Listener.Challenge, and then the handler that the request has without it.
+func answerChallenge(c *Context) error {
+	if answered, err := c.http1.challenge(c, hostWithoutPort(c.Host())); answered || err != nil {
+		return err
+	}
+	if err := c.find(); err != nil {
+		return err
+	}
+	return c.handler(c)
 }
 
 // hostWithoutPort cuts the port off a host. An IPv6 address keeps its brackets.
