@@ -1,6 +1,6 @@
 // SIGHUP: log files are reopened, and the configuration file is read again and applied as a whole or not at all.
 
-package main
+package edge
 
 import (
 	"context"
@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"tafe/app"
-	"tafe/cmd/tafe/internal/config"
+	"tafe/app/edge/internal/config"
 )
 
 // swapTimeout is how long a reload waits for held loops. They apply the new routes when they are free.

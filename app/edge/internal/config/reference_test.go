@@ -1,4 +1,4 @@
-// docs/config.md is generated here from the comments and tags of the structs: go test ./cmd/tafe/internal/config -update
+// docs/config.md is generated here from the comments and tags of the structs: go test ./app/edge/internal/config -update
 
 package config
 
@@ -37,7 +37,7 @@ what is accepted. [tafe.example.toml](tafe.example.toml) is an example. Command-
 problem, nothing changes, and the log says why. Requests in flight finish with the old configuration. Keys marked with ⟲ need a restart: a file that
 changes one is rejected. Rate and concurrency limits start from zero after a reload.
 
-This file is generated from the comments in ` + "`cmd/tafe/internal/config`" + `.
+This file is generated from the comments in ` + "`app/edge/internal/config`" + `.
 `
 
 func TestReference(t *testing.T) {
@@ -47,7 +47,7 @@ func TestReference(t *testing.T) {
 	}
 	stored, err := os.ReadFile(referenceFile)
 	require.NoError(t, err)
-	require.Equal(t, string(made), string(stored), "run: go test ./cmd/tafe/internal/config -update")
+	require.Equal(t, string(made), string(stored), "run: go test ./app/edge/internal/config -update")
 }
 
 // reference writes a section for Config's fields, and one for each table within those.

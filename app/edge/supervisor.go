@@ -1,6 +1,6 @@
 // Messages to systemd (sd_notify): ready, reloading, stopping, and, for WatchdogSec, that all loops turn. Without NOTIFY_SOCKET none is sent.
 
-package main
+package edge
 
 import (
 	"fmt"

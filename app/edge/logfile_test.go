@@ -1,6 +1,6 @@
 // Log files under log rotation: moved away while they are written.
 
-package main
+package edge
 
 import (
 	"os"

@@ -1,6 +1,6 @@
 // A log file: opened for appending, and reopened on SIGHUP after log rotation has moved it.
 
-package main
+package edge
 
 import (
 	"errors"

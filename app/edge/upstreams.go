@@ -1,6 +1,6 @@
 // Upstream servers for the admin listener.
 
-package main
+package edge
 
 import (
 	"tafe/app/admin"

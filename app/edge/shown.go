@@ -1,12 +1,12 @@
 // Process data for the admin listener: version, certificates, reloads.
 
-package main
+package edge
 
 import (
 	"runtime/debug"
 	"time"
 
-	"tafe/cmd/tafe/internal/config"
+	"tafe/app/edge/internal/config"
 )
 
 // shownVersion returns the module version of the binary.

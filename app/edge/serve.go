@@ -1,6 +1,6 @@
 // The serve command and its signals. flags.go has its flags, edge.go what it starts.
 
-package main
+package edge
 
 import (
 	"cmp"
@@ -31,8 +31,8 @@ var errNoReason = errors.New("no loop has failed")
 // errLogFull is the reason for dropped lines if no write has failed.
 var errLogFull = errors.New("the reader of the log is too slow")
 
-func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	flags, err := parseServeFlags(args, stdout)
+func (p *program) serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	flags, err := parseServeFlags(p.demo, args, stdout)
 	if err != nil {
 		return err
 	}
@@ -46,7 +46,7 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	defer signal.Stop(signals)
 
 	surviveLogs()
-	e := &edge{flags: flags, settings: settings, level: new(slog.LevelVar), stderr: newLogQueue(stderr, logQueueBytes)}
+	e := &edge{program: p, flags: flags, settings: settings, level: new(slog.LevelVar), stderr: newLogQueue(stderr, logQueueBytes)}
 	defer e.stderr.close(logFlushWait)
 	e.level.Set(settings.LogLevel())
 	e.log = newLog(settings.Log.Format, e.stderr, e.level)

@@ -1,7 +1,7 @@
 // The queue in front of the server's own log. Loops, the watchdog and the admin listener append to a bounded buffer, and one goroutine writes
 // it out, so that a slow reader of the log blocks none of them.
 
-package main
+package edge
 
 import (
 	"bytes"

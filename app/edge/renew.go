@@ -1,6 +1,6 @@
 // Renewal of certificates while the server runs, and reminders before they expire.
 
-package main
+package edge
 
 import "time"
 

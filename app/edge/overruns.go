@@ -1,6 +1,6 @@
 // The overruns command: it ranks a saved log of the watchdog. The ranking is in internal/overruns.
 
-package main
+package edge
 
 import (
 	"context"
@@ -9,7 +9,7 @@ import (
 	"io"
 	"os"
 
-	"tafe/cmd/tafe/internal/overruns"
+	"tafe/app/edge/internal/overruns"
 )
 
 // runOverruns accepts the file before or after the flags.
@@ -23,14 +23,14 @@ func runOverruns(_ context.Context, args []string, stdout, _ io.Writer) error {
 	} else if n := len(args); n > 0 && args[n-1] != "" && (args[n-1][0] != '-' || args[n-1] == "-") {
 		file, args = args[n-1], args[:n-1]
 	}
-	if err := parseFlags(fs, args, stdout); err != nil {
+	if err := ParseFlags(fs, args, stdout); err != nil {
 		return err
 	}
 	switch {
 	case file == "":
-		return usagef("a log file of the watchdog is required, or - for standard input")
+		return Usagef("a log file of the watchdog is required, or - for standard input")
 	case *folded != "" && overruns.Weights[*folded] == nil:
-		return usagef("--folded %q is neither held, ran nor victims", *folded)
+		return Usagef("--folded %q is neither held, ran nor victims", *folded)
 	}
 	log, err := readOverruns(file)
 	if err != nil {

@@ -1,6 +1,6 @@
 // Listening sockets that come from systemd or from the previous process, and those that go to the next one. See docs/decisions/008.
 
-package main
+package edge
 
 import (
 	"context"
@@ -59,7 +59,7 @@ func (e *edge) listenAdmin(addr string) error {
 		ln, err = net.Listen("tcp", addr)
 	}
 	if err != nil {
-		return listenError(addr, err)
+		return ListenError(addr, err)
 	}
 	e.admin = admin.On(ln)
 	if e.settings.Server.Handover != "" {

@@ -1,15 +1,16 @@
 // The flags of serve. A flag that is given overrides the configuration file, after a reload too.
 
-package main
+package edge
 
 import (
 	"flag"
 	"io"
 	"runtime"
 	"slices"
+	"strings"
 	"time"
 
-	"tafe/cmd/tafe/internal/config"
+	"tafe/app/edge/internal/config"
 )
 
 // serveFlags are the flags of serve.
@@ -24,14 +25,13 @@ type serveFlags struct {
 	budget        time.Duration // of a slice
 	handoff       config.Handoff
 	overrunLog    string   // a file, "-" or "off"
-	store         string   // empty: the embedded one
-	bidders       []string // empty: the embedded ones
 	given         []string // names of the flags on the command line
+	demo          []string // names of the flags that belong to the demo
 }
 
-func parseServeFlags(args []string, stdout io.Writer) (*serveFlags, error) {
+// parseServeFlags parses the flags of serve and those of demo, which may be nil.
+func parseServeFlags(demo Demo, args []string, stdout io.Writer) (*serveFlags, error) {
 	f, d := &serveFlags{}, config.Default()
-	var bidders string
 	fs := flag.NewFlagSet("serve", flag.ContinueOnError)
 	fs.StringVar(&f.file, "config", "", "configuration `file`, in place of the demo; other flags override it; SIGHUP reloads it")
 	fs.StringVar(&f.file, "c", "", "short for --config `file`")
@@ -46,19 +46,28 @@ func parseServeFlags(args []string, stdout io.Writer) (*serveFlags, error) {
 	fs.StringVar(&f.logFormat, "log-format", d.Log.Format, "`format` of the log on stderr: text or json")
 	fs.StringVar(&f.accessLog, "access-log", string(d.AccessLog.File), "`file` for one JSON line per response, - for stdout, or off; SIGHUP reopens it")
 	fs.DurationVar(&f.drainTimeout, "drain-timeout", time.Duration(d.Timeouts.Drain), "time that requests in flight may take after SIGTERM")
-	fs.StringVar(&f.store, "store", "", "`address` of a memcached-protocol store for /bid (default: embedded)")
-	fs.StringVar(&bidders, "bidders", "", "`addresses` of HTTP bidders for /bid, separated by commas (default: embedded)")
-	if err := parseFlags(fs, args, stdout); err != nil {
+	if demo != nil {
+		f.demo = flagsOf(fs, demo)
+	}
+	if err := ParseFlags(fs, args, stdout); err != nil {
 		return nil, err
 	}
 	fs.Visit(func(given *flag.Flag) { f.given = append(f.given, given.Name) })
-	if bidders != "" {
-		var err error
-		if f.bidders, err = splitAddresses(bidders); err != nil {
-			return nil, usagef("--bidders: %v", err)
-		}
+	if err := f.check(); err != nil || demo == nil {
+		return f, err
 	}
-	return f, f.check()
+	return f, demo.Check()
+}
+
+// flagsOf adds the flags of demo to fs, and returns their names.
+func flagsOf(fs *flag.FlagSet, demo Demo) (names []string) {
+	own := flag.NewFlagSet("demo", flag.ContinueOnError)
+	demo.Flags(own)
+	own.VisitAll(func(f *flag.Flag) {
+		fs.Var(f.Value, f.Name, f.Usage)
+		names = append(names, f.Name)
+	})
+	return names
 }
 
 // loopsMax bounds --loops.
@@ -69,35 +78,30 @@ const budgetMin = 100 * time.Microsecond
 
 func (f *serveFlags) check() error {
 	if err := checkListen(f.listen); err != nil {
-		return usagef("--listen: %v", err)
+		return Usagef("--listen: %v", err)
 	}
-	for _, address := range []struct{ name, value string }{{"admin", f.admin}, {"store", f.store}} {
-		if address.value == "" && address.name == "store" {
-			continue
-		}
-		if err := checkAddress(address.value); err != nil {
-			return usagef("--%s: %v", address.name, err)
-		}
+	if err := CheckAddress(f.admin); err != nil {
+		return Usagef("--admin: %v", err)
 	}
 	switch {
 	case f.file == "" && (f.has("config") || f.has("c")):
-		return usagef("--config is empty: name a file")
-	case f.file != "" && (f.has("store") || f.has("bidders")):
-		return usagef("--store and --bidders belong to the demo and cannot be used with --config")
+		return Usagef("--config is empty: name a file")
+	case f.file != "" && slices.ContainsFunc(f.demo, f.has):
+		return Usagef("--%s belong to the demo and cannot be used with --config", strings.Join(f.demo, " and --"))
 	case f.watchdog != "on" && f.watchdog != "off":
-		return usagef("--watchdog %q is neither on nor off", f.watchdog)
+		return Usagef("--watchdog %q is neither on nor off", f.watchdog)
 	case f.budget < budgetMin:
-		return usagef("--budget %v is below %v", f.budget, budgetMin)
+		return Usagef("--budget %v is below %v", f.budget, budgetMin)
 	case f.loops < 1 || f.loops > loopsMax:
-		return usagef("--loops %d is not between 1 and %d", f.loops, loopsMax)
+		return Usagef("--loops %d is not between 1 and %d", f.loops, loopsMax)
 	case f.drainTimeout < 0:
-		return usagef("--drain-timeout %v is negative", f.drainTimeout)
+		return Usagef("--drain-timeout %v is negative", f.drainTimeout)
 	case f.overrunLog == "":
-		return usagef("--overrun-log is empty: name a file, - or off")
+		return Usagef("--overrun-log is empty: name a file, - or off")
 	case f.accessLog == "":
-		return usagef("--access-log is empty: name a file, - or off")
+		return Usagef("--access-log is empty: name a file, - or off")
 	case f.logFormat != "text" && f.logFormat != "json":
-		return usagef("--log-format %q is neither text nor json", f.logFormat)
+		return Usagef("--log-format %q is neither text nor json", f.logFormat)
 	}
 	return nil
 }
@@ -117,7 +121,7 @@ func (f *serveFlags) settings() (*config.Config, error) {
 		switch name {
 		case "listen":
 			if len(c.Listeners) > 0 {
-				return nil, usagef("--listen: %s has [[listener]] sections: change them there", f.file)
+				return nil, Usagef("--listen: %s has [[listener]] sections: change them there", f.file)
 			}
 			c.Server.Listen = config.ListenAddress(f.listen)
 		case "admin":

@@ -1,6 +1,6 @@
 // The check command: it reports everything that is wrong with a configuration file, without serving.
 
-package main
+package edge
 
 import (
 	"context"
@@ -8,7 +8,7 @@ import (
 	"fmt"
 	"io"
 
-	"tafe/cmd/tafe/internal/config"
+	"tafe/app/edge/internal/config"
 )
 
 func check(_ context.Context, args []string, stdout, stderr io.Writer) error {
@@ -16,11 +16,11 @@ func check(_ context.Context, args []string, stdout, stderr io.Writer) error {
 	fs := flag.NewFlagSet("check", flag.ContinueOnError)
 	fs.StringVar(&file, "config", "", "`file` to check")
 	fs.StringVar(&file, "c", "", "short for --config `file`")
-	if err := parseFlags(fs, args, stdout); err != nil {
+	if err := ParseFlags(fs, args, stdout); err != nil {
 		return err
 	}
 	if file == "" {
-		return usagef("a file is required: tafe check -c FILE")
+		return Usagef("a file is required: tafe check -c FILE")
 	}
 	c, problems, warnings, err := config.Check(file)
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"tafe/app"
-	"tafe/cmd/tafe/internal/certs"
+	"tafe/app/edge/internal/certs"
 	"tafe/loop/reactor"
 )
 

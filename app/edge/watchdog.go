@@ -1,6 +1,6 @@
 // The watchdog of a server: its construction, and the end of the process when a loop is stuck (watchdog.abort_after).
 
-package main
+package edge
 
 import (
 	"fmt"

@@ -16,11 +16,14 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"tafe/cmd/tafe/internal/certs"
+	"tafe/app/edge/internal/certs"
 )
 
-// Write makes a self-signed certificate for names.
-func Write(t testing.TB, dir, base string, expires time.Time, names ...string) certs.Files {
+// Files are the names of the files of a certificate.
+type Files = certs.Files
+
+// Write makes a self-signed certificate for names, in the files dir/base.pem and dir/base.key.
+func Write(t testing.TB, dir, base string, expires time.Time, names ...string) Files {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	require.NoError(t, err)
@@ -33,7 +36,7 @@ func Write(t testing.TB, dir, base string, expires time.Time, names ...string) c
 	require.NoError(t, err)
 	private, err := x509.MarshalPKCS8PrivateKey(key)
 	require.NoError(t, err)
-	f := certs.Files{Cert: filepath.Join(dir, base+".pem"), Key: filepath.Join(dir, base+".key"), OCSP: filepath.Join(dir, base+".ocsp")}
+	f := Files{Cert: filepath.Join(dir, base+".pem"), Key: filepath.Join(dir, base+".key"), OCSP: filepath.Join(dir, base+".ocsp")}
 	require.NoError(t, os.WriteFile(f.Cert, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600))
 	require.NoError(t, os.WriteFile(f.Key, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}), 0o600))
 	return f

@@ -6,7 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"tafe/cmd/tafe/internal/certs/certstest"
+	"tafe/app/edge/certstest"
 )
 
 func TestListeners(t *testing.T) {

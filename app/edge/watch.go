@@ -1,6 +1,6 @@
 // The watch command: it shows a running server's loops in a terminal. The display is in internal/watch.
 
-package main
+package edge
 
 import (
 	"context"
@@ -12,7 +12,7 @@ import (
 	"strings"
 	"syscall"
 
-	"tafe/cmd/tafe/internal/watch"
+	"tafe/app/edge/internal/watch"
 )
 
 func runWatch(ctx context.Context, args []string, stdout, _ io.Writer) error {
@@ -35,12 +35,12 @@ func watchOptions(args []string, stdout io.Writer) (o watch.Options, err error) 
 	fs.IntVar(&o.Width, "width", width, "`columns` of the terminal")
 	fs.BoolVar(&o.Once, "once", false, "show one frame and exit")
 	color := fs.Bool("color", terminal(stdout) && os.Getenv("NO_COLOR") == "", "use colours")
-	if err := parseFlags(fs, args, stdout); err != nil {
+	if err := ParseFlags(fs, args, stdout); err != nil {
 		return o, err
 	}
 	o.Addr = strings.TrimSuffix(strings.TrimPrefix(o.Addr, "http://"), "/")
-	if err := checkAddress(o.Addr); err != nil {
-		return o, usagef("--admin: %v", err)
+	if err := CheckAddress(o.Addr); err != nil {
+		return o, Usagef("--admin: %v", err)
 	}
 	o.Color = *color
 	return o, nil

@@ -1,6 +1,6 @@
 // The warning at the start about parts of the Go runtime that this binary cannot read (see loop.RuntimeSupport).
 
-package main
+package edge
 
 import (
 	"log/slog"

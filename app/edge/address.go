@@ -1,6 +1,6 @@
 // Addresses as an operator writes them: their form, and the errors of listening on them.
 
-package main
+package edge
 
 import (
 	"errors"
@@ -10,24 +10,11 @@ import (
 	"syscall"
 
 	"tafe/app"
-	"tafe/cmd/tafe/internal/config"
+	"tafe/app/edge/internal/config"
 )
 
-// splitAddresses splits a list of addresses at commas. An empty list is an error.
-func splitAddresses(list string) ([]string, error) {
-	var addresses []string
-	for address := range strings.SplitSeq(list, ",") {
-		address = strings.TrimSpace(address)
-		if err := checkAddress(address); err != nil {
-			return nil, err
-		}
-		addresses = append(addresses, address)
-	}
-	return addresses, nil
-}
-
-// checkAddress reports an address without the form HOST:PORT, before the network is used.
-func checkAddress(address string) error {
+// CheckAddress reports an address without the form HOST:PORT, before the network is used.
+func CheckAddress(address string) error {
 	_, port, err := net.SplitHostPort(address)
 	if err != nil {
 		return fmt.Errorf("%q is not HOST:PORT", address)
@@ -38,16 +25,16 @@ func checkAddress(address string) error {
 	return nil
 }
 
-// checkListen is checkAddress for listen addresses, which include unix: and systemd:.
+// checkListen is CheckAddress for listen addresses, which include unix: and systemd:.
 func checkListen(address string) error {
 	if strings.HasPrefix(address, "unix:") || strings.HasPrefix(address, "systemd:") {
 		return new(config.ListenAddress).UnmarshalText([]byte(address))
 	}
-	return checkAddress(address)
+	return CheckAddress(address)
 }
 
-// listenError returns a one-line error for a failed listen. address is used if err has none.
-func listenError(address string, err error) error {
+// ListenError returns a one-line error for a failed listen. address is used if err has none.
+func ListenError(address string, err error) error {
 	var op *net.OpError
 	if errors.As(err, &op) && op.Addr != nil {
 		address = op.Addr.String()

@@ -1,7 +1,7 @@
-// Start and end of everything that the serve command runs: backends, logs, admin listener, watchdog, server. It starts in that order and
+// Start and end of everything that the serve command runs: demo, logs, admin listener, watchdog, server. It starts in that order and
 // ends in the reverse; a start that fails ends what it has started. Signals are in serve.go, reloads in reload.go.
 
-package main
+package edge
 
 import (
 	"context"
@@ -13,10 +13,9 @@ import (
 
 	"tafe/app"
 	"tafe/app/admin"
+	"tafe/app/edge/internal/config"
 	"tafe/app/middleware"
 	"tafe/app/tracing"
-	"tafe/cmd/tafe/internal/backend"
-	"tafe/cmd/tafe/internal/config"
 	"tafe/loop"
 	"tafe/loop/watchdog"
 )
@@ -26,13 +25,13 @@ const stopTimeout = 10 * time.Second
 
 // edge is everything that serve runs. Fields of parts that were not started are nil.
 type edge struct {
+	program   *program
 	flags     *serveFlags
 	settings  *config.Config // the current ones
 	log       *slog.Logger
 	level     *slog.LevelVar // of log
 	stderr    *logQueue      // behind log
-	backends  *backend.Set   // for those that --store and --bidders do not name
-	bidding   *bidding       // nil, like the backends, with a configuration file
+	demo      Demo           // nil with a configuration file
 	files     []*logFile
 	accessLog *middleware.AccessLog
 	tracing   *tracing.Tracing
@@ -61,7 +60,7 @@ func (e *edge) start(ctx context.Context, stdout io.Writer) (err error) {
 		return err
 	}
 	warnDegraded(e.log, loop.Runtime().Missing())
-	if err := e.startBackends(); err != nil {
+	if err := e.startDemo(); err != nil {
 		return err
 	}
 	if err := e.startAccessLog(stdout); err != nil {
@@ -94,7 +93,7 @@ func (e *edge) start(ctx context.Context, stdout io.Writer) (err error) {
 		Steward: e.steward, Observe: observe,
 	})
 	if err != nil {
-		return listenError(addresses(listeners), err)
+		return ListenError(addresses(listeners), err)
 	}
 	e.shown.Store(e.resources)
 	e.logProblems()
@@ -106,8 +105,8 @@ func (e *edge) start(ctx context.Context, stdout io.Writer) (err error) {
 	if e.resources != nil {
 		e.resources.Start()
 	}
-	if e.bidding != nil {
-		e.bidding.bind(e.server.Engine())
+	if e.demo != nil {
+		e.demo.Bind(e.server.Engine())
 	}
 	e.admin.Serve(admin.Config{
 		Server: e.server, Watchdog: e.watchdog, Budget: time.Duration(c.Watchdog.Budget), Log: e.log, Upstreams: e.upstreams(),
@@ -121,7 +120,7 @@ func (e *edge) start(ctx context.Context, stdout io.Writer) (err error) {
 func (e *edge) makeApp() (*app.App, error) {
 	options := e.appOptions(e.settings)
 	if e.flags.file == "" {
-		return demoApp(options, e.admin.Addr().String(), e.bidding), nil
+		return e.demo.App(options, e.admin.Addr().String()), nil
 	}
 	a, resources, err := e.settings.App(options, e.tracing, nil)
 	e.resources = resources
@@ -137,37 +136,13 @@ func (e *edge) appOptions(c *config.Config) app.Options {
 	return options
 }
 
-// startBackends starts the backends that no flag names, and prepares /bid.
-func (e *edge) startBackends() error {
+// startDemo starts the demo if there is no configuration file.
+func (e *edge) startDemo() error {
 	if e.flags.file != "" {
 		return nil
 	}
-	store, addresses := e.flags.store, e.flags.bidders
-	if store == "" || len(addresses) == 0 {
-		config := backend.Config{Store: "127.0.0.1:0", Seed: 1, Delay: backend.Delay{Mean: 5 * time.Millisecond, Deviation: 2 * time.Millisecond}}
-		if len(addresses) == 0 {
-			config.Bidders = []string{"127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"}
-		}
-		set, err := backend.Start(config)
-		if err != nil {
-			return listenError("", err)
-		}
-		e.backends = set
-	}
-	if store == "" {
-		store = e.backends.StoreAddr
-	}
-	var bidders []bidder
-	for _, address := range addresses {
-		bidders = append(bidders, bidder{address, address})
-	}
-	if len(addresses) == 0 {
-		for i, address := range e.backends.BidderAddrs {
-			bidders = append(bidders, bidder{backend.BidderName(i), address})
-		}
-	}
-	e.bidding = newBidding(e.settings.Server.Loops, store, bidders, e.log)
-	return nil
+	e.demo = e.program.demo
+	return e.demo.Start(e.settings.Server.Loops, e.log)
 }
 
 func (e *edge) startAccessLog(stdout io.Writer) error {
@@ -271,11 +246,8 @@ func (e *edge) close() error {
 			r.Close()
 		}
 	}
-	if e.bidding != nil {
-		e.bidding.close()
-	}
-	if e.backends != nil {
-		errs = append(errs, e.backends.Close())
+	if e.demo != nil {
+		errs = append(errs, e.demo.Close())
 	}
 	return errors.Join(errs...)
 }

@@ -1,8 +1,8 @@
 // Parts of the configuration that cannot be used: the list of them, and their log lines.
 
-package main
+package edge
 
-import "tafe/cmd/tafe/internal/config"
+import "tafe/app/edge/internal/config"
 
 // problems returns the parts of the configuration that cannot be used now, of routes and listeners.
 func (e *edge) problems() (all []string) {

@@ -1,11 +1,9 @@
 // The command line, tested through run: exit code, one line of error, output.
 
-package main
+package edge
 
 import (
 	"bytes"
-	"context"
-	"io"
 	"net"
 	"os"
 	"runtime/debug"
@@ -17,10 +15,6 @@ import (
 )
 
 func TestCommandLine(t *testing.T) {
-	taken, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer taken.Close()
-
 	for _, c := range []struct {
 		args           string
 		code           int
@@ -28,26 +22,16 @@ func TestCommandLine(t *testing.T) {
 		why            string
 	}{
 		{"", exitUsage, "", "Usage:", "no command is a question"},
-		{"help", exitOK, "backend", "", "help is an answer"},
+		{"help", exitOK, "check", "", "help is an answer"},
 		{"--help", exitOK, "serve", "", "in every spelling"},
 		{"version", exitOK, "tafe ", "", "version"},
 		{"--version", exitOK, "tafe ", "", "in every spelling"},
 		{"version now", exitUsage, "", `tafe version: takes no arguments, got "now"`, "version takes nothing"},
 		{"sevre", exitUsage, "", `tafe: unknown command "sevre"; run tafe help for a list`, "a slip"},
-		{"backend -h", exitOK, "-jitter", "", "help of a command goes to stdout"},
-		{"backend --dealy 3ms", exitUsage, "", "tafe backend: flag provided but not defined: -dealy; tafe backend -h lists the flags", "a slip in a flag"},
-		{"backend --delay soon", exitUsage, "", `invalid value "soon" for flag -delay`, "a value that is none"},
-		{"backend --delay -1s", exitUsage, "", "tafe backend: delay -1s is not between 0 and 10s", "a value out of bounds"},
-		{"backend --store 9211", exitUsage, "", `tafe backend: --store: "9211" is not HOST:PORT`, "a port is not an address"},
-		{"backend --bidders 127.0.0.1:1,", exitUsage, "", `tafe backend: --bidders: "" is not HOST:PORT`, "an empty place in a list"},
-		{"backend --store 127.0.0.1:99999", exitUsage, "", `tafe backend: --store: "127.0.0.1:99999" has no such port`, "a port beyond the last"},
-		{"backend now", exitUsage, "", `tafe backend: takes flags only, got "now"`, "a word where none belongs"},
-		{"backend --store " + taken.Addr().String(), exitFailure, "",
-			"tafe backend: " + taken.Addr().String() + " is in use by another process", "a taken port is a failure, not misuse"},
 	} {
 		t.Run(c.args, func(t *testing.T) {
 			var stdout, stderr bytes.Buffer
-			code := run(t.Context(), strings.Fields(c.args), &stdout, &stderr)
+			code := newProgram(nil).run(t.Context(), strings.Fields(c.args), &stdout, &stderr)
 			require.Equal(t, c.code, code, "%s: %s", c.why, stderr.String())
 			for out, want := range map[*bytes.Buffer]string{&stdout: c.stdout, &stderr: c.stderr} {
 				if want == "" {
@@ -60,15 +44,6 @@ func TestCommandLine(t *testing.T) {
 			}
 		})
 	}
-}
-
-func TestBackendCommandNamesItsAddresses(t *testing.T) {
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel() // it starts, sees that it is to stop, and stops
-	var stdout, stderr bytes.Buffer
-	code := run(ctx, []string{"backend", "--store", "127.0.0.1:0", "--bidders", "127.0.0.1:0, 127.0.0.1:0"}, &stdout, &stderr)
-	require.Equal(t, exitOK, code, stderr.String())
-	require.Regexp(t, `^store 127\.0\.0\.1:\d+\nbidder-1 127\.0\.0\.1:\d+\nbidder-2 127\.0\.0\.1:\d+\n$`, stdout.String())
 }
 
 func TestVersionLine(t *testing.T) {
@@ -116,7 +91,7 @@ func TestListenErrorNamesTheCause(t *testing.T) {
 		{wrapped(syscall.EMFILE), "cannot listen on a:1: listen: bind: too many open files"},
 		{syscall.EADDRINUSE, "a:1 is in use"},
 	} {
-		require.ErrorContains(t, listenError("a:1", c.err), c.want)
+		require.ErrorContains(t, ListenError("a:1", c.err), c.want)
 	}
 }
 
@@ -141,12 +116,8 @@ func TestMistakesAreNamed(t *testing.T) {
 		{"check -c " + directory, exitFailure, directory + " is a directory, not a file"},
 	} {
 		var stdout, stderr strings.Builder
-		code := run(t.Context(), strings.Fields(c.line), &stdout, &stderr)
+		code := newProgram(nil).run(t.Context(), strings.Fields(c.line), &stdout, &stderr)
 		require.Equal(t, c.code, code, "%s: %s", c.line, stderr.String())
 		require.Contains(t, stdout.String()+stderr.String(), c.want, c.line)
 	}
-	e := startServe(t)
-	var stderr strings.Builder
-	require.Equal(t, exitFailure, run(t.Context(), []string{"watch", "--once", "--admin", e.addr}, io.Discard, &stderr))
-	require.Contains(t, stderr.String(), "the server at "+e.addr+" is not a tafe admin listener")
 }

@@ -11,8 +11,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	. "tafe/cmd/tafe/internal/certs"
-	"tafe/cmd/tafe/internal/certs/certstest"
+	"tafe/app/edge/certstest"
+	. "tafe/app/edge/internal/certs"
 )
 
 var later = time.Now().Add(24 * time.Hour)
