@@ -11,7 +11,7 @@ import (
 	"tafe/app/edge/internal/config"
 )
 
-func check(_ context.Context, args []string, stdout, stderr io.Writer) error {
+func (p *program) check(_ context.Context, args []string, stdout, stderr io.Writer) error {
 	var file string
 	fs := flag.NewFlagSet("check", flag.ContinueOnError)
 	fs.StringVar(&file, "config", "", "`file` to check")
@@ -22,7 +22,7 @@ func check(_ context.Context, args []string, stdout, stderr io.Writer) error {
 	if file == "" {
 		return Usagef("a file is required: tafe check -c FILE")
 	}
-	c, problems, warnings, err := config.Check(file)
+	c, problems, warnings, err := config.Check(file, p.dns)
 	if err != nil {
 		return err
 	}

@@ -13,6 +13,7 @@ import (
 
 	"tafe/app"
 	"tafe/app/admin"
+	"tafe/app/edge/internal/acme"
 	"tafe/app/edge/internal/config"
 	"tafe/app/middleware"
 	"tafe/app/tracing"
@@ -43,6 +44,11 @@ type edge struct {
 	retired   []*config.Resources              // of earlier settings
 	shown     atomic.Pointer[config.Resources] // resources, for goroutines
 	certs     []*config.Certificates
+	// Certificates that are obtained; see acme.go. acme is nil if the file names none.
+	acme       *acme.Manager
+	acmeBroken config.Problems
+	stapler    *acme.Stapler
+	upkeep     func() // stops fetching OCSP responses and ticket keys
 	// Counters of reloads of the configuration, and of those that failed.
 	reloads, reloadsFailed atomic.Uint64
 	renewing               func() // stops the checks for renewed certificates
@@ -82,7 +88,10 @@ func (e *edge) start(ctx context.Context, stdout io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	listeners, stores, err := c.AppListeners()
+	if err := e.makeAcme(); err != nil {
+		return err
+	}
+	listeners, stores, err := c.AppListeners(e.sources())
 	if err != nil {
 		return err
 	}
@@ -98,6 +107,7 @@ func (e *edge) start(ctx context.Context, stdout io.Writer) (err error) {
 	e.shown.Store(e.resources)
 	e.logProblems()
 	e.renewing = e.renew()
+	e.startAcme()
 	if e.watchdog != nil {
 		e.watchdog.Start()
 		e.steward.Start()
@@ -111,7 +121,7 @@ func (e *edge) start(ctx context.Context, stdout io.Writer) (err error) {
 	e.admin.Serve(admin.Config{
 		Server: e.server, Watchdog: e.watchdog, Budget: time.Duration(c.Watchdog.Budget), Log: e.log, Upstreams: e.upstreams(),
 		Spans: e.spans(), Version: shownVersion(), Certificates: e.certificates(e.certs), Reloads: e.reloadCounts,
-		LogLinesDropped: e.logLinesDropped, Problems: e.problems,
+		LogLinesDropped: e.logLinesDropped, Problems: e.problems, CertificateList: e.certificateList, CertificateCounts: e.acmeCounts(),
 	})
 	return e.finishTakeOver(ctx)
 }
@@ -213,6 +223,7 @@ func (e *edge) openLog(path config.Path, stdout io.Writer) (io.Writer, error) {
 func (e *edge) close() error {
 	var errs []error
 	e.endTakeOver()
+	e.closeAcme()
 	if e.server != nil {
 		errs = append(errs, e.stopServer())
 	}

@@ -11,7 +11,9 @@
 //	reload.go      SIGHUP
 //	takeover.go    sockets of the previous and the next process
 //	demo.go        Demo: what serve runs without a configuration file
+//	acme.go        certificates that the server obtains
 //	check.go       the check command
+//	certs.go       the certs command
 //	watch.go       the watch command
 //	overruns.go    the overruns command
 //
@@ -38,7 +40,7 @@ const (
 	exitStuck   = 3 // a loop was held for longer than watchdog.abort_after
 )
 
-// Part is something that a program adds to the server: Command, Demo.
+// Part is something that a program adds to the server: Command, WithDemo, WithDNS.
 type Part interface{ addTo(*program) }
 
 // Main runs the command line of the process, and exits with the code of its command: 0; 1 if it failed; 2 for invalid arguments; 3 if a
@@ -50,20 +52,22 @@ func Main(parts ...Part) {
 // program is a binary: its commands and its demo.
 type program struct {
 	commands []Command
-	demo     Demo // nil: none
+	demo     Demo        // nil: none
+	dns      DNSProvider // nil: none
 }
 
 func newProgram(parts []Part) *program {
 	p := &program{}
 	p.commands = []Command{
 		{"serve", "run the server with a configuration file, or the embedded demo", p.serve},
-		{"check", "report every problem of a configuration file", check},
+		{"check", "report every problem of a configuration file", p.check},
 	}
 	for _, part := range parts {
 		part.addTo(p)
 	}
 	p.commands = append(p.commands,
 		Command{"watch", "show the loops of a running server, and the code that held them, in a terminal", runWatch},
+		Command{"certs", "list the certificates of a running server, with their expiry and next renewal", runCerts},
 		Command{"overruns", "rank a saved log of the watchdog by the delay that code caused", runOverruns},
 		Command{"version", "print the version", printVersion},
 	)

@@ -29,7 +29,7 @@ func (m *Manager) AnswerChallenge(c *app.Context, host string) (answered bool, e
 		m.counts.challenges.Add(1)
 		return true, c.String(http.StatusOK, challenge.KeyAuthorization)
 	}
-	if m.demand == nil && !m.Covers(host) {
+	if m.demand == nil && !m.manages(host) {
 		return false, nil
 	}
 	text, err := loop.Offload(c.Task(), m.reads, func() (string, error) { return m.storedChallenge(host, path), nil })

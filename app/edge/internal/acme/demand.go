@@ -84,7 +84,7 @@ func (d *demand) close() {
 
 // await returns the certificate for a name, or nil if it gets none. t is the task of the handshake, nil for another goroutine.
 func (d *demand) await(name string, t *loop.Task) (*tls.Certificate, error) {
-	if !strings.Contains(name, ".") || strings.Contains(name, "*") || !certmagic.SubjectQualifiesForPublicCert(name) || certmagic.SubjectIsIP(name) {
+	if !certifiable(name) {
 		return nil, nil
 	}
 	if t != nil {
@@ -114,6 +114,11 @@ func (d *demand) await(name string, t *loop.Task) (*tls.Certificate, error) {
 		d.m.counts.refused.Add(1)
 	}
 	return o.pair, nil
+}
+
+// certifiable reports whether a public authority can certify a name at all.
+func certifiable(name string) bool {
+	return strings.Contains(name, ".") && !strings.Contains(name, "*") && certmagic.SubjectQualifiesForPublicCert(name) && !certmagic.SubjectIsIP(name)
 }
 
 // fill does the work of an order.

@@ -28,7 +28,7 @@ func (m *Manager) Certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, err
 	if pair := m.find(name, hello.Conn); pair != nil {
 		return pair, nil
 	}
-	if m.demand == nil || name == "" || m.Covers(name) {
+	if m.demand == nil || name == "" || m.manages(name) {
 		return nil, nil
 	}
 	return m.demand.await(name, reactor.HandshakeTask(hello))
@@ -70,9 +70,14 @@ func (m *Manager) served(name string) *tls.Certificate {
 	return e.served.Load()
 }
 
-// Covers reports whether there is a certificate for host, or will be: the name is one of those that are managed.
+// Covers reports whether host has a certificate, or may get one.
 func (m *Manager) Covers(host string) bool {
 	host = strings.ToLower(host)
+	return m.manages(host) || m.demand != nil && certifiable(host)
+}
+
+// manages reports whether a name in lower case has an entry.
+func (m *Manager) manages(host string) bool {
 	if _, ok := m.entries.Load(host); ok {
 		return true
 	}

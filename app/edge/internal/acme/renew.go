@@ -150,9 +150,7 @@ func (m *Manager) stored(ctx context.Context, name string) *tls.Certificate {
 // load makes a stored certificate the one that is served, without a network.
 func (m *Manager) load(ctx context.Context, e *entry) {
 	if pair := m.stored(ctx, e.name); pair != nil {
-		if staple, _ := m.stapler.Cached(ctx, pair); staple != nil {
-			pair.OCSPStaple = staple
-		}
+		pair.OCSPStaple = m.stapler.Cached(ctx, pair).Staple
 		m.use(e, pair)
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"net/http"
 	"path"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/caddyserver/certmagic"
@@ -24,17 +25,57 @@ import (
 const (
 	responseMax  = 64 << 10 // bytes of a response
 	responderMax = 10 * time.Second
+	updateRetry  = 10 * time.Minute
+	knownMax     = 1024 // certificates from files
 )
 
 // Stapler fetches OCSP responses. Any goroutine may call its methods.
 type Stapler struct {
 	storage certmagic.Storage // nil: no cache
 	client  *http.Client
+	mu      sync.Mutex
+	known   map[string]Answer // by stapleKey
 }
 
 // NewStapler returns a Stapler that caches in storage; nil is none.
 func NewStapler(storage certmagic.Storage) *Stapler {
-	return &Stapler{storage: storage, client: &http.Client{Timeout: responderMax}}
+	return &Stapler{storage: storage, client: &http.Client{Timeout: responderMax}, known: map[string]Answer{}}
+}
+
+// Known returns the staple of the last Update, or nil. It does not block.
+func (s *Stapler) Known(pair *tls.Certificate) []byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.known[stapleKey(pair.Leaf)].Staple
+}
+
+// Update fetches the response of a certificate if the last one is no longer fresh. After a failure it waits for some minutes, and returns
+// nil meanwhile.
+func (s *Stapler) Update(ctx context.Context, pair *tls.Certificate) error {
+	key, now := stapleKey(pair.Leaf), time.Now()
+	s.mu.Lock()
+	known, ok := s.known[key]
+	s.mu.Unlock()
+	if ok && now.Before(known.Refresh) {
+		return nil
+	}
+	answer, err := s.Fetch(ctx, pair)
+	if err == nil && answer.Revoked {
+		err = fmt.Errorf("OCSP: the certificate is revoked: %s", pair.Leaf.Subject)
+	}
+	if err != nil {
+		answer.Refresh = now.Add(updateRetry)
+		if answer.Status == "" && now.Before(known.Ends) { // the last one is still valid
+			answer.Status, answer.Staple, answer.Ends = known.Status, known.Staple, known.Ends
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.known) >= knownMax { // certificates that were replaced
+		clear(s.known)
+	}
+	s.known[key] = answer
+	return err
 }
 
 // Answer is what a responder says of a certificate.
@@ -42,33 +83,34 @@ type Answer struct {
 	Status  string    // "good", "revoked" or "unknown"
 	Staple  []byte    // DER; nil unless the status is good
 	Refresh time.Time // when to fetch it again
+	Ends    time.Time // until when it is valid
 	Revoked bool
 }
 
 // errNoIssuer means that a responder cannot be asked, because the file of the certificate lacks its issuer.
 var errNoIssuer = errors.New("OCSP: the chain of the certificate has no issuer")
 
-// Cached returns the staple in the storage and the time to refresh it; nil if there is none that is valid.
-func (s *Stapler) Cached(ctx context.Context, pair *tls.Certificate) ([]byte, time.Time) {
+// Cached returns the answer in the storage. Its Staple is nil if there is none that is valid.
+func (s *Stapler) Cached(ctx context.Context, pair *tls.Certificate) Answer {
 	issuer, err := issuerOf(pair)
 	if err != nil || s.storage == nil || len(pair.Leaf.OCSPServer) == 0 {
-		return nil, time.Time{}
+		return Answer{}
 	}
 	text, err := s.storage.Load(ctx, stapleKey(pair.Leaf))
 	if err != nil {
-		return nil, time.Time{}
+		return Answer{}
 	}
 	response, err := verify(text, pair.Leaf, issuer)
 	if err != nil || response.Status != ocsp.Good {
-		return nil, time.Time{}
+		return Answer{}
 	}
-	return text, refreshOf(response)
+	return answerOf(response, text)
 }
 
 // Fetch returns the cached answer while it is fresh, or else asks the responder. The certificate must name one.
 func (s *Stapler) Fetch(ctx context.Context, pair *tls.Certificate) (Answer, error) {
-	if staple, refresh := s.Cached(ctx, pair); staple != nil && time.Now().Before(refresh) {
-		return Answer{Status: "good", Staple: staple, Refresh: refresh}, nil
+	if a := s.Cached(ctx, pair); a.Staple != nil && time.Now().Before(a.Refresh) {
+		return a, nil
 	}
 	issuer, err := issuerOf(pair)
 	if err != nil {
@@ -82,19 +124,26 @@ func (s *Stapler) Fetch(ctx context.Context, pair *tls.Certificate) (Answer, err
 	if err != nil {
 		return Answer{}, fmt.Errorf("OCSP: %w", err)
 	}
-	a := Answer{Refresh: refreshOf(response)}
-	switch response.Status {
-	case ocsp.Good:
-		a.Status, a.Staple = "good", text
-		if s.storage != nil { // without a cache the next process asks again
-			_ = s.storage.Store(ctx, stapleKey(pair.Leaf), text)
-		}
-	case ocsp.Revoked:
-		a.Status, a.Revoked = "revoked", true
-	default:
-		a.Status = "unknown"
+	a := answerOf(response, text)
+	if a.Staple != nil && s.storage != nil { // without a cache the next process asks again
+		_ = s.storage.Store(ctx, stapleKey(pair.Leaf), text)
 	}
 	return a, nil
+}
+
+// answerOf returns what a verified response says. It is fresh for half of its validity; without an end, for an hour.
+func answerOf(r *ocsp.Response, text []byte) Answer {
+	a := Answer{Status: "unknown", Refresh: time.Now().Add(time.Hour), Ends: r.NextUpdate}
+	if !r.NextUpdate.IsZero() {
+		a.Refresh = r.ThisUpdate.Add(r.NextUpdate.Sub(r.ThisUpdate) / 2)
+	}
+	switch r.Status {
+	case ocsp.Good:
+		a.Status, a.Staple = "good", text
+	case ocsp.Revoked:
+		a.Status, a.Revoked = "revoked", true
+	}
+	return a
 }
 
 func (s *Stapler) ask(ctx context.Context, leaf, issuer *x509.Certificate) ([]byte, error) {
@@ -133,14 +182,6 @@ func verify(text []byte, leaf, issuer *x509.Certificate) (*ocsp.Response, error)
 		return nil, errors.New("the response is not valid now")
 	}
 	return response, nil
-}
-
-// refreshOf returns when half of the validity of a response is over; without an end, in an hour.
-func refreshOf(r *ocsp.Response) time.Time {
-	if r.NextUpdate.IsZero() {
-		return time.Now().Add(time.Hour)
-	}
-	return r.ThisUpdate.Add(r.NextUpdate.Sub(r.ThisUpdate) / 2)
 }
 
 func issuerOf(pair *tls.Certificate) (*x509.Certificate, error) {

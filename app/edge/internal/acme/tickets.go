@@ -29,6 +29,11 @@ type ticketKey struct {
 	Key     []byte    `json:"key"` // 32 bytes
 }
 
+// Tickets is the function Tickets with the storage of m, now.
+func (m *Manager) Tickets(ctx context.Context) ([][32]byte, error) {
+	return Tickets(ctx, m.options.Storage, time.Now())
+}
+
 // Tickets returns the keys of session tickets, the one that encrypts first. It makes a new one once a day, among all processes with the
 // storage. Call it every CheckEvery or so.
 func Tickets(ctx context.Context, storage certmagic.Storage, now time.Time) ([][32]byte, error) {

@@ -22,13 +22,13 @@ func TestListeners(t *testing.T) {
 		{"[[listener]]\nlisten = \"unix:a.sock\"", "f.toml:2: listener.listen = \"unix:a.sock\": not unix:/path", "relative to what?"},
 		{"[[listener]]\nlisten = \"unix:/a\"\n[[listener]]\nlisten = \":1\"\n[[listener]]\nlisten = \"systemd:http\"", "", "kinds of sockets beside one another"},
 		{"[[listener]]\nlisten = \":1\"\nproxy_protocol = []", "no connection would be accepted", "a slip"},
-		{"[[listener]]\nlisten = \":1\"\n[listener.tls]\ncerts = []", "listener.tls.certs is empty", "nothing to show"},
+		{"[[listener]]\nlisten = \":1\"\n[listener.tls]\ncerts = []", "listener.tls has no certs", "nothing to show"},
 		{"[[listener]]\nlisten = \":1\"\n[listener.tls]\ncerts = [{ cert = \"/no/such\", key = \"k\" }]", "", "a file that is not there refuses no start"},
 		{"[[listener]]\nlisten = \":1\"\n[listener.tls]\nclient_auth = \"require\"\ncerts = [{ cert = \"c\", key = \"k\" }]", "client_auth and client_ca go together", "whom to believe?"},
 	} {
 		config, err := Parse("f.toml", []byte(c.text+route))
 		if err == nil {
-			_, _, err = config.AppListeners()
+			_, _, err = config.AppListeners(Sources{})
 		}
 		if c.want == "" {
 			require.NoError(t, err, c.why)
@@ -38,12 +38,12 @@ func TestListeners(t *testing.T) {
 	}
 	config, err := Parse("f.toml", []byte("[[listener]]\nlisten = \":1\"\n[listener.tls]\ncerts = [{ cert = \"/no/such\", key = \"k\" }]"+route))
 	require.NoError(t, err)
-	_, stores, err := config.AppListeners()
+	_, stores, err := config.AppListeners(Sources{})
 	require.NoError(t, err)
 	require.EqualError(t, stores[0].Problems(), "f.toml:3: listener.tls: /no/such: no such file or directory", "but is named")
 	config, err = Parse("f.toml", []byte(secure+"[[listener]]\nlisten = \":80\"\nredirect_https = 8443"+route))
 	require.NoError(t, err)
-	listeners, stores, err := config.AppListeners()
+	listeners, stores, err := config.AppListeners(Sources{})
 	require.NoError(t, err)
 	require.Len(t, listeners, 2)
 	require.Len(t, stores, 1)
