@@ -9,6 +9,7 @@ package httpparse
 type Body struct {
 	framing  Framing
 	response bool
+	failure  reason
 	left     int64 // FramingLength: bytes that follow; FramingClose: bytes that BodyBytesMax still allows
 	chunks   chunkDecoder
 }
@@ -27,7 +28,7 @@ func (b *Body) BeginResponse(r *Response, lim *Limits) {
 }
 
 func (b *Body) begin(framing Framing, length int64, response bool, lim *Limits) {
-	b.framing, b.response, b.left = framing, response, 0
+	b.framing, b.response, b.failure, b.left = framing, response, accepted, 0
 	switch framing {
 	case FramingLength:
 		b.left = length
@@ -74,30 +75,36 @@ func (b *Body) Trailers() []Header {
 
 // Next decodes src, the bytes that follow those that were consumed before, up to the end of the next piece of data. data
 // is a view of src, and empty if src holds only a part of the framing. consumed is the number of bytes of src that were
-// decoded; it is 0 only if src is empty, the body is Done, or there is an error. An error is an *Error and permanent.
+// decoded; without an error it is 0 only if src is empty or the body is Done. An error is an *Error and permanent.
 func (b *Body) Next(src []byte) (data []byte, consumed int, err error) {
-	if b.framing == FramingChunked {
-		return b.chunks.next(src)
+	if b.failure == accepted {
+		data, consumed = b.next(src)
 	}
-	n := int(min(b.left, int64(len(src))))
-	b.left -= int64(n)
-	if n == 0 && len(src) > 0 && b.framing == FramingClose {
-		return nil, 0, bodyTooLarge.in(b.response)
-	}
-	return src[:n], n, nil
+	return data, consumed, b.failure.in(b.response)
 }
 
 // Decode decodes src like Next, but as much of it as belongs to the body, and appends the data to dst. The rest of src,
 // if any, is the next message. dst may be src[:0]; otherwise dst and src must not overlap.
 func (b *Body) Decode(dst, src []byte) (out []byte, consumed int, err error) {
-	for consumed < len(src) && err == nil && !b.Done() {
-		var data []byte
-		var n int
-		data, n, err = b.Next(src[consumed:])
+	for consumed < len(src) && b.failure == accepted && !b.Done() {
+		data, n := b.next(src[consumed:])
 		dst = appendInPlace(dst, data)
 		consumed += n
 	}
-	return dst, consumed, err
+	return dst, consumed, b.failure.in(b.response)
+}
+
+func (b *Body) next(src []byte) (data []byte, consumed int) {
+	if b.framing == FramingChunked {
+		data, consumed, b.failure = b.chunks.next(src)
+		return data, consumed
+	}
+	n := int(min(b.left, int64(len(src))))
+	b.left -= int64(n)
+	if n == 0 && len(src) > 0 && b.framing == FramingClose {
+		b.failure = bodyTooLarge
+	}
+	return src[:n], n
 }
 
 // appendInPlace appends data to b, without copying if it is there already.

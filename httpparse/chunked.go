@@ -29,7 +29,7 @@ const (
 	atDataLF                         //
 	inTrailer                        // a trailer field or the final empty line
 	chunkedDone                      //
-	chunkedFailed                    //
+	noState                          // the byte is invalid
 )
 
 const (
@@ -49,7 +49,6 @@ const (
 type chunkDecoder struct {
 	lim      Limits
 	state    chunkState
-	failure  reason
 	digits   int
 	size     int64 // bytes of the current chunk that are not decoded yet
 	total    int64
@@ -67,28 +66,24 @@ func (d *chunkDecoder) reset(lim *Limits, response bool) {
 	*d = chunkDecoder{lim: *lim, response: response, trailer: d.trailer[:0], fields: d.fields[:0]}
 }
 
-// next is Body.Next.
-func (d *chunkDecoder) next(src []byte) (data []byte, consumed int, err error) {
+// next is Body.next.
+func (d *chunkDecoder) next(src []byte) (data []byte, consumed int, why reason) {
 	i := 0
-	for i < len(src) && d.state < chunkedDone {
-		var why reason
+	for i < len(src) && d.state != chunkedDone && why == accepted {
 		switch d.state {
 		case inData:
 			n := int(min(d.size, int64(len(src)-i)))
 			if d.size -= int64(n); d.size == 0 {
 				d.state = atDataCR
 			}
-			return src[i : i+n], i + n, nil
+			return src[i : i+n], i + n, accepted
 		case inTrailer:
 			i, why = d.collectTrailer(src, i)
 		default:
 			i, why = d.decodeFraming(src, i)
 		}
-		if why != accepted {
-			d.state, d.failure = chunkedFailed, why
-		}
 	}
-	return nil, i, d.failure.in(d.response)
+	return nil, i, why
 }
 
 // decodeFraming consumes bytes of the framing around the data.
@@ -167,7 +162,7 @@ func (d *chunkDecoder) afterSize(c byte) reason {
 // whitespace after a value is valid only before another extension.
 func (d *chunkDecoder) extension(c byte) reason {
 	space, token := c == ' ' || c == '\t', class[c]&tokenByte != 0
-	next := chunkedFailed
+	next := noState
 	switch d.state {
 	case atExtName, atExtValue:
 		switch {
@@ -194,7 +189,7 @@ func (d *chunkDecoder) extension(c byte) reason {
 	default:
 		next = d.extensionEnd(c, space, token)
 	}
-	if next == chunkedFailed {
+	if next == noState {
 		return extensionFault(c)
 	}
 	if d.state = next; next == atSizeLF {
@@ -219,7 +214,7 @@ func (d *chunkDecoder) extensionEnd(c byte, space, token bool) chunkState {
 	case c == '\r' && d.state != afterExtName:
 		return atSizeLF
 	}
-	return chunkedFailed
+	return noState
 }
 
 func extensionFault(c byte) reason {

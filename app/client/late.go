@@ -74,7 +74,7 @@ func (l *lateReader) Run(t *loop.Task) {
 	if x.conn.SetDeadline(x.deadline) != nil || x.receiveHead() != nil || x.startBody() != nil {
 		return
 	}
-	if x.body == byLength && x.left > lateBytesMax {
+	if x.body.Left() > lateBytesMax {
 		return
 	}
 	for total := 0; x.end == nil && total < lateBytesMax; total += x.w {
