@@ -22,7 +22,7 @@ const bodyCopyMax = 64 << 10
 
 // request returns the handler's request.
 func (m *mounted) request(c *Context, server *http.Server) (*http.Request, error) {
-	target := strings.Clone(view(c.req.Target))
+	target := strings.Clone(httpparse.ViewString(c.req.Target))
 	u, err := url.ParseRequestURI(target)
 	if err != nil {
 		return nil, &HTTPError{Status: http.StatusBadRequest, Message: "the request target is not a URI", Err: err}

@@ -107,7 +107,7 @@ func (c *Context) DelHeader(name string) {
 	r := &c.resp
 	for i := 0; i < len(r.fields); {
 		f := r.fields[i]
-		if f.nameBytes != len(name) || !strings.EqualFold(view(r.text[f.start:f.start+f.nameBytes]), name) {
+		if f.nameBytes != len(name) || !strings.EqualFold(httpparse.ViewString(r.text[f.start:f.start+f.nameBytes]), name) {
 			i++
 			continue
 		}

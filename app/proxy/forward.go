@@ -8,12 +8,12 @@ import (
 	"net/http"
 	"strings"
 	"sync"
-	"unsafe"
+
+	"time"
 
 	"tafe/app"
 	"tafe/app/client"
 	"tafe/httpparse"
-	"time"
 )
 
 // Options configures a Handler. Zero fields mean the defaults.
@@ -141,9 +141,6 @@ type forward struct {
 	tried             []*server
 	interim           func(status int, fields []httpparse.Header)
 }
-
-// viewString returns b as a string without copying. It is valid until b is modified.
-func viewString(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 
 func (h *Handler) newForward(c *app.Context) *forward {
 	x, _ := h.forwards.Get().(*forward)
@@ -353,7 +350,7 @@ func (x *forward) passInterim(status int, fields []httpparse.Header) {
 	x.setConnectionOptions(fields)
 	kept := make([]httpparse.Header, 0, len(fields))
 	for _, f := range fields {
-		if x.passes(viewString(f.Name)) && !computed(viewString(f.Name)) {
+		if x.passes(httpparse.ViewString(f.Name)) && !computed(httpparse.ViewString(f.Name)) {
 			kept = append(kept, f)
 		}
 	}

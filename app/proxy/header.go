@@ -172,7 +172,7 @@ func (h *Handler) addForwardedFields(c *app.Context, x *forward) {
 			x.req.AddHeader(name, value)
 		}
 	}
-	client, proto, host := hostOf(c.RemoteAddr()), "http", c.Host()
+	client, proto, host := app.HostOf(c.RemoteAddr()), "http", c.Host()
 	if c.Secure() {
 		proto = "https" // of this connection; Scheme is the client's
 	}
@@ -213,16 +213,7 @@ func (x *forward) join(parts ...string) string {
 	for _, p := range parts {
 		x.text = append(x.text, p...)
 	}
-	return viewString(x.text[from:])
-}
-
-// hostOf returns the address in "address:port", or "" without a port, as for unix sockets.
-func hostOf(remote string) string {
-	i := strings.LastIndexByte(remote, ':')
-	if i < 0 {
-		return ""
-	}
-	return strings.Trim(remote[:i], "[]")
+	return httpparse.ViewString(x.text[from:])
 }
 
 // forwardedNode formats an address for Forwarded (RFC 7239 section 6).
@@ -258,7 +249,7 @@ func (x *forward) passes(name string) bool {
 func (h *Handler) copyResponseFields(c *app.Context, x *forward) {
 	x.setConnectionOptions(x.resp.Headers)
 	for i := range x.resp.Headers {
-		name, value := viewString(x.resp.Headers[i].Name), viewString(x.resp.Headers[i].Value)
+		name, value := httpparse.ViewString(x.resp.Headers[i].Name), httpparse.ViewString(x.resp.Headers[i].Value)
 		switch {
 		case x.resp.Status == http.StatusUpgradeRequired && strings.EqualFold(name, "Upgrade"): // it names the required protocols
 			c.PassHeader(name, value)

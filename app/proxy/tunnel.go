@@ -61,7 +61,7 @@ func (h *Handler) switchingHead(x *forward) ([]byte, error) {
 	x.setConnectionOptions(x.resp.Headers)
 	for i := range x.resp.Headers {
 		f := &x.resp.Headers[i]
-		name := viewString(f.Name)
+		name := httpparse.ViewString(f.Name)
 		if !x.passes(name) && !strings.EqualFold(name, "Upgrade") || computed(name) {
 			continue
 		}
