@@ -112,7 +112,7 @@ func (rt *requestTask) Run(t *loop.Task) {
 	c.task = t
 	c.state.active++
 	c.state.counts.Requests++
-	t.Observe().Describe(c.routeName, methodName(c.req.Method), c.path, c.id[:c.idBytes], c.req.Traceparent, c.http1.conn.Label())
+	t.Describe(c.routeName, methodName(c.req.Method), c.path, c.id[:c.idBytes], c.req.Traceparent, c.http1.conn.Label())
 	if c.route != nil && c.route.Budget > 0 {
 		t.SetBudget(c.route.Budget)
 	}

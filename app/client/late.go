@@ -68,7 +68,7 @@ func (x *call) keepsLate(err error) bool {
 
 // Run implements loop.Runner.
 func (l *lateReader) Run(t *loop.Task) {
-	t.Observe().Describe(&lateName, nil, nil, nil, nil, nil)
+	t.Describe(&lateName, nil, nil, nil, nil, nil)
 	x := l.x
 	x.task = t
 	if x.conn.SetDeadline(x.deadline) != nil || x.receiveHead() != nil || x.startBody() != nil {
