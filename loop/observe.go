@@ -1,7 +1,7 @@
-// The observer's side of loops and tasks: what a watchdog, a metrics page or a tracer
-// reads, and LoopControl.AddDelay, by which a watchdog charges a delay to a task. slice.go has the record
-// of the running slice, describe.go the description of a task, goruntime.go the names of
-// goroutine states.
+// The observer's side of loops and tasks: what a watchdog, a metrics page or a tracer reads,
+// and LoopControl.AddDelay, by which a watchdog charges a delay to a task. slice.go has the
+// record of the running slice, describe.go the description of a task, goruntime.go the names
+// of goroutine states.
 
 package loop
 
