@@ -269,7 +269,7 @@ func (m *Manager) settle(e *entry, s state, err error) {
 	}
 	s.due = s.failedAt.Add(m.retryAfter(err, s.failures, left))
 	e.state = s
-	m.log.Error("certificate not obtained", "name", e.name, "reason", s.problem, "attempts", s.failures, "next", s.due.Format(time.RFC3339),
+	m.log.Error("certificate not obtained", "name", e.name, "reason", s.problem, "failures", s.failures, "next", s.due.Format(time.RFC3339),
 		"expires", shownExpiry(e))
 }
 
