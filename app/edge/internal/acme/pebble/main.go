@@ -42,7 +42,7 @@ type options struct {
 func main() {
 	var o options
 	flag.StringVar(&o.listen, "listen", "127.0.0.1:14000", "`address` of the ACME server")
-	flag.StringVar(&o.management, "management", "127.0.0.1:15000", "`address` of Pebble's management interface")
+	flag.StringVar(&o.management, "management", "127.0.0.1:15000", "`address` of Pebble's management interface; empty: none")
 	flag.StringVar(&o.dir, "dir", ".", "`directory` for ca.pem and issuer.pem")
 	flag.IntVar(&o.httpPort, "http-port", 80, "`port` that HTTP-01 challenges are sent to")
 	flag.IntVar(&o.tlsPort, "tls-port", 443, "`port` that TLS-ALPN-01 challenges are sent to")
@@ -95,19 +95,23 @@ func run(o options) error {
 		return err
 	}
 	config := &tls.Config{Certificates: []tls.Certificate{own}}
-	management, err := tls.Listen("tcp", o.management, config)
-	if err != nil {
-		return err
+	failed := make(chan error, 2)
+	management := "off"
+	if o.management != "" {
+		l, err := tls.Listen("tcp", o.management, config)
+		if err != nil {
+			return err
+		}
+		management = "https://" + l.Addr().String()
+		go func() { failed <- http.Serve(l, front.ManagementHandler()) }()
 	}
 	service, err := tls.Listen("tcp", o.listen, config)
 	if err != nil {
 		return err
 	}
-	failed := make(chan error, 2)
-	go func() { failed <- http.Serve(management, front.ManagementHandler()) }()
 	go func() { failed <- http.Serve(service, front.Handler()) }()
-	fmt.Printf("ca = \"https://%s%s\"\nca_roots = %q\nmanagement https://%s\n",
-		service.Addr(), wfe.DirectoryPath, filepath.Join(o.dir, "ca.pem"), management.Addr())
+	fmt.Printf("ca = \"https://%s%s\"\nca_roots = %q\nmanagement %s\n",
+		service.Addr(), wfe.DirectoryPath, filepath.Join(o.dir, "ca.pem"), management)
 	// A parent that ends closes the pipe of stdin. A terminal keeps it open.
 	if info, err := os.Stdin.Stat(); err == nil && info.Mode()&os.ModeNamedPipe != 0 {
 		go func() {
