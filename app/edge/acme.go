@@ -38,7 +38,7 @@ const (
 // makeAcme makes the manager of certificates and loads those in its storage.
 func (e *edge) makeAcme() (err error) {
 	var broken config.Problems
-	if e.acme, broken, err = e.settings.Acme(e.log, e.program.dns); err != nil {
+	if e.acme, broken, err = e.settings.Acme(e.log); err != nil {
 		return err
 	}
 	e.acmeBroken, e.stapler = broken, acme.NewStapler(nil)

@@ -134,6 +134,7 @@ func (d *decoder) acme(c *Config) {
 			d.problem(p.child("on_demand").child("ask"), "acme.on_demand.ask = %q: want a URL such as \"http://127.0.0.1:9000/allowed\"", o.Ask)
 		}
 	}
+	d.wildcards(c)
 	if !c.ObtainsCertificates() {
 		return
 	}
@@ -142,6 +143,21 @@ func (d *decoder) acme(c *Config) {
 	}
 	if !slices.ContainsFunc(c.Listeners, func(l Listener) bool { return l.TLS != nil }) {
 		d.problem(p, "acme: no [[listener]] has tls, so the certificates would not be used; without server.listen and [[listener]] the server listens on :443 and :80")
+	}
+}
+
+// WithoutACME makes c obtain no certificates: listeners that would have no others are plain ones, and so are those that redirect. It is
+// for tests of programs.
+func (c *Config) WithoutACME() {
+	if !c.ObtainsCertificates() {
+		return
+	}
+	c.ACME = ACME{}
+	for i := range c.Listeners {
+		l := &c.Listeners[i]
+		if l.RedirectHTTPS = 0; l.TLS != nil && len(l.TLS.Certs) == 0 {
+			l.TLS = nil
+		}
 	}
 }
 
@@ -162,12 +178,12 @@ func (d *decoder) authority(p path, a *Authority) {
 }
 
 // Acme returns the manager of certificates, or nil if the file has none to obtain. broken are parts that cannot be used, with which
-// nothing new is obtained. The error is Problems. dns may be nil.
-func (c *Config) Acme(log *slog.Logger, dns certmagic.DNSProvider) (m *acme.Manager, broken Problems, err error) {
+// nothing new is obtained. The error is Problems.
+func (c *Config) Acme(log *slog.Logger) (m *acme.Manager, broken Problems, err error) {
 	if !c.ObtainsCertificates() {
 		return nil, nil, nil
 	}
-	o, broken, err := c.acmeOptions(dns)
+	o, broken, err := c.acmeOptions()
 	if err != nil {
 		return nil, nil, err
 	}
@@ -176,10 +192,10 @@ func (c *Config) Acme(log *slog.Logger, dns certmagic.DNSProvider) (m *acme.Mana
 	return m, broken, err
 }
 
-func (c *Config) acmeOptions(dns certmagic.DNSProvider) (_ acme.Options, broken Problems, err error) {
+func (c *Config) acmeOptions() (_ acme.Options, broken Problems, err error) {
 	d, a, p := decoder{source: c.source, spoilt: c.spoilt}, &c.ACME, path{"acme"}
 	files := decoder{source: c.source, spoilt: c.spoilt}
-	o := acme.Options{Names: c.Names(), Email: a.Email, DNS: dns}
+	o := acme.Options{Names: c.Names(), Email: a.Email, DNS: c.registry.DNS}
 	o.Authorities = append(o.Authorities, files.made(p, &a.Authority))
 	if a.Fallback != nil {
 		o.Authorities = append(o.Authorities, files.made(p.child("fallback"), a.Fallback))
@@ -188,7 +204,6 @@ func (c *Config) acmeOptions(dns certmagic.DNSProvider) (_ acme.Options, broken 
 		o.TLSALPN01 = o.TLSALPN01 || l.TLS != nil
 		o.HTTP01 = o.HTTP01 || l.TLS == nil
 	}
-	d.wildcards(c, dns)
 	if r := a.Redis; r != nil {
 		network, address := "tcp", string(r.Address)
 		if file, ok := strings.CutPrefix(address, "unix:"); ok {
@@ -213,9 +228,9 @@ func (c *Config) acmeOptions(dns certmagic.DNSProvider) (_ acme.Options, broken 
 }
 
 // wildcards are certified only by records in DNS.
-func (d *decoder) wildcards(c *Config, dns certmagic.DNSProvider) {
+func (d *decoder) wildcards(c *Config) {
 	for i, name := range c.ACME.Domains {
-		if strings.HasPrefix(string(name), "*.") && dns == nil {
+		if strings.HasPrefix(string(name), "*.") && c.registry.DNS == nil {
 			d.problem(path{"acme", "domains"}.index(i), "acme.domains: %q needs a binary with a DNS provider (edge.WithDNS)", string(name))
 		}
 	}

@@ -5,19 +5,16 @@ package config
 import (
 	"errors"
 	"slices"
-
-	"github.com/caddyserver/certmagic"
 )
 
 // Check returns every problem of a file, and warnings: likely mistakes, and environment variables that are not set where the
-// check runs. dns is the DNS provider of the binary, or nil. It starts nothing. c is nil if the file is not TOML; err is the error of
-// reading it.
-func Check(file string, dns certmagic.DNSProvider) (c *Config, problems, warnings Problems, err error) {
+// check runs. It makes the compiled parts, runs their hooks for the stop, and starts nothing. c is nil if the file is not TOML; err is the error of reading it.
+func Check(file string, registry *Registry) (c *Config, problems, warnings Problems, err error) {
 	text, err := read(file)
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	c, problems = parse(file, text, true)
+	c, problems = parse(file, text, registry, true)
 	if c == nil {
 		return nil, problems, nil, nil
 	}
@@ -29,7 +26,7 @@ func Check(file string, dns certmagic.DNSProvider) (c *Config, problems, warning
 	var acmeErr error
 	if c.ObtainsCertificates() {
 		var broken Problems
-		_, broken, acmeErr = c.acmeOptions(dns)
+		_, broken, acmeErr = c.acmeOptions()
 		problems = append(problems, broken...)
 	}
 	_, stores, listenErr := c.AppListeners(Sources{})

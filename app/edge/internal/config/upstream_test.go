@@ -80,7 +80,7 @@ func TestWrongUpstreams(t *testing.T) {
 // A reload keeps unchanged groups with their state.
 func TestUpstreamsOutliveReloads(t *testing.T) {
 	load := func(text string, before *Resources) *Resources {
-		c, err := Parse("f.toml", []byte(text))
+		c, err := Parse("f.toml", []byte(text), nil)
 		require.NoError(t, err)
 		_, r, err := c.App(quietly(c), nil, before)
 		require.NoError(t, err)
@@ -107,7 +107,7 @@ func TestOneBrokenUpstream(t *testing.T) {
 		{`{ ca = "/dev/null" }`, "holds no certificate in PEM", "an empty one"},
 		{`{ cert = "/no/such", key = "/no/such" }`, "/no/such: no such file or directory", "a certificate to show"},
 	} {
-		c2, err := Parse("f.toml", []byte(sprintf(proxied, "a:1", "tls = "+c.tls, "")+"[[route]]\npath = \"/\"\nrespond = { body = \"good\" }\n"))
+		c2, err := Parse("f.toml", []byte(sprintf(proxied, "a:1", "tls = "+c.tls, "")+"[[route]]\npath = \"/\"\nrespond = { body = \"good\" }\n"), nil)
 		require.NoError(t, err)
 		a, r, err := c2.App(quietly(c2), nil, nil)
 		require.NoError(t, err, c.why)

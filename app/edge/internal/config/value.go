@@ -297,6 +297,9 @@ func (s *Secret) set(v any) error {
 	return nil
 }
 
+// Reveal returns the secret.
+func (s Secret) Reveal() string { return s.text }
+
 // String hides the secret.
 func (s Secret) String() string { return "(secret)" }
 
