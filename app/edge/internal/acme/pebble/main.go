@@ -81,7 +81,7 @@ func run(o options) error {
 	profiles := map[string]ca.Profile{"default": {Description: "the only one", ValidityPeriod: uint64(o.valid)}}
 	issuer := ca.New(logger, store, o.ocsp, o.keys, 0, 1, profiles)
 	validation := va.New(logger, o.httpPort, o.tlsPort, false, names, store)
-	front := wfe.New(logger, store, validation, issuer, []string{"pebble.letsencrypt.org"}, false, o.key != "", 1, 1)
+	front := wfe.New(logger, store, validation, issuer, []string{"pebble.letsencrypt.org"}, false, o.key != "", 0, 0)
 
 	own, roots, err := ownCertificate()
 	if err != nil {
