@@ -205,7 +205,7 @@ func (x *call) receive(p []byte) int {
 	if x.body == byLength && int64(len(p)) > x.left {
 		p = p[:x.left]
 	}
-	err := x.conn.SetReadDeadline(x.earlier(time.Now().Add(x.options().BodyTimeout)))
+	err := x.conn.SetReadDeadline(x.earlier(time.Now().Add(x.bodyTimeout)))
 	n := 0
 	if err == nil {
 		n, err = x.readConn(p)

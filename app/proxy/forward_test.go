@@ -300,7 +300,7 @@ func TestWhyThereIsNoAnswer(t *testing.T) {
 	require.NoError(t, closed.Close())
 	silent := backend(t, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
 	slow := GroupOptions{Servers: to(silent), HeadTimeout: 30 * time.Millisecond}
-	full := GroupOptions{Servers: to(silent), HeadTimeout: 300 * time.Millisecond, RequestsMax: 1}
+	full := GroupOptions{Servers: to(silent), HeadTimeout: 300 * time.Millisecond, RequestsMax: 1, QueueMax: -1}
 	for _, c := range []struct {
 		name   string
 		group  GroupOptions
@@ -311,7 +311,7 @@ func TestWhyThereIsNoAnswer(t *testing.T) {
 	}{
 		{"refused", GroupOptions{Servers: to(closed.Addr().String())}, 0, 502, "is unreachable", ""},
 		{"late", slow, 0, 504, "timed out", ""},
-		{"full", full, 1, 503, "no upstream server", "a bound on requests in flight"},
+		{"full", full, 1, 503, "all connections", "a bound on requests in flight"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

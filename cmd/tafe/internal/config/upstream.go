@@ -129,8 +129,10 @@ type Proxy struct {
 	// Request bodies up to this size are buffered before a server is chosen, so that a slow client occupies no connection,
 	// and can be retried. Larger bodies are streamed.
 	BodyMemoryMax Bytes `toml:"body_memory_max" default:"64KiB" min:"1" max:"16MiB"`
-	// Time after which an upgraded connection without traffic, such as a WebSocket, is closed.
-	TunnelIdle Duration `toml:"tunnel_idle" default:"5m" min:"1ms" max:"24h"`
+	// Time without a byte after which a response or an upgraded connection ends. Unset: 1 h for upgraded connections, such as
+	// WebSockets, and for responses of the types text/event-stream and application/grpc; body_timeout of the upstream for
+	// other responses.
+	StreamIdle Duration `toml:"stream_idle" min:"1ms" max:"168h"`
 	// Headers to set on requests, such as { X-Env = "staging" }.
 	RequestHeaders map[string]HeaderValue `toml:"request_headers"`
 	// Headers to remove from requests.
@@ -241,7 +243,7 @@ func (b *builder) proxy(p path, r *Proxy) app.Handler {
 	}
 	o := proxy.Options{
 		StripPrefix: r.StripPrefix, AddPrefix: r.AddPrefix, RawPath: r.RawPath, Via: b.via(r), Forwarded: r.Forwarded, HashBy: r.HashBy,
-		BodyMemoryMax: int64(r.BodyMemoryMax), TunnelIdle: time.Duration(r.TunnelIdle),
+		BodyMemoryMax: int64(r.BodyMemoryMax), StreamIdle: time.Duration(r.StreamIdle),
 		Request:  proxy.Rules{Remove: r.RequestHeadersRemove, Set: fieldsOf(r.RequestHeaders)},
 		Response: proxy.Rules{Remove: r.ResponseHeadersRemove, Set: fieldsOf(r.ResponseHeaders)},
 	}
