@@ -204,7 +204,9 @@ func (h *Handler) addForwardedFields(c *app.Context, x *forward) {
 	add(forwardedProto, proto)
 	add(forwardedHost, host)
 	add(forwarded, element)
-	h.addClientCert(c, x)
+	if !c.FromProxy() {
+		h.addClientCert(c, x)
+	}
 	add(requestID, c.RequestID())
 	add(maxForwards, x.hops)
 	add("Via", h.via[min(c.ProtoMinor(), 1)])

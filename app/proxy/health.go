@@ -102,15 +102,26 @@ func (g *Group) runChecks(s *server, gone <-chan struct{}) {
 		case down && good >= o.Rise:
 			s.ejected.Store(0)
 			g.beginWarming(s, g.clock())
-			s.clear(isDown)
-			g.serveQueue(nil)
+			g.setDown(s, false)
 			g.options.Log.Info("upstream server is up", "upstream", g.options.Name, "server", s.Addr)
 		case !down && bad >= o.Fall:
-			s.set(isDown)
+			g.setDown(s, true)
 			g.options.Log.Warn("upstream server is down", "upstream", g.options.Name, "server", s.Addr, "error", err.Error())
 		}
 		wait.Reset(o.Interval)
 	}
+}
+
+// setDown records the result of the health check of s.
+func (g *Group) setDown(s *server, down bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if down {
+		s.set(isDown)
+	} else {
+		s.clear(isDown)
+	}
+	g.rebuild()
 }
 
 // checkSpread is the number of steps into which an interval is divided to spread the checks.

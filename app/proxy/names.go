@@ -40,6 +40,7 @@ const (
 	lookupRetryMin  = time.Second
 	lookupRetryMax  = 30 * time.Second
 	srvPrefix       = "srv:"
+	unixPrefix      = "unix:"
 	weightOfSRVZero = 1 // RFC 2782 gives servers with weight 0 a small chance
 )
 
@@ -71,7 +72,7 @@ func newSource(s Server) *source {
 	}
 	src.host, src.port, _ = net.SplitHostPort(s.Addr)
 	_, err := netip.ParseAddr(src.host)
-	if src.host == "" || err == nil || isLocalhost(src.host) {
+	if strings.HasPrefix(s.Addr, unixPrefix) || src.host == "" || err == nil || isLocalhost(src.host) {
 		src.targets, src.asked = []target{{s.Addr, s.Weight, false}}, true
 		return src
 	}

@@ -71,7 +71,7 @@ func (g *Group) order(addr string, change func(o *operator)) error {
 		s.clear(isDrained)
 	}
 	g.options.Log.Info("upstream server changed by an operator", "upstream", g.options.Name, "server", addr, "drained", o.drained, "weight", o.weight)
-	g.rebuild() // its weight
+	g.rebuild()
 	return nil
 }
 
@@ -114,6 +114,7 @@ func (g *Group) Inherit(before *Group) {
 		}
 		s.inherit(g, old, before)
 	}
+	g.rebuild() // without those that are down
 }
 
 // inherit takes over the health of old, the same server in the group before.

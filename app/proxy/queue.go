@@ -27,7 +27,10 @@ type queued struct {
 	key    uint64
 	tried  []*server
 	own    *server // the only one that it waits for, if not nil
-	server *server // granted: a place was taken for the request; guarded by queue.mu
+
+	// Guarded by queue.mu.
+	server *server // granted: a place was taken for the request
+	failed bool    // no server will become free
 }
 
 var (
@@ -43,7 +46,7 @@ func (g *Group) server(t *loop.Task, key uint64, tried []*server, own *server) (
 			return own, nil
 		}
 		s, err := g.await(t, &queued{key: key, own: own})
-		if s != nil || err != errWaited {
+		if s != nil || err != errWaited && err != errNoServer {
 			return s, err
 		}
 	}
@@ -78,16 +81,20 @@ func (g *Group) await(t *loop.Task, q *queued) (*server, error) {
 	g.counts.waits.Add(1)
 	kept := false
 	defer func() { // an error, or the task is unwound
-		if s := g.dequeue(q); s != nil && !kept {
+		if s, _ := g.dequeue(q); s != nil && !kept {
 			g.finish(s, false)
 		}
 	}()
 	if err := q.waiter.Wait(l, l.Clock()+int64(g.options.WaitTimeout)); err != nil {
 		return nil, err
 	}
-	if s := g.dequeue(q); s != nil {
+	switch s, failed := g.dequeue(q); {
+	case s != nil:
 		kept = true
 		return s, nil
+	case failed:
+		g.counts.noServer.Add(1)
+		return nil, errNoServer
 	}
 	g.counts.waitedInVain.Add(1)
 	return nil, errWaited
@@ -105,20 +112,25 @@ func (g *Group) enqueue(q *queued) (*server, error) {
 	n.list = append(n.list, q)
 	n.length.Store(int32(len(n.list)))
 	// A place that was freed before length was set was not offered to q.
-	if s := g.offer(q, nil); s != nil {
+	s, full := g.offer(q, nil)
+	switch {
+	case s != nil:
 		n.remove(q)
 		return s, nil
+	case !full:
+		n.remove(q)
+		return nil, errNoServer
 	}
 	return nil, nil
 }
 
-// dequeue removes q from the queue and returns the server that it was granted.
-func (g *Group) dequeue(q *queued) *server {
+// dequeue removes q from the queue and returns the server that it was granted, or that it has failed.
+func (g *Group) dequeue(q *queued) (_ *server, failed bool) {
 	n := &g.queue
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.remove(q)
-	return q.server
+	return q.server, q.failed
 }
 
 func (n *queue) remove(q *queued) {
@@ -128,37 +140,40 @@ func (n *queue) remove(q *queued) {
 	}
 }
 
-// serveQueue grants free places to waiting requests: those of s, or of all servers if s is nil. Any goroutine.
+// serveQueue grants free places to waiting requests: those of s, or of all servers if s is nil. Requests for which no
+// server is left fail then. Any goroutine.
 func (g *Group) serveQueue(s *server) {
 	n := &g.queue
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.list = slices.DeleteFunc(n.list, func(q *queued) bool {
-		if q.server = g.offer(q, s); q.server == nil {
+		var full bool
+		if q.server, full = g.offer(q, s); q.server == nil && full {
 			return false
 		}
+		q.failed = q.server == nil
 		q.waiter.Wake()
 		return true
 	})
 	n.length.Store(int32(len(n.list)))
 }
 
-// offer takes a place for q at s, or at any server if s is nil. It returns nil if there is none.
-func (g *Group) offer(q *queued, s *server) *server {
+// offer takes a place for q at s, or at any server if s is nil. full means that there is none now but may be later.
+func (g *Group) offer(q *queued, s *server) (_ *server, full bool) {
 	now := g.clock()
 	switch {
 	case q.own != nil:
-		if (s == nil || s == q.own) && q.own.usableBySticky(now) && g.take(q.own) {
-			return q.own
+		usable := q.own.usableBySticky(now)
+		if usable && (s == nil || s == q.own) && g.take(q.own) {
+			return q.own, false
 		}
-		return nil
+		return nil, usable
 	case s == nil:
-		s, _ = g.pick(q.key, q.tried)
-		return s
+		return g.pick(q.key, q.tried)
 	case s.usable(now) && !slices.Contains(q.tried, s) && (!s.Backup || g.noPrimary(now)) && g.take(s):
-		return s
+		return s, false
 	}
-	return nil
+	return nil, true
 }
 
 // noPrimary reports whether no server but backups is available.

@@ -16,7 +16,7 @@ const serversMax = 1024
 type roster struct {
 	servers   []*server          // backups last
 	primaries int                // number of servers before the backups
-	turns     []*server          // see weightedTurns
+	turns     []*server          // see weightedTurns; without servers that are drained or down
 	points    []ringPoint        // the hash ring
 	byID      map[string]*server // nil unless the group is sticky
 	pending   bool               // there is no server yet: a first lookup has not ended
@@ -91,7 +91,7 @@ func (g *Group) rebuild() {
 		}
 	}
 	r.pending = len(r.servers) == 0 && slices.ContainsFunc(g.sources, func(src *source) bool { return !src.asked })
-	r.turns = weightedTurns(r.servers[:r.primaries])
+	r.turns = weightedTurns(slices.DeleteFunc(slices.Clone(r.servers[:r.primaries]), func(s *server) bool { return s.out.Load() != 0 }))
 	if g.options.Policy == Hashed {
 		r.points = ringPoints(r.servers[:r.primaries])
 	}
