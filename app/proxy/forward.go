@@ -293,9 +293,8 @@ func (h *Handler) try(c *app.Context, x *forward, s *server) (again bool, err er
 			return false, err
 		}
 		s.counts.failures[why].Add(1)
-		failed = why != reasonBusy && why != reasonTooLarge
-		unsent := why == reasonDial || why == reasonBusy
-		return unsent || !answerBegan(err) && x.req.Stream == nil && x.req.Upgrade == "" && client.IdempotentMethod(x.req.Method), err
+		failed = why.isFailure()
+		return why.isUnsent() || !answerBegan(err) && x.req.Stream == nil && x.req.Upgrade == "" && client.IdempotentMethod(x.req.Method), err
 	}
 	status := x.resp.Status
 	s.counts.headNanos.Add(c.Loop().Clock() - began)

@@ -43,6 +43,12 @@ var reasonNames = [reasons]string{"upstream-connect", "upstream-timeout", "upstr
 
 func (r reason) String() string { return reasonNames[r] }
 
+// isFailure reports whether r counts as a failure of the server.
+func (r reason) isFailure() bool { return r != reasonBusy && r != reasonTooLarge }
+
+// isUnsent reports whether nothing of the request was sent.
+func (r reason) isUnsent() bool { return r == reasonDial || r == reasonBusy }
+
 // reasonOf returns the reason for an error of the client. ok is false if the upstream did not cause it.
 func reasonOf(e *client.Error) (r reason, ok bool) {
 	switch e.Kind {
