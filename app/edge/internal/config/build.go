@@ -170,6 +170,9 @@ func (b *builder) middlewares(p path, m *Middleware) (all []app.Middleware) {
 			return middleware.BasicAuth(string(a.Realm), users)
 		})
 	}
+	if f := m.ForwardAuth; f != nil {
+		add("forward_auth", func() app.Middleware { return b.forwardAuth(p.child("forward_auth"), f) })
+	}
 	return all
 }
 

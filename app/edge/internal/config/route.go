@@ -26,6 +26,8 @@ type Middleware struct {
 	// Users and passwords for basic authentication (RFC 7617); other clients get 401. Passwords are sent with each request:
 	// use it behind TLS only.
 	BasicAuth *BasicAuth `toml:"basic_auth"`
+	// Ask an [[upstream]] about each request.
+	ForwardAuth *ForwardAuth `toml:"forward_auth"`
 }
 
 // Route is one [[route]]. It has exactly one action: respond, redirect, static or proxy.
