@@ -16,8 +16,8 @@ import (
 	"tafe/httpparse"
 )
 
-// Server is one upstream server, or a name of several.
-type Server struct {
+// ServerOptions is one upstream server, or a name of several.
+type ServerOptions struct {
 	// Addr is host:port, unix:/path or srv:NAME. Each address of a host name is a server of its own, and so is each
 	// address of the targets of an SRV name; see names.go. An IP address and localhost are used as they are.
 	Addr   string
@@ -28,7 +28,7 @@ type Server struct {
 // bodyBytesMax is effectively no bound: responses are streamed and never held in memory completely.
 const bodyBytesMax = 1 << 60
 
-// WeightMax is the maximum of Server.Weight.
+// WeightMax is the maximum of ServerOptions.Weight.
 const WeightMax = 256
 
 // Policy selects a server of a group.
@@ -48,8 +48,8 @@ var Policies = []Policy{RoundRobin, LeastActive, TwoChoices, Hashed}
 // GroupOptions configures a Group. Zero fields mean the defaults.
 type GroupOptions struct {
 	Name    string
-	Servers []Server // at least one that is not a backup
-	Policy  Policy   // default RoundRobin
+	Servers []ServerOptions // at least one that is not a backup
+	Policy  Policy          // default RoundRobin
 	// TLS, if not nil, makes the group use https. ServerName defaults to the host of the server.
 	TLS *tls.Config
 	// Host is the Host field sent to the servers. "" means that of the client.

@@ -53,9 +53,9 @@ const (
 	services              // SRV records
 )
 
-// source is a Server of the options and its current addresses.
+// source is a ServerOptions of the options and its current addresses.
 type source struct {
-	Server
+	ServerOptions
 	kind       kind
 	host, port string
 
@@ -63,9 +63,9 @@ type source struct {
 	asked   bool     // the first lookup has ended; guarded by Group.mu
 }
 
-func newSource(s Server) *source {
+func newSource(s ServerOptions) *source {
 	s.Weight = cmp.Or(s.Weight, 1)
-	src := &source{Server: s}
+	src := &source{ServerOptions: s}
 	if name, ok := strings.CutPrefix(s.Addr, srvPrefix); ok {
 		src.kind, src.host = services, name
 		return src
@@ -111,13 +111,13 @@ func (src *source) hostField() string {
 	return src.tlsName()
 }
 
-// validAddr reports whether addr is valid as Server.Addr.
+// validAddr reports whether addr is valid as ServerOptions.Addr.
 func validAddr(addr string) bool {
 	name, srv := strings.CutPrefix(addr, srvPrefix)
 	if !srv {
 		return client.ValidAddr(addr)
 	}
-	return client.ValidAddr(name+":1") && !strings.ContainsAny(name, ":[]") && newSource(Server{Addr: addr}).tlsName() != ""
+	return client.ValidAddr(name+":1") && !strings.ContainsAny(name, ":[]") && newSource(ServerOptions{Addr: addr}).tlsName() != ""
 }
 
 func validResolver(addr string) bool {

@@ -202,7 +202,7 @@ func TestLookups(t *testing.T) {
 				z.set(name, all...)
 			}
 			c.names.Server = z.addr
-			g := newGroup(t, GroupOptions{Servers: []Server{{Addr: c.addr, Weight: 3}}, Names: c.names})
+			g := newGroup(t, GroupOptions{Servers: []ServerOptions{{Addr: c.addr, Weight: 3}}, Names: c.names})
 			targets, wait, err := g.lookUp(context.Background(), g.sources[0])
 			if c.wait == 0 {
 				require.ErrorContains(t, err, c.want)
@@ -237,7 +237,7 @@ func TestNamesOfServers(t *testing.T) {
 		{"a name with its final dot", "api.test.:80", addresses, "api.test", "api.test.:80"},
 		{"a service: the certificate is that of the domain", "srv:_http._tcp.api.test", services, "api.test", "api.test"},
 	} {
-		src := newSource(Server{Addr: c.addr})
+		src := newSource(ServerOptions{Addr: c.addr})
 		require.True(t, validAddr(c.addr), c.why)
 		require.Equal(t, []any{c.kind, c.tls, c.host}, []any{src.kind, src.tlsName(), src.hostField()}, c.why)
 	}

@@ -32,7 +32,7 @@ func TestOperators(t *testing.T) {
 	require.ErrorIs(t, g.Drain("127.0.0.1:9"), ErrUnknownServer)
 	require.ErrorContains(t, g.Weigh(two, 257), "weight")
 
-	later := newGroup(t, GroupOptions{Servers: append(weighted(1, 1, 1), Server{Addr: "127.0.0.1:4", Backup: true}), Policy: TwoChoices})
+	later := newGroup(t, GroupOptions{Servers: append(weighted(1, 1, 1), ServerOptions{Addr: "127.0.0.1:4", Backup: true}), Policy: TwoChoices})
 	later.Inherit(g)
 	require.Equal(t, 0, shares(later)[0], "a later group inherits what was drained")
 	require.Equal(t, 5, later.Stats().Servers[1].Weight, "and the weights")
@@ -49,7 +49,7 @@ func TestOperators(t *testing.T) {
 func TestInheritance(t *testing.T) {
 	z := serveZone(t)
 	z.set("api.test", a("api.test", 300, 1), a("api.test", 300, 2))
-	o := GroupOptions{Servers: []Server{{Addr: "api.test:80"}, {Addr: "127.0.0.9:80"}, {Addr: "127.0.0.7:80"}}, Names: Names{Server: z.addr}, Check: &Check{Interval: time.Hour}, FailuresMax: 1, EjectTime: time.Hour}
+	o := GroupOptions{Servers: []ServerOptions{{Addr: "api.test:80"}, {Addr: "127.0.0.9:80"}, {Addr: "127.0.0.7:80"}}, Names: Names{Server: z.addr}, Check: &Check{Interval: time.Hour}, FailuresMax: 1, EjectTime: time.Hour}
 	before := newGroup(t, o)
 	before.Start()
 	eventually(t, before, "127.0.0.1 up, 127.0.0.2 up, 127.0.0.9 up, 127.0.0.7 up")
@@ -58,7 +58,7 @@ func TestInheritance(t *testing.T) {
 	before.finish(before.servers()[1], true)
 	eventually(t, before, "127.0.0.1 down, 127.0.0.2 ejected, 127.0.0.9 up, 127.0.0.7 up")
 
-	o.Servers = []Server{{Addr: "api.test:80", Weight: 7}, {Addr: "127.0.0.9:80"}, {Addr: "127.0.0.8:80"}}
+	o.Servers = []ServerOptions{{Addr: "api.test:80", Weight: 7}, {Addr: "127.0.0.9:80"}, {Addr: "127.0.0.8:80"}}
 	g := newGroup(t, o)
 	g.Inherit(before)
 	require.Equal(t, "127.0.0.1 down, 127.0.0.2 up, 127.0.0.9 up, 127.0.0.8 up", strings.ReplaceAll(g.states(), "ejected", "up"), "names need no new lookup")

@@ -62,7 +62,7 @@ const (
 	clientCertChain = "Client-Cert-Chain"
 )
 
-// ClientCert is what a Handler tells servers about the certificate of the client.
+// ClientCert is what a Forwarder tells servers about the certificate of the client.
 type ClientCert string
 
 // The values of ClientCert.
@@ -74,8 +74,8 @@ const (
 
 // addClientCert adds the client's certificate, which the TLS handshake has verified, as byte sequences of structured
 // fields (RFC 9440 section 2). The chain is that of the handshake, without the certificate itself and the trust anchor.
-func (h *Handler) addClientCert(c *app.Context, x *forward) {
-	if h.options.ClientCert == NoClientCert || !c.Secure() {
+func (f *Forwarder) addClientCert(c *app.Context, x *forward) {
+	if f.options.ClientCert == NoClientCert || !c.Secure() {
 		return
 	}
 	state := c.TLS()
@@ -84,7 +84,7 @@ func (h *Handler) addClientCert(c *app.Context, x *forward) {
 	}
 	chain := state.VerifiedChains[0]
 	x.req.AddHeader(clientCert, string(appendByteSequence(nil, chain[0].Raw)))
-	if h.options.ClientCert != ChainClientCert || len(chain) <= 2 {
+	if f.options.ClientCert != ChainClientCert || len(chain) <= 2 {
 		return
 	}
 	var list []byte

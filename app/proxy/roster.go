@@ -24,14 +24,14 @@ type roster struct {
 
 // server is an upstream server and its state.
 type server struct {
-	Server        // Addr is the address to connect to
-	name   string // the Addr of the option that it comes from
-	host   string // host name for TLS, "" if it is that of Addr
-	field  string // Host field of health checks, "" if it is Addr
-	id     string // value of the sticky cookie
-	index  int    // unique in the group
-	weight atomic.Int32
-	out    atomic.Uint32 // reasons for which the server gets no request: the bits below
+	ServerOptions        // Addr is the address to connect to
+	name          string // the Addr of the option that it comes from
+	host          string // host name for TLS, "" if it is that of Addr
+	field         string // Host field of health checks, "" if it is Addr
+	id            string // value of the sticky cookie
+	index         int    // unique in the group
+	weight        atomic.Int32
+	out           atomic.Uint32 // reasons for which the server gets no request: the bits below
 	// ejected is the end of the ejection and warmFrom the begin of the slow start, on the group's clock in ns; 0 if
 	// there is none.
 	ejected, warmFrom atomic.Int64
@@ -114,7 +114,7 @@ func (g *Group) join(known *server, src *source, t target, backup, grows bool) *
 	order := g.orders[t.addr]
 	s := known
 	if s == nil || s.Backup != backup || s.host != src.tlsName() {
-		s = &server{Server: Server{Addr: t.addr, Backup: backup}, name: src.Addr, host: src.tlsName(), field: src.hostField(), index: g.made, gone: make(chan struct{})}
+		s = &server{ServerOptions: ServerOptions{Addr: t.addr, Backup: backup}, name: src.Addr, host: src.tlsName(), field: src.hostField(), index: g.made, gone: make(chan struct{})}
 		s.id = stickyID(g.options.Name, t.addr)
 		g.made++
 		if grows {

@@ -110,7 +110,7 @@ const (
 // ServerStats holds the counters of one server since its group was created, and its current state.
 type ServerStats struct {
 	Addr          string // that is connected to
-	Name          string // Server.Addr of the options, such as the host name that was looked up
+	Name          string // ServerOptions.Addr, such as the host name that was looked up
 	Backup        bool
 	State         State
 	Weight        int

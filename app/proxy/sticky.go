@@ -19,8 +19,8 @@ func stickyID(group, addr string) string {
 
 // stickyCookie returns the Set-Cookie value that binds the client to the server of x; "" if it has that cookie already,
 // or the group is not sticky.
-func (h *Handler) stickyCookie(c *app.Context, x *forward) string {
-	sticky := h.group.options.Sticky
+func (f *Forwarder) stickyCookie(c *app.Context, x *forward) string {
+	sticky := f.group.options.Sticky
 	if sticky == nil || x.bound == x.server.id {
 		return ""
 	}
