@@ -35,7 +35,7 @@ type edge struct {
 	files     []*logFile
 	accessLog *middleware.AccessLog
 	tracing   *tracing.Tracing
-	admin     *admin.Listener
+	admin     *admin.Endpoint
 	steward   *loop.Steward // of the watchdog and the server; nil without a watchdog
 	watchdog  *watchdog.Watchdog
 	server    *app.Server

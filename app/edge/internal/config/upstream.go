@@ -154,7 +154,7 @@ func (u *Upstream) options() (o proxy.GroupOptions, err error) {
 		o.FailuresMax = -1
 	}
 	for _, s := range u.Servers {
-		o.Servers = append(o.Servers, proxy.Server{Addr: s.Addr, Weight: s.Weight, Backup: s.Backup})
+		o.Servers = append(o.Servers, proxy.ServerOptions{Addr: s.Addr, Weight: s.Weight, Backup: s.Backup})
 	}
 	if u.HedgePercent > 0 {
 		o.Hedge = &client.Hedge{BudgetPercent: float64(u.HedgePercent)}
