@@ -82,6 +82,8 @@ type Conn struct {
 	empties  strain
 	resets   strain
 
+	frameAt int // of the frame of Room, in the output
+
 	ready []*Stream // that have output and window
 	turn  uint64    // counts frames of schedule.go
 
