@@ -233,10 +233,9 @@ type Entry struct {
 	Timing    Timing    // from Time to the end of the response
 	Remote    string    // ADDRESS:PORT of the peer
 	ClientIP  string    // see Context.ClientIP
-	Method    string    // empty, like Target and Minor, if the head could not be parsed
+	Method    string    // empty, like Target and Proto, if the head could not be parsed
 	Target    string
-	Major     uint8  // major version of HTTP
-	Minor     uint8  // minor version
+	Proto     string // see Context.Proto
 	Route     string // Route.Name; empty without a route
 	Status    int
 	Bytes     int64 // of the response body

@@ -187,6 +187,9 @@ func (c *Context) Route() string {
 // ContentLength returns the length of the request body in bytes, -1 if it is unknown until the body has ended.
 func (c *Context) ContentLength() int64 { return c.req.ContentLength }
 
+// ProtoMajor returns the major version of the request's protocol: 1 or 2.
+func (c *Context) ProtoMajor() int { return int(c.req.Major) }
+
 // ProtoMinor returns the minor version of the request's protocol: 0 or 1; 0 for HTTP/2. See Proto.
 func (c *Context) ProtoMinor() int { return int(c.req.Minor) }
 

@@ -311,7 +311,10 @@ func (ls *loopState) logRefused(remote string, c *Context, e *httpparse.Error) {
 	}
 	entry := Entry{Time: ls.wall(), Remote: remote, ClientIP: HostOf(remote), Status: e.Status, Reason: e.Reason}
 	if c != nil {
-		entry.Method, entry.Target, entry.Major, entry.Minor = c.Method(), httpparse.ViewString(c.req.Target), c.req.Major, c.req.Minor
+		entry.Method, entry.Target = c.Method(), httpparse.ViewString(c.req.Target)
+		if entry.Method != "" {
+			entry.Proto = c.Proto()
+		}
 	}
 	ls.app.options.AccessLog(&entry)
 }

@@ -184,7 +184,7 @@ func (c *Context) logAccess() {
 	c.state.entry = Entry{
 		Time:   c.state.wall().Add(time.Duration(c.arrived - now)),
 		Timing: c.timing(now),
-		Remote: c.RemoteAddr(), ClientIP: c.ClientIP(), Method: c.Method(), Target: httpparse.ViewString(c.req.Target), Major: c.req.Major, Minor: c.req.Minor, Route: *c.routeName,
+		Remote: c.RemoteAddr(), ClientIP: c.ClientIP(), Method: c.Method(), Target: httpparse.ViewString(c.req.Target), Proto: c.Proto(), Route: *c.routeName,
 		Status: c.resp.status, Bytes: c.resp.bytes, RequestID: c.RequestID(),
 		UserAgent: c.Header("User-Agent"), Referer: c.Header("Referer"), Reason: c.reason,
 	}

@@ -17,3 +17,7 @@ func (c *Conn) Protocol() string {
 	}
 	return c.tls.session.ConnectionState().NegotiatedProtocol
 }
+
+// NeedInput makes the connection buffer up to twice n unread bytes, if it would buffer
+// less, so that messages of n bytes arrive whole.
+func (c *Conn) NeedInput(n int) { c.inMax = max(c.inMax, 2*n) }
