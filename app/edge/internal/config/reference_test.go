@@ -171,7 +171,7 @@ func comments(t *testing.T) map[string]string {
 }
 
 // commented is a line of the example that shows a default.
-var commented = regexp.MustCompile(`(?m)^#([a-z_]+ = )`)
+var commented = regexp.MustCompile(`(?m)^#([a-z0-9_]+ = )`)
 
 func TestExample(t *testing.T) {
 	t.Setenv("TAFE_ADMIN_PASSWORD", "secret")
