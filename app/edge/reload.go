@@ -76,6 +76,8 @@ func (e *edge) reload(ctx context.Context) error {
 	if keys := e.settings.NeedRestart(next); len(keys) > 0 {
 		return fmt.Errorf("%s cannot change while the server runs: restart it, or set the old value", strings.Join(keys, ", "))
 	}
+	e.operating.Lock()
+	defer e.operating.Unlock()
 	a, resources, err := next.App(e.appOptions(next), e.tracing, e.resources)
 	if err != nil {
 		return err

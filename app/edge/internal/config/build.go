@@ -173,6 +173,9 @@ func (b *builder) middlewares(p path, m *Middleware, route string) (all []app.Mi
 			return middleware.BasicAuth(string(a.Realm), users)
 		})
 	}
+	if f := m.ForwardAuth; f != nil {
+		add("forward_auth", func() app.Middleware { return b.forwardAuth(p.child("forward_auth"), f) })
+	}
 	return append(all, b.uses(p.child("use"), m.Use, route)...)
 }
 

@@ -17,6 +17,7 @@
 //	respond.go    the actions respond and redirect
 //	static.go     the static action
 //	upstream.go   upstreams and the proxy action
+//	auth.go       authorization by an upstream
 //	shared.go     rate limits that servers share
 //	compiled.go   handlers, middlewares and modules of the binary; types.go the types of their keys, life.go their hooks
 //	resources.go  what outlives a reload
@@ -57,7 +58,7 @@ type Config struct {
 	// Spans for OpenTelemetry.
 	Tracing Tracing `toml:"tracing"`
 	// Middlewares around all requests, including those that match no route. From the outermost: secure_headers, cors,
-	// allow_ip and deny_ip, shed, rate_limit, concurrency_max, compress, basic_auth, use.
+	// allow_ip and deny_ip, shed, rate_limit, concurrency_max, compress, basic_auth, forward_auth, use.
 	Middleware Middleware `toml:"middleware"`
 	// Modules that are compiled into the binary: one table for each, [module.NAME], with the keys of the module. A module has
 	// handlers and middlewares that share its configuration, and is made if it has a table or if one of them is used.
@@ -171,6 +172,9 @@ type Timeouts struct {
 type Admin struct {
 	// Address of the listener, HOST:PORT.
 	Listen Address `toml:"listen" default:"127.0.0.1:9180" reload:"restart"`
+	// Token that requests which change the server need, as Authorization: Bearer TOKEN. Unset: only clients on this host may
+	// change it, at a loopback address.
+	Token Secret `toml:"token" reload:"restart"`
 }
 
 // Log is the section of the same name.
