@@ -90,7 +90,7 @@ func TestWrongUpstreams(t *testing.T) {
 // A reload keeps unchanged groups with their state.
 func TestUpstreamsOutliveReloads(t *testing.T) {
 	load := func(text string, before *Resources) *Resources {
-		c, err := Parse("f.toml", []byte(text))
+		c, err := Parse("f.toml", []byte(text), nil)
 		require.NoError(t, err)
 		_, r, err := c.App(quietly(c), nil, before)
 		require.NoError(t, err)
@@ -117,7 +117,7 @@ func TestOneBrokenUpstream(t *testing.T) {
 		{`{ ca = "/dev/null" }`, "holds no certificate in PEM", "an empty one"},
 		{`{ cert = "/no/such", key = "/no/such" }`, "/no/such: no such file or directory", "a certificate to show"},
 	} {
-		c2, err := Parse("f.toml", []byte(sprintf(proxied, "a:1", "tls = "+c.tls, "")+"[[route]]\npath = \"/\"\nrespond = { body = \"good\" }\n"))
+		c2, err := Parse("f.toml", []byte(sprintf(proxied, "a:1", "tls = "+c.tls, "")+"[[route]]\npath = \"/\"\nrespond = { body = \"good\" }\n"), nil)
 		require.NoError(t, err)
 		a, r, err := c2.App(quietly(c2), nil, nil)
 		require.NoError(t, err, c.why)
@@ -137,7 +137,7 @@ proxy_protocol = "v2"
 resolver = "10.0.0.2:53"
 resolve_every = "5s"
 resolve_ip = "4"
-sticky = { max_age = "1h" }`, "")))
+sticky = { max_age = "1h" }`, "")), nil)
 	require.NoError(t, err)
 	o, err := c.Upstreams[0].options()
 	require.NoError(t, err)
@@ -145,7 +145,7 @@ sticky = { max_age = "1h" }`, "")))
 	require.Equal(t, proxy.Names{Server: "10.0.0.2:53", Every: 5 * time.Second, Family: "4"}, o.Names)
 	require.Equal(t, proxy.Sticky{Cookie: "tafe_server", MaxAge: time.Hour}, *o.Sticky)
 
-	c, err = Parse("f.toml", []byte(sprintf(proxied, "a:1", "", "")))
+	c, err = Parse("f.toml", []byte(sprintf(proxied, "a:1", "", "")), nil)
 	require.NoError(t, err)
 	o, err = c.Upstreams[0].options()
 	require.NoError(t, err)
@@ -157,7 +157,7 @@ sticky = { max_age = "1h" }`, "")))
 // What an operator has changed is kept when a reload replaces the group.
 func TestOperationsOutliveReloads(t *testing.T) {
 	load := func(text string, before *Resources) *Resources {
-		c, err := Parse("f.toml", []byte(text))
+		c, err := Parse("f.toml", []byte(text), nil)
 		require.NoError(t, err)
 		_, r, err := c.App(quietly(c), nil, before)
 		require.NoError(t, err)
@@ -215,7 +215,7 @@ func TestForwardAuthOfARoute(t *testing.T) {
 
 	status, _ = get(listening(t, appOf(t, sprintf(authorized, "127.0.0.1:1", "", keys))), "a=1")
 	require.Equal(t, 503, status, "nothing is admitted without an answer")
-	c, err := Parse("f.toml", []byte(sprintf(authorized, "127.0.0.1:1", `tls = { ca = "/no/such/file" }`, keys)))
+	c, err := Parse("f.toml", []byte(sprintf(authorized, "127.0.0.1:1", `tls = { ca = "/no/such/file" }`, keys)), nil)
 	require.NoError(t, err)
 	broken, r, err := c.App(quietly(c), nil, nil)
 	require.NoError(t, err)

@@ -292,8 +292,8 @@ func (s *Secret) set(v any) error {
 	return nil
 }
 
-// Text returns the secret; "" if there is none.
-func (s Secret) Text() string { return s.text }
+// Reveal returns the secret.
+func (s Secret) Reveal() string { return s.text }
 
 // String hides the secret.
 func (s Secret) String() string { return "(secret)" }
