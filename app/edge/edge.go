@@ -8,6 +8,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -44,6 +45,7 @@ type edge struct {
 	resources *config.Resources                // of the settings
 	retired   []*config.Resources              // of earlier settings
 	shown     atomic.Pointer[config.Resources] // resources, for goroutines
+	operating sync.Mutex                       // held by operations on upstreams and by reloads, which inherit them
 	certs     []*config.Certificates
 	// Certificates that are obtained; see acme.go. acme is nil if the file names none.
 	acme       *acme.Manager
@@ -116,7 +118,8 @@ func (e *edge) start(ctx context.Context, stdout io.Writer) (err error) {
 		e.steward.Start()
 	}
 	e.admin.Serve(admin.Config{
-		Server: e.server, Watchdog: e.watchdog, Budget: time.Duration(c.Watchdog.Budget), Log: e.log, Upstreams: e.upstreams(),
+		Server: e.server, Watchdog: e.watchdog, Budget: time.Duration(c.Watchdog.Budget), Log: e.log, Upstreams: e.upstreams,
+		UpstreamGroups: e.upstreamGroups, Operate: e.operate, Token: c.Admin.Token.Reveal(),
 		Spans: e.spans(), Version: shownVersion(), Certificates: e.certificates(e.certs), Reloads: e.reloadCounts,
 		LogLinesDropped: e.logLinesDropped, Problems: e.problems, CertificateList: e.certificateList, CertificateCounts: e.acmeCounts(),
 	})

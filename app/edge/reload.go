@@ -80,6 +80,8 @@ func (e *edge) reload(ctx context.Context) error {
 	if e.acme == nil && next.ObtainsCertificates() {
 		return errors.New("[acme] cannot begin while the server runs: restart it")
 	}
+	e.operating.Lock()
+	defer e.operating.Unlock()
 	a, resources, err := next.App(e.appOptions(next), e.tracing, e.resources)
 	if err != nil {
 		return err

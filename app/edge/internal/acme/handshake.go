@@ -76,6 +76,12 @@ func (m *Manager) Covers(host string) bool {
 	return m.manages(host) || m.demand != nil && certifiable(host)
 }
 
+// Agree reports whether the certificate in memory for a server name is valid for host.
+func (m *Manager) Agree(serverName, host string) bool {
+	pair := m.find(strings.ToLower(serverName), nil)
+	return pair != nil && pair.Leaf.VerifyHostname(host) == nil
+}
+
 // manages reports whether a name in lower case has an entry.
 func (m *Manager) manages(host string) bool {
 	if _, ok := m.entries.Load(host); ok {

@@ -38,8 +38,10 @@ type Options struct {
 	Certs      []Files
 	Source     Source // of certificates for other names; nil: none
 	Profile    Profile
+	Protocols  []string // offered by ALPN
 	ClientAuth tls.ClientAuthType
 	ClientCA   string // PEM; "" where clients show no certificates
+	ClientCRL  string // PEM or DER: lists of revoked certificates of clients; "": none
 	Stapler    Stapler
 }
 
@@ -51,6 +53,8 @@ type Source interface {
 	Challenge(hello *tls.ClientHelloInfo) *tls.Config
 	// Covers reports whether the source has a certificate for host, or will have one.
 	Covers(host string) bool
+	// Agree reports whether the certificate in memory for a server name is valid for host.
+	Agree(serverName, host string) bool
 }
 
 // errNotYet is the error of handshakes for a name whose certificate has not been obtained.
@@ -67,6 +71,7 @@ type Store struct {
 type loaded struct {
 	config   *tls.Config        // nil while no client can be served: no certificate is good, or those of clients cannot be verified
 	pairs    []*tls.Certificate // of Options.Certs; nil: left out
+	revoked  *revocations       // nil: no list is configured, or none could be read
 	problems []error
 	seen     []stamp
 }
@@ -102,7 +107,7 @@ func Load(o Options) (*Store, error) {
 	s.current.Store(s.load(time.Now(), nil))
 	// Session tickets are encrypted by keys of the base, which crypto/tls renews every day and accepts for a week, unless
 	// SetTicketKeys was called.
-	s.base = o.Profile.config()
+	s.base = o.Profile.config(o.Protocols)
 	s.base.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 		if o.Source != nil {
 			if challenge := o.Source.Challenge(hello); challenge != nil {
@@ -156,6 +161,24 @@ func (l *loaded) covers(host string) bool {
 	return slices.ContainsFunc(l.pairs, func(c *tls.Certificate) bool { return c != nil && c.Leaf.VerifyHostname(host) == nil })
 }
 
+// Agree reports whether the certificate that a client with this server name gets is valid for the host. Any goroutine.
+func (s *Store) Agree(serverName, host string) bool {
+	var first *tls.Certificate
+	for _, c := range s.current.Load().pairs {
+		switch {
+		case c == nil:
+		case serverName != "" && c.Leaf.VerifyHostname(serverName) == nil:
+			return c.Leaf.VerifyHostname(host) == nil
+		case first == nil:
+			first = c
+		}
+	}
+	if source := s.options.Source; source != nil && (first == nil || serverName != "" && source.Covers(serverName)) {
+		return source.Agree(serverName, host)
+	}
+	return first != nil && first.Leaf.VerifyHostname(host) == nil
+}
+
 // Problems returns the problems of the last load, at most one per certificate.
 func (s *Store) Problems() []error { return s.current.Load().problems }
 
@@ -175,7 +198,7 @@ func (s *Store) load(now time.Time, before *loaded) *loaded {
 		l.seen = append(l.seen, stamp{file, info})
 		return os.ReadFile(file)
 	}
-	config := o.Profile.config()
+	config := o.Profile.config(o.Protocols)
 	config.ClientAuth = o.ClientAuth
 	for i, f := range o.Certs {
 		pair, err := loadPair(f, read)
@@ -204,7 +227,11 @@ func (s *Store) load(now time.Time, before *loaded) *loaded {
 			}
 		}
 	}
-	if (len(config.Certificates) > 0 || o.Source != nil) && (o.ClientCA == "" || config.ClientCAs != nil) {
+	l.loadRevocations(o.ClientCRL, now, before, read)
+	if l.revoked != nil {
+		config.VerifyConnection = l.revoked.verify
+	}
+	if (len(config.Certificates) > 0 || o.Source != nil) && (o.ClientCA == "" || config.ClientCAs != nil) && (o.ClientCRL == "" || l.revoked != nil) {
 		l.use(config, o.Source)
 	}
 	return l
@@ -215,6 +242,22 @@ func (l *loaded) use(config *tls.Config, source Source) {
 	l.config = config
 	if source != nil {
 		config.GetCertificate = func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) { return l.fromSource(hello, source) }
+	}
+}
+
+// loadRevocations sets l.revoked, to that of before if the file cannot be read.
+func (l *loaded) loadRevocations(file string, now time.Time, before *loaded, read func(string) ([]byte, error)) {
+	if file == "" {
+		return
+	}
+	revoked, expired, err := loadCRL(file, now, read)
+	for _, problem := range []error{expired, err} {
+		if problem != nil {
+			l.problems = append(l.problems, problem)
+		}
+	}
+	if l.revoked = revoked; err != nil && before != nil {
+		l.revoked = before.revoked
 	}
 }
 

@@ -43,9 +43,9 @@ func (p Profile) Version() uint16 {
 	return max(p.MinVersion, tls.VersionTLS12)
 }
 
-// config returns a configuration without certificates.
-func (p Profile) config() *tls.Config {
+// config returns a configuration without certificates, for protocols of ALPN.
+func (p Profile) config(protocols []string) *tls.Config {
 	return &tls.Config{
-		MinVersion: p.Version(), CipherSuites: slices.Clone(suites), CurvePreferences: slices.Clone(curves), NextProtos: []string{"http/1.1"},
+		MinVersion: p.Version(), CipherSuites: slices.Clone(suites), CurvePreferences: slices.Clone(curves), NextProtos: protocols,
 	}
 }

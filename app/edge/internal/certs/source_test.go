@@ -23,6 +23,11 @@ func (s source) Certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error
 
 func (s source) Covers(host string) bool { _, ok := s[host]; return ok }
 
+func (s source) Agree(serverName, host string) bool {
+	pair := s[serverName]
+	return pair != nil && pair.Leaf.VerifyHostname(host) == nil
+}
+
 func (s source) Challenge(hello *tls.ClientHelloInfo) *tls.Config {
 	if len(hello.SupportedProtos) != 1 || hello.SupportedProtos[0] != "challenge" {
 		return nil
@@ -66,6 +71,9 @@ func TestSource(t *testing.T) {
 		require.NoError(t, err, c.why)
 		require.Equal(t, c.want, handshake(s, c.name), c.why)
 		require.True(t, s.Covers("own.example"), c.why)
+		require.True(t, s.Agree("own.example", "own.example"), c.why)
+		require.False(t, s.Agree("own.example", "file.example"), "%s: a connection for another host", c.why)
+		require.Equal(t, len(c.files) > 0 && c.files[0] == file, s.Agree("file.example", "file.example"), c.why)
 		require.False(t, s.Covers("other.example"), c.why)
 		require.Len(t, s.Leaves(), len(c.files)-len(s.Problems()), c.why)
 	}

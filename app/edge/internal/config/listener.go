@@ -24,6 +24,9 @@ type Listener struct {
 	// ["10.0.0.0/8"]. Connections from other networks, and those without a valid header within 5 s, are closed. Unset: no
 	// header is expected.
 	ProxyProtocol []Network `toml:"proxy_protocol" reload:"restart"`
+	// Serve HTTP/2: with TLS to clients that choose it (ALPN), without TLS to clients that begin with it (h2c by prior
+	// knowledge). Unset: true with TLS, false without.
+	HTTP2 Switch `toml:"http2" reload:"restart"`
 	// Serve HTTPS.
 	TLS *TLS `toml:"tls" reload:"restart"`
 	// Answer every request with 308 to https on this port. Hosts without a certificate on the listener of that port get 421.
@@ -46,6 +49,9 @@ type TLS struct {
 	ClientAuth string `toml:"client_auth" default:"off" oneof:"off|verify|require"`
 	// PEM file of the authorities for client certificates.
 	ClientCA string `toml:"client_ca" default:""`
+	// PEM or DER file of revocation lists. A client certificate is refused if it is revoked, or if it or an intermediate one
+	// has no valid list of its issuer. The file is loaded again as those of certs.
+	ClientCRL string `toml:"client_crl" default:""`
 	// From accept to the end of the handshake. After it the connection is closed.
 	HandshakeTimeout Duration `toml:"handshake_timeout" default:"10s" min:"1ms" max:"10m"`
 	// Concurrent handshakes, per loop. Connections beyond it are closed.
@@ -91,6 +97,8 @@ func (d *decoder) checkListeners(c *Config) {
 			d.problem(p.child("redirect_https"), "listener.redirect_https = %d: no [[listener]] has tls on that port", l.RedirectHTTPS)
 		case l.TLS != nil && (l.TLS.ClientAuth == "off") != (l.TLS.ClientCA == ""):
 			d.problem(p.child("tls"), "listener.tls: client_auth and client_ca go together")
+		case l.TLS != nil && l.TLS.ClientCRL != "" && l.TLS.ClientCA == "":
+			d.problem(p.child("tls").child("client_crl"), "listener.tls.client_crl: want client_ca too")
 		case l.TLS != nil && len(l.TLS.Certs) == 0 && !c.ObtainsCertificates():
 			d.problem(p.child("tls"), "listener.tls has no certs, and [acme] no domains: name a certificate, or the domains to obtain some for")
 		case l.TLS != nil && l.TLS.Profile == "modern" && l.TLS.MinVersion == "1.2" && d.lines[p.child("tls").child("min_version").id()] > 0:
@@ -161,12 +169,13 @@ type noSource struct{}
 func (noSource) Certificate(*tls.ClientHelloInfo) (*tls.Certificate, error) { return nil, nil }
 func (noSource) Challenge(*tls.ClientHelloInfo) *tls.Config                 { return nil }
 func (noSource) Covers(string) bool                                         { return true }
+func (noSource) Agree(string, string) bool                                  { return true }
 
 // AppListeners returns the listeners, and the certificates of those with TLS. The error is Problems; certificates that cannot
 // be used are not an error: see Certificates.Problems.
 func (c *Config) AppListeners(from Sources) (all []app.Listener, stores []*Certificates, err error) {
 	if len(c.Listeners) == 0 {
-		return []app.Listener{{Addr: string(c.Server.Listen)}}, nil, nil
+		return []app.Listener{{Addr: string(c.Server.Listen), H2C: c.Server.HTTP2}}, nil, nil
 	}
 	d := decoder{source: c.source}
 	of := map[*Listener]*certs.Store{}
@@ -175,7 +184,7 @@ func (c *Config) AppListeners(from Sources) (all []app.Listener, stores []*Certi
 		if l.TLS == nil || c.spoilt[p.part()] {
 			continue
 		}
-		store, err := certs.Load(l.TLS.options(c, &from))
+		store, err := certs.Load(l.TLS.options(c, &from, l.HTTP2.or(true)))
 		if err != nil {
 			d.problem(p, "listener.tls: %v", err)
 			continue
@@ -187,7 +196,7 @@ func (c *Config) AppListeners(from Sources) (all []app.Listener, stores []*Certi
 	}
 	for i := range c.Listeners {
 		l := &c.Listeners[i]
-		a := app.Listener{Addr: string(l.Listen)}
+		a := app.Listener{Addr: string(l.Listen), H2C: l.TLS == nil && l.HTTP2.or(false)}
 		if l.ProxyProtocol != nil {
 			a.Proxy = &reactor.ProxyProtocol{}
 			for _, n := range l.ProxyProtocol {
@@ -196,6 +205,7 @@ func (c *Config) AppListeners(from Sources) (all []app.Listener, stores []*Certi
 		}
 		switch {
 		case l.TLS != nil:
+			a.Covers = of[l].Agree
 			a.TLS = &reactor.TLS{Config: of[l].Config(), HandshakeTimeout: time.Duration(l.TLS.HandshakeTimeout), HandshakesMax: l.TLS.HandshakesMax,
 				HandshakesPerSecond: l.TLS.HandshakesPerSecondMax, HandshakeOnly: acme.ChallengeProtocol}
 		case l.RedirectHTTPS != 0:
@@ -209,8 +219,12 @@ func (c *Config) AppListeners(from Sources) (all []app.Listener, stores []*Certi
 	return all, stores, nil
 }
 
-func (t *TLS) options(c *Config, from *Sources) certs.Options {
-	o := certs.Options{Profile: t.profile(), ClientAuth: clientAuths[t.ClientAuth], ClientCA: t.ClientCA, Source: from.source(c), Stapler: from.Stapler}
+func (t *TLS) options(c *Config, from *Sources, http2 bool) certs.Options {
+	o := certs.Options{Protocols: []string{"http/1.1"}, Profile: t.profile(), ClientAuth: clientAuths[t.ClientAuth], ClientCA: t.ClientCA, ClientCRL: t.ClientCRL,
+		Source: from.source(c), Stapler: from.Stapler}
+	if http2 {
+		o.Protocols = []string{"h2", "http/1.1"}
+	}
 	for _, c := range t.Certs {
 		o.Certs = append(o.Certs, certs.Files(c))
 	}

@@ -26,6 +26,8 @@ type Middleware struct {
 	// Users and passwords for basic authentication (RFC 7617); other clients get 401. Passwords are sent with each request:
 	// use it behind TLS only.
 	BasicAuth *BasicAuth `toml:"basic_auth"`
+	// Ask an [[upstream]] about each request.
+	ForwardAuth *ForwardAuth `toml:"forward_auth"`
 	// Middlewares that are compiled into the binary, such as [{ name = "session", config = { … } }]. They are inside the
 	// others, the first outermost.
 	Use []Use `toml:"use"`

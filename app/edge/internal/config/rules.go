@@ -94,4 +94,7 @@ func (d *decoder) middleware(p path, m *Middleware) {
 	if m.BasicAuth != nil && len(m.BasicAuth.Users) == 0 {
 		d.problem(p.child("basic_auth"), "%s has no users", p.child("basic_auth"))
 	}
+	if m.ForwardAuth != nil {
+		d.checkForwardAuth(p.child("forward_auth"), m.ForwardAuth)
+	}
 }
