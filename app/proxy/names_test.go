@@ -197,7 +197,9 @@ func TestLookups(t *testing.T) {
 	} {
 		t.Run(c.why, func(t *testing.T) {
 			z := serveZone(t)
+			z.mu.Lock()
 			z.truncate = c.over
+			z.mu.Unlock()
 			for name, all := range c.records {
 				z.set(name, all...)
 			}
