@@ -189,10 +189,16 @@ func (hc *http1Conn) start(c *Context) {
 	}
 	hc.active = c
 	var err error
-	if c.task, err = hc.state.loop.StartOf((*requestTask)(c), c.cost()); err != nil {
-		hc.active = nil
-		hc.refuseParsed(c, refusedOverload)
+	if c.task, err = hc.state.loop.StartOf((*requestTask)(c), c.cost()); err == nil {
+		return
 	}
+	if errors.Is(err, loop.ErrTooManyTasks) && c.refuse(refusedOverload) == nil {
+		if c.task, err = hc.state.loop.StartReserved((*requestTask)(c)); err == nil {
+			return
+		}
+	}
+	hc.active = nil
+	hc.refuseParsed(c, refusedOverload)
 }
 
 // answered continues the connection after the response to c. requestTask.Done calls it, on the loop.
@@ -254,7 +260,7 @@ func (hc *http1Conn) end(keep bool) {
 // stall stops serving requests until the client has read enough of the output.
 func (hc *http1Conn) stall() {
 	hc.stalled = true
-	if _, err := hc.state.loop.Start((*drainer)(hc)); err != nil {
+	if _, err := hc.state.loop.StartReserved((*drainer)(hc)); err != nil {
 		hc.refuse(refusedOverload, nil)
 	}
 }
