@@ -156,7 +156,7 @@ func (c *Context) fail(err error, e *HTTPError, reason string) {
 	}
 	var fault *loop.PanicError
 	if errors.As(err, &fault) {
-		attrs = append(attrs, "stack", string(fault.Stack))
+		attrs = append(attrs, "stack", strings.TrimSuffix(string(fault.Stack), "\n"))
 	}
 	log.Log(ctx, level, "request failed", attrs...)
 }

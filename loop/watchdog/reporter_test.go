@@ -57,6 +57,18 @@ func TestTheSameStackIsReportedOnceAndThenSummedUp(t *testing.T) {
 	require.Equal(t, 3, strings.Count(log.String(), "\n"), "summed up once")
 }
 
+func TestAttributesDoNotEndInALineBreak(t *testing.T) {
+	d, log := testReporter(Config{})
+	var tree Tree
+	for _, leaf := range []string{"a.x", "a.y"} {
+		tree.add([]Frame{{leaf, "a.go", 1}, {"main.f", "f.go", 2}})
+	}
+	o := overrunAt(1, 7, 20*time.Millisecond)
+	o.Samples, o.Tree = 2, tree.Children
+	d.close(o, false)
+	require.Contains(t, log.String(), `samples="2 main.f (f.go:2)\n  1 a.x (a.go:1)\n  1 a.y (a.go:1)"`)
+}
+
 func TestQuietTimeDoubles(t *testing.T) {
 	d, _ := testReporter(Config{QuietMin: time.Second, QuietMax: 5 * time.Second})
 	o := overrunAt(1, 7, time.Millisecond)
