@@ -160,6 +160,8 @@ func (c *Config) AppListeners() (all []app.Listener, stores []*Certificates, err
 			}
 		}
 		switch {
+		case l.TLS != nil && of[l] == nil: // spoilt, or its neighbour is: Check goes on
+			continue
 		case l.TLS != nil:
 			a.TLS = &reactor.TLS{Config: of[l].Config(), HandshakeTimeout: time.Duration(l.TLS.HandshakeTimeout), HandshakesMax: l.TLS.HandshakesMax,
 				HandshakesPerSecond: l.TLS.HandshakesPerSecondMax}
