@@ -211,7 +211,8 @@ func (s *Stream) ReadFrom(r io.Reader) (int64, error) {
 
 const (
 	fileStep = 4 << 20   // bytes of a file that are checked in the page cache and sent at a time
-	readStep = 256 << 10 // bytes of a file that are read at a time if sendfile cannot be used
+	copyStep = 64 << 10  // bytes of a file that are copied from the page cache at a time, to be encrypted
+	readStep = 128 << 10 // bytes of a file that the worker pool reads at a time
 )
 
 // sendFile sends n bytes of f from its current offset at, and advances the offset.
@@ -220,10 +221,14 @@ func (s *Stream) sendFile(f file, at, n int64) (sent int64, err error) {
 	for sent < n && err == nil {
 		var k int64
 		step := min(n-sent, fileStep)
-		if s.c.http1.conn.Secure() || !reactor.Cached(f, at+sent, step) {
-			k, err = s.readFile(f, at+sent, min(step, readStep))
-		} else {
+		switch {
+		case s.c.http1.conn.Secure():
+			k, err = s.copyCached(f, at+sent, min(step, copyStep))
+		case reactor.Cached(f, at+sent, step):
 			k, err = s.sendCached(f, at+sent, step)
+		}
+		if k == 0 && err == nil { // not in the page cache
+			k, err = s.readFile(f, at+sent, min(step, readStep))
 		}
 		sent += k
 		if err == nil && k == 0 {
@@ -248,8 +253,26 @@ func (s *Stream) sendCached(f file, at, n int64) (int64, error) {
 	return k, err
 }
 
-// readFile reads a piece in the worker pool, because the disk may block, and sends it.
+// copyCached writes a piece that is in the page cache. It returns 0 if the piece is not there.
+func (s *Stream) copyCached(f file, at, n int64) (int64, error) {
+	if err := s.room(); err != nil {
+		return 0, err
+	}
+	defer s.c.task.Leave(s.c.task.Enter())
+	conn := s.c.http1.conn
+	out := conn.Output(int(n))
+	k := reactor.ReadCached(f, out[len(out):len(out)+int(n)], at)
+	conn.SetOutput(out[:len(out)+k])
+	s.c.resp.bytes += int64(k)
+	return int64(k), nil
+}
+
+// readFile reads a piece in the worker pool, because the disk may block, and sends it. It waits for room first: a client that does not read
+// holds the output alone.
 func (s *Stream) readFile(f file, at, n int64) (int64, error) {
+	if err := s.room(); err != nil {
+		return 0, err
+	}
 	piece, err := Offload(s.c, func() ([]byte, error) {
 		p := make([]byte, n)
 		k, err := f.ReadAt(p, at)
