@@ -140,7 +140,7 @@ type Limits struct {
 	// head_bytes_max.
 	InboundBytesMax Bytes `toml:"inbound_bytes_max" default:"1MiB" min:"4KiB" max:"1GiB" reload:"restart"`
 	// Unsent bytes that a connection buffers. Beyond it a handler that writes waits.
-	OutboundBytesMax Bytes `toml:"outbound_bytes_max" default:"1MiB" min:"4KiB" max:"1GiB" reload:"restart"`
+	OutboundBytesMax Bytes `toml:"outbound_bytes_max" default:"128KiB" min:"4KiB" max:"1GiB" reload:"restart"`
 }
 
 // Timeouts is the section of the same name.
