@@ -46,6 +46,9 @@ func (c *Context) Stream(status int, contentType string) *Stream {
 // Begin writes the head if it was not written yet. The head is sent when the handler waits. Use it if the first piece of the body may be late.
 func (s *Stream) Begin() error { return s.begin() }
 
+// Coded reports whether a Coder changes the body; see CodeBody. It is known after Begin.
+func (s *Stream) Coded() bool { return s.c.resp.coder != nil }
+
 func (s *Stream) begin() error {
 	c := s.c
 	if s.begun {

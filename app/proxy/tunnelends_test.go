@@ -10,13 +10,13 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/net/websocket"
 
+	"tafe/internal/testrig"
 	"tafe/loop/reactor"
 )
 
@@ -27,18 +27,15 @@ func tunnelled(t *testing.T, early, late string, limits reactor.Limits) (client,
 	t.Helper()
 	ends := make(chan *net.TCPConn)
 	over := make(chan struct{})
-	t.Cleanup(func() { close(over) })
-	o := GroupOptions{Servers: to(upstreamOf(t, func(c net.Conn) {
-		buf := make([]byte, 1)
-		for seen := ""; !strings.HasSuffix(seen, "\r\n\r\n"); seen += string(buf) {
-			if _, err := c.Read(buf); err != nil {
-				return
-			}
+	o := GroupOptions{Servers: to(testrig.Serve(t, func(c net.Conn) {
+		if _, err := testrig.ReadHead(c); err != nil {
+			return
 		}
 		_, _ = io.WriteString(c, switching+late)
 		ends <- c.(*net.TCPConn)
 		<-over
 	}))}
+	t.Cleanup(func() { close(over) })
 	f := serveWithin(t, limits, o, Options{})
 	c, err := net.Dial("tcp", f.Addr().String())
 	require.NoError(t, err)

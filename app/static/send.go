@@ -32,7 +32,7 @@ func (s *Site) answer(c *app.Context, a *asset) error {
 	if a.cacheControl != "" {
 		c.SetHeader("Cache-Control", a.cacheControl)
 	}
-	if v.size > readWholeMax {
+	if v.size > codedMax {
 		app.CodeBody(c, nil) // the kernel sends it uncompressed, so all responses for it are uncoded
 	}
 	if result == notModified {
@@ -65,10 +65,10 @@ func (v *variant) send(c *app.Context, status int, contentType string, s span) e
 }
 
 const (
-	// readWholeMax is the size up to which a part of a file is read by offloaded reads, so that it can be coded. The
-	// kernel sends larger parts (sendfile).
-	readWholeMax = 1 << 20
-	// readStep is what one offloaded read reads. A client that does not read holds no more than that and the output.
+	// codedMax is the size up to which a file may be coded. The kernel sends larger ones (sendfile).
+	codedMax = 1 << 20
+	// readStep is what one offloaded read reads. Files up to that size, and those that are coded, are read so; the rest is
+	// sent from the page cache. A client that does not read holds no more than one step and the output.
 	readStep = 128 << 10
 )
 
@@ -79,7 +79,13 @@ func (v *variant) copy(c *app.Context, stream *app.Stream, s span) error {
 		_, err := stream.Write(v.content[s.start:s.end])
 		return err
 	}
-	if s.end-s.start <= readWholeMax {
+	if s.end-s.start <= readStep {
+		return v.copyRead(c, stream, s)
+	}
+	if err := stream.Begin(); err != nil {
+		return err
+	}
+	if stream.Coded() {
 		return v.copyRead(c, stream, s)
 	}
 	if _, err := v.file.Seek(s.start, io.SeekStart); err != nil {

@@ -13,12 +13,13 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"tafe/internal/testrig"
 	"tafe/loop"
 )
 
 func testReporter(c Config) (*reporter, *reporterLog) {
 	log := &reporterLog{}
-	c.Log = slog.New(slog.NewTextHandler(&log.safeBuffer, nil))
+	c.Log = slog.New(slog.NewTextHandler(&log.Buffer, nil))
 	log.reporter = newReporter(c.withDefaults())
 	log.reporter.onNewStack = func(uint64) {}
 	return log.reporter, log
@@ -26,13 +27,13 @@ func testReporter(c Config) (*reporter, *reporterLog) {
 
 // reporterLog is a log that is complete when it is read.
 type reporterLog struct {
-	safeBuffer
+	testrig.Buffer
 	reporter *reporter
 }
 
 func (l *reporterLog) String() string {
 	l.reporter.awaitWrites()
-	return l.safeBuffer.String()
+	return l.Buffer.String()
 }
 
 func overrunAt(id uint64, line int, held time.Duration) Overrun {
