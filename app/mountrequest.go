@@ -13,6 +13,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"tafe/httpparse"
 )
 
 // bodyCopyMax is the largest body in bytes that is copied for a mounted handler. Larger ones are read through the task.
@@ -20,7 +22,7 @@ const bodyCopyMax = 64 << 10
 
 // request returns the handler's request.
 func (m *mounted) request(c *Context, server *http.Server) (*http.Request, error) {
-	target := strings.Clone(view(c.req.Target))
+	target := strings.Clone(httpparse.ViewString(c.req.Target))
 	u, err := url.ParseRequestURI(target)
 	if err != nil {
 		return nil, &HTTPError{Status: http.StatusBadRequest, Message: "the request target is not a URI", Err: err}
@@ -36,7 +38,7 @@ func (m *mounted) request(c *Context, server *http.Server) (*http.Request, error
 	if r.ProtoMinor == 0 {
 		r.Proto = "HTTP/1.0"
 	}
-	if c.req.Chunked {
+	if c.req.Framing == httpparse.FramingChunked {
 		r.TransferEncoding = []string{"chunked"}
 	}
 	for name, value := range c.Headers() {
@@ -64,7 +66,7 @@ func (m *mounted) request(c *Context, server *http.Server) (*http.Request, error
 // context returns the context of the request. It has the values and the deadline that c has now, and ends with the handler.
 func (m *mounted) context(c *Context, server *http.Server) context.Context {
 	var ctx context.Context = &mountedContext{
-		Context: context.Background(), server: server, local: c.localAddr(), values: append([]value(nil), c.values...),
+		Context: context.Background(), server: server, local: c.LocalAddr(), values: append([]value(nil), c.values...),
 	}
 	ctx, m.cancel = context.WithCancelCause(ctx)
 	if at, ok := c.Deadline(); ok {
@@ -73,7 +75,8 @@ func (m *mounted) context(c *Context, server *http.Server) context.Context {
 	return ctx
 }
 
-func (c *Context) localAddr() net.Addr {
+// LocalAddr returns the address at which the connection was accepted; behind the PROXY protocol, the one that the header announces.
+func (c *Context) LocalAddr() net.Addr {
 	defer c.task.Leave(c.task.Enter())
 	return c.http1.conn.LocalAddr()
 }

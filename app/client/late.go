@@ -40,7 +40,7 @@ func (x *call) abandonConn(reason error) {
 		return
 	}
 	l := &lateReader{x: p.newCall(nil), host: h}
-	l.x.host, l.x.method, l.x.closing = h, x.method, false
+	l.x.host, l.x.method, l.x.closing, l.x.bodyTimeout = h, x.method, false, x.bodyTimeout
 	l.x.restart(time.Now().Add(l.x.options().LateTimeout))
 	l.x.attach(c)
 	h.late++
@@ -68,13 +68,13 @@ func (x *call) keepsLate(err error) bool {
 
 // Run implements loop.Runner.
 func (l *lateReader) Run(t *loop.Task) {
-	t.Observe().Describe(&lateName, nil, nil, nil, nil, nil)
+	t.Describe(&lateName, nil, nil, nil, nil, nil)
 	x := l.x
 	x.task = t
 	if x.conn.SetDeadline(x.deadline) != nil || x.receiveHead() != nil || x.startBody() != nil {
 		return
 	}
-	if x.body == byLength && x.left > lateBytesMax {
+	if x.body.Left() > lateBytesMax {
 		return
 	}
 	for total := 0; x.end == nil && total < lateBytesMax; total += x.w {

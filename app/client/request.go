@@ -9,7 +9,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unsafe"
 
 	"tafe/httpparse"
 )
@@ -25,6 +24,9 @@ type Request struct {
 	Addr   string
 	TLS    bool
 	Target []byte
+	// ServerName is the name expected in the certificate of the server, unless Options.TLS has one. The default is the
+	// host of the URL or of Addr.
+	ServerName string
 	// Host is the Host field. The default is the authority of the URL, or Addr.
 	Host string
 
@@ -57,6 +59,9 @@ type Request struct {
 	Idempotent bool
 	// Fresh requires a new connection.
 	Fresh bool
+	// Preface is sent first on the connection, before a TLS handshake, such as a PROXY header. The request then has a
+	// connection of its own, as with Fresh and Close.
+	Preface []byte
 	// Close sends "Connection: close": the server closes the connection after the response.
 	Close bool
 	// Hedge allows a second, concurrent request if the response is late; see Options.Hedge. It applies to idempotent
@@ -66,11 +71,8 @@ type Request struct {
 
 // AddHeader appends a field. name and value are not copied.
 func (r *Request) AddHeader(name, value string) {
-	r.Headers = append(r.Headers, httpparse.Header{Name: viewBytes(name), Value: viewBytes(value)})
+	r.Headers = append(r.Headers, httpparse.Header{Name: httpparse.ViewBytes(name), Value: httpparse.ViewBytes(value)})
 }
-
-// viewBytes returns the bytes of s without copying. They must not be modified.
-func viewBytes(s string) []byte { return unsafe.Slice(unsafe.StringData(s), len(s)) }
 
 // Reset clears the request and keeps the array of Headers.
 func (r *Request) Reset() {
@@ -98,9 +100,9 @@ type destination struct {
 // returned.
 func (r *Request) destination(scratch []byte) (d destination, _ []byte, ok bool) {
 	if r.URL == "" {
-		d = destination{key: hostKey{r.TLS, r.Addr}, target: r.Target, host: r.Host}
+		d = destination{key: hostKey{r.TLS, r.Addr, r.ServerName}, target: r.Target, host: r.Host}
 		if len(d.target) == 0 {
-			d.target = viewBytes("/")
+			d.target = httpparse.ViewBytes("/")
 		}
 	} else {
 		rest := ""
@@ -111,9 +113,9 @@ func (r *Request) destination(scratch []byte) (d destination, _ []byte, ok bool)
 		if end < 0 {
 			end = len(rest)
 		}
-		d.key.authority = rest[:end]
+		d.key.authority, d.key.serverName = rest[:end], r.ServerName
 		target, _, _ := strings.Cut(rest[end:], "#")
-		d.target = viewBytes(target)
+		d.target = httpparse.ViewBytes(target)
 		if target == "" || target[0] != '/' {
 			scratch = append(append(scratch[:0], '/'), target...)
 			d.target = scratch
@@ -196,7 +198,7 @@ func (r *Request) appendHead(b []byte, d destination, bodyLength int64, tracepar
 	if method == "" {
 		method = "GET"
 	}
-	b, err := httpparse.AppendRequestLine(b, viewBytes(method), d.target)
+	b, err := httpparse.AppendRequestLine(b, httpparse.ViewBytes(method), d.target)
 	if err != nil {
 		return b, err
 	}
@@ -209,7 +211,7 @@ func (r *Request) appendHead(b []byte, d destination, bodyLength int64, tracepar
 		if b, err = httpparse.AppendHeader(b, "Upgrade", r.Upgrade); err != nil {
 			return b, err
 		}
-	case r.Close:
+	case r.Close || len(r.Preface) > 0:
 		b = append(b, "Connection: close\r\n"...)
 	}
 	for i := range r.Headers {
@@ -268,7 +270,7 @@ func reserved(name []byte) bool {
 	case len("upgrade"):
 		want = "upgrade"
 	case len("connection"):
-		return strings.EqualFold(viewString(name), "connection") || strings.EqualFold(viewString(name), "keep-alive")
+		return strings.EqualFold(httpparse.ViewString(name), "connection") || strings.EqualFold(httpparse.ViewString(name), "keep-alive")
 	case len("content-length"):
 		want = "content-length"
 	case len("proxy-connection"):
@@ -278,8 +280,5 @@ func reserved(name []byte) bool {
 	default:
 		return false
 	}
-	return strings.EqualFold(viewString(name), want)
+	return strings.EqualFold(httpparse.ViewString(name), want)
 }
-
-// viewString returns b as a string without copying. It is valid until b is modified.
-func viewString(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }

@@ -1,4 +1,4 @@
-// Handler: one request, its tries and its response.
+// Forwarder: one request, its tries and its response.
 
 package proxy
 
@@ -8,15 +8,15 @@ import (
 	"net/http"
 	"strings"
 	"sync"
-	"unsafe"
+
+	"time"
 
 	"tafe/app"
 	"tafe/app/client"
 	"tafe/httpparse"
-	"time"
 )
 
-// Options configures a Handler. Zero fields mean the defaults.
+// Options configures a Forwarder. Zero fields mean the defaults.
 type Options struct {
 	StripPrefix string // prefix removed from the path, if present; matched at a slash
 	AddPrefix   string // prefix added to the path afterwards
@@ -37,12 +37,20 @@ type Options struct {
 	// BodyMemoryMax is the size, in bytes, up to which a request body is read into memory before a server is
 	// contacted; default 64 KiB. Larger bodies and those of unknown length are streamed and never sent twice.
 	BodyMemoryMax int64
-	// TunnelIdle is the time without traffic after which a tunnel is closed; default 5 min.
-	TunnelIdle time.Duration
+	// StreamIdle is the time without a byte after which the body of a response, or a tunnel, ends. If it is 0, it is
+	// StreamIdleDefault for tunnels and for bodies of the types text/event-stream and application/grpc, and
+	// GroupOptions.BodyTimeout for others.
+	StreamIdle time.Duration
+	// ClientCert passes the verified certificate of the client on (RFC 9440). Fields of that name in requests are
+	// removed in any case, unless a trusted proxy has sent them.
+	ClientCert ClientCert
 }
 
-// Handler forwards requests to a group.
-type Handler struct {
+// StreamIdleDefault is the default of Options.StreamIdle for streams.
+const StreamIdleDefault = time.Hour
+
+// Forwarder forwards requests to a group.
+type Forwarder struct {
 	group    *Group
 	options  Options
 	hashBy   func(c *app.Context) string
@@ -50,20 +58,17 @@ type Handler struct {
 	forwards sync.Pool // of *forward
 }
 
-// New returns a Handler. The error describes the invalid option.
-func New(g *Group, o Options) (*Handler, error) {
+// New returns a Forwarder. The error describes the invalid option.
+func New(g *Group, o Options) (*Forwarder, error) {
 	if o.BodyMemoryMax <= 0 {
 		o.BodyMemoryMax = 64 << 10
 	}
-	if o.TunnelIdle <= 0 {
-		o.TunnelIdle = 5 * time.Minute
-	}
-	h := &Handler{group: g, options: o}
+	f := &Forwarder{group: g, options: o}
 	var err error
-	if h.hashBy, err = hashKeyFunc(o.HashBy); err != nil {
+	if f.hashBy, err = hashKeyFunc(o.HashBy); err != nil {
 		return nil, err
 	}
-	if h.via, err = viaMembers(o.Via); err != nil {
+	if f.via, err = viaMembers(o.Via); err != nil {
 		return nil, err
 	}
 	for _, prefix := range []string{o.StripPrefix, o.AddPrefix} {
@@ -71,7 +76,12 @@ func New(g *Group, o Options) (*Handler, error) {
 			return nil, fmt.Errorf("proxy: the prefix %q is not an absolute path of unreserved characters without dot segments", prefix)
 		}
 	}
-	return h, errors.Join(o.Request.check(), o.Response.check())
+	switch o.ClientCert {
+	case NoClientCert, LeafClientCert, ChainClientCert:
+	default:
+		return nil, fmt.Errorf("proxy: %q is not leaf or chain", o.ClientCert)
+	}
+	return f, errors.Join(o.Request.check(), o.Response.check())
 }
 
 // isPlainPrefix reports whether s is a path in normal form.
@@ -139,55 +149,58 @@ type forward struct {
 	text              []byte // buffer for field values
 	connectionOptions []string
 	tried             []*server
+	server            *server // of the current try
+	bound             string  // value of the sticky cookie
 	interim           func(status int, fields []httpparse.Header)
 }
 
-// viewString returns b as a string without copying. It is valid until b is modified.
-func viewString(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
-
-func (h *Handler) newForward(c *app.Context) *forward {
-	x, _ := h.forwards.Get().(*forward)
+func (f *Forwarder) newForward(c *app.Context) *forward {
+	x, _ := f.forwards.Get().(*forward)
 	if x == nil {
 		x = &forward{}
 		x.interim = x.passInterim
 	}
-	x.c, x.rules = c, &h.options.Response
+	x.c, x.rules = c, &f.options.Response
 	return x
 }
 
-func (h *Handler) recycle(x *forward) {
+func (f *Forwarder) recycle(x *forward) {
 	x.resp.Close()
 	x.req.Reset()
 	clear(x.connectionOptions)
 	clear(x.tried)
-	x.prefixRewritten, x.last, x.hops = false, false, ""
+	x.prefixRewritten, x.last, x.hops, x.server, x.bound = false, false, "", nil, ""
 	x.c, x.connectionOptions, x.tried, x.text = nil, x.connectionOptions[:0], x.tried[:0], x.text[:0]
-	h.forwards.Put(x)
+	f.forwards.Put(x)
 }
 
 // Serve forwards the request and its response. It implements app.Handler.
-func (h *Handler) Serve(c *app.Context) error {
-	x := h.newForward(c)
-	defer h.recycle(x)
-	if err := h.prepare(c, x); err != nil {
+func (f *Forwarder) Serve(c *app.Context) error {
+	x := f.newForward(c)
+	defer f.recycle(x)
+	if err := f.prepare(c, x); err != nil {
 		return err
 	}
 	if x.last {
 		return answerFinalHop(c)
 	}
-	g := h.group
+	g := f.group
 	g.addRetryCredit()
 	key := uint64(0)
 	if g.options.Policy == Hashed {
-		key = hashKey(h.hashBy(c))
+		key = hashKey(f.hashBy(c))
+	}
+	var own *server
+	if g.options.Sticky != nil {
+		x.bound = strings.Clone(cookie(c, g.options.Sticky.Cookie))
+		own = g.roster.Load().byID[x.bound]
 	}
 	for {
-		s := g.pick(key, x.tried)
-		if s == nil {
-			g.counts.noServer.Add(1)
-			return &app.HTTPError{Status: http.StatusServiceUnavailable, Message: "no upstream server is available", Reason: "upstream-none", Err: errNoServer}
+		s, err := g.server(c.Task(), key, x.tried, own)
+		if err != nil {
+			return unavailable(err)
 		}
-		again, err := h.try(c, x, s)
+		again, err := f.try(c, x, s)
 		if err == nil || !again {
 			return err
 		}
@@ -204,18 +217,18 @@ func (h *Handler) Serve(c *app.Context) error {
 }
 
 // prepare sets x.req, the request to the servers.
-func (h *Handler) prepare(c *app.Context, x *forward) (err error) {
+func (f *Forwarder) prepare(c *app.Context, x *forward) (err error) {
 	if x.hops, x.last, err = hopsLeft(c); err != nil || x.last {
 		return err
 	}
-	if err = h.preparePath(c, x); err != nil {
+	if err = f.preparePath(c, x); err != nil {
 		return err
 	}
 	if c.HasQuery() {
 		x.target = append(append(x.target, '?'), c.RawQuery()...)
 	}
-	r, o := &x.req, &h.group.options
-	r.Method, r.Target, r.TLS, r.Host = c.Method(), x.target, o.TLS != nil, o.Host
+	r, o := &x.req, &f.group.options
+	r.Method, r.Target, r.TLS, r.Host, r.Preface = c.Method(), x.target, o.TLS != nil, o.Host, preface(c, o.ProxyProtocol)
 	if r.Host == "" {
 		r.Host = c.Host()
 	}
@@ -223,12 +236,12 @@ func (h *Handler) prepare(c *app.Context, x *forward) (err error) {
 	if c.ProtoMinor() > 0 {
 		r.Interim = x.interim
 	}
-	h.copyRequestFields(c, x)
+	f.copyRequestFields(c, x)
 	switch n := c.ContentLength(); {
 	case n == 0:
 		r.Upgrade = forwardedUpgrade(c)
 		r.Hedge = o.Hedge != nil && r.Upgrade == ""
-	case n > 0 && n <= h.options.BodyMemoryMax:
+	case n > 0 && n <= f.options.BodyMemoryMax:
 		r.Body, err = c.Body()
 	default:
 		r.Stream, r.StreamLength = c.BodyReader(), n
@@ -237,8 +250,8 @@ func (h *Handler) prepare(c *app.Context, x *forward) (err error) {
 }
 
 // preparePath sets x.target to the path of the request to the servers.
-func (h *Handler) preparePath(c *app.Context, x *forward) (err error) {
-	o := &h.options
+func (f *Forwarder) preparePath(c *app.Context, x *forward) (err error) {
+	o := &f.options
 	prefixed := o.StripPrefix != "" || o.AddPrefix != ""
 	switch {
 	case !o.RawPath:
@@ -259,8 +272,8 @@ func (h *Handler) preparePath(c *app.Context, x *forward) (err error) {
 }
 
 // try sends the request to one server. again reports whether it may be sent to another server after the error.
-func (h *Handler) try(c *app.Context, x *forward, s *server) (again bool, err error) {
-	g, failed, over := h.group, false, false
+func (f *Forwarder) try(c *app.Context, x *forward, s *server) (again bool, err error) {
+	g, failed, over := f.group, false, false
 	finish := func() {
 		if !over {
 			over = true
@@ -268,18 +281,17 @@ func (h *Handler) try(c *app.Context, x *forward, s *server) (again bool, err er
 		}
 	}
 	defer finish() // also when the task is unwound
-	x.req.Addr = s.Addr
+	x.req.Addr, x.req.ServerName, x.server = s.Addr, s.host, s
 	s.counts.requests.Add(1)
 	began := c.Loop().Clock()
 	if err := g.client.Do(c.Task(), nil, &x.req, &x.resp); err != nil {
-		why, upstream, err := h.failure(c, err)
+		why, upstream, err := f.failure(c, err)
 		if !upstream {
 			return false, err
 		}
 		s.counts.failures[why].Add(1)
-		failed = why != reasonBusy && why != reasonTooLarge
-		unsent := why == reasonDial || why == reasonBusy
-		return unsent || !answerBegan(err) && x.req.Stream == nil && x.req.Upgrade == "" && client.IdempotentMethod(x.req.Method), err
+		failed = why.isFailure()
+		return why.isUnsent() || !answerBegan(err) && x.req.Stream == nil && x.req.Upgrade == "" && client.IdempotentMethod(x.req.Method), err
 	}
 	status := x.resp.Status
 	s.counts.headNanos.Add(c.Loop().Clock() - began)
@@ -287,16 +299,19 @@ func (h *Handler) try(c *app.Context, x *forward, s *server) (again bool, err er
 	failed = status >= http.StatusBadGateway && status <= http.StatusGatewayTimeout
 	if status == http.StatusSwitchingProtocols {
 		over = true // the tunnel calls finish
-		return false, h.upgrade(c, x, s)
+		return false, f.upgrade(c, x, s)
 	}
-	h.copyResponseFields(c, x)
+	f.copyResponseFields(c, x)
+	if idle := f.streamIdle(x); idle > 0 {
+		x.resp.SetBodyTimeout(idle)
+	}
 	out := c.Stream(status, "")
 	err = out.Begin() // the body may follow later
 	if err == nil {
 		_, err = x.resp.WriteTo(out)
 	}
 	if err != nil {
-		why, upstream, err := h.failure(c, err)
+		why, upstream, err := f.failure(c, err)
 		if upstream {
 			s.counts.failures[why].Add(1)
 			failed = true
@@ -306,9 +321,23 @@ func (h *Handler) try(c *app.Context, x *forward, s *server) (again bool, err er
 	return false, nil
 }
 
+// streamIdle returns the time without a byte after which the body of a response ends; 0 means BodyTimeout.
+func (f *Forwarder) streamIdle(x *forward) time.Duration {
+	if idle := f.options.StreamIdle; idle > 0 {
+		return idle
+	}
+	for _, streamed := range [...]string{"text/event-stream", "application/grpc"} {
+		kind := x.resp.Header("Content-Type")
+		if len(kind) >= len(streamed) && strings.EqualFold(httpparse.ViewString(kind[:len(streamed)]), streamed) {
+			return StreamIdleDefault
+		}
+	}
+	return 0
+}
+
 // failure returns the error for the client's response. upstream reports whether the server caused err, for the reason
 // why.
-func (h *Handler) failure(c *app.Context, err error) (why reason, upstream bool, _ error) {
+func (f *Forwarder) failure(c *app.Context, err error) (why reason, upstream bool, _ error) {
 	var e *client.Error
 	if !errors.As(err, &e) {
 		return 0, false, err // an error of the client's connection
@@ -353,7 +382,7 @@ func (x *forward) passInterim(status int, fields []httpparse.Header) {
 	x.setConnectionOptions(fields)
 	kept := make([]httpparse.Header, 0, len(fields))
 	for _, f := range fields {
-		if x.passes(viewString(f.Name)) && !computed(viewString(f.Name)) {
+		if x.passes(httpparse.ViewString(f.Name)) && !computed(httpparse.ViewString(f.Name)) {
 			kept = append(kept, f)
 		}
 	}

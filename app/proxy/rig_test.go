@@ -69,9 +69,9 @@ func serveWithin(t testing.TB, limits reactor.Limits, g GroupOptions, o Options,
 }
 
 // to returns servers with these addresses.
-func to(addrs ...string) (servers []Server) {
+func to(addrs ...string) (servers []ServerOptions) {
 	for _, a := range addrs {
-		servers = append(servers, Server{Addr: a})
+		servers = append(servers, ServerOptions{Addr: a})
 	}
 	return servers
 }
@@ -92,7 +92,7 @@ type recorder struct {
 	answer string
 }
 
-func record(t testing.TB, answer string) *recorder {
+func recordAll(t testing.TB, answer string) *recorder {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	r := &recorder{addr: ln.Addr().String(), answer: answer}

@@ -35,7 +35,7 @@ func TestClientUnderNetHTTP(t *testing.T) {
 	up := echoServer(t)
 	cl := client.New(client.Options{})
 	defer cl.Close()
-	g, err := proxy.NewGroup(proxy.GroupOptions{Servers: []proxy.Server{{Addr: up.Listener.Addr().String()}}})
+	g, err := proxy.NewGroup(proxy.GroupOptions{Servers: []proxy.ServerOptions{{Addr: up.Listener.Addr().String()}}})
 	require.NoError(t, err)
 	defer func() { _ = g.Close() }()
 	h, err := proxy.New(g, proxy.Options{BodyMemoryMax: 10})

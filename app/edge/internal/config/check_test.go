@@ -30,7 +30,7 @@ func TestCheckSurvivesEveryMistake(t *testing.T) {
 			broken := slices.Clone(lines)
 			broken[i] = wrong
 			require.NoError(t, os.WriteFile(file, []byte(strings.Join(broken, "\n")), 0o600))
-			require.NotPanics(t, func() { _, _, _, err = Check(file) }, "line %d: %s", i+1, wrong)
+			require.NotPanics(t, func() { _, _, _, err = Check(file, nil) }, "line %d: %s", i+1, wrong)
 			require.NoError(t, err)
 		}
 	}
@@ -93,7 +93,7 @@ proxy = { upstream = "down" }
 	} {
 		file := filepath.Join(t.TempDir(), "f.toml")
 		require.NoError(t, os.WriteFile(file, []byte(c.text), 0o600))
-		_, problems, warnings, err := Check(file)
+		_, problems, warnings, err := Check(file, nil)
 		require.NoError(t, err, c.why)
 		for _, x := range []struct {
 			want []string

@@ -29,7 +29,7 @@ func passTo(t *testing.T, h http.HandlerFunc) app.Handler {
 	t.Helper()
 	s := httptest.NewServer(h)
 	t.Cleanup(s.Close)
-	g, err := proxy.NewGroup(proxy.GroupOptions{Servers: []proxy.Server{{Addr: s.Listener.Addr().(*net.TCPAddr).String()}}, Log: slog.New(slog.DiscardHandler)})
+	g, err := proxy.NewGroup(proxy.GroupOptions{Servers: []proxy.ServerOptions{{Addr: s.Listener.Addr().(*net.TCPAddr).String()}}, Log: slog.New(slog.DiscardHandler)})
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = g.Close() })
 	p, err := proxy.New(g, proxy.Options{})

@@ -119,7 +119,7 @@ func TestPiecesDoNotWait(t *testing.T) {
 						return nil
 					})
 				default:
-					g, err := proxy.NewGroup(proxy.GroupOptions{Servers: []proxy.Server{{Addr: pieces(t, strings.Contains(source, "length"), next)}}})
+					g, err := proxy.NewGroup(proxy.GroupOptions{Servers: []proxy.ServerOptions{{Addr: pieces(t, strings.Contains(source, "length"), next)}}})
 					require.NoError(t, err)
 					t.Cleanup(func() { _ = g.Close() })
 					h, err := proxy.New(g, proxy.Options{})
