@@ -22,6 +22,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"tafe/app"
+	"tafe/internal/testrig"
 )
 
 // patience bounds each wait of a test.

@@ -13,6 +13,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"tafe/internal/testrig"
 )
 
 // offline is the environment in which make runs: no module is downloaded, and go.mod and go.sum are complete.
