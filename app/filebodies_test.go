@@ -44,12 +44,20 @@ func fileApp(t *testing.T, size int64) (a *App, path, digest string) {
 	return a, path, content.digest()
 }
 
-// A file arrives whole by sendfile and by TLS, whether or not it is in the page cache, or in parts.
+// A file arrives whole by sendfile, by TLS and by HTTP/2, whether or not it is in the page cache, or in parts.
 func TestFilesFromCacheAndDisk(t *testing.T) {
 	const size = 5<<20 + 123
 	a, path, digest := fileApp(t, size)
 	s, client := serveBoth(t, a)
-	for i, scheme := range []string{"http", "https"} {
+	both := client.Transport.(*http.Transport).Clone()
+	both.ForceAttemptHTTP2 = true
+	client2 := &http.Client{Transport: both}
+	t.Cleanup(client2.CloseIdleConnections)
+	for _, x := range []struct {
+		scheme, proto string
+		address       int
+		client        *http.Client
+	}{{"http", "HTTP/1.1", 0, client}, {"https", "HTTP/1.1", 1, client}, {"https", "HTTP/2.0", 1, client2}} {
 		for _, c := range []struct {
 			why      string
 			from, to int64 // the part that is dropped from the page cache
@@ -67,13 +75,14 @@ func TestFilesFromCacheAndDisk(t *testing.T) {
 				require.NoError(t, unix.Fadvise(int(f.Fd()), c.from, c.to-c.from, unix.FADV_DONTNEED))
 			}
 			require.NoError(t, f.Close())
-			resp, err := client.Get(scheme + "://" + s.Addrs()[i].String() + "/file")
+			resp, err := x.client.Get(x.scheme + "://" + s.Addrs()[x.address].String() + "/file")
 			require.NoError(t, err)
+			require.Equal(t, x.proto, resp.Proto)
 			sum := sha256.New()
 			_, err = io.Copy(sum, resp.Body)
-			require.NoError(t, err, "%s: %s", scheme, c.why)
+			require.NoError(t, err, "%s: %s", x.proto, c.why)
 			require.NoError(t, resp.Body.Close())
-			require.Equal(t, digest, hex.EncodeToString(sum.Sum(nil)), "%s: %s", scheme, c.why)
+			require.Equal(t, digest, hex.EncodeToString(sum.Sum(nil)), "%s: %s", x.proto, c.why)
 		}
 	}
 }
@@ -84,7 +93,7 @@ func TestFilesToClientsThatDoNotRead(t *testing.T) {
 	a, _, _ := fileApp(t, 16<<20)
 	s, client := serveBoth(t, a)
 	terms := client.Transport.(*http.Transport).TLSClientConfig.Clone()
-	terms.ServerName = "example.com"
+	terms.ServerName, terms.NextProtos = "example.com", nil
 	base := heap()
 	for range clients {
 		raw, err := net.Dial("tcp", s.Addrs()[1].String())
@@ -100,12 +109,13 @@ func TestFilesToClientsThatDoNotRead(t *testing.T) {
 	require.Less(t, (heap()-base)/clients, int64(eachMax))
 }
 
-// waitingForReaders returns the number of connections of the first loop with at least most unsent bytes.
+// waitingForReaders returns the number of connections of the first loop whose handler waits for their client: from most unsent bytes on,
+// until half of them are left.
 func waitingForReaders(s *Server, most int) (n int) {
 	state, done := s.states[0].Load(), make(chan int)
 	state.loop.Post(func() {
-		for _, hc := range state.conns {
-			if hc.conn.Unsent() >= most {
+		for _, p := range state.conns {
+			if hc, ok := p.conn.(*http1Conn); ok && hc.conn.Unsent() > most/2 {
 				n++
 			}
 		}

@@ -4,6 +4,7 @@ package app
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"syscall"
@@ -68,8 +69,7 @@ func (s *Stream) begin() error {
 	}
 	defer c.task.Leave(c.task.Enter())
 	s.begun = true
-	conn := c.http1.conn
-	conn.SetOutput(c.appendHead(conn.Output(headRoom+len(c.resp.text)), s.status, s.contentType, c.resp.length))
+	c.wire.begin(c, s.status, s.contentType, c.resp.length, 0)
 	return nil
 }
 
@@ -106,16 +106,21 @@ func (s *Stream) WriteThrough(p []byte) (written int, err error) {
 		return 0, err
 	}
 	r := &s.c.resp
-	if len(p) < throughMin || r.headless || r.coder != nil || r.framing == httpparse.FramingNone || r.framing == httpparse.FramingChunked {
+	if len(p) < throughMin || r.headless || r.coder != nil || r.framing == httpparse.FramingNone {
 		return s.Write(p)
 	}
 	defer s.c.task.Leave(s.c.task.Enter())
+	conn := s.c.wire.direct(s.c)
+	if conn == nil {
+		return s.Write(p)
+	}
 	for written < len(p) {
 		n, err := s.admit(len(p) - written)
 		if err != nil {
 			return written, err
 		}
-		s.c.http1.conn.WriteThrough(p[written : written+n])
+		conn.WriteThrough(p[written : written+n])
+		r.bytes += int64(n)
 		written += n
 	}
 	return written, nil
@@ -129,45 +134,25 @@ func (s *Stream) send(p []byte) (written int, err error) {
 		if err != nil {
 			return written, err
 		}
-		piece, conn := p[written:written+n], s.c.http1.conn
-		if s.c.resp.framing == httpparse.FramingChunked {
-			conn.SetOutput(httpparse.AppendChunk(conn.Output(n+32), piece))
-		} else {
-			conn.Write(piece)
-		}
+		out, n := s.c.wire.more(s.c, n)
+		s.c.wire.commit(s.c, append(out, p[written:written+n]...), n, false)
+		s.c.resp.bytes += int64(n)
 		written += n
 	}
 	return written, nil
 }
 
-// admit waits for room in the output, and counts and returns how many of the next n bytes may be written.
+// admit waits for room in the output, and returns how many of the next n bytes may be written.
 func (s *Stream) admit(n int) (int, error) {
 	r := &s.c.resp
 	n = min(n, streamStep)
 	if r.framing == httpparse.FramingLength && r.bytes+int64(n) > r.length {
 		return 0, ErrContentLength
 	}
-	if err := s.room(); err != nil {
+	if err := s.c.wire.backlog(s.c); err != nil {
 		return 0, err
 	}
-	r.bytes += int64(n)
 	return n, nil
-}
-
-// room waits until the client has read enough of the output.
-func (s *Stream) room() error {
-	task, conn := s.c.task, s.c.http1.conn
-	if conn.Closed() {
-		return s.c.gone()
-	}
-	if conn.Unsent() < conn.Limits().OutboundMax {
-		return task.Err()
-	}
-	err := reactor.Drain(task, conn)
-	if errors.Is(err, loop.ErrClosed) {
-		return s.c.gone()
-	}
-	return err
 }
 
 // Flush sends what was written. It yields the loop once.
@@ -224,14 +209,20 @@ func (s *Stream) sendFile(f file, at, n int64) (sent int64, err error) {
 	for sent < n && err == nil {
 		var k int64
 		step := min(n-sent, fileStep)
+		conn := s.c.wire.direct(s.c)
+		copied := conn == nil || conn.Secure()
+		if copied {
+			step = min(step, copyStep)
+		}
 		switch {
-		case s.c.http1.conn.Secure():
-			k, err = s.copyCached(f, at+sent, min(step, copyStep))
-		case reactor.Cached(f, at+sent, step):
-			k, err = s.sendCached(f, at+sent, step)
+		case !reactor.Cached(f, at+sent, step):
+		case copied:
+			k, err = s.copyCached(f, at+sent, step)
+		default:
+			k, err = s.sendCached(conn, f, at+sent, step)
 		}
 		if k == 0 && err == nil { // not in the page cache
-			k, err = s.readFile(f, at+sent, min(step, readStep))
+			k, err = s.readFile(f, at+sent, min(n-sent, readStep))
 		}
 		sent += k
 		if err == nil && k == 0 {
@@ -242,9 +233,9 @@ func (s *Stream) sendFile(f file, at, n int64) (sent int64, err error) {
 }
 
 // sendCached sends a piece that is in the page cache by sendfile.
-func (s *Stream) sendCached(f file, at, n int64) (int64, error) {
+func (s *Stream) sendCached(conn *reactor.Conn, f file, at, n int64) (int64, error) {
 	c := s.c
-	k, err := reactor.SendFile(c.task, c.http1.conn, f, at, n)
+	k, err := reactor.SendFile(c.task, conn, f, at, n)
 	c.resp.bytes += k
 	switch {
 	case err == nil:
@@ -258,22 +249,22 @@ func (s *Stream) sendCached(f file, at, n int64) (int64, error) {
 
 // copyCached writes a piece that is in the page cache. It returns 0 if the piece is not there.
 func (s *Stream) copyCached(f file, at, n int64) (int64, error) {
-	if err := s.room(); err != nil {
+	c := s.c
+	if err := c.wire.backlog(c); err != nil {
 		return 0, err
 	}
-	defer s.c.task.Leave(s.c.task.Enter())
-	conn := s.c.http1.conn
-	out := conn.Output(int(n))
-	k := reactor.ReadCached(f, out[len(out):len(out)+int(n)], at)
-	conn.SetOutput(out[:len(out)+k])
-	s.c.resp.bytes += int64(k)
+	defer c.task.Leave(c.task.Enter())
+	out, room := c.wire.more(c, int(n))
+	k := reactor.ReadCached(f, out[len(out):len(out)+room], at)
+	c.wire.commit(c, out[:len(out)+k], k, false)
+	c.resp.bytes += int64(k)
 	return int64(k), nil
 }
 
 // readFile reads a piece in the worker pool, because the disk may block, and sends it. It waits for room first: a client that does not read
 // holds the output alone.
 func (s *Stream) readFile(f file, at, n int64) (int64, error) {
-	if err := s.room(); err != nil {
+	if err := s.c.wire.backlog(s.c); err != nil {
 		return 0, err
 	}
 	piece, err := Offload(s.c, func() ([]byte, error) {
@@ -314,6 +305,25 @@ type streamWriter struct{ s *Stream }
 
 func (w streamWriter) Write(p []byte) (int, error) { return w.s.Write(p) }
 
+// AddTrailer adds a field to the trailers, which are sent after the body (RFC 9110 section 6.5). It may be called until the handler returns.
+// Over HTTP/1 trailers are sent only in a chunked body, to a client that accepts them (TE: trailers). An invalid field is an error, and so is
+// one that frames or routes a message.
+func (s *Stream) AddTrailer(name, value string) error {
+	c := s.c
+	r := &c.resp
+	if httpparse.ForbiddenInTrailer(name) {
+		return fmt.Errorf("app: %q must not be a trailer", name)
+	}
+	start := len(r.trailers)
+	text, err := httpparse.AppendHeader(r.trailers, name, value)
+	if err != nil {
+		return fmt.Errorf("app: trailer %q: %w", name, err)
+	}
+	r.trailers = text
+	r.trailerFields = append(r.trailerFields, field{start: start, end: len(text), nameBytes: len(name)})
+	return nil
+}
+
 // finish ends the body after the handler has returned.
 func (s *Stream) finish(c *Context) error {
 	if !s.open {
@@ -327,9 +337,8 @@ func (s *Stream) finish(c *Context) error {
 	case r.headless || r.framing == httpparse.FramingNone:
 	case r.framing == httpparse.FramingLength && r.bytes < r.length:
 		return ErrContentLength
-	case r.framing == httpparse.FramingChunked:
-		conn := c.http1.conn
-		conn.SetOutput(httpparse.AppendLastChunk(conn.Output(8)))
+	default:
+		c.wire.finish(c)
 	}
 	s.open = false
 	return nil

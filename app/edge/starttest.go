@@ -7,7 +7,6 @@ import (
 	"context"
 	"io"
 	"log/slog"
-	"runtime"
 	"strings"
 	"time"
 
@@ -23,6 +22,9 @@ type TB interface {
 	Errorf(format string, args ...any)
 	Output() io.Writer
 }
+
+// testLoops is the number of loops if the file has none: more than one, so that a test finds state that loops share without a lock.
+const testLoops = 2
 
 // StartTest serves a configuration file with the parts of a program until the test ends, and returns the URL of the first listener, without a slash at its end. All
 // listeners and the admin listener of the file are on free ports of 127.0.0.1 instead, systemd and server.handover are not used, and the log
@@ -40,7 +42,7 @@ func StartTest(t TB, file string, parts ...Part) (url string) {
 	for i := range settings.Listeners {
 		settings.Listeners[i].Listen = free
 	}
-	settings.Server.Loops = cmp.Or(settings.Server.Loops, runtime.GOMAXPROCS(0))
+	settings.Server.Loops = cmp.Or(settings.Server.Loops, testLoops)
 	env.Loops = settings.Server.Loops
 	e := &edge{env: env, registry: registry, flags: &serveFlags{file: file}, settings: settings, log: env.Log, level: new(slog.LevelVar),
 		stderr: newLogQueue(t.Output(), logQueueBytes)}

@@ -3,6 +3,7 @@
 package proxy
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/http"
@@ -39,7 +40,7 @@ type Options struct {
 	BodyMemoryMax int64
 	// StreamIdle is the time without a byte after which the body of a response, or a tunnel, ends. If it is 0, it is
 	// StreamIdleDefault for tunnels and for bodies of the types text/event-stream and application/grpc, and
-	// GroupOptions.BodyTimeout for others.
+	// GroupOptions.BodyTimeout for others. It also replaces app.Options.BodyTimeout for request bodies of these types.
 	StreamIdle time.Duration
 	// ClientCert passes the verified certificate of the client on (RFC 9440). Fields of that name in requests are
 	// removed in any case, unless a trusted proxy has sent them.
@@ -54,7 +55,7 @@ type Forwarder struct {
 	group    *Group
 	options  Options
 	hashBy   func(c *app.Context) string
-	via      [2]string // by minor version
+	via      [3]string // for HTTP/1.0, 1.1 and 2
 	forwards sync.Pool // of *forward
 }
 
@@ -233,7 +234,7 @@ func (f *Forwarder) prepare(c *app.Context, x *forward) (err error) {
 		r.Host = c.Host()
 	}
 	r.Interim = nil
-	if c.ProtoMinor() > 0 {
+	if c.Proto() != "HTTP/1.0" {
 		r.Interim = x.interim
 	}
 	f.copyRequestFields(c, x)
@@ -244,6 +245,9 @@ func (f *Forwarder) prepare(c *app.Context, x *forward) (err error) {
 	case n > 0 && n <= f.options.BodyMemoryMax:
 		r.Body, err = c.Body()
 	default:
+		if isStream(c.Header("Content-Type")) {
+			c.SetBodyTimeout(cmp.Or(f.options.StreamIdle, StreamIdleDefault))
+		}
 		r.Stream, r.StreamLength = c.BodyReader(), n
 	}
 	return err
@@ -323,16 +327,20 @@ func (f *Forwarder) try(c *app.Context, x *forward, s *server) (again bool, err 
 
 // streamIdle returns the time without a byte after which the body of a response ends; 0 means BodyTimeout.
 func (f *Forwarder) streamIdle(x *forward) time.Duration {
-	if idle := f.options.StreamIdle; idle > 0 {
-		return idle
+	if f.options.StreamIdle == 0 && isStream(httpparse.ViewString(x.resp.Header("Content-Type"))) {
+		return StreamIdleDefault
 	}
+	return f.options.StreamIdle
+}
+
+// isStream reports whether bodies of a type may be silent for long: events, and the messages of gRPC.
+func isStream(contentType string) bool {
 	for _, streamed := range [...]string{"text/event-stream", "application/grpc"} {
-		kind := x.resp.Header("Content-Type")
-		if len(kind) >= len(streamed) && strings.EqualFold(httpparse.ViewString(kind[:len(streamed)]), streamed) {
-			return StreamIdleDefault
+		if len(contentType) >= len(streamed) && strings.EqualFold(contentType[:len(streamed)], streamed) {
+			return true
 		}
 	}
-	return 0
+	return false
 }
 
 // failure returns the error for the client's response. upstream reports whether the server caused err, for the reason

@@ -112,7 +112,7 @@ func TestTunnelsAreDrained(t *testing.T) {
 
 	f = serve(t, GroupOptions{Servers: to(backend(t, echoUpgrade))}, Options{})
 	_, in = open(f)
-	require.NoError(t, <-drain(f, 50*time.Millisecond))
+	require.NoError(t, <-drain(f, time.Second))
 	rest, _ := io.ReadAll(in)
 	require.Empty(t, strings.TrimSpace(string(rest)))
 	require.Eventually(t, func() bool { return f.group.Stats().TunnelsOpen == 0 }, patience, time.Millisecond)

@@ -57,8 +57,10 @@ var folders = []folder{
 		why: "meaning, above both; its subfolders do not import each other, except app/client"},
 	{path: "app/middleware", may: []string{"app", "loop", "httpparse"},
 		external: []string{"github.com/klauspost/compress", "github.com/andybalholm/brotli"}, not: []string{"flag"}, why: "no sibling"},
-	{path: "app/client", may: []string{"loop", "loop/reactor", "httpparse"}, not: []string{"flag"},
+	{path: "app/client", may: []string{"loop", "loop/reactor", "httpparse", "app/internal/http2"}, not: []string{"flag"},
 		why: "sends requests; does not serve"},
+	{path: "app/internal/http2", may: []string{"loop", "loop/reactor", "httpparse"}, external: []string{"golang.org/x/net/http2"},
+		not: []string{"flag", "net/http"}, why: "HTTP/2 of both roles, without a meaning"},
 	{path: "app/proxy", may: []string{"app", "app/client", "loop", "httpparse"}, not: []string{"flag"}, why: "no sibling"},
 	{path: "app/static", may: []string{"app", "loop", "httpparse"}, not: []string{"flag"}, why: "no sibling"},
 	{path: "app/redislimit", may: []string{"app", "loop", "loop/reactor"}, external: []string{"github.com/gomodule/redigo"}, not: []string{"flag"},
@@ -83,7 +85,7 @@ var folders = []folder{
 }
 
 // External modules for tests only; none of them is linked into the binary.
-var testExternal = []string{"github.com/stretchr/testify", "go.uber.org/goleak", "golang.org/x/sys", "golang.org/x/net/nettest", "golang.org/x/net/dns/dnsmessage", "golang.org/x/net/websocket",
+var testExternal = []string{"github.com/stretchr/testify", "go.uber.org/goleak", "golang.org/x/sys", "golang.org/x/net/nettest", "golang.org/x/net/http2", "golang.org/x/net/websocket", "golang.org/x/net/dns/dnsmessage",
 	// Real clients against real servers, to prove that they wait cooperatively.
 	"github.com/bradfitz/gomemcache", "github.com/gomodule/redigo", "github.com/redis/go-redis/v9", "github.com/jackc/pgx/v5", "google.golang.org/grpc",
 	// The messages of OpenTelemetry, for a collector.
