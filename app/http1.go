@@ -51,6 +51,7 @@ func (hc *http1Conn) Data(*reactor.Conn) {
 		hc.discardBody()
 	default:
 		hc.active.bodyArrived()
+		hc.active.clientLeft()
 	}
 }
 
@@ -198,7 +199,7 @@ func (hc *http1Conn) start(c *Context) {
 // answered continues the connection after the response to c. requestTask.Done calls it, on the loop.
 func (hc *http1Conn) answered(c *Context) {
 	switch {
-	case c.hijacked != nil:
+	case c.taken:
 		hc.detach()
 	case hc.conn.Closed() || !c.resp.keepAlive || c.body.err != nil:
 		hc.end(false)

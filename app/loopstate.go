@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"tafe/app/websocket"
 	"tafe/httpparse"
 	"tafe/loop"
 	"tafe/loop/reactor"
@@ -44,9 +45,14 @@ type loopState struct {
 	traffic traffic
 	entry   Entry // scratch for the access log
 	refused int   // log lines in this second, written or suppressed
+
+	sockets  atomic.Pointer[websocket.Set] // nil before the first WebSocket; read by other goroutines
+	messages map[*Route]*messageRoute
+	streams  []openStream // event streams
 }
 
-// Counters are the counters of an App's connections. They never decrease, except for the gauges Conns, Active and Draining.
+// Counters are the counters of an App's connections. They never decrease, except for the gauges: Conns, Active, Draining,
+// EventStreams and WebSockets.Open.
 type Counters struct {
 	Requests  uint64            // requests that reached a handler
 	ByClass   [6]uint64         // responses by the first digit of their status
@@ -54,6 +60,8 @@ type Counters struct {
 	BytesBody uint64            // bytes of response bodies
 
 	Conns, Active, Draining int // open connections, running handlers, draining loops
+	EventStreams            int // open streams of server-sent events
+	WebSockets              websocket.Stats
 
 	// Per loop only; Stats.Counters leaves them empty.
 	Routes []RouteStats   // routes that have had requests, in no order
@@ -72,6 +80,8 @@ func (s *Counters) add(o Counters) {
 	s.Conns += o.Conns
 	s.Active += o.Active
 	s.Draining += o.Draining
+	s.EventStreams += o.EventStreams
+	s.WebSockets.Add(o.WebSockets)
 }
 
 func newLoopState(a *App, l *loop.Loop, wall func() time.Time) *loopState {
@@ -194,24 +204,29 @@ func (ls *loopState) snapshot() Counters {
 	if ls.draining {
 		s.Draining = 1
 	}
+	s.EventStreams = len(ls.streams)
+	if sockets := ls.sockets.Load(); sockets != nil {
+		s.WebSockets = sockets.Stats()
+	}
 	s.Queued = ls.traffic.queued
 	s.Reasons, s.Routes = ls.reasons.snapshot(), ls.traffic.snapshot()
 	return s
 }
 
-// drain closes idle connections, and has every further response close its connection. It calls drained when the connections that are open
+// drain closes idle connections, ends event streams and WebSockets, and has every further response close its connection. It calls drained when the connections that are open
 // now are closed or hijacked and no other handler runs. It may be called again then, for connections that were opened meanwhile.
 func (ls *loopState) drain(drained func()) {
 	ls.closeAfter, ls.draining, ls.drained = true, true, drained
 	ls.waitFor = 0
 	for _, hc := range ls.conns {
-		if hc.awaited = hc.active == nil || hc.active.hijacked == nil; hc.awaited {
+		if hc.awaited = hc.active == nil || !hc.active.taken; hc.awaited {
 			ls.waitFor++
 		}
 	}
 	for _, hc := range ls.conns {
 		hc.closeIfIdle()
 	}
+	ls.endStreams()
 	ls.checkDrained()
 }
 

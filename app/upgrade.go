@@ -1,4 +1,4 @@
-// Hijack: a handler takes over its connection, for protocols other than HTTP.
+// Hijack: a handler takes over its connection, for protocols other than HTTP. websocket.go and sse.go take it over for the loop.
 
 package app
 
@@ -29,8 +29,28 @@ func (c *Context) Upgrade() string {
 // The error is ErrWritten, that of Err, or errors.ErrUnsupported under App.ServeHTTP.
 func (c *Context) Hijack() (net.Conn, error) {
 	defer c.task.Leave(c.task.Enter())
+	if c.resp.sent {
+		return nil, ErrWritten
+	}
+	conn, err := c.takeConn()
+	if err != nil {
+		return nil, err
+	}
+	c.hijacked = reactor.NewNetConn(conn)
+	r := &c.resp
+	r.sent, r.keepAlive, r.framing = true, false, byNothing
+	if r.status == 0 {
+		r.status = http.StatusSwitchingProtocols
+	}
+	c.state.counts.ByClass[r.status/100%len(c.state.counts.ByClass)]++
+	return c.hijacked, nil
+}
+
+// takeConn ends the request's use of its connection, whether or not a response head was written. The caller makes something else the
+// Handler of the result, before it leaves the loop. The errors are those of Hijack. On the loop.
+func (c *Context) takeConn() (*reactor.Conn, error) {
 	switch {
-	case c.resp.sent || c.hijacked != nil:
+	case c.taken:
 		return nil, ErrWritten
 	case c.state.bridged:
 		return nil, errors.ErrUnsupported
@@ -42,16 +62,10 @@ func (c *Context) Hijack() (net.Conn, error) {
 	c.body.wants100 = false
 	c.body.done = true
 	c.http1.conn.SetTimeout(0)
-	c.hijacked = reactor.NewNetConn(c.http1.conn)
-	r := &c.resp
-	r.sent, r.keepAlive, r.framing = true, false, byNothing
-	if r.status == 0 {
-		r.status = http.StatusSwitchingProtocols
-	}
-	c.state.counts.ByClass[r.status/100%len(c.state.counts.ByClass)]++
+	c.taken = true
 	c.state.taken.Add(1)
 	c.state.stopAwaiting(c.http1)
-	return c.hijacked, nil
+	return c.http1.conn, nil
 }
 
 // detach releases the request of a hijacked connection, after its handler has returned.

@@ -1,4 +1,5 @@
-// The routes of the demo, which serve runs without a configuration file. /bid is in bidding.go, /hog in hog.go.
+// The routes of the demo, which serve runs without a configuration file. /bid is in bidding.go, /hog in hog.go,
+// /events and /ws in live.go.
 
 package main
 
@@ -18,8 +19,9 @@ const (
 	demoHogMax   = 2 * time.Minute
 )
 
-// demoApp returns the demo. Its front page links to the admin listener at adminAddr, and /bid uses b.
-func demoApp(options app.Options, adminAddr string, b *bidding) *app.App {
+// demoApp returns the demo. Its front page links to the admin listener at adminAddr, /bid uses b, and
+// /events uses events.
+func demoApp(options app.Options, adminAddr string, b *bidding, events *clock) *app.App {
 	a := app.New(options)
 	a.Get("/", frontPage(adminAddr))
 	a.Get("/plaintext", plaintext)
@@ -28,6 +30,8 @@ func demoApp(options app.Options, adminAddr string, b *bidding) *app.App {
 	a.Get("/sleep", sleep)
 	a.Get("/bid", b.handle)
 	a.Get("/hog", hog)
+	a.Get("/events", events.handle)
+	a.Get("/ws", echoMessages)
 	return a
 }
 
@@ -55,6 +59,8 @@ holds a loop. This is its demo.</p>
 <li><a href="/bid?user=7"><code>/bid?user=7</code></a>: a profile from a store, then three bidders in parallel under a deadline of 50 ms
 <li><a href="/hog?ms=200&amp;how=spin"><code>/hog?ms=200&amp;how=spin</code></a>: holds its loop on purpose; also
 <code>sleep</code>, <code>mutex</code>, <code>channel</code>, <code>syscall</code>, <code>read</code>
+<li><a href="/events"><code>/events</code></a>: server-sent events, one a second
+<li><code>/ws</code>: a WebSocket that sends every message back
 </ul>
 `
 

@@ -33,6 +33,7 @@ type edge struct {
 	stderr    *logQueue      // behind log
 	backends  *backend.Set   // for those that --store and --bidders do not name
 	bidding   *bidding       // nil, like the backends, with a configuration file
+	clock     *clock
 	files     []*logFile
 	accessLog *middleware.AccessLog
 	tracing   *tracing.Tracing
@@ -121,7 +122,8 @@ func (e *edge) start(ctx context.Context, stdout io.Writer) (err error) {
 func (e *edge) makeApp() (*app.App, error) {
 	options := e.appOptions(e.settings)
 	if e.flags.file == "" {
-		return demoApp(options, e.admin.Addr().String(), e.bidding), nil
+		e.clock = startClock()
+		return demoApp(options, e.admin.Addr().String(), e.bidding, e.clock), nil
 	}
 	a, resources, err := e.settings.App(options, e.tracing, nil)
 	e.resources = resources
@@ -270,6 +272,9 @@ func (e *edge) close() error {
 		if r != nil {
 			r.Close()
 		}
+	}
+	if e.clock != nil {
+		e.clock.close()
 	}
 	if e.bidding != nil {
 		e.bidding.close()
