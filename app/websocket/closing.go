@@ -101,6 +101,7 @@ func (c *Conn) close(code Code, reason string) {
 	c.settle(&CloseError{Code: code, Reason: reason, Local: true})
 	c.conn.SetTimeout(closeWait)
 	c.dropInput()
+	c.undefer()
 }
 
 // fail ends a connection whose client broke the protocol. Later input is discarded.

@@ -103,6 +103,8 @@ type Conn struct {
 	fragmented bool // further frames belong to msg
 	inFrame    bool // the header of a frame was read, and its payload not yet
 	ready      bool // msg is complete
+	handed     bool // the handler has a message
+	deferred   bool // a frame that ends the connection waits in the input until the handler is done with its message
 	reading    bool // a task waits in Read
 	messaging  bool // a task of Serve exists
 	cancels    bool // the end of the connection cancels task
@@ -185,7 +187,7 @@ func (c *Conn) next(t *loop.Task) (kind Kind, data []byte, compressed bool, err 
 	case c.reading:
 		return 0, nil, false, ErrReading
 	}
-	c.recycleHeld()
+	c.release()
 	for {
 		switch {
 		case c.err != nil:
@@ -210,9 +212,25 @@ func (c *Conn) next(t *loop.Task) (kind Kind, data []byte, compressed bool, err 
 // take hands the ready message to the caller, and receives further frames. On the loop.
 func (c *Conn) take() (kind Kind, data []byte, compressed bool) {
 	kind, compressed = c.kind, c.compressed
-	c.held, c.msg, c.ready = c.msg, nil, false
+	c.held, c.msg, c.ready, c.handed = c.msg, nil, false, true
+	data = c.held
 	c.receive()
-	return kind, c.held, compressed
+	return kind, data, compressed
+}
+
+// release ends the handler's use of its message. On the loop.
+func (c *Conn) release() {
+	c.recycleHeld()
+	c.handed = false
+	c.undefer()
+}
+
+// undefer handles the frame that was deferred, if any. On the loop.
+func (c *Conn) undefer() {
+	if c.deferred {
+		c.deferred = false
+		c.receive()
+	}
 }
 
 // content decompresses and checks a message. It is called outside the loop's region, because it may take long.
@@ -250,6 +268,7 @@ func (c *Conn) WriteOnly() {
 		c.task.Cancel(c.err)
 	}
 	c.dropInput()
+	c.release()
 	c.receive()
 }
 

@@ -1,5 +1,6 @@
 // Frames of the client. The loop parses them as their bytes arrive: it assembles one message ahead of the handler, and answers control
-// frames at once. While a complete message waits, the rest stays in the connection's input, so that TCP slows the client down.
+// frames at once. While a complete message waits, the rest stays in the connection's input, so that TCP slows the client down. A close frame,
+// or a violation of the protocol, waits until the handler is done with the message before it.
 
 package websocket
 
@@ -36,7 +37,7 @@ func (c *Conn) receive() {
 	switch {
 	case c.gotClose:
 		c.conn.Consume(len(c.conn.Input()))
-	case c.conn.InputEnded() && !c.ended && !c.ready:
+	case c.conn.InputEnded() && !c.ended && !c.ready && !c.deferred:
 		c.settle(&CloseError{Code: Abnormal, Err: errEndOfFile})
 		c.gotClose = true
 		c.conn.Close()
@@ -51,15 +52,22 @@ func (c *Conn) step() bool {
 		return c.payload(in)
 	}
 	h, n, err := c.set.readHeader(in)
+	if n == 0 && err == nil {
+		return false
+	}
+	if err == nil {
+		h, err = c.check(h)
+	}
+	tooBig := err == nil && !h.OpCode.IsControl() && !c.sentClose && h.Length > int64(c.messageMax)-int64(len(c.msg))
+	c.deferred = c.handed && !c.sentClose && (err != nil || tooBig || h.OpCode == ws.OpClose)
 	switch {
+	case c.deferred:
+		return false
 	case err != nil:
 		c.fail(ProtocolError, err.Error(), ReasonProtocol)
 		return false
-	case n == 0:
-		return false
-	}
-	if h, err = c.check(h); err != nil {
-		c.fail(ProtocolError, err.Error(), ReasonProtocol)
+	case tooBig:
+		c.fail(TooBig, errTooBig.Error(), ReasonTooBig)
 		return false
 	}
 	if h.OpCode.IsControl() {
@@ -73,10 +81,6 @@ func (c *Conn) step() bool {
 			c.conn.Consume(end)
 		}
 		return true
-	}
-	if h.Length > int64(c.messageMax)-int64(len(c.msg)) && !c.sentClose {
-		c.fail(TooBig, errTooBig.Error(), ReasonTooBig)
-		return false
 	}
 	if h.OpCode != ws.OpContinuation {
 		c.kind = Kind(h.OpCode)

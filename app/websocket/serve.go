@@ -10,8 +10,8 @@ import (
 	"tafe/loop"
 )
 
-// Message is a received message, for the function of Serve. It is a context.Context that is cancelled when the connection is closed. A
-// Message and its Data are valid until the function returns.
+// Message is a received message, for the function of Serve. It is a context.Context that is cancelled when the connection breaks; a close
+// frame of the client does not cancel the messages that it has sent before. A Message and its Data are valid until the function returns.
 type Message struct {
 	Kind Kind
 	Data []byte
@@ -59,7 +59,7 @@ type Route interface {
 func (c *Conn) Serve(onMessage func(*Message) error, onClosed func(c *Conn, err error)) error {
 	t := c.set.config.Loop.Current()
 	defer t.Leave(t.Enter())
-	c.recycleHeld()
+	c.release()
 	c.onMessage, c.onClosed = onMessage, onClosed
 	return nil
 }
@@ -145,10 +145,10 @@ func (r *messageTask) Done(t *loop.Task, err error) {
 		c.route.EndMessage(t)
 	}
 	c.task, c.cancels, c.messaging = nil, false, false
-	c.recycleHeld()
 	if err != nil {
 		c.failed(err)
 	}
+	c.release()
 	c.deliver()
 }
 

@@ -7,7 +7,7 @@ import (
 )
 
 // scanner finds where answers end in a connection's byte stream: status line, Content-Length, chunked, or the end of
-// the stream; after frames is set, each WebSocket frame is an answer with status 200. It reads what it needs for that and nothing else, because the cost of the generator must stay far below
+// the stream; after frames is set, each WebSocket message is an answer with status 200. It reads what it needs for that and nothing else, because the cost of the generator must stay far below
 // that of any server. It does not validate.
 type scanner struct {
 	state   scanState
@@ -15,6 +15,7 @@ type scanner struct {
 	left    int64  // bytes of body or chunk still to come
 
 	frames    bool // the connection is a WebSocket
+	fragment  bool // more frames of the message follow
 	status    int
 	bodyBytes int64
 	close     bool // the answer said Connection: close
@@ -73,10 +74,11 @@ func (s *scanner) step(b []byte) (int, bool, error) {
 			s.state = scanChunkEnd
 			return n, false, nil
 		}
-		s.state = scanHead
 		if s.frames {
 			s.state = scanFrame
+			return n, !s.fragment, nil
 		}
+		s.state = scanHead
 		return n, true, nil
 	case scanFrame:
 		return s.stepFrame(b)
@@ -192,9 +194,13 @@ func (s *scanner) stepFrame(b []byte) (int, bool, error) {
 	if len(h) < size {
 		return len(h) - old, false, nil
 	}
-	if h[0] != 0x81 && h[0] != 0x82 || h[1] > 127 {
-		return 0, false, errMalformed // fragments, control frames and masks are not expected
+	if op := h[0] & 0x7f; h[1] > 127 || (op != 0) != (!s.fragment) || op > 2 {
+		return 0, false, errMalformed // control frames and masks are not expected
 	}
+	if !s.fragment {
+		s.bodyBytes = 0
+	}
+	s.fragment = h[0]&0x80 == 0
 	s.left = int64(h[1])
 	switch size {
 	case 4:
@@ -202,7 +208,7 @@ func (s *scanner) stepFrame(b []byte) (int, bool, error) {
 	case 10:
 		s.left = int64(binary.BigEndian.Uint64(h[2:]))
 	}
-	s.state, s.status, s.bodyBytes = scanBody, 200, 0
+	s.state, s.status = scanBody, 200
 	s.partial = s.partial[:0]
 	return size - old, false, nil
 }
