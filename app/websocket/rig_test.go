@@ -102,9 +102,9 @@ func frameOf(op ws.OpCode, fin bool, rsv byte, payload string) []byte {
 	return b.Bytes()
 }
 
-func text(s string) []byte   { return frameOf(ws.OpText, true, 0, s) }
+func text(s string) []byte { return frameOf(ws.OpText, true, 0, s) }
 func blob(s string) []byte { return frameOf(ws.OpBinary, true, 0, s) }
-func ping(s string) []byte   { return frameOf(ws.OpPing, true, 0, s) }
+func ping(s string) []byte { return frameOf(ws.OpPing, true, 0, s) }
 
 func closing(code Code, reason string) []byte {
 	return frameOf(ws.OpClose, true, 0, string(ws.NewCloseFrameBody(ws.StatusCode(code), reason)))
