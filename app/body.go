@@ -26,11 +26,9 @@ type body struct {
 	done  bool   // all of it has been taken from the connection
 	err   error
 
-	arrives   bool  // it was not complete with the head; the fields below are used only then
-	left      int64 // bytes not yet taken from the connection, unless chunked
-	isChunked bool
-	chunked   httpparse.Chunked
-	decoded   int64 // bytes of a chunked body
+	arrives   bool // it was not complete with the head; the fields below are used only then
+	decoder   httpparse.Body
+	decoded   int64 // bytes that were read
 	discarded int
 
 	rate bodyRate
@@ -47,8 +45,8 @@ func (b *body) reset() {
 	if !b.arrives {
 		return
 	}
-	b.chunked.Reset(nil) // releases the trailers
-	*b = body{chunked: b.chunked}
+	b.decoder.Reset()
+	*b = body{decoder: b.decoder}
 }
 
 // begin sets a body that is complete in the input.
@@ -58,10 +56,8 @@ func (b *body) begin(whole []byte) { b.whole, b.done = whole, true }
 func (b *body) expect(c *Context) {
 	b.arrives = true
 	b.rate.begin(c)
-	b.left, b.isChunked, b.wants100 = c.req.ContentLength, c.req.Chunked, c.req.Expect100
-	if b.isChunked {
-		b.chunked.Reset(&c.app.parseLimits)
-	}
+	b.wants100 = c.req.Expect100
+	b.decoder.BeginRequest(&c.req, &c.app.parseLimits)
 }
 
 // bodyArrived handles input, or its end, while the handler runs. If the handler does not wait for the body, the input stays in the
@@ -108,8 +104,8 @@ func (c *Context) Body() ([]byte, error) {
 func (c *Context) growBody() {
 	b := &c.body
 	room := bodyStep
-	if !b.isChunked && b.left > 0 {
-		room = int(max(min(b.left, int64(bodyGrowth*len(b.own))), min(b.left, bodyStep)))
+	if left := b.decoder.Left(); left > 0 {
+		room = int(max(min(left, int64(bodyGrowth*len(b.own))), min(left, bodyStep)))
 	}
 	b.own = c.http1.conn.GrowBuffer(b.own, room)
 }
@@ -179,19 +175,10 @@ func (c *Context) takeBody(p []byte) (n int, err error) {
 		return 0, nil
 	}
 	b.wants100 = false // the client has not waited for it
-	in = in[:min(len(in), len(p))]
-	if !b.isChunked {
-		n = copy(p, in[:min(int64(len(in)), b.left)])
-		b.left -= int64(n)
-		b.done = b.left == 0
-		b.rate.came(c, n)
-		conn.Consume(n)
-		return n, nil
-	}
-	out, used, done, err := b.chunked.Decode(p[:0:len(p)], in)
+	out, used, err := b.decoder.Decode(p[:0], in[:min(len(in), len(p))])
 	b.rate.came(c, used)
 	conn.Consume(used)
-	b.done = done
+	b.done = b.decoder.Done()
 	b.decoded += int64(len(out))
 	if err == nil && b.decoded > c.bodyMax {
 		err = refusedBody
@@ -248,17 +235,11 @@ func (c *Context) discard() error {
 		if len(in) == 0 {
 			return nil
 		}
-		used := int(min(int64(len(in)), b.left))
-		if b.isChunked {
-			var err error
-			// Decoded in place: the input is not used again.
-			if _, used, b.done, err = b.chunked.Decode(in[:0], in); err != nil {
-				return err
-			}
-		} else {
-			b.left -= int64(used)
-			b.done = b.left == 0
+		_, used, err := b.decoder.Next(in)
+		if err != nil {
+			return err
 		}
+		b.done = b.decoder.Done()
 		b.rate.came(c, used)
 		conn.Consume(used)
 		if b.discarded += used; b.discarded > discardMax {
@@ -279,5 +260,5 @@ func (c *Context) worthDiscarding() bool {
 	case b.wants100 && len(c.http1.conn.Input()) == 0:
 		return false // the client may send the body or not (RFC 9110 section 10.1.1)
 	}
-	return b.isChunked || b.left <= discardMax
+	return b.decoder.Left() <= discardMax // -1 if chunked
 }

@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+
+	"tafe/httpparse"
 )
 
 // ClientIP returns the address of the client, without a port. It is the peer's address, unless that belongs to Options.TrustedProxies. Then
@@ -14,16 +16,16 @@ import (
 //
 // ClientIP returns "" for connections without an address, such as those of unix sockets.
 func (c *Context) ClientIP() string {
-	ip := hostOf(c.RemoteAddr())
+	ip := HostOf(c.RemoteAddr())
 	if !c.FromProxy() {
 		return ip
 	}
 	headers := c.req.Headers()
 	for i := len(headers) - 1; i >= 0; i-- {
-		if name := view(headers[i].Name); len(name) != len("X-Forwarded-For") || !strings.EqualFold(name, "X-Forwarded-For") {
+		if name := httpparse.ViewString(headers[i].Name); len(name) != len("X-Forwarded-For") || !strings.EqualFold(name, "X-Forwarded-For") {
 			continue
 		}
-		for list := view(headers[i].Value); list != ""; {
+		for list := httpparse.ViewString(headers[i].Value); list != ""; {
 			at := strings.LastIndexByte(list, ',')
 			element := strings.TrimSpace(list[at+1:])
 			list = list[:max(at, 0)]
@@ -66,7 +68,7 @@ func (c *Context) Secure() bool { return c.http1.conn.Secure() }
 
 // FromProxy reports whether the peer belongs to Options.TrustedProxies, so that its headers about the client can be trusted.
 func (c *Context) FromProxy() bool {
-	return len(c.app.options.TrustedProxies) > 0 && c.app.trusts(hostOf(c.RemoteAddr()))
+	return len(c.app.options.TrustedProxies) > 0 && c.app.trusts(HostOf(c.RemoteAddr()))
 }
 
 // trusts reports whether an address belongs to a trusted proxy.
@@ -79,8 +81,8 @@ func (a *App) trusts(ip string) bool {
 	return slices.ContainsFunc(a.options.TrustedProxies, func(n netip.Prefix) bool { return n.Contains(address) })
 }
 
-// hostOf returns the address of "ADDRESS:PORT"; "" if there is no port.
-func hostOf(remote string) string {
+// HostOf returns the address of "ADDRESS:PORT", without brackets; "" if there is no port, as for unix sockets.
+func HostOf(remote string) string {
 	i := strings.LastIndexByte(remote, ':')
 	if i < 0 {
 		return ""

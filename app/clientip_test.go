@@ -78,3 +78,15 @@ func TestScheme(t *testing.T) {
 		require.Regexp(t, "\r\n\r\n"+c.want+"$", p.taken(), c.why)
 	}
 }
+
+func TestHostOf(t *testing.T) {
+	for _, tt := range []struct{ why, remote, want string }{
+		{"IPv4", "192.0.2.1:80", "192.0.2.1"},
+		{"IPv6", "[2001:db8::1]:80", "2001:db8::1"},
+		{"IPv6 with a zone", "[fe80::1%eth0]:80", "fe80::1%eth0"},
+		{"a unix socket has no port", "@", ""},
+		{"a connection that is closed", "", ""},
+	} {
+		t.Run(tt.why, func(t *testing.T) { require.Equal(t, tt.want, HostOf(tt.remote)) })
+	}
+}

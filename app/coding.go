@@ -2,6 +2,8 @@
 
 package app
 
+import "tafe/httpparse"
+
 // CodeOp tells a Coder how to treat the data that it is given.
 type CodeOp uint8
 
@@ -82,7 +84,7 @@ func (c *Context) endCoding() error {
 		return nil
 	}
 	var err error
-	if !c.resp.headless && c.resp.framing != byNothing {
+	if !c.resp.headless && c.resp.framing != httpparse.FramingNone {
 		err = s.code(nil, CodeEnd)
 	}
 	c.resp.coder = nil

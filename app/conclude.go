@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"strings"
 
+	"tafe/httpparse"
 	"tafe/loop"
 )
 
@@ -52,7 +53,7 @@ func (c *Context) conclude(err error) {
 	}
 	e, reason := c.reply(err)
 	c.fail(err, e, reason)
-	if c.stream.begun && r.framing != byNothing && !r.headless {
+	if c.stream.begun && r.framing != httpparse.FramingNone && !r.headless {
 		c.breakOff(err)
 	}
 }

@@ -9,7 +9,6 @@ import (
 	"net"
 	"sync/atomic"
 	"time"
-	"unsafe"
 
 	"tafe/app/websocket"
 	"tafe/httpparse"
@@ -102,17 +101,14 @@ func (c *Context) reset() {
 	}
 }
 
-// view returns b as a string without copying. b must not change while the string is used.
-func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
-
 // Method returns the request method. Methods are case-sensitive.
-func (c *Context) Method() string { return view(c.req.Method) }
+func (c *Context) Method() string { return httpparse.ViewString(c.req.Method) }
 
 // RawTarget returns the request target as received.
-func (c *Context) RawTarget() string { return view(c.req.Target) }
+func (c *Context) RawTarget() string { return httpparse.ViewString(c.req.Target) }
 
 // RawQuery returns the query as received, without the '?'.
-func (c *Context) RawQuery() string { return view(c.req.Query) }
+func (c *Context) RawQuery() string { return httpparse.ViewString(c.req.Query) }
 
 // HasQuery reports whether the target has a '?', even if the query behind it is empty.
 func (c *Context) HasQuery() bool { return c.req.HasQuery }
@@ -133,13 +129,13 @@ func (c *Context) QueryAll(name string) iter.Seq[string] {
 				continue
 			}
 			if bytes.IndexByte(v, '%') < 0 && bytes.IndexByte(v, '+') < 0 {
-				if !yield(view(v)) {
+				if !yield(httpparse.ViewString(v)) {
 					return
 				}
 				continue
 			}
 			decoded, err := httpparse.DecodeQuery(nil, v)
-			if err == nil && !yield(view(decoded)) {
+			if err == nil && !yield(httpparse.ViewString(decoded)) {
 				return
 			}
 		}
@@ -160,13 +156,13 @@ func (c *Context) sameKey(k []byte, name string) bool {
 }
 
 // Header returns the value of the first request header with that name, ignoring case; "" if there is none. See HeaderList for lists.
-func (c *Context) Header(name string) string { return view(c.req.Header(name)) }
+func (c *Context) Header(name string) string { return httpparse.ViewString(c.req.Header(name)) }
 
 // Headers yields the request headers in the order received.
 func (c *Context) Headers() iter.Seq2[string, string] {
 	return func(yield func(name, value string) bool) {
 		for _, h := range c.req.Headers() {
-			if !yield(view(h.Name), view(h.Value)) {
+			if !yield(httpparse.ViewString(h.Name), httpparse.ViewString(h.Value)) {
 				return
 			}
 		}
@@ -174,13 +170,13 @@ func (c *Context) Headers() iter.Seq2[string, string] {
 }
 
 // Host returns the host that the request is for, with the port if the client sent one.
-func (c *Context) Host() string { return view(c.req.Host) }
+func (c *Context) Host() string { return httpparse.ViewString(c.req.Host) }
 
 // RemoteAddr returns the address of the connection's peer, "ADDRESS:PORT"; see ClientIP. The string may be kept.
 func (c *Context) RemoteAddr() string { return c.http1.conn.Remote() }
 
 // RequestID returns the request ID: the client's X-Request-ID if Options.TrustRequestID is set, otherwise a generated one.
-func (c *Context) RequestID() string { return view(c.id[:c.idBytes]) }
+func (c *Context) RequestID() string { return httpparse.ViewString(c.id[:c.idBytes]) }
 
 // Route returns the pattern of the request's route, "" without a route. The string may be kept. Logs and metrics show Route.Name instead.
 func (c *Context) Route() string {

@@ -25,7 +25,7 @@ func (c *Context) ResponseHeaderList(name string) (list string) {
 // field returns a header of the response.
 func (r *response) field(i int) (name, value string) {
 	f := r.fields[i]
-	return view(r.text[f.start : f.start+f.nameBytes]), view(r.text[f.start+f.nameBytes+len(": ") : f.end-len("\r\n")])
+	return httpparse.ViewString(r.text[f.start : f.start+f.nameBytes]), httpparse.ViewString(r.text[f.start+f.nameBytes+len(": ") : f.end-len("\r\n")])
 }
 
 // AddVary adds the members of a list to the Vary header of the response, without duplicates.

@@ -284,9 +284,9 @@ func (hc *http1Conn) refuse(err error, c *Context) {
 	ls.refusal(hc.conn.Remote(), e)
 	ls.counts.ByClass[e.Status/100]++
 	if ls.app.options.AccessLog != nil {
-		entry := Entry{Time: ls.wall(), Remote: hc.conn.Remote(), ClientIP: hostOf(hc.conn.Remote()), Status: e.Status, Reason: e.Reason}
+		entry := Entry{Time: ls.wall(), Remote: hc.conn.Remote(), ClientIP: HostOf(hc.conn.Remote()), Status: e.Status, Reason: e.Reason}
 		if c != nil {
-			entry.Method, entry.Target, entry.Minor = c.Method(), view(c.req.Target), c.req.Minor
+			entry.Method, entry.Target, entry.Minor = c.Method(), httpparse.ViewString(c.req.Target), c.req.Minor
 		}
 		ls.app.options.AccessLog(&entry)
 	}

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"tafe/httpparse"
 )
 
 // bodyCopyMax is the largest body in bytes that is copied for a mounted handler. Larger ones are read through the task.
@@ -20,7 +22,7 @@ const bodyCopyMax = 64 << 10
 
 // request returns the handler's request.
 func (m *mounted) request(c *Context, server *http.Server) (*http.Request, error) {
-	target := strings.Clone(view(c.req.Target))
+	target := strings.Clone(httpparse.ViewString(c.req.Target))
 	u, err := url.ParseRequestURI(target)
 	if err != nil {
 		return nil, &HTTPError{Status: http.StatusBadRequest, Message: "the request target is not a URI", Err: err}
@@ -36,7 +38,7 @@ func (m *mounted) request(c *Context, server *http.Server) (*http.Request, error
 	if r.ProtoMinor == 0 {
 		r.Proto = "HTTP/1.0"
 	}
-	if c.req.Chunked {
+	if c.req.Framing == httpparse.FramingChunked {
 		r.TransferEncoding = []string{"chunked"}
 	}
 	for name, value := range c.Headers() {

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"slices"
@@ -40,7 +41,7 @@ func (a *App) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		b.conn.SetHandler(b.http1)
 	})
 	b.serve(head)
-	if !b.complete {
+	if !b.complete() {
 		panic(http.ErrAbortHandler) // tells the client that the response is incomplete
 	}
 }
@@ -91,17 +92,14 @@ type bridge struct {
 	woken   chan struct{}
 	alarm   *time.Timer
 
-	input    []byte // for the connection, not yet read
-	piece    []byte // of the request body
-	sent     bool   // the whole body was delivered
-	pending  []byte // incomplete response head
-	head     httpparse.Response
-	chunks   httpparse.Chunked
-	out      []byte
-	started  bool
-	left     int64 // bytes of the response body still to come
-	complete bool
-	ended    bool // the response has ended
+	input   []byte // for the connection, not yet read
+	piece   []byte // of the request body
+	sent    bool   // the whole body was delivered
+	pending []byte // incomplete response head
+	head    httpparse.Response
+	body    httpparse.Body // of the response
+	started bool
+	ended   bool // the response has ended
 }
 
 // serve runs the loop until the response has ended and the handler has returned.
@@ -241,17 +239,20 @@ func (b *bridge) Write(p []byte) (int, error) {
 // relay parses the response and passes head and body to net/http, which frames the body itself.
 func (b *bridge) relay(p []byte) error {
 	if b.started {
-		return b.body(p)
+		return b.relayBody(p)
 	}
 	b.pending = append(b.pending, p...)
-	_, end, _, err := httpparse.FindResponseHead(b.pending, 0, unlimited)
-	if err != nil || end == 0 {
-		return err
+	for !b.started {
+		_, end, _, err := httpparse.FindResponseHead(b.pending, 0, unlimited)
+		if err != nil || end == 0 {
+			return err
+		}
+		if err := b.begin(b.pending[:end]); err != nil {
+			return err
+		}
+		b.pending = b.pending[end:]
 	}
-	if err := b.begin(b.pending[:end]); err != nil {
-		return err
-	}
-	return b.body(b.pending[end:])
+	return b.relayBody(b.pending)
 }
 
 // unlimited are the limits for heads from this process.
@@ -260,51 +261,66 @@ var unlimited = &httpparse.Limits{
 	ChunkOverheadMax: 1 << 30, TrailerBytesMax: 1 << 30,
 }
 
+// begin relays a head. An interim response is followed by another head.
 func (b *bridge) begin(head []byte) error {
 	if err := b.head.Parse(head, b.r.Method, unlimited); err != nil {
 		return err
 	}
-	b.started = true
 	header := b.w.Header()
+	if b.head.Status < 200 && b.head.Status != http.StatusSwitchingProtocols {
+		if b.r.ProtoAtLeast(1, 1) {
+			before := header.Clone()
+			b.addFields(header)
+			b.w.WriteHeader(b.head.Status)
+			clear(header)
+			maps.Copy(header, before)
+		}
+		return nil
+	}
+	b.started = true
+	b.addFields(header)
+	if header.Get("Content-Type") == "" {
+		header["Content-Type"] = nil // no detection by net/http
+	}
+	b.body.BeginResponse(&b.head, unlimited)
+	b.w.WriteHeader(b.head.Status)
+	return nil
+}
+
+// addFields adds the fields of the head to header.
+func (b *bridge) addFields(header http.Header) {
 	for _, f := range b.head.Headers {
 		name := http.CanonicalHeaderKey(string(f.Name))
 		if name == "Content-Length" || !slices.Contains(hopByHop, name) {
 			header.Add(name, string(f.Value))
 		}
 	}
-	if header.Get("Content-Type") == "" {
-		header["Content-Type"] = nil // no detection by net/http
-	}
-	b.left = max(b.head.ContentLength, 0)
-	if b.head.NoBody {
-		b.left = 0
-	}
-	b.chunks.Reset(unlimited)
-	b.w.WriteHeader(b.head.Status)
-	b.complete = b.head.NoBody || !b.head.Chunked && b.left == 0
-	return nil
 }
 
-func (b *bridge) body(p []byte) (err error) {
-	if b.head.NoBody || len(p) == 0 {
+// complete reports whether the whole response was relayed.
+func (b *bridge) complete() bool { return b.started && b.body.Done() }
+
+func (b *bridge) relayBody(p []byte) error {
+	if len(p) == 0 || b.body.Done() {
 		return nil
 	}
-	if b.head.Chunked {
-		if p, _, b.complete, err = b.chunks.Decode(b.out[:0], p); err != nil {
+	for len(p) > 0 && !b.body.Done() {
+		data, n, err := b.body.Next(p)
+		if err == nil && len(data) > 0 {
+			_, err = b.w.Write(data)
+		}
+		if err != nil {
 			return err
 		}
-		b.out = p
-	} else {
-		b.left -= int64(len(p))
-		b.complete = b.left <= 0
+		p = p[n:]
 	}
-	if _, err = b.w.Write(p); err != nil || !b.head.Chunked {
+	if b.head.Framing != httpparse.FramingChunked {
+		return nil
+	}
+	if err := http.NewResponseController(b.w).Flush(); !errors.Is(err, http.ErrNotSupported) {
 		return err
 	}
-	if err = http.NewResponseController(b.w).Flush(); errors.Is(err, http.ErrNotSupported) {
-		err = nil
-	}
-	return err
+	return nil
 }
 
 // The following methods implement reactor.Transport. There is never unsent output, because net/http's Write waits for the client.

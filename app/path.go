@@ -75,10 +75,10 @@ func appendShown(dst, path []byte) []byte {
 
 // Path returns the path that was routed: percent-decoded and without dot segments, but with %2F for slashes that the client has escaped.
 // An escaped slash does not separate segments (RFC 3986 section 2.2).
-func (c *Context) Path() string { return view(c.path) }
+func (c *Context) Path() string { return httpparse.ViewString(c.path) }
 
 // RawPath returns the path as received.
-func (c *Context) RawPath() string { return view(c.req.Path) }
+func (c *Context) RawPath() string { return httpparse.ViewString(c.req.Path) }
 
 // Param returns the decoded value of a path parameter; "" if the pattern has none of that name. In the value of a catch-all, slashes that
 // the client has escaped are %2F, as in Path. The value of a single segment is decoded completely and may contain slashes: check it before
@@ -88,11 +88,11 @@ func (c *Context) Param(name string) string {
 	value := p.get(name)
 	switch {
 	case bytes.IndexByte(value, escapedSlash) < 0:
-		return view(value)
+		return httpparse.ViewString(value)
 	case p.rest && p.names[len(p.names)-1] == name:
-		return view(appendShown(nil, value))
+		return httpparse.ViewString(appendShown(nil, value))
 	}
-	return strings.ReplaceAll(view(value), "\x00", "/")
+	return strings.ReplaceAll(httpparse.ViewString(value), "\x00", "/")
 }
 
 // EscapedSlash reports whether the value of a path parameter contains a slash that the client has escaped. Such a value must not be used as
@@ -106,7 +106,7 @@ func (c *Context) EscapedSlash(name string) bool {
 func (c *Context) EscapedParam(name string) string {
 	value := c.params.get(name)
 	var b strings.Builder
-	for i, segment := range strings.Split(view(value), "/") {
+	for i, segment := range strings.Split(httpparse.ViewString(value), "/") {
 		if i > 0 {
 			b.WriteByte('/')
 		}

@@ -37,7 +37,7 @@ func (c *Context) pushed() {
 	}
 	c.coded = coded
 	conn := c.http1.conn
-	if r.bytes += int64(len(coded)); r.framing == byChunks {
+	if r.bytes += int64(len(coded)); r.framing == httpparse.FramingChunked {
 		conn.SetOutput(httpparse.AppendChunk(conn.Output(len(coded)+32), coded))
 	} else {
 		conn.Write(coded)

@@ -112,7 +112,7 @@ func (rt *requestTask) Run(t *loop.Task) {
 	c.task = t
 	c.state.active++
 	c.state.counts.Requests++
-	t.Observe().Describe(c.routeName, methodName(c.req.Method), c.path, c.id[:c.idBytes], c.req.Traceparent, c.http1.conn.Label())
+	t.Describe(c.routeName, methodName(c.req.Method), c.path, c.id[:c.idBytes], c.req.Traceparent, c.http1.conn.Label())
 	if c.route != nil && c.route.Budget > 0 {
 		t.SetBudget(c.route.Budget)
 	}
@@ -186,7 +186,7 @@ func (c *Context) logAccess() {
 	c.state.entry = Entry{
 		Time:   c.state.wall().Add(time.Duration(c.arrived - now)),
 		Timing: c.timing(now),
-		Remote: c.RemoteAddr(), ClientIP: c.ClientIP(), Method: c.Method(), Target: view(c.req.Target), Minor: c.req.Minor, Route: *c.routeName,
+		Remote: c.RemoteAddr(), ClientIP: c.ClientIP(), Method: c.Method(), Target: httpparse.ViewString(c.req.Target), Minor: c.req.Minor, Route: *c.routeName,
 		Status: c.resp.status, Bytes: c.resp.bytes, RequestID: c.RequestID(),
 		UserAgent: c.Header("User-Agent"), Referer: c.Header("Referer"), Reason: c.reason,
 	}

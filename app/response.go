@@ -39,19 +39,9 @@ type response struct {
 	keepAlive bool
 	headless  bool // the request is HEAD: no body is sent
 	sent      bool // the head was written to the output
-	framing   framing
+	framing   httpparse.Framing
 	bytes     int64 // of the body
 }
-
-// framing is the framing of the body.
-type framing uint8
-
-const (
-	byNothing framing = iota // no body
-	byLength
-	byChunks
-	byClose
-)
 
 // field is a header line in response.text.
 type field struct {
@@ -117,7 +107,7 @@ func (c *Context) DelHeader(name string) {
 	r := &c.resp
 	for i := 0; i < len(r.fields); {
 		f := r.fields[i]
-		if f.nameBytes != len(name) || !strings.EqualFold(view(r.text[f.start:f.start+f.nameBytes]), name) {
+		if f.nameBytes != len(name) || !strings.EqualFold(httpparse.ViewString(r.text[f.start:f.start+f.nameBytes]), name) {
 			i++
 			continue
 		}
@@ -297,7 +287,7 @@ func (c *Context) beginAnswer(status int, contentType string, bytes, room int) (
 		length = r.length
 	}
 	out = c.appendHead(c.http1.conn.Output(headRoom+len(r.text)+room), status, contentType, length)
-	if r.framing != byLength || r.headless {
+	if r.framing != httpparse.FramingLength || r.headless {
 		return out, false, nil
 	}
 	r.bytes = int64(bytes)
@@ -354,15 +344,15 @@ func (c *Context) appendHead(b []byte, status int, contentType string, length in
 	}
 	switch {
 	case !httpparse.BodyAllowed(status):
-		r.framing = byNothing
+		r.framing = httpparse.FramingNone
 	case length >= 0:
-		r.framing = byLength
+		r.framing = httpparse.FramingLength
 		b = httpparse.AppendContentLength(b, length)
 	case c.req.Minor > 0:
-		r.framing = byChunks
+		r.framing = httpparse.FramingChunked
 		b = append(b, "Transfer-Encoding: chunked\r\n"...)
 	default: // HTTP/1.0 has no chunked coding
-		r.framing, r.keepAlive = byClose, false
+		r.framing, r.keepAlive = httpparse.FramingClose, false
 	}
 	b = append(b, r.text...)
 	if r.hasUpgrade { // RFC 9110 section 7.8

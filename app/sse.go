@@ -253,7 +253,7 @@ func (s *SSE) beat() {
 	if !s.sending && conn.Unsent() == 0 {
 		s.sent = now
 		r := &s.c.resp
-		if r.bytes += int64(len(heartbeat)); r.framing == byChunks {
+		if r.bytes += int64(len(heartbeat)); r.framing == httpparse.FramingChunked {
 			conn.SetOutput(httpparse.AppendChunk(conn.Output(32), heartbeat))
 		} else {
 			conn.Write(heartbeat)

@@ -42,7 +42,7 @@ func DetachEvents(c *Context, o SSEOptions, closed func()) (*EventClient, error)
 		return nil, err
 	}
 	e := &EventClient{
-		state: c.state, conn: conn, closed: closed, heartbeat: o.Heartbeat, sent: c.state.loop.Now(), chunked: c.resp.framing == byChunks,
+		state: c.state, conn: conn, closed: closed, heartbeat: o.Heartbeat, sent: c.state.loop.Now(), chunked: c.resp.framing == httpparse.FramingChunked,
 	}
 	c.stream.open = false
 	conn.Take(e, eventInputMax)

@@ -79,7 +79,7 @@ func (s *Stream) Write(p []byte) (int, error) {
 	}
 	r := &s.c.resp
 	switch {
-	case r.framing == byNothing || r.headless:
+	case r.framing == httpparse.FramingNone || r.headless:
 		return len(p), nil
 	case r.coder != nil:
 		for rest := p; len(rest) > 0; {
@@ -103,7 +103,7 @@ func (s *Stream) WriteThrough(p []byte) (written int, err error) {
 		return 0, err
 	}
 	r := &s.c.resp
-	if len(p) < throughMin || r.headless || r.coder != nil || r.framing == byNothing || r.framing == byChunks {
+	if len(p) < throughMin || r.headless || r.coder != nil || r.framing == httpparse.FramingNone || r.framing == httpparse.FramingChunked {
 		return s.Write(p)
 	}
 	defer s.c.task.Leave(s.c.task.Enter())
@@ -127,7 +127,7 @@ func (s *Stream) send(p []byte) (written int, err error) {
 			return written, err
 		}
 		piece, conn := p[written:written+n], s.c.http1.conn
-		if s.c.resp.framing == byChunks {
+		if s.c.resp.framing == httpparse.FramingChunked {
 			conn.SetOutput(httpparse.AppendChunk(conn.Output(n+32), piece))
 		} else {
 			conn.Write(piece)
@@ -141,7 +141,7 @@ func (s *Stream) send(p []byte) (written int, err error) {
 func (s *Stream) admit(n int) (int, error) {
 	r := &s.c.resp
 	n = min(n, streamStep)
-	if r.framing == byLength && r.bytes+int64(n) > r.length {
+	if r.framing == httpparse.FramingLength && r.bytes+int64(n) > r.length {
 		return 0, ErrContentLength
 	}
 	if err := s.room(); err != nil {
@@ -191,7 +191,7 @@ func (s *Stream) ReadFrom(r io.Reader) (int64, error) {
 		return 0, err
 	}
 	resp := &s.c.resp
-	if f == nil || resp.framing != byLength || resp.headless {
+	if f == nil || resp.framing != httpparse.FramingLength || resp.headless {
 		return io.Copy(streamWriter{s}, r)
 	}
 	at, err := f.Seek(0, io.SeekCurrent)
@@ -298,10 +298,10 @@ func (s *Stream) finish(c *Context) error {
 	}
 	r := &c.resp
 	switch {
-	case r.headless || r.framing == byNothing:
-	case r.framing == byLength && r.bytes < r.length:
+	case r.headless || r.framing == httpparse.FramingNone:
+	case r.framing == httpparse.FramingLength && r.bytes < r.length:
 		return ErrContentLength
-	case r.framing == byChunks:
+	case r.framing == httpparse.FramingChunked:
 		conn := c.http1.conn
 		conn.SetOutput(httpparse.AppendLastChunk(conn.Output(8)))
 	}

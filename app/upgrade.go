@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 
+	"tafe/httpparse"
 	"tafe/loop/reactor"
 )
 
@@ -38,7 +39,7 @@ func (c *Context) Hijack() (net.Conn, error) {
 	}
 	c.hijacked = reactor.NewNetConn(conn)
 	r := &c.resp
-	r.sent, r.keepAlive, r.framing = true, false, byNothing
+	r.sent, r.keepAlive, r.framing = true, false, httpparse.FramingNone
 	if r.status == 0 {
 		r.status = http.StatusSwitchingProtocols
 	}

@@ -81,7 +81,7 @@ func (c *Context) checkHandshake(o *websocket.Options) error {
 // switchProtocol writes the response that opens the WebSocket. On the loop.
 func (c *Context) switchProtocol(protocol, extension string) {
 	r := &c.resp
-	r.status, r.sent, r.keepAlive, r.framing = http.StatusSwitchingProtocols, true, false, byNothing
+	r.status, r.sent, r.keepAlive, r.framing = http.StatusSwitchingProtocols, true, false, httpparse.FramingNone
 	c.state.counts.ByClass[1]++
 	conn := c.http1.conn
 	b := httpparse.AppendStatusLine(conn.Output(headRoom+len(r.text)), r.status)
@@ -152,7 +152,7 @@ func (ls *loopState) messageRoute(r *Route) websocket.Route {
 // BeginMessage implements websocket.Route.
 func (m *messageRoute) BeginMessage(t *loop.Task, conn *loop.ConnLabel) (blocking bool) {
 	r := m.route
-	t.Observe().Describe(&r.Name, &messageMethod, nil, nil, nil, conn)
+	t.Describe(&r.Name, &messageMethod, nil, nil, nil, conn)
 	if r.Budget > 0 {
 		t.SetBudget(r.Budget)
 	}

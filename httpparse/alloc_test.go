@@ -18,7 +18,7 @@ func TestNoAllocations(t *testing.T) {
 	var (
 		r     Request
 		resp  Response
-		d     Chunked
+		d     Body
 		dates DateCache
 		out   = make([]byte, 0, 1024)
 		n     int
@@ -49,8 +49,8 @@ func TestNoAllocations(t *testing.T) {
 		}},
 		{"a response", func() error { return resp.Parse(response, "GET", &lim) }},
 		{"a chunked body with a trailer", func() error {
-			d.Reset(&lim)
-			_, _, _, err := d.Decode(out[:0], chunked)
+			d.BeginRequest(chunkedRequest, &lim)
+			_, _, err := d.Decode(out[:0], chunked)
 			return err
 		}},
 		{"a response head", func() error {

@@ -40,7 +40,7 @@ func AppendStatusLine(b []byte, status int) []byte {
 // AppendRequestLine appends "method SP target SP HTTP/1.1 CRLF" (RFC 9112 section 3). method must be a token. target
 // must be non-empty visible ASCII without '#'; its form is not checked. On error b is returned unchanged.
 func AppendRequestLine[M, T text](b []byte, method M, target T) ([]byte, error) {
-	m, t := view(method), view(target)
+	m, t := ViewBytes(method), ViewBytes(target)
 	if !ValidToken(m) {
 		return b, unsafeMethod.inRequest()
 	}
@@ -61,7 +61,7 @@ func AppendRequestLine[M, T text](b []byte, method M, target T) ([]byte, error) 
 // AppendHeader appends "name: value CRLF" (RFC 9112 section 5). It returns b unchanged and an error if name is not a
 // token or value contains a control byte other than HTAB.
 func AppendHeader(b []byte, name, value string) ([]byte, error) {
-	return appendFieldLine(b, view(name), view(value))
+	return appendFieldLine(b, ViewBytes(name), ViewBytes(value))
 }
 
 // AppendHeaderBytes is like AppendHeader but takes byte slices.

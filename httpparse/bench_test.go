@@ -150,13 +150,12 @@ func BenchmarkChunkedDecode(b *testing.B) {
 			body = AppendLastChunk(body)
 			b.SetBytes(int64(len(body)))
 			b.ReportAllocs()
-			var d Chunked
+			var d Body
 			for b.Loop() {
-				d.Reset(nil)
+				d.BeginRequest(chunkedRequest, nil)
 				var err error
-				var done bool
-				if out, _, done, err = d.Decode(out[:0], body); err != nil || !done {
-					b.Fatal(done, err)
+				if out, _, err = d.Decode(out[:0], body); err != nil || !d.Done() {
+					b.Fatal(d.Done(), err)
 				}
 			}
 		})

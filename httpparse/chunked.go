@@ -29,7 +29,7 @@ const (
 	atDataLF                         //
 	inTrailer                        // a trailer field or the final empty line
 	chunkedDone                      //
-	chunkedFailed                    //
+	noState                          // the byte is invalid
 )
 
 const (
@@ -38,8 +38,7 @@ const (
 	overheadPerByte   = 2  // and bytes more for each byte of data
 )
 
-// Chunked decodes one chunked body (RFC 9112 section 7.1) from pieces of any size. Call Reset before each body. It is
-// not safe for concurrent use.
+// chunkDecoder decodes one chunked body (RFC 9112 section 7.1).
 //
 // Chunk extensions are validated (RFC 9112 section 7.1.1) and discarded. Each chunk may carry 16 bytes of extensions
 // plus twice the size of its data; bytes beyond that accumulate and may not exceed ChunkOverheadMax. Single-byte
@@ -47,10 +46,9 @@ const (
 //
 // Trailer fields follow the rules of header fields. Fields for framing, routing and authentication are ignored (RFC
 // 9110 section 6.5.1).
-type Chunked struct {
+type chunkDecoder struct {
 	lim      Limits
 	state    chunkState
-	failure  reason
 	digits   int
 	size     int64 // bytes of the current chunk that are not decoded yet
 	total    int64
@@ -62,56 +60,34 @@ type Chunked struct {
 	fields    []Header
 }
 
-// Reset prepares d for the next body and invalidates the trailers of the last one. lim is copied; nil means
-// DefaultLimits.
-func (d *Chunked) Reset(lim *Limits) {
+// reset prepares d for the next body, of a response or a request.
+func (d *chunkDecoder) reset(lim *Limits, response bool) {
 	clear(d.fields)
-	*d = Chunked{lim: *lim.orDefault(), trailer: d.trailer[:0], fields: d.fields[:0]}
+	*d = chunkDecoder{lim: *lim, response: response, trailer: d.trailer[:0], fields: d.fields[:0]}
 }
 
-// ResetResponse is Reset for the body of a response: whitespace before the colon of a trailer field is removed, as it
-// is in a response head, and errors have status 502.
-func (d *Chunked) ResetResponse(lim *Limits) {
-	d.Reset(lim)
-	d.response = true
-}
-
-// Trailers returns the trailer fields after Decode has reported done. They are valid until Reset.
-func (d *Chunked) Trailers() []Header { return d.fields }
-
-// Decode decodes src, the next piece of the body, and appends the data to dst. consumed is the number of bytes of src
-// that belong to the body; the rest of src, if any, is the next message. done is true after the empty line that ends
-// the body. An error is an *Error and permanent. dst may be src[:0]; otherwise dst and src must not overlap.
-func (d *Chunked) Decode(dst, src []byte) (out []byte, consumed int, done bool, err error) {
+// next is Body.next.
+func (d *chunkDecoder) next(src []byte) (data []byte, consumed int, why reason) {
 	i := 0
-	for i < len(src) && d.state < chunkedDone {
-		var why reason
-		if d.state == inData {
+	for i < len(src) && d.state != chunkedDone && why == accepted {
+		switch d.state {
+		case inData:
 			n := int(min(d.size, int64(len(src)-i)))
-			dst = append(dst, src[i:i+n]...)
-			i += n
 			if d.size -= int64(n); d.size == 0 {
 				d.state = atDataCR
 			}
-			continue
-		}
-		if d.state == inTrailer {
+			return src[i : i+n], i + n, accepted
+		case inTrailer:
 			i, why = d.collectTrailer(src, i)
-		} else {
+		default:
 			i, why = d.decodeFraming(src, i)
 		}
-		if why != accepted {
-			d.state, d.failure = chunkedFailed, why
-		}
 	}
-	if d.response {
-		return dst, i, d.state == chunkedDone, d.failure.inResponse()
-	}
-	return dst, i, d.state == chunkedDone, d.failure.inRequest()
+	return nil, i, why
 }
 
 // decodeFraming consumes bytes of the framing around the data.
-func (d *Chunked) decodeFraming(src []byte, i int) (next int, why reason) {
+func (d *chunkDecoder) decodeFraming(src []byte, i int) (next int, why reason) {
 	c := src[i]
 	switch d.state {
 	case atSize:
@@ -148,7 +124,7 @@ func reasonUnless(ok bool, why reason) reason {
 }
 
 // sizeDigits consumes hexadecimal digits and the byte after them.
-func (d *Chunked) sizeDigits(src []byte, i int) (next int, why reason) {
+func (d *chunkDecoder) sizeDigits(src []byte, i int) (next int, why reason) {
 	for ; i < len(src) && class[src[i]]&hexByte != 0; i++ {
 		if d.digits++; d.digits > sizeDigitsMax {
 			return i, badChunkSize
@@ -165,7 +141,7 @@ func (d *Chunked) sizeDigits(src []byte, i int) (next int, why reason) {
 }
 
 // afterSize consumes a byte after the digits. Whitespace is valid only before an extension (RFC 9112 section 7.1.1).
-func (d *Chunked) afterSize(c byte) reason {
+func (d *chunkDecoder) afterSize(c byte) reason {
 	switch {
 	case c == ';':
 		d.state = atExtName
@@ -184,9 +160,9 @@ func (d *Chunked) afterSize(c byte) reason {
 
 // extension consumes a byte of *( BWS ";" BWS name [ BWS "=" BWS ( token / quoted-string ) ] ). As after the size,
 // whitespace after a value is valid only before another extension.
-func (d *Chunked) extension(c byte) reason {
+func (d *chunkDecoder) extension(c byte) reason {
 	space, token := c == ' ' || c == '\t', class[c]&tokenByte != 0
-	next := chunkedFailed
+	next := noState
 	switch d.state {
 	case atExtName, atExtValue:
 		switch {
@@ -213,7 +189,7 @@ func (d *Chunked) extension(c byte) reason {
 	default:
 		next = d.extensionEnd(c, space, token)
 	}
-	if next == chunkedFailed {
+	if next == noState {
 		return extensionFault(c)
 	}
 	if d.state = next; next == atSizeLF {
@@ -223,7 +199,7 @@ func (d *Chunked) extension(c byte) reason {
 }
 
 // extensionEnd consumes a byte at a position where a name or a value may be complete.
-func (d *Chunked) extensionEnd(c byte, space, token bool) chunkState {
+func (d *chunkDecoder) extensionEnd(c byte, space, token bool) chunkState {
 	switch {
 	case token && (d.state == inExtName || d.state == inExtToken):
 		return d.state
@@ -238,7 +214,7 @@ func (d *Chunked) extensionEnd(c byte, space, token bool) chunkState {
 	case c == '\r' && d.state != afterExtName:
 		return atSizeLF
 	}
-	return chunkedFailed
+	return noState
 }
 
 func extensionFault(c byte) reason {
@@ -252,13 +228,13 @@ func extensionFault(c byte) reason {
 }
 
 // addOverhead counts n bytes of a chunk-size line other than its digits and CRLF.
-func (d *Chunked) addOverhead(n int64) reason {
+func (d *chunkDecoder) addOverhead(n int64) reason {
 	d.overhead += n
 	return reasonUnless(d.overhead <= int64(d.lim.ChunkOverheadMax), chunkOverhead)
 }
 
 // startChunk begins the chunk whose size line is complete. Size zero begins the trailer section.
-func (d *Chunked) startChunk() reason {
+func (d *chunkDecoder) startChunk() reason {
 	if d.size == 0 {
 		d.state = inTrailer
 		return accepted
@@ -276,7 +252,7 @@ func (d *Chunked) startChunk() reason {
 }
 
 // collectTrailer buffers the trailer section up to its empty line, then parses it.
-func (d *Chunked) collectTrailer(src []byte, i int) (next int, why reason) {
+func (d *chunkDecoder) collectTrailer(src []byte, i int) (next int, why reason) {
 	end, ended := len(src), false
 	if n := bytes.IndexByte(src[i:], '\n'); n >= 0 {
 		end, ended = i+n+1, true
@@ -303,7 +279,7 @@ func (d *Chunked) collectTrailer(src []byte, i int) (next int, why reason) {
 	return end, accepted
 }
 
-func (d *Chunked) parseTrailer() reason {
+func (d *chunkDecoder) parseTrailer() reason {
 	read := fieldLine
 	if d.response {
 		read = responseFieldLine

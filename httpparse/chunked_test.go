@@ -11,22 +11,15 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// decodeIn decodes input in pieces of n bytes.
+// chunkedRequest is a request with a chunked body.
+var chunkedRequest = &Request{Framing: FramingChunked, ContentLength: -1}
+
+// decodeIn decodes a chunked body in pieces of n bytes.
 func decodeIn(n int, input []byte, lim *Limits) (out []byte, consumed int, done bool, trailers []string, err error) {
-	var d Chunked
-	d.Reset(lim)
-	for err == nil && !done && consumed < len(input) {
-		piece := input[consumed:min(len(input), consumed+n)]
-		var ate int
-		out, ate, done, err = d.Decode(out, piece)
-		if consumed += ate; err == nil && !done && ate != len(piece) {
-			panic("bytes left though neither done nor failed")
-		}
-	}
-	for _, h := range d.Trailers() {
-		trailers = append(trailers, string(h.Name)+"="+string(h.Value))
-	}
-	return out, consumed, done, trailers, err
+	var d Body
+	d.BeginRequest(chunkedRequest, lim)
+	out, consumed, trailers, err = decodeWith(&d, n, input)
+	return out, consumed, d.Done(), trailers, err
 }
 
 func TestChunkedAccepts(t *testing.T) {
@@ -154,61 +147,61 @@ func TestChunkedRefuses(t *testing.T) {
 
 // In a response, whitespace before a colon is removed, and errors have status 502.
 func TestChunkedResponse(t *testing.T) {
-	var d Chunked
-	d.ResetResponse(nil)
-	_, _, done, err := d.Decode(nil, []byte("0\r\nA \t: b\r\n\r\n"))
+	var d Body
+	d.BeginResponse(&Response{Framing: FramingChunked}, nil)
+	_, _, err := d.Decode(nil, []byte("0\r\nA \t: b\r\n\r\n"))
 	require.NoError(t, err)
-	require.True(t, done)
+	require.True(t, d.Done())
 	require.Equal(t, []Header{{[]byte("A"), []byte("b")}}, d.Trailers())
-	d.ResetResponse(nil)
-	_, _, _, err = d.Decode(nil, []byte("x"))
+	d.BeginResponse(&Response{Framing: FramingChunked}, nil)
+	_, _, err = d.Decode(nil, []byte("x"))
 	requireRefusal(t, err, 502, "bad-chunk-size")
 }
 
 func TestChunkedIsFinal(t *testing.T) {
-	var d Chunked
-	d.Reset(nil)
-	_, _, _, err := d.Decode(nil, []byte("x"))
+	var d Body
+	d.BeginRequest(chunkedRequest, nil)
+	_, _, err := d.Decode(nil, []byte("x"))
 	requireRefusal(t, err, 400, "bad-chunk-size")
-	out, consumed, done, err := d.Decode(nil, []byte("0\r\n\r\n"))
+	out, consumed, err := d.Decode(nil, []byte("0\r\n\r\n"))
 	requireRefusal(t, err, 400, "bad-chunk-size")
 	assert.Empty(t, out)
 	assert.Zero(t, consumed)
-	assert.False(t, done)
+	assert.False(t, d.Done())
 
-	d.Reset(nil)
-	_, _, done, err = d.Decode(nil, []byte("0\r\nA: b\r\n\r\n"))
+	d.BeginRequest(chunkedRequest, nil)
+	_, _, err = d.Decode(nil, []byte("0\r\nA: b\r\n\r\n"))
 	require.NoError(t, err)
-	require.True(t, done)
-	out, consumed, done, err = d.Decode([]byte("kept"), []byte("5\r\nhello"))
+	require.True(t, d.Done())
+	out, consumed, err = d.Decode([]byte("kept"), []byte("5\r\nhello"))
 	require.NoError(t, err)
 	assert.Equal(t, "kept", string(out))
 	assert.Zero(t, consumed)
-	assert.True(t, done)
+	assert.True(t, d.Done())
 	assert.Len(t, d.Trailers(), 1)
 
-	d.Reset(nil)
+	d.BeginRequest(chunkedRequest, nil)
 	assert.Empty(t, d.Trailers(), "of the body before")
 }
 
 func TestChunkedTrailersAreCopies(t *testing.T) {
 	src := []byte("0\r\nA: b\r\n\r\n")
-	var d Chunked
-	d.Reset(nil)
-	_, _, done, err := d.Decode(nil, src)
+	var d Body
+	d.BeginRequest(chunkedRequest, nil)
+	_, _, err := d.Decode(nil, src)
 	require.NoError(t, err)
-	require.True(t, done)
+	require.True(t, d.Done())
 	clear(src)
 	assert.Equal(t, []Header{{[]byte("A"), []byte("b")}}, d.Trailers())
 }
 
 func TestChunkedInPlace(t *testing.T) {
 	src := []byte("5\r\nhello\r\n7\r\n, world\r\n0\r\n\r\n")
-	var d Chunked
-	d.Reset(nil)
-	out, _, done, err := d.Decode(src[:0], src)
+	var d Body
+	d.BeginRequest(chunkedRequest, nil)
+	out, _, err := d.Decode(src[:0], src)
 	require.NoError(t, err)
-	require.True(t, done)
+	require.True(t, d.Done())
 	assert.Equal(t, "hello, world", string(out))
 }
 
@@ -237,12 +230,12 @@ func TestChunkedAtTheBounds(t *testing.T) {
 	t.Run("an unlimited body overflows no counter", func(t *testing.T) {
 		lim := DefaultLimits()
 		lim.BodyBytesMax = math.MaxInt64
-		var d Chunked
-		d.Reset(&lim)
-		_, _, _, err := d.Decode(nil, []byte("3;aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\r\nabc\r\n7ffffffffffffff0;b\r\nx"))
+		var d Body
+		d.BeginRequest(chunkedRequest, &lim)
+		_, _, err := d.Decode(nil, []byte("3;aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\r\nabc\r\n7ffffffffffffff0;b\r\nx"))
 		require.NoError(t, err)
-		assert.LessOrEqual(t, d.overhead, int64(40))
-		assert.GreaterOrEqual(t, d.overhead, int64(0))
+		assert.LessOrEqual(t, d.chunks.overhead, int64(40))
+		assert.GreaterOrEqual(t, d.chunks.overhead, int64(0))
 	})
 }
 

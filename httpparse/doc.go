@@ -12,7 +12,7 @@
 // The other files:
 //
 //	request.go response.go header.go   the parsed messages
-//	chunked.go                         incremental decoder of the chunked coding, with trailers
+//	body.go chunked.go                 incremental decoder of bodies, with the chunked coding and trailers
 //	append.go date.go                  serialization that rejects header injection
 //	path.go query.go                   percent-decoding, dot segments, query pairs
 //	list.go                            list fields, over all of their lines

@@ -161,16 +161,16 @@ var responseErrors = func() (errs [reasonCount]Error) {
 	return errs
 }()
 
-func (r reason) inRequest() error {
-	if r == accepted {
+func (r reason) inRequest() error { return r.in(false) }
+
+func (r reason) inResponse() error { return r.in(true) }
+
+func (r reason) in(response bool) error {
+	switch {
+	case r == accepted:
 		return nil
+	case response:
+		return &responseErrors[r]
 	}
 	return &requestErrors[r]
-}
-
-func (r reason) inResponse() error {
-	if r == accepted {
-		return nil
-	}
-	return &responseErrors[r]
 }

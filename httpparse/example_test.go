@@ -48,23 +48,25 @@ func ExampleError() {
 	// httpparse: 400 length-and-coding: both Content-Length and Transfer-Encoding are present (RFC 9112 section 6.3)
 }
 
-// A chunked body is decoded from pieces of any size.
-func ExampleChunked() {
+// A body is decoded from pieces of any size.
+func ExampleBody() {
 	var (
-		lim  = httpparse.DefaultLimits()
-		d    httpparse.Chunked
-		body []byte
-		done bool
-		err  error
+		req  httpparse.Request
+		d    httpparse.Body
+		data []byte
 	)
-	d.Reset(&lim)
+	err := req.Parse([]byte("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"), nil)
+	d.BeginRequest(&req, nil)
 	for _, piece := range []string{"5\r\nhel", "lo\r\n0\r\nX-Count: ", "1\r\n\r\n"} {
-		if body, _, done, err = d.Decode(body, []byte(piece)); err != nil {
-			fmt.Println(err)
-			return
+		if err == nil {
+			data, _, err = d.Decode(data, []byte(piece))
 		}
 	}
-	fmt.Printf("%s, done: %v, %s: %s\n", body, done, d.Trailers()[0].Name, d.Trailers()[0].Value)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Printf("%s, done: %v, %s: %s\n", data, d.Done(), d.Trailers()[0].Name, d.Trailers()[0].Value)
 	// Output:
 	// hello, done: true, X-Count: 1
 }

@@ -2,32 +2,33 @@
 
 package httpparse
 
-// framing is how the body of a message is delimited.
-type framing uint8
+// Framing is how the body of a message is delimited.
+type Framing uint8
 
+// The framings of RFC 9112 section 6.3.
 const (
-	framingInvalid framing = iota // the zero value, so that a missing table entry rejects the message
-	noBody                        // no body
-	byLength                      // Content-Length bytes
-	byChunks                      // the chunked coding
-	untilClose                    // until the connection is closed
-	noBodyClose                   // no body, and the connection is closed: the bytes after the head are ambiguous
+	FramingNone    Framing = iota // no body
+	FramingLength                 // Content-Length bytes
+	FramingChunked                // the chunked coding
+	FramingClose                  // until the connection is closed
 )
 
 // bodyRule is one table entry: a framing, or the reason to reject the message.
 type bodyRule struct {
-	framing framing
+	valid   bool // false in a missing entry
+	framing Framing
+	closes  bool // the connection is closed after the message: with FramingNone, the bytes after the head are ambiguous
 	why     reason
 }
 
-func refuse(why reason) bodyRule { return bodyRule{framingInvalid, why} }
+func refuse(why reason) bodyRule { return bodyRule{why: why} }
 
 var (
-	ruleNone      = bodyRule{framing: noBody}
-	ruleLength    = bodyRule{framing: byLength}
-	ruleChunked   = bodyRule{framing: byChunks}
-	ruleClose     = bodyRule{framing: untilClose}
-	ruleNoneClose = bodyRule{framing: noBodyClose}
+	ruleNone      = bodyRule{valid: true, framing: FramingNone}
+	ruleLength    = bodyRule{valid: true, framing: FramingLength}
+	ruleChunked   = bodyRule{valid: true, framing: FramingChunked}
+	ruleClose     = bodyRule{valid: true, framing: FramingClose, closes: true}
+	ruleNoneClose = bodyRule{valid: true, framing: FramingNone, closes: true}
 
 	errBoth     = refuse(lengthAndCoding)
 	errUnknown  = refuse(unknownTransferCoding)

@@ -142,40 +142,57 @@ func FuzzResponse(f *testing.F) {
 		}
 		require.Equal(t, end, stepEnd)
 		require.Equal(t, whole, stepwise)
-		ways := 0
-		for _, way := range []bool{whole.NoBody, whole.Chunked, whole.UntilClose, !whole.NoBody && whole.ContentLength > 0} {
-			if way {
-				ways++
-			}
-		}
-		require.Equal(t, 1, ways, "a body ends in exactly one way")
+		require.False(t, whole.Framing == FramingLength && whole.ContentLength <= 0, "a length that is none")
+		require.False(t, whole.Framing == FramingClose && whole.KeepAlive, "a connection that ends and stays")
 	})
 }
 
-func FuzzChunked(f *testing.F) {
+func FuzzBody(f *testing.F) {
 	for _, body := range []string{
 		"5\r\nhello\r\n0\r\n\r\n", "5;a=b\r\nhello\r\n0\r\nX: y\r\n\r\nGET", "a\r\n0123456789\r\n", "5 ;a\r\nhello\r\n0\r\n\r\n",
 		"0\r\nHost: a\r\n\r\n", "7fffffffffffffff\r\n", "5\nhello\n", "00000000000000000\r\n",
 	} {
-		f.Add([]byte(body), uint8(1), uint8(3))
+		f.Add(uint8(FramingChunked), uint16(0), []byte(body), uint8(1), uint8(3))
 	}
-	f.Fuzz(func(t *testing.T, b []byte, first, second uint8) {
+	f.Add(uint8(FramingLength), uint16(5), []byte("helloGET"), uint8(1), uint8(3))
+	f.Add(uint8(FramingClose), uint16(0), bytes.Repeat([]byte("a"), 65), uint8(1), uint8(3))
+	f.Fuzz(func(t *testing.T, framing uint8, length uint16, b []byte, first, second uint8) {
 		lim := DefaultLimits()
 		lim.BodyBytesMax, lim.ChunkOverheadMax, lim.TrailerBytesMax = 64, 32, 48
-		out, consumed, done, trailers, err := decodeIn(len(b)+1, b, &lim)
+		head := &Response{Framing: Framing(framing) % (FramingClose + 1), ContentLength: int64(length) % (lim.BodyBytesMax + 1)}
+		if head.Framing == FramingNone {
+			head.ContentLength = 0
+		}
+		var whole, split Body
+		whole.BeginResponse(head, &lim)
+		out, consumed, trailers, err := decodeWith(&whole, len(b)+1, b)
 		require.LessOrEqual(t, len(out), int(lim.BodyBytesMax))
 		require.LessOrEqual(t, consumed, len(b))
+		switch head.Framing {
+		case FramingLength:
+			require.EqualValues(t, head.ContentLength-int64(len(out)), whole.Left())
+			fallthrough
+		case FramingClose:
+			require.True(t, bytes.HasPrefix(b, out))
+		}
 		for _, n := range []int{1, int(first)%7 + 1, int(second)%31 + 1} {
-			splitOut, splitConsumed, splitDone, splitTrailers, splitErr := decodeIn(n, b, &lim)
-			require.Equal(t, done, splitDone)
-			require.Equal(t, err == nil, splitErr == nil, "%v, %v", err, splitErr)
+			split.BeginResponse(head, &lim)
+			splitOut, splitConsumed, splitTrailers, splitErr := decodeWith(&split, n, bytes.Clone(b))
+			require.Equal(t, whole.Done(), split.Done())
+			require.Equal(t, err, splitErr)
 			require.True(t, bytes.Equal(out, splitOut))
 			if err == nil {
 				require.Equal(t, consumed, splitConsumed)
 				require.Equal(t, trailers, splitTrailers)
 			}
 		}
-		if done {
+		split.BeginResponse(head, &lim)
+		src := bytes.Clone(b)
+		inPlace, ate, inPlaceErr := split.Decode(src[:0], src)
+		require.Equal(t, err, inPlaceErr)
+		require.Equal(t, consumed, ate)
+		require.True(t, bytes.Equal(out, inPlace), "in place")
+		if whole.Done() {
 			again := AppendLastChunk(AppendChunk(nil, out))
 			decoded, _, done, _, err := decodeIn(len(again), again, nil)
 			require.NoError(t, err)

@@ -52,14 +52,14 @@ func TestScansStayInside(t *testing.T) {
 func visitAll(b []byte) {
 	var r Request
 	var resp Response
-	var d Chunked
+	var d Body
 	_, _, resume, _ := FindHead(b, 0, nil)
 	_, _, _, _ = FindHead(b, min(resume, len(b)), nil)
 	_, _, _, _ = FindResponseHead(b, 0, nil)
 	_ = r.Parse(b, nil)
 	_ = resp.Parse(b, "GET", nil)
-	d.Reset(nil)
-	_, _, _, _ = d.Decode(nil, b)
+	d.BeginRequest(chunkedRequest, nil)
+	_, _, _ = d.Decode(nil, b)
 	_, _ = DecodePath(nil, b)
 	_, _ = DecodeQuery(nil, b)
 	_, _ = NormalizePath(nil, b)

@@ -9,7 +9,7 @@ type Limits struct {
 	HeaderCountMax   int   // field lines in a head or in a trailer section; else 431
 	TargetBytesMax   int   // request target, in bytes; else 414
 	BodyBytesMax     int64 // decoded body, in bytes, declared or received; else 413
-	ChunkOverheadMax int   // bytes of chunk extensions, see Chunked; else 400
+	ChunkOverheadMax int   // bytes of chunk extensions, see chunked.go; else 400
 	TrailerBytesMax  int   // trailer section, in bytes; else 431
 }
 

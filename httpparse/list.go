@@ -12,7 +12,7 @@ import (
 func ListOf(headers []Header, name string) (list string) {
 	for i := range headers {
 		if v := headers[i].Value; sameName(headers[i].Name, name) {
-			list = JoinLists(list, viewString(v))
+			list = JoinLists(list, ViewString(v))
 		}
 	}
 	return list

@@ -57,17 +57,17 @@ func (r *Request) frame(lim *Limits) reason {
 	}
 	coding, length := g.framingIndex(g.minor)
 	v := requestFraming[kind][coding][length]
-	switch v.framing {
-	case framingInvalid:
+	if !v.valid {
 		return v.why
-	case byLength:
+	}
+	switch r.Framing = v.framing; v.framing {
+	case FramingLength:
 		if g.length > lim.BodyBytesMax {
 			return bodyTooLarge
 		}
 		r.ContentLength = g.length
-	case byChunks:
+	case FramingChunked:
 		r.ContentLength = -1
-		r.Chunked = true
 	}
 	r.Expect100 = g.expect100 && g.minor > 0 && r.ContentLength != 0
 	return accepted

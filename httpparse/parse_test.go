@@ -232,7 +232,8 @@ type shape struct {
 	hasQuery                  bool
 	minor                     uint8
 	keepAlive, expect100      bool
-	upgrade, chunked          bool
+	upgrade                   bool
+	framing                   Framing
 	length                    int64
 	fields                    int
 }
@@ -240,7 +241,7 @@ type shape struct {
 func shapeOf(r *Request) shape {
 	return shape{
 		string(r.Method), string(r.Path), string(r.Query), string(r.Host), r.HasQuery, r.Minor,
-		r.KeepAlive, r.Expect100, r.Upgrade, r.Chunked, r.ContentLength, len(r.Headers()),
+		r.KeepAlive, r.Expect100, r.Upgrade, r.Framing, r.ContentLength, len(r.Headers()),
 	}
 }
 
@@ -316,9 +317,9 @@ var acceptedRequests = []struct {
 	{"an empty Host in HTTP/1.0, which needs none", "GET / HTTP/1.0\r\nHost:\r\n\r\n",
 		shape{method: "GET", path: "/", fields: 1}},
 	{"a length between tabs", post("Content-Length:\t5 \t\r\n"),
-		shape{method: "POST", path: "/", host: "a", minor: 1, keepAlive: true, length: 5, fields: 2}},
+		shape{method: "POST", path: "/", host: "a", minor: 1, keepAlive: true, framing: FramingLength, length: 5, fields: 2}},
 	{"chunked between tabs", post("Transfer-Encoding:\t chunked\t\r\n"),
-		shape{method: "POST", path: "/", host: "a", minor: 1, keepAlive: true, length: -1, chunked: true, fields: 2}},
+		shape{method: "POST", path: "/", host: "a", minor: 1, keepAlive: true, framing: FramingChunked, length: -1, fields: 2}},
 	{"Host with a port", "GET / HTTP/1.1\r\nhOST: a.example:8080\r\n\r\n",
 		shape{method: "GET", path: "/", host: "a.example:8080", minor: 1, keepAlive: true, fields: 1}},
 	{"Host with an empty port", "GET / HTTP/1.1\r\nHost: a:\r\n\r\n",
@@ -331,28 +332,28 @@ var acceptedRequests = []struct {
 		shape{method: "GET", path: "/", host: "a%2Db%41", minor: 1, keepAlive: true, fields: 1}},
 
 	{"a body", post("Content-Length: 5\r\n"),
-		shape{method: "POST", path: "/", host: "a", minor: 1, keepAlive: true, length: 5, fields: 2}},
+		shape{method: "POST", path: "/", host: "a", minor: 1, keepAlive: true, framing: FramingLength, length: 5, fields: 2}},
 	{"leading zeros are digits", post("Content-Length: 0005\r\n"),
-		shape{method: "POST", path: "/", host: "a", minor: 1, keepAlive: true, length: 5, fields: 2}},
+		shape{method: "POST", path: "/", host: "a", minor: 1, keepAlive: true, framing: FramingLength, length: 5, fields: 2}},
 	{"whitespace around a length", post("Content-Length:  5 \r\n"),
-		shape{method: "POST", path: "/", host: "a", minor: 1, keepAlive: true, length: 5, fields: 2}},
+		shape{method: "POST", path: "/", host: "a", minor: 1, keepAlive: true, framing: FramingLength, length: 5, fields: 2}},
 	{"exactly BodyBytesMax", post("Content-Length: 10485760\r\n"),
-		shape{method: "POST", path: "/", host: "a", minor: 1, keepAlive: true, length: 10485760, fields: 2}},
+		shape{method: "POST", path: "/", host: "a", minor: 1, keepAlive: true, framing: FramingLength, length: 10485760, fields: 2}},
 	{"an empty body", post("Content-Length: 0\r\n"),
 		shape{method: "POST", path: "/", host: "a", minor: 1, keepAlive: true, fields: 2}},
 	{"a body on GET", get("Content-Length: 5\r\n"),
-		shape{method: "GET", path: "/", host: "a", minor: 1, keepAlive: true, length: 5, fields: 2}},
+		shape{method: "GET", path: "/", host: "a", minor: 1, keepAlive: true, framing: FramingLength, length: 5, fields: 2}},
 	{"chunked, in any case", post("Transfer-Encoding: ChunKed\r\n"),
-		shape{method: "POST", path: "/", host: "a", minor: 1, keepAlive: true, length: -1, chunked: true, fields: 2}},
+		shape{method: "POST", path: "/", host: "a", minor: 1, keepAlive: true, framing: FramingChunked, length: -1, fields: 2}},
 
 	{"100-continue", post("Expect: 100-Continue\r\nContent-Length: 5\r\n"),
-		shape{method: "POST", path: "/", host: "a", minor: 1, keepAlive: true, length: 5, expect100: true, fields: 3}},
+		shape{method: "POST", path: "/", host: "a", minor: 1, keepAlive: true, framing: FramingLength, length: 5, expect100: true, fields: 3}},
 	{"100-continue with a chunked body", post("Expect: 100-continue\r\nTransfer-Encoding: chunked\r\n"),
-		shape{method: "POST", path: "/", host: "a", minor: 1, keepAlive: true, length: -1, chunked: true, expect100: true, fields: 3}},
+		shape{method: "POST", path: "/", host: "a", minor: 1, keepAlive: true, framing: FramingChunked, length: -1, expect100: true, fields: 3}},
 	{"100-continue without a body waits for nothing", post("Expect: 100-continue\r\n"),
 		shape{method: "POST", path: "/", host: "a", minor: 1, keepAlive: true, fields: 2}},
 	{"100-continue on 1.0 is ignored", "POST / HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n",
-		shape{method: "POST", path: "/", length: 5, fields: 2}},
+		shape{method: "POST", path: "/", framing: FramingLength, length: 5, fields: 2}},
 	{"upgrade", get("Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n"),
 		shape{method: "GET", path: "/", host: "a", minor: 1, keepAlive: true, upgrade: true, fields: 3}},
 	{"Upgrade that Connection does not name is not for us", get("Upgrade: websocket\r\n"),

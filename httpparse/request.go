@@ -30,8 +30,8 @@ type Request struct {
 	Expect100 bool  // the client waits for 100 Continue before it sends the body (RFC 9110 section 10.1.1); false without a body and in HTTP/1.0
 	Upgrade   bool  // HTTP/1.1 with both Connection: upgrade and Upgrade (RFC 9110 section 7.8)
 
-	ContentLength int64 // body length in bytes; 0 without a body, -1 if chunked
-	Chunked       bool  // the body is chunked: decode it with a Chunked
+	Framing       Framing // how the body is delimited, never FramingClose; see Body
+	ContentLength int64   // body length in bytes; 0 without a body, -1 if chunked
 
 	Traceparent []byte // value of the first traceparent field (W3C Trace Context), not validated, or nil
 

@@ -12,12 +12,10 @@ type Response struct {
 	Reason  []byte   // reason phrase, often empty
 	Headers []Header // in the order received
 
-	KeepAlive     bool  // the connection persists after this response (RFC 9112 section 9.3)
-	ContentLength int64 // body length in bytes, or that of the described body if none is sent (HEAD, 304); -1 if unknown
-	Chunked       bool  // the body is chunked
-	UntilClose    bool  // the body ends with the connection
-	NoBody        bool  // no body follows the head
-	Upgrade       bool  // 101: the connection switches to the protocol in the Upgrade field
+	KeepAlive     bool    // the connection persists after this response (RFC 9112 section 9.3)
+	Framing       Framing // how the body that follows the head is delimited; see Body
+	ContentLength int64   // body length in bytes, or that of the described body if none is sent (HEAD, 304); -1 if unknown
+	Upgrade       bool    // 101: the connection switches to the protocol in the Upgrade field
 }
 
 // Header returns the value of the first field with this name, case-insensitively, or nil. The value of an empty field
@@ -123,31 +121,16 @@ func (r *Response) frame(s *controlFields, method string, lim *Limits) reason {
 	kind := kindOfResponse(r.Status, method)
 	coding, length := s.framingIndex(r.Minor)
 	v := responseFraming[kind][coding][length]
-	if v.framing == framingInvalid {
+	if !v.valid {
 		return v.why
 	}
-	r.KeepAlive = s.keepAlive(r.Minor)
+	if v.framing == FramingLength && s.length > lim.BodyBytesMax {
+		return bodyTooLarge
+	}
+	r.Framing = v.framing
+	r.KeepAlive = s.keepAlive(r.Minor) && !v.closes && kind != tunnel
 	if s.hasLength && coding == noCoding && kind != tunnel {
 		r.ContentLength = s.length
-	}
-	switch v.framing {
-	case noBody:
-		r.NoBody = true
-	case noBodyClose:
-		r.NoBody = true
-		r.KeepAlive = false
-	case byLength:
-		if s.length > lim.BodyBytesMax {
-			return bodyTooLarge
-		}
-	case byChunks:
-		r.Chunked = true
-	case untilClose:
-		r.UntilClose = true
-		r.KeepAlive = false
-	}
-	if kind == tunnel {
-		r.KeepAlive = false
 	}
 	if r.Status == 101 {
 		if !s.upgrade || !s.upgrades {

@@ -60,41 +60,41 @@ func TestAcceptedResponses(t *testing.T) {
 		want   Response
 	}{
 		{"a length", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", "GET",
-			Response{Minor: 1, Status: 200, Reason: []byte("OK"), KeepAlive: true, ContentLength: 5}},
+			Response{Minor: 1, Status: 200, Reason: []byte("OK"), KeepAlive: true, Framing: FramingLength, ContentLength: 5}},
 		{"no length ends with the connection", "HTTP/1.1 200 OK\r\n\r\n", "GET",
-			Response{Minor: 1, Status: 200, Reason: []byte("OK"), ContentLength: -1, UntilClose: true}},
+			Response{Minor: 1, Status: 200, Reason: []byte("OK"), ContentLength: -1, Framing: FramingClose}},
 		{"chunked", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "GET",
-			Response{Minor: 1, Status: 200, Reason: []byte("OK"), KeepAlive: true, ContentLength: -1, Chunked: true}},
+			Response{Minor: 1, Status: 200, Reason: []byte("OK"), KeepAlive: true, ContentLength: -1, Framing: FramingChunked}},
 		{"close", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\n", "GET",
-			Response{Minor: 1, Status: 200, Reason: []byte("OK"), ContentLength: 5}},
+			Response{Minor: 1, Status: 200, Reason: []byte("OK"), Framing: FramingLength, ContentLength: 5}},
 		{"HTTP/1.0 closes", "HTTP/1.0 200 OK\r\nContent-Length: 5\r\n\r\n", "GET",
-			Response{Status: 200, Reason: []byte("OK"), ContentLength: 5}},
+			Response{Status: 200, Reason: []byte("OK"), Framing: FramingLength, ContentLength: 5}},
 		{"HTTP/1.0 that stays", "HTTP/1.0 200 OK\r\nContent-Length: 0\r\nConnection: keep-alive\r\n\r\n", "GET",
-			Response{Status: 200, Reason: []byte("OK"), KeepAlive: true, NoBody: true}},
+			Response{Status: 200, Reason: []byte("OK"), KeepAlive: true}},
 		{"HEAD describes a length", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", "HEAD",
-			Response{Minor: 1, Status: 200, Reason: []byte("OK"), KeepAlive: true, ContentLength: 5, NoBody: true}},
+			Response{Minor: 1, Status: 200, Reason: []byte("OK"), KeepAlive: true, ContentLength: 5}},
 		{"HEAD of something huge", "HTTP/1.1 200 OK\r\nContent-Length: 9223372036854775807\r\n\r\n", "HEAD",
-			Response{Minor: 1, Status: 200, Reason: []byte("OK"), KeepAlive: true, ContentLength: math.MaxInt64, NoBody: true}},
+			Response{Minor: 1, Status: 200, Reason: []byte("OK"), KeepAlive: true, ContentLength: math.MaxInt64}},
 		{"304", "HTTP/1.1 304 Not Modified\r\n\r\n", "GET",
-			Response{Minor: 1, Status: 304, Reason: []byte("Not Modified"), KeepAlive: true, ContentLength: -1, NoBody: true}},
+			Response{Minor: 1, Status: 304, Reason: []byte("Not Modified"), KeepAlive: true, ContentLength: -1}},
 		{"204 with a body is not to be trusted", "HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n", "GET",
-			Response{Minor: 1, Status: 204, Reason: []byte("No Content"), ContentLength: 5, NoBody: true}},
+			Response{Minor: 1, Status: 204, Reason: []byte("No Content"), ContentLength: 5}},
 		{"100 Continue", "HTTP/1.1 100 Continue\r\n\r\n", "POST",
-			Response{Minor: 1, Status: 100, Reason: []byte("Continue"), KeepAlive: true, ContentLength: -1, NoBody: true}},
+			Response{Minor: 1, Status: 100, Reason: []byte("Continue"), KeepAlive: true, ContentLength: -1}},
 		{"101", "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n", "GET",
-			Response{Minor: 1, Status: 101, Reason: []byte("Switching Protocols"), ContentLength: -1, NoBody: true, Upgrade: true}},
+			Response{Minor: 1, Status: 101, Reason: []byte("Switching Protocols"), ContentLength: -1, Upgrade: true}},
 		{"a tunnel ignores its length", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", "CONNECT",
-			Response{Minor: 1, Status: 200, Reason: []byte("OK"), ContentLength: -1, NoBody: true}},
+			Response{Minor: 1, Status: 200, Reason: []byte("OK"), ContentLength: -1}},
 		{"no reason", "HTTP/1.1 200 \r\nContent-Length: 0\r\n\r\n", "GET",
-			Response{Minor: 1, Status: 200, Reason: []byte{}, KeepAlive: true, NoBody: true}},
+			Response{Minor: 1, Status: 200, Reason: []byte{}, KeepAlive: true}},
 		{"no reason and no space, as many send it", "HTTP/1.1 200\r\nContent-Length: 0\r\n\r\n", "GET",
-			Response{Minor: 1, Status: 200, Reason: []byte{}, KeepAlive: true, NoBody: true}},
+			Response{Minor: 1, Status: 200, Reason: []byte{}, KeepAlive: true}},
 		{"a reason in Latin-1", "HTTP/1.1 404 pas trouv\xe9\r\nContent-Length: 0\r\n\r\n", "GET",
-			Response{Minor: 1, Status: 404, Reason: []byte("pas trouv\xe9"), KeepAlive: true, NoBody: true}},
+			Response{Minor: 1, Status: 404, Reason: []byte("pas trouv\xe9"), KeepAlive: true}},
 		{"a status of its own", "HTTP/1.1 999 Denied\r\nContent-Length: 0\r\n\r\n", "GET",
-			Response{Minor: 1, Status: 999, Reason: []byte("Denied"), KeepAlive: true, NoBody: true}},
+			Response{Minor: 1, Status: 999, Reason: []byte("Denied"), KeepAlive: true}},
 		{"Host and Expect mean nothing here", "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nHost: /\r\nHost: /\r\nExpect: x\r\n\r\n", "GET",
-			Response{Minor: 1, Status: 200, Reason: []byte("OK"), KeepAlive: true, NoBody: true}},
+			Response{Minor: 1, Status: 200, Reason: []byte("OK"), KeepAlive: true}},
 	}
 	var r Response
 	for _, tt := range tests {
@@ -114,7 +114,7 @@ func TestResponseMended(t *testing.T) {
 	require.Equal(t, "1", string(r.Header("X-A")))
 	require.Equal(t, "2", string(r.Header("X-B")))
 	require.Equal(t, []byte{}, r.Header("X-C"))
-	require.True(t, r.Chunked)
+	require.Equal(t, FramingChunked, r.Framing)
 }
 
 func TestResponseHeaders(t *testing.T) {

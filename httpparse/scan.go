@@ -133,18 +133,18 @@ func trimRight(b []byte, start, limit int) int {
 
 type text interface{ ~string | ~[]byte }
 
-// view returns the bytes of t without copying. They must not be modified.
-func view[T text](t T) []byte {
+// ViewBytes returns the bytes of t without copying. They must not be modified.
+func ViewBytes[T text](t T) []byte {
 	s := *(*string)(unsafe.Pointer(&t)) // a slice header starts with the fields of a string header: pointer, length
 	return unsafe.Slice(unsafe.StringData(s), len(s))
 }
 
-// viewString returns b as a string without copying. It is valid until b is modified.
-func viewString(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
+// ViewString returns b as a string without copying. It is valid until b is modified.
+func ViewString(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 
 // ValidToken reports whether t is a token, such as a method, a field name or a coding (RFC 9110 section 5.6.2).
 func ValidToken[T text](t T) bool {
-	b := view(t)
+	b := ViewBytes(t)
 	return len(b) > 0 && classEnd(b, 0, tokenByte) == len(b)
 }
 
@@ -152,6 +152,6 @@ func ValidToken[T text](t T) bool {
 // 5.5). Bytes above 0x7f are valid (obs-text). Leading and trailing whitespace is valid, but the recipient removes
 // it.
 func ValidFieldValue[T text](t T) bool {
-	b := view(t)
+	b := ViewBytes(t)
 	return valueEnd(b, 0) == len(b)
 }

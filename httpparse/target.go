@@ -118,7 +118,7 @@ func literalEnd(b []byte) int {
 			return 0
 		}
 	}
-	addr, err := netip.ParseAddr(viewString(text)) // ParseAddr does not retain the string
+	addr, err := netip.ParseAddr(ViewString(text)) // ParseAddr does not retain the string
 	if err != nil || !addr.Is6() {
 		return 0
 	}

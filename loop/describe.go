@@ -70,11 +70,12 @@ func (l *label) inherit(from *label) {
 	l.conn, l.ends, l.text = from.conn, from.ends, from.text
 }
 
-// Describe sets the task's Description. route and method must point to strings that do
-// not change. The rest is copied, at most 256 bytes in all; path is cut so that the ids
-// fit. conn may be nil. It does not allocate.
-func (v TaskView) Describe(route, method *string, path, requestID, traceparent []byte, conn *ConnLabel) {
-	l := &v.t.label
+// Describe sets the task's Description, which TaskView.Description returns. It is for the
+// task's own code. route and method must point to strings that do not change. The rest is
+// copied, at most 256 bytes in all; path is cut so that the ids fit. conn may be nil. It
+// does not allocate.
+func (t *Task) Describe(route, method *string, path, requestID, traceparent []byte, conn *ConnLabel) {
+	l := &t.label
 	l.version.Add(1)
 	l.route.Store(route)
 	l.method.Store(method)
@@ -94,7 +95,7 @@ func (v TaskView) Describe(route, method *string, path, requestID, traceparent [
 // descriptionTries bounds how often Description reads while the task writes.
 const descriptionTries = 64
 
-// Description returns what the task last recorded with Describe. On the loop it is
+// Description returns what the task last recorded with Task.Describe. On the loop it is
 // exact. Any other goroutine may call it while the task runs the slice that
 // LoopView.Slice reported, and must call Slice.Still afterwards: after the slice has
 // ended it may be of another request. It is never a mixture of two.

@@ -51,7 +51,7 @@ func TestDescriptionIsNeverAMixture(t *testing.T) {
 //
 //go:norace
 func describeRacing(t *Task, route *string, text []byte, conn *ConnLabel) {
-	t.Observe().Describe(route, route, text, text, text, conn)
+	t.Describe(route, route, text, text, text, conn)
 }
 
 // TestStill: Still is true until the slice ends.
@@ -61,9 +61,9 @@ func TestStill(t *testing.T) {
 	since, _, ok := s.Load()
 	require.True(t, ok)
 	require.True(t, s.Still(since))
-	s.outside(9)
+	s.betweenTasks(9)
 	require.False(t, s.Still(since))
-	outside, ok := s.Outside()
+	outside, ok := s.BetweenTasks()
 	require.True(t, ok)
 	require.True(t, s.Still(-outside))
 	s.begin(&Task{}, 9)

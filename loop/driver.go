@@ -89,7 +89,7 @@ func (c LoopControl) BeginTurn() {
 	l.inTurn = true
 	l.own()
 	l.now = l.driver.Now()
-	l.slice.outside(l.now)
+	l.slice.betweenTasks(l.now)
 	if l.now >= l.armed {
 		l.expire()
 	}

@@ -142,7 +142,7 @@ func TestGroupDescribesItsChildren(t *testing.T) {
 	l := looptest.New(t, looptest.Options{})
 	route, method := "/bid", "GET"
 	l.Run(func(task *loop.Task) {
-		task.Observe().Describe(&route, &method, []byte("/bid?user=1"), []byte("r42"), nil, nil)
+		task.Describe(&route, &method, []byte("/bid?user=1"), []byte("r42"), nil, nil)
 		g := task.Group()
 		_ = g.Go(func(c *loop.Task) error {
 			d := c.Observe().Description()

@@ -1,7 +1,7 @@
-// The observer's side of loops and tasks: what a watchdog, a metrics page or a tracer
-// reads, and the delay that a watchdog charges to a task (AddDelay). slice.go has the record
-// of the running slice, describe.go the description of a task, goruntime.go the names of
-// goroutine states.
+// The observer's side of loops and tasks: what a watchdog, a metrics page or a tracer reads,
+// and LoopControl.AddDelay, by which a watchdog charges a delay to a task. slice.go has the
+// record of the running slice, describe.go the description of a task, goruntime.go the names
+// of goroutine states.
 
 package loop
 
@@ -174,8 +174,8 @@ func (v LoopView) EachLeft(f func(t *Task, left int64)) {
 	})
 }
 
-// TaskView has the methods by which frameworks label a task and observers read it. Unless
-// a method says otherwise, it is for the loop's goroutine and the task's own.
+// TaskView has the methods by which observers read a task. Unless a method says otherwise, it
+// is for the loop's goroutine and the task's own.
 type TaskView struct{ t *Task }
 
 // Observe returns the methods for observers of the task. Any goroutine.
@@ -211,7 +211,7 @@ func (v TaskView) GoroutineID() uint64 { return v.t.gid.Load() }
 // Background reports whether Task.SetBackground was called. Any goroutine.
 func (v TaskView) Background() bool { return v.t.label.background.Load() }
 
-// RoutePattern returns the route given to Describe, or nil. Any goroutine.
+// RoutePattern returns the route given to Task.Describe, or nil. Any goroutine.
 func (v TaskView) RoutePattern() *string { return v.t.label.route.Load() }
 
 // ReadyEstimated reports whether the time at which the task became able to run this
@@ -240,9 +240,9 @@ type Delay struct {
 // far. It is zero without a watchdog.
 func (v TaskView) Delayed() Delay { return v.t.delay }
 
-// AddDelay charges a wait to an overrun. For the loop's Observer.
-func (v TaskView) AddDelay(overrun uint64, d time.Duration) {
-	delay := &v.t.delay
+// AddDelay charges to an overrun that t has waited for its loop. For the loop's Observer.
+func (c LoopControl) AddDelay(t *Task, overrun uint64, d time.Duration) {
+	delay := &t.delay
 	delay.Total += d
 	if d > delay.Longest {
 		delay.Overrun, delay.Longest = overrun, d

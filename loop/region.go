@@ -242,7 +242,7 @@ func (c LoopControl) Adopt() bool {
 	l.own()
 	l.inTurn = true
 	l.now = l.driver.Now()
-	l.slice.outside(l.now)
+	l.slice.betweenTasks(l.now)
 	l.running = nil
 	l.endSlice(t, true)
 	l.driver.Flush()

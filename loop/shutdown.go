@@ -51,7 +51,7 @@ func (c LoopControl) Close() bool {
 		t.unwind()
 		l.running = nil
 		l.now = l.driver.Now()
-		l.slice.outside(l.now)
+		l.slice.betweenTasks(l.now)
 		t.broken = false // it has ended: nothing is left to discard
 		t.state = taskIdle
 		l.finish(t)

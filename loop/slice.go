@@ -34,14 +34,14 @@ func (s *Slice) Load() (since int64, task *Task, ok bool) {
 
 // Still reports whether the slice that Load reported is still running. If it is, all that
 // the caller has read of its task belongs to this slice. The compare-and-swap orders
-// earlier loads before it, which a load does not do on every processor. For Outside, pass
+// earlier loads before it, which a load does not do on every processor. For BetweenTasks, pass
 // since with a minus sign.
 func (s *Slice) Still(since int64) bool { return s.since.CompareAndSwap(since, since) }
 
-// Outside returns the time since which the loop has been busy outside tasks: in a callback
-// of a connection or a Timer, in a posted function, or while it sends. ok is false while
-// it runs a task or waits for events.
-func (s *Slice) Outside() (since int64, ok bool) {
+// BetweenTasks returns the time since which the loop has been busy without running a task:
+// in a callback of a connection or a Timer, in a posted function, or while it sends. ok is
+// false while it runs a task or waits for events.
+func (s *Slice) BetweenTasks() (since int64, ok bool) {
 	since = s.since.Load()
 	return -since, since < 0
 }
@@ -51,8 +51,8 @@ func (s *Slice) begin(t *Task, now int64) {
 	s.since.Store(now)
 }
 
-// outside records that the loop runs no task but is busy.
-func (s *Slice) outside(now int64) { s.since.Store(-now) }
+// betweenTasks records that the loop runs no task but is busy.
+func (s *Slice) betweenTasks(now int64) { s.since.Store(-now) }
 
 // idle records that the loop waits for events.
 func (s *Slice) idle() { s.since.Store(0) }

@@ -268,7 +268,7 @@ func (l *Loop) resume(t *Task) bool {
 // endSlice counts and reports the slice of t that ended now, or whose loop was taken.
 func (l *Loop) endSlice(t *Task, taken bool) {
 	start := l.lastStart
-	l.slice.outside(l.now)
+	l.slice.betweenTasks(l.now)
 	t.usage.Held += time.Duration(l.now - start)
 	t.usage.Waited += time.Duration(max(0, start-t.ready))
 	l.countSlice(l.now-start, start-t.ready)

@@ -300,10 +300,10 @@ func TestDescribe(t *testing.T) {
 	l, _ := newManual(t, Limits{})
 	route, method := "/users/{id}", "GET"
 	start(t, l, func(task *Task) {
-		task.Observe().Describe(&route, &method, []byte("/users/7"), []byte("req-1"), []byte("00-ab-cd-01"), nil)
+		task.Describe(&route, &method, []byte("/users/7"), []byte("req-1"), []byte("00-ab-cd-01"), nil)
 		d := task.Observe().Description()
 		require.Equal(t, Description{TaskID: task.ID(), Route: route, Method: method, Path: "/users/7", RequestID: "req-1", Traceparent: "00-ab-cd-01"}, d)
-		task.Observe().Describe(&route, &method, []byte(strings.Repeat("p", 500)), []byte("req-1"), nil, nil)
+		task.Describe(&route, &method, []byte(strings.Repeat("p", 500)), []byte("req-1"), nil, nil)
 		d = task.Observe().Description()
 		require.Len(t, d.Path, labelBytesMax-5)
 		require.Equal(t, "req-1", d.RequestID, "the path gives way to the ids")

@@ -6,7 +6,7 @@
 //
 // # Files, in reading order
 //
-//	admin.go      Config, Listener, routes
+//	admin.go      Config, Endpoint, routes
 //	survey.go     counters of the loops and of the server
 //	health.go     /healthz and /readyz
 //	loops.go      /loops
@@ -74,8 +74,8 @@ type Upstream struct {
 	Failures uint64 `json:"failures"`
 }
 
-// Listener is the listening socket. It can be opened before the server exists.
-type Listener struct {
+// Endpoint serves the admin pages. Its socket can be opened before the server exists.
+type Endpoint struct {
 	listener net.Listener
 	server   *http.Server
 	stop     context.CancelFunc
@@ -83,7 +83,7 @@ type Listener struct {
 }
 
 // Listen opens a TCP listener on address.
-func Listen(address string) (*Listener, error) {
+func Listen(address string) (*Endpoint, error) {
 	l, err := net.Listen("tcp", address)
 	if err != nil {
 		return nil, err
@@ -91,17 +91,17 @@ func Listen(address string) (*Listener, error) {
 	return On(l), nil
 }
 
-// On returns a Listener that uses an open socket.
-func On(l net.Listener) *Listener { return &Listener{listener: l} }
+// On returns an Endpoint that uses an open socket.
+func On(l net.Listener) *Endpoint { return &Endpoint{listener: l} }
 
 // StopAccepting closes the socket. Open connections are still served.
-func (l *Listener) StopAccepting() { _ = l.listener.Close() }
+func (l *Endpoint) StopAccepting() { _ = l.listener.Close() }
 
 // Addr returns the address of the socket.
-func (l *Listener) Addr() net.Addr { return l.listener.Addr() }
+func (l *Endpoint) Addr() net.Addr { return l.listener.Addr() }
 
 // Serve starts serving and returns at once. It must be called at most once.
-func (l *Listener) Serve(config Config) {
+func (l *Endpoint) Serve(config Config) {
 	if config.Log == nil {
 		config.Log = slog.Default()
 	}
@@ -123,7 +123,7 @@ func (l *Listener) Serve(config Config) {
 
 // Close closes the socket and all connections, and waits until the listener's goroutines have
 // ended.
-func (l *Listener) Close() error {
+func (l *Endpoint) Close() error {
 	if l.server == nil {
 		return l.listener.Close()
 	}

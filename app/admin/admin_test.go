@@ -38,7 +38,7 @@ func TestMain(m *testing.M) {
 type rig struct {
 	t       *testing.T
 	server  *app.Server
-	admin   *Listener
+	admin   *Endpoint
 	client  *http.Client
 	release func() // ends /hold, now and from then on
 	stop    func() // stops everything; called at the end of the test at the latest

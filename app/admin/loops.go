@@ -60,7 +60,7 @@ func look(l *loop.Loop, budget time.Duration) (s LoopState) {
 		if !slice.Still(since) {
 			return LoopState{Loop: s.Loop, State: stateBusy, Budget: watchdog.Millis(budget)} // the slice has ended meanwhile
 		}
-	} else if since, ok = slice.Outside(); ok {
+	} else if since, ok = slice.BetweenTasks(); ok {
 		s.State, s.Outside = stateBusy, true
 	}
 	if ok {

@@ -62,15 +62,12 @@ type call struct {
 	gotBytes bool
 
 	// The body; see receive.go.
-	body        bodyFraming
+	body        httpparse.Body
 	record      []byte // buffer for one TLS record
 	undelivered []byte // the part of record that was not returned yet
 	buf         []byte // in or window
 	window      []byte
 	r, d, w     int   // offsets in buf: decoded and unread from r, raw from d, free from w
-	left        int64 // body by length: bytes not received yet
-	seen        int64 // body until close: bytes received
-	chunked     httpparse.Chunked
 	end         error // io.EOF or an error, returned after the bytes in buf
 
 	// Set by the pool while x is in a wait queue.

@@ -9,9 +9,9 @@ import (
 	"net"
 	"syscall"
 	"time"
-	"unsafe"
 
 	"tafe/loop"
+	"tafe/loop/reactor"
 )
 
 // conn is a connection to a host. It belongs to one call, or to the pool while it is idle.
@@ -84,14 +84,8 @@ func (c *conn) arrived() bool {
 	return c.peeked
 }
 
-// peek looks for data in the socket without consuming it. The system call cannot block, so the scheduler need not be
-// informed.
-func (c *conn) peek(fd uintptr) {
-	var b [1]byte
-	_, _, errno := syscall.RawSyscall6(syscall.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(&b)), 1,
-		syscall.MSG_PEEK|syscall.MSG_DONTWAIT, 0, 0)
-	c.peeked = errno != syscall.EAGAIN
-}
+// peek looks for data in the socket without consuming it.
+func (c *conn) peek(fd uintptr) { c.peeked = reactor.Arrived(int(fd)) }
 
 // dial opens a connection in the slot that x holds.
 func (x *call) dial() error {

@@ -174,7 +174,7 @@ var hedgeName = "client: hedged request"
 
 // Run implements loop.Runner: it sends the second request.
 func (r *hedgedCall) Run(t *loop.Task) {
-	t.Observe().Describe(&hedgeName, nil, nil, nil, nil, nil)
+	t.Describe(&hedgeName, nil, nil, nil, nil, nil)
 	r.second.task, r.second.entered = t, true
 	err := r.second.run()
 	r.second.task = nil

@@ -68,13 +68,13 @@ func (x *call) keepsLate(err error) bool {
 
 // Run implements loop.Runner.
 func (l *lateReader) Run(t *loop.Task) {
-	t.Observe().Describe(&lateName, nil, nil, nil, nil, nil)
+	t.Describe(&lateName, nil, nil, nil, nil, nil)
 	x := l.x
 	x.task = t
 	if x.conn.SetDeadline(x.deadline) != nil || x.receiveHead() != nil || x.startBody() != nil {
 		return
 	}
-	if x.body == byLength && x.left > lateBytesMax {
+	if x.body.Left() > lateBytesMax {
 		return
 	}
 	for total := 0; x.end == nil && total < lateBytesMax; total += x.w {

@@ -14,16 +14,6 @@ const (
 	directBytesMin  = 512     // a read of at least this size bypasses the buffers
 )
 
-// bodyFraming is how the rest of a body is delimited.
-type bodyFraming uint8
-
-const (
-	noBodyLeft bodyFraming = iota // no body
-	byLength
-	byChunks
-	untilClose // the body ends with the connection
-)
-
 // receiveHead reads until the head of the final response is complete. x.head then has views into x.in[:x.r].
 func (x *call) receiveHead() error {
 	if x.gotHead {
@@ -109,32 +99,20 @@ func (x *call) protocolError(stage Stage, err error) error {
 	return f
 }
 
-// startBody determines the framing of the body and decodes the part of it that is in the buffer. A response that has
-// arrived completely releases its connection before the caller reads a byte.
+// startBody begins the body and decodes the part of it that is in the buffer. A response that has arrived completely
+// releases its connection before the caller reads a byte.
 func (x *call) startBody() error {
 	x.d = x.r
-	switch h := &x.head; {
-	case h.Upgrade:
-		if !x.requestedUpgrade(h) {
-			return x.protocolError(StageHead, ErrSwitch)
-		}
-		x.body, x.end = noBodyLeft, io.EOF
-		return nil // the connection is kept for Upgrade
-	case h.NoBody:
-		x.body = noBodyLeft
-		x.complete(x.r == x.w)
-	case h.Chunked:
-		x.body = byChunks
-		x.chunked.ResetResponse(&x.options().Limits)
+	x.body.BeginResponse(&x.head, &x.options().Limits)
+	if !x.head.Upgrade {
 		x.decode()
-	case h.UntilClose:
-		x.body, x.seen = untilClose, 0
-		x.decode()
-	default:
-		x.body, x.left = byLength, h.ContentLength
-		x.decode()
+		return nil
 	}
-	return nil
+	if !x.requestedUpgrade(&x.head) {
+		return x.protocolError(StageHead, ErrSwitch)
+	}
+	x.end = io.EOF
+	return nil // the connection is kept for Upgrade
 }
 
 // requestedUpgrade reports whether every protocol in the Upgrade field of a 101 was requested (RFC 9110 section 7.8).
@@ -149,30 +127,20 @@ func (x *call) requestedUpgrade(h *httpparse.Response) bool {
 }
 
 // decode decodes the raw bytes in buf[d:w].
-func (x *call) decode() {
-	raw := x.buf[x.d:x.w]
-	switch x.body {
-	case byLength:
-		n := int(min(int64(len(raw)), x.left))
-		x.d += n
-		if x.left -= int64(n); x.left == 0 {
-			x.complete(n == len(raw))
-		}
-	case untilClose:
-		x.d = x.w
-		if x.seen += int64(len(raw)); x.seen > x.options().Limits.BodyBytesMax {
-			x.fail(x.protocolError(StageBody, ErrBodyTooLarge))
-		}
-	case byChunks:
-		out, n, done, err := x.chunked.Decode(raw[:0], raw)
-		x.d += len(out)
-		switch {
-		case err != nil:
-			x.fail(x.callError(StageBody, err))
-		case done:
-			x.complete(n == len(raw))
-		}
+func (x *call) decode() { x.d += len(x.decodeIn(x.buf[x.d:x.w])) }
+
+// decodeIn decodes raw in place.
+func (x *call) decodeIn(raw []byte) (data []byte) {
+	data, n, err := x.body.Decode(raw[:0], raw)
+	switch {
+	case err != nil && x.head.Framing == httpparse.FramingClose:
+		x.fail(x.protocolError(StageBody, ErrBodyTooLarge))
+	case err != nil:
+		x.fail(x.callError(StageBody, err))
+	case x.body.Done():
+		x.complete(n == len(raw))
 	}
+	return data
 }
 
 // complete ends the body after its last byte. clean means that no byte follows it.
@@ -202,8 +170,8 @@ func (x *call) fillBody() {
 // receive reads raw body bytes, but none after the end of a body of known length. If it returns 0, x.end is set or a
 // call may be repeated.
 func (x *call) receive(p []byte) int {
-	if x.body == byLength && int64(len(p)) > x.left {
-		p = p[:x.left]
+	if left := x.body.Left(); left >= 0 && int64(len(p)) > left {
+		p = p[:left]
 	}
 	err := x.conn.SetReadDeadline(x.earlier(time.Now().Add(x.options().BodyTimeout)))
 	n := 0
@@ -213,7 +181,7 @@ func (x *call) receive(p []byte) int {
 	switch {
 	case n > 0 || err == nil:
 		return n // the next read returns the error again
-	case err == io.EOF && x.body == untilClose && !x.conn.truncated:
+	case err == io.EOF && x.head.Framing == httpparse.FramingClose && !x.conn.truncated:
 		x.complete(false)
 	case err == io.EOF:
 		x.fail(x.callError(StageBody, io.ErrUnexpectedEOF))
@@ -237,26 +205,15 @@ func (x *call) read(p []byte) (int, error) {
 		if x.end != nil {
 			return 0, x.end
 		}
-		if x.body == byChunks || len(p) < directBytesMin {
+		if x.head.Framing == httpparse.FramingChunked || len(p) < directBytesMin {
 			x.fillBody()
 			continue
 		}
-		n := x.receive(p)
-		if n == 0 {
-			continue
-		}
-		// The bytes are already in p.
-		if x.body == byLength {
-			if x.left -= int64(n); x.left == 0 {
-				x.complete(true)
+		if n := x.receive(p); n > 0 {
+			if data := x.decodeIn(p[:n]); len(data) > 0 {
+				return len(data), nil // the next read returns the end
 			}
-			return n, nil
 		}
-		if x.seen += int64(n); x.seen > x.options().Limits.BodyBytesMax {
-			x.fail(x.protocolError(StageBody, ErrBodyTooLarge))
-			return 0, x.end
-		}
-		return n, nil
 	}
 }
 

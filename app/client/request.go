@@ -9,7 +9,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unsafe"
 
 	"tafe/httpparse"
 )
@@ -66,11 +65,8 @@ type Request struct {
 
 // AddHeader appends a field. name and value are not copied.
 func (r *Request) AddHeader(name, value string) {
-	r.Headers = append(r.Headers, httpparse.Header{Name: viewBytes(name), Value: viewBytes(value)})
+	r.Headers = append(r.Headers, httpparse.Header{Name: httpparse.ViewBytes(name), Value: httpparse.ViewBytes(value)})
 }
-
-// viewBytes returns the bytes of s without copying. They must not be modified.
-func viewBytes(s string) []byte { return unsafe.Slice(unsafe.StringData(s), len(s)) }
 
 // Reset clears the request and keeps the array of Headers.
 func (r *Request) Reset() {
@@ -100,7 +96,7 @@ func (r *Request) destination(scratch []byte) (d destination, _ []byte, ok bool)
 	if r.URL == "" {
 		d = destination{key: hostKey{r.TLS, r.Addr}, target: r.Target, host: r.Host}
 		if len(d.target) == 0 {
-			d.target = viewBytes("/")
+			d.target = httpparse.ViewBytes("/")
 		}
 	} else {
 		rest := ""
@@ -113,7 +109,7 @@ func (r *Request) destination(scratch []byte) (d destination, _ []byte, ok bool)
 		}
 		d.key.authority = rest[:end]
 		target, _, _ := strings.Cut(rest[end:], "#")
-		d.target = viewBytes(target)
+		d.target = httpparse.ViewBytes(target)
 		if target == "" || target[0] != '/' {
 			scratch = append(append(scratch[:0], '/'), target...)
 			d.target = scratch
@@ -196,7 +192,7 @@ func (r *Request) appendHead(b []byte, d destination, bodyLength int64, tracepar
 	if method == "" {
 		method = "GET"
 	}
-	b, err := httpparse.AppendRequestLine(b, viewBytes(method), d.target)
+	b, err := httpparse.AppendRequestLine(b, httpparse.ViewBytes(method), d.target)
 	if err != nil {
 		return b, err
 	}
@@ -268,7 +264,7 @@ func reserved(name []byte) bool {
 	case len("upgrade"):
 		want = "upgrade"
 	case len("connection"):
-		return strings.EqualFold(viewString(name), "connection") || strings.EqualFold(viewString(name), "keep-alive")
+		return strings.EqualFold(httpparse.ViewString(name), "connection") || strings.EqualFold(httpparse.ViewString(name), "keep-alive")
 	case len("content-length"):
 		want = "content-length"
 	case len("proxy-connection"):
@@ -278,8 +274,5 @@ func reserved(name []byte) bool {
 	default:
 		return false
 	}
-	return strings.EqualFold(viewString(name), want)
+	return strings.EqualFold(httpparse.ViewString(name), want)
 }
-
-// viewString returns b as a string without copying. It is valid until b is modified.
-func viewString(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }

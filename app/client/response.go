@@ -63,8 +63,8 @@ func (r *Response) Values(name string) iter.Seq[[]byte] {
 // Trailers returns the trailer fields of a chunked body after Read has returned io.EOF (RFC 9112 section 7.1.2). They
 // are valid until Close.
 func (r *Response) Trailers() []httpparse.Header {
-	if x := r.current(); x != nil && x.body == byChunks && x.end == io.EOF {
-		return x.chunked.Trailers()
+	if x := r.current(); x != nil && x.end == io.EOF {
+		return x.body.Trailers()
 	}
 	return nil
 }
@@ -105,12 +105,15 @@ func (r *Response) AppendBody(b []byte, bodyMax int64) ([]byte, error) {
 	}
 	defer x.task.Leave(x.task.Enter())
 	tooLarge := func() error { return x.protocolError(StageBody, ErrBodyTooLarge) }
-	if x.body == byLength && x.left+int64(x.d-x.r) > bodyMax {
-		return b, tooLarge()
-	}
 	start := len(b)
-	if need := int(x.left) + x.d - x.r; x.body == byLength && cap(b)-len(b) < need {
-		b = append(make([]byte, 0, len(b)+need), b...)
+	if left := x.body.Left(); left >= 0 {
+		need := left + int64(x.d-x.r)
+		if need > bodyMax {
+			return b, tooLarge()
+		}
+		if int64(cap(b)-len(b)) < need {
+			b = append(make([]byte, 0, len(b)+int(need)), b...)
+		}
 	}
 	for {
 		if x.r < x.d {
@@ -125,14 +128,11 @@ func (r *Response) AppendBody(b []byte, bodyMax int64) ([]byte, error) {
 			return b, nil
 		case x.end != nil:
 			return b, x.end
-		case x.body != byLength:
+		case x.body.Left() < 0:
 			x.fillBody()
 		default:
 			n := x.receive(b[len(b):cap(b)])
-			b = b[:len(b)+n]
-			if x.left -= int64(n); x.left == 0 && x.end == nil {
-				x.complete(true)
-			}
+			b = b[:len(b)+len(x.decodeIn(b[len(b):len(b)+n]))]
 		}
 	}
 }

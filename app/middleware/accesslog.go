@@ -10,9 +10,9 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-	"unsafe"
 
 	"tafe/app"
+	"tafe/httpparse"
 )
 
 // AccessLogOptions configures an AccessLog. Zero fields take their defaults.
@@ -231,7 +231,7 @@ func decodeEntry(b []byte, e *app.Entry) []byte {
 	for _, text := range textsOf(e) {
 		n, used := binary.Uvarint(b)
 		end := used + int(n)
-		*text = unsafe.String(unsafe.SliceData(b[used:end]), n)
+		*text = httpparse.ViewString(b[used:end])
 		b = b[end:]
 	}
 	return b

@@ -4,7 +4,6 @@
 package middleware
 
 import (
-	"net"
 	"strconv"
 	"time"
 	"unicode/utf8"
@@ -51,7 +50,7 @@ func appendJSON(b []byte, e *app.Entry) []byte {
 	}
 	b = appendJSONText(b, "route", e.Route)
 	b = appendJSONText(b, "remote", e.Remote)
-	if e.ClientIP != hostOf(e.Remote) {
+	if e.ClientIP != app.HostOf(e.Remote) {
 		b = appendJSONText(b, "client", e.ClientIP)
 	}
 	b = appendJSONText(b, "request_id", e.RequestID)
@@ -140,12 +139,6 @@ func appendCombined(b []byte, e *app.Entry) []byte {
 	}
 	b = append(appendCombinedText(append(b, ` "`...), e.Referer), `" "`...)
 	return append(appendCombinedText(b, e.UserAgent), '"')
-}
-
-// hostOf returns the address of "ADDRESS:PORT".
-func hostOf(remote string) string {
-	host, _, _ := net.SplitHostPort(remote)
-	return host
 }
 
 func appendCombinedText(b []byte, s string) []byte {

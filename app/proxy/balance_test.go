@@ -20,9 +20,9 @@ func newGroup(t *testing.T, o GroupOptions) *Group {
 	return g
 }
 
-func weighted(weights ...int) (servers []Server) {
+func weighted(weights ...int) (servers []ServerOptions) {
 	for i, w := range weights {
-		servers = append(servers, Server{Addr: fmt.Sprintf("127.0.0.1:%d", i+1), Weight: w})
+		servers = append(servers, ServerOptions{Addr: fmt.Sprintf("127.0.0.1:%d", i+1), Weight: w})
 	}
 	return servers
 }
@@ -94,7 +94,7 @@ func TestHashSparesTheOverloaded(t *testing.T) {
 }
 
 func TestWhoIsAsked(t *testing.T) {
-	g := newGroup(t, GroupOptions{Servers: append(weighted(1, 1), Server{Addr: "127.0.0.1:9", Backup: true}), RequestsMax: 2})
+	g := newGroup(t, GroupOptions{Servers: append(weighted(1, 1), ServerOptions{Addr: "127.0.0.1:9", Backup: true}), RequestsMax: 2})
 	a, b, backup := g.servers[0], g.servers[1], g.servers[2]
 	require.True(t, backup.Backup)
 	require.Equal(t, b, g.pick(0, []*server{a}), "not the one that was tried")
@@ -171,11 +171,11 @@ func TestWrongOptionsAreNamed(t *testing.T) {
 		want string
 	}{
 		{GroupOptions{}, "no server"},
-		{GroupOptions{Servers: []Server{{Addr: "a:1", Backup: true}}}, "other than backups"},
+		{GroupOptions{Servers: []ServerOptions{{Addr: "a:1", Backup: true}}}, "other than backups"},
 		{GroupOptions{Servers: to("nowhere")}, "neither host:port"},
 		{GroupOptions{Servers: to("a:99999")}, "neither host:port"},
 		{GroupOptions{Servers: to("a:1", "a:1")}, "twice"},
-		{GroupOptions{Servers: []Server{{Addr: "a:1", Weight: 1000}}}, "weight"},
+		{GroupOptions{Servers: []ServerOptions{{Addr: "a:1", Weight: 1000}}}, "weight"},
 		{GroupOptions{Servers: to("a:1"), Policy: "random"}, "unknown policy"},
 	} {
 		_, err := NewGroup(c.o)

@@ -2,7 +2,7 @@
 //
 // A [Group] is a set of equivalent servers. It balances requests, excludes servers that fail or whose health check fails,
 // and bounds retries. Several routes may share a group. A group outlives its routes: a reload that keeps a group keeps its
-// connections and the state of its servers. [New] returns a [Handler] that forwards requests to a group and rewrites
+// connections and the state of its servers. [New] returns a [Forwarder] that forwards requests to a group and rewrites
 // requests and responses.
 //
 // # Forwarding
@@ -21,7 +21,7 @@
 //	group.go       Group: options, servers, start and end
 //	balance.go     selection of a server
 //	health.go      availability: failures, health checks, the retry budget
-//	forward.go     Handler: one request, its tries, its response
+//	forward.go     Forwarder: one request, its tries, its response
 //	header.go      the fields that are forwarded or added
 //	hops.go        Via, Max-Forwards, Upgrade
 //	target.go      the path and its normal form

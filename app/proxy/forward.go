@@ -1,4 +1,4 @@
-// Handler: one request, its tries and its response.
+// Forwarder: one request, its tries and its response.
 
 package proxy
 
@@ -8,15 +8,15 @@ import (
 	"net/http"
 	"strings"
 	"sync"
-	"unsafe"
+
+	"time"
 
 	"tafe/app"
 	"tafe/app/client"
 	"tafe/httpparse"
-	"time"
 )
 
-// Options configures a Handler. Zero fields mean the defaults.
+// Options configures a Forwarder. Zero fields mean the defaults.
 type Options struct {
 	StripPrefix string // prefix removed from the path, if present; matched at a slash
 	AddPrefix   string // prefix added to the path afterwards
@@ -41,8 +41,8 @@ type Options struct {
 	TunnelIdle time.Duration
 }
 
-// Handler forwards requests to a group.
-type Handler struct {
+// Forwarder forwards requests to a group.
+type Forwarder struct {
 	group    *Group
 	options  Options
 	hashBy   func(c *app.Context) string
@@ -50,20 +50,20 @@ type Handler struct {
 	forwards sync.Pool // of *forward
 }
 
-// New returns a Handler. The error describes the invalid option.
-func New(g *Group, o Options) (*Handler, error) {
+// New returns a Forwarder. The error describes the invalid option.
+func New(g *Group, o Options) (*Forwarder, error) {
 	if o.BodyMemoryMax <= 0 {
 		o.BodyMemoryMax = 64 << 10
 	}
 	if o.TunnelIdle <= 0 {
 		o.TunnelIdle = 5 * time.Minute
 	}
-	h := &Handler{group: g, options: o}
+	f := &Forwarder{group: g, options: o}
 	var err error
-	if h.hashBy, err = hashKeyFunc(o.HashBy); err != nil {
+	if f.hashBy, err = hashKeyFunc(o.HashBy); err != nil {
 		return nil, err
 	}
-	if h.via, err = viaMembers(o.Via); err != nil {
+	if f.via, err = viaMembers(o.Via); err != nil {
 		return nil, err
 	}
 	for _, prefix := range []string{o.StripPrefix, o.AddPrefix} {
@@ -71,7 +71,7 @@ func New(g *Group, o Options) (*Handler, error) {
 			return nil, fmt.Errorf("proxy: the prefix %q is not an absolute path of unreserved characters without dot segments", prefix)
 		}
 	}
-	return h, errors.Join(o.Request.check(), o.Response.check())
+	return f, errors.Join(o.Request.check(), o.Response.check())
 }
 
 // isPlainPrefix reports whether s is a path in normal form.
@@ -142,44 +142,41 @@ type forward struct {
 	interim           func(status int, fields []httpparse.Header)
 }
 
-// viewString returns b as a string without copying. It is valid until b is modified.
-func viewString(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
-
-func (h *Handler) newForward(c *app.Context) *forward {
-	x, _ := h.forwards.Get().(*forward)
+func (f *Forwarder) newForward(c *app.Context) *forward {
+	x, _ := f.forwards.Get().(*forward)
 	if x == nil {
 		x = &forward{}
 		x.interim = x.passInterim
 	}
-	x.c, x.rules = c, &h.options.Response
+	x.c, x.rules = c, &f.options.Response
 	return x
 }
 
-func (h *Handler) recycle(x *forward) {
+func (f *Forwarder) recycle(x *forward) {
 	x.resp.Close()
 	x.req.Reset()
 	clear(x.connectionOptions)
 	clear(x.tried)
 	x.prefixRewritten, x.last, x.hops = false, false, ""
 	x.c, x.connectionOptions, x.tried, x.text = nil, x.connectionOptions[:0], x.tried[:0], x.text[:0]
-	h.forwards.Put(x)
+	f.forwards.Put(x)
 }
 
 // Serve forwards the request and its response. It implements app.Handler.
-func (h *Handler) Serve(c *app.Context) error {
-	x := h.newForward(c)
-	defer h.recycle(x)
-	if err := h.prepare(c, x); err != nil {
+func (f *Forwarder) Serve(c *app.Context) error {
+	x := f.newForward(c)
+	defer f.recycle(x)
+	if err := f.prepare(c, x); err != nil {
 		return err
 	}
 	if x.last {
 		return answerFinalHop(c)
 	}
-	g := h.group
+	g := f.group
 	g.addRetryCredit()
 	key := uint64(0)
 	if g.options.Policy == Hashed {
-		key = hashKey(h.hashBy(c))
+		key = hashKey(f.hashBy(c))
 	}
 	for {
 		s := g.pick(key, x.tried)
@@ -187,7 +184,7 @@ func (h *Handler) Serve(c *app.Context) error {
 			g.counts.noServer.Add(1)
 			return &app.HTTPError{Status: http.StatusServiceUnavailable, Message: "no upstream server is available", Reason: "upstream-none", Err: errNoServer}
 		}
-		again, err := h.try(c, x, s)
+		again, err := f.try(c, x, s)
 		if err == nil || !again {
 			return err
 		}
@@ -204,17 +201,17 @@ func (h *Handler) Serve(c *app.Context) error {
 }
 
 // prepare sets x.req, the request to the servers.
-func (h *Handler) prepare(c *app.Context, x *forward) (err error) {
+func (f *Forwarder) prepare(c *app.Context, x *forward) (err error) {
 	if x.hops, x.last, err = hopsLeft(c); err != nil || x.last {
 		return err
 	}
-	if err = h.preparePath(c, x); err != nil {
+	if err = f.preparePath(c, x); err != nil {
 		return err
 	}
 	if c.HasQuery() {
 		x.target = append(append(x.target, '?'), c.RawQuery()...)
 	}
-	r, o := &x.req, &h.group.options
+	r, o := &x.req, &f.group.options
 	r.Method, r.Target, r.TLS, r.Host = c.Method(), x.target, o.TLS != nil, o.Host
 	if r.Host == "" {
 		r.Host = c.Host()
@@ -223,12 +220,12 @@ func (h *Handler) prepare(c *app.Context, x *forward) (err error) {
 	if c.ProtoMinor() > 0 {
 		r.Interim = x.interim
 	}
-	h.copyRequestFields(c, x)
+	f.copyRequestFields(c, x)
 	switch n := c.ContentLength(); {
 	case n == 0:
 		r.Upgrade = forwardedUpgrade(c)
 		r.Hedge = o.Hedge != nil && r.Upgrade == ""
-	case n > 0 && n <= h.options.BodyMemoryMax:
+	case n > 0 && n <= f.options.BodyMemoryMax:
 		r.Body, err = c.Body()
 	default:
 		r.Stream, r.StreamLength = c.BodyReader(), n
@@ -237,8 +234,8 @@ func (h *Handler) prepare(c *app.Context, x *forward) (err error) {
 }
 
 // preparePath sets x.target to the path of the request to the servers.
-func (h *Handler) preparePath(c *app.Context, x *forward) (err error) {
-	o := &h.options
+func (f *Forwarder) preparePath(c *app.Context, x *forward) (err error) {
+	o := &f.options
 	prefixed := o.StripPrefix != "" || o.AddPrefix != ""
 	switch {
 	case !o.RawPath:
@@ -259,8 +256,8 @@ func (h *Handler) preparePath(c *app.Context, x *forward) (err error) {
 }
 
 // try sends the request to one server. again reports whether it may be sent to another server after the error.
-func (h *Handler) try(c *app.Context, x *forward, s *server) (again bool, err error) {
-	g, failed, over := h.group, false, false
+func (f *Forwarder) try(c *app.Context, x *forward, s *server) (again bool, err error) {
+	g, failed, over := f.group, false, false
 	finish := func() {
 		if !over {
 			over = true
@@ -272,7 +269,7 @@ func (h *Handler) try(c *app.Context, x *forward, s *server) (again bool, err er
 	s.counts.requests.Add(1)
 	began := c.Loop().Clock()
 	if err := g.client.Do(c.Task(), nil, &x.req, &x.resp); err != nil {
-		why, upstream, err := h.failure(c, err)
+		why, upstream, err := f.failure(c, err)
 		if !upstream {
 			return false, err
 		}
@@ -287,16 +284,16 @@ func (h *Handler) try(c *app.Context, x *forward, s *server) (again bool, err er
 	failed = status >= http.StatusBadGateway && status <= http.StatusGatewayTimeout
 	if status == http.StatusSwitchingProtocols {
 		over = true // the tunnel calls finish
-		return false, h.upgrade(c, x, s)
+		return false, f.upgrade(c, x, s)
 	}
-	h.copyResponseFields(c, x)
+	f.copyResponseFields(c, x)
 	out := c.Stream(status, "")
 	err = out.Begin() // the body may follow later
 	if err == nil {
 		_, err = x.resp.WriteTo(out)
 	}
 	if err != nil {
-		why, upstream, err := h.failure(c, err)
+		why, upstream, err := f.failure(c, err)
 		if upstream {
 			s.counts.failures[why].Add(1)
 			failed = true
@@ -308,7 +305,7 @@ func (h *Handler) try(c *app.Context, x *forward, s *server) (again bool, err er
 
 // failure returns the error for the client's response. upstream reports whether the server caused err, for the reason
 // why.
-func (h *Handler) failure(c *app.Context, err error) (why reason, upstream bool, _ error) {
+func (f *Forwarder) failure(c *app.Context, err error) (why reason, upstream bool, _ error) {
 	var e *client.Error
 	if !errors.As(err, &e) {
 		return 0, false, err // an error of the client's connection
@@ -353,7 +350,7 @@ func (x *forward) passInterim(status int, fields []httpparse.Header) {
 	x.setConnectionOptions(fields)
 	kept := make([]httpparse.Header, 0, len(fields))
 	for _, f := range fields {
-		if x.passes(viewString(f.Name)) && !computed(viewString(f.Name)) {
+		if x.passes(httpparse.ViewString(f.Name)) && !computed(httpparse.ViewString(f.Name)) {
 			kept = append(kept, f)
 		}
 	}

@@ -15,8 +15,8 @@ import (
 	"tafe/httpparse"
 )
 
-// Server is one upstream server.
-type Server struct {
+// ServerOptions describes one upstream server.
+type ServerOptions struct {
 	Addr   string // host:port or unix:/path
 	Weight int    // relative share of requests; default 1, at most WeightMax
 	Backup bool   // used only while no other server is available
@@ -25,7 +25,7 @@ type Server struct {
 // bodyBytesMax is effectively no bound: responses are streamed and never held in memory completely.
 const bodyBytesMax = 1 << 60
 
-// WeightMax is the maximum of Server.Weight.
+// WeightMax is the maximum of ServerOptions.Weight.
 const WeightMax = 256
 
 // Policy selects a server of a group.
@@ -45,8 +45,8 @@ var Policies = []Policy{RoundRobin, LeastActive, TwoChoices, Hashed}
 // GroupOptions configures a Group. Zero fields mean the defaults.
 type GroupOptions struct {
 	Name    string
-	Servers []Server // at least one
-	Policy  Policy   // default RoundRobin
+	Servers []ServerOptions // at least one
+	Policy  Policy          // default RoundRobin
 	// TLS, if not nil, makes the group use https. ServerName defaults to the host of the server.
 	TLS *tls.Config
 	// Host is the Host field sent to the servers. "" means that of the client.
@@ -162,9 +162,9 @@ type Group struct {
 	ending   sync.Once
 }
 
-// server is a Server and its state.
+// server is a server of a Group and its state.
 type server struct {
-	Server
+	ServerOptions
 	index    int
 	down     atomic.Bool  // according to its health check
 	ejected  atomic.Int64 // end of the ejection on the group's clock, in ns; 0 if not ejected
@@ -199,7 +199,7 @@ func NewGroup(o GroupOptions) (*Group, error) {
 				s.Weight = 1
 			}
 			if s.Backup == backup {
-				g.servers = append(g.servers, &server{Server: s, index: len(g.servers)})
+				g.servers = append(g.servers, &server{ServerOptions: s, index: len(g.servers)})
 			}
 		}
 		if !backup {

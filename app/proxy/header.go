@@ -146,38 +146,38 @@ func contains(list []string, name string) bool {
 }
 
 // copyRequestFields copies the forwarded fields of the request to x.req, and adds the proxy's own.
-func (h *Handler) copyRequestFields(c *app.Context, x *forward) {
+func (f *Forwarder) copyRequestFields(c *app.Context, x *forward) {
 	x.connectionOptions = appendConnectionOptions(x.connectionOptions[:0], c.HeaderList("Connection"))
 	for name, value := range c.Headers() {
 		switch {
-		case hopByHop(name) || computed(name) || isForwardingField(name) || h.options.Request.drops(name):
+		case hopByHop(name) || computed(name) || isForwardingField(name) || f.options.Request.drops(name):
 		case len(name) == len(maxForwards) && strings.EqualFold(name, maxForwards):
 		case len(x.connectionOptions) > 0 && contains(x.connectionOptions, name):
 		default:
 			x.req.AddHeader(name, value)
 		}
 	}
-	h.addForwardedFields(c, x)
-	for i := range h.options.Request.Set {
-		f := &h.options.Request.Set[i]
-		x.req.AddHeader(f.Name, f.Value)
+	f.addForwardedFields(c, x)
+	for i := range f.options.Request.Set {
+		set := &f.options.Request.Set[i]
+		x.req.AddHeader(set.Name, set.Value)
 	}
 }
 
 // addForwardedFields adds the fields that describe the client. Values received from the client are kept only if it is
 // a trusted proxy.
-func (h *Handler) addForwardedFields(c *app.Context, x *forward) {
+func (f *Forwarder) addForwardedFields(c *app.Context, x *forward) {
 	add := func(name, value string) {
-		if value != "" && !h.options.Request.drops(name) {
+		if value != "" && !f.options.Request.drops(name) {
 			x.req.AddHeader(name, value)
 		}
 	}
-	client, proto, host := hostOf(c.RemoteAddr()), "http", c.Host()
+	client, proto, host := app.HostOf(c.RemoteAddr()), "http", c.Host()
 	if c.Secure() {
 		proto = "https" // of this connection; Scheme is the client's
 	}
 	element := ""
-	if h.options.Forwarded {
+	if f.options.Forwarded {
 		element = x.join("for=", forwardedNode(client), ";host=", quoted(host), ";proto=", proto)
 	}
 	if c.FromProxy() {
@@ -204,7 +204,7 @@ func (h *Handler) addForwardedFields(c *app.Context, x *forward) {
 	add(forwarded, element)
 	add(requestID, c.RequestID())
 	add(maxForwards, x.hops)
-	add("Via", h.via[min(c.ProtoMinor(), 1)])
+	add("Via", f.via[min(c.ProtoMinor(), 1)])
 }
 
 // join concatenates strings in the buffer of x.
@@ -213,16 +213,7 @@ func (x *forward) join(parts ...string) string {
 	for _, p := range parts {
 		x.text = append(x.text, p...)
 	}
-	return viewString(x.text[from:])
-}
-
-// hostOf returns the address in "address:port", or "" without a port, as for unix sockets.
-func hostOf(remote string) string {
-	i := strings.LastIndexByte(remote, ':')
-	if i < 0 {
-		return ""
-	}
-	return strings.Trim(remote[:i], "[]")
+	return httpparse.ViewString(x.text[from:])
 }
 
 // forwardedNode formats an address for Forwarded (RFC 7239 section 6).
@@ -255,28 +246,28 @@ func (x *forward) passes(name string) bool {
 }
 
 // copyResponseFields copies the forwarded fields of the response to c, and adds the proxy's own.
-func (h *Handler) copyResponseFields(c *app.Context, x *forward) {
+func (f *Forwarder) copyResponseFields(c *app.Context, x *forward) {
 	x.setConnectionOptions(x.resp.Headers)
 	for i := range x.resp.Headers {
-		name, value := viewString(x.resp.Headers[i].Name), viewString(x.resp.Headers[i].Value)
+		name, value := httpparse.ViewString(x.resp.Headers[i].Name), httpparse.ViewString(x.resp.Headers[i].Value)
 		switch {
 		case x.resp.Status == http.StatusUpgradeRequired && strings.EqualFold(name, "Upgrade"): // it names the required protocols
 			c.PassHeader(name, value)
 		case x.passes(name):
 			if x.prefixRewritten {
-				value = h.rewriteResponseField(c, x, name, value)
+				value = f.rewriteResponseField(c, x, name, value)
 			}
 			c.PassHeader(name, value)
 		}
 	}
-	if via := h.via[min(x.resp.Minor, 1)]; via != "" && !h.options.Response.drops("Via") {
+	if via := f.via[min(x.resp.Minor, 1)]; via != "" && !f.options.Response.drops("Via") {
 		c.AddHeader("Via", via)
 	}
-	for i := range h.options.Response.Set {
-		if f := &h.options.Response.Set[i]; strings.EqualFold(f.Name, "Vary") {
-			c.AddVary(f.Value)
+	for i := range f.options.Response.Set {
+		if set := &f.options.Response.Set[i]; strings.EqualFold(set.Name, "Vary") {
+			c.AddVary(set.Value)
 		} else {
-			c.SetHeader(f.Name, f.Value)
+			c.SetHeader(set.Name, set.Value)
 		}
 	}
 }

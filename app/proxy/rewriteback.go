@@ -11,12 +11,12 @@ import (
 
 // clientPath returns the client's path for a path of the upstream; it is the inverse of rewrite. ok is false if the
 // route does not reach the path.
-func (h *Handler) clientPath(path string) (_ string, ok bool) {
-	rest, ok := strings.CutPrefix(path, strings.TrimSuffix(h.options.AddPrefix, "/"))
+func (f *Forwarder) clientPath(path string) (_ string, ok bool) {
+	rest, ok := strings.CutPrefix(path, strings.TrimSuffix(f.options.AddPrefix, "/"))
 	if !ok || rest != "" && rest[0] != '/' && rest[0] != '?' && rest[0] != '#' {
 		return path, false
 	}
-	strip := strings.TrimSuffix(h.options.StripPrefix, "/")
+	strip := strings.TrimSuffix(f.options.StripPrefix, "/")
 	if rest == "" && strip == "" {
 		return "/", true
 	}
@@ -24,28 +24,28 @@ func (h *Handler) clientPath(path string) (_ string, ok bool) {
 }
 
 // rewriteResponseField returns the value of a response field for a request whose path was rewritten.
-func (h *Handler) rewriteResponseField(c *app.Context, x *forward, name, value string) string {
+func (f *Forwarder) rewriteResponseField(c *app.Context, x *forward, name, value string) string {
 	switch len(name) {
 	case len("Location"):
 		if strings.EqualFold(name, "Location") {
-			return h.rewriteURL(c, x, value)
+			return f.rewriteURL(c, x, value)
 		}
 	case len("Content-Location"):
 		if strings.EqualFold(name, "Content-Location") {
-			return h.rewriteURL(c, x, value)
+			return f.rewriteURL(c, x, value)
 		}
 	case len("Set-Cookie"):
 		if strings.EqualFold(name, "Set-Cookie") {
-			return h.rewriteCookie(value)
+			return f.rewriteCookie(value)
 		}
 	}
 	return value
 }
 
 // rewriteURL rewrites an absolute path, or a URL whose host is the one in the request to the upstream.
-func (h *Handler) rewriteURL(c *app.Context, x *forward, url string) string {
+func (f *Forwarder) rewriteURL(c *app.Context, x *forward, url string) string {
 	if strings.HasPrefix(url, "/") && !strings.HasPrefix(url, "//") {
-		url, _ = h.clientPath(url)
+		url, _ = f.clientPath(url)
 		return url
 	}
 	scheme, rest, ok := strings.Cut(url, "://")
@@ -59,7 +59,7 @@ func (h *Handler) rewriteURL(c *app.Context, x *forward, url string) string {
 	if host := rest[:end]; !strings.EqualFold(host, x.req.Host) && !strings.EqualFold(host, x.req.Addr) {
 		return url
 	}
-	path, ok := h.clientPath(rest[end:])
+	path, ok := f.clientPath(rest[end:])
 	if !ok {
 		return url
 	}
@@ -68,7 +68,7 @@ func (h *Handler) rewriteURL(c *app.Context, x *forward, url string) string {
 
 // rewriteCookie rewrites the Path attribute of a cookie. The root of the upstream becomes the prefix without a final
 // slash, so that the cookie is also sent for the prefix itself.
-func (h *Handler) rewriteCookie(cookie string) string {
+func (f *Forwarder) rewriteCookie(cookie string) string {
 	for at := strings.IndexByte(cookie, ';'); at >= 0; {
 		end := strings.IndexByte(cookie[at+1:], ';')
 		attribute := cookie[at+1:]
@@ -78,9 +78,9 @@ func (h *Handler) rewriteCookie(cookie string) string {
 		}
 		name, value, ok := strings.Cut(attribute, "=")
 		if value = strings.Trim(value, " \t"); ok && strings.EqualFold(strings.Trim(name, " \t"), "Path") && strings.HasPrefix(value, "/") {
-			if path, ok := h.clientPath(value); ok {
-				if value == "/" || strings.TrimSuffix(value, "/") == strings.TrimSuffix(h.options.AddPrefix, "/") {
-					path = "/" + strings.Trim(h.options.StripPrefix, "/")
+			if path, ok := f.clientPath(value); ok {
+				if value == "/" || strings.TrimSuffix(value, "/") == strings.TrimSuffix(f.options.AddPrefix, "/") {
+					path = "/" + strings.Trim(f.options.StripPrefix, "/")
 				}
 				cookie = cookie[:at+1] + " Path=" + path + cookie[at+1+len(attribute):]
 				end = strings.IndexByte(cookie[at+1:], ';')

@@ -71,9 +71,9 @@ func serveWithin(t testing.TB, limits reactor.Limits, g GroupOptions, o Options,
 }
 
 // to returns servers with these addresses.
-func to(addrs ...string) (servers []Server) {
+func to(addrs ...string) (servers []ServerOptions) {
 	for _, a := range addrs {
-		servers = append(servers, Server{Addr: a})
+		servers = append(servers, ServerOptions{Addr: a})
 	}
 	return servers
 }

@@ -22,9 +22,9 @@ const (
 )
 
 // upgrade connects the client with the server by a tunnel. The tunnel calls g.finish when it ends.
-func (h *Handler) upgrade(c *app.Context, x *forward, s *server) error {
-	g := h.group
-	head, err := h.switchingHead(x)
+func (f *Forwarder) upgrade(c *app.Context, x *forward, s *server) error {
+	g := f.group
+	head, err := f.switchingHead(x)
 	if err != nil {
 		g.finish(s, true)
 		return &app.HTTPError{Status: 502, Message: messages[reasonProtocol], Reason: reasonProtocol.String(), Err: err}
@@ -42,7 +42,7 @@ func (h *Handler) upgrade(c *app.Context, x *forward, s *server) error {
 	}
 	g.counts.tunnels.Add(1)
 	g.counts.tunnelsOpen.Add(1)
-	t := &tunnel{client: client, server: upstream, idle: h.options.TunnelIdle, base: time.Now(), head: head}
+	t := &tunnel{client: client, server: upstream, idle: f.options.TunnelIdle, base: time.Now(), head: head}
 	t.closed = func() {
 		g.counts.tunnelsOpen.Add(-1)
 		g.finish(s, false)
@@ -54,14 +54,14 @@ func (h *Handler) upgrade(c *app.Context, x *forward, s *server) error {
 }
 
 // switchingHead returns the head of the 101 response to the client.
-func (h *Handler) switchingHead(x *forward) ([]byte, error) {
+func (f *Forwarder) switchingHead(x *forward) ([]byte, error) {
 	b := httpparse.AppendStatusLine(nil, 101)
 	b = append(b, "Connection: upgrade\r\n"...)
 	var err error
 	x.setConnectionOptions(x.resp.Headers)
 	for i := range x.resp.Headers {
 		f := &x.resp.Headers[i]
-		name := viewString(f.Name)
+		name := httpparse.ViewString(f.Name)
 		if !x.passes(name) && !strings.EqualFold(name, "Upgrade") || computed(name) {
 			continue
 		}
@@ -110,7 +110,7 @@ func (t *tunnel) start(l *loop.Loop) {
 
 // Run implements loop.Runner.
 func (d *direction) Run(task *loop.Task) {
-	task.Observe().Describe(&tunnelName, nil, nil, nil, nil, nil)
+	task.Describe(&tunnelName, nil, nil, nil, nil, nil)
 	task.Outside(func() {
 		if w, ok := d.to.(interface{ CloseWrite() error }); d.run() && ok && w.CloseWrite() == nil {
 			return

@@ -66,7 +66,7 @@ func TestArchitectureNamesFilesThatExist(t *testing.T) {
 	require.Greater(t, found, 20)
 }
 
-// packageBoxes returns the packages of the server. It leaves out internal packages that only tests import.
+// packageBoxes returns the packages of the server. It leaves out internal packages that only tests import, and those that import testify.
 func packageBoxes(packages []listedPackage) []*box {
 	used := map[string]bool{}
 	for _, p := range packages {
@@ -77,7 +77,7 @@ func packageBoxes(packages []listedPackage) []*box {
 	var boxes []*box
 	byPath := map[string]*box{}
 	for _, p := range packages {
-		if strings.Contains(p.ImportPath, "/internal/") && !used[p.ImportPath] {
+		if strings.Contains(p.ImportPath, "/internal/") && !used[p.ImportPath] || slices.Contains(p.Imports, "github.com/stretchr/testify/require") {
 			continue
 		}
 		b := &box{path: strings.TrimPrefix(p.ImportPath, module+"/")}
@@ -199,7 +199,7 @@ func drawPackages(boxes []*box) []byte {
 			line = b.y + 17
 			fmt.Fprintf(&out, `<text x="%d" y="%d" font-size="10" fill="#556">%s</text>`+"\n", b.x+boxWidth/2, b.y+32, html.EscapeString(strings.Join(b.external, ", ")))
 		}
-		fmt.Fprintf(&out, `<text x="%d" y="%d" font-size="12">%s</text>`+"\n", b.x+boxWidth/2, line, html.EscapeString(strings.Replace(b.path, "cmd/tafe/internal/", "…/internal/", 1)))
+		fmt.Fprintf(&out, `<text x="%d" y="%d" font-size="12">%s</text>`+"\n", b.x+boxWidth/2, line, html.EscapeString(strings.Replace(b.path, "app/edge/internal/", "…/internal/", 1)))
 	}
 	fmt.Fprintf(&out, "</svg>\n")
 	return out.Bytes()

@@ -8,9 +8,11 @@ import (
 	"fmt"
 	"io"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
+	"tafe/app/edge"
 	"tafe/cmd/tafe/internal/backend"
 )
 
@@ -23,7 +25,7 @@ func runBackend(ctx context.Context, args []string, stdout, _ io.Writer) error {
 	defer stop()
 	set, err := backend.Start(config)
 	if err != nil {
-		return listenError("", err)
+		return edge.ListenError("", err)
 	}
 	fmt.Fprintf(stdout, "store %s\n", set.StoreAddr)
 	for i, addr := range set.BidderAddrs {
@@ -45,18 +47,31 @@ func backendConfig(args []string, stdout io.Writer) (backend.Config, error) {
 	fs.DurationVar(&c.Delay.Mean, "delay", 5*time.Millisecond, "mean response time of a bidder (log-normal)")
 	fs.DurationVar(&c.Delay.Deviation, "jitter", 2*time.Millisecond, "standard deviation of the response time")
 	fs.Uint64Var(&c.Seed, "seed", 1, "`seed` of the random delays and prices")
-	if err := parseFlags(fs, args, stdout); err != nil {
+	if err := edge.ParseFlags(fs, args, stdout); err != nil {
 		return c, err
 	}
-	if err := checkAddress(c.Store); err != nil {
-		return c, usagef("--store: %v", err)
+	if err := edge.CheckAddress(c.Store); err != nil {
+		return c, edge.Usagef("--store: %v", err)
 	}
 	var err error
 	if c.Bidders, err = splitAddresses(bidders); err != nil {
-		return c, usagef("--bidders: %v", err)
+		return c, edge.Usagef("--bidders: %v", err)
 	}
 	if err := c.Delay.Check(); err != nil {
-		return c, usagef("%v", err)
+		return c, edge.Usagef("%v", err)
 	}
 	return c, nil
+}
+
+// splitAddresses splits a list of addresses at commas. An empty list is an error.
+func splitAddresses(list string) ([]string, error) {
+	var addresses []string
+	for address := range strings.SplitSeq(list, ",") {
+		address = strings.TrimSpace(address)
+		if err := edge.CheckAddress(address); err != nil {
+			return nil, err
+		}
+		addresses = append(addresses, address)
+	}
+	return addresses, nil
 }

@@ -17,7 +17,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"tafe/cmd/tafe/internal/certs/certstest"
+	"tafe/app/edge/certstest"
 )
 
 func TestGoodPartsAreServedBesideBrokenOnes(t *testing.T) {

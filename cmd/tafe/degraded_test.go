@@ -1,8 +1,6 @@
 package main
 
 import (
-	"bytes"
-	"log/slog"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -12,27 +10,6 @@ import (
 
 	"tafe/loop"
 )
-
-func TestDegradedRuntimeIsLogged(t *testing.T) {
-	for _, c := range []struct {
-		parts []string
-		want  []string
-		why   string
-	}{
-		{nil, nil, "nothing to say"},
-		{[]string{"thread_lock"}, []string{"degraded=thread_lock", "ends the process"}, "a handler may end the process"},
-		{[]string{"thread"}, []string{"degraded=thread", "thread clocks"}, "verdicts"},
-		{[]string{"state"}, []string{"degraded=state", "only in stacks"}, "verdicts"},
-		{loop.Runtime().Parts(), []string{"degraded=thread_lock,thread,state", "process; ", "get CPU; "}, "one line for all"},
-	} {
-		var out bytes.Buffer
-		warnDegraded(slog.New(slog.NewTextHandler(&out, nil)), c.parts)
-		for _, want := range append(c.want, "level=WARN") {
-			require.Equal(t, c.want != nil, strings.Contains(out.String(), want), "%s: %s", c.why, out.String())
-		}
-		require.Equal(t, min(len(c.want), 1), strings.Count(out.String(), "\n"), c.why)
-	}
-}
 
 // A server on a Go release that hides everything still serves. It logs that once at the start, and exports it.
 func TestDegradedServerSays(t *testing.T) {

@@ -24,6 +24,13 @@ import (
 // processTimeMax bounds the life of a process under test.
 const processTimeMax = 2 * time.Minute
 
+// Exit codes of the commands.
+const (
+	exitOK      = 0
+	exitFailure = 1
+	exitUsage   = 2
+)
+
 var binary string // built by TestMain
 
 func TestMain(m *testing.M) {

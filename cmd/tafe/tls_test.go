@@ -22,8 +22,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"tafe/cmd/tafe/internal/certs"
-	"tafe/cmd/tafe/internal/certs/certstest"
+	"tafe/app/edge/certstest"
 )
 
 var later = time.Now().Add(30 * 24 * time.Hour)
@@ -51,7 +50,7 @@ proxy = { upstream = "up" }
 `
 
 // secureEdge serves secureConfig; the addresses of its two listeners.
-func secureEdge(t *testing.T, f certs.Files, more string) (p *process, secure, plain string) {
+func secureEdge(t *testing.T, f certstest.Files, more string) (p *process, secure, plain string) {
 	t.Helper()
 	up := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Proto", r.Header.Get("X-Forwarded-Proto"))
@@ -166,7 +165,7 @@ func TestClientCertificates(t *testing.T) {
 	known, stranger := certstest.Write(t, dir, "known", later, "client"), certstest.Write(t, dir, "stranger", later, "client")
 	_, secure, _ := secureEdge(t, certstest.Write(t, dir, "a", later, "localhost"), fmt.Sprintf("client_auth = \"require\"\nclient_ca = %q", known.Cert))
 	for _, c := range []struct {
-		files *certs.Files
+		files *certstest.Files
 		ok    bool
 	}{{&known, true}, {&stranger, false}, {nil, false}} {
 		config := &tls.Config{}

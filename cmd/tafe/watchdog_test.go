@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -14,38 +13,6 @@ import (
 
 	"tafe/loop/watchdog"
 )
-
-func TestOverrunsCommand(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "log")
-	record := `{"id":1,"final":true,"blamed":true,"verdict":"sleep","key":"k","held_ms":20,"route":"/a","culprit":{"func":"main.f","file":"f.go","line":3},` +
-		`"stack":[{"func":"main.f","file":"f.go","line":3}],"victims":{"count":1,"total_ms":5}}`
-	require.NoError(t, os.WriteFile(file, []byte(record+"\n"), 0o600))
-	for _, c := range []struct {
-		args []string
-		code int
-		want string
-		why  string
-	}{
-		{[]string{file}, exitOK, "main.f (f.go:3)", "the table"},
-		{[]string{file, "--top", "5"}, exitOK, "main.f (f.go:3)", "flags behind the file"},
-		{[]string{"--folded", "victims", file}, exitOK, "main.f;[sleep] 5000", "flags before it"},
-		{[]string{}, exitUsage, "a log file of the watchdog is required", "no file"},
-		{[]string{file, "--folded", "x"}, exitUsage, "neither held, ran nor victims", "no such weight"},
-		{[]string{file + ".not"}, exitFailure, "no such file", "not there"},
-		{[]string{"watchdog_test.go"}, exitFailure, "no record of the watchdog", "another kind of file"},
-	} {
-		var stdout, stderr strings.Builder
-		require.Equal(t, c.code, run(context.Background(), append([]string{"overruns"}, c.args...), &stdout, &stderr), c.why)
-		require.Contains(t, stdout.String()+stderr.String(), c.want, c.why)
-	}
-}
-
-func TestWatchCommand(t *testing.T) {
-	var stdout, stderr strings.Builder
-	require.Equal(t, exitFailure, run(context.Background(), []string{"watch", "--once", "--admin", "127.0.0.1:1"}, &stdout, &stderr))
-	require.Contains(t, stderr.String(), "refused")
-	require.Equal(t, exitUsage, run(context.Background(), []string{"watch", "--width", "wide"}, &stdout, &stderr))
-}
 
 // A held loop, seen on the admin listener while it is held and afterwards. The test takes some seconds, because /healthz fails
 // after five; TAFE_LONG=1 holds the loop for a minute.
@@ -120,7 +87,8 @@ func TestOverrunLogIsRead(t *testing.T) {
 	e.signal(os.Interrupt)
 	code, _ := e.wait()
 	require.Zero(t, code)
-	var stdout, stderr strings.Builder
-	require.Equal(t, exitOK, run(context.Background(), []string{"overruns", file}, &stdout, &stderr), stderr.String())
-	require.Contains(t, stdout.String(), "main.holdSleep")
+	ranked := start(t, "overruns", file)
+	code, table := ranked.wait()
+	require.Equal(t, exitOK, code, ranked.stderr)
+	require.Contains(t, table, "main.holdSleep")
 }

@@ -239,7 +239,7 @@ func (e *Engine) Stuck(d time.Duration) (ids []int) {
 		now := l.Clock()
 		since, _, held := l.Observe().Slice().Load()
 		if !held {
-			since, held = l.Observe().Slice().Outside()
+			since, held = l.Observe().Slice().BetweenTasks()
 		}
 		if (held && now-since >= int64(d) || now-l.Observe().TurnedAt() >= int64(max(d, silentMin))) && !l.Stopped() {
 			ids = append(ids, l.ID())

@@ -181,5 +181,5 @@ func (n *netConn) Arrived() bool {
 	if onLoop {
 		fd = n.conn.transport.FD()
 	}
-	return fd >= 0 && rawPeek(fd)
+	return fd >= 0 && Arrived(fd)
 }

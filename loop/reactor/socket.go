@@ -234,8 +234,9 @@ func rawCall(call uintptr, fd int, p []byte) (int, error) {
 	return int(n), nil
 }
 
-// rawPeek reports whether a socket has bytes, an end or an error to read.
-func rawPeek(fd int) bool {
+// Arrived reports, without waiting, whether a socket has bytes, an end or an error to read. It takes one system call,
+// which cannot block.
+func Arrived(fd int) bool {
 	var b [1]byte
 	_, _, errno := syscall.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd), uintptr(unsafe.Pointer(&b)), 1,
 		unix.MSG_PEEK|unix.MSG_DONTWAIT, 0, 0)

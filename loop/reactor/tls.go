@@ -190,7 +190,7 @@ type handshake tlsStream
 // Run implements loop.Runner: it performs the handshake.
 func (h *handshake) Run(t *loop.Task) {
 	s := (*tlsStream)(h)
-	t.Observe().Describe(&handshakeName, nil, nil, nil, nil, &s.conn.label)
+	t.Describe(&handshakeName, nil, nil, nil, nil, &s.conn.label)
 	if wait := s.conn.r.handshakeTurn(s.config.HandshakesPerSecond); wait > 0 {
 		if s.failure = t.Sleep(wait); s.failure != nil {
 			return

@@ -29,7 +29,7 @@ func (w *Watchdog) Ready() bool {
 	for _, ln := range w.watchedLoops() {
 		since, _, ok := ln.loop.Observe().Slice().Load()
 		if !ok {
-			since, ok = ln.loop.Observe().Slice().Outside()
+			since, ok = ln.loop.Observe().Slice().BetweenTasks()
 		}
 		if ok && ln.loop.Clock()-since > limit {
 			return false

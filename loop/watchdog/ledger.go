@@ -65,7 +65,7 @@ func (g *ledger) charge(t *loop.Task, ready, start int64, estimated bool) {
 		if overlap <= 0 || e.task == t.ID() {
 			continue
 		}
-		t.Observe().AddDelay(e.id, time.Duration(overlap))
+		t.Loop().Drive().AddDelay(t, e.id, time.Duration(overlap))
 		g.found++
 		e.tally.Count++
 		e.tally.Total += Millis(overlap)

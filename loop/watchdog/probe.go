@@ -73,7 +73,7 @@ func (ln *watchedLoop) visitSlice(w *Watchdog) int64 {
 	since, task, inTask := ln.loop.Observe().Slice().Load()
 	outside := false
 	if !inTask && !ln.passive {
-		since, outside = ln.loop.Observe().Slice().Outside()
+		since, outside = ln.loop.Observe().Slice().BetweenTasks()
 	}
 	// A slice and a callback may begin in the same nanosecond.
 	if ln.current.since != 0 && (ln.current.since != since || ln.current.outside != outside) {

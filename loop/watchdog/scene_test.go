@@ -150,7 +150,7 @@ func (h *line) Closed(*reactor.Conn, error) {}
 var getMethod = "GET"
 
 func (h *line) Run(t *loop.Task) {
-	t.Observe().Describe(h.stage.names[h.route], &getMethod, []byte("/"+h.route), []byte(h.id), nil, h.c.Label())
+	t.Describe(h.stage.names[h.route], &getMethod, []byte("/"+h.route), []byte(h.id), nil, h.c.Label())
 	if run := h.stage.routes[h.route]; run != nil {
 		t.Outside(func() { run(t) })
 	}

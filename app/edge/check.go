@@ -1,0 +1,53 @@
+// The check command: it reports everything that is wrong with a configuration file, without serving.
+
+package edge
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"io"
+
+	"tafe/app/edge/internal/config"
+)
+
+func check(_ context.Context, args []string, stdout, stderr io.Writer) error {
+	var file string
+	fs := flag.NewFlagSet("check", flag.ContinueOnError)
+	fs.StringVar(&file, "config", "", "`file` to check")
+	fs.StringVar(&file, "c", "", "short for --config `file`")
+	if err := ParseFlags(fs, args, stdout); err != nil {
+		return err
+	}
+	if file == "" {
+		return Usagef("a file is required: tafe check -c FILE")
+	}
+	c, problems, warnings, err := config.Check(file)
+	if err != nil {
+		return err
+	}
+	// One per line in the format of compilers, which editors parse.
+	for _, w := range warnings {
+		w.Text = "warning: " + w.Text
+		fmt.Fprintln(stderr, w.Error())
+	}
+	for _, p := range problems {
+		fmt.Fprintln(stderr, p.Error())
+	}
+	if len(problems) > 0 {
+		return fmt.Errorf("%s has %s", file, count(len(problems), "problem"))
+	}
+	good := "good"
+	if len(warnings) > 0 {
+		good = "good, with " + count(len(warnings), "warning")
+	}
+	fmt.Fprintf(stdout, "%s is %s: %s\n", file, good, count(len(c.Routes), "route"))
+	return nil
+}
+
+func count(n int, noun string) string {
+	if n != 1 {
+		noun += "s"
+	}
+	return fmt.Sprintf("%d %s", n, noun)
+}

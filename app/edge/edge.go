@@ -1,0 +1,264 @@
+// Start and end of everything that the serve command runs: demo, logs, admin listener, watchdog, server. It starts in that order and
+// ends in the reverse; a start that fails ends what it has started. Signals are in serve.go, reloads in reload.go.
+
+package edge
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"tafe/app"
+	"tafe/app/admin"
+	"tafe/app/edge/internal/config"
+	"tafe/app/middleware"
+	"tafe/app/tracing"
+	"tafe/loop"
+	"tafe/loop/watchdog"
+)
+
+// stopTimeout bounds the end of the loops after the drain.
+const stopTimeout = 10 * time.Second
+
+// edge is everything that serve runs. Fields of parts that were not started are nil.
+type edge struct {
+	program   *program
+	flags     *serveFlags
+	settings  *config.Config // the current ones
+	log       *slog.Logger
+	level     *slog.LevelVar // of log
+	stderr    *logQueue      // behind log
+	demo      Demo           // nil with a configuration file
+	files     []*logFile
+	accessLog *middleware.AccessLog
+	tracing   *tracing.Tracing
+	admin     *admin.Endpoint
+	steward   *loop.Steward // of the watchdog and the server; nil without a watchdog
+	watchdog  *watchdog.Watchdog
+	server    *app.Server
+	resources *config.Resources                // of the settings; nil in the demo
+	retired   []*config.Resources              // of earlier settings
+	shown     atomic.Pointer[config.Resources] // resources, for goroutines
+	certs     []*config.Certificates
+	// Counters of reloads of the configuration, and of those that failed.
+	reloads, reloadsFailed atomic.Uint64
+	renewing               func() // stops the checks for renewed certificates
+	takeOver
+}
+
+// start starts everything or nothing, by the flags, settings and log of e. stdout is for logs with the file "-".
+func (e *edge) start(ctx context.Context, stdout io.Writer) (err error) {
+	defer func() {
+		if err != nil {
+			_ = e.close()
+		}
+	}()
+	if err := e.inherit(ctx); err != nil {
+		return err
+	}
+	warnDegraded(e.log, loop.Runtime().Missing())
+	if err := e.startDemo(); err != nil {
+		return err
+	}
+	if err := e.startAccessLog(stdout); err != nil {
+		return err
+	}
+	if err := e.startTracing(); err != nil {
+		return err
+	}
+	// The front page of the demo has the admin address, so the listener is opened first.
+	c := e.settings
+	if err := e.listenAdmin(string(c.Admin.Listen)); err != nil {
+		return err
+	}
+	a, err := e.makeApp()
+	if err != nil {
+		return err
+	}
+	observe, err := e.newWatchdog(stdout)
+	if err != nil {
+		return err
+	}
+	listeners, stores, err := c.AppListeners()
+	if err != nil {
+		return err
+	}
+	e.certs = stores
+	e.server, err = app.Listen(a, app.ServerConfig{
+		Listeners: listeners, Inherited: e.inherited, Loops: c.Server.Loops, ConnMax: c.Limits.ConnMax,
+		ConnMaxPerIP: c.Limits.ConnMaxPerIP, DialMax: c.Limits.DialMax, Limits: c.LoopLimits(), Handoff: time.Duration(c.Server.Handoff),
+		Steward: e.steward, Observe: observe,
+	})
+	if err != nil {
+		return ListenError(addresses(listeners), err)
+	}
+	e.shown.Store(e.resources)
+	e.logProblems()
+	e.renewing = e.renew()
+	if e.watchdog != nil {
+		e.watchdog.Start()
+		e.steward.Start()
+	}
+	if e.resources != nil {
+		e.resources.Start()
+	}
+	if e.demo != nil {
+		e.demo.Bind(e.server.Engine())
+	}
+	e.admin.Serve(admin.Config{
+		Server: e.server, Watchdog: e.watchdog, Budget: time.Duration(c.Watchdog.Budget), Log: e.log, Upstreams: e.upstreams(),
+		Spans: e.spans(), Version: shownVersion(), Certificates: e.certificates(e.certs), Reloads: e.reloadCounts,
+		LogLinesDropped: e.logLinesDropped, Problems: e.problems,
+	})
+	return e.finishTakeOver(ctx)
+}
+
+// makeApp makes the App: the routes of the file, or the demo.
+func (e *edge) makeApp() (*app.App, error) {
+	options := e.appOptions(e.settings)
+	if e.flags.file == "" {
+		return e.demo.App(options, e.admin.Addr().String()), nil
+	}
+	a, resources, err := e.settings.App(options, e.tracing, nil)
+	e.resources = resources
+	return a, err
+}
+
+func (e *edge) appOptions(c *config.Config) app.Options {
+	options := c.Options()
+	options.Log = e.log
+	if e.accessLog != nil {
+		options.AccessLog = e.accessLog.Record
+	}
+	return options
+}
+
+// startDemo starts the demo if there is no configuration file.
+func (e *edge) startDemo() error {
+	if e.flags.file != "" {
+		return nil
+	}
+	e.demo = e.program.demo
+	return e.demo.Start(e.settings.Server.Loops, e.log)
+}
+
+func (e *edge) startAccessLog(stdout io.Writer) error {
+	c := &e.settings.AccessLog
+	w, err := e.openLog(c.File, stdout)
+	if err != nil || w == nil {
+		return err
+	}
+	options := middleware.AccessLogOptions{BufferBytes: int(c.BufferBytes), FlushEvery: time.Duration(c.FlushEvery), Log: e.log}
+	if c.Format == "combined" {
+		options.Format = middleware.AccessLogCombined
+	}
+	e.accessLog = middleware.NewAccessLog(w, options)
+	return nil
+}
+
+func (e *edge) startTracing() (err error) {
+	c := &e.settings.Tracing
+	if c.Endpoint == "" {
+		return nil
+	}
+	o := c.Options()
+	o.Log = e.log
+	e.tracing, err = tracing.New(o)
+	return err
+}
+
+// spans returns the counters of tracing; nil without tracing.
+func (e *edge) spans() func() (ended, exported, failed uint64) {
+	if e.tracing == nil {
+		return nil
+	}
+	return func() (ended, exported, failed uint64) {
+		s := e.tracing.Stats()
+		return s.Ended, s.Exported, s.Failed
+	}
+}
+
+// logLinesDropped returns the number of dropped lines by log.
+func (e *edge) logLinesDropped() map[string]uint64 {
+	dropped := map[string]uint64{"server": e.stderr.dropped()}
+	if e.accessLog != nil {
+		dropped["access"] = e.accessLog.Dropped()
+	}
+	if e.watchdog != nil {
+		dropped["watchdog"] = e.watchdog.Lost()
+	}
+	return dropped
+}
+
+// openLog opens a file, "-" for stdout, or "off", which is nil.
+func (e *edge) openLog(path config.Path, stdout io.Writer) (io.Writer, error) {
+	switch path {
+	case "off":
+		return nil, nil
+	case "-":
+		return stdout, nil
+	}
+	file, err := openLogFile(string(path))
+	if err != nil {
+		return nil, err
+	}
+	e.files = append(e.files, file)
+	return file, nil
+}
+
+// close stops everything that runs. The server stops at once unless it was drained.
+func (e *edge) close() error {
+	var errs []error
+	e.endTakeOver()
+	if e.server != nil {
+		errs = append(errs, e.stopServer())
+	}
+	if e.renewing != nil {
+		e.renewing()
+	}
+	if e.watchdog != nil {
+		e.watchdog.Stop()
+		e.steward.Stop()
+	}
+	if e.admin != nil {
+		errs = append(errs, e.admin.Close())
+	}
+	if e.tracing != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
+		if err := e.tracing.Close(ctx); err != nil {
+			e.log.Warn("the last spans were not exported", "error", err)
+		}
+		cancel()
+	}
+	if e.accessLog != nil {
+		if err := e.accessLog.Close(); err != nil {
+			e.log.Warn("the last lines of the access log are lost", "error", err)
+		}
+	}
+	for _, file := range e.files {
+		_ = file.Close() // all lines were written
+	}
+	for _, r := range append(e.retired, e.resources) {
+		if r != nil {
+			r.Close()
+		}
+	}
+	if e.demo != nil {
+		errs = append(errs, e.demo.Close())
+	}
+	return errors.Join(errs...)
+}
+
+func (e *edge) stopServer() error {
+	select {
+	case <-e.server.Done():
+		return nil
+	default:
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
+	defer cancel()
+	return e.server.Stop(ctx)
+}

@@ -1,0 +1,194 @@
+// [[listener]]: its keys, and Config.AppListeners, which makes app.Listener values of them.
+
+package config
+
+import (
+	"crypto/tls"
+	"net"
+	"strconv"
+	"strings"
+	"time"
+
+	"tafe/app"
+	"tafe/app/edge/internal/certs"
+	"tafe/loop/reactor"
+)
+
+// Listener is one [[listener]]. If there is one, server.listen must not be given.
+type Listener struct {
+	// Listen address: HOST:PORT (port 0 picks a free port, which is printed), unix:/path, or systemd:NAME for the systemd
+	// sockets with that FileDescriptorName. A systemd socket that is bound to the address is used in its place.
+	Listen ListenAddress `toml:"listen" required:"yes" reload:"restart"`
+	// Networks of load balancers that send a PROXY header (version 1 or 2) at the start of each connection, such as
+	// ["10.0.0.0/8"]. Connections from other networks, and those without a valid header within 5 s, are closed. Unset: no
+	// header is expected.
+	ProxyProtocol []Network `toml:"proxy_protocol" reload:"restart"`
+	// Serve HTTPS.
+	TLS *TLS `toml:"tls" reload:"restart"`
+	// Answer every request with 308 to https on this port. Hosts without a certificate on the listener of that port get 421.
+	RedirectHTTPS int `toml:"redirect_https" min:"1" max:"65535" reload:"restart"`
+}
+
+// TLS configures HTTPS.
+type TLS struct {
+	// Certificates, such as [{ cert = "a.pem", key = "a.key" }]. A client gets the first that matches its server name, or
+	// else the first of the list. Renewed files are loaded within a minute, and at SIGHUP; invalid ones are ignored.
+	Certs []Certificate `toml:"certs" required:"yes"`
+	// Minimum TLS version. Cipher suites are the defaults of Go.
+	MinVersion string `toml:"min_version" default:"1.2" oneof:"1.2|1.3"`
+	// Client certificates: off, verified if the client sends one, or required.
+	ClientAuth string `toml:"client_auth" default:"off" oneof:"off|verify|require"`
+	// PEM file of the authorities for client certificates.
+	ClientCA string `toml:"client_ca" default:""`
+	// From accept to the end of the handshake. After it the connection is closed.
+	HandshakeTimeout Duration `toml:"handshake_timeout" default:"10s" min:"1ms" max:"10m"`
+	// Concurrent handshakes, per loop. Connections beyond it are closed.
+	HandshakesMax int `toml:"handshakes_max" default:"1024" min:"1" max:"1000000"`
+	// New handshakes per second, per loop. More are queued, so that a flood of handshakes leaves time for established
+	// connections. Unset: no bound.
+	HandshakesPerSecondMax int `toml:"handshakes_per_second_max" min:"10" max:"1000000"`
+}
+
+// Certificate names the files of one certificate.
+type Certificate struct {
+	// PEM file of the certificate and its chain.
+	Cert string `toml:"cert" required:"yes"`
+	// PEM file of the private key.
+	Key string `toml:"key" required:"yes"`
+	// DER file of an OCSP response to staple. Nothing is stapled while it is missing.
+	OCSP string `toml:"ocsp" default:""`
+}
+
+var clientAuths = map[string]tls.ClientAuthType{
+	"off": tls.NoClientCert, "verify": tls.VerifyClientCertIfGiven, "require": tls.RequireAndVerifyClientCert,
+}
+
+var tlsVersions = map[string]uint16{"1.2": tls.VersionTLS12, "1.3": tls.VersionTLS13}
+
+// checkListeners checks the listeners against one another.
+func (d *decoder) checkListeners(c *Config) {
+	if len(c.Listeners) == 0 {
+		return
+	}
+	if d.lines[path{"server", "listen"}.id()] > 0 {
+		d.problem(path{"server", "listen"}, "server.listen cannot be used with [[listener]]: move it there")
+	}
+	for i := range c.Listeners {
+		l, p := &c.Listeners[i], path{"listener"}.index(i)
+		switch {
+		case l.ProxyProtocol != nil && len(l.ProxyProtocol) == 0:
+			d.problem(p.child("proxy_protocol"), "listener.proxy_protocol is empty, so no connection would be accepted; remove it to expect no header")
+		case l.TLS != nil && l.RedirectHTTPS != 0:
+			d.problem(p, "listener %s has both tls and redirect_https: want one", l.Listen)
+		case l.RedirectHTTPS != 0 && c.tlsOn(l.RedirectHTTPS) == nil:
+			d.problem(p.child("redirect_https"), "listener.redirect_https = %d: no [[listener]] has tls on that port", l.RedirectHTTPS)
+		case l.TLS != nil && (l.TLS.ClientAuth == "off") != (l.TLS.ClientCA == ""):
+			d.problem(p.child("tls"), "listener.tls: client_auth and client_ca go together")
+		case l.TLS != nil && len(l.TLS.Certs) == 0:
+			d.problem(p.child("tls"), "listener.tls.certs is empty")
+		}
+	}
+}
+
+// tlsOn returns the listener with TLS on a port.
+func (c *Config) tlsOn(port int) *Listener {
+	for i := range c.Listeners {
+		_, p, _ := net.SplitHostPort(string(c.Listeners[i].Listen))
+		if c.Listeners[i].TLS != nil && p == strconv.Itoa(port) {
+			return &c.Listeners[i]
+		}
+	}
+	return nil
+}
+
+// Certificates are the certificates of one listener.
+type Certificates struct {
+	*certs.Store
+	source *source
+	at     path
+}
+
+// Problems returns the current problems of the certificates. The listener serves with the others; see certs.Store.
+func (c *Certificates) Problems() Problems {
+	d := decoder{source: c.source}
+	for _, err := range c.Store.Problems() {
+		d.problem(c.at, "listener.tls: %s", withoutCall(err))
+	}
+	return d.problems
+}
+
+// withoutCall removes the name of the system call from the error of a file.
+func withoutCall(err error) string {
+	for _, call := range []string{"open ", "stat ", "read "} {
+		if text, found := strings.CutPrefix(err.Error(), call); found {
+			return text
+		}
+	}
+	return err.Error()
+}
+
+// AppListeners returns the listeners, and the certificates of those with TLS. The error is Problems; certificates that cannot
+// be used are not an error: see Certificates.Problems.
+func (c *Config) AppListeners() (all []app.Listener, stores []*Certificates, err error) {
+	if len(c.Listeners) == 0 {
+		return []app.Listener{{Addr: string(c.Server.Listen)}}, nil, nil
+	}
+	d := decoder{source: c.source}
+	of := map[*Listener]*certs.Store{}
+	for i := range c.Listeners {
+		l, p := &c.Listeners[i], path{"listener"}.index(i).child("tls")
+		if l.TLS == nil || c.spoilt[p.part()] {
+			continue
+		}
+		store, err := certs.Load(l.TLS.options())
+		if err != nil {
+			d.problem(p, "listener.tls: %v", err)
+			continue
+		}
+		of[l], stores = store, append(stores, &Certificates{store, c.source, p})
+	}
+	if len(d.problems) > 0 {
+		return nil, nil, d.sorted()
+	}
+	for i := range c.Listeners {
+		l := &c.Listeners[i]
+		a := app.Listener{Addr: string(l.Listen)}
+		if l.ProxyProtocol != nil {
+			a.Proxy = &reactor.ProxyProtocol{}
+			for _, n := range l.ProxyProtocol {
+				a.Proxy.Trusted = append(a.Proxy.Trusted, n.Prefix)
+			}
+		}
+		switch {
+		case l.TLS != nil:
+			a.TLS = &reactor.TLS{Config: of[l].Config(), HandshakeTimeout: time.Duration(l.TLS.HandshakeTimeout), HandshakesMax: l.TLS.HandshakesMax,
+				HandshakesPerSecond: l.TLS.HandshakesPerSecondMax}
+		case l.RedirectHTTPS != 0:
+			a.Redirect = redirectTo(of[c.tlsOn(l.RedirectHTTPS)], l.RedirectHTTPS)
+		}
+		all = append(all, a)
+	}
+	return all, stores, nil
+}
+
+func (t *TLS) options() certs.Options {
+	o := certs.Options{MinVersion: tlsVersions[t.MinVersion], ClientAuth: clientAuths[t.ClientAuth], ClientCA: t.ClientCA}
+	for _, c := range t.Certs {
+		o.Certs = append(o.Certs, certs.Files(c))
+	}
+	return o
+}
+
+// redirectTo redirects only to hosts with a certificate, whatever host the client names.
+func redirectTo(store *certs.Store, port int) func(host string) string {
+	suffix := ""
+	if port != 443 {
+		suffix = ":" + strconv.Itoa(port)
+	}
+	return func(host string) string {
+		if !store.Covers(strings.Trim(host, "[]")) {
+			return ""
+		}
+		return host + suffix
+	}
+}

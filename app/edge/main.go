@@ -1,0 +1,162 @@
+// Package edge is the edge server as a library: configuration file, listeners, certificates, reload, signals, take-over, logs, admin
+// listener and watchdog, and the commands of the binary. Main is a whole main function.
+//
+// # The parts, in reading order
+//
+//	main.go        Main: from a command line to an exit code
+//	command.go     Command: a subcommand; flags and errors of usage
+//	serve.go       the serve command and its signals
+//	flags.go       its flags
+//	edge.go        what it starts and ends, in which order
+//	reload.go      SIGHUP
+//	takeover.go    sockets of the previous and the next process
+//	demo.go        Demo: what serve runs without a configuration file
+//	check.go       the check command
+//	watch.go       the watch command
+//	overruns.go    the overruns command
+//
+// Package internal/config reads the file and makes the App that it describes.
+package edge
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"strings"
+)
+
+// Exit codes. Scripts and service managers rely on them.
+const (
+	exitOK      = 0
+	exitFailure = 1 // the command failed: a port in use, a missing file
+	exitUsage   = 2 // invalid arguments
+	exitStuck   = 3 // a loop was held for longer than watchdog.abort_after
+)
+
+// Part is something that a program adds to the server: Command, Demo.
+type Part interface{ addTo(*program) }
+
+// Main runs the command line of the process, and exits with the code of its command: 0; 1 if it failed; 2 for invalid arguments; 3 if a
+// loop was held for longer than watchdog.abort_after.
+func Main(parts ...Part) {
+	os.Exit(newProgram(parts).run(context.Background(), os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// program is a binary: its commands and its demo.
+type program struct {
+	commands []Command
+	demo     Demo // nil: none
+}
+
+func newProgram(parts []Part) *program {
+	p := &program{}
+	p.commands = []Command{
+		{"serve", "run the server with a configuration file, or the embedded demo", p.serve},
+		{"check", "report every problem of a configuration file", check},
+	}
+	for _, part := range parts {
+		part.addTo(p)
+	}
+	p.commands = append(p.commands,
+		Command{"watch", "show the loops of a running server, and the code that held them, in a terminal", runWatch},
+		Command{"overruns", "rank a saved log of the watchdog by the delay that code caused", runOverruns},
+		Command{"version", "print the version", printVersion},
+	)
+	return p
+}
+
+// run executes one command line and returns the exit code. An error is one line on stderr.
+func (p *program) run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	if len(args) == 0 {
+		p.printUsage(stderr)
+		return exitUsage
+	}
+	name := args[0]
+	switch name {
+	case "help", "-h", "-help", "--help":
+		p.printUsage(stdout)
+		return exitOK
+	case "-v", "-version", "--version":
+		name = "version"
+	}
+	for _, c := range p.commands {
+		if c.Name != name {
+			continue
+		}
+		err := c.Run(ctx, args[1:], stdout, stderr)
+		if err == nil || errors.Is(err, flag.ErrHelp) {
+			return exitOK
+		}
+		writeBounded(stderr, fmt.Appendf(nil, "tafe %s: %s\n", name, oneLine(err.Error())))
+		if errors.As(err, new(usageError)) {
+			return exitUsage
+		}
+		return exitFailure
+	}
+	fmt.Fprintf(stderr, "tafe: unknown command %q; run tafe help for a list\n", name)
+	return exitUsage
+}
+
+func (p *program) printUsage(w io.Writer) {
+	fmt.Fprint(w, "tafe is an HTTP edge application server.\n\nUsage:\n\n    tafe COMMAND [flags]\n\nCommands:\n\n")
+	for _, c := range p.commands {
+		fmt.Fprintf(w, "    %-9s %s\n", c.Name, c.Summary)
+	}
+	fmt.Fprint(w, "    help      print this\n\ntafe COMMAND -h lists the flags of a command.\n")
+}
+
+// printVersion prints what the toolchain recorded: a module version for `go install`, a commit for a build from a checkout.
+func printVersion(_ context.Context, args []string, stdout, _ io.Writer) error {
+	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
+		return Usagef("takes no arguments, got %q", args[0])
+	}
+	if err := ParseFlags(flag.NewFlagSet("version", flag.ContinueOnError), args, stdout); err != nil {
+		return err
+	}
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return errors.New("the binary carries no build information")
+	}
+	fmt.Fprintln(stdout, versionLine(info))
+	return nil
+}
+
+func versionLine(info *debug.BuildInfo) string {
+	version := info.Main.Version
+	if version == "" {
+		version = "(devel)"
+	}
+	var revision, modified string
+	for _, s := range info.Settings {
+		switch s.Key {
+		case "vcs.revision":
+			revision = s.Value
+		case "vcs.modified":
+			modified = s.Value
+		}
+	}
+	line := "tafe " + version
+	// A pseudo-version contains the commit.
+	if revision != "" && !strings.Contains(version, revision[:min(12, len(revision))]) {
+		line += " " + revision
+		if modified == "true" {
+			line += "+dirty"
+		}
+	}
+	line += fmt.Sprintf(" %s %s/%s", info.GoVersion, runtime.GOOS, runtime.GOARCH)
+	for _, dep := range info.Deps {
+		if dep.Path == "github.com/panjf2000/gnet/v2" {
+			line += " gnet " + dep.Version
+		}
+	}
+	return line
+}
+
+func oneLine(s string) string {
+	return strings.Join(strings.FieldsFunc(s, func(r rune) bool { return r == '\n' || r == '\r' }), "; ")
+}

@@ -1,0 +1,141 @@
+// The serve command and its signals. flags.go has its flags, edge.go what it starts.
+
+package edge
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+)
+
+func newLog(format string, w io.Writer, level slog.Leveler) *slog.Logger {
+	options := &slog.HandlerOptions{Level: level}
+	if format == "json" {
+		return slog.New(slog.NewJSONHandler(w, options))
+	}
+	return slog.New(slog.NewTextHandler(w, options))
+}
+
+var errNoReason = errors.New("no loop has failed")
+
+// errLogFull is the reason for dropped lines if no write has failed.
+var errLogFull = errors.New("the reader of the log is too slow")
+
+func (p *program) serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	flags, err := parseServeFlags(p.demo, args, stdout)
+	if err != nil {
+		return err
+	}
+	settings, err := flags.settings()
+	if err != nil {
+		return err
+	}
+	// Signals are caught from the start, so that one during start-up is not lost. The buffer holds one of each.
+	signals := make(chan os.Signal, 3)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+	defer signal.Stop(signals)
+
+	surviveLogs()
+	e := &edge{program: p, flags: flags, settings: settings, level: new(slog.LevelVar), stderr: newLogQueue(stderr, logQueueBytes)}
+	defer e.stderr.close(logFlushWait)
+	e.level.Set(settings.LogLevel())
+	e.log = newLog(settings.Log.Format, e.stderr, e.level)
+	e.stderr.drained = func(lost uint64, err error) {
+		e.log.Warn("log lines dropped", "count", lost, "error", cmp.Or(err, errLogFull))
+	}
+	e.logWarnings()
+	if err := e.start(ctx, stdout); err != nil {
+		return err
+	}
+	answer := newLogQueue(stdout, logQueueBytes)
+	defer answer.close(logFlushWait)
+	fmt.Fprintf(answer, "serving %s, admin http://%s/\n", strings.Join(e.urls(), ", "), e.admin.Addr())
+	if !e.before { // else finishTakeOver has sent it
+		notify(e.log, daemon.SdNotifyReady)
+	}
+	go keepAlive(e.log, e.server, e.handed)
+	err = e.untilSignal(ctx, signals)
+	return errors.Join(err, e.close())
+}
+
+// untilSignal returns when the server is drained after SIGTERM or SIGINT, or because the next process has taken over; when ctx
+// ends; or when the server fails. A SIGTERM or SIGINT during the drain ends the drain.
+func (e *edge) untilSignal(ctx context.Context, signals <-chan os.Signal) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-e.server.Done():
+			return fmt.Errorf("the server stopped unexpectedly: %w", cmp.Or(e.server.Engine().Err(), errNoReason))
+		case <-e.handed:
+			return e.drain(ctx, "the next process has taken over", signals)
+		case s := <-signals:
+			if s != syscall.SIGHUP {
+				return e.drain(ctx, s.String(), signals)
+			}
+			notifyReloading(e.log)
+			e.hangup()
+			notify(e.log, daemon.SdNotifyReady)
+		}
+	}
+}
+
+// drain stops the server gracefully, until the timeout or a second signal.
+func (e *edge) drain(ctx context.Context, cause string, signals <-chan os.Signal) error {
+	delay, timeout := time.Duration(e.settings.Timeouts.DrainDelay), time.Duration(e.settings.Timeouts.Drain)
+	if e.handedOver() {
+		// Load balancers need no notice, and the supervisor watches the next process. Clients with kept connections, which would keep
+		// using this process, get Connection: close.
+		delay = keptMoment
+		e.server.EndKept()
+	} else {
+		notify(e.log, daemon.SdNotifyStopping)
+	}
+	e.log.Info("draining", "cause", cause, "delay", delay, "timeout", timeout)
+	began := time.Now()
+	ctx, cancel := context.WithTimeout(ctx, delay+timeout)
+	defer cancel()
+	go func() {
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case s := <-signals:
+				switch {
+				case s == syscall.SIGHUP:
+					e.reopen() // the configuration is not reloaded during a drain
+				case time.Since(began) > signalEcho:
+					e.log.Warn("drain cut short", "signal", s.String())
+					cancel()
+				}
+			}
+		}
+	}()
+	e.server.Announce()
+	select {
+	case <-time.After(delay):
+	case <-ctx.Done():
+	}
+	e.endTakeOver()
+	if err := e.server.Drain(ctx); err != nil {
+		return err
+	}
+	e.log.Info("drained")
+	return nil
+}
+
+// keptMoment is how long clients with kept connections may send one more request after a takeover.
+const keptMoment = 500 * time.Millisecond
+
+// signalEcho is the time in which a second signal counts as the first: some supervisors signal a process and then its group.
+const signalEcho = time.Second
