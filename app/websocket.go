@@ -3,6 +3,7 @@
 package app
 
 import (
+	"errors"
 	"net/http"
 	"strings"
 	"time"
@@ -22,6 +23,9 @@ import (
 // for a page of another origin, 503 while the server drains, otherwise 400. It is ErrWritten after a response, and errors.ErrUnsupported under
 // App.ServeHTTP.
 func (c *Context) WebSocket(o websocket.Options) (*websocket.Conn, error) {
+	if c.state.bridged {
+		return nil, errors.ErrUnsupported
+	}
 	o = o.WithDefaults()
 	if err := c.checkHandshake(&o); err != nil {
 		return nil, err

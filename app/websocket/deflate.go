@@ -25,15 +25,9 @@ var errInflate = errors.New("the message cannot be decompressed")
 // codecs are the compressors and decompressors of a loop that are not in use. Code beside the loop may use them, too.
 type codecs struct {
 	mu        sync.Mutex
-	inflaters []*wsflate.Reader
+	inflaters []io.ReadCloser
 	deflaters []*wsflate.Writer
 }
-
-// inflater makes a decompressor resettable for wsflate.
-type inflater struct{ io.ReadCloser }
-
-// Reset implements wsflate.ReadResetter.
-func (i inflater) Reset(r io.Reader) { _ = i.ReadCloser.(flate.Resetter).Reset(r, nil) } // it does not fail without a dictionary
 
 // pop takes the last element of kept.
 func pop[T any](mu *sync.Mutex, kept *[]T) (v T, ok bool) {
@@ -55,18 +49,22 @@ func push[T any](mu *sync.Mutex, kept *[]T, v T) {
 	}
 }
 
-// inflate decompresses a message of at most most bytes.
+// inflateTail follows a message: the end of a flushed block, which senders remove (RFC 7692 section 7.2.2), and an empty last block.
+const inflateTail = "\x00\x00\xff\xff\x01\x00\x00\xff\xff"
+
+// inflate decompresses a message of at most most bytes. It may write behind the end of p. The reader of wsflate is not used: with a source that
+// is an io.ByteReader it decodes a zero byte too many.
 func (k *codecs) inflate(p []byte, most int) ([]byte, error) {
-	source := bytes.NewReader(p)
+	source := bytes.NewReader(append(p, inflateTail...))
 	r, ok := pop(&k.mu, &k.inflaters)
 	if ok {
-		r.Reset(source)
+		_ = r.(flate.Resetter).Reset(source, nil) // it does not fail without a dictionary
 	} else {
-		r = wsflate.NewReader(source, func(r io.Reader) wsflate.Decompressor { return inflater{flate.NewReader(r)} })
+		r = flate.NewReader(source)
 	}
 	out := bytes.NewBuffer(make([]byte, 0, min(4*len(p)+64, most+1)))
 	n, err := out.ReadFrom(io.LimitReader(r, int64(most)+1))
-	r.Reset(bytes.NewReader(nil)) // it does not keep p
+	source.Reset(nil) // r does not keep p
 	push(&k.mu, &k.inflaters, r)
 	switch {
 	case n > int64(most):

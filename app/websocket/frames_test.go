@@ -97,6 +97,8 @@ var frameCases = []frameCase{
 		want: []string{"close 1009"}, reason: ReasonTooBig},
 
 	{why: "12 a compressed message", compress: true, sent: frameOf(ws.OpText, true, 4, deflated("hello")), want: []string{"text hello"}},
+	{why: "12 a compressed message whose last byte is read late", compress: true, sent: frameOf(ws.OpText, true, 4, deflated(strings.Repeat("x", 70_000))),
+		want: []string{"text 70000 bytes"}},
 	{why: "12 in fragments", compress: true, sent: join(frameOf(ws.OpText, false, 4, deflated("hello")[:3]), frameOf(ws.OpContinuation, true, 0, deflated("hello")[3:])),
 		want: []string{"text hello"}},
 	{why: "12 one that is not compressed", compress: true, sent: text("hello"), want: []string{"text hello"}},
@@ -115,7 +117,7 @@ func TestFrames(t *testing.T) {
 	for _, tc := range frameCases {
 		t.Run(tc.why, func(t *testing.T) {
 			for seed := range uint64(4) {
-				r := newRig(t, Options{MessageMax: 100_000, Compress: tc.compress}, looptest.Options{Seed: seed})
+				r := newRig(t, Options{MessageMax: 100_000, Compress: tc.compress, CompressMin: 1 << 20}, looptest.Options{Seed: seed})
 				r.echo()
 				r.peer.Send(tc.sent)
 				require.Equal(t, tc.want, r.frames(), "seed %d", seed)
