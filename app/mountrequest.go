@@ -31,12 +31,9 @@ func (m *mounted) request(c *Context, server *http.Server) (*http.Request, error
 		u.Path, u.RawPath = strings.Clone(c.Path()), ""
 	}
 	r := &http.Request{
-		Method: strings.Clone(c.Method()), URL: u, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: c.ProtoMinor(),
+		Method: strings.Clone(c.Method()), URL: u, Proto: c.Proto(), ProtoMajor: int(c.req.Major), ProtoMinor: c.ProtoMinor(),
 		Header: make(http.Header, len(c.req.Headers())), ContentLength: c.req.ContentLength, Host: strings.Clone(c.Host()),
 		RemoteAddr: c.RemoteAddr(), RequestURI: target, Close: !c.req.KeepAlive, Pattern: c.Route(), TLS: c.TLS(),
-	}
-	if r.ProtoMinor == 0 {
-		r.Proto = "HTTP/1.0"
 	}
 	if c.req.Framing == httpparse.FramingChunked {
 		r.TransferEncoding = []string{"chunked"}
@@ -66,7 +63,7 @@ func (m *mounted) request(c *Context, server *http.Server) (*http.Request, error
 // context returns the context of the request. It has the values and the deadline that c has now, and ends with the handler.
 func (m *mounted) context(c *Context, server *http.Server) context.Context {
 	var ctx context.Context = &mountedContext{
-		Context: context.Background(), server: server, local: c.localAddr(), values: append([]value(nil), c.values...),
+		Context: context.Background(), server: server, local: c.LocalAddr(), values: append([]value(nil), c.values...),
 	}
 	ctx, m.cancel = context.WithCancelCause(ctx)
 	if at, ok := c.Deadline(); ok {
@@ -75,9 +72,10 @@ func (m *mounted) context(c *Context, server *http.Server) context.Context {
 	return ctx
 }
 
-func (c *Context) localAddr() net.Addr {
+// LocalAddr returns the address at which the connection was accepted; behind the PROXY protocol, the one that the header announces.
+func (c *Context) LocalAddr() net.Addr {
 	defer c.task.Leave(c.task.Enter())
-	return c.http1.conn.LocalAddr()
+	return c.wire.transport().LocalAddr()
 }
 
 // mountedContext has the values that net/http sets, and those of Context.Set.

@@ -10,7 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"tafe/httpparse"
 	"tafe/loop"
 )
 
@@ -79,8 +78,8 @@ type SSEOptions struct {
 	Heartbeat time.Duration
 	// Retry, if above 0, tells the client when to reconnect, at the start of the stream.
 	Retry time.Duration
-	// Slow applies while QueueBytesMax bytes are unsent; default 64 KiB. Independent of it, a client that takes nothing for
-	// reactor.Limits.WriteTimeout is disconnected.
+	// SlowDrop and SlowClose apply while QueueBytesMax bytes are unsent; default 64 KiB. SlowWait applies as for Stream.Write. Independent of
+	// them, a client that takes nothing for reactor.Limits.WriteTimeout is disconnected.
 	Slow          SlowPolicy
 	QueueBytesMax int
 }
@@ -202,21 +201,15 @@ func (s *SSE) write(b []byte) error {
 	if err := t.Err(); err != nil {
 		return err
 	}
-	if s.unsent() >= s.options.QueueBytesMax {
+	if s.c.wire.unsent() >= s.options.QueueBytesMax {
 		switch s.options.Slow {
 		case SlowDrop:
 			s.dropped++
 			return nil
 		case SlowClose:
 			s.c.state.reasons.count(reasonSlow)
-			s.c.http1.conn.Abort(ErrSlowClient)
+			s.c.wire.abort(ErrSlowClient)
 			return ErrSlowClient
-		}
-		for s.unsent() > s.options.QueueBytesMax/2 {
-			s.c.http1.conn.WhenDrained(s.options.QueueBytesMax/2, t.Prepare().Wake)
-			if err := t.Park(); err != nil {
-				return err
-			}
 		}
 	}
 	s.sending, s.sent = true, s.c.state.loop.Now()
@@ -231,9 +224,6 @@ func (s *SSE) write(b []byte) error {
 // reasonSlow counts clients that were disconnected because they did not read.
 const reasonSlow = "slow-client"
 
-// unsent returns how many bytes of the connection are unsent. On the loop.
-func (s *SSE) unsent() int { return s.c.http1.conn.Unsent() }
-
 // armHeartbeat makes the loop check in d whether a heartbeat is due.
 func (s *SSE) armHeartbeat(d time.Duration) {
 	if s.options.Heartbeat > 0 && !s.c.resp.headless {
@@ -244,20 +234,15 @@ func (s *SSE) armHeartbeat(d time.Duration) {
 
 // beat sends a heartbeat if no event was sent lately. It runs on the loop, outside of the task.
 func (s *SSE) beat() {
-	conn := s.c.http1.conn
 	now := s.c.state.loop.Now()
 	if quiet := time.Duration(now - s.sent); quiet < s.options.Heartbeat {
 		s.armHeartbeat(s.options.Heartbeat - quiet)
 		return
 	}
-	if !s.sending && conn.Unsent() == 0 {
+	if !s.sending && s.c.wire.unsent() == 0 && !s.c.wire.closed() {
 		s.sent = now
-		r := &s.c.resp
-		if r.bytes += int64(len(heartbeat)); r.framing == httpparse.FramingChunked {
-			conn.SetOutput(httpparse.AppendChunk(conn.Output(32), heartbeat))
-		} else {
-			conn.Write(heartbeat)
-		}
+		s.c.resp.bytes += int64(len(heartbeat))
+		s.c.put(heartbeat)
 	}
 	s.armHeartbeat(s.options.Heartbeat)
 }
@@ -271,7 +256,7 @@ func (s *SSE) end(err error) error {
 	case err == nil || errors.As(err, &fault) || errors.Is(err, loop.ErrGoexit):
 	case cause == ErrDraining:
 		return nil
-	case cause == ErrClientGone && !s.c.http1.conn.Closed(): // the client has ended its sending side
+	case cause == ErrClientGone && !s.c.wire.closed(): // the client has ended its sending side
 		s.c.reason = "client-gone"
 		s.c.state.reasons.count(s.c.reason)
 		s.c.resp.keepAlive = false
@@ -285,9 +270,9 @@ func (s *SSE) goAway() { s.c.task.Cancel(ErrDraining) }
 
 func (s *SSE) place(pos int) { s.pos = pos }
 
-// clientLeft cancels the handler of an event stream whose client has ended its sending side. On the loop.
+// clientLeft cancels the handler of an event stream whose client has ended its sending side of HTTP/1. On the loop.
 func (c *Context) clientLeft() {
-	if c.events != nil && c.http1.conn.InputEnded() {
+	if c.events != nil && c.wire.inputEnded() {
 		c.task.Cancel(ErrClientGone)
 	}
 }

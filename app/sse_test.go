@@ -213,7 +213,7 @@ func TestSSESlowClient(t *testing.T) {
 				}
 				return nil
 			})
-			l := looptest.New(t, looptest.Options{})
+			l := looptest.New(t, looptest.Options{Limits: reactor.Limits{OutboundMax: 10_000}})
 			p := openOn(l, a)
 			p.Send([]byte("GET /events HTTP/1.1\r\nHost: a\r\n\r\n"))
 			p.Received()

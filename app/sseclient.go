@@ -19,6 +19,7 @@ type EventClient struct {
 	sent      int64 // loop time of the last event
 	pos       int   // in loopState.streams
 	chunked   bool
+	halfOpen  bool // the client has ended its sending side with the request, as HTTP/2 does
 	ended     bool
 }
 
@@ -43,6 +44,7 @@ func DetachEvents(c *Context, o SSEOptions, closed func()) (*EventClient, error)
 	}
 	e := &EventClient{
 		state: c.state, conn: conn, closed: closed, heartbeat: o.Heartbeat, sent: c.state.loop.Now(), chunked: c.resp.framing == httpparse.FramingChunked,
+		halfOpen: c.req.Major == 2,
 	}
 	c.stream.open = false
 	conn.Take(e, eventInputMax)
@@ -108,7 +110,7 @@ func (e *EventClient) DropSlow() {
 // Data implements reactor.Handler. It discards the input.
 func (e *EventClient) Data(conn *reactor.Conn) {
 	conn.Consume(len(conn.Input()))
-	if conn.InputEnded() {
+	if conn.InputEnded() && !e.halfOpen {
 		conn.NoLinger()
 		conn.Close()
 	}

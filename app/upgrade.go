@@ -27,7 +27,10 @@ func (c *Context) Upgrade() string {
 // that closes the sending side only. The connection still counts towards ServerConfig.ConnMax. Server.Drain waits for it and for the handler;
 // when the drain's time is over it is closed, which is not an error of the drain.
 //
-// The error is ErrWritten, that of Err, or errors.ErrUnsupported under App.ServeHTTP.
+// A WebSocket over HTTP/2 is an extended CONNECT (RFC 8441). It is shown as the GET with Upgrade that it stands for, and Hijack returns a
+// net.Conn of its stream. The response head that is written to it first, "HTTP/1.1 101 ..." and fields, is sent as that of HTTP/2.
+//
+// The error is ErrWritten, that of Err, or errors.ErrUnsupported: under App.ServeHTTP, and over HTTP/2 for all other requests.
 func (c *Context) Hijack() (net.Conn, error) {
 	defer c.task.Leave(c.task.Enter())
 	if c.resp.sent {
@@ -55,18 +58,20 @@ func (c *Context) takeConn() (*reactor.Conn, error) {
 		return nil, ErrWritten
 	case c.state.bridged:
 		return nil, errors.ErrUnsupported
-	case c.http1.conn.Closed():
+	case c.wire.closed():
 		return nil, c.gone()
 	case c.task.Err() != nil:
 		return nil, c.task.Err()
 	}
+	conn, err := c.wire.take(c)
+	if err != nil {
+		return nil, err
+	}
 	c.body.wants100 = false
 	c.body.done = true
-	c.http1.conn.SetTimeout(0)
 	c.taken = true
 	c.state.taken.Add(1)
-	c.state.stopAwaiting(c.http1)
-	return c.http1.conn, nil
+	return conn, nil
 }
 
 // detach releases the request of a hijacked connection, after its handler has returned.
@@ -79,6 +84,6 @@ func (hc *http1Conn) detach() {
 	}
 	hc.state.taken.Add(-1)
 	hc.state.putContext(c)
-	hc.state.closed(hc) // the hijacked connection has its own reactor.Handler
+	hc.state.closed(&hc.place) // the hijacked connection has its own reactor.Handler
 	hc.state.checkDrained()
 }

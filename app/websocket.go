@@ -11,9 +11,10 @@ import (
 	"tafe/app/websocket"
 	"tafe/httpparse"
 	"tafe/loop"
+	"tafe/loop/reactor"
 )
 
-// WebSocket answers the request with 101 and returns its connection. Headers that were set before are part of the response.
+// WebSocket answers the request with 101, or 200 over HTTP/2 (RFC 8441), and returns its connection. Headers that were set before are part of the response.
 //
 // If the handler returns while the connection is open, it is closed: with code 1000, after an error or a panic with 1011. With
 // websocket.Conn.Serve it stays open. The limits on the time of a handler do not apply from here on. A *websocket.CloseError as the error
@@ -48,7 +49,7 @@ func (c *Context) WebSocket(o websocket.Options) (*websocket.Conn, error) {
 	if o.Compress {
 		extension = websocket.NegotiateDeflate(c.HeaderList("Sec-WebSocket-Extensions"))
 	}
-	c.switchProtocol(protocol, extension)
+	c.switchProtocol(conn, protocol, extension)
 	c.unlimitTime()
 	c.socket = c.state.webSockets().Accept(websocket.Accepted{
 		Conn: conn, Task: c.task, Route: c.state.messageRoute(c.route), Options: o, Protocol: protocol, Deflate: extension != "",
@@ -70,7 +71,7 @@ func (c *Context) checkHandshake(o *websocket.Options) error {
 		c.SetHeader("Upgrade", "websocket")
 		c.SetHeader("Sec-WebSocket-Version", "13")
 		return &HTTPError{Status: http.StatusUpgradeRequired, Message: "the version of WebSocket must be 13"}
-	case c.Method() != http.MethodGet || c.ProtoMinor() == 0:
+	case c.Method() != http.MethodGet || c.Proto() == "HTTP/1.0":
 		return Error(http.StatusBadRequest, "a WebSocket is opened by GET and HTTP/1.1")
 	case c.ContentLength() != 0:
 		return Error(http.StatusBadRequest, "a request for a WebSocket has no body")
@@ -82,12 +83,11 @@ func (c *Context) checkHandshake(o *websocket.Options) error {
 	return nil
 }
 
-// switchProtocol writes the response that opens the WebSocket. On the loop.
-func (c *Context) switchProtocol(protocol, extension string) {
+// switchProtocol writes the response that opens the WebSocket. HTTP/2 translates it. On the loop.
+func (c *Context) switchProtocol(conn *reactor.Conn, protocol, extension string) {
 	r := &c.resp
 	r.status, r.sent, r.keepAlive, r.framing = http.StatusSwitchingProtocols, true, false, httpparse.FramingNone
 	c.state.counts.ByClass[1]++
-	conn := c.http1.conn
 	b := httpparse.AppendStatusLine(conn.Output(headRoom+len(r.text)), r.status)
 	b = c.appendOwn(b)
 	b = append(b, "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "...)

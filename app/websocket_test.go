@@ -337,4 +337,3 @@ func TestWebSocketAccessLog(t *testing.T) {
 	require.Equal(t, Entry{Status: 101, Route: "/serve"}, <-entries)
 	require.NoError(t, c.Close())
 }
-

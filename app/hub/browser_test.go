@@ -58,7 +58,9 @@ func TestBrowser(t *testing.T) {
 	met := func(expression string) chromedp.Action {
 		return chromedp.Poll(expression, nil, chromedp.WithPollingTimeout(patience))
 	}
-	do := func(f func() error) chromedp.Action { return chromedp.ActionFunc(func(context.Context) error { return f() }) }
+	do := func(f func() error) chromedp.Action {
+		return chromedp.ActionFunc(func(context.Context) error { return f() })
+	}
 	require.NoError(t, chromedp.Run(browser,
 		chromedp.Navigate("http://"+s.Addr().String()+"/"),
 		met(`got.includes("open permessage-deflate; server_no_context_takeover; client_no_context_takeover") && events.readyState === 1`),

@@ -62,8 +62,10 @@ var folders = []folder{
 		why: "no sibling but the WebSockets that it writes to"},
 	{path: "app/middleware", may: []string{"app", "loop", "httpparse"},
 		external: []string{"github.com/klauspost/compress", "github.com/andybalholm/brotli"}, not: []string{"flag"}, why: "no sibling"},
-	{path: "app/client", may: []string{"loop", "loop/reactor", "httpparse"}, not: []string{"flag"},
+	{path: "app/client", may: []string{"loop", "loop/reactor", "httpparse", "app/internal/http2"}, not: []string{"flag"},
 		why: "sends requests; does not serve"},
+	{path: "app/internal/http2", may: []string{"loop", "loop/reactor", "httpparse"}, external: []string{"golang.org/x/net/http2"},
+		not: []string{"flag", "net/http"}, why: "HTTP/2 of both roles, without a meaning"},
 	{path: "app/proxy", may: []string{"app", "app/client", "loop", "httpparse"}, not: []string{"flag"}, why: "no sibling"},
 	{path: "app/static", may: []string{"app", "loop", "httpparse"}, not: []string{"flag"}, why: "no sibling"},
 	{path: "app/redislimit", may: []string{"app", "loop", "loop/reactor"}, external: []string{"github.com/gomodule/redigo"}, not: []string{"flag"},
@@ -81,13 +83,13 @@ var folders = []folder{
 	{path: "app/edge/internal/config", may: []string{"app/...", "loop/...", "httpparse", "app/edge/internal/certs"},
 		external: []string{"github.com/pelletier/go-toml/v2", "github.com/andybalholm/brotli", "github.com/klauspost/compress"},
 		why:      "the only place that reads TOML; its tests put the parts together, compressed answers too"},
-	{path: "cmd/tafe", may: []string{"app/...", "loop/...", "httpparse"}, external: []string{"golang.org/x/sys", "github.com/bradfitz/gomemcache"},
+	{path: "cmd/tafe", may: []string{"app/...", "loop/...", "httpparse"}, external: []string{"golang.org/x/sys", "golang.org/x/mod/modfile", "github.com/bradfitz/gomemcache"},
 		why: "the binary: the edge server with the handlers of the demo"},
 	{path: "cmd/tafe/internal/backend", why: "stand-ins for foreign systems: imports no package of ours"},
 }
 
 // External modules for tests only; none of them is linked into the binary.
-var testExternal = []string{"github.com/stretchr/testify", "go.uber.org/goleak", "golang.org/x/sys", "golang.org/x/net/nettest", "golang.org/x/net/dns/dnsmessage",
+var testExternal = []string{"github.com/stretchr/testify", "go.uber.org/goleak", "golang.org/x/sys", "golang.org/x/net/nettest", "golang.org/x/net/http2", "golang.org/x/net/dns/dnsmessage",
 	// Real clients against real servers, to prove that they wait cooperatively.
 	"github.com/bradfitz/gomemcache", "github.com/gomodule/redigo", "github.com/redis/go-redis/v9", "github.com/jackc/pgx/v5", "google.golang.org/grpc",
 	// The messages of OpenTelemetry, for a collector.

@@ -3,10 +3,12 @@
 package main
 
 import (
+	"context"
 	"strconv"
 	"time"
 
 	"tafe/app"
+	"tafe/app/edge"
 	"tafe/app/hub"
 	"tafe/app/websocket"
 )
@@ -18,10 +20,23 @@ type clock struct {
 	done chan struct{}
 }
 
-func startClock() *clock {
+// newEvents makes the handler of /events.
+func newEvents(_ *struct{}, env *edge.Env) (app.Handler, error) {
 	c := &clock{hub: hub.New(hub.Options{}), stop: make(chan struct{}), done: make(chan struct{})}
-	go c.run()
-	return c
+	started := false
+	env.OnStart(func(context.Context) error {
+		started = true
+		go c.run()
+		return nil
+	})
+	env.OnDrain(c.hub.Close)
+	env.OnStop(func() {
+		close(c.stop)
+		if started {
+			<-c.done
+		}
+	})
+	return c.hub.ServeSSE, nil
 }
 
 func (c *clock) run() {
@@ -38,13 +53,6 @@ func (c *clock) run() {
 		}
 	}
 }
-
-func (c *clock) close() {
-	close(c.stop)
-	<-c.done
-}
-
-func (c *clock) handle(ctx *app.Context) error { return c.hub.ServeSSE(ctx) }
 
 // echoMessages sends every message back.
 func echoMessages(c *app.Context) error {

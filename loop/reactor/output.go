@@ -241,18 +241,22 @@ func checkStall(t *loop.Timer) {
 	c.end(ErrWriteTimeout)
 }
 
-// wakeDrainWaits wakes the waits whose limit is reached.
+// wakeDrainWaits wakes the waits whose limit is reached. A wait that begins meanwhile is
+// kept.
 func (c *Conn) wakeDrainWaits(unsent int) {
-	waiting := c.drainWaits[:0]
-	for _, d := range c.drainWaits {
+	all, kept := len(c.drainWaits), 0
+	for i := range all {
+		d := c.drainWaits[i]
 		if unsent > d.below {
-			waiting = append(waiting, d)
+			c.drainWaits[kept] = d
+			kept++
 			continue
 		}
 		d.wake()
 	}
-	clear(c.drainWaits[len(waiting):])
-	c.drainWaits = waiting
+	kept += copy(c.drainWaits[kept:], c.drainWaits[all:])
+	clear(c.drainWaits[kept:])
+	c.drainWaits = c.drainWaits[:kept]
 }
 
 // WhenDrained calls wake on the loop, once, when at most below bytes are unsent or

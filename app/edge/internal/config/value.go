@@ -94,6 +94,30 @@ func (h Handoff) String() string {
 	return Duration(h).String()
 }
 
+// Switch is true, false, or unset.
+type Switch int8
+
+const (
+	switchOff = Switch(-1)
+	switchOn  = Switch(1)
+)
+
+func (s *Switch) set(v any) error {
+	on, ok := v.(bool)
+	switch {
+	case !ok:
+		return errors.New("want true or false")
+	case on:
+		*s = switchOn
+	default:
+		*s = switchOff
+	}
+	return nil
+}
+
+// or returns the value, or other if it is unset.
+func (s Switch) or(other bool) bool { return s == switchOn || s == 0 && other }
+
 // Bytes is a size: a whole number of bytes, or "64KiB", "10MiB", "1GiB", "1TiB".
 type Bytes int64
 
@@ -245,6 +269,18 @@ func (h *HeaderValue) set(v any) error {
 	return nil
 }
 
+// Resolver is the address of a DNS server, or "".
+type Resolver string
+
+func (r *Resolver) set(v any) error {
+	text, ok := v.(string)
+	if _, err := netip.ParseAddrPort(text); !ok || text != "" && err != nil {
+		return errors.New(`want the IP address and port of a DNS server in quotes, such as "10.0.0.2:53"`)
+	}
+	*r = Resolver(text)
+	return nil
+}
+
 // Path is a file, "-" for stdout, or "off".
 type Path string
 
@@ -279,6 +315,9 @@ func (s *Secret) set(v any) error {
 	s.text = text
 	return nil
 }
+
+// Reveal returns the secret.
+func (s Secret) Reveal() string { return s.text }
 
 // String hides the secret.
 func (s Secret) String() string { return "(secret)" }

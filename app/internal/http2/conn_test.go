@@ -1,0 +1,127 @@
+package http2
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	xhttp2 "golang.org/x/net/http2"
+)
+
+func TestOpening(t *testing.T) {
+	d := silent(t, limits(nil))
+	require.Equal(t, []string{
+		"SETTINGS [ENABLE_CONNECT_PROTOCOL = 1] [NO_RFC7540_PRIORITIES = 1] [MAX_CONCURRENT_STREAMS = 128] [MAX_HEADER_LIST_SIZE = 32768]",
+		"0 WINDOW_UPDATE 196609",
+	}, d.frames())
+}
+
+func TestRequestAndAnswer(t *testing.T) {
+	d := talk(t, limits(nil))
+	d.onBegin = func(s *Stream, head Section) {
+		require.True(t, head.End)
+		answer(s, 200, "hello", true)
+		s.Release()
+	}
+	d.request(1, true, "x", "y")
+	d.send()
+	require.Equal(t, []string{"1 HEADERS :status=200", `1 DATA "hello" end`}, d.frames())
+	require.Zero(t, d.conn.Streams())
+	require.Len(t, d.heads[1], 5)
+}
+
+// A body waits for windows, of the stream and of the connection, and goes on when they open.
+func TestOutputWaitsForWindows(t *testing.T) {
+	d := talk(t, limits(nil))
+	d.onBegin = func(s *Stream, _ Section) { answer(s, 200, strings.Repeat("x", 100_000), true); s.Release() }
+	d.request(1, true)
+	d.send()
+	require.Equal(t, []string{"1 HEADERS :status=200", "1 DATA 16384", "1 DATA 16384", "1 DATA 16384", "1 DATA 16383"}, d.frames())
+	require.Equal(t, 100_000-windowDefault, d.conn.Unsent())
+	require.NoError(t, d.framer.WriteWindowUpdate(1, 100))
+	d.send()
+	require.Empty(t, d.frames(), "the window of the connection is closed")
+	require.NoError(t, d.framer.WriteWindowUpdate(0, 1<<20))
+	d.send()
+	require.Equal(t, []string{"1 DATA 100"}, d.frames())
+	require.NoError(t, d.framer.WriteSettings(xhttp2.Setting{ID: xhttp2.SettingInitialWindowSize, Val: 200_000}))
+	d.send()
+	require.Equal(t, []string{"SETTINGS ack", "1 DATA 16384", "1 DATA 16384", "1 DATA 1597 end"}, d.frames())
+	require.Zero(t, d.conn.Unsent())
+}
+
+func TestErrorsOfConnections(t *testing.T) {
+	for _, c := range []struct {
+		write  func(d *dialogue)
+		code   xhttp2.ErrCode
+		reason string
+		why    string
+	}{
+		{func(d *dialogue) { _ = d.framer.WriteData(0, true, nil) }, xhttp2.ErrCodeProtocol, "h2-frame-stream", "DATA needs a stream"},
+		{func(d *dialogue) { _ = d.framer.WriteData(1, true, nil) }, xhttp2.ErrCodeProtocol, "h2-idle-stream", "that was opened"},
+		{func(d *dialogue) { _ = d.framer.WriteWindowUpdate(0, 0) }, xhttp2.ErrCodeProtocol, "h2-window-zero", "an update of nothing"},
+		{func(d *dialogue) { _ = d.framer.WriteWindowUpdate(0, 1<<31-1) }, xhttp2.ErrCodeFlowControl, "h2-window", "a window beyond 31 bits"},
+		{func(d *dialogue) { d.request(2, true) }, xhttp2.ErrCodeProtocol, "h2-stream-id", "even numbers are the server's"},
+		{func(d *dialogue) { d.request(5, false); d.request(3, true) }, xhttp2.ErrCodeProtocol, "h2-stream-id", "numbers ascend"},
+		{func(d *dialogue) { _ = d.framer.WriteRawFrame(xhttp2.FramePing, 0, 0, make([]byte, 7)) }, xhttp2.ErrCodeFrameSize, "h2-frame-size", "PING has 8 bytes"},
+		{func(d *dialogue) { _ = d.framer.WriteRawFrame(xhttp2.FrameSettings, 0, 0, make([]byte, 7)) }, xhttp2.ErrCodeFrameSize, "h2-frame-size", "a setting has 6 bytes"},
+		{func(d *dialogue) { _ = d.framer.WriteRawFrame(xhttp2.FrameData, 0, 1, make([]byte, 16385)) }, xhttp2.ErrCodeFrameSize, "h2-frame-size", "SETTINGS_MAX_FRAME_SIZE"},
+		{func(d *dialogue) { _ = d.framer.WriteContinuation(1, true, nil) }, xhttp2.ErrCodeProtocol, "h2-frame-sequence", "CONTINUATION of nothing"},
+		{func(d *dialogue) { _ = d.framer.WritePushPromise(xhttp2.PushPromiseParam{StreamID: 1, PromiseID: 2}) }, xhttp2.ErrCodeProtocol, "h2-push", "clients do not push"},
+		{func(d *dialogue) {
+			_ = d.framer.WriteHeaders(xhttp2.HeadersFrameParam{StreamID: 1, BlockFragment: []byte{0x80}, EndHeaders: true})
+		}, xhttp2.ErrCodeCompression, "h2-compression", "index 0 of HPACK"},
+	} {
+		d := talk(t, limits(nil))
+		c.write(d)
+		d.send()
+		frames := d.frames()
+		require.NotEmpty(t, frames, c.why)
+		last := frames[len(frames)-1]
+		require.True(t, strings.HasPrefix(last, "GOAWAY ") && strings.HasSuffix(last, c.code.String()+" "+c.reason), "%s: %v", c.why, frames)
+		require.Equal(t, []string{c.reason}, d.failed, c.why)
+		require.True(t, d.closed, c.why)
+	}
+}
+
+func TestShutdown(t *testing.T) {
+	d := talk(t, limits(nil))
+	d.request(1, true)
+	d.send()
+	d.loop.On(d.conn.Shutdown)
+	require.Equal(t, []string{"GOAWAY 2147483647 NO_ERROR ", `PING false "tafe:bye"`}, d.frames())
+	d.request(3, true) // it was sent before GOAWAY arrived
+	require.NoError(t, d.framer.WritePing(true, [8]byte([]byte(pingMark))))
+	d.send()
+	require.Equal(t, []string{"GOAWAY 3 NO_ERROR "}, d.frames())
+	d.request(5, true)
+	d.send()
+	require.Len(t, d.begun, 2, "a stream after the last one is not processed")
+	d.loop.On(func() {
+		for _, s := range d.begun {
+			answer(s, 204, "", true)
+			s.Release()
+		}
+	})
+	require.Equal(t, []string{"1 HEADERS end :status=204", "3 HEADERS end :status=204"}, d.frames())
+	d.loop.Settle()
+	require.True(t, d.peer.Ended())
+}
+
+func TestTimeouts(t *testing.T) {
+	d := silent(t, limits(nil))
+	d.loop.Advance(11 * time.Second)
+	require.True(t, d.closed, "nothing was sent")
+	require.Empty(t, d.failed)
+
+	d = silent(t, limits(nil))
+	d.peer.Send([]byte(Preface))
+	d.loop.Advance(11 * time.Second)
+	require.Contains(t, []string{"h2-head-timeout", "h2-settings-timeout"}, d.failed[0])
+
+	d = talk(t, limits(nil))
+	d.loop.Advance(61 * time.Second)
+	require.Equal(t, []string{"GOAWAY 0 NO_ERROR "}, d.frames(), "idle")
+	require.True(t, d.peer.Ended())
+}
