@@ -5,6 +5,7 @@
 //
 //	config.go     Config: the sections; their comments and tags are the reference, docs/config.md
 //	listener.go   Listener: addresses and TLS
+//	acme.go       ACME: certificates that the server obtains
 //	route.go      Route: actions and middlewares
 //	watchdog.go   Watchdog: reports, records, escalation
 //	value.go      types of values that TOML lacks
@@ -43,6 +44,9 @@ type Config struct {
 	// One listen address, with TLS and the PROXY protocol. Repeat the section for each address. If the file has any
 	// [[listener]], server.listen must not be given.
 	Listeners []Listener `toml:"listener" reload:"restart"`
+	// Certificates that the server obtains and renews by itself, by ACME: from Let's Encrypt, or another authority. See
+	// edge.md.
+	ACME ACME `toml:"acme"`
 	// Bounds of a message, a connection and a loop. Each key says what happens beyond it.
 	Limits Limits `toml:"limits"`
 	// Bounds of an HTTP/2 connection. What exceeds a bound of frames ends the connection: GOAWAY has the reason, which the log and
