@@ -63,11 +63,8 @@ func (w *http2Wire) Section(_ *http2.Stream, head http2.Section) {
 }
 
 // Broken implements http2.StreamHandler: the client has cancelled the request, or is gone.
-func (w *http2Wire) Broken(_ *http2.Stream, err error) {
+func (w *http2Wire) Broken(*http2.Stream, error) {
 	c := w.c
-	if errors.Is(err, http2.ErrStalled) {
-		w.conn.state.reasons.count("write-timeout")
-	}
 	if w.conn.drop(c) {
 		w.release()
 		return
