@@ -10,8 +10,6 @@ import (
 	"strings"
 	"time"
 
-	xhttp2 "golang.org/x/net/http2"
-
 	"tafe/app/internal/http2"
 	"tafe/httpparse"
 	"tafe/loop/reactor"
@@ -42,7 +40,7 @@ func (w *http2Wire) consume(n int)                        { w.stream.Consume(n) 
 func (w *http2Wire) inputEnded() bool                     { return w.stream.InputEnded() }
 func (w *http2Wire) setTimeout(d time.Duration)           { w.stream.SetTimeout(d) }
 func (w *http2Wire) direct(*Context) *reactor.Conn        { return nil }
-func (w *http2Wire) abort(error)                          { w.stream.Reset(xhttp2.ErrCodeInternal) }
+func (w *http2Wire) abort(error)                          { w.stream.Abort() }
 func (w *http2Wire) breakOff(err error)                   { w.abort(err) }
 func (w *http2Wire) Room(*http2.Stream)                   {}
 func (w *http2Wire) Arrived(*http2.Stream)                { w.c.bodyArrived() }

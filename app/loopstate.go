@@ -49,7 +49,7 @@ type loopState struct {
 	refused int // log lines in this second, written or suppressed
 }
 
-// Counters are the counters of an App's connections. They never decrease, except for the gauges Conns, Active, Draining, ConnsHTTP2 and Streams.
+// Counters are the counters of an App's connections. They never decrease, except for the gauges Conns, Active, Draining and ConnsHTTP2.
 type Counters struct {
 	Requests  uint64              // requests that reached a handler
 	Protos    [protosCount]uint64 // of Requests, by the version of HTTP: 1.0, 1.1, 2
@@ -58,7 +58,7 @@ type Counters struct {
 	BytesBody uint64              // bytes of response bodies
 
 	Conns, Active, Draining int // open connections, running handlers, draining loops
-	ConnsHTTP2, Streams     int // of Conns those that use HTTP/2, and their open requests
+	ConnsHTTP2              int // of Conns those that use HTTP/2
 
 	// Per loop only; Stats.Counters leaves them empty.
 	Routes []RouteStats   // routes that have had requests, in no order
@@ -71,7 +71,6 @@ func (s *Counters) add(o Counters) {
 		s.Protos[i] += n
 	}
 	s.ConnsHTTP2 += o.ConnsHTTP2
-	s.Streams += o.Streams
 	for i, n := range o.ByClass {
 		s.ByClass[i] += n
 	}
