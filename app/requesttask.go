@@ -32,6 +32,16 @@ func (c *Context) dispatch() error {
 	if string(req.Method) == "CONNECT" {
 		return refusedConnect
 	}
+	if l := c.wire.listener(); l != nil && l.Challenge != nil && bytes.HasPrefix(req.Path, []byte(challengePath)) {
+		c.path, c.handler = req.Path, answerChallenge
+		return nil
+	}
+	return c.find()
+}
+
+// find sets the handler of a parsed request, and its route if it has one.
+func (c *Context) find() error {
+	a, req := c.app, &c.req
 	if l := c.wire.listener(); l != nil && l.Redirect != nil {
 		c.path, c.handler = req.Path, answerRedirect
 		return nil

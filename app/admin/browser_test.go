@@ -95,6 +95,7 @@ func TestPageInABrowser(t *testing.T) {
 	run(
 		shows("#status", "serving"), shows("#no-culprits", "No code has run for longer"),
 		shows("#loops", "loop 0"), shows("#routes", "/plaintext"), shows("#upstreams", "down"),
+		shows("#certificates tbody tr", "no <b>answer</b>"), shows("#certificates tbody tr:nth-child(2)", "-1.0"),
 	)
 	run(met("document.documentElement.dataset.frames >= 3"))                                                     // frames arrive
 	run(met(`/^(\d+ µs|[\d.]+ ms)/.test(document.querySelector("#routes tbody tr td:last-child").textContent)`)) // expected slices

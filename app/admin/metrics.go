@@ -47,8 +47,11 @@ type series struct {
 	watched, budget, overrunsActive, overruns, overrunTime, victims, victimTime *prometheus.Desc
 	routeSlices, routeOverruns, routeOverrunTime, routeVictimTime               *prometheus.Desc
 
-	upstreamUp, upstreamActive, upstreamRequests, upstreamFailures *prometheus.Desc
-	spans, spansExported, spansFailed                              *prometheus.Desc
+	upstreamUp, upstreamWeight, upstreamActive, upstreamRequests, upstreamFailures *prometheus.Desc
+	upstreamWaiting, upstreamRefused, upstreamLookups                              *prometheus.Desc
+	spans, spansExported, spansFailed                                              *prometheus.Desc
+
+	daysLeft, certificateProblem, certificatesIssued, certificatesFailed, certificatesRefused *prometheus.Desc
 
 	build, certificate, reloads, reloadsFailed, watchdogLost, logDropped, configProblems *prometheus.Desc
 }
@@ -112,9 +115,13 @@ func newSeries() *series {
 	s.routeVictimTime = of("route_overrun_victim_seconds_total", "Time that overruns of the route delayed other tasks.", "route")
 
 	s.upstreamUp = of("upstream_up", "1 if the upstream server is considered healthy.", "upstream", "addr")
+	s.upstreamWeight = of("upstream_weight", "Weight of the upstream server.", "upstream", "addr")
 	s.upstreamActive = of("upstream_requests_active", "Requests to the upstream server in flight.", "upstream", "addr")
 	s.upstreamRequests = of("upstream_requests_total", "Requests to the upstream server.", "upstream", "addr")
 	s.upstreamFailures = of("upstream_failures_total", "Failed requests to the upstream server.", "upstream", "addr")
+	s.upstreamWaiting = of("upstream_requests_waiting", "Requests that wait for a server of the upstream.", "upstream")
+	s.upstreamRefused = of("upstream_requests_refused_total", "Requests without a server: none was available, too many waited, or the wait was too long.", "upstream", "reason")
+	s.upstreamLookups = of("upstream_lookups_failed_total", "Failed lookups of host names of the upstream.", "upstream")
 	s.logDropped = of("log_lines_dropped_total", "Log lines dropped because the log's reader or disk was too slow.", "log")
 	s.configProblems = of("config_problems", "Parts of the configuration that cannot be used, such as certificates or directories. The live page lists them.")
 	s.spans = of("spans_total", "Ended spans. Spans neither exported nor failed are queued or were dropped.")
@@ -123,6 +130,11 @@ func newSeries() *series {
 
 	s.build = of("build_info", "Always 1; the label is the version of the server.", "version")
 	s.certificate = of("certificate_expires_timestamp_seconds", "Earliest expiry of the listener's certificates.", "addr")
+	s.daysLeft = of("certificate_days_left", "Days until the certificate expires; negative once it has.", "name", "source")
+	s.certificateProblem = of("certificate_problem", "1 if the name has no certificate, or the last attempt to renew it has failed.", "name", "source")
+	s.certificatesIssued = of("certificates_issued_total", "Certificates that this process has obtained or renewed.")
+	s.certificatesFailed = of("certificates_failed_total", "Failed attempts to obtain or renew a certificate.")
+	s.certificatesRefused = of("certificates_refused_total", "Handshakes for names that get no certificate on demand.")
 	s.reloads = of("config_reloads_total", "Configuration reloads.")
 	s.reloadsFailed = of("config_reloads_failed_total", "Failed reloads, after which the previous configuration stays in use.")
 	s.watchdogLost = of("watchdog_records_lost_total", "Watchdog records that its log or file did not get.")
@@ -159,6 +171,15 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	if c.dashboard.config.Upstreams != nil {
 		c.upstreamSeries(e, c.dashboard.config.Upstreams())
 	}
+	if c.dashboard.config.UpstreamGroups != nil {
+		for _, u := range c.dashboard.config.UpstreamGroups() {
+			e.gauge(c.upstreamWaiting, float64(u.Waiting), u.Name)
+			e.counter(c.upstreamRefused, float64(u.NoServer), u.Name, "none")
+			e.counter(c.upstreamRefused, float64(u.QueueFull), u.Name, "full")
+			e.counter(c.upstreamRefused, float64(u.QueueTimeouts), u.Name, "timeout")
+			e.counter(c.upstreamLookups, float64(u.LookupsFailed), u.Name)
+		}
+	}
 	if c.dashboard.config.Problems != nil {
 		e.gauge(c.configProblems, float64(len(c.dashboard.config.Problems())))
 	}
@@ -173,6 +194,7 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 		e.counter(c.spansExported, float64(exported))
 		e.counter(c.spansFailed, float64(failed))
 	}
+	c.certificateSeries(e)
 	c.buildSeries(e)
 	e.gauge(c.draining, flag(c.dashboard.config.Server.Draining()))
 	e.gauge(c.uptime, asked.Sub(c.dashboard.started).Seconds())
@@ -309,6 +331,7 @@ func (c collector) upstreamSeries(e emitter, upstreams []Upstream) {
 			seen[key] = true
 		}
 		e.gauge(c.upstreamUp, flag(u.Up), u.Name, u.Addr)
+		e.gauge(c.upstreamWeight, float64(u.Weight), u.Name, u.Addr)
 		e.gauge(c.upstreamActive, float64(u.Active), u.Name, u.Addr)
 		e.counter(c.upstreamRequests, float64(u.Requests), u.Name, u.Addr)
 		e.counter(c.upstreamFailures, float64(u.Failures), u.Name, u.Addr)

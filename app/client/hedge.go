@@ -4,6 +4,7 @@
 package client
 
 import (
+	"bytes"
 	"context"
 	"sync"
 	"time"
@@ -165,7 +166,8 @@ func (x *call) copyRequest(from *call) {
 	x.host = from.host
 	x.out = append(x.out[:0], from.out...)
 	x.method, x.timeout, x.closing = from.method, from.timeout, from.closing
-	x.replayable, x.upgrade, x.fresh, x.retries = true, "", false, 0
+	x.preface, x.bodyTimeout = bytes.Clone(from.preface), from.bodyTimeout
+	x.replayable, x.upgrade, x.fresh, x.retries = true, "", len(from.preface) > 0, 0
 	x.hedged = true
 }
 

@@ -49,7 +49,7 @@ func TestCheck(t *testing.T) {
 		stdout, stderr string
 		why            string
 	}{
-		{[]string{"-c", example}, exitOK, example + " is good: 6 routes\n", "", "the example is good"},
+		{[]string{"-c", example}, exitOK, example + " is good: 7 routes\n", "", "the example is good"},
 		{[]string{"--config", bad}, exitFailure, "", bad + ":2: unknown key server.lisen; did you mean listen?\n" +
 			bad + ":4: log.level = \"loud\": want one of debug, info, warn, error\n" +
 			"tafe check: " + bad + " has 2 problems\n", "all that is wrong, a line each"},
@@ -105,7 +105,7 @@ func TestServeRefusesABadFile(t *testing.T) {
 	}{
 		{[]string{"--config", path}, exitFailure, "tafe serve: " + path + ":2: log.level = 1: want text in quotes\n"},
 		{[]string{"--config", ""}, exitUsage, "tafe serve: --config is empty: name a file\n"},
-		{[]string{"--config", path, "--store", "127.0.0.1:1"}, exitUsage, "tafe serve: --store and --bidders belong to the demo and cannot be used with --config\n"},
+		{[]string{"--config", path, "--store", "127.0.0.1:1"}, exitUsage, "tafe serve: --bidders and --store belong to the embedded configuration and cannot be used with --config\n"},
 	} {
 		p := start(t, append([]string{"serve"}, c.args...)...)
 		code, _ := p.wait()

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"tafe/app/edge/internal/acme"
 	"tafe/httpparse"
 	"tafe/loop/reactor"
 )
@@ -269,6 +270,18 @@ func (h *HeaderValue) set(v any) error {
 	return nil
 }
 
+// Resolver is the address of a DNS server, or "".
+type Resolver string
+
+func (r *Resolver) set(v any) error {
+	text, ok := v.(string)
+	if _, err := netip.ParseAddrPort(text); !ok || text != "" && err != nil {
+		return errors.New(`want the IP address and port of a DNS server in quotes, such as "10.0.0.2:53"`)
+	}
+	*r = Resolver(text)
+	return nil
+}
+
 // Path is a file, "-" for stdout, or "off".
 type Path string
 
@@ -278,6 +291,22 @@ func (p *Path) set(v any) error {
 		return errors.New(`want a file in quotes, or "off"`)
 	}
 	*p = Path(text)
+	return nil
+}
+
+// HostName is a name that a certificate can have.
+type HostName string
+
+func (h *HostName) set(v any) error {
+	text, ok := v.(string)
+	if !ok {
+		return errors.New(`want a host name in quotes, such as "www.example.com"`)
+	}
+	name, err := acme.CanonicalName(text)
+	if err != nil {
+		return errors.New(`not a host name: want one such as "www.example.com", without scheme, port and path`)
+	}
+	*h = HostName(name)
 	return nil
 }
 
@@ -303,6 +332,9 @@ func (s *Secret) set(v any) error {
 	s.text = text
 	return nil
 }
+
+// Reveal returns the secret.
+func (s Secret) Reveal() string { return s.text }
 
 // String hides the secret.
 func (s Secret) String() string { return "(secret)" }
