@@ -110,6 +110,7 @@ func pieceOf(text string) string {
 var unusedResult = regexp.MustCompile(`: declared and not used: \w+$`)
 
 func TestGoInDocumentsCompiles(t *testing.T) {
+	onceIsEnough(t)
 	pieces := of(documents(t), "go")
 	require.GreaterOrEqual(t, len(pieces), 5)
 	root, dir := moduleRoot(t), t.TempDir()
