@@ -49,10 +49,9 @@ func eventApp(o SSEOptions, send func(c *Context, s *SSE) error) (*App, chan err
 	a := New(Options{Log: quiet})
 	a.Get("/events", func(c *Context) error {
 		s, err := c.SSE(o)
-		if err != nil {
-			return err
+		if err == nil {
+			err = send(c, s)
 		}
-		err = send(c, s)
 		ended <- err
 		return err
 	}, Timeout(time.Minute))

@@ -113,7 +113,7 @@ func (c *Conn) check(h ws.Header) (ws.Header, error) {
 		state = state.Set(ws.StateFragmented)
 	}
 	if c.deflate {
-		compressed := c.compressed
+		var compressed bool
 		var err error
 		if h, compressed, err = wsflate.UnsetBit(h); err != nil {
 			return h, err
