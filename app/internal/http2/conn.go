@@ -61,6 +61,7 @@ type Conn struct {
 	connects  bool // the peer allows extended CONNECT
 	awaitsAck bool // SETTINGS were not acknowledged
 
+	heard    int64 // see Heard
 	streams  map[uint32]*Stream
 	lastPeer uint32 // highest stream that the peer has opened
 	nextID   uint32 // next stream of this side
@@ -142,6 +143,9 @@ func (c *Conn) Transport() *reactor.Conn { return c.rc }
 // Ended reports whether the connection has ended or is closing.
 func (c *Conn) Ended() bool { return c.closed }
 
+// Heard returns the time, on the loop clock, at which input has arrived last; 0 if none has.
+func (c *Conn) Heard() int64 { return c.heard }
+
 // Streams returns the number of streams that have not ended.
 func (c *Conn) Streams() int { return len(c.streams) }
 
@@ -150,6 +154,7 @@ func (c *Conn) Unsent() int { return c.queued + c.rc.Unsent() }
 
 // Data implements reactor.Handler.
 func (c *Conn) Data(*reactor.Conn) {
+	c.heard = c.rc.Loop().Now()
 	for !c.closed {
 		in := c.rc.Input()
 		if !c.prefaced {
@@ -248,6 +253,7 @@ func (c *Conn) Shutdown() {
 	c.leaving = true
 	if c.client {
 		c.lastCall = true
+		c.sendGoAway(0, xhttp2.ErrCodeNo, "")
 		c.closeIfDone()
 		return
 	}

@@ -106,7 +106,7 @@ func (c *Conn) strayData(h frameHead, n int) *Error {
 		return errIdleStream
 	}
 	c.read(nil, n)
-	if _, reset := c.recall(h.stream); reset {
+	if _, reset := c.recall(h.stream); reset || c.client {
 		return nil // it was sent before the peer knew
 	}
 	return errDataClosed
@@ -130,6 +130,9 @@ func (c *Conn) onReset(h frameHead, p []byte) *Error {
 		s.breakOff(ErrNotProcessed)
 	} else {
 		s.breakOff(ResetError{code})
+	}
+	if c.client { // a stream of this side, which the server ended at no cost
+		return nil
 	}
 	return c.reset()
 }
