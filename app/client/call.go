@@ -28,10 +28,13 @@ type call struct {
 	pool *pool
 	host *host
 	task *loop.Task // nil outside tasks
-	conn *conn      // nil before it is attached and after it is detached
+	conn *conn      // HTTP/1: nil before it is attached and after it is detached
+
+	exchange exchange // the protocol
 
 	// The request.
 	out        []byte // head and small body, kept for another try
+	headBytes  int    // HTTP/2: bytes of out that are the field section
 	scratch    []byte // buffer for a target or a chunk
 	method     string // "HEAD", or "GET" for any other method: determines the framing
 	rest       []byte // a body that is too large for out
@@ -39,8 +42,11 @@ type call struct {
 	streamLeft int64
 	streamed   bool   // bytes were read from stream
 	upgrade    string // the protocols that a 101 may select
-	closing    bool   // "Connection: close" was sent
-	replayable bool   // idempotent, and the body can be sent again
+
+	trailerFields func() []httpparse.Header // Request.Trailers, or nil
+
+	closing    bool // "Connection: close" was sent
+	replayable bool // idempotent, and the body can be sent again
 	timeout    time.Duration
 	retries    int
 	onInterim  func(status int, fields []httpparse.Header)
@@ -105,6 +111,7 @@ func (p *pool) newCall(t *loop.Task) *call {
 		if p.loop == nil {
 			x.signal = make(chan struct{}, 1)
 		}
+		x.exchange = x.newExchange()
 	}
 	x.task = t
 	return x
@@ -131,9 +138,9 @@ func (x *call) prepare(req *Request, traceparent string) error {
 	if req.Stream != nil && len(req.Body) > 0 {
 		return refuse(ErrBody)
 	}
-	var err error
 	length := req.bodyLength()
-	if x.out, err = req.appendHead(x.out[:0], d, length, traceparent); err != nil {
+	err := x.exchange.prepare(req, d, length, traceparent)
+	if err != nil {
 		return refuse(err)
 	}
 	if x.host, err = x.pool.hostFor(d.key); err != nil {
@@ -166,7 +173,7 @@ func (x *call) run() error {
 		}
 		kind := kindOf(err)
 		stale := kind == KindLost && x.reused
-		x.abandonConn(err)
+		x.exchange.abandon(err)
 		switch {
 		case !x.replayable || x.gotBytes:
 			return err
@@ -182,7 +189,7 @@ func (x *call) run() error {
 	}
 }
 
-// try sends the request once and reads the response head.
+// try sends the request once and receives the response head.
 func (x *call) try(fresh bool) error {
 	now := time.Now()
 	x.begun = now
@@ -191,24 +198,7 @@ func (x *call) try(fresh bool) error {
 		deadline = now.Add(x.timeout)
 	}
 	x.restart(deadline)
-	dialled, err := x.connect(fresh)
-	if err != nil {
-		return err
-	}
-	if dialled {
-		now = time.Now()
-	}
-	if err := x.conn.SetDeadline(x.earlier(now.Add(x.options().HeadTimeout))); err != nil {
-		return x.callError(StageWrite, err)
-	}
-	if err := x.send(); err != nil {
-		return err
-	}
-	if err := x.receiveHead(); err != nil {
-		return err
-	}
-	x.recordLatency()
-	return x.startBody()
+	return x.exchange.start(fresh)
 }
 
 // restart resets the state of a try.
@@ -335,6 +325,9 @@ func (x *call) leaveQueue() {
 	case c != nil:
 		p.putIdle(c)
 	case slot:
+		if p.client.options.Protocol.Multiplexed() {
+			x.host.promised--
+		}
 		p.freeSlot(x.host)
 	}
 }
@@ -363,7 +356,7 @@ func (x *call) recycle() {
 	if x.unwatch != nil {
 		x.unwatch()
 	}
-	x.closeConn()
+	x.exchange.release()
 	x.mu.Lock()
 	x.gen.Add(1)
 	x.cause, x.cancelDial, x.unwatch, x.ctx, x.waker = nil, nil, nil, nil, loop.Waker{}
@@ -372,6 +365,7 @@ func (x *call) recycle() {
 	p := x.pool
 	h := x.host
 	x.host, x.task, x.rest, x.stream, x.onInterim, x.tries, x.hedged, x.entered, x.upgrade = nil, nil, nil, nil, nil, 0, false, false, ""
+	x.trailerFields = nil
 	x.head.Reset()
 	if len(x.in) > keepBufferMax {
 		x.in = make([]byte, headBufferBytes)

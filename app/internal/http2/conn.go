@@ -86,7 +86,9 @@ type Conn struct {
 	ready []*Stream // that have output and window
 	turn  uint64    // counts frames of schedule.go
 
-	timer loop.Timer // acknowledgement of SETTINGS, or Shutdown
+	timer    loop.Timer // acknowledgement of SETTINGS, or Shutdown
+	probe    loop.Timer // of Probe
+	probedAt int64
 }
 
 // closedStream is a stream that has left the connection.
@@ -359,6 +361,7 @@ func (c *Conn) end(err error) {
 	}
 	c.closed = true
 	c.rc.Loop().StopTimer(&c.timer)
+	c.rc.Loop().StopTimer(&c.probe)
 	c.shared.granted -= c.granted
 	c.granted = 0
 	for _, s := range c.streams {

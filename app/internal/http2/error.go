@@ -34,6 +34,8 @@ var (
 	ErrNotProcessed = errors.New("http2: the peer has not processed the request")
 	// ErrStalled means that the peer has not taken output of the stream for Limits.WriteTimeout.
 	ErrStalled = errors.New("http2: write timeout: the peer gives the stream no window")
+	// ErrSilent means that the peer has not answered Conn.Probe.
+	ErrSilent = errors.New("http2: the peer does not answer")
 	// ErrStreamsMax means that the peer allows no further stream now.
 	ErrStreamsMax = errors.New("http2: the peer allows no further stream")
 )

@@ -235,6 +235,10 @@ func (c *Conn) onPingAck(h frameHead, p []byte) *Error {
 		c.callLast()
 		return nil
 	}
+	if string(p) == probeMark && c.probe.Armed() {
+		c.rc.Loop().StopTimer(&c.probe)
+		return nil
+	}
 	return c.control()
 }
 
