@@ -10,8 +10,6 @@ import (
 	"net"
 	"time"
 
-	xhttp2 "golang.org/x/net/http2"
-
 	"tafe/app/internal/http2"
 	"tafe/httpparse"
 )
@@ -256,7 +254,7 @@ func (h *http2Exchange) release() (complete bool) {
 		}
 		complete = s.InputEnded() && len(s.Input()) == 0 && !h.sending
 		if !complete {
-			s.Reset(xhttp2.ErrCodeCancel)
+			s.Cancel()
 		}
 		s.Release()
 		h.stream = nil
@@ -287,7 +285,7 @@ func (h *http2Exchange) Section(s *http2.Stream, head http2.Section) {
 		s.Refuse(http2.ErrMalformed)
 	default:
 		h.broken = err
-		s.Reset(xhttp2.ErrCodeCancel)
+		s.Cancel()
 	}
 	h.wake()
 }

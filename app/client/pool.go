@@ -290,7 +290,11 @@ func (p *pool) retire(c *conn) {
 // freeSlot passes the slot of a closed connection to the first call in the wait queue of the host, or returns it.
 func (p *pool) freeSlot(h *host) {
 	p.lock()
-	if len(h.waiters) > 0 && !p.client.closed.Load() {
+	wanted := len(h.waiters) > 0 && !p.client.closed.Load()
+	if p.client.options.Protocol.Multiplexed() {
+		wanted = wanted && len(h.waiters) > h.coming()*p.client.options.StreamsMax
+	}
+	if wanted {
 		p.grant(h, nil)
 		p.unlock()
 		return
