@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -262,10 +263,10 @@ func TestHTTP2Retries(t *testing.T) {
 			func(f *frames, id uint32) { _ = f.w.Close() }, 2, false, 2},
 	} {
 		t.Run(tt.why, func(t *testing.T) {
-			got := 0
+			var got atomic.Int32
 			p := serveFrames(t, func(f *frames) {
 				for id := f.request(); id != 0; id = f.request() {
-					if got++; got == 1 {
+					if got.Add(1) == 1 {
 						tt.refuse(f, id)
 						continue
 					}
@@ -288,7 +289,7 @@ func TestHTTP2Retries(t *testing.T) {
 				require.NoError(t, err)
 				require.Equal(t, "hello", string(body))
 			})
-			require.Equal(t, tt.tries, got)
+			require.EqualValues(t, tt.tries, got.Load())
 			require.EqualValues(t, tt.conns, c.Stats().Dials)
 		})
 	}
