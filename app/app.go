@@ -28,7 +28,9 @@
 //	offload.go      blocking calls on a worker pool
 //	beside.go       routes whose handlers start beside their loop
 //	mount.go        http.Handlers under a route; mountrequest.go and mountwriter.go have their two sides
-//	http1.go        the state machine of one HTTP/1 connection
+//	wire.go         what a Context needs from the connection or stream that it came on
+//	http1.go        the state machine of one HTTP/1 connection; http1wire.go its wire
+//	http2.go        the requests of one HTTP/2 connection; http2wire.go the wire of one, http2limits.go the bounds
 //	requesttask.go  the task of one request
 //	loopstate.go    the state that connections of one loop share
 //	stats.go        counters and histograms per route
@@ -49,6 +51,7 @@ import (
 	"sync"
 	"time"
 
+	"tafe/app/internal/http2"
 	"tafe/httpparse"
 	"tafe/loop"
 )
@@ -67,6 +70,9 @@ type Options struct {
 
 	IdleTimeout    time.Duration // between two requests, then the connection is closed; default 75 s
 	HandlerTimeout time.Duration // from the start of a handler to its cancellation, then 503; 0: none
+
+	// HTTP2 bounds connections of HTTP/2.
+	HTTP2 HTTP2
 
 	// OffloadWorkers bounds the calls of Offload that run at once, and OffloadQueue those that wait; further calls fail, which answers
 	// 503. Defaults: 64 and 1024.
@@ -151,6 +157,8 @@ type App struct {
 	offload     *loop.Pool
 	mounts      *loop.Semaphore
 	serverLine  string // the Server header line; "" omits it
+	server2     []byte // the same for HTTP/2, encoded
+	http2Limits http2.Limits
 
 	// Handlers within the middlewares of App.Use, set by freeze.
 	notFound, methodNotAllowed, options204, tooLarge Handler
@@ -200,7 +208,9 @@ func (a *App) freeze() {
 		a.parseLimits = a.options.Limits
 		if a.options.ServerName != "" {
 			a.serverLine = "Server: " + a.options.ServerName + "\r\n"
+			a.server2 = http2.AppendHuffman(nil, "server", a.options.ServerName)
 		}
+		a.http2Limits = a.options.http2Limits()
 		surrounded := len(a.outer) > 0
 		for _, r := range a.router.routes {
 			a.parseLimits.BodyBytesMax = max(a.parseLimits.BodyBytesMax, r.BodyMax)
@@ -223,9 +233,9 @@ type Entry struct {
 	Timing    Timing    // from Time to the end of the response
 	Remote    string    // ADDRESS:PORT of the peer
 	ClientIP  string    // see Context.ClientIP
-	Method    string    // empty, like Target and Minor, if the head could not be parsed
+	Method    string    // empty, like Target and Proto, if the head could not be parsed
 	Target    string
-	Minor     uint8  // minor version of HTTP/1
+	Proto     string // see Context.Proto
 	Route     string // Route.Name; empty without a route
 	Status    int
 	Bytes     int64 // of the response body

@@ -10,10 +10,9 @@ import (
 )
 
 const (
-	bodyStep     = 16 << 10 // bytes that are read, or allocated, at a time
-	bodyGrowth   = 8        // the buffer is at most this many times as large as the received part of a body
-	discardMax   = 64 << 10 // bytes of an unread body that are discarded to keep the connection
-	continueLine = "HTTP/1.1 100 Continue\r\n\r\n"
+	bodyStep   = 16 << 10 // bytes that are read, or allocated, at a time
+	bodyGrowth = 8        // the buffer is at most this many times as large as the received part of a body
+	discardMax = 64 << 10 // bytes of an unread body that are discarded to keep the connection
 )
 
 var errUnread = &httpparse.Error{Status: 413, Reason: "unread-body", Detail: "the unread rest of the body is too long"}
@@ -83,7 +82,7 @@ func (c *Context) Body() ([]byte, error) {
 		return b.whole[b.read:], nil
 	}
 	defer c.task.Leave(c.task.Enter())
-	b.own = append(c.http1.conn.GrowBuffer(b.own[:0], len(b.whole)-b.read), b.whole[b.read:]...)
+	b.own = append(c.wire.transport().GrowBuffer(b.own[:0], len(b.whole)-b.read), b.whole[b.read:]...)
 	b.whole, b.read = nil, 0
 	for {
 		c.growBody()
@@ -107,7 +106,7 @@ func (c *Context) growBody() {
 	if left := b.decoder.Left(); left > 0 {
 		room = int(max(min(left, int64(bodyGrowth*len(b.own))), min(left, bodyStep)))
 	}
-	b.own = c.http1.conn.GrowBuffer(b.own, room)
+	b.own = c.wire.transport().GrowBuffer(b.own, room)
 }
 
 // BodyReader returns a reader of the request body. Read waits for input; its errors are those of Body. Bytes that were read are not returned
@@ -158,26 +157,28 @@ func (c *Context) tryBody(p []byte) (n int, err error, ok bool) {
 		if n > 0 || len(p) == 0 {
 			return n, nil, true // the next call returns the error
 		}
-		if err == nil && !b.done && len(c.http1.conn.Input()) == 0 {
-			if !c.http1.conn.InputEnded() {
+		if err == nil && !b.done && len(c.wire.input()) == 0 {
+			if !c.wire.inputEnded() {
 				return 0, nil, false
 			}
-			b.err = refusedCut
+			if b.done = c.req.Framing == httpparse.FramingClose; !b.done {
+				b.err = refusedCut
+			}
 		}
 	}
 }
 
 // takeBody reads body bytes from the input, without waiting.
 func (c *Context) takeBody(p []byte) (n int, err error) {
-	b, conn := &c.body, c.http1.conn
-	in := conn.Input()
+	b := &c.body
+	in := c.wire.input()
 	if len(in) == 0 {
 		return 0, nil
 	}
 	b.wants100 = false // the client has not waited for it
 	out, used, err := b.decoder.Decode(p[:0], in[:min(len(in), len(p))])
 	b.rate.came(c, used)
-	conn.Consume(used)
+	c.wire.consume(used)
 	b.done = b.decoder.Done()
 	b.decoded += int64(len(out))
 	if err == nil && b.decoded > c.bodyMax {
@@ -202,7 +203,7 @@ func (c *Context) awaitBody() error {
 func (c *Context) expectInput(w loop.Waker) {
 	c.send100Continue()
 	c.body.waker, c.body.waiting = w, true
-	c.http1.conn.SetTimeout(c.body.rate.wait(c))
+	c.wire.setTimeout(c.body.rate.wait(c))
 }
 
 // inputAwaited ends the wait that expectInput began.
@@ -210,7 +211,7 @@ func (c *Context) inputAwaited(err error) error {
 	b := &c.body
 	b.waiting = false
 	b.rate.waited(c)
-	c.http1.conn.SetTimeout(0)
+	c.wire.setTimeout(0)
 	if b.late {
 		b.err = ErrBodyTimeout
 		return b.err
@@ -220,18 +221,29 @@ func (c *Context) inputAwaited(err error) error {
 
 // send100Continue sends 100 Continue if the client expects it and has not begun to send the body (RFC 9110 section 10.1.1).
 func (c *Context) send100Continue() {
-	b, conn := &c.body, c.http1.conn
-	if b.wants100 && !c.resp.sent && len(conn.Input()) == 0 {
+	if b := &c.body; b.wants100 && !c.resp.sent && len(c.wire.input()) == 0 {
 		b.wants100 = false
-		conn.SetOutput(append(conn.Output(len(continueLine)), continueLine...))
+		c.wire.interim(c, 100, nil)
 	}
+}
+
+// Trailers returns the trailer fields of the request after Body or BodyReader has returned all of the body. They are views like those of
+// Headers. Fields that frame or route a message are left out.
+func (c *Context) Trailers() []httpparse.Header {
+	if !c.body.done {
+		return nil
+	}
+	if c.req.Major == 2 {
+		return c.http2.trailers
+	}
+	return c.body.decoder.Trailers()
 }
 
 // discard drops the received part of a body that the handler did not read.
 func (c *Context) discard() error {
-	b, conn := &c.body, c.http1.conn
+	b := &c.body
 	for !b.done {
-		in := conn.Input()
+		in := c.wire.input()
 		if len(in) == 0 {
 			return nil
 		}
@@ -241,7 +253,7 @@ func (c *Context) discard() error {
 		}
 		b.done = b.decoder.Done()
 		b.rate.came(c, used)
-		conn.Consume(used)
+		c.wire.consume(used)
 		if b.discarded += used; b.discarded > discardMax {
 			return errUnread
 		}
@@ -257,7 +269,7 @@ func (c *Context) worthDiscarding() bool {
 		return false
 	case b.done:
 		return true
-	case b.wants100 && len(c.http1.conn.Input()) == 0:
+	case b.wants100 && len(c.wire.input()) == 0:
 		return false // the client may send the body or not (RFC 9110 section 10.1.1)
 	}
 	return b.decoder.Left() <= discardMax // -1 if chunked

@@ -58,8 +58,7 @@ func (c *Context) answerCoded(coder Coder, status int, contentType string, body 
 		return err
 	}
 	defer c.task.Leave(c.task.Enter())
-	conn := c.http1.conn // HEAD gets the headers of GET, except for the length, which is unknown
-	conn.SetOutput(c.appendHead(conn.Output(headRoom+len(r.text)), status, contentType, -1))
+	c.wire.begin(c, status, contentType, -1, 0) // HEAD gets the headers of GET, except for the length, which is unknown
 	return nil
 }
 

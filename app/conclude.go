@@ -22,12 +22,12 @@ func (c *Context) conclude(err error) {
 		return
 	}
 	if errors.Is(err, http.ErrAbortHandler) {
-		c.http1.conn.Abort(err)
+		c.wire.abort(err)
 		c.reason = "aborted"
 		c.state.reasons.count(c.reason)
 		return
 	}
-	if c.http1.conn.Closed() {
+	if c.wire.closed() {
 		c.concludeGone(err)
 		return
 	}
@@ -54,14 +54,8 @@ func (c *Context) conclude(err error) {
 	e, reason := c.reply(err)
 	c.fail(err, e, reason)
 	if c.stream.begun && r.framing != httpparse.FramingNone && !r.headless {
-		c.breakOff(err)
+		c.wire.breakOff(err)
 	}
-}
-
-// breakOff sends the output and then resets the connection, so that the client notices that the body is incomplete.
-func (c *Context) breakOff(err error) {
-	c.state.loop.Drive().Driver().Flush()
-	c.http1.conn.Abort(err)
 }
 
 // concludeGone ends a request whose connection is closed. It counts the client as gone, unless the handler failed by itself.

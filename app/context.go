@@ -25,7 +25,8 @@ import (
 type Context struct {
 	app   *App
 	state *loopState
-	http1 *http1Conn
+	wire  wire
+	http2 http2Wire // the wire of a request over HTTP/2
 	task  *loop.Task
 
 	req       httpparse.Request
@@ -74,7 +75,8 @@ func (c *Context) reset() {
 	c.resp.reset()
 	c.stream, c.hijacked = Stream{}, nil
 	c.stats = nil
-	c.http1, c.task, c.path, c.route, c.handler, c.err = nil, nil, nil, nil, nil, nil
+	c.wire, c.task, c.path, c.route, c.handler, c.err = nil, nil, nil, nil, nil, nil
+	c.http2.reset()
 	c.deadline, c.timedOut, c.reason, c.idBytes = 0, false, "", 0
 	clear(c.whenDone)
 	c.whenDone = c.whenDone[:0]
@@ -169,7 +171,7 @@ func (c *Context) Headers() iter.Seq2[string, string] {
 func (c *Context) Host() string { return httpparse.ViewString(c.req.Host) }
 
 // RemoteAddr returns the address of the connection's peer, "ADDRESS:PORT"; see ClientIP. The string may be kept.
-func (c *Context) RemoteAddr() string { return c.http1.conn.Remote() }
+func (c *Context) RemoteAddr() string { return c.wire.transport().Remote() }
 
 // RequestID returns the request ID: the client's X-Request-ID if Options.TrustRequestID is set, otherwise a generated one.
 func (c *Context) RequestID() string { return httpparse.ViewString(c.id[:c.idBytes]) }
@@ -182,10 +184,13 @@ func (c *Context) Route() string {
 	return c.route.Pattern
 }
 
-// ContentLength returns the length of the request body in bytes, -1 if it is chunked.
+// ContentLength returns the length of the request body in bytes, -1 if it is unknown until the body has ended.
 func (c *Context) ContentLength() int64 { return c.req.ContentLength }
 
-// ProtoMinor returns the minor version of the client's HTTP/1: 0 or 1.
+// ProtoMajor returns the major version of the request's protocol: 1 or 2.
+func (c *Context) ProtoMajor() int { return int(c.req.Major) }
+
+// ProtoMinor returns the minor version of the request's protocol: 0 or 1; 0 for HTTP/2. See Proto.
 func (c *Context) ProtoMinor() int { return int(c.req.Minor) }
 
 // KeepAlive reports whether the client keeps the connection open after this request.

@@ -24,8 +24,12 @@ func (c *Context) ResponseHeaderList(name string) (list string) {
 
 // field returns a header of the response.
 func (r *response) field(i int) (name, value string) {
-	f := r.fields[i]
-	return httpparse.ViewString(r.text[f.start : f.start+f.nameBytes]), httpparse.ViewString(r.text[f.start+f.nameBytes+len(": ") : f.end-len("\r\n")])
+	return lineOf(r.text, r.fields[i])
+}
+
+// lineOf returns name and value of a header line in text.
+func lineOf(text []byte, f field) (name, value string) {
+	return httpparse.ViewString(text[f.start : f.start+f.nameBytes]), httpparse.ViewString(text[f.start+f.nameBytes+len(": ") : f.end-len("\r\n")])
 }
 
 // AddVary adds the members of a list to the Vary header of the response, without duplicates.

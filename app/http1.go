@@ -28,7 +28,8 @@ type http1Conn struct {
 	state  *loopState
 	conn   *reactor.Conn
 	active *Context // the request in progress
-	pos    int      // index in state.conns
+	place           // in state.conns
+	terms  *Listener
 
 	scanned    int   // where FindHead resumes
 	arrived    int64 // loop clock of the last input
@@ -37,8 +38,6 @@ type http1Conn struct {
 	reading    bool
 	discarding bool
 	stalled    bool
-	awaited    bool                     // counted in state.waitFor
-	redirect   func(host string) string // Listener.Redirect
 }
 
 // Data handles input.
@@ -80,7 +79,7 @@ func (hc *http1Conn) Closed(_ *reactor.Conn, err error) {
 	case hc.active != nil:
 		hc.active.task.Cancel(ErrClientGone)
 	}
-	hc.state.closed(hc)
+	hc.state.closed(&hc.place)
 }
 
 // advance starts the next request if its head is complete. The end of the request calls advance again.
@@ -88,12 +87,12 @@ func (hc *http1Conn) advance() {
 	if hc.active == nil && !hc.stalled && !hc.conn.Closed() {
 		hc.next()
 	}
-	hc.setTimeout()
+	hc.armTimeout()
 }
 
-// setTimeout arms the timeout of the current state. A timeout that is still armed when a request becomes active is not stopped: Timeout
+// armTimeout arms the timeout of the current state. A timeout that is still armed when a request becomes active is not stopped: Timeout
 // ignores it.
-func (hc *http1Conn) setTimeout() {
+func (hc *http1Conn) armTimeout() {
 	o := &hc.state.app.options
 	switch {
 	case hc.conn.Closed() || hc.discarding || hc.active != nil || hc.stalled:
@@ -126,6 +125,9 @@ func (hc *http1Conn) closeIfIdle() bool {
 	return true
 }
 
+// detached reports whether the request was hijacked.
+func (hc *http1Conn) detached() bool { return hc.active != nil && hc.active.hijacked != nil }
+
 // next starts the next request if its head is complete, or refuses it.
 func (hc *http1Conn) next() {
 	ls := hc.state
@@ -135,6 +137,9 @@ func (hc *http1Conn) next() {
 	}
 	if hc.conn.Unsent() >= hc.conn.Limits().OutboundMax {
 		hc.stall()
+		return
+	}
+	if in[0] == 'P' && !hc.hadRequest && hc.takesHTTP2() && hc.prefaced(in) {
 		return
 	}
 	skip, end, resume, err := httpparse.FindHead(in, hc.scanned, &ls.app.headLimits)
@@ -148,7 +153,7 @@ func (hc *http1Conn) next() {
 	}
 	hc.scanned, hc.reading, hc.hadRequest = 0, false, true
 	c := ls.takeContext()
-	c.http1, c.arrived, c.started = hc, hc.arrived, ls.loop.Now()
+	c.wire, c.arrived, c.started = hc, hc.arrived, ls.loop.Now()
 	if err = hc.frame(c, in, skip, end); err == nil {
 		c.resp.begin(&c.req)
 		err = c.dispatch()
@@ -280,15 +285,7 @@ func (d *drainer) Done(*loop.Task, error) {
 // not complete.
 func (hc *http1Conn) refuse(err error, c *Context) {
 	ls, e := hc.state, refusalOf(err)
-	ls.refusal(hc.conn.Remote(), e)
-	ls.counts.ByClass[e.Status/100]++
-	if ls.app.options.AccessLog != nil {
-		entry := Entry{Time: ls.wall(), Remote: hc.conn.Remote(), ClientIP: HostOf(hc.conn.Remote()), Status: e.Status, Reason: e.Reason}
-		if c != nil {
-			entry.Method, entry.Target, entry.Minor = c.Method(), httpparse.ViewString(c.req.Target), c.req.Minor
-		}
-		ls.app.options.AccessLog(&entry)
-	}
+	ls.logRefused(hc.conn.Remote(), c, e)
 	text := http.StatusText(e.Status) + ": " + e.Detail + "\n"
 	b := hc.conn.Output(256 + len(text))
 	b = httpparse.AppendStatusLine(b, e.Status)
@@ -303,6 +300,23 @@ func (hc *http1Conn) refuse(err error, c *Context) {
 	hc.reading = false
 	hc.conn.Consume(len(hc.conn.Input()))
 	hc.conn.Close()
+}
+
+// logRefused counts and logs a request that was refused before it had a handler. c is nil if there is no head.
+func (ls *loopState) logRefused(remote string, c *Context, e *httpparse.Error) {
+	ls.refusal(remote, e)
+	ls.counts.ByClass[e.Status/100]++
+	if ls.app.options.AccessLog == nil {
+		return
+	}
+	entry := Entry{Time: ls.wall(), Remote: remote, ClientIP: HostOf(remote), Status: e.Status, Reason: e.Reason}
+	if c != nil {
+		entry.Method, entry.Target = c.Method(), httpparse.ViewString(c.req.Target)
+		if entry.Method != "" {
+			entry.Proto = c.Proto()
+		}
+	}
+	ls.app.options.AccessLog(&entry)
 }
 
 // refuseParsed refuses a request that has a Context.

@@ -23,6 +23,15 @@ type Listener struct {
 	// port, and returns the "host" or "host:port" of the same site for https: the response is a 308 to the same target there. For "" the
 	// response is 421.
 	Redirect func(host string) string
+	// NoHTTP2 turns HTTP/2 off on a TLS listener, which offers it by ALPN otherwise. It has no effect if TLS.Config has NextProtos or
+	// GetConfigForClient: HTTP/2 is spoken then if they name "h2".
+	NoHTTP2 bool
+	// H2C accepts HTTP/2 by prior knowledge on a listener without TLS (RFC 9113 section 3.3).
+	H2C bool
+	// Covers, if not nil, reports whether the certificate that a client with this server name was shown is valid for the host. A browser
+	// may send requests for several hosts on one HTTP/2 connection; those that are not covered are answered with 421 (RFC 9110 section
+	// 15.5.20). host has no port.
+	Covers func(serverName, host string) bool
 }
 
 // notTLS is the response to plain HTTP on a TLS listener.
@@ -36,9 +45,7 @@ func (s *Server) listeners(config ServerConfig) (all []reactor.Listener) {
 	}
 	for _, l := range wanted {
 		under := reactor.Listener{Addr: l.Addr, Open: func(c *reactor.Conn) reactor.Handler {
-			hc := s.stateOf(c.Loop()).open(c).(*http1Conn)
-			hc.redirect = l.Redirect
-			return hc
+			return s.stateOf(c.Loop()).openFor(c, &l)
 		}}
 		if l.Proxy != nil {
 			p := *l.Proxy
@@ -55,6 +62,7 @@ func (s *Server) listeners(config ServerConfig) (all []reactor.Listener) {
 			if terms.NotTLS == nil {
 				terms.NotTLS = []byte(notTLS)
 			}
+			terms.Config = withProtocols(terms.Config, !l.NoHTTP2)
 			under.TLS = &terms
 		}
 		all = append(all, under)
@@ -101,7 +109,7 @@ func (s *Server) refused(l *loop.Loop, reason, remote string, err error) {
 
 // answerRedirect redirects to the same target with https.
 func answerRedirect(c *Context) error {
-	to := c.http1.redirect(hostWithoutPort(c.Host()))
+	to := c.wire.listener().Redirect(hostWithoutPort(c.Host()))
 	if to == "" {
 		return &HTTPError{Status: http.StatusMisdirectedRequest, Message: "this host is not served here", Reason: "misdirected"}
 	}
@@ -128,5 +136,5 @@ func hostWithoutPort(host string) string {
 // TLS returns a copy of the connection's TLS state, such as version, cipher suite and client certificates; nil without TLS.
 func (c *Context) TLS() *tls.ConnectionState {
 	defer c.task.Leave(c.task.Enter())
-	return c.http1.conn.TLS()
+	return c.wire.transport().TLS()
 }

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"tafe/app/internal/http2"
 	"tafe/httpparse"
 	"tafe/loop"
 	"tafe/loop/reactor"
@@ -26,7 +27,7 @@ type loopState struct {
 	loop       *loop.Loop
 	wall       func() time.Time
 	free       []*Context
-	conns      []*http1Conn // open connections
+	conns      []*place     // of open connections
 	active     int          // requests whose handler has not returned
 	bridged    bool         // the loop serves one request of App.ServeHTTP
 	closeAfter bool         // responses close their connections
@@ -38,22 +39,26 @@ type loopState struct {
 	second  int64 // loop time until which date is valid
 	dates   httpparse.DateCache
 	date    []byte // the Date header line
+	date2   []byte // the same for HTTP/2, encoded
 	ids     [requestIDBytes]byte
 	counts  Counters // Reasons, Routes and Queued are in reasons and traffic
 	reasons reasons
 	traffic traffic
 	entry   Entry // scratch for the access log
-	refused int   // log lines in this second, written or suppressed
+	http2   http2.Shared
+	refused int // log lines in this second, written or suppressed
 }
 
-// Counters are the counters of an App's connections. They never decrease, except for the gauges Conns, Active and Draining.
+// Counters are the counters of an App's connections. They never decrease, except for the gauges Conns, Active, Draining, ConnsHTTP2 and Streams.
 type Counters struct {
-	Requests  uint64            // requests that reached a handler
-	ByClass   [6]uint64         // responses by the first digit of their status
-	Reasons   map[string]uint64 // refusals, panics and other failures by their reason
-	BytesBody uint64            // bytes of response bodies
+	Requests  uint64              // requests that reached a handler
+	Protos    [protosCount]uint64 // of Requests, by the version of HTTP: 1.0, 1.1, 2
+	ByClass   [6]uint64           // responses by the first digit of their status
+	Reasons   map[string]uint64   // refusals, panics and other failures by their reason
+	BytesBody uint64              // bytes of response bodies
 
 	Conns, Active, Draining int // open connections, running handlers, draining loops
+	ConnsHTTP2, Streams     int // of Conns those that use HTTP/2, and their open requests
 
 	// Per loop only; Stats.Counters leaves them empty.
 	Routes []RouteStats   // routes that have had requests, in no order
@@ -62,6 +67,11 @@ type Counters struct {
 
 func (s *Counters) add(o Counters) {
 	s.Requests += o.Requests
+	for i, n := range o.Protos {
+		s.Protos[i] += n
+	}
+	s.ConnsHTTP2 += o.ConnsHTTP2
+	s.Streams += o.Streams
 	for i, n := range o.ByClass {
 		s.ByClass[i] += n
 	}
@@ -76,6 +86,7 @@ func (s *Counters) add(o Counters) {
 
 func newLoopState(a *App, l *loop.Loop, wall func() time.Time) *loopState {
 	ls := &loopState{app: a, loop: l, wall: wall}
+	ls.http2.Limits = &a.http2Limits
 	text := rand.Text()
 	copy(ls.ids[:], text[:8])
 	ls.ids[8] = '-'
@@ -85,30 +96,62 @@ func newLoopState(a *App, l *loop.Loop, wall func() time.Time) *loopState {
 	return ls
 }
 
+// place is the place of a client's connection among those of its loop.
+type place struct {
+	pos     int
+	awaited bool // counted in loopState.waitFor
+	conn    clientConn
+}
+
+// clientConn is an HTTP/1 or HTTP/2 connection.
+type clientConn interface {
+	// closeIfIdle closes an idle connection while its loop drains, and reports whether it did. HTTP/2 connections are shut down in any
+	// case.
+	closeIfIdle() bool
+	// detached reports whether the connection serves no requests any more, but those that were hijacked.
+	detached() bool
+}
+
+// add adds a connection.
+func (ls *loopState) add(p *place, conn clientConn) {
+	*p = place{pos: len(ls.conns), conn: conn}
+	ls.conns = append(ls.conns, p)
+}
+
 // open returns the handler of a new connection.
-func (ls *loopState) open(conn *reactor.Conn) reactor.Handler {
-	hc := &http1Conn{state: ls, conn: conn, pos: len(ls.conns)}
-	ls.conns = append(ls.conns, hc)
+func (ls *loopState) open(conn *reactor.Conn) reactor.Handler { return ls.openHTTP1(conn, nil) }
+
+// openFor returns the handler of a new connection of a listener.
+func (ls *loopState) openFor(conn *reactor.Conn, l *Listener) reactor.Handler {
+	if conn.Protocol() == protocolHTTP2 {
+		return ls.openHTTP2(conn, l)
+	}
+	return ls.openHTTP1(conn, l)
+}
+
+func (ls *loopState) openHTTP1(conn *reactor.Conn, l *Listener) *http1Conn {
+	hc := &http1Conn{state: ls, conn: conn, terms: l}
+	ls.add(&hc.place, hc)
 	if !hc.closeIfIdle() {
 		conn.SetTimeout(ls.app.options.IdleTimeout)
 	}
 	return hc
 }
 
-// closed removes a connection that was opened by open. It is called once for each.
-func (ls *loopState) closed(hc *http1Conn) {
+// closed removes a connection. It is called once for each.
+func (ls *loopState) closed(p *place) {
 	last := len(ls.conns) - 1
-	ls.conns[hc.pos] = ls.conns[last]
-	ls.conns[hc.pos].pos = hc.pos
+	ls.conns[p.pos] = ls.conns[last]
+	ls.conns[p.pos].pos = p.pos
 	ls.conns[last] = nil
 	ls.conns = ls.conns[:last]
-	ls.stopAwaiting(hc)
+	ls.stopAwaiting(p)
 }
 
-// stopAwaiting removes hc from the connections that a drain waits for.
-func (ls *loopState) stopAwaiting(hc *http1Conn) {
-	if hc.awaited {
-		hc.awaited = false
+// stopAwaiting removes a connection from those that a drain waits for.
+func (ls *loopState) stopAwaiting(p *place) {
+	if p.awaited {
+		p.awaited = false
 		ls.waitFor--
 		ls.checkDrained()
 	}
@@ -132,7 +175,7 @@ func (ls *loopState) putContext(c *Context) {
 		return
 	}
 	if c.body.own != nil {
-		c.http1.conn.RecycleBuffer(c.body.own)
+		c.wire.transport().RecycleBuffer(c.body.own)
 		c.body.own = nil
 	}
 	c.reset()
@@ -144,13 +187,21 @@ func (ls *loopState) dateLine() []byte {
 	if now := ls.loop.Now(); now >= ls.second || ls.date == nil {
 		wall := ls.wall()
 		ls.second = now + int64(time.Second) - int64(wall.Nanosecond())
-		ls.date = httpparse.AppendDate(ls.date[:0], ls.dates.At(wall.Unix()))
+		date := ls.dates.At(wall.Unix())
+		ls.date = httpparse.AppendDate(ls.date[:0], date)
+		ls.date2 = http2.AppendHuffman(ls.date2[:0], "date", httpparse.ViewString(date))
 		if ls.refused > refusalLinesMax {
 			ls.app.options.Log.Warn("log lines about refusals and failures suppressed", "loop", ls.loop.ID(), "count", ls.refused-refusalLinesMax)
 		}
 		ls.refused = 0
 	}
 	return ls.date
+}
+
+// encodedDate is dateLine for HTTP/2.
+func (ls *loopState) encodedDate() []byte {
+	ls.dateLine()
+	return ls.date2
 }
 
 // nextID increments the counter in ids, in base 36, and returns ids.
@@ -204,13 +255,13 @@ func (ls *loopState) snapshot() Counters {
 func (ls *loopState) drain(drained func()) {
 	ls.closeAfter, ls.draining, ls.drained = true, true, drained
 	ls.waitFor = 0
-	for _, hc := range ls.conns {
-		if hc.awaited = hc.active == nil || hc.active.hijacked == nil; hc.awaited {
+	for _, p := range ls.conns {
+		if p.awaited = !p.conn.detached(); p.awaited {
 			ls.waitFor++
 		}
 	}
-	for _, hc := range ls.conns {
-		hc.closeIfIdle()
+	for _, p := range ls.conns {
+		p.conn.closeIfIdle()
 	}
 	ls.checkDrained()
 }

@@ -31,12 +31,9 @@ func (m *mounted) request(c *Context, server *http.Server) (*http.Request, error
 		u.Path, u.RawPath = strings.Clone(c.Path()), ""
 	}
 	r := &http.Request{
-		Method: strings.Clone(c.Method()), URL: u, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: c.ProtoMinor(),
+		Method: strings.Clone(c.Method()), URL: u, Proto: c.Proto(), ProtoMajor: int(c.req.Major), ProtoMinor: c.ProtoMinor(),
 		Header: make(http.Header, len(c.req.Headers())), ContentLength: c.req.ContentLength, Host: strings.Clone(c.Host()),
 		RemoteAddr: c.RemoteAddr(), RequestURI: target, Close: !c.req.KeepAlive, Pattern: c.Route(), TLS: c.TLS(),
-	}
-	if r.ProtoMinor == 0 {
-		r.Proto = "HTTP/1.0"
 	}
 	if c.req.Framing == httpparse.FramingChunked {
 		r.TransferEncoding = []string{"chunked"}
@@ -77,7 +74,7 @@ func (m *mounted) context(c *Context, server *http.Server) context.Context {
 
 func (c *Context) localAddr() net.Addr {
 	defer c.task.Leave(c.task.Enter())
-	return c.http1.conn.LocalAddr()
+	return c.wire.transport().LocalAddr()
 }
 
 // mountedContext has the values that net/http sets, and those of Context.Set.

@@ -34,13 +34,12 @@ type mountWriter struct {
 	buffer    *[]byte
 	streaming bool
 	head      bool
-	minor     int
 	hijacked  net.Conn
 	err       error // first error of writing
 }
 
 func newMountWriter(m *mounted, c *Context, r *http.Request) *mountWriter {
-	w := &mountWriter{m: m, body: r.Body, header: http.Header{}, length: -1, head: c.resp.headless, minor: r.ProtoMinor}
+	w := &mountWriter{m: m, body: r.Body, header: http.Header{}, length: -1, head: c.resp.headless}
 	for _, f := range c.resp.fields {
 		line := string(c.resp.text[f.start : f.end-len("\r\n")])
 		name := line[:f.nameBytes]
@@ -73,22 +72,17 @@ func (w *mountWriter) WriteHeader(status int) {
 
 // inform sends an interim response (RFC 9110 section 15.2).
 func (w *mountWriter) inform(status int) {
-	if w.minor == 0 || w.err != nil {
+	if w.err != nil {
 		return
 	}
 	w.err = w.m.call(func(c *Context) error {
-		defer c.task.Leave(c.task.Enter())
-		conn := c.http1.conn
-		out, err := httpparse.AppendStatusLine(conn.Output(headRoom), status), error(nil)
+		var fields []httpparse.Header
 		for _, name := range slices.Sorted(maps.Keys(w.header)) {
 			for _, v := range w.header[name] {
-				if out, err = httpparse.AppendHeader(out, name, v); err != nil {
-					return fmt.Errorf("app: header %q: %w", name, err)
-				}
+				fields = append(fields, httpparse.Header{Name: []byte(name), Value: []byte(v)})
 			}
 		}
-		conn.SetOutput(httpparse.AppendHeadEnd(out))
-		return nil
+		return c.inform(status, fields)
 	})
 }
 
@@ -393,7 +387,7 @@ func (w *mountWriter) conclude(c *Context, b []byte, err error) error {
 	switch {
 	case err == http.ErrAbortHandler:
 		defer c.task.Leave(c.task.Enter())
-		c.http1.conn.Abort(err)
+		c.wire.abort(err)
 		return err
 	case err != nil:
 		return err

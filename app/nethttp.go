@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"slices"
@@ -241,14 +242,17 @@ func (b *bridge) relay(p []byte) error {
 		return b.relayBody(p)
 	}
 	b.pending = append(b.pending, p...)
-	_, end, _, err := httpparse.FindResponseHead(b.pending, 0, unlimited)
-	if err != nil || end == 0 {
-		return err
+	for !b.started {
+		_, end, _, err := httpparse.FindResponseHead(b.pending, 0, unlimited)
+		if err != nil || end == 0 {
+			return err
+		}
+		if err := b.begin(b.pending[:end]); err != nil {
+			return err
+		}
+		b.pending = b.pending[end:]
 	}
-	if err := b.begin(b.pending[:end]); err != nil {
-		return err
-	}
-	return b.relayBody(b.pending[end:])
+	return b.relayBody(b.pending)
 }
 
 // unlimited are the limits for heads from this process.
@@ -257,24 +261,40 @@ var unlimited = &httpparse.Limits{
 	ChunkOverheadMax: 1 << 30, TrailerBytesMax: 1 << 30,
 }
 
+// begin relays a head. An interim response is followed by another head.
 func (b *bridge) begin(head []byte) error {
 	if err := b.head.Parse(head, b.r.Method, unlimited); err != nil {
 		return err
 	}
-	b.started = true
 	header := b.w.Header()
-	for _, f := range b.head.Headers {
-		name := http.CanonicalHeaderKey(string(f.Name))
-		if name == "Content-Length" || !slices.Contains(hopByHop, name) {
-			header.Add(name, string(f.Value))
+	if b.head.Status < 200 && b.head.Status != http.StatusSwitchingProtocols {
+		if b.r.ProtoAtLeast(1, 1) {
+			before := header.Clone()
+			b.addFields(header)
+			b.w.WriteHeader(b.head.Status)
+			clear(header)
+			maps.Copy(header, before)
 		}
+		return nil
 	}
+	b.started = true
+	b.addFields(header)
 	if header.Get("Content-Type") == "" {
 		header["Content-Type"] = nil // no detection by net/http
 	}
 	b.body.BeginResponse(&b.head, unlimited)
 	b.w.WriteHeader(b.head.Status)
 	return nil
+}
+
+// addFields adds the fields of the head to header.
+func (b *bridge) addFields(header http.Header) {
+	for _, f := range b.head.Headers {
+		name := http.CanonicalHeaderKey(string(f.Name))
+		if name == "Content-Length" || !slices.Contains(hopByHop, name) {
+			header.Add(name, string(f.Value))
+		}
+	}
 }
 
 // complete reports whether the whole response was relayed.

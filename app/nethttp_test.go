@@ -6,11 +6,15 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httptrace"
+	"net/textproto"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"tafe/httpparse"
 )
 
 func TestServeHTTP(t *testing.T) {
@@ -30,6 +34,51 @@ func TestServeHTTP(t *testing.T) {
 		require.Equal(t, http2, resp.ProtoMajor == 2)
 		require.Equal(t, "tafe", resp.Header.Get("Server"))
 		require.EqualValues(t, len(hello), resp.ContentLength)
+		s.Close()
+	}
+}
+
+// Interim responses reach the client before the final one, and their fields are not repeated in it.
+func TestServeHTTPInterim(t *testing.T) {
+	a := New(Options{})
+	a.Get("/", func(c *Context) error {
+		for _, link := range []string{"</a.css>; rel=preload", "</b.js>; rel=preload"} {
+			if err := c.Interim(http.StatusEarlyHints, []httpparse.Header{{Name: []byte("Link"), Value: []byte(link)}}); err != nil {
+				return err
+			}
+		}
+		return c.String(http.StatusOK, hello)
+	})
+	for _, http2 := range []bool{false, true} {
+		s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("X-Outer", "1")
+			a.ServeHTTP(w, r)
+		}))
+		if s.EnableHTTP2 = http2; http2 {
+			s.StartTLS()
+		} else {
+			s.Start()
+		}
+		var links []string
+		ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{Got1xxResponse: func(code int, header textproto.MIMEHeader) error {
+			require.Equal(t, http.StatusEarlyHints, code)
+			links = append(links, header.Values("Link")...)
+			return nil
+		}})
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.URL, nil)
+		require.NoError(t, err)
+		client := s.Client()
+		client.Timeout = patience
+		resp, err := client.Do(req)
+		require.NoError(t, err)
+		body, err := io.ReadAll(resp.Body)
+		require.NoError(t, err)
+		require.NoError(t, resp.Body.Close())
+		require.Equal(t, http.StatusOK, resp.StatusCode)
+		require.Equal(t, hello, string(body))
+		require.Equal(t, []string{"</a.css>; rel=preload", "</b.js>; rel=preload"}, links)
+		require.Empty(t, resp.Header["Link"])
+		require.Equal(t, "1", resp.Header.Get("X-Outer"), "a field of the handler around the App")
 		s.Close()
 	}
 }

@@ -5,7 +5,6 @@ package app
 import (
 	"time"
 
-	"tafe/httpparse"
 	"tafe/loop"
 )
 
@@ -26,22 +25,18 @@ func (s *Stream) pushSoon() {
 // pushed flushes the Coder, unless the task is using it. The loop sends the output after its timers.
 func (c *Context) pushed() {
 	s, r := &c.stream, &c.resp
-	if s.coding || !s.held || c.http1.conn.Closed() {
+	if s.coding || !s.held || c.wire.closed() {
 		return
 	}
 	s.held = false
 	coded, err := r.coder.Code(c, c.coded[:0], nil, CodeFlush)
 	if err != nil {
-		c.http1.conn.Abort(err)
+		c.wire.abort(err)
 		return
 	}
 	c.coded = coded
-	conn := c.http1.conn
-	if r.bytes += int64(len(coded)); r.framing == httpparse.FramingChunked {
-		conn.SetOutput(httpparse.AppendChunk(conn.Output(len(coded)+32), coded))
-	} else {
-		conn.Write(coded)
-	}
+	r.bytes += int64(len(coded))
+	c.put(coded)
 }
 
 // setCoding sets whether the task is using the Coder.

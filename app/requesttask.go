@@ -32,7 +32,7 @@ func (c *Context) dispatch() error {
 	if string(req.Method) == "CONNECT" {
 		return refusedConnect
 	}
-	if c.http1.redirect != nil {
+	if l := c.wire.listener(); l != nil && l.Redirect != nil {
 		c.path, c.handler = req.Path, answerRedirect
 		return nil
 	}
@@ -112,7 +112,8 @@ func (rt *requestTask) Run(t *loop.Task) {
 	c.task = t
 	c.state.active++
 	c.state.counts.Requests++
-	t.Describe(c.routeName, methodName(c.req.Method), c.path, c.id[:c.idBytes], c.req.Traceparent, c.http1.conn.Label())
+	c.state.counts.Protos[protoOf(c.req.Major, c.req.Minor)]++
+	t.Describe(c.routeName, methodName(c.req.Method), c.path, c.id[:c.idBytes], c.req.Traceparent, c.wire.transport().Label())
 	if c.route != nil && c.route.Budget > 0 {
 		t.SetBudget(c.route.Budget)
 	}
@@ -165,7 +166,7 @@ func (rt *requestTask) Done(t *loop.Task, err error) {
 	if !c.retained.Load() {
 		c.task = nil // the loop reuses it
 	}
-	c.http1.answered(c)
+	c.wire.answered(c)
 }
 
 func methodName(method []byte) *string {
@@ -183,7 +184,7 @@ func (c *Context) logAccess() {
 	c.state.entry = Entry{
 		Time:   c.state.wall().Add(time.Duration(c.arrived - now)),
 		Timing: c.timing(now),
-		Remote: c.RemoteAddr(), ClientIP: c.ClientIP(), Method: c.Method(), Target: httpparse.ViewString(c.req.Target), Minor: c.req.Minor, Route: *c.routeName,
+		Remote: c.RemoteAddr(), ClientIP: c.ClientIP(), Method: c.Method(), Target: httpparse.ViewString(c.req.Target), Proto: c.Proto(), Route: *c.routeName,
 		Status: c.resp.status, Bytes: c.resp.bytes, RequestID: c.RequestID(),
 		UserAgent: c.Header("User-Agent"), Referer: c.Header("Referer"), Reason: c.reason,
 	}

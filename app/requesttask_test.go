@@ -148,11 +148,11 @@ func TestAccessLog(t *testing.T) {
 	}
 	entries[4].RequestID = "generated"
 	require.Equal(t, []Entry{
-		{Method: "GET", Target: "/wait/a?b=c", Minor: 1, Route: "/wait/{what}", Status: 200, Bytes: 13, RequestID: "r1", UserAgent: "test", Referer: "http://r"},
-		{Method: "GET", Target: "/wait/b", Minor: 0, Route: "/wait/{what}", Status: 200, Bytes: 13, RequestID: "r2"},
-		{Method: "HEAD", Target: "/panic", Minor: 1, Route: "/panic", Status: 500, RequestID: "r3", Reason: "panic"},
-		{Method: "GET", Target: "/%zz", Minor: 1, Status: 400, Reason: "bad-escape"},
-		{Method: "GET", Target: "/wait/a", Minor: 1, Route: "/wait/{what}", RequestID: "generated", Reason: "client-gone"},
+		{Method: "GET", Target: "/wait/a?b=c", Proto: "HTTP/1.1", Route: "/wait/{what}", Status: 200, Bytes: 13, RequestID: "r1", UserAgent: "test", Referer: "http://r"},
+		{Method: "GET", Target: "/wait/b", Proto: "HTTP/1.0", Route: "/wait/{what}", Status: 200, Bytes: 13, RequestID: "r2"},
+		{Method: "HEAD", Target: "/panic", Proto: "HTTP/1.1", Route: "/panic", Status: 500, RequestID: "r3", Reason: "panic"},
+		{Method: "GET", Target: "/%zz", Proto: "HTTP/1.1", Status: 400, Reason: "bad-escape"},
+		{Method: "GET", Target: "/wait/a", Proto: "HTTP/1.1", Route: "/wait/{what}", RequestID: "generated", Reason: "client-gone"},
 		{Status: 400, Reason: "tls-hello"},
 	}, entries)
 }

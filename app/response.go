@@ -41,6 +41,10 @@ type response struct {
 	sent      bool // the head was written to the output
 	framing   httpparse.Framing
 	bytes     int64 // of the body
+
+	trailers      []byte // trailer lines
+	trailerFields []field
+	closes        bool // the handler has set Connection: close
 }
 
 // field is a header line in response.text.
@@ -54,7 +58,7 @@ func (r *response) reset() {
 	if cap(text) > scratchKeptMax {
 		text = nil
 	}
-	*r = response{fields: r.fields[:0], text: text, reserved: r.reserved[:0]}
+	*r = response{fields: r.fields[:0], text: text, reserved: r.reserved[:0], trailers: r.trailers[:0], trailerFields: r.trailerFields[:0]}
 }
 
 // begin initializes the response to a parsed request.
@@ -138,7 +142,8 @@ func (r *response) own(name, value string) bool {
 	switch len(name) {
 	case len("Connection"):
 		if strings.EqualFold(name, "Connection") {
-			r.keepAlive = r.keepAlive && !strings.EqualFold(value, "close")
+			r.closes = r.closes || strings.EqualFold(value, "close")
+			r.keepAlive = r.keepAlive && !r.closes
 			return true
 		}
 	case len("Content-Length"):
@@ -249,49 +254,57 @@ func answer[T string | []byte](c *Context, status int, contentType string, body 
 
 func answerPlain[T string | []byte](c *Context, status int, contentType string, body T) error {
 	defer c.task.Leave(c.task.Enter())
-	out, hasBody, err := c.beginAnswer(status, contentType, len(body), len(body))
-	if err != nil {
-		return err
+	out, n, err := c.beginAnswer(status, contentType, len(body), len(body))
+	for at := 0; n > 0; {
+		out = append(out, body[at:at+n]...)
+		at += n
+		c.wire.commit(c, out, n, at == len(body))
+		if at == len(body) {
+			break
+		}
+		out, n = c.wire.more(c, len(body)-at)
 	}
-	if hasBody {
-		out = append(out, body...)
-	}
-	c.http1.conn.SetOutput(out)
-	return nil
+	return err
 }
 
-// answerThrough is answerPlain for a large body, which is sent without copying it first.
+// answerThrough is answerPlain for a large body. It is sent without copying it first, where the wire can; otherwise it waits for the
+// client, so that it is not held twice.
 func (c *Context) answerThrough(status int, contentType string, body []byte) error {
 	defer c.task.Leave(c.task.Enter())
-	out, hasBody, err := c.beginAnswer(status, contentType, len(body), 0)
-	if err != nil {
+	if _, _, err := c.beginAnswer(status, contentType, len(body), 0); err != nil || c.resp.framing != httpparse.FramingLength || c.resp.headless {
 		return err
 	}
-	conn := c.http1.conn
-	conn.SetOutput(out)
-	if hasBody {
+	if conn := c.wire.direct(c); conn != nil {
 		conn.WriteThrough(body)
+		return nil
+	}
+	for len(body) > 0 {
+		if err := c.wire.backlog(c); err != nil {
+			return err
+		}
+		out, n := c.wire.more(c, min(len(body), streamStep))
+		c.wire.commit(c, append(out, body[:n]...), n, n == len(body))
+		body = body[n:]
 	}
 	return nil
 }
 
-// beginAnswer appends the head of a response with a body of the given length to the output, and returns the output with room for more bytes.
-// hasBody reports whether the caller must append the body.
-func (c *Context) beginAnswer(status int, contentType string, bytes, room int) (out []byte, hasBody bool, err error) {
+// beginAnswer sends the head of a response with a body of the given length, and returns the buffer for the first room bytes of it; room
+// is 0 if there is no body to append.
+func (c *Context) beginAnswer(status int, contentType string, length, bytes int) (out []byte, room int, err error) {
 	r := &c.resp
 	if err := c.mayWrite(status); err != nil {
-		return nil, false, err
+		return nil, 0, err
 	}
-	length := int64(bytes)
+	whole := int64(length)
 	if r.headless && r.length >= 0 { // HEAD with a Content-Length set by the handler
-		length = r.length
+		whole = r.length
 	}
-	out = c.appendHead(c.http1.conn.Output(headRoom+len(r.text)+room), status, contentType, length)
-	if r.framing != httpparse.FramingLength || r.headless {
-		return out, false, nil
+	out, room = c.wire.begin(c, status, contentType, whole, bytes)
+	if r.framing == httpparse.FramingLength && !r.headless {
+		r.bytes = int64(length)
 	}
-	r.bytes = int64(bytes)
-	return out, true, nil
+	return out, room, nil
 }
 
 // Interim sends an interim response before the final one, such as 103 with Link fields (RFC 9110 section 15.2). The status is 102 to 199.
@@ -302,19 +315,19 @@ func (c *Context) Interim(status int, fields []httpparse.Header) error {
 		return ErrWritten
 	case status < 102 || status > 199:
 		return fmt.Errorf("app: %d is not the status of an interim response", status)
-	case c.req.Minor == 0:
-		return nil
 	}
-	defer c.task.Leave(c.task.Enter())
-	conn := c.http1.conn
-	b := httpparse.AppendStatusLine(conn.Output(headRoom), status)
+	return c.inform(status, fields)
+}
+
+// inform is Interim for every interim status.
+func (c *Context) inform(status int, fields []httpparse.Header) error {
 	for _, f := range fields {
-		var err error
-		if b, err = httpparse.AppendHeaderBytes(b, f.Name, f.Value); err != nil {
-			return fmt.Errorf("app: interim header: %w", err)
+		if !httpparse.ValidToken(f.Name) || !httpparse.ValidFieldValue(f.Value) {
+			return fmt.Errorf("app: the field %q of an interim response is not valid", f.Name)
 		}
 	}
-	conn.SetOutput(httpparse.AppendHeadEnd(b))
+	defer c.task.Leave(c.task.Enter())
+	c.wire.interim(c, status, fields)
 	return nil
 }
 
@@ -331,49 +344,7 @@ func (c *Context) mayWrite(status int) error {
 	return nil
 }
 
-// appendHead appends the response head. length is that of the body, -1 if unknown.
-func (c *Context) appendHead(b []byte, status int, contentType string, length int64) []byte {
-	r := &c.resp
-	r.status, r.sent = status, true
-	c.state.counts.ByClass[status/100%len(c.state.counts.ByClass)]++
-	r.keepAlive = r.keepAlive && !c.state.closeAfter && c.worthDiscarding() && !c.lastOf()
-	b = httpparse.AppendStatusLine(b, status)
-	b = c.appendOwn(b)
-	if contentType != "" && !r.hasType && status != 304 {
-		b = append(append(append(b, "Content-Type: "...), contentType...), "\r\n"...)
-	}
-	switch {
-	case !httpparse.BodyAllowed(status):
-		r.framing = httpparse.FramingNone
-	case length >= 0:
-		r.framing = httpparse.FramingLength
-		b = httpparse.AppendContentLength(b, length)
-	case c.req.Minor > 0:
-		r.framing = httpparse.FramingChunked
-		b = append(b, "Transfer-Encoding: chunked\r\n"...)
-	default: // HTTP/1.0 has no chunked coding
-		r.framing, r.keepAlive = httpparse.FramingClose, false
-	}
-	b = append(b, r.text...)
-	if r.hasUpgrade { // RFC 9110 section 7.8
-		b = append(b, "Connection: upgrade\r\n"...)
-	}
-	switch {
-	case !r.keepAlive:
-		b = append(b, "Connection: close\r\n"...)
-	case c.req.Minor == 0:
-		b = append(b, "Connection: keep-alive\r\n"...)
-	}
-	return httpparse.AppendHeadEnd(b)
-}
-
-// lastOf reports whether no request follows, because the client has closed its sending side.
-func (c *Context) lastOf() bool {
-	conn := c.http1.conn
-	return conn.InputEnded() && len(conn.Input()) == 0
-}
-
-// appendOwn appends the headers that the server adds to every response.
+// appendOwn appends the headers that the server adds to every response over HTTP/1.
 func (c *Context) appendOwn(b []byte) []byte {
 	r := &c.resp
 	if !r.hasServer {
@@ -383,7 +354,7 @@ func (c *Context) appendOwn(b []byte) []byte {
 		b = append(b, c.state.dateLine()...)
 	}
 	if c.app.options.ServerTiming && c.task != nil {
-		b = appendServerTiming(b, c.Timing())
+		b = append(appendTiming(append(b, "Server-Timing: "...), c.Timing()), "\r\n"...)
 	}
 	if name := c.app.options.RequestIDHeader; name != "" {
 		b = append(append(append(append(b, name...), ": "...), c.id[:c.idBytes]...), "\r\n"...)
@@ -391,9 +362,8 @@ func (c *Context) appendOwn(b []byte) []byte {
 	return b
 }
 
-// appendServerTiming appends the Server-Timing header.
-func appendServerTiming(b []byte, t Timing) []byte {
-	b = append(b, "Server-Timing: "...)
+// appendTiming appends the value of the Server-Timing header.
+func appendTiming(b []byte, t Timing) []byte {
 	for i, part := range [...]struct {
 		name string
 		d    time.Duration
@@ -404,5 +374,5 @@ func appendServerTiming(b []byte, t Timing) []byte {
 		b = append(append(b, part.name...), ";dur="...)
 		b = strconv.AppendFloat(b, float64(part.d.Microseconds())/1000, 'f', -1, 64)
 	}
-	return append(b, "\r\n"...)
+	return b
 }

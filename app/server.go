@@ -76,6 +76,7 @@ func (a *App) Opener(l *loop.Loop) func(*reactor.Conn) reactor.Handler {
 // swap replaces the App for requests that begin after it. On the loop only.
 func (ls *loopState) swap(a *App) {
 	ls.app = a
+	ls.http2.Limits = &a.http2Limits
 	ls.traffic.adopt(a.router.routes)
 }
 

@@ -4,6 +4,7 @@ package app
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"syscall"
@@ -65,8 +66,7 @@ func (s *Stream) begin() error {
 	}
 	defer c.task.Leave(c.task.Enter())
 	s.begun = true
-	conn := c.http1.conn
-	conn.SetOutput(c.appendHead(conn.Output(headRoom+len(c.resp.text)), s.status, s.contentType, c.resp.length))
+	c.wire.begin(c, s.status, s.contentType, c.resp.length, 0)
 	return nil
 }
 
@@ -103,16 +103,21 @@ func (s *Stream) WriteThrough(p []byte) (written int, err error) {
 		return 0, err
 	}
 	r := &s.c.resp
-	if len(p) < throughMin || r.headless || r.coder != nil || r.framing == httpparse.FramingNone || r.framing == httpparse.FramingChunked {
+	if len(p) < throughMin || r.headless || r.coder != nil || r.framing == httpparse.FramingNone {
 		return s.Write(p)
 	}
 	defer s.c.task.Leave(s.c.task.Enter())
+	conn := s.c.wire.direct(s.c)
+	if conn == nil {
+		return s.Write(p)
+	}
 	for written < len(p) {
 		n, err := s.admit(len(p) - written)
 		if err != nil {
 			return written, err
 		}
-		s.c.http1.conn.WriteThrough(p[written : written+n])
+		conn.WriteThrough(p[written : written+n])
+		r.bytes += int64(n)
 		written += n
 	}
 	return written, nil
@@ -126,45 +131,25 @@ func (s *Stream) send(p []byte) (written int, err error) {
 		if err != nil {
 			return written, err
 		}
-		piece, conn := p[written:written+n], s.c.http1.conn
-		if s.c.resp.framing == httpparse.FramingChunked {
-			conn.SetOutput(httpparse.AppendChunk(conn.Output(n+32), piece))
-		} else {
-			conn.Write(piece)
-		}
+		out, n := s.c.wire.more(s.c, n)
+		s.c.wire.commit(s.c, append(out, p[written:written+n]...), n, false)
+		s.c.resp.bytes += int64(n)
 		written += n
 	}
 	return written, nil
 }
 
-// admit waits for room in the output, and counts and returns how many of the next n bytes may be written.
+// admit waits for room in the output, and returns how many of the next n bytes may be written.
 func (s *Stream) admit(n int) (int, error) {
 	r := &s.c.resp
 	n = min(n, streamStep)
 	if r.framing == httpparse.FramingLength && r.bytes+int64(n) > r.length {
 		return 0, ErrContentLength
 	}
-	if err := s.room(); err != nil {
+	if err := s.c.wire.backlog(s.c); err != nil {
 		return 0, err
 	}
-	r.bytes += int64(n)
 	return n, nil
-}
-
-// room waits until the client has read enough of the output.
-func (s *Stream) room() error {
-	task, conn := s.c.task, s.c.http1.conn
-	if conn.Closed() {
-		return s.c.gone()
-	}
-	if conn.Unsent() < conn.Limits().OutboundMax {
-		return task.Err()
-	}
-	err := reactor.Drain(task, conn)
-	if errors.Is(err, loop.ErrClosed) {
-		return s.c.gone()
-	}
-	return err
 }
 
 // Flush sends what was written. It yields the loop once.
@@ -220,10 +205,10 @@ func (s *Stream) sendFile(f file, at, n int64) (sent int64, err error) {
 	for sent < n && err == nil {
 		var k int64
 		step := min(n-sent, fileStep)
-		if s.c.http1.conn.Secure() || !reactor.Cached(f, at+sent, step) {
+		if conn := s.c.wire.direct(s.c); conn == nil || conn.Secure() || !reactor.Cached(f, at+sent, step) {
 			k, err = s.readFile(f, at+sent, min(step, readStep))
 		} else {
-			k, err = s.sendCached(f, at+sent, step)
+			k, err = s.sendCached(conn, f, at+sent, step)
 		}
 		sent += k
 		if err == nil && k == 0 {
@@ -234,9 +219,9 @@ func (s *Stream) sendFile(f file, at, n int64) (sent int64, err error) {
 }
 
 // sendCached sends a piece that is in the page cache by sendfile.
-func (s *Stream) sendCached(f file, at, n int64) (int64, error) {
+func (s *Stream) sendCached(conn *reactor.Conn, f file, at, n int64) (int64, error) {
 	c := s.c
-	k, err := reactor.SendFile(c.task, c.http1.conn, f, at, n)
+	k, err := reactor.SendFile(c.task, conn, f, at, n)
 	c.resp.bytes += k
 	switch {
 	case err == nil:
@@ -288,6 +273,25 @@ type streamWriter struct{ s *Stream }
 
 func (w streamWriter) Write(p []byte) (int, error) { return w.s.Write(p) }
 
+// AddTrailer adds a field to the trailers, which are sent after the body (RFC 9110 section 6.5). It may be called until the handler returns.
+// Over HTTP/1 trailers are sent only in a chunked body, to a client that accepts them (TE: trailers). An invalid field is an error, and so is
+// one that frames or routes a message.
+func (s *Stream) AddTrailer(name, value string) error {
+	c := s.c
+	r := &c.resp
+	if httpparse.ForbiddenInTrailer(name) {
+		return fmt.Errorf("app: %q must not be a trailer", name)
+	}
+	start := len(r.trailers)
+	text, err := httpparse.AppendHeader(r.trailers, name, value)
+	if err != nil {
+		return fmt.Errorf("app: trailer %q: %w", name, err)
+	}
+	r.trailers = text
+	r.trailerFields = append(r.trailerFields, field{start: start, end: len(text), nameBytes: len(name)})
+	return nil
+}
+
 // finish ends the body after the handler has returned.
 func (s *Stream) finish(c *Context) error {
 	if !s.open {
@@ -301,9 +305,8 @@ func (s *Stream) finish(c *Context) error {
 	case r.headless || r.framing == httpparse.FramingNone:
 	case r.framing == httpparse.FramingLength && r.bytes < r.length:
 		return ErrContentLength
-	case r.framing == httpparse.FramingChunked:
-		conn := c.http1.conn
-		conn.SetOutput(httpparse.AppendLastChunk(conn.Output(8)))
+	default:
+		c.wire.finish(c)
 	}
 	s.open = false
 	return nil

@@ -8,7 +8,6 @@ import (
 	"net/http"
 
 	"tafe/httpparse"
-	"tafe/loop/reactor"
 )
 
 // Upgrade returns the protocol that the client wants to switch to, such as "websocket"; "" if none (RFC 9110 section 7.8).
@@ -27,7 +26,10 @@ func (c *Context) Upgrade() string {
 // that closes the sending side only. The connection still counts towards ServerConfig.ConnMax. Server.Drain waits for it and for the handler;
 // when the drain's time is over it is closed, which is not an error of the drain.
 //
-// The error is ErrWritten, that of Err, or errors.ErrUnsupported under App.ServeHTTP.
+// A WebSocket over HTTP/2 is an extended CONNECT (RFC 8441). It is shown as the GET with Upgrade that it stands for, and Hijack returns a
+// net.Conn of its stream. The response head that is written to it first, "HTTP/1.1 101 ..." and fields, is sent as that of HTTP/2.
+//
+// The error is ErrWritten, that of Err, or errors.ErrUnsupported: under App.ServeHTTP, and over HTTP/2 for all other requests.
 func (c *Context) Hijack() (net.Conn, error) {
 	defer c.task.Leave(c.task.Enter())
 	switch {
@@ -35,15 +37,18 @@ func (c *Context) Hijack() (net.Conn, error) {
 		return nil, ErrWritten
 	case c.state.bridged:
 		return nil, errors.ErrUnsupported
-	case c.http1.conn.Closed():
+	case c.wire.closed():
 		return nil, c.gone()
 	case c.task.Err() != nil:
 		return nil, c.task.Err()
 	}
+	conn, err := c.wire.hijack(c)
+	if err != nil {
+		return nil, err
+	}
 	c.body.wants100 = false
 	c.body.done = true
-	c.http1.conn.SetTimeout(0)
-	c.hijacked = reactor.NewNetConn(c.http1.conn)
+	c.hijacked = conn
 	r := &c.resp
 	r.sent, r.keepAlive, r.framing = true, false, httpparse.FramingNone
 	if r.status == 0 {
@@ -51,7 +56,6 @@ func (c *Context) Hijack() (net.Conn, error) {
 	}
 	c.state.counts.ByClass[r.status/100%len(c.state.counts.ByClass)]++
 	c.state.taken.Add(1)
-	c.state.stopAwaiting(c.http1)
 	return c.hijacked, nil
 }
 
@@ -65,6 +69,6 @@ func (hc *http1Conn) detach() {
 	}
 	hc.state.taken.Add(-1)
 	hc.state.putContext(c)
-	hc.state.closed(hc) // the hijacked connection has its own reactor.Handler
+	hc.state.closed(&hc.place) // the hijacked connection has its own reactor.Handler
 	hc.state.checkDrained()
 }

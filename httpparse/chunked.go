@@ -293,7 +293,7 @@ func (d *chunkDecoder) parseTrailer() reason {
 		if why != accepted {
 			return why
 		}
-		if !forbiddenInTrailer(d.trailer[i:l.nameEnd]) {
+		if !ForbiddenInTrailer(d.trailer[i:l.nameEnd]) {
 			d.fields = appendField(d.fields, d.trailer, i, l)
 		}
 		i = l.next
@@ -301,11 +301,11 @@ func (d *chunkDecoder) parseTrailer() reason {
 	return accepted
 }
 
-// forbiddenInTrailer reports whether a field must not be sent in a trailer because it frames or routes the message,
+// ForbiddenInTrailer reports whether a field must not be sent in a trailer because it frames or routes the message,
 // modifies the request or authenticates (RFC 9110 section 6.5.1).
-func forbiddenInTrailer(name []byte) bool {
+func ForbiddenInTrailer[T text](name T) bool {
 	for _, forbidden := range trailersForbidden {
-		if equalFold(name, forbidden) {
+		if equalFold(ViewBytes(name), forbidden) {
 			return true
 		}
 	}

@@ -72,6 +72,11 @@ const (
 	interimBody
 	badSwitch
 
+	badPseudoField
+	connectionField
+	lengthMismatch
+	unknownProtocol
+
 	badChunkSize
 	badChunkExtension
 	badChunkEnd
@@ -136,6 +141,11 @@ var requestErrors = [reasonCount]Error{
 	connectBody:            {400, "connect-with-body", "a CONNECT request declares a body (RFC 9110 section 9.3.6)"},
 	interimBody:            {400, "interim-with-body", "an interim response declares a body (RFC 9110 section 15.2)"},
 	badSwitch:              {400, "bad-switch", "a 101 response lacks Connection: upgrade or Upgrade (RFC 9110 section 15.2.2)"},
+
+	badPseudoField:  {400, "bad-pseudo-field", "a pseudo-header field is missing, repeated, unknown or misplaced (RFC 9113 section 8.3)"},
+	connectionField: {400, "connection-field", "an HTTP/2 request has a field of HTTP/1 connections (RFC 9113 section 8.2.2)"},
+	lengthMismatch:  {400, "content-length-mismatch", "Content-Length is not the length of the body (RFC 9113 section 8.1.1)"},
+	unknownProtocol: {501, "unknown-protocol", "an extended CONNECT for a protocol other than websocket (RFC 8441 section 4)"},
 
 	badChunkExtension: {400, "bad-chunk-extension", "a chunk extension is malformed (RFC 9112 section 7.1.1)"},
 	badChunkSize:      {400, "bad-chunk-size", "a chunk-size line is malformed (RFC 9112 section 7.1)"},

@@ -28,7 +28,7 @@ func (r *Request) parse(head []byte, lim *Limits) reason {
 	r.head = head
 	r.Method = head[:g.methodEnd:g.methodEnd]
 	r.Target = head[g.methodEnd+1 : g.targetEnd : g.targetEnd]
-	r.Minor = g.minor
+	r.Major, r.Minor = 1, g.minor
 	r.Host, r.Traceparent = g.host, g.traceparent
 	if g.minor > 0 && !g.hasHost {
 		return missingHost

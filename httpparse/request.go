@@ -1,4 +1,4 @@
-// The parsed request head. Parse is in parse.go.
+// The parsed request head. Parse is in parse.go, and Assemble, its counterpart for HTTP/2, in assemble.go.
 
 package httpparse
 
@@ -25,13 +25,17 @@ type Request struct {
 	// contain a port. It is empty only in HTTP/1.0 and for "*".
 	Host []byte
 
-	Minor     uint8 // minor version, 0 or 1; higher ones are processed as 1 (RFC 9110 section 2.5)
+	Major     uint8 // major version, 1 or 2
+	Minor     uint8 // minor version, 0 or 1; higher ones are processed as 1 (RFC 9110 section 2.5); 0 in HTTP/2
 	KeepAlive bool  // the connection persists after the response (RFC 9112 section 9.3)
 	Expect100 bool  // the client waits for 100 Continue before it sends the body (RFC 9110 section 10.1.1); false without a body and in HTTP/1.0
-	Upgrade   bool  // HTTP/1.1 with both Connection: upgrade and Upgrade (RFC 9110 section 7.8)
+	Upgrade   bool  // HTTP/1.1 with both Connection: upgrade and Upgrade (RFC 9110 section 7.8), or Extended
+	Extended  bool  // an extended CONNECT of HTTP/2 for WebSocket; see Assemble
 
-	Framing       Framing // how the body is delimited, never FramingClose; see Body
-	ContentLength int64   // body length in bytes; 0 without a body, -1 if chunked
+	Framing       Framing // how the body is delimited; FramingClose in HTTP/2 only, where it is the end of the stream
+	ContentLength int64   // body length in bytes; 0 without a body, -1 if unknown
+
+	Priority []byte // value of the Priority field of HTTP/2, not parsed, or nil (RFC 9218)
 
 	Traceparent []byte // value of the first traceparent field (W3C Trace Context), not validated, or nil
 

@@ -164,10 +164,10 @@ func (h *http2Exchange) failure(stage Stage, err error) error {
 	case f.Kind == KindCancelled:
 	case errors.Is(err, http2.ErrNotProcessed):
 		f.Unprocessed = !x.streamed
+	case errors.As(err, &fault) && fault == http2.ErrStalled:
+		f.Kind = KindTimeout
 	case errors.As(err, &fault):
 		f.Kind = KindProtocol
-	case errors.Is(err, http2.ErrStalled):
-		f.Kind = KindTimeout
 	}
 	return f
 }

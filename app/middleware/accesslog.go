@@ -185,12 +185,12 @@ func (l *AccessLog) output(lines []byte, entries int) {
 
 // An encoded entry has its numbers, 8 bytes each, and its texts, each after its length.
 const (
-	entryNumbers = 8
-	entryTexts   = 9
+	entryNumbers = 7
+	entryTexts   = 10
 )
 
 func textsOf(e *app.Entry) [entryTexts]*string {
-	return [...]*string{&e.Remote, &e.ClientIP, &e.Method, &e.Target, &e.Route, &e.RequestID, &e.UserAgent, &e.Referer, &e.Reason}
+	return [...]*string{&e.Remote, &e.ClientIP, &e.Method, &e.Target, &e.Proto, &e.Route, &e.RequestID, &e.UserAgent, &e.Referer, &e.Reason}
 }
 
 // encodedBytes returns an upper bound on the bytes that appendEntry appends.
@@ -205,7 +205,7 @@ func encodedBytes(e *app.Entry) int {
 func appendEntry(b []byte, e *app.Entry) []byte {
 	for _, number := range [entryNumbers]int64{
 		e.Time.UnixNano(), int64(e.Timing.Total), int64(e.Timing.Queued), int64(e.Timing.Slices), int64(e.Timing.Backend),
-		int64(e.Status), e.Bytes, int64(e.Minor),
+		int64(e.Status), e.Bytes,
 	} {
 		b = binary.LittleEndian.AppendUint64(b, uint64(number))
 	}
@@ -226,7 +226,7 @@ func decodeEntry(b []byte, e *app.Entry) []byte {
 		Total: time.Duration(numbers[1]), Queued: time.Duration(numbers[2]),
 		Slices: time.Duration(numbers[3]), Backend: time.Duration(numbers[4]),
 	}
-	e.Status, e.Bytes, e.Minor = int(numbers[5]), numbers[6], uint8(numbers[7])
+	e.Status, e.Bytes = int(numbers[5]), numbers[6]
 	b = b[8*entryNumbers:]
 	for _, text := range textsOf(e) {
 		n, used := binary.Uvarint(b)

@@ -22,7 +22,7 @@ import (
 var plainEntry = app.Entry{
 	Time:   time.Date(2024, 2, 29, 23, 59, 58, 123456789, time.UTC),
 	Timing: app.Timing{Total: 1234567, Queued: 200 * time.Microsecond, Slices: 34567, Backend: time.Millisecond},
-	Remote: "192.0.2.1:4711", ClientIP: "192.0.2.1", Method: "GET", Target: "/users/7?x=1", Minor: 1, Route: "/users/{id}", Status: 200, Bytes: 13,
+	Remote: "192.0.2.1:4711", ClientIP: "192.0.2.1", Method: "GET", Target: "/users/7?x=1", Proto: "HTTP/1.1", Route: "/users/{id}", Status: 200, Bytes: 13,
 	RequestID: "k3j9x2ab-00000000001", UserAgent: "curl/8.5.0", Referer: "https://a.example/",
 }
 
@@ -39,7 +39,7 @@ var entries = []struct {
 }{
 	{plainEntry, "everything but a reason"},
 	{entry(func(e *app.Entry) { e.Timing.Queued, e.Referer, e.UserAgent, e.RequestID = 0, "", "", "" }), "nothing that a client may leave out"},
-	{entry(func(e *app.Entry) { e.Minor, e.Bytes, e.Status = 0, 0, 304 }), "HTTP/1.0 without a body"},
+	{entry(func(e *app.Entry) { e.Proto, e.Bytes, e.Status = "HTTP/1.0", 0, 304 }), "HTTP/1.0 without a body"},
 	{entry(func(e *app.Entry) {
 		*e = app.Entry{Time: e.Time, Remote: "[2001:db8::1]:99", ClientIP: "2001:db8::1", Status: 400, Reason: "bad-header-name"}
 	}), "a refused head: no method, no target"},

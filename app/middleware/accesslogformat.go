@@ -46,7 +46,7 @@ func appendJSON(b []byte, e *app.Entry) []byte {
 	b = appendJSONText(b, "method", e.Method)
 	b = appendJSONText(b, "target", e.Target)
 	if e.Method != "" {
-		b = append(append(b, `,"protocol":"HTTP/1.`...), '0'+e.Minor, '"')
+		b = appendJSONText(b, "protocol", e.Proto)
 	}
 	b = appendJSONText(b, "route", e.Route)
 	b = appendJSONText(b, "remote", e.Remote)
@@ -126,8 +126,7 @@ func appendCombined(b []byte, e *app.Entry) []byte {
 		b = append(b, '-')
 	} else {
 		b = append(appendEscaped(b, e.Method), ' ')
-		b = append(appendEscaped(b, e.Target), " HTTP/1."...)
-		b = append(b, '0'+e.Minor)
+		b = append(append(appendEscaped(b, e.Target), ' '), e.Proto...)
 	}
 	b = append(b, `" `...)
 	b = strconv.AppendInt(b, int64(e.Status), 10)

@@ -168,7 +168,7 @@ func ExampleAccessLog() {
 	defer log.Close()      // writes what is waiting
 	log.Record(&app.Entry{ // in a server: app.Options{AccessLog: log.Record}
 		Time: time.Date(2024, 2, 29, 12, 0, 0, 0, time.UTC), Remote: "192.0.2.1:4711", ClientIP: "192.0.2.1",
-		Method: "GET", Target: "/", Minor: 1, Status: 200, Bytes: 5, UserAgent: "curl/8.5.0",
+		Method: "GET", Target: "/", Proto: "HTTP/1.1", Status: 200, Bytes: 5, UserAgent: "curl/8.5.0",
 	})
 	// Output: 192.0.2.1 - - [29/Feb/2024:12:00:00 +0000] "GET / HTTP/1.1" 200 5 "-" "curl/8.5.0"
 }

@@ -46,7 +46,7 @@ type Forwarder struct {
 	group    *Group
 	options  Options
 	hashBy   func(c *app.Context) string
-	via      [2]string // by minor version
+	via      [3]string // for HTTP/1.0, 1.1 and 2
 	forwards sync.Pool // of *forward
 }
 
@@ -217,7 +217,7 @@ func (f *Forwarder) prepare(c *app.Context, x *forward) (err error) {
 		r.Host = c.Host()
 	}
 	r.Interim = nil
-	if c.ProtoMinor() > 0 {
+	if c.Proto() != "HTTP/1.0" {
 		r.Interim = x.interim
 	}
 	f.copyRequestFields(c, x)

@@ -204,7 +204,7 @@ func (f *Forwarder) addForwardedFields(c *app.Context, x *forward) {
 	add(forwarded, element)
 	add(requestID, c.RequestID())
 	add(maxForwards, x.hops)
-	add("Via", f.via[min(c.ProtoMinor(), 1)])
+	add("Via", f.via[viaOf(c)])
 }
 
 // join concatenates strings in the buffer of x.

@@ -18,8 +18,8 @@ const (
 	maxForwards = "Max-Forwards"
 )
 
-// viaMembers returns the Via members for messages received as HTTP/1.0 and HTTP/1.1. They are "" if name is "-".
-func viaMembers(name string) (member [2]string, err error) {
+// viaMembers returns the Via members for messages received as HTTP/1.0, HTTP/1.1 and HTTP/2. They are "" if name is "-".
+func viaMembers(name string) (member [3]string, err error) {
 	switch {
 	case name == "-":
 		return member, nil
@@ -28,7 +28,15 @@ func viaMembers(name string) (member [2]string, err error) {
 	case !httpparse.ValidToken(strings.NewReplacer(":", "", "[", "", "]", "").Replace(name)):
 		return member, fmt.Errorf("proxy: %q is neither a pseudonym nor a host for Via", name)
 	}
-	return [2]string{"1.0 " + name, "1.1 " + name}, nil
+	return [3]string{"1.0 " + name, "1.1 " + name, "2.0 " + name}, nil
+}
+
+// viaOf returns the index of the request's version in Forwarder.via.
+func viaOf(c *app.Context) int {
+	if c.ProtoMajor() == 2 {
+		return 2
+	}
+	return min(c.ProtoMinor(), 1)
 }
 
 // hopsLeft processes Max-Forwards, which limits TRACE and OPTIONS (RFC 9110 section 7.6.2). value is the field for

@@ -9,3 +9,15 @@ func (c *Conn) WhenDrained(below int, wake func()) { c.whenDrained(below, wake) 
 // Stack opens a Conn on the same loop for a stream that c carries. The owner of tr
 // calls its Readable and Writable.
 func (c *Conn) Stack(tr Transport, h Handler) *Conn { return c.r.Open(tr, h) }
+
+// Protocol returns the protocol that was negotiated by ALPN; "" without TLS.
+func (c *Conn) Protocol() string {
+	if c.tls == nil || c.tls.state != tlsOpen {
+		return ""
+	}
+	return c.tls.session.ConnectionState().NegotiatedProtocol
+}
+
+// NeedInput makes the connection buffer up to twice n unread bytes, if it would buffer
+// less, so that messages of n bytes arrive whole.
+func (c *Conn) NeedInput(n int) { c.inMax = max(c.inMax, 2*n) }

@@ -83,6 +83,8 @@ type Conn struct {
 	empties  strain
 	resets   strain
 
+	frameAt int // of the frame of Room, in the output
+
 	ready []*Stream // that have output and window
 	turn  uint64    // counts frames of schedule.go
 
@@ -124,6 +126,7 @@ func newConn(rc *reactor.Conn, shared *Shared, h Handler) *Conn {
 	}
 	c.decoder.shared = shared
 	rc.SetHandler(c)
+	rc.NeedInput(frameHeadBytes + frameBytesMax)
 	return c
 }
 
@@ -317,6 +320,15 @@ func (c *Conn) sendReset(stream uint32, code xhttp2.ErrCode) {
 func (c *Conn) remember(stream uint32, reset bool) {
 	c.ended[c.endedAt] = closedStream{stream, reset}
 	c.endedAt = (c.endedAt + 1) % closedKept
+}
+
+// acknowledged records that the peer knows the end of a stream, so that it may send nothing more on it.
+func (c *Conn) acknowledged(stream uint32) {
+	for i := range c.ended {
+		if c.ended[i].id == stream {
+			c.ended[i].reset = false
+		}
+	}
 }
 
 // recall finds a stream among those that left the connection last.

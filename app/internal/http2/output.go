@@ -40,69 +40,74 @@ func (s *Stream) CloseSection(b []byte, at int, end bool) {
 	}
 }
 
-// Write sends p, after what is queued. end says that the message has no more. p may be reused. The queue is not
-// bounded; see Drain.
-func Write[T text](s *Stream, p T, end bool) {
+// Room returns a buffer to which the caller appends up to k of the next n bytes of the message, and then passes it to
+// Commit. k is at least 1 if n is. The queue is not bounded; see Drain.
+func (s *Stream) Room(n int) (b []byte, k int) {
 	c := s.conn
-	if s.dead || s.outEnded || s.ending {
-		return
-	}
-	n := 0
-	if len(s.queue) == 0 {
-		n = sendNow(s, p, end)
-	}
-	switch {
-	case n < len(p):
-		s.enqueue(viewOf(p[n:]), end)
-	case end && !s.outEnded:
-		if s.ending = true; len(s.queue) == 0 {
-			c.rc.SetOutput(appendFrameHead(c.rc.Output(frameHeadBytes), 0, xhttp2.FrameData, xhttp2.FlagDataEndStream, s.id))
-			s.endOutput()
+	k = n
+	if !s.dead && !s.outEnded {
+		k = max(min(n, s.room, c.room, outputMax-c.rc.Unsent(), c.peerFrame), 0)
+		if s.queues = len(s.queue) > 0 || n > 0 && (k == 0 || len(c.ready) > 0); s.queues { // others wait for the connection
+			return s.roomInQueue(n), n
 		}
 	}
+	b = c.rc.Output(frameHeadBytes + k)
+	c.frameAt = len(b)
+	return append(b, make([]byte, frameHeadBytes)...), k
 }
 
-// sendNow sends as much of p as the windows and the output of the connection allow, and returns how much.
-func sendNow[T text](s *Stream, p T, end bool) int {
-	c := s.conn
-	n := min(len(p), s.room, c.room, outputMax-c.rc.Unsent())
-	if n <= 0 || len(c.ready) > 0 { // others wait for the connection
-		return 0
-	}
-	b := c.rc.Output(n + (n/c.peerFrame+1)*frameHeadBytes)
-	for at := 0; at < n; {
-		k := min(n-at, c.peerFrame)
-		flags := xhttp2.Flags(0)
-		if end && at+k == len(p) {
-			flags = xhttp2.FlagDataEndStream
-		}
-		b = append(appendFrameHead(b, k, xhttp2.FrameData, flags, s.id), p[at:at+k]...)
-		at += k
-		c.useful()
-	}
-	s.room -= n
-	c.room -= n
-	c.rc.SetOutput(b)
-	if end && n == len(p) {
-		s.endOutput()
-	}
-	return n
-}
-
-// enqueue appends p to the queue.
-func (s *Stream) enqueue(p string, end bool) {
-	c := s.conn
+// roomInQueue returns the queue with room for n bytes.
+func (s *Stream) roomInQueue(n int) []byte {
 	if len(s.queue) == 0 {
 		s.watchStall()
 	} else if s.sent > len(s.queue)/2 {
 		s.queue = s.queue[:copy(s.queue, s.queue[s.sent:])]
 		s.sent = 0
 	}
-	s.queue = append(c.rc.GrowBuffer(s.queue, len(p)), p...)
-	c.queued += len(p)
-	s.ending = end
-	s.setReady()
-	c.awaitDrained()
+	s.queue = s.conn.rc.GrowBuffer(s.queue, n)
+	return s.queue
+}
+
+// Commit sends the n bytes that were appended to b, after what is queued. end says that the message has no more.
+func (s *Stream) Commit(b []byte, n int, end bool) {
+	c := s.conn
+	switch {
+	case s.dead || s.outEnded:
+		c.rc.SetOutput(b[:c.frameAt])
+	case s.queues:
+		s.queue = b
+		c.queued += n
+		s.ending = s.ending || end
+		s.setReady()
+		c.awaitDrained()
+	default:
+		flags := xhttp2.Flags(0)
+		if end {
+			flags = xhttp2.FlagDataEndStream
+		}
+		appendFrameHead(b[:c.frameAt], n, xhttp2.FrameData, flags, s.id)
+		s.room -= n
+		c.room -= n
+		c.useful()
+		c.rc.SetOutput(b)
+		if end {
+			s.ending = true
+			s.endOutput()
+		}
+	}
+}
+
+// Write sends p by Room and Commit, without end or with it.
+func Write[T text](s *Stream, p T, end bool) {
+	for {
+		b, n := s.Room(len(p))
+		last := n == len(p)
+		s.Commit(append(b, p[:n]...), n, end && last)
+		if last {
+			return
+		}
+		p = p[n:]
+	}
 }
 
 // Queued returns how many bytes of the stream wait for the peer, or for other streams.
@@ -244,6 +249,7 @@ func checkStall(t *loop.Timer) {
 		return
 	}
 	id := s.id
+	c.handler.Failed(c, ErrStalled)
 	s.breakOff(ErrStalled)
-	c.sendReset(id, xhttp2.ErrCodeCancel)
+	c.sendReset(id, ErrStalled.Code)
 }

@@ -123,6 +123,7 @@ func (c *Conn) onReset(h frameHead, p []byte) *Error {
 	}
 	s := c.streams[h.stream]
 	if s == nil {
+		c.acknowledged(h.stream)
 		return c.control()
 	}
 	code := xhttp2.ErrCode(binary.BigEndian.Uint32(p))
@@ -295,10 +296,10 @@ func (c *Conn) onWindowUpdate(h frameHead, p []byte) *Error {
 	}
 	s := c.streams[h.stream]
 	switch {
-	case s == nil:
-		return nil // it has ended, which the peer may not know
 	case n == 0:
 		return errStreamZero
+	case s == nil:
+		return nil // it has ended, which the peer may not know
 	case s.room+n > windowMax:
 		return errStreamWindow
 	}

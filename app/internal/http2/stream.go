@@ -45,6 +45,7 @@ type Stream struct {
 	waiting  bool // a task waits for room
 
 	wantsRoom bool // by WantRoom
+	queues    bool // the buffer of Room is the queue
 
 	incremental bool
 	urgency     uint8

@@ -16,6 +16,9 @@ import (
 type tunnel struct {
 	s          *Stream
 	conn       *reactor.Conn
+	open       func(p []byte) (n int, err error) // until the head was sent
+	head       []byte                            // what was written so far then
+	left       func()
 	remote     net.Addr
 	local      net.Addr
 	read, poll bool // input is wanted; Readable is posted
@@ -24,12 +27,13 @@ type tunnel struct {
 	ended      error
 }
 
-// Tunnel makes a connection of the stream, whose head was answered. It becomes the handler of s, and releases it.
-func (s *Stream) Tunnel(h reactor.Handler) *reactor.Conn {
-	t := &tunnel{s: s, read: true, remote: s.conn.rc.RemoteAddr(), local: s.conn.rc.LocalAddr()}
+// Tunnel makes a connection of the stream, whose Handler the caller sets. It releases s, and then calls ended. What is
+// written begins with a response head: open is called with it until it has sent the head, whose length it returns.
+func (s *Stream) Tunnel(open func(p []byte) (n int, err error), ended func()) *reactor.Conn {
+	t := &tunnel{s: s, read: true, open: open, left: ended, remote: s.conn.rc.RemoteAddr(), local: s.conn.rc.LocalAddr()}
 	s.SetTimeout(0)
 	s.handler = t
-	t.conn = s.conn.rc.Stack(t, h)
+	t.conn = s.conn.rc.Stack(t, nil)
 	t.Want(true, false)
 	return t.conn
 }
@@ -57,8 +61,18 @@ func (t *tunnel) Write(p []byte) (int, error) {
 		return 0, t.ended
 	}
 	p = p[:max(min(len(p), queueMax-t.s.Queued()), 0)]
-	if len(p) > 0 {
-		Write(t.s, p, false)
+	body := p
+	if t.open != nil && len(p) > 0 {
+		t.head = append(t.head, p...)
+		n, err := t.open(t.head)
+		if n == 0 || err != nil {
+			return len(p), err
+		}
+		body = t.head[n:]
+		t.open, t.head = nil, nil
+	}
+	if len(body) > 0 {
+		Write(t.s, body, false)
 	}
 	return len(p), nil
 }
@@ -103,6 +117,7 @@ func (t *tunnel) Close(abort bool) {
 		return
 	}
 	t.released = true
+	defer t.left()
 	if t.ended == nil && abort {
 		t.s.Reset(xhttp2.ErrCodeCancel)
 	} else if t.ended == nil {

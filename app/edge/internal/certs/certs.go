@@ -28,7 +28,8 @@ type Files struct {
 type Options struct {
 	// Certs in order of preference: a client gets the first that matches its server name, or else the first of the list.
 	Certs      []Files
-	MinVersion uint16 // of TLS
+	MinVersion uint16   // of TLS
+	Protocols  []string // offered by ALPN
 	ClientAuth tls.ClientAuthType
 	ClientCA   string // PEM; "" where clients show no certificates
 }
@@ -80,7 +81,7 @@ func Load(o Options) (*Store, error) {
 	// Session tickets are encrypted by keys of the base, which crypto/tls renews every day and accepts for a week.
 	s.base = &tls.Config{
 		MinVersion: o.MinVersion,
-		NextProtos: []string{"http/1.1"},
+		NextProtos: o.Protocols,
 		GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 			return s.current.Load().configFor(hello.ServerName), nil
 		},
@@ -103,6 +104,21 @@ func (l *loaded) covers(host string) bool {
 	return slices.ContainsFunc(l.pairs, func(c *tls.Certificate) bool { return c != nil && c.Leaf.VerifyHostname(host) == nil })
 }
 
+// Agree reports whether the certificate that a client with this server name gets is valid for the host. Any goroutine.
+func (s *Store) Agree(serverName, host string) bool {
+	var first *tls.Certificate
+	for _, c := range s.current.Load().pairs {
+		switch {
+		case c == nil:
+		case serverName != "" && c.Leaf.VerifyHostname(serverName) == nil:
+			return c.Leaf.VerifyHostname(host) == nil
+		case first == nil:
+			first = c
+		}
+	}
+	return first != nil && first.Leaf.VerifyHostname(host) == nil
+}
+
 // Problems returns the problems of the last load, at most one per certificate.
 func (s *Store) Problems() []error { return s.current.Load().problems }
 
@@ -122,7 +138,7 @@ func (s *Store) load(now time.Time, before *loaded) *loaded {
 		l.seen = append(l.seen, stamp{file, info})
 		return os.ReadFile(file)
 	}
-	config := &tls.Config{MinVersion: o.MinVersion, ClientAuth: o.ClientAuth, NextProtos: []string{"http/1.1"}}
+	config := &tls.Config{MinVersion: o.MinVersion, ClientAuth: o.ClientAuth, NextProtos: o.Protocols}
 	for i, f := range o.Certs {
 		pair, err := loadPair(f, read)
 		if err == nil && now.After(pair.Leaf.NotAfter) {

@@ -22,7 +22,7 @@ import (
 
 // Options returns the options of the App, without log and access log.
 func (c *Config) Options() app.Options {
-	l, t := &c.Limits, &c.Timeouts
+	l, t, h := &c.Limits, &c.Timeouts, &c.HTTP2
 	rate := l.BodyRateMin
 	if rate == 0 {
 		rate = -1
@@ -34,6 +34,12 @@ func (c *Config) Options() app.Options {
 		},
 		HeadTimeout: time.Duration(t.Head), BodyTimeout: time.Duration(t.Body), IdleTimeout: time.Duration(t.Idle),
 		HandlerTimeout: time.Duration(t.Handler), BodyRateMin: rate,
+		HTTP2: app.HTTP2{
+			StreamsMax: h.StreamsMax, StreamWindowMax: int(h.StreamWindowBytesMax), ConnWindowMax: int(h.ConnWindowBytesMax),
+			LoopWindowMax: max(int(h.LoopWindowBytesMax), 1), ContinuationsMax: h.ContinuationsMax, ResetsMax: h.ResetsMax,
+			ControlsMax: h.ControlFramesMax, EmptiesMax: h.EmptyFramesMax,
+			SettingsTimeout: time.Duration(h.SettingsTimeout), WriteTimeout: time.Duration(t.Write),
+		},
 		TrustedProxies: prefixes(c.Server.TrustedProxies), ServerTiming: c.Server.ServerTiming,
 		TrustRequestID: c.Server.TrustRequestID, RequestIDHeader: string(c.Server.RequestIDHeader), ServerName: string(c.Server.Name),
 	}

@@ -43,6 +43,9 @@ type Config struct {
 	Listeners []Listener `toml:"listener" reload:"restart"`
 	// Bounds of a message, a connection and a loop. Each key says what happens beyond it.
 	Limits Limits `toml:"limits"`
+	// Bounds of an HTTP/2 connection. What exceeds a bound of frames ends the connection: GOAWAY has the reason, which the log and
+	// tafe_refusals_total show.
+	HTTP2 HTTP2 `toml:"http2"`
 	// Timeouts of connections, requests and the drain.
 	Timeouts Timeouts `toml:"timeouts"`
 	// The listener for operators: live page, health, metrics, overruns, profiles. Keep it off public networks.
@@ -74,6 +77,8 @@ type Server struct {
 	// Listen address: HOST:PORT (port 0 picks a free port, which is printed), unix:/path, or systemd:NAME for a systemd
 	// socket by its FileDescriptorName. A systemd socket that is bound to the address is used in its place.
 	Listen ListenAddress `toml:"listen" default:"127.0.0.1:8080" reload:"restart"`
+	// Accept HTTP/2 without TLS on server.listen, from clients that begin with it (h2c by prior knowledge).
+	HTTP2 bool `toml:"http2" default:"true" reload:"restart"`
 	// Absolute path of a unix socket, such as "/run/tafe/handover.sock", on which this process passes its listening sockets
 	// to the next one. A process that starts with the same path takes them over without losing a connection, and the old
 	// process drains. Unset: no handover.
@@ -98,6 +103,29 @@ type Server struct {
 	RequestIDHeader HeaderName `toml:"request_id_header" default:""`
 	// Use the X-Request-ID of the client if it is a token of at most 64 bytes. Only behind a proxy that sets it.
 	TrustRequestID bool `toml:"trust_request_id" default:"false"`
+}
+
+// HTTP2 is the section of the same name.
+type HTTP2 struct {
+	// Requests of a connection at once. Further ones are refused with REFUSED_STREAM.
+	StreamsMax int `toml:"streams_max" default:"128" min:"1" max:"100000"`
+	// Received bytes of a request body that may be unread. The window begins with 64KiB and grows while the handler reads
+	// faster than the client sends.
+	StreamWindowBytesMax Bytes `toml:"stream_window_bytes_max" default:"1MiB" min:"64KiB" max:"1GiB"`
+	// The same for all requests of a connection. It begins with 256KiB.
+	ConnWindowBytesMax Bytes `toml:"conn_window_bytes_max" default:"4MiB" min:"64KiB" max:"1GiB"`
+	// Bytes by which the windows of all connections of a loop may grow.
+	LoopWindowBytesMax Bytes `toml:"loop_window_bytes_max" default:"256MiB" min:"0" max:"1TiB"`
+	// CONTINUATION frames of one request.
+	ContinuationsMax int `toml:"continuations_max" default:"16" min:"1" max:"10000"`
+	// Requests that a client cancels within 30 seconds, or that are reset for its errors.
+	ResetsMax int `toml:"resets_max" default:"1000" min:"10" max:"1000000000"`
+	// SETTINGS, PING, PRIORITY and WINDOW_UPDATE frames within 30 seconds, beyond 4 for each frame with a request or data.
+	ControlFramesMax int `toml:"control_frames_max" default:"1000" min:"10" max:"1000000000"`
+	// DATA frames without data within 30 seconds, beyond 4 for each frame with a request or data.
+	EmptyFramesMax int `toml:"empty_frames_max" default:"1000" min:"10" max:"1000000000"`
+	// Time in which a client must acknowledge SETTINGS.
+	SettingsTimeout Duration `toml:"settings_timeout" default:"10s" min:"1s" max:"10m"`
 }
 
 // Limits is the section of the same name.

@@ -23,6 +23,9 @@ type Listener struct {
 	// ["10.0.0.0/8"]. Connections from other networks, and those without a valid header within 5 s, are closed. Unset: no
 	// header is expected.
 	ProxyProtocol []Network `toml:"proxy_protocol" reload:"restart"`
+	// Serve HTTP/2: with TLS to clients that choose it (ALPN), without TLS to clients that begin with it (h2c by prior
+	// knowledge). Unset: true with TLS, false without.
+	HTTP2 Switch `toml:"http2" reload:"restart"`
 	// Serve HTTPS.
 	TLS *TLS `toml:"tls" reload:"restart"`
 	// Answer every request with 308 to https on this port. Hosts without a certificate on the listener of that port get 421.
@@ -131,7 +134,7 @@ func withoutCall(err error) string {
 // be used are not an error: see Certificates.Problems.
 func (c *Config) AppListeners() (all []app.Listener, stores []*Certificates, err error) {
 	if len(c.Listeners) == 0 {
-		return []app.Listener{{Addr: string(c.Server.Listen)}}, nil, nil
+		return []app.Listener{{Addr: string(c.Server.Listen), H2C: c.Server.HTTP2}}, nil, nil
 	}
 	d := decoder{source: c.source}
 	of := map[*Listener]*certs.Store{}
@@ -140,7 +143,7 @@ func (c *Config) AppListeners() (all []app.Listener, stores []*Certificates, err
 		if l.TLS == nil || c.spoilt[p.part()] {
 			continue
 		}
-		store, err := certs.Load(l.TLS.options())
+		store, err := certs.Load(l.TLS.options(l.HTTP2.or(true)))
 		if err != nil {
 			d.problem(p, "listener.tls: %v", err)
 			continue
@@ -152,7 +155,7 @@ func (c *Config) AppListeners() (all []app.Listener, stores []*Certificates, err
 	}
 	for i := range c.Listeners {
 		l := &c.Listeners[i]
-		a := app.Listener{Addr: string(l.Listen)}
+		a := app.Listener{Addr: string(l.Listen), H2C: l.TLS == nil && l.HTTP2.or(false)}
 		if l.ProxyProtocol != nil {
 			a.Proxy = &reactor.ProxyProtocol{}
 			for _, n := range l.ProxyProtocol {
@@ -161,6 +164,7 @@ func (c *Config) AppListeners() (all []app.Listener, stores []*Certificates, err
 		}
 		switch {
 		case l.TLS != nil:
+			a.Covers = of[l].Agree
 			a.TLS = &reactor.TLS{Config: of[l].Config(), HandshakeTimeout: time.Duration(l.TLS.HandshakeTimeout), HandshakesMax: l.TLS.HandshakesMax,
 				HandshakesPerSecond: l.TLS.HandshakesPerSecondMax}
 		case l.RedirectHTTPS != 0:
@@ -171,8 +175,11 @@ func (c *Config) AppListeners() (all []app.Listener, stores []*Certificates, err
 	return all, stores, nil
 }
 
-func (t *TLS) options() certs.Options {
-	o := certs.Options{MinVersion: tlsVersions[t.MinVersion], ClientAuth: clientAuths[t.ClientAuth], ClientCA: t.ClientCA}
+func (t *TLS) options(http2 bool) certs.Options {
+	o := certs.Options{Protocols: []string{"http/1.1"}, MinVersion: tlsVersions[t.MinVersion], ClientAuth: clientAuths[t.ClientAuth], ClientCA: t.ClientCA}
+	if http2 {
+		o.Protocols = []string{"h2", "http/1.1"}
+	}
 	for _, c := range t.Certs {
 		o.Certs = append(o.Certs, certs.Files(c))
 	}

@@ -110,7 +110,7 @@ func keysOf(t reflect.Type) []key {
 var kinds = map[reflect.Type]string{
 	reflect.TypeFor[Address](): "address", reflect.TypeFor[ListenAddress](): "address", reflect.TypeFor[Duration](): "duration", reflect.TypeFor[Bytes](): "bytes", reflect.TypeFor[Handoff](): "duration, 100us to 1m, or off", reflect.TypeFor[Path](): "file", reflect.TypeFor[SocketPath](): "absolute path",
 	reflect.TypeFor[HeaderName](): "header name", reflect.TypeFor[HeaderValue](): "text", reflect.TypeFor[string](): "text",
-	reflect.TypeFor[bool](): "true, false", reflect.TypeFor[int](): "number", reflect.TypeFor[float64](): "number",
+	reflect.TypeFor[bool](): "true, false", reflect.TypeFor[Switch](): "true, false", reflect.TypeFor[int](): "number", reflect.TypeFor[float64](): "number",
 	reflect.TypeFor[[]string](): "array of text", reflect.TypeFor[[]Network](): "array of networks",
 	reflect.TypeFor[map[string]HeaderValue](): "table of text", reflect.TypeFor[map[string]Secret](): "table of secrets",
 }
@@ -171,7 +171,7 @@ func comments(t *testing.T) map[string]string {
 }
 
 // commented is a line of the example that shows a default.
-var commented = regexp.MustCompile(`(?m)^#([a-z_]+ = )`)
+var commented = regexp.MustCompile(`(?m)^#([a-z0-9_]+ = )`)
 
 func TestExample(t *testing.T) {
 	t.Setenv("TAFE_ADMIN_PASSWORD", "secret")

@@ -94,6 +94,30 @@ func (h Handoff) String() string {
 	return Duration(h).String()
 }
 
+// Switch is true, false, or unset.
+type Switch int8
+
+const (
+	switchOff = Switch(-1)
+	switchOn  = Switch(1)
+)
+
+func (s *Switch) set(v any) error {
+	on, ok := v.(bool)
+	switch {
+	case !ok:
+		return errors.New("want true or false")
+	case on:
+		*s = switchOn
+	default:
+		*s = switchOff
+	}
+	return nil
+}
+
+// or returns the value, or other if it is unset.
+func (s Switch) or(other bool) bool { return s == switchOn || s == 0 && other }
+
 // Bytes is a size: a whole number of bytes, or "64KiB", "10MiB", "1GiB", "1TiB".
 type Bytes int64
 
