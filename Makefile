@@ -1,5 +1,5 @@
 # make run     build bin/tafe and serve the demo
-# make test    all checks: build, vet, lint, tests, degraded runtime, race, handoff, short fuzz, bench module
+# make test    all checks: build, vet, lint, tests, degraded runtime, race, handoff, short fuzz, the example, bench module
 # make help    the other targets
 
 GO          ?= go
@@ -13,7 +13,7 @@ FUZZSHORT   ?= 3s
 .DEFAULT_GOAL := help
 # Targets run in the order given, also with -j: the quick ones first, and a failure is the last output.
 .NOTPARALLEL:
-.PHONY: help run build build-all test check vet lint unit degraded race handoff fuzz fuzz-short bench-module bench bench-all tidy-check fmt-check clean
+.PHONY: help run build build-all test check vet lint unit degraded race handoff fuzz fuzz-short example bench-module bench bench-all tidy-check fmt-check clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -32,7 +32,7 @@ build-all: build ## build every package, for arm64 too
 	$(arm64) build ./...
 
 test: ## all checks, some twenty minutes on two cores; prints the time of each step and the skipped tests; ends at the first failure
-	@.ci/steps '$(MAKE)' build-all vet lint unit degraded race handoff fuzz-short bench-module
+	@.ci/steps '$(MAKE)' build-all vet lint unit degraded race handoff fuzz-short example bench-module
 
 check: fmt-check tidy-check test ## make test, gofmt and go mod tidy
 
@@ -76,6 +76,10 @@ fuzz-short: ## every fuzz target for FUZZSHORT
 fuzz: ## every fuzz target for FUZZTIME
 	@GO='$(GO)' .ci/fuzz $(FUZZTIME)
 
+example: ## lint and test the application of docs/example, a module of its own, under the race detector
+	cd docs/example && $(GO) vet ./... && $(GO) run $(STATICCHECK) ./...
+	@cd docs/example && GO='$(GO)' ../../.ci/gotest -race ./...
+
 bench-module: ## build, vet and test the nested module of the benchmarks
 	cd bench && $(GO) build ./... && $(GO) vet ./... && $(GO) test ./...
 
@@ -87,6 +91,7 @@ bench-all: ## every peer and the seed experiment, with plots
 
 tidy-check: ## go.mod and go.sum are tidy
 	$(GO) mod tidy -diff
+	cd docs/example && $(GO) mod tidy -diff
 
 fmt-check: ## code is formatted by gofmt
 	@out=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$out" ]; then echo "gofmt would change:"; echo "$$out"; exit 1; fi

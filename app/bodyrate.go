@@ -3,7 +3,10 @@
 
 package app
 
-import "time"
+import (
+	"cmp"
+	"time"
+)
 
 const (
 	bodyRateMin   = 240             // bytes per second, by default
@@ -16,8 +19,13 @@ const (
 type bodyRate struct {
 	bytesMin int64 // per second; 0: no minimum
 	credit   time.Duration
-	began    int64 // loop time at which the current wait began
+	began    int64         // loop time at which the current wait began
+	pause    time.Duration // in place of BodyTimeout, if not 0
 }
+
+// SetBodyTimeout replaces Options.BodyTimeout for the body of this request, and exempts it from BodyRateMin, until the handler returns. It is
+// for clients that stream and may be silent for long. It has no effect on a body that has arrived completely.
+func (c *Context) SetBodyTimeout(d time.Duration) { c.body.rate.pause, c.body.rate.bytesMin = d, 0 }
 
 // begin starts the credit of a body.
 func (r *bodyRate) begin(c *Context) {
@@ -37,7 +45,7 @@ func (r *bodyRate) came(c *Context, n int) {
 
 // wait begins a wait and returns its timeout: BodyTimeout, or 1 ns if no credit is left.
 func (r *bodyRate) wait(c *Context) time.Duration {
-	timeout := c.app.options.BodyTimeout
+	timeout := cmp.Or(r.pause, c.app.options.BodyTimeout)
 	if r.bytesMin == 0 {
 		return timeout
 	}

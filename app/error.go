@@ -67,6 +67,7 @@ var (
 	errShuttingDown     = &HTTPError{Status: 503, Message: "the server is shutting down"}
 	errInternal         = &HTTPError{Status: 500}
 	errMountFull        = &HTTPError{Status: 503, Message: "too many requests are being served"}
+	errQueueFull        = &HTTPError{Status: 503, Message: "too many requests are waiting"}
 	errOffloadFull      = &HTTPError{Status: 503, Message: "too much work is waiting"}
 	errContentType      = errors.New("app: the content type has a control character")
 )
@@ -104,6 +105,8 @@ func (c *Context) reply(err error) (e *HTTPError, reason string) {
 		return &HTTPError{Status: parse.Status}, parse.Reason
 	case parse != nil:
 		return &HTTPError{Status: parse.Status, Message: parse.Detail}, parse.Reason
+	case errors.Is(err, loop.ErrQueueFull):
+		return errQueueFull, "queue-full"
 	case errors.Is(err, loop.ErrOffloadFull):
 		return errOffloadFull, "offload-full"
 	case errors.Is(err, loop.ErrShutdown):

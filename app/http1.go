@@ -209,6 +209,7 @@ func (hc *http1Conn) answered(c *Context) {
 		hc.end(false)
 	case !c.body.done:
 		hc.discarding = true
+		c.body.rate.pause = 0 // of the handler
 		c.body.rate.wait(c)
 		hc.discardBody()
 	default:

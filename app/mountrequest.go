@@ -63,7 +63,7 @@ func (m *mounted) request(c *Context, server *http.Server) (*http.Request, error
 // context returns the context of the request. It has the values and the deadline that c has now, and ends with the handler.
 func (m *mounted) context(c *Context, server *http.Server) context.Context {
 	var ctx context.Context = &mountedContext{
-		Context: context.Background(), server: server, local: c.localAddr(), values: append([]value(nil), c.values...),
+		Context: context.Background(), server: server, local: c.LocalAddr(), values: append([]value(nil), c.values...),
 	}
 	ctx, m.cancel = context.WithCancelCause(ctx)
 	if at, ok := c.Deadline(); ok {
@@ -72,7 +72,8 @@ func (m *mounted) context(c *Context, server *http.Server) context.Context {
 	return ctx
 }
 
-func (c *Context) localAddr() net.Addr {
+// LocalAddr returns the address at which the connection was accepted; behind the PROXY protocol, the one that the header announces.
+func (c *Context) LocalAddr() net.Addr {
 	defer c.task.Leave(c.task.Enter())
 	return c.wire.transport().LocalAddr()
 }

@@ -121,3 +121,16 @@ func TestCloseAfterSwap(t *testing.T) {
 	require.Equal(t, 1, after.OffloadStats().Workers)
 	before.Close()
 }
+
+// A handler that returns the error of a full Semaphore or Queue refuses the request for now: 503.
+func TestFullQueueIsUnavailable(t *testing.T) {
+	a := New(Options{Log: quiet})
+	turns := loop.NewSemaphore(0, 0)
+	a.Get("/", func(c *Context) error { return turns.Acquire(c.Task()) })
+	s := serve(t, a, 1)
+	conn := dial(t, s)
+	_, err := io.WriteString(conn, "GET /"+get)
+	require.NoError(t, err)
+	answered(t, bufio.NewReader(conn), 503, func(got string) string { return got }, "no turn, and no place to wait")
+	requireReason(t, s, "queue-full", 1)
+}

@@ -104,9 +104,22 @@ func (c *Context) EscapedSlash(name string) bool {
 // EscapedParam returns the value of a path parameter, percent-encoded for the path of a URL. Slashes that the client has escaped stay
 // escaped; the separators in a catch-all do not.
 func (c *Context) EscapedParam(name string) string {
-	value := c.params.get(name)
+	return escapeSegments(httpparse.ViewString(c.params.get(name)))
+}
+
+// EscapedPath returns the path that was routed, percent-encoded for a URL in one form: unlike RawPath, it is the same for all spellings of
+// a path, and has no dot segments. The string may be kept.
+func (c *Context) EscapedPath() string {
+	path, err := cleanPath(nil, c.req.Path)
+	if err != nil { // such a request reaches no handler
+		return "/"
+	}
+	return escapeSegments(httpparse.ViewString(path))
+}
+
+func escapeSegments(path string) string {
 	var b strings.Builder
-	for i, segment := range strings.Split(httpparse.ViewString(value), "/") {
+	for i, segment := range strings.Split(path, "/") {
 		if i > 0 {
 			b.WriteByte('/')
 		}

@@ -30,6 +30,7 @@ type ServerConfig struct {
 	Handoff      time.Duration // longest slice before a loop is handed over; 0: loop.HandoffTime; negative: never
 	Steward      *loop.Steward
 	Observe      func(l *loop.Loop) loop.Observer
+	Ready        func(e *reactor.Engine) error
 }
 
 // Server is a listening App. Its methods are safe for concurrent use.
@@ -48,7 +49,7 @@ func Listen(a *App, config ServerConfig) (*Server, error) {
 	s.app.Store(a)
 	engine, err := reactor.Start(reactor.Config{
 		Listeners: s.listeners(config), Inherited: config.Inherited, Loops: config.Loops, ConnMax: config.ConnMax,
-		ConnMaxPerIP: config.ConnMaxPerIP, DialMax: config.DialMax, Limits: config.Limits, Handoff: config.Handoff, Steward: config.Steward, Log: a.options.Log, Observe: config.Observe,
+		ConnMaxPerIP: config.ConnMaxPerIP, DialMax: config.DialMax, Limits: config.Limits, Handoff: config.Handoff, Steward: config.Steward, Log: a.options.Log, Observe: config.Observe, Ready: config.Ready,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("app: %w", err)

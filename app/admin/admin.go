@@ -1,5 +1,5 @@
 // Package admin serves a listener for operators: a live page, health checks, metrics, overruns, traces
-// and profiles. It only reads counters; it changes nothing in the server.
+// and profiles. It reads counters; the only thing that it changes in the server is the state of upstream servers.
 //
 // It runs on net/http and its own goroutines, and reads the loops' counters without involving the
 // loops, so that it answers while every loop is held.
@@ -13,6 +13,7 @@
 //	culprits.go   /overruns, and the ranking of culprits
 //	metrics.go    /metrics
 //	trace.go      /trace
+//	upstreams.go  /upstreams, and the operations on upstream servers
 //	traffic.go    requests by route
 //	history.go    the last minute in steps, as the live page draws it
 //	frame.go      the message that updates the live page
@@ -45,8 +46,13 @@ type Config struct {
 	Watchdog *watchdog.Watchdog
 	// Budget is the slice budget of routes without one of their own.
 	Budget time.Duration
-	// Upstreams, if not nil, returns the upstream servers.
-	Upstreams func() []Upstream
+	// Upstreams and UpstreamGroups, if not nil, return the upstream servers and groups.
+	Upstreams      func() []Upstream
+	UpstreamGroups func() []UpstreamGroup
+	// Operate, if not nil, changes an upstream server. The error is ErrNoUpstream, or describes the invalid operation.
+	Operate func(upstream, addr string, o Operation) error
+	// Token permits to change upstream servers. Without it, clients with a loopback address may.
+	Token string
 	// Spans, if not nil, returns the number of spans that ended, were exported, and failed to be exported.
 	Spans func() (ended, exported, failed uint64)
 	// Version is the version of the server on the live page and in metrics.
@@ -61,17 +67,6 @@ type Config struct {
 	// Problems, if not nil, returns the parts of the configuration that cannot be used now.
 	Problems func() []string
 	Log      *slog.Logger // default slog.Default()
-}
-
-// Upstream is the state of one upstream server.
-type Upstream struct {
-	Name     string `json:"name"` // of the upstream group
-	Addr     string `json:"addr"`
-	Up       bool   `json:"up"`
-	State    string `json:"state"`  // such as "up", "ejected", "down"
-	Active   int    `json:"active"` // requests in flight
-	Requests uint64 `json:"requests"`
-	Failures uint64 `json:"failures"`
 }
 
 // Endpoint serves the admin pages. Its socket can be opened before the server exists.
@@ -188,6 +183,8 @@ func (d *dashboard) routes() http.Handler {
 	mux.HandleFunc("GET /overruns", d.overruns)
 	mux.Handle("GET /metrics", d.metrics())
 	mux.HandleFunc("GET /trace", d.trace)
+	mux.HandleFunc("GET /upstreams", d.upstreams)
+	mux.HandleFunc("POST /upstreams/{name}/{kind}", d.operate)
 	mux.HandleFunc("GET /events", d.events)
 	mux.HandleFunc("GET /{$}", page("index.html", "text/html; charset=utf-8"))
 	mux.HandleFunc("GET /page.css", page("page.css", "text/css; charset=utf-8"))

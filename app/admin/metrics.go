@@ -47,8 +47,9 @@ type series struct {
 	watched, budget, overrunsActive, overruns, overrunTime, victims, victimTime *prometheus.Desc
 	routeSlices, routeOverruns, routeOverrunTime, routeVictimTime               *prometheus.Desc
 
-	upstreamUp, upstreamActive, upstreamRequests, upstreamFailures *prometheus.Desc
-	spans, spansExported, spansFailed                              *prometheus.Desc
+	upstreamUp, upstreamWeight, upstreamActive, upstreamRequests, upstreamFailures *prometheus.Desc
+	upstreamWaiting, upstreamRefused, upstreamLookups                              *prometheus.Desc
+	spans, spansExported, spansFailed                                              *prometheus.Desc
 
 	build, certificate, reloads, reloadsFailed, watchdogLost, logDropped, configProblems *prometheus.Desc
 }
@@ -109,9 +110,13 @@ func newSeries() *series {
 	s.routeVictimTime = of("route_overrun_victim_seconds_total", "Time that overruns of the route delayed other tasks.", "route")
 
 	s.upstreamUp = of("upstream_up", "1 if the upstream server is considered healthy.", "upstream", "addr")
+	s.upstreamWeight = of("upstream_weight", "Weight of the upstream server.", "upstream", "addr")
 	s.upstreamActive = of("upstream_requests_active", "Requests to the upstream server in flight.", "upstream", "addr")
 	s.upstreamRequests = of("upstream_requests_total", "Requests to the upstream server.", "upstream", "addr")
 	s.upstreamFailures = of("upstream_failures_total", "Failed requests to the upstream server.", "upstream", "addr")
+	s.upstreamWaiting = of("upstream_requests_waiting", "Requests that wait for a server of the upstream.", "upstream")
+	s.upstreamRefused = of("upstream_requests_refused_total", "Requests without a server: none was available, too many waited, or the wait was too long.", "upstream", "reason")
+	s.upstreamLookups = of("upstream_lookups_failed_total", "Failed lookups of host names of the upstream.", "upstream")
 	s.logDropped = of("log_lines_dropped_total", "Log lines dropped because the log's reader or disk was too slow.", "log")
 	s.configProblems = of("config_problems", "Parts of the configuration that cannot be used, such as certificates or directories. The live page lists them.")
 	s.spans = of("spans_total", "Ended spans. Spans neither exported nor failed are queued or were dropped.")
@@ -155,6 +160,15 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	c.watchdogSeries(e)
 	if c.dashboard.config.Upstreams != nil {
 		c.upstreamSeries(e, c.dashboard.config.Upstreams())
+	}
+	if c.dashboard.config.UpstreamGroups != nil {
+		for _, u := range c.dashboard.config.UpstreamGroups() {
+			e.gauge(c.upstreamWaiting, float64(u.Waiting), u.Name)
+			e.counter(c.upstreamRefused, float64(u.NoServer), u.Name, "none")
+			e.counter(c.upstreamRefused, float64(u.QueueFull), u.Name, "full")
+			e.counter(c.upstreamRefused, float64(u.QueueTimeouts), u.Name, "timeout")
+			e.counter(c.upstreamLookups, float64(u.LookupsFailed), u.Name)
+		}
 	}
 	if c.dashboard.config.Problems != nil {
 		e.gauge(c.configProblems, float64(len(c.dashboard.config.Problems())))
@@ -304,6 +318,7 @@ func (c collector) upstreamSeries(e emitter, upstreams []Upstream) {
 			seen[key] = true
 		}
 		e.gauge(c.upstreamUp, flag(u.Up), u.Name, u.Addr)
+		e.gauge(c.upstreamWeight, float64(u.Weight), u.Name, u.Addr)
 		e.gauge(c.upstreamActive, float64(u.Active), u.Name, u.Addr)
 		e.counter(c.upstreamRequests, float64(u.Requests), u.Name, u.Addr)
 		e.counter(c.upstreamFailures, float64(u.Failures), u.Name, u.Addr)

@@ -33,27 +33,28 @@ type call struct {
 	exchange exchange // the protocol
 
 	// The request.
-	out        []byte // head and small body, kept for another try
-	headBytes  int    // HTTP/2: bytes of out that are the field section
-	scratch    []byte // buffer for a target or a chunk
-	method     string // "HEAD", or "GET" for any other method: determines the framing
-	rest       []byte // a body that is too large for out
-	stream     io.Reader
-	streamLeft int64
-	streamed   bool   // bytes were read from stream
-	upgrade    string // the protocols that a 101 may select
+	out         []byte // head and small body, kept for another try
+	headBytes   int    // HTTP/2: bytes of out that are the field section
+	scratch     []byte // buffer for a target or a chunk
+	method      string // "HEAD", or "GET" for any other method: determines the framing
+	rest        []byte // a body that is too large for out
+	stream      io.Reader
+	streamLeft  int64
+	streamed    bool   // bytes were read from stream
+	upgrade     string // the protocols that a 101 may select
+	closing     bool   // "Connection: close" was sent
+	replayable  bool   // idempotent, and the body can be sent again
+	timeout     time.Duration
+	bodyTimeout time.Duration // between two reads of the response body
+	retries     int
+	onInterim   func(status int, fields []httpparse.Header)
+	fresh       bool
+	preface     []byte
+	tries       int
+	hedged      bool
+	entered     loop.Crossing // state of the task in the current method, see usercode.go
 
 	trailerFields func() []httpparse.Header // Request.Trailers, or nil
-
-	closing    bool // "Connection: close" was sent
-	replayable bool // idempotent, and the body can be sent again
-	timeout    time.Duration
-	retries    int
-	onInterim  func(status int, fields []httpparse.Header)
-	fresh      bool
-	tries      int
-	hedged     bool
-	entered    loop.Crossing // state of the task in the current method, see usercode.go
 
 	// The try.
 	deadline time.Time // zero means none
@@ -157,8 +158,9 @@ func (x *call) prepare(req *Request, traceparent string) error {
 		x.method = "HEAD"
 	}
 	x.replayable = req.Stream == nil && (req.Idempotent || req.Method == "" || IdempotentMethod(req.Method))
-	x.upgrade, x.closing = req.Upgrade, req.Close
-	x.timeout, x.retries, x.fresh, x.onInterim = req.Timeout, req.Retries, req.Fresh, req.Interim
+	x.preface, x.upgrade, x.closing = req.Preface, req.Upgrade, req.Close || len(req.Preface) > 0
+	x.timeout, x.retries, x.fresh, x.onInterim = req.Timeout, req.Retries, req.Fresh || len(req.Preface) > 0, req.Interim
+	x.bodyTimeout = x.options().BodyTimeout
 	return nil
 }
 
@@ -364,7 +366,7 @@ func (x *call) recycle() {
 	x.mu.Unlock()
 	p := x.pool
 	h := x.host
-	x.host, x.task, x.rest, x.stream, x.onInterim, x.tries, x.hedged, x.entered, x.upgrade = nil, nil, nil, nil, nil, 0, false, false, ""
+	x.host, x.task, x.rest, x.stream, x.onInterim, x.tries, x.hedged, x.entered, x.upgrade, x.preface = nil, nil, nil, nil, nil, 0, false, false, "", nil
 	x.trailerFields = nil
 	x.head.Reset()
 	if len(x.in) > keepBufferMax {

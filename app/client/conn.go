@@ -116,6 +116,12 @@ func (x *call) dial() error {
 		_ = c.Close()
 		return x.callError(StageDial, ErrClosed)
 	}
+	if len(x.preface) > 0 {
+		_ = raw.SetDeadline(deadline)
+		if _, err := raw.Write(x.preface); err != nil {
+			return x.dialCallError(StageDial, ctx, err)
+		}
+	}
 	if h.tls == nil {
 		return nil
 	}

@@ -88,6 +88,7 @@ var (
 	ErrField         = errors.New("a header field is not valid")
 	ErrMethodName    = errors.New("the method is not a token")
 	ErrProtocol      = errors.New("the protocol of the client needs https for h2, and http for h2c")
+	ErrPreface       = errors.New("HTTP/2 has no connection for one request, which a Preface needs")
 	ErrUpgrade       = errors.New("HTTP/2 has no Upgrade")
 	ErrTrailer       = errors.New("a trailer field is not valid")
 	ErrNoUpgrade     = errors.New("the response is not 101 Switching Protocols")

@@ -4,6 +4,7 @@
 package client
 
 import (
+	"bytes"
 	"context"
 	"sync"
 	"time"
@@ -167,7 +168,8 @@ func (x *call) copyRequest(from *call) {
 	x.method, x.timeout, x.closing = from.method, from.timeout, from.closing
 	x.headBytes = from.headBytes
 	x.exchange.copyRequest(from.exchange)
-	x.replayable, x.upgrade, x.fresh, x.retries = true, "", false, 0
+	x.preface, x.bodyTimeout = bytes.Clone(from.preface), from.bodyTimeout
+	x.replayable, x.upgrade, x.fresh, x.retries = true, "", len(from.preface) > 0, 0
 	x.hedged = true
 }
 

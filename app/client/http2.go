@@ -215,7 +215,7 @@ func (h *http2Exchange) receive(p []byte) int {
 		if h.settle(); x.end != nil || len(p) == 0 {
 			break
 		}
-		if err := h.await(StageBody, x.options().BodyTimeout, &now); err != nil {
+		if err := h.await(StageBody, x.bodyTimeout, &now); err != nil {
 			h.fail(err)
 		}
 	}

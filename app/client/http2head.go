@@ -42,6 +42,8 @@ func (x *call) appendSection(r *Request, d destination, bodyLength int64, tracep
 		return b, ErrProtocol
 	case r.Upgrade != "":
 		return b, ErrUpgrade
+	case len(r.Preface) > 0:
+		return b, ErrPreface
 	}
 	method, scheme := r.Method, "http"
 	if method == "" {

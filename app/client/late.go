@@ -40,7 +40,7 @@ func (x *call) abandonConn(reason error) {
 		return
 	}
 	l := &lateReader{x: p.newCall(nil), host: h}
-	l.x.host, l.x.method, l.x.closing = h, x.method, false
+	l.x.host, l.x.method, l.x.closing, l.x.bodyTimeout = h, x.method, false, x.bodyTimeout
 	l.x.restart(time.Now().Add(l.x.options().LateTimeout))
 	l.x.attach(c)
 	h.late++

@@ -4,6 +4,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"net"
@@ -17,10 +18,11 @@ import (
 	"tafe/loop/reactor"
 )
 
-// hostKey identifies a host: its authority, and whether TLS is used.
+// hostKey identifies a host: its authority, whether TLS is used, and the name in its certificate if that differs.
 type hostKey struct {
-	tls       bool
-	authority string
+	tls        bool
+	authority  string
+	serverName string
 }
 
 // host is one server in one pool.
@@ -142,10 +144,10 @@ func (p *pool) hostFor(k hostKey) (*host, error) {
 	if len(p.hosts) >= p.client.options.HostsMax {
 		p.dropUnusedHosts()
 	}
-	k.authority = strings.Clone(k.authority)
+	k.authority, k.serverName = strings.Clone(k.authority), strings.Clone(k.serverName)
 	h := &host{key: k, network: network, addr: strings.Clone(addr), users: 1}
 	if k.tls {
-		h.tls = p.client.tlsFor(strings.Clone(name))
+		h.tls = p.client.tlsFor(cmp.Or(k.serverName, strings.Clone(name)))
 	}
 	p.hosts[k] = h
 	return h, nil

@@ -173,7 +173,7 @@ func (x *call) receive(p []byte) int {
 	if left := x.body.Left(); left >= 0 && int64(len(p)) > left {
 		p = p[:left]
 	}
-	err := x.conn.SetReadDeadline(x.earlier(time.Now().Add(x.options().BodyTimeout)))
+	err := x.conn.SetReadDeadline(x.earlier(time.Now().Add(x.bodyTimeout)))
 	n := 0
 	if err == nil {
 		n, err = x.readConn(p)

@@ -24,6 +24,9 @@ type Request struct {
 	Addr   string
 	TLS    bool
 	Target []byte
+	// ServerName is the name expected in the certificate of the server, unless Options.TLS has one. The default is the
+	// host of the URL or of Addr.
+	ServerName string
 	// Host is the Host field. The default is the authority of the URL, or Addr.
 	Host string
 
@@ -62,6 +65,9 @@ type Request struct {
 	Idempotent bool
 	// Fresh requires a new connection. HTTP/2 ignores it.
 	Fresh bool
+	// Preface is sent first on the connection, before a TLS handshake, such as a PROXY header. The request then has a
+	// connection of its own, as with Fresh and Close. With HTTP/2 it is an error.
+	Preface []byte
 	// Close sends "Connection: close": the server closes the connection after the response. HTTP/2 ignores it.
 	Close bool
 	// Hedge allows a second, concurrent request if the response is late; see Options.Hedge. It applies to idempotent
@@ -110,7 +116,7 @@ type destination struct {
 // returned.
 func (r *Request) destination(scratch []byte) (d destination, _ []byte, ok bool) {
 	if r.URL == "" {
-		d = destination{key: hostKey{r.TLS, r.Addr}, target: r.Target, host: r.Host}
+		d = destination{key: hostKey{r.TLS, r.Addr, r.ServerName}, target: r.Target, host: r.Host}
 		if len(d.target) == 0 {
 			d.target = httpparse.ViewBytes("/")
 		}
@@ -123,7 +129,7 @@ func (r *Request) destination(scratch []byte) (d destination, _ []byte, ok bool)
 		if end < 0 {
 			end = len(rest)
 		}
-		d.key.authority = rest[:end]
+		d.key.authority, d.key.serverName = rest[:end], r.ServerName
 		target, _, _ := strings.Cut(rest[end:], "#")
 		d.target = httpparse.ViewBytes(target)
 		if target == "" || target[0] != '/' {
@@ -221,7 +227,7 @@ func (r *Request) appendHead(b []byte, d destination, bodyLength int64, tracepar
 		if b, err = httpparse.AppendHeader(b, "Upgrade", r.Upgrade); err != nil {
 			return b, err
 		}
-	case r.Close:
+	case r.Close || len(r.Preface) > 0:
 		b = append(b, "Connection: close\r\n"...)
 	}
 	if r.AcceptTrailers {

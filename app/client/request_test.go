@@ -156,7 +156,7 @@ func TestDialTargets(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.why, func(t *testing.T) {
-			network, addr, name, err := dialTarget(hostKey{tt.tls, tt.authority})
+			network, addr, name, err := dialTarget(hostKey{tls: tt.tls, authority: tt.authority})
 			require.NoError(t, err)
 			assert.Equal(t, []string{tt.network, tt.addr, tt.name}, []string{network, addr, name})
 		})

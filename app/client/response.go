@@ -77,6 +77,13 @@ func (r *Response) Trailers() []httpparse.Header {
 	return nil
 }
 
+// SetBodyTimeout replaces Options.BodyTimeout for the body of this response.
+func (r *Response) SetBodyTimeout(d time.Duration) {
+	if x := r.current(); x != nil {
+		x.bodyTimeout = d
+	}
+}
+
 // Read reads the body. Options.BodyTimeout and Request.Timeout bound it. A truncated body is an *Error, not io.EOF.
 func (r *Response) Read(p []byte) (int, error) {
 	x := r.current()

@@ -5,6 +5,7 @@ package client
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"encoding/hex"
@@ -50,11 +51,12 @@ func (c *Client) dialEncoded(ctx context.Context, addr string, secure bool) (net
 	ctx, cancel := context.WithTimeout(ctx, c.options.DialTimeout)
 	defer cancel()
 	host, _, _ := net.SplitHostPort(addr)
-	authority, err := hex.DecodeString(host)
+	b, err := hex.DecodeString(host)
 	if err != nil {
 		return nil, &dialFault{StageDial, err}
 	}
-	network, target, name, err := dialTarget(hostKey{secure, string(authority)})
+	authority, serverName, _ := strings.Cut(string(b), "\x00")
+	network, target, name, err := dialTarget(hostKey{tls: secure, authority: authority})
 	if err != nil {
 		return nil, &dialFault{StageDial, err}
 	}
@@ -66,7 +68,7 @@ func (c *Client) dialEncoded(ctx context.Context, addr string, secure bool) (net
 		}
 		return raw, err
 	}
-	session := tls.Client(raw, c.tlsFor(name))
+	session := tls.Client(raw, c.tlsFor(cmp.Or(serverName, name)))
 	if err = session.HandshakeContext(ctx); err == nil && session.ConnectionState().NegotiatedProtocol != string(HTTP2) {
 		err = ErrNotHTTP2
 	}
@@ -111,7 +113,7 @@ func (e *transportExchange) prepare(req *Request, d destination, length int64, t
 	}
 	e.template = &http.Request{
 		Method: strings.Clone(req.Method), Header: header, Host: strings.Clone(d.host), ContentLength: length,
-		URL: &url.URL{Scheme: scheme, Host: hex.EncodeToString([]byte(d.key.authority)), Opaque: string(d.target)},
+		URL: &url.URL{Scheme: scheme, Host: hex.EncodeToString([]byte(d.key.authority + "\x00" + d.key.serverName)), Opaque: string(d.target)},
 	}
 	if length == noBody {
 		e.template.ContentLength = 0
@@ -324,7 +326,7 @@ func (e *transportExchange) receive(p []byte) int {
 	if x.end != nil || e.resp == nil {
 		return 0
 	}
-	timer := time.AfterFunc(time.Until(x.earlier(time.Now().Add(x.options().BodyTimeout))), func() { e.cancel(errLate) })
+	timer := time.AfterFunc(time.Until(x.earlier(time.Now().Add(x.bodyTimeout))), func() { e.cancel(errLate) })
 	n, err := e.resp.Body.Read(p)
 	timer.Stop()
 	switch {

@@ -7,11 +7,14 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"log/slog"
+	"runtime"
 
 	"tafe/app/edge/internal/config"
+	"tafe/loop/reactor"
 )
 
-func check(_ context.Context, args []string, stdout, stderr io.Writer) error {
+func (p *program) check(_ context.Context, args []string, stdout, stderr io.Writer) error {
 	var file string
 	fs := flag.NewFlagSet("check", flag.ContinueOnError)
 	fs.StringVar(&file, "config", "", "`file` to check")
@@ -20,9 +23,9 @@ func check(_ context.Context, args []string, stdout, stderr io.Writer) error {
 		return err
 	}
 	if file == "" {
-		return Usagef("a file is required: tafe check -c FILE")
+		return Usagef("a file is required: %s check -c FILE", p.name)
 	}
-	c, problems, warnings, err := config.Check(file)
+	c, problems, warnings, err := config.Check(file, p.registry(checkEnv()))
 	if err != nil {
 		return err
 	}
@@ -31,8 +34,8 @@ func check(_ context.Context, args []string, stdout, stderr io.Writer) error {
 		w.Text = "warning: " + w.Text
 		fmt.Fprintln(stderr, w.Error())
 	}
-	for _, p := range problems {
-		fmt.Fprintln(stderr, p.Error())
+	for _, problem := range problems {
+		fmt.Fprintln(stderr, problem.Error())
 	}
 	if len(problems) > 0 {
 		return fmt.Errorf("%s has %s", file, count(len(problems), "problem"))
@@ -43,6 +46,11 @@ func check(_ context.Context, args []string, stdout, stderr io.Writer) error {
 	}
 	fmt.Fprintf(stdout, "%s is %s: %s\n", file, good, count(len(c.Routes), "route"))
 	return nil
+}
+
+// checkEnv returns the Env of parts that are made for a check.
+func checkEnv() *Env {
+	return &Env{Log: slog.New(slog.DiscardHandler), Loops: runtime.GOMAXPROCS(0), Admin: string(config.Default().Admin.Listen), Dialer: &reactor.Dialer{}}
 }
 
 func count(n int, noun string) string {

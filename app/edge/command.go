@@ -40,14 +40,14 @@ func ParseFlags(fs *flag.FlagSet, args []string, stdout io.Writer) error {
 	err := fs.Parse(args)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
-		fmt.Fprintf(stdout, "Usage: tafe %s [flags]\n\n", fs.Name())
+		fmt.Fprintf(stdout, "Usage: %s %s [flags]\n\n", programName(), fs.Name())
 		fs.SetOutput(stdout)
 		fs.PrintDefaults()
 		return err
 	case err != nil && strings.HasSuffix(err.Error(), "parse error") && strings.HasPrefix(err.Error(), "invalid value "):
-		return Usagef("%s: %s; tafe %s -h lists the flags", strings.TrimSuffix(err.Error(), ": parse error"), wanted(fs, err.Error()), fs.Name())
+		return Usagef("%s: %s; %s %s -h lists the flags", strings.TrimSuffix(err.Error(), ": parse error"), wanted(fs, err.Error()), programName(), fs.Name())
 	case err != nil:
-		return Usagef("%v; tafe %s -h lists the flags", err, fs.Name())
+		return Usagef("%v; %s %s -h lists the flags", err, programName(), fs.Name())
 	case fs.NArg() > 0:
 		return Usagef("takes flags only, got %q", fs.Arg(0))
 	}

@@ -1,4 +1,4 @@
-// Start and end of everything that the serve command runs: demo, logs, admin listener, watchdog, server. It starts in that order and
+// Start and end of everything that the serve command runs: logs, admin listener, watchdog, server. It starts in that order and
 // ends in the reverse; a start that fails ends what it has started. Signals are in serve.go, reloads in reload.go.
 
 package edge
@@ -8,6 +8,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -17,6 +18,7 @@ import (
 	"tafe/app/middleware"
 	"tafe/app/tracing"
 	"tafe/loop"
+	"tafe/loop/reactor"
 	"tafe/loop/watchdog"
 )
 
@@ -25,13 +27,13 @@ const stopTimeout = 10 * time.Second
 
 // edge is everything that serve runs. Fields of parts that were not started are nil.
 type edge struct {
-	program   *program
+	env       *Env             // of compiled parts
+	registry  *config.Registry // of compiled parts
 	flags     *serveFlags
 	settings  *config.Config // the current ones
 	log       *slog.Logger
 	level     *slog.LevelVar // of log
 	stderr    *logQueue      // behind log
-	demo      Demo           // nil with a configuration file
 	files     []*logFile
 	accessLog *middleware.AccessLog
 	tracing   *tracing.Tracing
@@ -39,9 +41,10 @@ type edge struct {
 	steward   *loop.Steward // of the watchdog and the server; nil without a watchdog
 	watchdog  *watchdog.Watchdog
 	server    *app.Server
-	resources *config.Resources                // of the settings; nil in the demo
+	resources *config.Resources                // of the settings
 	retired   []*config.Resources              // of earlier settings
 	shown     atomic.Pointer[config.Resources] // resources, for goroutines
+	operating sync.Mutex                       // held by operations on upstreams and by reloads, which inherit them
 	certs     []*config.Certificates
 	// Counters of reloads of the configuration, and of those that failed.
 	reloads, reloadsFailed atomic.Uint64
@@ -60,24 +63,23 @@ func (e *edge) start(ctx context.Context, stdout io.Writer) (err error) {
 		return err
 	}
 	warnDegraded(e.log, loop.Runtime().Missing())
-	if err := e.startDemo(); err != nil {
-		return err
-	}
 	if err := e.startAccessLog(stdout); err != nil {
 		return err
 	}
 	if err := e.startTracing(); err != nil {
 		return err
 	}
-	// The front page of the demo has the admin address, so the listener is opened first.
+	// Compiled parts may ask for the address of the admin listener, so it is opened before they are made.
 	c := e.settings
 	if err := e.listenAdmin(string(c.Admin.Listen)); err != nil {
 		return err
 	}
-	a, err := e.makeApp()
+	e.env.Admin = e.admin.Addr().String()
+	a, resources, err := c.App(e.appOptions(c), e.tracing, nil)
 	if err != nil {
 		return err
 	}
+	e.resources = resources
 	observe, err := e.newWatchdog(stdout)
 	if err != nil {
 		return err
@@ -90,9 +92,12 @@ func (e *edge) start(ctx context.Context, stdout io.Writer) (err error) {
 	e.server, err = app.Listen(a, app.ServerConfig{
 		Listeners: listeners, Inherited: e.inherited, Loops: c.Server.Loops, ConnMax: c.Limits.ConnMax,
 		ConnMaxPerIP: c.Limits.ConnMaxPerIP, DialMax: c.Limits.DialMax, Limits: c.LoopLimits(), Handoff: time.Duration(c.Server.Handoff),
-		Steward: e.steward, Observe: observe,
+		Steward: e.steward, Observe: observe, Ready: e.ready(ctx),
 	})
-	if err != nil {
+	switch failed := (startError{}); {
+	case errors.As(err, &failed):
+		return failed.error
+	case err != nil:
 		return ListenError(addresses(listeners), err)
 	}
 	e.shown.Store(e.resources)
@@ -102,30 +107,28 @@ func (e *edge) start(ctx context.Context, stdout io.Writer) (err error) {
 		e.watchdog.Start()
 		e.steward.Start()
 	}
-	if e.resources != nil {
-		e.resources.Start()
-	}
-	if e.demo != nil {
-		e.demo.Bind(e.server.Engine())
-	}
 	e.admin.Serve(admin.Config{
-		Server: e.server, Watchdog: e.watchdog, Budget: time.Duration(c.Watchdog.Budget), Log: e.log, Upstreams: e.upstreams(),
+		Server: e.server, Watchdog: e.watchdog, Budget: time.Duration(c.Watchdog.Budget), Log: e.log, Upstreams: e.upstreams,
+		UpstreamGroups: e.upstreamGroups, Operate: e.operate, Token: c.Admin.Token.Reveal(),
 		Spans: e.spans(), Version: shownVersion(), Certificates: e.certificates(e.certs), Reloads: e.reloadCounts,
 		LogLinesDropped: e.logLinesDropped, Problems: e.problems,
 	})
 	return e.finishTakeOver(ctx)
 }
 
-// makeApp makes the App: the routes of the file, or the demo.
-func (e *edge) makeApp() (*app.App, error) {
-	options := e.appOptions(e.settings)
-	if e.flags.file == "" {
-		return e.demo.App(options, e.admin.Addr().String()), nil
+// ready returns what the engine calls before it accepts connections: compiled parts start, and may dial.
+func (e *edge) ready(ctx context.Context) func(*reactor.Engine) error {
+	return func(engine *reactor.Engine) error {
+		e.env.Dialer.Bind(engine)
+		if err := e.resources.Start(ctx); err != nil {
+			return startError{err}
+		}
+		return nil
 	}
-	a, resources, err := e.settings.App(options, e.tracing, nil)
-	e.resources = resources
-	return a, err
 }
+
+// startError is the error of a start hook, as opposed to that of listening.
+type startError struct{ error }
 
 func (e *edge) appOptions(c *config.Config) app.Options {
 	options := c.Options()
@@ -134,15 +137,6 @@ func (e *edge) appOptions(c *config.Config) app.Options {
 		options.AccessLog = e.accessLog.Record
 	}
 	return options
-}
-
-// startDemo starts the demo if there is no configuration file.
-func (e *edge) startDemo() error {
-	if e.flags.file != "" {
-		return nil
-	}
-	e.demo = e.program.demo
-	return e.demo.Start(e.settings.Server.Loops, e.log)
 }
 
 func (e *edge) startAccessLog(stdout io.Writer) error {
@@ -245,9 +239,6 @@ func (e *edge) close() error {
 		if r != nil {
 			r.Close()
 		}
-	}
-	if e.demo != nil {
-		errs = append(errs, e.demo.Close())
 	}
 	return errors.Join(errs...)
 }

@@ -15,7 +15,7 @@ import (
 
 // serveFlags are the flags of serve.
 type serveFlags struct {
-	file          string // empty: the demo
+	file          string // empty: the embedded configuration
 	listen, admin string
 	loops         int // given, or one for each CPU
 	logFormat     string
@@ -26,14 +26,14 @@ type serveFlags struct {
 	handoff       config.Handoff
 	overrunLog    string   // a file, "-" or "off"
 	given         []string // names of the flags on the command line
-	demo          []string // names of the flags that belong to the demo
+	embedded      []string // names of the flags of the embedded configuration
 }
 
-// parseServeFlags parses the flags of serve and those of demo, which may be nil.
-func parseServeFlags(demo Demo, args []string, stdout io.Writer) (*serveFlags, error) {
+// parseServeFlags parses the flags of serve and those of the embedded configuration, which may be nil.
+func parseServeFlags(embedded *Embedded, args []string, stdout io.Writer) (*serveFlags, error) {
 	f, d := &serveFlags{}, config.Default()
 	fs := flag.NewFlagSet("serve", flag.ContinueOnError)
-	fs.StringVar(&f.file, "config", "", "configuration `file`, in place of the demo; other flags override it; SIGHUP reloads it")
+	fs.StringVar(&f.file, "config", "", "configuration `file`, in place of the embedded one; other flags override it; SIGHUP reloads it")
 	fs.StringVar(&f.file, "c", "", "short for --config `file`")
 	fs.StringVar(&f.listen, "listen", string(d.Server.Listen), "`address` to serve on: HOST:PORT, unix:/path or systemd:NAME")
 	fs.StringVar(&f.admin, "admin", string(d.Admin.Listen), "`address` of the admin listener")
@@ -46,23 +46,20 @@ func parseServeFlags(demo Demo, args []string, stdout io.Writer) (*serveFlags, e
 	fs.StringVar(&f.logFormat, "log-format", d.Log.Format, "`format` of the log on stderr: text or json")
 	fs.StringVar(&f.accessLog, "access-log", string(d.AccessLog.File), "`file` for one JSON line per response, - for stdout, or off; SIGHUP reopens it")
 	fs.DurationVar(&f.drainTimeout, "drain-timeout", time.Duration(d.Timeouts.Drain), "time that requests in flight may take after SIGTERM")
-	if demo != nil {
-		f.demo = flagsOf(fs, demo)
+	if embedded != nil && embedded.Flags != nil {
+		f.embedded = addFlags(fs, embedded.Flags)
 	}
 	if err := ParseFlags(fs, args, stdout); err != nil {
 		return nil, err
 	}
 	fs.Visit(func(given *flag.Flag) { f.given = append(f.given, given.Name) })
-	if err := f.check(); err != nil || demo == nil {
-		return f, err
-	}
-	return f, demo.Check()
+	return f, f.check(embedded != nil)
 }
 
-// flagsOf adds the flags of demo to fs, and returns their names.
-func flagsOf(fs *flag.FlagSet, demo Demo) (names []string) {
-	own := flag.NewFlagSet("demo", flag.ContinueOnError)
-	demo.Flags(own)
+// addFlags adds the flags of add to fs, and returns their names.
+func addFlags(fs *flag.FlagSet, add func(*flag.FlagSet)) (names []string) {
+	own := flag.NewFlagSet("", flag.ContinueOnError)
+	add(own)
 	own.VisitAll(func(f *flag.Flag) {
 		fs.Var(f.Value, f.Name, f.Usage)
 		names = append(names, f.Name)
@@ -76,7 +73,7 @@ const loopsMax = 1024
 // budgetMin is the shortest budget that exceeds the lateness of the watchdog.
 const budgetMin = 100 * time.Microsecond
 
-func (f *serveFlags) check() error {
+func (f *serveFlags) check(embedded bool) error {
 	if err := checkListen(f.listen); err != nil {
 		return Usagef("--listen: %v", err)
 	}
@@ -86,8 +83,10 @@ func (f *serveFlags) check() error {
 	switch {
 	case f.file == "" && (f.has("config") || f.has("c")):
 		return Usagef("--config is empty: name a file")
-	case f.file != "" && slices.ContainsFunc(f.demo, f.has):
-		return Usagef("--%s belong to the demo and cannot be used with --config", strings.Join(f.demo, " and --"))
+	case f.file != "" && slices.ContainsFunc(f.embedded, f.has):
+		return Usagef("--%s belong to the embedded configuration and cannot be used with --config", strings.Join(f.embedded, " and --"))
+	case f.file == "" && !embedded:
+		return Usagef("a configuration file is required: %s serve --config FILE", programName())
 	case f.watchdog != "on" && f.watchdog != "off":
 		return Usagef("--watchdog %q is neither on nor off", f.watchdog)
 	case f.budget < budgetMin:
@@ -108,14 +107,15 @@ func (f *serveFlags) check() error {
 
 func (f *serveFlags) has(name string) bool { return slices.Contains(f.given, name) }
 
-// settings reads the file and applies the flags that were given.
-func (f *serveFlags) settings() (*config.Config, error) {
-	c := config.Default()
+// settings reads the file, or the embedded configuration, and applies the flags that were given.
+func (f *serveFlags) settings(embedded *Embedded, registry *config.Registry) (c *config.Config, err error) {
 	if f.file != "" {
-		var err error
-		if c, err = config.Load(f.file); err != nil {
-			return nil, err
-		}
+		c, err = config.Load(f.file, registry)
+	} else {
+		c, err = embedded.parse(registry)
+	}
+	if err != nil {
+		return nil, err
 	}
 	for _, name := range f.given {
 		switch name {
@@ -148,4 +148,13 @@ func (f *serveFlags) settings() (*config.Config, error) {
 		c.Server.Loops = f.loops
 	}
 	return c, nil
+}
+
+// parse reads the embedded configuration.
+func (e *Embedded) parse(registry *config.Registry) (*config.Config, error) {
+	text, err := e.Config()
+	if err != nil {
+		return nil, err
+	}
+	return config.Parse("embedded configuration", []byte(text), registry)
 }

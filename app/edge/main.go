@@ -1,16 +1,24 @@
 // Package edge is the edge server as a library: configuration file, listeners, certificates, reload, signals, take-over, logs, admin
-// listener and watchdog, and the commands of the binary. Main is a whole main function.
+// listener and watchdog, and the commands of the binary. Main is a whole main function:
+//
+//	func main() {
+//		edge.Main(
+//			edge.Handlers{"hello": hello},      // [[route]] handler = "hello"
+//			edge.Handler("bid", newBid),        // with a table of its own, route.config
+//			edge.Middleware("session", session), // use = [{ name = "session", config = { … } }]
+//		)
+//	}
 //
 // # The parts, in reading order
 //
 //	main.go        Main: from a command line to an exit code
+//	parts.go       Handlers, Handler, Middleware, Module, Embedded, Env: what a program adds
 //	command.go     Command: a subcommand; flags and errors of usage
 //	serve.go       the serve command and its signals
 //	flags.go       its flags
 //	edge.go        what it starts and ends, in which order
 //	reload.go      SIGHUP
 //	takeover.go    sockets of the previous and the next process
-//	demo.go        Demo: what serve runs without a configuration file
 //	check.go       the check command
 //	watch.go       the watch command
 //	overruns.go    the overruns command
@@ -25,9 +33,13 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"runtime"
 	"runtime/debug"
 	"strings"
+
+	"tafe/app"
+	"tafe/app/edge/internal/config"
 )
 
 // Exit codes. Scripts and service managers rely on them.
@@ -38,26 +50,29 @@ const (
 	exitStuck   = 3 // a loop was held for longer than watchdog.abort_after
 )
 
-// Part is something that a program adds to the server: Command, Demo.
-type Part interface{ addTo(*program) }
-
-// Main runs the command line of the process, and exits with the code of its command: 0; 1 if it failed; 2 for invalid arguments; 3 if a
-// loop was held for longer than watchdog.abort_after.
+// Main runs the command line of the process with the parts of a program, and exits with the code of its command: 0; 1 if it failed; 2 for
+// invalid arguments; 3 if a loop was held for longer than watchdog.abort_after. The commands are serve, check, watch, overruns, version and
+// help, and those of the parts. Main panics if two parts of a kind have the same name.
 func Main(parts ...Part) {
 	os.Exit(newProgram(parts).run(context.Background(), os.Args[1:], os.Stdout, os.Stderr))
 }
 
-// program is a binary: its commands and its demo.
+// program is a binary: its commands, and what its configuration can name.
 type program struct {
-	commands []Command
-	demo     Demo // nil: none
+	name        string // of the binary
+	commands    []Command
+	embedded    *Embedded // nil: none
+	handlers    map[string]part[app.Handler]
+	middlewares map[string]part[app.Middleware]
+	modules     map[string]part[config.Exports]
 }
 
 func newProgram(parts []Part) *program {
-	p := &program{}
+	p := &program{name: programName(), handlers: map[string]part[app.Handler]{}, middlewares: map[string]part[app.Middleware]{},
+		modules: map[string]part[config.Exports]{}}
 	p.commands = []Command{
-		{"serve", "run the server with a configuration file, or the embedded demo", p.serve},
-		{"check", "report every problem of a configuration file", check},
+		{"serve", "run the server with a configuration file, or the embedded one", p.serve},
+		{"check", "report every problem of a configuration file", p.check},
 	}
 	for _, part := range parts {
 		part.addTo(p)
@@ -69,6 +84,9 @@ func newProgram(parts []Part) *program {
 	)
 	return p
 }
+
+// programName returns the name of the binary, for help and errors.
+func programName() string { return filepath.Base(os.Args[0]) }
 
 // run executes one command line and returns the exit code. An error is one line on stderr.
 func (p *program) run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
@@ -92,22 +110,22 @@ func (p *program) run(ctx context.Context, args []string, stdout, stderr io.Writ
 		if err == nil || errors.Is(err, flag.ErrHelp) {
 			return exitOK
 		}
-		writeBounded(stderr, fmt.Appendf(nil, "tafe %s: %s\n", name, oneLine(err.Error())))
+		writeBounded(stderr, fmt.Appendf(nil, "%s %s: %s\n", p.name, name, oneLine(err.Error())))
 		if errors.As(err, new(usageError)) {
 			return exitUsage
 		}
 		return exitFailure
 	}
-	fmt.Fprintf(stderr, "tafe: unknown command %q; run tafe help for a list\n", name)
+	fmt.Fprintf(stderr, "%s: unknown command %q; run %s help for a list\n", p.name, name, p.name)
 	return exitUsage
 }
 
 func (p *program) printUsage(w io.Writer) {
-	fmt.Fprint(w, "tafe is an HTTP edge application server.\n\nUsage:\n\n    tafe COMMAND [flags]\n\nCommands:\n\n")
+	fmt.Fprintf(w, "%s is an HTTP edge application server.\n\nUsage:\n\n    %s COMMAND [flags]\n\nCommands:\n\n", p.name, p.name)
 	for _, c := range p.commands {
 		fmt.Fprintf(w, "    %-9s %s\n", c.Name, c.Summary)
 	}
-	fmt.Fprint(w, "    help      print this\n\ntafe COMMAND -h lists the flags of a command.\n")
+	fmt.Fprintf(w, "    help      print this\n\n%s COMMAND -h lists the flags of a command.\n", p.name)
 }
 
 // printVersion prints what the toolchain recorded: a module version for `go install`, a commit for a build from a checkout.
@@ -122,11 +140,12 @@ func printVersion(_ context.Context, args []string, stdout, _ io.Writer) error {
 	if !ok {
 		return errors.New("the binary carries no build information")
 	}
-	fmt.Fprintln(stdout, versionLine(info))
+	fmt.Fprintln(stdout, versionLine(programName(), info))
 	return nil
 }
 
-func versionLine(info *debug.BuildInfo) string {
+// versionLine has the version of the main module, and those of tafe and gnet.
+func versionLine(name string, info *debug.BuildInfo) string {
 	version := info.Main.Version
 	if version == "" {
 		version = "(devel)"
@@ -140,7 +159,7 @@ func versionLine(info *debug.BuildInfo) string {
 			modified = s.Value
 		}
 	}
-	line := "tafe " + version
+	line := name + " " + version
 	// A pseudo-version contains the commit.
 	if revision != "" && !strings.Contains(version, revision[:min(12, len(revision))]) {
 		line += " " + revision
@@ -150,7 +169,10 @@ func versionLine(info *debug.BuildInfo) string {
 	}
 	line += fmt.Sprintf(" %s %s/%s", info.GoVersion, runtime.GOOS, runtime.GOARCH)
 	for _, dep := range info.Deps {
-		if dep.Path == "github.com/panjf2000/gnet/v2" {
+		switch dep.Path {
+		case "tafe":
+			line += " tafe " + dep.Version
+		case "github.com/panjf2000/gnet/v2":
 			line += " gnet " + dep.Version
 		}
 	}

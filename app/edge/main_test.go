@@ -24,16 +24,17 @@ func TestCommandLine(t *testing.T) {
 		{"", exitUsage, "", "Usage:", "no command is a question"},
 		{"help", exitOK, "check", "", "help is an answer"},
 		{"--help", exitOK, "serve", "", "in every spelling"},
-		{"version", exitOK, "tafe ", "", "version"},
-		{"--version", exitOK, "tafe ", "", "in every spelling"},
-		{"version now", exitUsage, "", `tafe version: takes no arguments, got "now"`, "version takes nothing"},
-		{"sevre", exitUsage, "", `tafe: unknown command "sevre"; run tafe help for a list`, "a slip"},
+		{"version", exitOK, "NAME ", "", "version"},
+		{"--version", exitOK, "NAME ", "", "in every spelling"},
+		{"version now", exitUsage, "", `NAME version: takes no arguments, got "now"`, "version takes nothing"},
+		{"sevre", exitUsage, "", `NAME: unknown command "sevre"; run NAME help for a list`, "a slip"},
 	} {
 		t.Run(c.args, func(t *testing.T) {
 			var stdout, stderr bytes.Buffer
 			code := newProgram(nil).run(t.Context(), strings.Fields(c.args), &stdout, &stderr)
 			require.Equal(t, c.code, code, "%s: %s", c.why, stderr.String())
 			for out, want := range map[*bytes.Buffer]string{&stdout: c.stdout, &stderr: c.stderr} {
+				want = strings.ReplaceAll(want, "NAME", programName())
 				if want == "" {
 					require.Empty(t, out.String(), c.why)
 				}
@@ -47,6 +48,7 @@ func TestCommandLine(t *testing.T) {
 }
 
 func TestVersionLine(t *testing.T) {
+	shop := debug.Module{Path: "example.org/shop", Version: "v0.4.0"}
 	gnet := []*debug.Module{{Path: "example.org/x", Version: "v9"}, {Path: "github.com/panjf2000/gnet/v2", Version: "v2.10.0"}}
 	setting := func(kv ...string) (s []debug.BuildSetting) {
 		for i := 0; i < len(kv); i += 2 {
@@ -66,8 +68,10 @@ func TestVersionLine(t *testing.T) {
 			"tafe (devel) " + revision + "+dirty go1.26 OS", "a checkout with changes"},
 		{debug.BuildInfo{GoVersion: "go1.26", Main: debug.Module{Version: "v0.0.0-20260101-0123456789ab"}, Settings: setting("vcs.revision", revision)},
 			"tafe v0.0.0-20260101-0123456789ab go1.26 OS", "the commit is not said twice"},
+		{debug.BuildInfo{GoVersion: "go1.26", Main: shop, Deps: append([]*debug.Module{{Path: "tafe", Version: "v1.2.3"}}, gnet...)},
+			"tafe v0.4.0 go1.26 OS tafe v1.2.3 gnet v2.10.0", "the program of an author"},
 	} {
-		require.Regexp(t, "^"+regexpOf(c.want)+"$", versionLine(&c.info), c.why)
+		require.Regexp(t, "^"+regexpOf(c.want)+"$", versionLine("tafe", &c.info), c.why)
 	}
 }
 
@@ -102,9 +106,9 @@ func TestMistakesAreNamed(t *testing.T) {
 		code int
 		want string
 	}{
-		{"version --help", exitOK, "Usage: tafe version"},
-		{"version now", exitUsage, `tafe version: takes no arguments, got "now"`},
-		{"serve --budget 5", exitUsage, `tafe serve: invalid value "5" for flag -budget: want a duration with its unit, such as 5ms or 30s; tafe serve -h lists the flags`},
+		{"version --help", exitOK, "Usage: NAME version"},
+		{"version now", exitUsage, `NAME version: takes no arguments, got "now"`},
+		{"serve --budget 5", exitUsage, `NAME serve: invalid value "5" for flag -budget: want a duration with its unit, such as 5ms or 30s; NAME serve -h lists the flags`},
 		{"serve --drain-timeout soon", exitUsage, `want a duration with its unit`},
 		{"serve --loops two", exitUsage, `invalid value "two" for flag -loops: want a whole number`},
 		{"serve --handoff 2", exitUsage, `neither a duration, such as "2ms", nor "off"`},
@@ -112,12 +116,14 @@ func TestMistakesAreNamed(t *testing.T) {
 		{"watch --once --admin 127.0.0.1:99999", exitUsage, `--admin: "127.0.0.1:99999" has no such port`},
 		{"watch --once --admin 9180", exitUsage, `--admin: "9180" is not HOST:PORT`},
 		{"watch --once --admin http://127.0.0.1:1/", exitFailure, "no tafe admin listener answers at 127.0.0.1:1: "},
+		{"serve", exitUsage, "NAME serve: a configuration file is required: NAME serve --config FILE"},
+		{"serve --store 127.0.0.1:1", exitUsage, "flag provided but not defined: -store"},
 		{"serve -c " + directory, exitFailure, directory + " is a directory, not a file"},
 		{"check -c " + directory, exitFailure, directory + " is a directory, not a file"},
 	} {
 		var stdout, stderr strings.Builder
 		code := newProgram(nil).run(t.Context(), strings.Fields(c.line), &stdout, &stderr)
 		require.Equal(t, c.code, code, "%s: %s", c.line, stderr.String())
-		require.Contains(t, stdout.String()+stderr.String(), c.want, c.line)
+		require.Contains(t, stdout.String()+stderr.String(), strings.ReplaceAll(c.want, "NAME", programName()), c.line)
 	}
 }

@@ -15,8 +15,8 @@ import (
 // swapTimeout is how long a reload waits for held loops. They apply the new routes when they are free.
 const swapTimeout = time.Second
 
-// hangup handles SIGHUP.
-func (e *edge) hangup() {
+// hangup handles SIGHUP. A SIGTERM during a start hook ends the reload.
+func (e *edge) hangup(ctx context.Context) {
 	e.renewCertificates(true)
 	if len(e.files) == 0 && e.flags.file == "" {
 		e.log.Info("SIGHUP: no log file to reopen and no configuration file to read")
@@ -27,7 +27,9 @@ func (e *edge) hangup() {
 		return
 	}
 	e.reloads.Add(1)
-	if err := e.reload(); err != nil {
+	ctx, cancel := untilTold(ctx)
+	defer cancel()
+	if err := e.reload(ctx); err != nil {
 		e.reloadsFailed.Add(1)
 		e.log.Error("SIGHUP: configuration not reloaded", "file", e.flags.file, "reason", oneLine(err.Error()))
 		return
@@ -66,16 +68,23 @@ func (e *edge) reopen() {
 }
 
 // reload applies the file from the next request of every connection on. If it returns an error, nothing has changed.
-func (e *edge) reload() error {
-	next, err := e.flags.settings()
+func (e *edge) reload(ctx context.Context) error {
+	next, err := e.flags.settings(nil, e.registry)
 	if err != nil {
 		return err
 	}
 	if keys := e.settings.NeedRestart(next); len(keys) > 0 {
 		return fmt.Errorf("%s cannot change while the server runs: restart it, or set the old value", strings.Join(keys, ", "))
 	}
+	e.operating.Lock()
+	defer e.operating.Unlock()
 	a, resources, err := next.App(e.appOptions(next), e.tracing, e.resources)
 	if err != nil {
+		return err
+	}
+	if err := resources.Start(ctx); err != nil {
+		resources.Discard(e.resources)
+		a.Close()
 		return err
 	}
 	before := e.server.App()
@@ -83,12 +92,14 @@ func (e *edge) reload() error {
 	defer cancel()
 	if err := e.server.Swap(ctx, a); err != nil {
 		if ctx.Err() == nil {
+			resources.Discard(e.resources)
+			a.Close()
 			return err
 		}
 		e.log.Warn("SIGHUP: a held loop serves the old configuration until it is free", "error", err)
 	}
-	resources.Start()
 	e.resources.TransferTo(resources)
+	go e.resources.Drain()
 	e.retire(before, e.resources)
 	e.settings, e.resources = next, resources
 	e.shown.Store(resources)

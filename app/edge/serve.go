@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
+
+	"tafe/loop/reactor"
 )
 
 func newLog(format string, w io.Writer, level slog.Leveler) *slog.Logger {
@@ -32,11 +34,13 @@ var errNoReason = errors.New("no loop has failed")
 var errLogFull = errors.New("the reader of the log is too slow")
 
 func (p *program) serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	flags, err := parseServeFlags(p.demo, args, stdout)
+	flags, err := parseServeFlags(p.embedded, args, stdout)
 	if err != nil {
 		return err
 	}
-	settings, err := flags.settings()
+	env := &Env{Dialer: &reactor.Dialer{}}
+	registry := p.registry(env)
+	settings, err := flags.settings(p.embedded, registry)
 	if err != nil {
 		return err
 	}
@@ -46,15 +50,18 @@ func (p *program) serve(ctx context.Context, args []string, stdout, stderr io.Wr
 	defer signal.Stop(signals)
 
 	surviveLogs()
-	e := &edge{program: p, flags: flags, settings: settings, level: new(slog.LevelVar), stderr: newLogQueue(stderr, logQueueBytes)}
+	e := &edge{env: env, registry: registry, flags: flags, settings: settings, level: new(slog.LevelVar), stderr: newLogQueue(stderr, logQueueBytes)}
 	defer e.stderr.close(logFlushWait)
 	e.level.Set(settings.LogLevel())
 	e.log = newLog(settings.Log.Format, e.stderr, e.level)
 	e.stderr.drained = func(lost uint64, err error) {
 		e.log.Warn("log lines dropped", "count", lost, "error", cmp.Or(err, errLogFull))
 	}
+	env.Log, env.Loops = e.log, settings.Server.Loops
 	e.logWarnings()
-	if err := e.start(ctx, stdout); err != nil {
+	starting, started := untilTold(ctx)
+	err = e.start(starting, stdout)
+	if started(); err != nil {
 		return err
 	}
 	answer := newLogQueue(stdout, logQueueBytes)
@@ -66,6 +73,11 @@ func (p *program) serve(ctx context.Context, args []string, stdout, stderr io.Wr
 	go keepAlive(e.log, e.server, e.handed)
 	err = e.untilSignal(ctx, signals)
 	return errors.Join(err, e.close())
+}
+
+// untilTold returns a context that SIGTERM and SIGINT cancel, for what may take long on the goroutine that handles signals.
+func untilTold(ctx context.Context) (context.Context, context.CancelFunc) {
+	return signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
 }
 
 // untilSignal returns when the server is drained after SIGTERM or SIGINT, or because the next process has taken over; when ctx
@@ -84,7 +96,7 @@ func (e *edge) untilSignal(ctx context.Context, signals <-chan os.Signal) error 
 				return e.drain(ctx, s.String(), signals)
 			}
 			notifyReloading(e.log)
-			e.hangup()
+			e.hangup(ctx)
 			notify(e.log, daemon.SdNotifyReady)
 		}
 	}
@@ -127,8 +139,18 @@ func (e *edge) drain(ctx context.Context, cause string, signals <-chan os.Signal
 	case <-ctx.Done():
 	}
 	e.endTakeOver()
+	told := make(chan struct{})
+	go func() {
+		defer close(told)
+		e.resources.Drain()
+	}()
 	if err := e.server.Drain(ctx); err != nil {
 		return err
+	}
+	select {
+	case <-told:
+	case <-ctx.Done():
+		e.log.Warn("a drain hook has not returned", "timeout", timeout)
 	}
 	e.log.Info("drained")
 	return nil

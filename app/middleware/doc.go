@@ -10,6 +10,7 @@
 //	ratelimit.go    limits the request rate of each client
 //	ipallow.go      admits or refuses networks
 //	basicauth.go    HTTP Basic authentication (RFC 7617)
+//	forwardauth.go  authorization by an external server; forwardauthcache.go has its cache
 //	cors.go         cross-origin resource sharing (Fetch standard)
 //	secure.go       security headers
 //

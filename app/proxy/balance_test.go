@@ -20,6 +20,14 @@ func newGroup(t *testing.T, o GroupOptions) *Group {
 	return g
 }
 
+// picked is the server of pick.
+func (g *Group) picked(key uint64, tried []*server) *server {
+	s, _ := g.pick(key, tried)
+	return s
+}
+
+func (g *Group) servers() []*server { return g.roster.Load().servers }
+
 func weighted(weights ...int) (servers []ServerOptions) {
 	for i, w := range weights {
 		servers = append(servers, ServerOptions{Addr: fmt.Sprintf("127.0.0.1:%d", i+1), Weight: w})
@@ -35,7 +43,7 @@ func TestPoliciesShareByWeight(t *testing.T) {
 			got := map[string]int{}
 			var flying []*server
 			for i := range n {
-				s := g.pick(hashKey(fmt.Sprint("user", i)), nil)
+				s := g.picked(hashKey(fmt.Sprint("user", i)), nil)
 				got[s.Addr]++
 				flying = append(flying, s)
 				if len(flying) > 100 { // some are always in flight
@@ -54,7 +62,7 @@ func TestRoundRobinIsSmooth(t *testing.T) {
 	g := newGroup(t, GroupOptions{Servers: weighted(4, 2)})
 	order := ""
 	for range 6 {
-		order += g.pick(0, nil).Addr[len("127.0.0.1:"):]
+		order += g.picked(0, nil).Addr[len("127.0.0.1:"):]
 	}
 	require.Contains(t, "112112112112", order, "never three in a row")
 }
@@ -63,15 +71,15 @@ func TestHashKeepsKeysWhenServersGo(t *testing.T) {
 	g := newGroup(t, GroupOptions{Servers: weighted(1, 1, 1, 1), Policy: Hashed})
 	before := map[int]string{}
 	for i := range 4000 {
-		s := g.pick(hashKey(fmt.Sprint(i)), nil)
+		s := g.picked(hashKey(fmt.Sprint(i)), nil)
 		g.finish(s, false)
 		before[i] = s.Addr
 	}
-	gone := g.servers[2]
-	gone.down.Store(true)
+	gone := g.servers()[2]
+	gone.set(isDown)
 	moved := 0
 	for i := range 4000 {
-		s := g.pick(hashKey(fmt.Sprint(i)), nil)
+		s := g.picked(hashKey(fmt.Sprint(i)), nil)
 		g.finish(s, false)
 		require.NotEqual(t, gone, s)
 		if s.Addr != before[i] && before[i] != gone.Addr {
@@ -85,7 +93,7 @@ func TestHashSparesTheOverloaded(t *testing.T) {
 	g := newGroup(t, GroupOptions{Servers: weighted(1, 1, 1, 1), Policy: Hashed})
 	got := map[*server]int{}
 	for range 400 { // one key, and nothing ends
-		got[g.pick(hashKey("hot"), nil)]++
+		got[g.picked(hashKey("hot"), nil)]++
 	}
 	require.Len(t, got, 4, "one hot key does not bury one server")
 	for _, n := range got {
@@ -95,18 +103,18 @@ func TestHashSparesTheOverloaded(t *testing.T) {
 
 func TestWhoIsAsked(t *testing.T) {
 	g := newGroup(t, GroupOptions{Servers: append(weighted(1, 1), ServerOptions{Addr: "127.0.0.1:9", Backup: true}), RequestsMax: 2})
-	a, b, backup := g.servers[0], g.servers[1], g.servers[2]
+	a, b, backup := g.servers()[0], g.servers()[1], g.servers()[2]
 	require.True(t, backup.Backup)
-	require.Equal(t, b, g.pick(0, []*server{a}), "not the one that was tried")
+	require.Equal(t, b, g.picked(0, []*server{a}), "not the one that was tried")
 	g.finish(b, false)
-	a.down.Store(true)
-	require.Equal(t, b, g.pick(0, nil))
-	require.Equal(t, b, g.pick(0, nil))
-	require.Equal(t, backup, g.pick(0, nil), "both full or down: the backup")
-	require.Equal(t, backup, g.pick(0, nil))
-	require.Nil(t, g.pick(0, nil), "all full")
+	a.set(isDown)
+	require.Equal(t, b, g.picked(0, nil))
+	require.Equal(t, b, g.picked(0, nil))
+	require.Equal(t, backup, g.picked(0, nil), "both full or down: the backup")
+	require.Equal(t, backup, g.picked(0, nil))
+	require.Nil(t, g.picked(0, nil), "all full")
 	g.finish(b, false)
-	require.Equal(t, b, g.pick(0, []*server{b}), "the same server is retried if there is no other")
+	require.Equal(t, b, g.picked(0, []*server{b}), "the same server is retried if there is no other")
 }
 
 func TestEjection(t *testing.T) {
@@ -117,7 +125,7 @@ func TestEjection(t *testing.T) {
 			g.finish(s, true)
 		}
 	}
-	a, b := g.servers[0], g.servers[1]
+	a, b := g.servers()[0], g.servers()[1]
 	fail(a, 2)
 	a.active.Add(1)
 	g.finish(a, false)
@@ -132,9 +140,9 @@ func TestEjection(t *testing.T) {
 	fail(a, 3)
 	require.Greater(t, a.ejected.Load()-g.clock(), int64(119*time.Minute), "twice as long")
 	lone := newGroup(t, GroupOptions{Servers: weighted(1), FailuresMax: 1})
-	lone.servers[0].active.Add(1)
-	lone.finish(lone.servers[0], true)
-	require.True(t, lone.available(lone.servers[0], lone.clock()), "a lone server is never ejected")
+	lone.servers()[0].active.Add(1)
+	lone.finish(lone.servers()[0], true)
+	require.True(t, lone.available(lone.servers()[0], lone.clock()), "a lone server is never ejected")
 }
 
 func TestHealthCheck(t *testing.T) {
@@ -159,10 +167,10 @@ func TestHealthCheck(t *testing.T) {
 	state(Up)
 	sick.Store(true)
 	state(Down)
-	require.Nil(t, g.pick(0, nil))
+	require.Nil(t, g.picked(0, nil))
 	sick.Store(false)
 	state(Up)
-	require.NotNil(t, g.pick(0, nil))
+	require.NotNil(t, g.picked(0, nil))
 }
 
 func TestWrongOptionsAreNamed(t *testing.T) {

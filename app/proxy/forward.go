@@ -3,6 +3,7 @@
 package proxy
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/http"
@@ -37,9 +38,17 @@ type Options struct {
 	// BodyMemoryMax is the size, in bytes, up to which a request body is read into memory before a server is
 	// contacted; default 64 KiB. Larger bodies and those of unknown length are streamed and never sent twice.
 	BodyMemoryMax int64
-	// TunnelIdle is the time without traffic after which a tunnel is closed; default 5 min.
-	TunnelIdle time.Duration
+	// StreamIdle is the time without a byte after which the body of a response, or a tunnel, ends. If it is 0, it is
+	// StreamIdleDefault for tunnels and for bodies of the types text/event-stream and application/grpc, and
+	// GroupOptions.BodyTimeout for others. It also replaces app.Options.BodyTimeout for request bodies of these types.
+	StreamIdle time.Duration
+	// ClientCert passes the verified certificate of the client on (RFC 9440). Fields of that name in requests are
+	// removed in any case, unless a trusted proxy has sent them.
+	ClientCert ClientCert
 }
+
+// StreamIdleDefault is the default of Options.StreamIdle for streams.
+const StreamIdleDefault = time.Hour
 
 // Forwarder forwards requests to a group.
 type Forwarder struct {
@@ -55,9 +64,6 @@ func New(g *Group, o Options) (*Forwarder, error) {
 	if o.BodyMemoryMax <= 0 {
 		o.BodyMemoryMax = 64 << 10
 	}
-	if o.TunnelIdle <= 0 {
-		o.TunnelIdle = 5 * time.Minute
-	}
 	f := &Forwarder{group: g, options: o}
 	var err error
 	if f.hashBy, err = hashKeyFunc(o.HashBy); err != nil {
@@ -70,6 +76,11 @@ func New(g *Group, o Options) (*Forwarder, error) {
 		if prefix != "" && !isPlainPrefix(prefix) {
 			return nil, fmt.Errorf("proxy: the prefix %q is not an absolute path of unreserved characters without dot segments", prefix)
 		}
+	}
+	switch o.ClientCert {
+	case NoClientCert, LeafClientCert, ChainClientCert:
+	default:
+		return nil, fmt.Errorf("proxy: %q is not leaf or chain", o.ClientCert)
 	}
 	return f, errors.Join(o.Request.check(), o.Response.check())
 }
@@ -139,6 +150,8 @@ type forward struct {
 	text              []byte // buffer for field values
 	connectionOptions []string
 	tried             []*server
+	server            *server // of the current try
+	bound             string  // value of the sticky cookie
 	interim           func(status int, fields []httpparse.Header)
 }
 
@@ -157,7 +170,7 @@ func (f *Forwarder) recycle(x *forward) {
 	x.req.Reset()
 	clear(x.connectionOptions)
 	clear(x.tried)
-	x.prefixRewritten, x.last, x.hops = false, false, ""
+	x.prefixRewritten, x.last, x.hops, x.server, x.bound = false, false, "", nil, ""
 	x.c, x.connectionOptions, x.tried, x.text = nil, x.connectionOptions[:0], x.tried[:0], x.text[:0]
 	f.forwards.Put(x)
 }
@@ -178,11 +191,15 @@ func (f *Forwarder) Serve(c *app.Context) error {
 	if g.options.Policy == Hashed {
 		key = hashKey(f.hashBy(c))
 	}
+	var own *server
+	if g.options.Sticky != nil {
+		x.bound = strings.Clone(cookie(c, g.options.Sticky.Cookie))
+		own = g.roster.Load().byID[x.bound]
+	}
 	for {
-		s := g.pick(key, x.tried)
-		if s == nil {
-			g.counts.noServer.Add(1)
-			return &app.HTTPError{Status: http.StatusServiceUnavailable, Message: "no upstream server is available", Reason: "upstream-none", Err: errNoServer}
+		s, err := g.server(c.Task(), key, x.tried, own)
+		if err != nil {
+			return unavailable(err)
 		}
 		again, err := f.try(c, x, s)
 		if err == nil || !again {
@@ -212,7 +229,7 @@ func (f *Forwarder) prepare(c *app.Context, x *forward) (err error) {
 		x.target = append(append(x.target, '?'), c.RawQuery()...)
 	}
 	r, o := &x.req, &f.group.options
-	r.Method, r.Target, r.TLS, r.Host = c.Method(), x.target, o.TLS != nil, o.Host
+	r.Method, r.Target, r.TLS, r.Host, r.Preface = c.Method(), x.target, o.TLS != nil, o.Host, preface(c, o.ProxyProtocol)
 	if r.Host == "" {
 		r.Host = c.Host()
 	}
@@ -228,6 +245,9 @@ func (f *Forwarder) prepare(c *app.Context, x *forward) (err error) {
 	case n > 0 && n <= f.options.BodyMemoryMax:
 		r.Body, err = c.Body()
 	default:
+		if isStream(c.Header("Content-Type")) {
+			c.SetBodyTimeout(cmp.Or(f.options.StreamIdle, StreamIdleDefault))
+		}
 		r.Stream, r.StreamLength = c.BodyReader(), n
 	}
 	return err
@@ -265,7 +285,7 @@ func (f *Forwarder) try(c *app.Context, x *forward, s *server) (again bool, err 
 		}
 	}
 	defer finish() // also when the task is unwound
-	x.req.Addr = s.Addr
+	x.req.Addr, x.req.ServerName, x.server = s.Addr, s.host, s
 	s.counts.requests.Add(1)
 	began := c.Loop().Clock()
 	if err := g.client.Do(c.Task(), nil, &x.req, &x.resp); err != nil {
@@ -274,9 +294,8 @@ func (f *Forwarder) try(c *app.Context, x *forward, s *server) (again bool, err 
 			return false, err
 		}
 		s.counts.failures[why].Add(1)
-		failed = why != reasonBusy && why != reasonTooLarge
-		unsent := why == reasonDial || why == reasonBusy
-		return unsent || !answerBegan(err) && x.req.Stream == nil && x.req.Upgrade == "" && client.IdempotentMethod(x.req.Method), err
+		failed = why.isFailure()
+		return why.isUnsent() || !answerBegan(err) && x.req.Stream == nil && x.req.Upgrade == "" && client.IdempotentMethod(x.req.Method), err
 	}
 	status := x.resp.Status
 	s.counts.headNanos.Add(c.Loop().Clock() - began)
@@ -287,6 +306,9 @@ func (f *Forwarder) try(c *app.Context, x *forward, s *server) (again bool, err 
 		return false, f.upgrade(c, x, s)
 	}
 	f.copyResponseFields(c, x)
+	if idle := f.streamIdle(x); idle > 0 {
+		x.resp.SetBodyTimeout(idle)
+	}
 	out := c.Stream(status, "")
 	err = out.Begin() // the body may follow later
 	if err == nil {
@@ -301,6 +323,24 @@ func (f *Forwarder) try(c *app.Context, x *forward, s *server) (again bool, err 
 		return false, err
 	}
 	return false, nil
+}
+
+// streamIdle returns the time without a byte after which the body of a response ends; 0 means BodyTimeout.
+func (f *Forwarder) streamIdle(x *forward) time.Duration {
+	if f.options.StreamIdle == 0 && isStream(httpparse.ViewString(x.resp.Header("Content-Type"))) {
+		return StreamIdleDefault
+	}
+	return f.options.StreamIdle
+}
+
+// isStream reports whether bodies of a type may be silent for long: events, and the messages of gRPC.
+func isStream(contentType string) bool {
+	for _, streamed := range [...]string{"text/event-stream", "application/grpc"} {
+		if len(contentType) >= len(streamed) && strings.EqualFold(contentType[:len(streamed)], streamed) {
+			return true
+		}
+	}
+	return false
 }
 
 // failure returns the error for the client's response. upstream reports whether the server caused err, for the reason

@@ -61,7 +61,7 @@ func TestWhatTheUpstreamIsSent(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			up := record(t, okAnswer)
+			up := recordAll(t, okAnswer)
 			var trusted []netip.Prefix
 			if c.name == "trusted" {
 				trusted = append(trusted, netip.MustParsePrefix("127.0.0.0/8"))
@@ -80,7 +80,7 @@ func TestWhatTheUpstreamIsSent(t *testing.T) {
 
 // Servers that remove path parameters or treat a backslash as a slash would serve a path that was not routed.
 func TestDotSegmentsInDisguiseAreRefused(t *testing.T) {
-	f := serve(t, GroupOptions{Servers: to(record(t, okAnswer).addr)}, Options{})
+	f := serve(t, GroupOptions{Servers: to(recordAll(t, okAnswer).addr)}, Options{})
 	for _, c := range []struct {
 		path string
 		want string
@@ -123,7 +123,7 @@ func TestWhatTheClientIsSent(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			up := record(t, c.answer)
+			up := recordAll(t, c.answer)
 			f := serve(t, GroupOptions{Servers: to(up.addr), Tries: 1}, Options{})
 			require.True(t, strings.HasPrefix(f.raw(t, c.request), c.want), "%s: %q", c.why, f.raw(t, c.request))
 		})
@@ -132,7 +132,7 @@ func TestWhatTheClientIsSent(t *testing.T) {
 
 func TestResponseFields(t *testing.T) {
 	t.Parallel()
-	up := record(t, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nServer: up\r\nSet-Cookie: a=1\r\nSet-Cookie: b=2\r\nConnection: X-Hop\r\nX-Hop: 1\r\nKeep-Alive: 5\r\nX-Powered-By: php\r\n\r\nok")
+	up := recordAll(t, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nServer: up\r\nSet-Cookie: a=1\r\nSet-Cookie: b=2\r\nConnection: X-Hop\r\nX-Hop: 1\r\nKeep-Alive: 5\r\nX-Powered-By: php\r\n\r\nok")
 	f := serve(t, GroupOptions{Servers: to(up.addr)}, Options{Response: Rules{Remove: []string{"x-powered-by"}, Set: []Field{{"X-Via", "tafe"}}}})
 	resp, err := http.Get(f.url)
 	require.NoError(t, err)
@@ -149,7 +149,7 @@ func TestResponseFields(t *testing.T) {
 
 func TestInterimAnswersGoOn(t *testing.T) {
 	t.Parallel()
-	up := record(t, "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\nConnection: x\r\n\r\n"+okAnswer)
+	up := recordAll(t, "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\nConnection: x\r\n\r\n"+okAnswer)
 	f := serve(t, GroupOptions{Servers: to(up.addr)}, Options{})
 	all := f.whole(t, "GET /"+closing+"\r\n")
 	require.True(t, strings.HasPrefix(all, "HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\nHTTP/1.1 200 OK\r\n"), "%s", all)
@@ -159,7 +159,7 @@ func TestInterimAnswersGoOn(t *testing.T) {
 // removed by rules are not forwarded.
 func TestInterimAnswersObeyTheRules(t *testing.T) {
 	t.Parallel()
-	up := record(t, "HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\nConnection: X-Hop\r\nConnection: X-Other\r\nX-Hop: 1\r\nX-Other: 2\r\nKeep-Alive: 5\r\nX-Powered-By: php\r\n\r\n"+okAnswer)
+	up := recordAll(t, "HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\nConnection: X-Hop\r\nConnection: X-Other\r\nX-Hop: 1\r\nX-Other: 2\r\nKeep-Alive: 5\r\nX-Powered-By: php\r\n\r\n"+okAnswer)
 	f := serve(t, GroupOptions{Servers: to(up.addr)}, Options{Response: Rules{Remove: []string{"X-Powered-By"}}})
 	all := f.whole(t, "GET /"+closing+"\r\n")
 	require.True(t, strings.HasPrefix(all, "HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\nHTTP/1.1 200 OK\r\n"), "%s", all)
@@ -300,7 +300,7 @@ func TestWhyThereIsNoAnswer(t *testing.T) {
 	require.NoError(t, closed.Close())
 	silent := backend(t, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
 	slow := GroupOptions{Servers: to(silent), HeadTimeout: 30 * time.Millisecond}
-	full := GroupOptions{Servers: to(silent), HeadTimeout: 300 * time.Millisecond, RequestsMax: 1}
+	full := GroupOptions{Servers: to(silent), HeadTimeout: 300 * time.Millisecond, RequestsMax: 1, QueueMax: -1}
 	for _, c := range []struct {
 		name   string
 		group  GroupOptions
@@ -311,7 +311,7 @@ func TestWhyThereIsNoAnswer(t *testing.T) {
 	}{
 		{"refused", GroupOptions{Servers: to(closed.Addr().String())}, 0, 502, "is unreachable", ""},
 		{"late", slow, 0, 504, "timed out", ""},
-		{"full", full, 1, 503, "no upstream server", "a bound on requests in flight"},
+		{"full", full, 1, 503, "all connections", "a bound on requests in flight"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

@@ -1,8 +1,9 @@
-// Group: its options, its servers and its lifecycle. balance.go selects a server, health.go excludes servers.
+// Group: its options and its lifecycle. roster.go has its servers, balance.go selects one, health.go excludes servers.
 
 package proxy
 
 import (
+	"cmp"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -15,11 +16,13 @@ import (
 	"tafe/httpparse"
 )
 
-// ServerOptions describes one upstream server.
+// ServerOptions is one upstream server, or a name of several.
 type ServerOptions struct {
-	Addr   string // host:port or unix:/path
-	Weight int    // relative share of requests; default 1, at most WeightMax
-	Backup bool   // used only while no other server is available
+	// Addr is host:port, unix:/path or srv:NAME. Each address of a host name is a server of its own, and so is each
+	// address of the targets of an SRV name; see names.go. An IP address and localhost are used as they are.
+	Addr   string
+	Weight int  // relative share of requests; default 1, at most WeightMax. SRV records have their own weights
+	Backup bool // used only while no other server is available
 }
 
 // bodyBytesMax is effectively no bound: responses are streamed and never held in memory completely.
@@ -45,7 +48,7 @@ var Policies = []Policy{RoundRobin, LeastActive, TwoChoices, Hashed}
 // GroupOptions configures a Group. Zero fields mean the defaults.
 type GroupOptions struct {
 	Name    string
-	Servers []ServerOptions // at least one
+	Servers []ServerOptions // at least one that is not a backup
 	Policy  Policy          // default RoundRobin
 	// TLS, if not nil, makes the group use https. ServerName defaults to the host of the server.
 	TLS *tls.Config
@@ -56,12 +59,13 @@ type GroupOptions struct {
 	HeaderCountMax int // fields in a response head; default 1000
 
 	ConnsPerServerMax int           // connections to one server, per loop; default 256
-	RequestsMax       int           // requests in flight to one server, over all loops; further requests use other servers; 0 means no bound
+	RequestsMax       int           // requests in flight to one server, over all loops; further requests use other servers or wait; 0 means no bound
 	DialTimeout       time.Duration // connecting and TLS handshake; default 2 s
 	HeadTimeout       time.Duration // from the start of a try to the response head; default 30 s
 	BodyTimeout       time.Duration // between two pieces of a body, in either direction; default 30 s
 	IdleTimeout       time.Duration // until an idle connection is closed; default 30 s
-	WaitTimeout       time.Duration // wait for a connection while all are in use; default 1 s
+	WaitTimeout       time.Duration // wait for a server below RequestsMax, and for a connection while all are in use; default 1 s
+	QueueMax          int           // requests that wait for a server, over all loops, and for connections to one server, per loop; default 1024; negative means none
 
 	// Tries is the maximum number of tries of a request, on different servers if there are several; default 2. A
 	// request is sent again if it could not be sent, or if it is idempotent and no response arrived.
@@ -81,6 +85,15 @@ type GroupOptions struct {
 	EjectTime, EjectTimeMax time.Duration
 	// Check, if not nil, enables health checks.
 	Check *Check
+	// SlowStart is the time in which the share of a server grows to its weight after it was added by a lookup, has
+	// become available again, or was undrained; default 10 s. Negative means that it gets its share at once.
+	SlowStart time.Duration
+	// Sticky, if not nil, sends the requests of a client to the same server by a cookie.
+	Sticky *Sticky
+	// ProxyProtocol is the version, 1 or 2, of the PROXY header that tells the servers the address of the client; 0
+	// sends none. The header describes one client, so each request then has a connection of its own.
+	ProxyProtocol int
+	Names         Names // how host names are looked up
 
 	Tracer client.Tracer // called for every request except health checks; may be nil
 	Log    *slog.Logger  // default slog.Default()
@@ -95,6 +108,13 @@ type Check struct {
 	Fall     int           // consecutive failures after which a server is down; default 3
 	// Status is the expected status; 0 means 200 to 399.
 	Status int
+}
+
+// Sticky configures a cookie that names the server of a client. It is set with the first response, and again when
+// another server answers. A server drained by Group.Drain still gets the requests of its clients.
+type Sticky struct {
+	Cookie string        // name; default "tafe_server"
+	MaxAge time.Duration // 0 means until the browser is closed
 }
 
 func (o GroupOptions) withDefaults() GroupOptions {
@@ -118,6 +138,7 @@ func (o GroupOptions) withDefaults() GroupOptions {
 	orInt(&o.RetryPercent, 20)
 	orInt(&o.RetryBurst, 10)
 	orInt(&o.FailuresMax, 5)
+	orInt(&o.QueueMax, 1024)
 	orTime(&o.DialTimeout, 2*time.Second)
 	orTime(&o.HeadTimeout, 30*time.Second)
 	orTime(&o.BodyTimeout, 30*time.Second)
@@ -125,6 +146,14 @@ func (o GroupOptions) withDefaults() GroupOptions {
 	orTime(&o.WaitTimeout, time.Second)
 	orTime(&o.EjectTime, 10*time.Second)
 	orTime(&o.EjectTimeMax, 5*time.Minute)
+	if o.SlowStart == 0 {
+		o.SlowStart = 10 * time.Second
+	}
+	if o.Sticky != nil {
+		sticky := *o.Sticky
+		sticky.Cookie = cmp.Or(sticky.Cookie, "tafe_server")
+		o.Sticky = &sticky
+	}
 	if o.Check != nil {
 		c := *o.Check
 		if c.Path == "" {
@@ -144,34 +173,27 @@ func (o GroupOptions) withDefaults() GroupOptions {
 
 // Group is a set of equivalent servers. Its methods may be called from any goroutine.
 type Group struct {
-	options   GroupOptions
-	base      time.Time // start of its clock
-	client    *client.Client
-	servers   []*server   // backups last
-	primaries int         // number of servers before the backups
-	turns     []*server   // see weightedTurns
-	points    []ringPoint // the hash ring
-	turn      atomic.Uint64
-	budget    atomic.Int64 // remaining retries, in thousandths
-	counts    groupCounts
+	options GroupOptions
+	base    time.Time // start of its clock
+	client  *client.Client
+	roster  atomic.Pointer[roster]
+	turn    atomic.Uint64
+	budget  atomic.Int64 // remaining retries, in thousandths
+	counts  groupCounts
+	queue   queue
+	started atomic.Bool
 
+	mu       sync.Mutex // guards changes of the roster and the fields below
+	sources  []*source
+	leaving  []*server           // removed servers with requests in flight
+	orders   map[string]operator // by address of the server
+	made     int                 // servers made so far
+	closed   bool
 	ejecting sync.Mutex // serializes ejections
-	closing  chan struct{}
-	checks   sync.WaitGroup
-	starting sync.Once
-	ending   sync.Once
-}
 
-// server is a server of a Group and its state.
-type server struct {
-	ServerOptions
-	index    int
-	down     atomic.Bool  // according to its health check
-	ejected  atomic.Int64 // end of the ejection on the group's clock, in ns; 0 if not ejected
-	failures atomic.Int32 // consecutive failures
-	times    atomic.Int32 // consecutive ejections
-	active   atomic.Int64 // requests in flight
-	counts   serverCounts
+	closing    chan struct{}
+	background sync.WaitGroup
+	ending     sync.Once
 }
 
 // NewGroup returns a Group. The error describes the invalid option.
@@ -180,11 +202,11 @@ func NewGroup(o GroupOptions) (*Group, error) {
 	if err := o.check(); err != nil {
 		return nil, err
 	}
-	g := &Group{options: o, base: time.Now(), closing: make(chan struct{})}
+	g := &Group{options: o, base: time.Now(), closing: make(chan struct{}), orders: map[string]operator{}}
 	limits := httpparse.DefaultLimits()
 	limits.BodyBytesMax, limits.HeadBytesMax, limits.HeaderCountMax = bodyBytesMax, o.HeadBytesMax, o.HeaderCountMax
 	clientOptions := client.Options{
-		Limits: limits, TLS: o.TLS, ConnsPerHostMax: o.ConnsPerServerMax, IdlePerHostMax: o.ConnsPerServerMax,
+		Limits: limits, TLS: o.TLS, ConnsPerHostMax: o.ConnsPerServerMax, IdlePerHostMax: o.ConnsPerServerMax, WaitersMax: max(o.QueueMax, 1),
 		ConnsMax:    1 << 20, // reactor.Config.DialMax is the effective bound
 		DialTimeout: o.DialTimeout, HeadTimeout: o.HeadTimeout, BodyTimeout: o.BodyTimeout, IdleTimeout: o.IdleTimeout,
 		WaitTimeout: o.WaitTimeout, Tracer: o.Tracer,
@@ -193,37 +215,30 @@ func NewGroup(o GroupOptions) (*Group, error) {
 		clientOptions.Hedge = *o.Hedge
 	}
 	g.client = client.New(clientOptions)
-	for _, backup := range []bool{false, true} {
-		for _, s := range o.Servers {
-			if s.Weight == 0 {
-				s.Weight = 1
-			}
-			if s.Backup == backup {
-				g.servers = append(g.servers, &server{ServerOptions: s, index: len(g.servers)})
-			}
-		}
-		if !backup {
-			g.primaries = len(g.servers)
-		}
-	}
-	g.turns = weightedTurns(g.servers[:g.primaries])
-	if o.Policy == Hashed {
-		g.points = ringPoints(g.servers[:g.primaries])
+	for _, s := range o.Servers {
+		g.sources = append(g.sources, newSource(s))
 	}
 	g.budget.Store(int64(o.RetryBurst) * 1000)
+	g.rebuild()
 	return g, nil
 }
 
-// Start starts the health checks, if they are configured. Before that, all servers count as healthy.
+// Start starts the lookups of host names, and the health checks if they are configured. The first request to a server
+// with a host name starts them too. Before the first check all servers count as healthy.
 func (g *Group) Start() {
-	g.starting.Do(func() {
-		if g.options.Check == nil {
-			return
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.closed || !g.started.CompareAndSwap(false, true) {
+		return
+	}
+	for _, src := range g.sources {
+		if src.kind != literal {
+			g.background.Go(func() { g.follow(src) })
 		}
-		for _, s := range g.servers {
-			g.checks.Go(func() { g.runChecks(s) })
-		}
-	})
+	}
+	for _, s := range g.roster.Load().servers {
+		g.startChecks(s)
+	}
 }
 
 func (o *GroupOptions) check() error {
@@ -233,8 +248,8 @@ func (o *GroupOptions) check() error {
 	seen, primary := map[string]bool{}, 0
 	for _, s := range o.Servers {
 		switch {
-		case !client.ValidAddr(s.Addr):
-			return wrong("%q is neither host:port nor unix:/path", s.Addr)
+		case !validAddr(s.Addr):
+			return wrong("%q is neither host:port nor unix:/path nor srv:NAME", s.Addr)
 		case seen[s.Addr]:
 			return wrong("%s is listed twice", s.Addr)
 		case s.Weight < 0 || s.Weight > WeightMax:
@@ -248,6 +263,12 @@ func (o *GroupOptions) check() error {
 	switch {
 	case primary == 0:
 		return wrong("has no server other than backups")
+	case o.ProxyProtocol < 0 || o.ProxyProtocol > 2:
+		return wrong("there is no version %d of the PROXY protocol", o.ProxyProtocol)
+	case o.Sticky != nil && !httpparse.ValidToken(o.Sticky.Cookie):
+		return wrong("%q is not the name of a cookie", o.Sticky.Cookie)
+	case o.Names.Server != "" && !validResolver(o.Names.Server):
+		return wrong("the resolver %q is not ADDRESS:PORT", o.Names.Server)
 	case o.Tries < 1 || o.RetryPercent < 0 || o.RetryBurst < 0 || o.RequestsMax < 0 || o.HeadBytesMax < 0 || o.HeaderCountMax < 0:
 		return wrong("a bound is negative")
 	}
@@ -262,12 +283,16 @@ func (o *GroupOptions) check() error {
 // Name returns GroupOptions.Name.
 func (g *Group) Name() string { return g.options.Name }
 
-// Close stops the health checks and closes idle connections. Connections in use are closed when their requests end.
-// Later requests are answered with 503. The error is always nil.
+// Close stops the lookups and health checks and closes idle connections. Connections in use are closed when their
+// requests end. Later requests are answered with 503. The error is always nil.
 func (g *Group) Close() error {
-	g.ending.Do(func() { close(g.closing) })
-	g.starting.Do(func() {}) // prevents a later Start
-	g.checks.Wait()
+	g.ending.Do(func() {
+		g.mu.Lock()
+		g.closed = true
+		g.mu.Unlock()
+		close(g.closing)
+	})
+	g.background.Wait()
 	g.client.Close()
 	return nil
 }

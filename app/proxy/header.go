@@ -104,10 +104,10 @@ const (
 // isForwardingField reports whether a field describes the client, or would be read as such: some gateways treat
 // X_Forwarded_For as X-Forwarded-For.
 func isForwardingField(name string) bool {
-	if len(name) < len(forwarded) || len(name) > len(forwardedProto) {
+	if len(name) < len(forwarded) || len(name) > len(clientCertChain) {
 		return false
 	}
-	for _, claim := range [...]string{forwardedFor, forwardedProto, forwardedHost, forwarded, requestID} {
+	for _, claim := range [...]string{forwardedFor, forwardedProto, forwardedHost, forwarded, requestID, clientCert, clientCertChain} {
 		if len(name) == len(claim) && equalDashUnderscore(name, claim) {
 			return true
 		}
@@ -190,6 +190,8 @@ func (f *Forwarder) addForwardedFields(c *app.Context, x *forward) {
 		if o := c.Header(forwardedHost); o != "" {
 			host = o
 		}
+		add(clientCert, c.Header(clientCert))
+		add(clientCertChain, c.HeaderList(clientCertChain))
 		if before := c.HeaderList(forwarded); before != "" {
 			if element != "" {
 				element = x.join(before, ", ", element)
@@ -202,6 +204,9 @@ func (f *Forwarder) addForwardedFields(c *app.Context, x *forward) {
 	add(forwardedProto, proto)
 	add(forwardedHost, host)
 	add(forwarded, element)
+	if !c.FromProxy() {
+		f.addClientCert(c, x)
+	}
 	add(requestID, c.RequestID())
 	add(maxForwards, x.hops)
 	add("Via", f.via[viaOf(c)])
@@ -259,6 +264,9 @@ func (f *Forwarder) copyResponseFields(c *app.Context, x *forward) {
 			}
 			c.PassHeader(name, value)
 		}
+	}
+	if value := f.stickyCookie(c, x); value != "" {
+		c.AddHeader("Set-Cookie", value)
 	}
 	if via := f.via[min(x.resp.Minor, 1)]; via != "" && !f.options.Response.drops("Via") {
 		c.AddHeader("Via", via)

@@ -56,7 +56,7 @@ func TestHopsOfARequest(t *testing.T) {
 	} {
 		t.Run(c.why, func(t *testing.T) {
 			t.Parallel()
-			up := record(t, okAnswer)
+			up := recordAll(t, okAnswer)
 			f := serve(t, GroupOptions{Servers: to(up.addr)}, c.options)
 			require.Equal(t, "200 ok", f.raw(t, c.request))
 			for _, s := range c.sent {
@@ -72,7 +72,7 @@ func TestHopsOfARequest(t *testing.T) {
 // Requests that the proxy answers.
 func TestTheLastHop(t *testing.T) {
 	t.Parallel()
-	up := record(t, okAnswer)
+	up := recordAll(t, okAnswer)
 	f := serve(t, GroupOptions{Servers: to(up.addr)}, Options{})
 	raw := serve(t, GroupOptions{Servers: to(up.addr)}, Options{RawPath: true, StripPrefix: "/api", AddPrefix: "/v2"})
 	require.Equal(t, "204 ", f.raw(t, "OPTIONS /"+closing+"Max-Forwards: 0\r\n\r\n"))
@@ -130,7 +130,7 @@ func TestHopsOfAnAnswer(t *testing.T) {
 	} {
 		t.Run(c.why, func(t *testing.T) {
 			t.Parallel()
-			up := record(t, c.answer)
+			up := recordAll(t, c.answer)
 			f := serve(t, GroupOptions{Servers: to(up.addr), Tries: 1}, c.options)
 			request := c.request
 			if !strings.Contains(request, "close") {
@@ -168,7 +168,7 @@ func TestNoRetryOnceAnswered(t *testing.T) {
 					_, _ = io.WriteString(conn, c.answer+strings.Repeat("\r\n", 2*strings.Count(c.reason, "large")))
 				}
 			})
-			o := GroupOptions{Servers: to(addr, record(t, okAnswer).addr), HeadBytesMax: 1000, HeaderCountMax: 10, FailuresMax: 1}
+			o := GroupOptions{Servers: to(addr, recordAll(t, okAnswer).addr), HeadBytesMax: 1000, HeaderCountMax: 10, FailuresMax: 1}
 			f := serve(t, o, Options{})
 			for f.group.Stats().Servers[0].Requests == 0 { // the other server answers its own requests
 				_ = f.whole(t, "GET /"+closing+"\r\n")

@@ -56,7 +56,7 @@ func (f *Forwarder) rewriteURL(c *app.Context, x *forward, url string) string {
 	if end < 0 {
 		end = len(rest)
 	}
-	if host := rest[:end]; !strings.EqualFold(host, x.req.Host) && !strings.EqualFold(host, x.req.Addr) {
+	if host := rest[:end]; !strings.EqualFold(host, x.req.Host) && !strings.EqualFold(host, x.req.Addr) && !strings.EqualFold(host, x.server.name) {
 		return url
 	}
 	path, ok := f.clientPath(rest[end:])

@@ -94,7 +94,7 @@ type recorder struct {
 	answer string
 }
 
-func record(t testing.TB, answer string) *recorder {
+func recordAll(t testing.TB, answer string) *recorder {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	r := &recorder{addr: ln.Addr().String(), answer: answer}

@@ -5,6 +5,7 @@ package proxy
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 
 type groupCounts struct {
 	retries, exhausted, noServer, tunnels, tunnelsOpen atomic.Int64
+	waits, queueFull, waitedInVain, lookupsFailed      atomic.Int64
 }
 
 type serverCounts struct {
@@ -40,6 +42,12 @@ const (
 var reasonNames = [reasons]string{"upstream-connect", "upstream-timeout", "upstream-lost", "upstream-protocol", "upstream-busy", "upstream-too-large"}
 
 func (r reason) String() string { return reasonNames[r] }
+
+// isFailure reports whether r counts as a failure of the server.
+func (r reason) isFailure() bool { return r != reasonBusy && r != reasonTooLarge }
+
+// isUnsent reports whether nothing of the request was sent.
+func (r reason) isUnsent() bool { return r == reasonDial || r == reasonBusy }
 
 // reasonOf returns the reason for an error of the client. ok is false if the upstream did not cause it.
 func reasonOf(e *client.Error) (r reason, ok bool) {
@@ -92,16 +100,20 @@ type State string
 
 // The states of a server.
 const (
-	Up      State = "up"
-	Ejected State = "ejected" // excluded for a time after failures
-	Down    State = "down"    // excluded by its health check
+	Up       State = "up"
+	Ejected  State = "ejected"  // excluded for a time after failures
+	Down     State = "down"     // excluded by its health check
+	Drained  State = "drained"  // excluded by an operator
+	Removing State = "removing" // its name no longer has its address; requests in flight go on
 )
 
 // ServerStats holds the counters of one server since its group was created, and its current state.
 type ServerStats struct {
-	Addr          string
+	Addr          string // that is connected to
+	Name          string // ServerOptions.Addr, such as the host name that was looked up
 	Backup        bool
 	State         State
+	Weight        int
 	Active        int               // requests in flight
 	Requests      uint64            // tries sent to it
 	ByClass       [6]uint64         // responses by the first digit of the status
@@ -120,37 +132,56 @@ type GroupStats struct {
 	NoServer    uint64 // requests for which no server was available
 	Tunnels     uint64 // tunnels opened
 	TunnelsOpen int
+	Waiting     int    // requests that wait for a server
+	Waits       uint64 // requests that have waited for a server
+	QueueFull   uint64 // requests refused because QueueMax waited
+	WaitedVain  uint64 // requests that got no server within WaitTimeout
+	LookupsLost uint64 // failed lookups of host names
 	Client      client.Stats
 }
 
 // Stats returns the counters. It may be called from any goroutine.
 func (g *Group) Stats() GroupStats {
+	n := &g.counts
 	s := GroupStats{
-		Name: g.options.Name, Retries: uint64(g.counts.retries.Load()), Exhausted: uint64(g.counts.exhausted.Load()),
-		NoServer: uint64(g.counts.noServer.Load()), Tunnels: uint64(g.counts.tunnels.Load()),
-		TunnelsOpen: int(g.counts.tunnelsOpen.Load()), Client: g.client.Stats(),
+		Name: g.options.Name, Retries: uint64(n.retries.Load()), Exhausted: uint64(n.exhausted.Load()),
+		NoServer: uint64(n.noServer.Load()), Tunnels: uint64(n.tunnels.Load()), TunnelsOpen: int(n.tunnelsOpen.Load()),
+		Waiting: int(g.queue.length.Load()), Waits: uint64(n.waits.Load()), QueueFull: uint64(n.queueFull.Load()),
+		WaitedVain: uint64(n.waitedInVain.Load()), LookupsLost: uint64(n.lookupsFailed.Load()), Client: g.client.Stats(),
 	}
+	g.mu.Lock()
+	g.forgetIdle()
+	all := slices.Concat(g.roster.Load().servers, g.leaving)
+	g.mu.Unlock()
 	now := g.clock()
-	for _, server := range g.servers {
-		n := &server.counts
-		t := ServerStats{
-			Addr: server.Addr, Backup: server.Backup, State: Up, Active: int(server.active.Load()), Requests: n.requests.Load(),
-			Failures: map[string]uint64{}, HeadTime: time.Duration(n.headNanos.Load()), Ejections: n.ejections.Load(),
-			CheckFailures: n.checkFailures.Load(),
-		}
-		switch {
-		case server.down.Load():
-			t.State = Down
-		case server.ejected.Load() > now:
-			t.State = Ejected
-		}
-		for i := range n.byClass {
-			t.ByClass[i] = n.byClass[i].Load()
-		}
-		for r := range n.failures {
-			t.Failures[reason(r).String()] = n.failures[r].Load()
-		}
-		s.Servers = append(s.Servers, t)
+	for _, server := range all {
+		s.Servers = append(s.Servers, server.stats(now))
 	}
 	return s
+}
+
+func (s *server) stats(now int64) ServerStats {
+	n := &s.counts
+	t := ServerStats{
+		Addr: s.Addr, Name: s.name, Backup: s.Backup, State: Up, Weight: int(s.weight.Load()), Active: int(s.active.Load()),
+		Requests: n.requests.Load(), Failures: map[string]uint64{}, HeadTime: time.Duration(n.headNanos.Load()),
+		Ejections: n.ejections.Load(), CheckFailures: n.checkFailures.Load(),
+	}
+	switch {
+	case s.has(isRemoved):
+		t.State = Removing
+	case s.has(isDrained):
+		t.State = Drained
+	case s.has(isDown):
+		t.State = Down
+	case s.ejected.Load() > now:
+		t.State = Ejected
+	}
+	for i := range n.byClass {
+		t.ByClass[i] = n.byClass[i].Load()
+	}
+	for r := range n.failures {
+		t.Failures[reason(r).String()] = n.failures[r].Load()
+	}
+	return t
 }

@@ -3,6 +3,7 @@
 package proxy
 
 import (
+	"cmp"
 	"errors"
 	"io"
 	"net"
@@ -24,7 +25,7 @@ const (
 // upgrade connects the client with the server by a tunnel. The tunnel calls g.finish when it ends.
 func (f *Forwarder) upgrade(c *app.Context, x *forward, s *server) error {
 	g := f.group
-	head, err := f.switchingHead(x)
+	head, err := f.switchingHead(c, x)
 	if err != nil {
 		g.finish(s, true)
 		return &app.HTTPError{Status: 502, Message: messages[reasonProtocol], Reason: reasonProtocol.String(), Err: err}
@@ -42,7 +43,7 @@ func (f *Forwarder) upgrade(c *app.Context, x *forward, s *server) error {
 	}
 	g.counts.tunnels.Add(1)
 	g.counts.tunnelsOpen.Add(1)
-	t := &tunnel{client: client, server: upstream, idle: f.options.TunnelIdle, base: time.Now(), head: head}
+	t := &tunnel{client: client, server: upstream, idle: cmp.Or(f.options.StreamIdle, StreamIdleDefault), base: time.Now(), head: head}
 	t.closed = func() {
 		g.counts.tunnelsOpen.Add(-1)
 		g.finish(s, false)
@@ -54,7 +55,7 @@ func (f *Forwarder) upgrade(c *app.Context, x *forward, s *server) error {
 }
 
 // switchingHead returns the head of the 101 response to the client.
-func (f *Forwarder) switchingHead(x *forward) ([]byte, error) {
+func (f *Forwarder) switchingHead(c *app.Context, x *forward) ([]byte, error) {
 	b := httpparse.AppendStatusLine(nil, 101)
 	b = append(b, "Connection: upgrade\r\n"...)
 	var err error
@@ -66,6 +67,11 @@ func (f *Forwarder) switchingHead(x *forward) ([]byte, error) {
 			continue
 		}
 		if b, err = httpparse.AppendHeaderBytes(b, f.Name, f.Value); err != nil {
+			return nil, err
+		}
+	}
+	if value := f.stickyCookie(c, x); value != "" {
+		if b, err = httpparse.AppendHeader(b, "Set-Cookie", value); err != nil {
 			return nil, err
 		}
 	}

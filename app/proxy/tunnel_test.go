@@ -104,7 +104,7 @@ func TestTunnelRefused(t *testing.T) {
 
 func TestIdleTunnelEnds(t *testing.T) {
 	t.Parallel()
-	f := serve(t, GroupOptions{Servers: to(backend(t, echoUpgrade))}, Options{TunnelIdle: 30 * time.Millisecond})
+	f := serve(t, GroupOptions{Servers: to(backend(t, echoUpgrade))}, Options{StreamIdle: 30 * time.Millisecond})
 	c, err := net.Dial("tcp", f.Addr().String())
 	require.NoError(t, err)
 	defer func() { _ = c.Close() }()

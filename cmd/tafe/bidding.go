@@ -19,9 +19,9 @@ import (
 
 	"tafe/app"
 	"tafe/app/client"
+	"tafe/app/edge"
 	"tafe/cmd/tafe/internal/backend"
 	"tafe/loop"
-	"tafe/loop/reactor"
 )
 
 const (
@@ -37,33 +37,75 @@ const (
 // bidder is the name and address of a bidder.
 type bidder struct{ name, address string }
 
-// bidding answers /bid. All loops share it; stores and the pools of the client are per loop.
-type bidding struct {
-	log     *slog.Logger
-	dialer  reactor.Dialer
-	store   string
-	bidders []bidder
-	client  *client.Client
-	stores  []*memcache.Client // by loop: a connection belongs to the loop that dialed it
+// bidConfig is the table of the handler bid.
+type bidConfig struct {
+	// Address of a memcached-protocol store. Unset: one is started.
+	Store edge.Address `toml:"store"`
+	// Addresses of HTTP bidders. Unset: three are started.
+	Bidders []edge.Address `toml:"bidders"`
 }
 
-// newBidding makes a bidding for the given number of loops. Bind it to the engine before the first request, and close it after
-// the last.
-func newBidding(loops int, store string, bidders []bidder, log *slog.Logger) *bidding {
-	b := &bidding{log: log, store: store, bidders: bidders, stores: make([]*memcache.Client, loops)}
-	b.client = client.New(client.Options{Dial: b.dialer.DialContext, LateTimeout: bidLate})
+// bidding answers /bid. All loops share it; stores and the pools of the client are per loop.
+type bidding struct {
+	log      *slog.Logger
+	backends *backend.Set // for those that the configuration does not name; nil: none
+	bidders  []bidder
+	client   *client.Client
+	stores   []*memcache.Client // by loop: a connection belongs to the loop that dialed it
+}
+
+// newBid makes the handler of /bid.
+func newBid(c *bidConfig, env *edge.Env) (app.Handler, error) {
+	b := &bidding{log: env.Log, client: client.New(client.Options{Dial: env.Dialer.DialContext, LateTimeout: bidLate})}
+	env.OnStart(func(context.Context) error { return b.start(c, env) })
+	env.OnStop(b.stop)
+	return b.handle, nil
+}
+
+// start starts the backends that c does not name.
+func (b *bidding) start(c *bidConfig, env *edge.Env) error {
+	store := string(c.Store)
+	for _, address := range c.Bidders {
+		b.bidders = append(b.bidders, bidder{string(address), string(address)})
+	}
+	if store == "" || len(b.bidders) == 0 {
+		own := backend.Config{Store: "127.0.0.1:0", Seed: 1, Delay: backend.Delay{Mean: 5 * time.Millisecond, Deviation: 2 * time.Millisecond}}
+		if len(b.bidders) == 0 {
+			own.Bidders = []string{"127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"}
+		}
+		set, err := backend.Start(own)
+		if err != nil {
+			return edge.ListenError("", err)
+		}
+		b.backends = set
+	}
+	if store == "" {
+		store = b.backends.StoreAddr
+	}
+	if len(b.bidders) == 0 {
+		for i, address := range b.backends.BidderAddrs {
+			b.bidders = append(b.bidders, bidder{backend.BidderName(i), address})
+		}
+	}
+	b.stores = make([]*memcache.Client, env.Loops)
 	for i := range b.stores {
 		b.stores[i] = memcache.New(store)
 		b.stores[i].Timeout = storeTimeout
 		b.stores[i].MaxIdleConns = storeIdleMax
-		b.stores[i].DialContext = b.dialer.DialContext
+		b.stores[i].DialContext = env.Dialer.DialContext
 	}
-	return b
+	return nil
 }
 
-func (b *bidding) bind(e *reactor.Engine) { b.dialer.Bind(e) }
-
-func (b *bidding) close() { b.client.Close() }
+func (b *bidding) stop() {
+	b.client.Close()
+	if b.backends == nil {
+		return
+	}
+	if err := b.backends.Close(); err != nil {
+		b.log.Warn("a backend of the demo has failed", "error", err)
+	}
+}
 
 // bidReply is the response of /bid.
 type bidReply struct {

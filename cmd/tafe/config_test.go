@@ -105,7 +105,7 @@ func TestServeRefusesABadFile(t *testing.T) {
 	}{
 		{[]string{"--config", path}, exitFailure, "tafe serve: " + path + ":2: log.level = 1: want text in quotes\n"},
 		{[]string{"--config", ""}, exitUsage, "tafe serve: --config is empty: name a file\n"},
-		{[]string{"--config", path, "--store", "127.0.0.1:1"}, exitUsage, "tafe serve: --store and --bidders belong to the demo and cannot be used with --config\n"},
+		{[]string{"--config", path, "--store", "127.0.0.1:1"}, exitUsage, "tafe serve: --bidders and --store belong to the embedded configuration and cannot be used with --config\n"},
 	} {
 		p := start(t, append([]string{"serve"}, c.args...)...)
 		code, _ := p.wait()

@@ -1,20 +1,16 @@
-// The routes of the demo, which serve runs without a configuration file. /bid is in bidding.go, /hog in hog.go.
+// The handlers of the demo. demo.toml has its routes; /bid is in bidding.go, /hog in hog.go.
 
 package main
 
 import (
-	"flag"
 	"fmt"
 	"html"
-	"log/slog"
 	"net/http"
 	"strconv"
 	"time"
 
 	"tafe/app"
 	"tafe/app/edge"
-	"tafe/cmd/tafe/internal/backend"
-	"tafe/loop/reactor"
 )
 
 // Bounds of the parameters of a request.
@@ -23,93 +19,12 @@ const (
 	demoHogMax   = 2 * time.Minute
 )
 
-// demo is the demo with its flags and backends.
-type demo struct {
-	store, bidders string // flags; empty: embedded
-	addresses      []string
-	backends       *backend.Set // for those that the flags do not name
-	bidding        *bidding
-}
-
-func (d *demo) Flags(fs *flag.FlagSet) {
-	fs.StringVar(&d.store, "store", "", "`address` of a memcached-protocol store for /bid (default: embedded)")
-	fs.StringVar(&d.bidders, "bidders", "", "`addresses` of HTTP bidders for /bid, separated by commas (default: embedded)")
-}
-
-func (d *demo) Check() (err error) {
-	if d.bidders != "" {
-		if d.addresses, err = splitAddresses(d.bidders); err != nil {
-			return edge.Usagef("--bidders: %v", err)
-		}
-	}
-	if d.store != "" {
-		if err := edge.CheckAddress(d.store); err != nil {
-			return edge.Usagef("--store: %v", err)
-		}
-	}
-	return nil
-}
-
-// Start starts the backends that no flag names, and prepares /bid.
-func (d *demo) Start(loops int, log *slog.Logger) error {
-	store := d.store
-	if store == "" || len(d.addresses) == 0 {
-		config := backend.Config{Store: "127.0.0.1:0", Seed: 1, Delay: backend.Delay{Mean: 5 * time.Millisecond, Deviation: 2 * time.Millisecond}}
-		if len(d.addresses) == 0 {
-			config.Bidders = []string{"127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"}
-		}
-		set, err := backend.Start(config)
-		if err != nil {
-			return edge.ListenError("", err)
-		}
-		d.backends = set
-	}
-	if store == "" {
-		store = d.backends.StoreAddr
-	}
-	var bidders []bidder
-	for _, address := range d.addresses {
-		bidders = append(bidders, bidder{address, address})
-	}
-	if len(d.addresses) == 0 {
-		for i, address := range d.backends.BidderAddrs {
-			bidders = append(bidders, bidder{backend.BidderName(i), address})
-		}
-	}
-	d.bidding = newBidding(loops, store, bidders, log)
-	return nil
-}
-
-// App returns the routes. The front page links to the admin listener at adminAddr.
-func (d *demo) App(options app.Options, adminAddr string) *app.App {
-	a := app.New(options)
-	a.Get("/", frontPage(adminAddr))
-	a.Get("/plaintext", plaintext)
-	a.Get("/json", hello)
-	a.Post("/echo", echo)
-	a.Get("/sleep", sleep)
-	a.Get("/bid", d.bidding.handle)
-	a.Get("/hog", hog)
-	return a
-}
-
-func (d *demo) Bind(engine *reactor.Engine) { d.bidding.bind(engine) }
-
-func (d *demo) Close() error {
-	if d.bidding != nil {
-		d.bidding.close()
-	}
-	if d.backends != nil {
-		return d.backends.Close()
-	}
-	return nil
-}
-
-func frontPage(adminAddr string) app.Handler {
-	page := fmt.Appendf(nil, frontPageHTML, html.EscapeString(adminAddr))
+// frontPage makes a page that links to the admin listener.
+func frontPage(_ *struct{}, env *edge.Env) (app.Handler, error) {
+	page := fmt.Appendf(nil, frontPageHTML, html.EscapeString(env.Admin))
 	return func(c *app.Context) error {
 		return c.Bytes(http.StatusOK, "text/html; charset=utf-8", page)
-	}
+	}, nil
 }
 
 const frontPageHTML = `<!DOCTYPE html>

@@ -78,7 +78,7 @@ var folders = []folder{
 	{path: "app/edge/internal/config", may: []string{"app/...", "loop/...", "httpparse", "app/edge/internal/certs"},
 		external: []string{"github.com/pelletier/go-toml/v2", "github.com/andybalholm/brotli", "github.com/klauspost/compress"},
 		why:      "the only place that reads TOML; its tests put the parts together, compressed answers too"},
-	{path: "cmd/tafe", may: []string{"app/...", "loop/...", "httpparse"}, external: []string{"golang.org/x/sys", "github.com/bradfitz/gomemcache"},
+	{path: "cmd/tafe", may: []string{"app/...", "loop/...", "httpparse"}, external: []string{"golang.org/x/sys", "golang.org/x/mod/modfile", "github.com/bradfitz/gomemcache"},
 		why: "the binary: the edge server with the handlers of the demo"},
 	{path: "cmd/tafe/internal/backend", why: "stand-ins for foreign systems: imports no package of ours"},
 }

@@ -36,7 +36,7 @@ func TestLogSchema(t *testing.T) {
 		switch {
 		case err != nil:
 			return err
-		case d.IsDir() && (d.Name() == "bench" || d.Name() == ".git" || d.Name() == "testdata"):
+		case d.IsDir() && (d.Name() == "bench" || d.Name() == "example" || d.Name() == ".git" || d.Name() == "testdata"):
 			return fs.SkipDir
 		case d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go"):
 			return nil

@@ -4,6 +4,7 @@
 package reactor
 
 import (
+	"fmt"
 	"net"
 	"net/netip"
 	"os"
@@ -32,6 +33,17 @@ type acceptor struct {
 	timer     loop.Timer // ends a pause
 	failing   bool       // accepting has failed since the queue was last empty; that was logged
 	stopped   bool
+}
+
+// addListeners polls the sockets of all listeners that belong to the loop with this
+// id.
+func (r *Reactor) addListeners(listeners []*listening, id int) error {
+	for _, l := range listeners {
+		if err := r.addAcceptors(l, id); err != nil {
+			return fmt.Errorf("reactor: listen %s: %w", l.addr, err)
+		}
+	}
+	return nil
 }
 
 // addAcceptors polls the sockets of l that belong to the loop with this id.

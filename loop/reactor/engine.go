@@ -54,6 +54,9 @@ type Config struct {
 	Steward *loop.Steward
 	// Observe, if not nil, returns the observer of a loop's slices.
 	Observe func(l *loop.Loop) loop.Observer
+	// Ready, if not nil, is called by Start when the loops run and no connection has
+	// been accepted. It may dial. Start fails with its error.
+	Ready func(e *Engine) error
 }
 
 // Engine runs the loops of a process. Any goroutine may call its methods.
@@ -82,7 +85,8 @@ type Engine struct {
 	exitErr  error
 }
 
-// Start opens the listeners and runs the loops. It returns once every loop runs.
+// Start opens the listeners and runs the loops. It returns once every loop accepts
+// connections.
 // For the process it raises the soft limit of open files to the hard one, and
 // GOMAXPROCS to at least 2*Loops + 8, so that the steward and spare goroutines find
 // a P while slices compute; see docs/decisions/007.
@@ -129,7 +133,34 @@ func Start(config Config) (*Engine, error) {
 		}
 		return nil, err
 	}
+	if err := e.accept(); err != nil {
+		e.shutdown()
+		<-e.exited
+		return nil, err
+	}
 	return e, nil
+}
+
+// accept polls the listening sockets, once the owner is ready.
+func (e *Engine) accept() error {
+	if e.config.Ready != nil {
+		if err := e.config.Ready(e); err != nil {
+			return err
+		}
+	}
+	polled := make(chan error, len(e.reactors))
+	for id, r := range e.reactors {
+		if !r.loop.PostUnbounded(func() { polled <- r.addListeners(e.listeners, id) }) {
+			polled <- loop.ErrClosed
+		}
+	}
+	var first error
+	for range e.reactors {
+		if err := <-polled; first == nil {
+			first = err
+		}
+	}
+	return first
 }
 
 // processorsFor returns the GOMAXPROCS that a process needs: more than the
@@ -152,11 +183,6 @@ func (e *Engine) startLoops() error {
 		}
 		if testmode.Always() && e.config.Handoff > 0 {
 			r.loop.Drive().ForceHandoff(func(*loop.Task) bool { return true })
-		}
-		for _, l := range e.listeners {
-			if err := r.addAcceptors(l, id); err != nil {
-				return fmt.Errorf("reactor: listen %s: %w", l.addr, err)
-			}
 		}
 	}
 	for _, r := range e.reactors {

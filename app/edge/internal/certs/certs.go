@@ -32,6 +32,7 @@ type Options struct {
 	Protocols  []string // offered by ALPN
 	ClientAuth tls.ClientAuthType
 	ClientCA   string // PEM; "" where clients show no certificates
+	ClientCRL  string // PEM or DER: lists of revoked certificates of clients; "": none
 }
 
 // Store has the certificates from the last successful load of each. Any goroutine may call its methods.
@@ -45,6 +46,7 @@ type Store struct {
 type loaded struct {
 	config   *tls.Config        // nil while no client can be served: no certificate is good, or those of clients cannot be verified
 	pairs    []*tls.Certificate // of Options.Certs; nil: left out
+	revoked  *revocations       // nil: no list is configured, or none could be read
 	problems []error
 	seen     []stamp
 }
@@ -163,10 +165,30 @@ func (s *Store) load(now time.Time, before *loaded) *loaded {
 			}
 		}
 	}
-	if len(config.Certificates) > 0 && (o.ClientCA == "" || config.ClientCAs != nil) {
+	l.loadRevocations(o.ClientCRL, now, before, read)
+	if l.revoked != nil {
+		config.VerifyConnection = l.revoked.verify
+	}
+	if len(config.Certificates) > 0 && (o.ClientCA == "" || config.ClientCAs != nil) && (o.ClientCRL == "" || l.revoked != nil) {
 		l.config = config
 	}
 	return l
+}
+
+// loadRevocations sets l.revoked, to that of before if the file cannot be read.
+func (l *loaded) loadRevocations(file string, now time.Time, before *loaded, read func(string) ([]byte, error)) {
+	if file == "" {
+		return
+	}
+	revoked, expired, err := loadCRL(file, now, read)
+	for _, problem := range []error{expired, err} {
+		if problem != nil {
+			l.problems = append(l.problems, problem)
+		}
+	}
+	if l.revoked = revoked; err != nil && before != nil {
+		l.revoked = before.revoked
+	}
 }
 
 // loadPool returns nil with an error: for crypto/tls a nil pool means the authorities of the system.

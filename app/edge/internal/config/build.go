@@ -70,7 +70,7 @@ func (c *Config) LogLevel() slog.Level {
 // definition has not changed are reused; before and t may be nil. The error is Problems. Parts that cannot be used are not an
 // error: see Resources.Broken.
 func (c *Config) App(options app.Options, t *tracing.Tracing, before *Resources) (*app.App, *Resources, error) {
-	b := builder{decoder: decoder{source: c.source, spoilt: c.spoilt}, routes: c.Routes, serverName: string(c.Server.Name), log: options.Log, tracing: t,
+	b := builder{decoder: decoder{source: c.source, spoilt: c.spoilt, registry: c.registry}, config: c, routes: c.Routes, serverName: string(c.Server.Name), log: options.Log, tracing: t,
 		before: before, unusable: map[string]app.Handler{}}
 	b.resources = &Resources{groups: map[string]upstream{}}
 	b.attempt(path{"server"}, func() { b.app = app.New(options) })
@@ -84,7 +84,8 @@ func (c *Config) App(options app.Options, t *tracing.Tracing, before *Resources)
 	if t != nil {
 		b.app.Use(t.Middleware())
 	}
-	b.app.Use(b.middlewares(path{"middleware"}, &c.Middleware)...)
+	b.modules()
+	b.app.Use(b.middlewares(path{"middleware"}, &c.Middleware, "")...)
 	for i := range c.Routes {
 		if p := (path{"route"}).index(i); !b.spoilt[p.part()] {
 			b.route(p, &c.Routes[i])
@@ -94,7 +95,7 @@ func (c *Config) App(options app.Options, t *tracing.Tracing, before *Resources)
 		b.preflight(i)
 	}
 	if len(b.problems) > 0 {
-		b.resources.discard(before)
+		b.resources.Discard(before)
 		b.problems = append(b.problems, b.resources.broken...)
 		return nil, nil, b.sorted()
 	}
@@ -103,6 +104,7 @@ func (c *Config) App(options app.Options, t *tracing.Tracing, before *Resources)
 
 type builder struct {
 	decoder
+	config     *Config
 	app        *app.App
 	routes     []Route
 	serverName string
@@ -111,6 +113,7 @@ type builder struct {
 	before     *Resources       // nil: none
 	resources  *Resources
 	unusable   map[string]app.Handler // upstreams: what routes to them answer; nil after a problem
+	exports    map[string]Exports     // of modules
 }
 
 // broken records a part that cannot be used, and returns the handler for it.
@@ -134,8 +137,8 @@ func (b *builder) attempt(p path, do func()) {
 	do()
 }
 
-// middlewares returns the middlewares of m, outermost first.
-func (b *builder) middlewares(p path, m *Middleware) (all []app.Middleware) {
+// middlewares returns the middlewares of m, outermost first. route is the path of its route, or "".
+func (b *builder) middlewares(p path, m *Middleware, route string) (all []app.Middleware) {
 	add := func(name string, make func() app.Middleware) {
 		b.attempt(p.child(name), func() {
 			if m := make(); m != nil { // nil: the problem is named
@@ -176,7 +179,10 @@ func (b *builder) middlewares(p path, m *Middleware) (all []app.Middleware) {
 			return middleware.BasicAuth(string(a.Realm), users)
 		})
 	}
-	return all
+	if f := m.ForwardAuth; f != nil {
+		add("forward_auth", func() app.Middleware { return b.forwardAuth(p.child("forward_auth"), f) })
+	}
+	return append(all, b.uses(p.child("use"), m.Use, route)...)
 }
 
 func (r *RateLimit) options() middleware.RateOptions {
@@ -218,6 +224,8 @@ func (s *SecureHeaders) options() middleware.SecureOptions {
 func (b *builder) route(p path, r *Route) {
 	var h app.Handler
 	switch {
+	case r.Handler != "":
+		h = b.compiled(p, r)
 	case r.Respond != nil:
 		h = b.respond(p.child("respond"), r.Respond)
 	case r.Redirect != nil:
@@ -252,7 +260,7 @@ func (b *builder) route(p path, r *Route) {
 	if r.BodyBytesMax > 0 {
 		options = append(options, app.BodyMax(int64(r.BodyBytesMax)))
 	}
-	group := b.app.Group("", b.middlewares(p, &r.Middleware)...)
+	group := b.app.Group("", b.middlewares(p, &r.Middleware, r.Path)...)
 	for _, method := range r.methods() {
 		b.attempt(p.child("path"), func() { group.Handle(method, r.Path, h, options...) })
 	}

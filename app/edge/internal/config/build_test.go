@@ -17,7 +17,7 @@ var sprintf = fmt.Sprintf
 
 // build reads a text and makes its App.
 func build(text string) (*Config, error) {
-	c, err := Parse("f.toml", []byte(text))
+	c, err := Parse("f.toml", []byte(text), nil)
 	if err != nil {
 		return nil, err
 	}
@@ -36,7 +36,7 @@ func quietly(c *Config) app.Options {
 
 func appOf(t *testing.T, text string) *app.App {
 	t.Helper()
-	c, err := Parse("f.toml", []byte(text))
+	c, err := Parse("f.toml", []byte(text), nil)
 	require.NoError(t, err)
 	a, resources, err := c.App(quietly(c), nil, nil)
 	require.NoError(t, err)

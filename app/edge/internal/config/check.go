@@ -8,13 +8,13 @@ import (
 )
 
 // Check returns every problem of a file, and warnings: likely mistakes, and environment variables that are not set where the
-// check runs. It starts nothing. c is nil if the file is not TOML; err is the error of reading it.
-func Check(file string) (c *Config, problems, warnings Problems, err error) {
+// check runs. It makes the compiled parts, runs their hooks for the stop, and starts nothing. c is nil if the file is not TOML; err is the error of reading it.
+func Check(file string, registry *Registry) (c *Config, problems, warnings Problems, err error) {
 	text, err := read(file)
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	c, problems = parse(file, text, true)
+	c, problems = parse(file, text, registry, true)
 	if c == nil {
 		return nil, problems, nil, nil
 	}

@@ -63,7 +63,7 @@ proxy = { upstream = "down" }
 	} {
 		file := filepath.Join(t.TempDir(), "f.toml")
 		require.NoError(t, os.WriteFile(file, []byte(c.text), 0o600))
-		_, problems, warnings, err := Check(file)
+		_, problems, warnings, err := Check(file, nil)
 		require.NoError(t, err, c.why)
 		for _, x := range []struct {
 			want []string

@@ -17,7 +17,9 @@
 //	respond.go    the actions respond and redirect
 //	static.go     the static action
 //	upstream.go   upstreams and the proxy action
+//	auth.go       authorization by an upstream
 //	shared.go     rate limits that servers share
+//	compiled.go   handlers, middlewares and modules of the binary; types.go the types of their keys, life.go their hooks
 //	resources.go  what outlives a reload
 //	change.go     keys that a running server cannot change
 //
@@ -59,8 +61,11 @@ type Config struct {
 	// Spans for OpenTelemetry.
 	Tracing Tracing `toml:"tracing"`
 	// Middlewares around all requests, including those that match no route. From the outermost: secure_headers, cors,
-	// allow_ip and deny_ip, shed, rate_limit, concurrency_max, compress, basic_auth.
+	// allow_ip and deny_ip, shed, rate_limit, concurrency_max, compress, basic_auth, forward_auth, use.
 	Middleware Middleware `toml:"middleware"`
+	// Modules that are compiled into the binary: one table for each, [module.NAME], with the keys of the module. A module has
+	// handlers and middlewares that share its configuration, and is made if it has a table or if one of them is used.
+	Modules map[string]Table `toml:"module"`
 	// A group of servers to proxy to. Repeat the section for each group.
 	Upstreams []Upstream `toml:"upstream"`
 	// One route and its action. Repeat the section for each route. The most specific path that allows the method wins; the
@@ -68,6 +73,8 @@ type Config struct {
 	Routes []Route `toml:"route"`
 
 	source   *source
+	registry *Registry
+	modules  map[string]any  // their configurations, of those that are made
 	spoilt   map[string]bool // parts of a file with problems, which Check skips
 	warnings Problems
 }
@@ -193,6 +200,9 @@ type Timeouts struct {
 type Admin struct {
 	// Address of the listener, HOST:PORT.
 	Listen Address `toml:"listen" default:"127.0.0.1:9180" reload:"restart"`
+	// Token that requests which change the server need, as Authorization: Bearer TOKEN. Unset: only clients on this host may
+	// change it, at a loopback address.
+	Token Secret `toml:"token" reload:"restart"`
 }
 
 // Log is the section of the same name.
@@ -245,7 +255,7 @@ func (t *Tracing) Options() tracing.Options {
 
 // Default is what an empty file says, were it allowed to be without routes.
 func Default() *Config {
-	c := &Config{source: &source{file: "(defaults)"}}
+	c := &Config{source: &source{file: "(defaults)"}, registry: &Registry{}}
 	setDefaults(c)
 	return c
 }

@@ -21,6 +21,7 @@ type decoder struct {
 	warnings Problems
 	spoilt   map[string]bool // parts with problems of earlier stages
 	envUnset bool            // an environment variable that is not set is a warning
+	registry *Registry
 }
 
 func (d *decoder) problem(p path, format string, args ...any) {
@@ -64,7 +65,7 @@ type key struct {
 // keys returns the keys of a struct, including embedded structs.
 func keys(t reflect.Type) (all []key) {
 	for _, field := range reflect.VisibleFields(t) {
-		if name := field.Tag.Get("toml"); name != "" {
+		if name := tagName(field.Tag.Get("toml")); name != "" {
 			all = append(all, key{name, field})
 		}
 	}
@@ -84,7 +85,7 @@ func setDefaultsOf(s reflect.Value) {
 				panic(fmt.Sprintf("config: default of %s: %v", k.name, err))
 			}
 		case v.Kind() == reflect.Struct:
-			if _, own := v.Addr().Interface().(value); !own {
+			if _, own := asValue(v); !own {
 				setDefaultsOf(v)
 			}
 		}
@@ -93,20 +94,24 @@ func setDefaultsOf(s reflect.Value) {
 
 // setText sets v from a tag.
 func setText(v reflect.Value, text string) error {
-	if own, ok := v.Addr().Interface().(value); ok {
+	if own, ok := asValue(v); ok {
 		return own.set(text)
 	}
-	switch v.Kind() {
-	case reflect.Bool:
+	switch {
+	case v.Kind() == reflect.Bool:
 		b, err := strconv.ParseBool(text)
 		v.SetBool(b)
 		return err
-	case reflect.Int:
-		n, err := strconv.ParseInt(text, 10, 64)
+	case v.CanInt():
+		n, err := strconv.ParseInt(text, 10, v.Type().Bits())
 		v.SetInt(n)
 		return err
-	case reflect.Float64:
-		f, err := strconv.ParseFloat(text, 64)
+	case v.CanUint():
+		n, err := strconv.ParseUint(text, 10, v.Type().Bits())
+		v.SetUint(n)
+		return err
+	case v.CanFloat():
+		f, err := strconv.ParseFloat(text, v.Type().Bits())
 		v.SetFloat(f)
 		return err
 	default:
@@ -136,7 +141,7 @@ func (d *decoder) table(p path, s reflect.Value, tree map[string]any) {
 
 // value sets into from v.
 func (d *decoder) value(p path, into reflect.Value, v any, tag reflect.StructTag) {
-	if own, ok := into.Addr().Interface().(value); ok {
+	if own, ok := asValue(into); ok {
 		err := own.set(v)
 		if d.envUnset && errors.Is(err, errEnvUnset) {
 			d.warn(p, "%s: %v here", p, err)
@@ -183,7 +188,7 @@ func (d *decoder) array(p path, into reflect.Value, v any, tag reflect.StructTag
 	into.Set(reflect.MakeSlice(into.Type(), len(values), len(values)))
 	for i := range values {
 		element := into.Index(i)
-		if element.Kind() == reflect.Struct && len(keys(element.Type())) > 0 {
+		if element.Kind() == reflect.Struct && !ownValue(element.Type()) && len(keys(element.Type())) > 0 {
 			setDefaultsOf(element)
 		}
 		d.value(p.index(i), element, values[i], tag)
@@ -201,32 +206,42 @@ func (d *decoder) pairs(p path, into reflect.Value, v any) {
 	for name := range tree {
 		element := reflect.New(into.Type().Elem()).Elem()
 		d.value(p.child(name), element, tree[name], "")
-		into.SetMapIndex(reflect.ValueOf(name), element)
+		into.SetMapIndex(reflect.ValueOf(name).Convert(into.Type().Key()), element)
 	}
 }
 
 func (d *decoder) scalar(p path, into reflect.Value, v any, tag reflect.StructTag) {
 	fits, want := false, ""
-	switch into.Kind() {
-	case reflect.String:
+	switch {
+	case into.Kind() == reflect.String:
 		var text string
 		if text, fits = v.(string); fits {
 			into.SetString(text)
 		}
 		want = "text in quotes"
-	case reflect.Bool:
+	case into.Kind() == reflect.Bool:
 		var b bool
 		if b, fits = v.(bool); fits {
 			into.SetBool(b)
 		}
 		want = "true or false, without quotes"
-	case reflect.Int:
+	case into.CanInt():
 		var n int64
 		if n, fits = v.(int64); fits {
-			into.SetInt(n)
+			if fits = !into.OverflowInt(n); fits {
+				into.SetInt(n)
+			}
 		}
 		want = "a whole number, without quotes"
-	case reflect.Float64:
+	case into.CanUint():
+		var n int64
+		if n, fits = v.(int64); fits {
+			if fits = n >= 0 && !into.OverflowUint(uint64(n)); fits {
+				into.SetUint(uint64(n))
+			}
+		}
+		want = "a whole number from 0 on, without quotes"
+	case into.CanFloat():
 		switch n := v.(type) {
 		case int64:
 			into.SetFloat(float64(n))
@@ -262,9 +277,12 @@ func (d *decoder) bounds(p path, v reflect.Value, tag reflect.StructTag) {
 		panic("config: bounds of " + p.String())
 	}
 	inside := false
-	if v.CanInt() {
+	switch {
+	case v.CanInt():
 		inside = low.Int() <= v.Int() && v.Int() <= high.Int()
-	} else {
+	case v.CanUint():
+		inside = low.Uint() <= v.Uint() && v.Uint() <= high.Uint()
+	default:
 		inside = low.Float() <= v.Float() && v.Float() <= high.Float() // and no NaN
 	}
 	if !inside {

@@ -43,6 +43,9 @@ type TLS struct {
 	ClientAuth string `toml:"client_auth" default:"off" oneof:"off|verify|require"`
 	// PEM file of the authorities for client certificates.
 	ClientCA string `toml:"client_ca" default:""`
+	// PEM or DER file of revocation lists. A client certificate is refused if it is revoked, or if it or an intermediate one
+	// has no valid list of its issuer. The file is loaded again as those of certs.
+	ClientCRL string `toml:"client_crl" default:""`
 	// From accept to the end of the handshake. After it the connection is closed.
 	HandshakeTimeout Duration `toml:"handshake_timeout" default:"10s" min:"1ms" max:"10m"`
 	// Concurrent handshakes, per loop. Connections beyond it are closed.
@@ -87,6 +90,8 @@ func (d *decoder) checkListeners(c *Config) {
 			d.problem(p.child("redirect_https"), "listener.redirect_https = %d: no [[listener]] has tls on that port", l.RedirectHTTPS)
 		case l.TLS != nil && (l.TLS.ClientAuth == "off") != (l.TLS.ClientCA == ""):
 			d.problem(p.child("tls"), "listener.tls: client_auth and client_ca go together")
+		case l.TLS != nil && l.TLS.ClientCRL != "" && l.TLS.ClientCA == "":
+			d.problem(p.child("tls").child("client_crl"), "listener.tls.client_crl: want client_ca too")
 		case l.TLS != nil && len(l.TLS.Certs) == 0:
 			d.problem(p.child("tls"), "listener.tls.certs is empty")
 		}
@@ -176,7 +181,7 @@ func (c *Config) AppListeners() (all []app.Listener, stores []*Certificates, err
 }
 
 func (t *TLS) options(http2 bool) certs.Options {
-	o := certs.Options{Protocols: []string{"http/1.1"}, MinVersion: tlsVersions[t.MinVersion], ClientAuth: clientAuths[t.ClientAuth], ClientCA: t.ClientCA}
+	o := certs.Options{Protocols: []string{"http/1.1"}, MinVersion: tlsVersions[t.MinVersion], ClientAuth: clientAuths[t.ClientAuth], ClientCA: t.ClientCA, ClientCRL: t.ClientCRL}
 	if http2 {
 		o.Protocols = []string{"h2", "http/1.1"}
 	}

@@ -26,7 +26,7 @@ func TestListeners(t *testing.T) {
 		{"[[listener]]\nlisten = \":1\"\n[listener.tls]\ncerts = [{ cert = \"/no/such\", key = \"k\" }]", "", "a file that is not there refuses no start"},
 		{"[[listener]]\nlisten = \":1\"\n[listener.tls]\nclient_auth = \"require\"\ncerts = [{ cert = \"c\", key = \"k\" }]", "client_auth and client_ca go together", "whom to believe?"},
 	} {
-		config, err := Parse("f.toml", []byte(c.text+route))
+		config, err := Parse("f.toml", []byte(c.text+route), nil)
 		if err == nil {
 			_, _, err = config.AppListeners()
 		}
@@ -36,12 +36,12 @@ func TestListeners(t *testing.T) {
 		}
 		require.ErrorContains(t, err, c.want, c.why)
 	}
-	config, err := Parse("f.toml", []byte("[[listener]]\nlisten = \":1\"\n[listener.tls]\ncerts = [{ cert = \"/no/such\", key = \"k\" }]"+route))
+	config, err := Parse("f.toml", []byte("[[listener]]\nlisten = \":1\"\n[listener.tls]\ncerts = [{ cert = \"/no/such\", key = \"k\" }]"+route), nil)
 	require.NoError(t, err)
 	_, stores, err := config.AppListeners()
 	require.NoError(t, err)
 	require.EqualError(t, stores[0].Problems(), "f.toml:3: listener.tls: /no/such: no such file or directory", "but is named")
-	config, err = Parse("f.toml", []byte(secure+"[[listener]]\nlisten = \":80\"\nredirect_https = 8443"+route))
+	config, err = Parse("f.toml", []byte(secure+"[[listener]]\nlisten = \":80\"\nredirect_https = 8443"+route), nil)
 	require.NoError(t, err)
 	listeners, stores, err := config.AppListeners()
 	require.NoError(t, err)

@@ -16,13 +16,13 @@ import (
 // fileBytesMax bounds the size of a configuration file.
 const fileBytesMax = 16 << 20
 
-// Load reads a file. Its error is Problems, with all of them, or that of reading the file. Config.App may find more problems.
-func Load(file string) (*Config, error) {
+// Load reads a file that may use the parts of registry. Its error is Problems, with all of them, or that of reading the file. Config.App may find more problems.
+func Load(file string, registry *Registry) (*Config, error) {
 	text, err := read(file)
 	if err != nil {
 		return nil, err
 	}
-	return Parse(file, text)
+	return Parse(file, text, registry)
 }
 
 func read(file string) ([]byte, error) {
@@ -41,8 +41,8 @@ func read(file string) ([]byte, error) {
 }
 
 // Parse is Load for a text; file is its name in Problems.
-func Parse(file string, text []byte) (*Config, error) {
-	c, problems := parse(file, text, false)
+func Parse(file string, text []byte, registry *Registry) (*Config, error) {
+	c, problems := parse(file, text, registry, false)
 	if len(problems) > 0 {
 		return nil, problems
 	}
@@ -51,14 +51,17 @@ func Parse(file string, text []byte) (*Config, error) {
 
 // parse returns a Config, or nil if the text is not TOML. With checking, it applies the rules between values although some
 // values are wrong, and accepts environment variables that are not set.
-func parse(file string, text []byte, checking bool) (*Config, Problems) {
+func parse(file string, text []byte, registry *Registry, checking bool) (*Config, Problems) {
 	var tree map[string]any
 	if err := toml.Unmarshal(text, &tree); err != nil {
 		return nil, Problems{syntaxProblem(file, err)}
 	}
-	c := &Config{source: &source{file: file}}
+	if registry == nil {
+		registry = &Registry{}
+	}
+	c := &Config{source: &source{file: file}, registry: registry}
 	c.source.index(text)
-	d := decoder{source: c.source, envUnset: checking}
+	d := decoder{source: c.source, envUnset: checking, registry: registry}
 	setDefaults(c)
 	d.config(c, tree)
 	if d.stage(); checking || len(d.problems) == 0 {

@@ -76,7 +76,7 @@ func TestProblemsNameLineAndRemedy(t *testing.T) {
 		{"[middleware.basic_auth]\nusers.a = \"env:TAFE_TEST_NOT_SET\"", `f.toml:2: middleware.basic_auth.users.a = (secret): the environment has no variable "TAFE_TEST_NOT_SET"`, "a secret that is not there"},
 		{"[middleware.basic_auth]\nusers.a = \"env:TAFE_TEST_EMPTY\"", "users.a = (secret): is empty", "an empty password"},
 		{"[[route]]\nrespond = {}", "f.toml:1: route lacks the key path", "where?"},
-		{"[[route]]\npath = \"/\"", "f.toml:1: route / has 0 actions: want one of respond, redirect", "what?"},
+		{"[[route]]\npath = \"/\"", "f.toml:1: route / has 0 actions: want one of handler, respond, redirect", "what?"},
 		{"[[route]]\npath = \"/\"\nrespond = {}\nredirect = { to = \"/x\" }", "has 2 actions", "which?"},
 		{"[[route]]\npath = \"/\"\nrespond = {}\nmethods = []", "route.methods is empty", "no method at all"},
 		{"[[route]]\npath = \"/\"\nrespond = {}\nmethods = [\"get\"]", `route.methods has "get": want "GET"`, "methods have a case"},
@@ -125,13 +125,13 @@ func TestEmptyFile(t *testing.T) {
 
 func TestLoadReadsFilesOnly(t *testing.T) {
 	directory := t.TempDir()
-	_, err := Load(filepath.Join(directory, "none.toml"))
+	_, err := Load(filepath.Join(directory, "none.toml"), nil)
 	require.ErrorIs(t, err, os.ErrNotExist)
-	_, err = Load(directory)
+	_, err = Load(directory, nil)
 	require.ErrorContains(t, err, "not a file")
 	file := filepath.Join(directory, "f.toml")
 	require.NoError(t, os.WriteFile(file, []byte("[log]\nlevel=1"+minimal), 0o600))
-	_, err = Load(file)
+	_, err = Load(file, nil)
 	require.ErrorContains(t, err, file+":2: ")
 }
 

@@ -59,15 +59,22 @@ func reference(t *testing.T) []byte {
 	titles := map[reflect.Type]table{}
 	for _, k := range keys(reflect.TypeFor[Config]()) {
 		of, title := k.field.Type, "["+k.name+"]"
-		if of.Kind() == reflect.Slice {
+		switch of.Kind() {
+		case reflect.Slice:
 			of, title = of.Elem(), "[["+k.name+"]]"
+		case reflect.Map:
+			title = "[" + k.name + ".NAME]"
 		}
 		titles[of] = table{title, docs["Config."+k.field.Name]}
 		pending = append(pending, of)
 	}
 	for i := 0; i < len(pending); i++ {
 		of := pending[i]
-		fmt.Fprintf(out, "\n## %s\n\n%s\n\n| key | value | default | |\n|---|---|---|---|\n", titles[of].title, titles[of].text)
+		fmt.Fprintf(out, "\n## %s\n\n%s\n", titles[of].title, titles[of].text)
+		if of.Kind() != reflect.Struct {
+			continue // its keys are those of the binary
+		}
+		fmt.Fprintf(out, "\n| key | value | default | |\n|---|---|---|---|\n")
 		for _, k := range keys(of) {
 			owner := of.Name()
 			if len(k.field.Index) > 1 {
@@ -109,7 +116,7 @@ func keysOf(t reflect.Type) []key {
 
 var kinds = map[reflect.Type]string{
 	reflect.TypeFor[Address](): "address", reflect.TypeFor[ListenAddress](): "address", reflect.TypeFor[Duration](): "duration", reflect.TypeFor[Bytes](): "bytes", reflect.TypeFor[Handoff](): "duration, 100us to 1m, or off", reflect.TypeFor[Path](): "file", reflect.TypeFor[SocketPath](): "absolute path",
-	reflect.TypeFor[HeaderName](): "header name", reflect.TypeFor[HeaderValue](): "text", reflect.TypeFor[string](): "text",
+	reflect.TypeFor[Table](): "table", reflect.TypeFor[Resolver](): "ADDRESS:PORT", reflect.TypeFor[Secret](): "secret", reflect.TypeFor[HeaderName](): "header name", reflect.TypeFor[HeaderValue](): "text", reflect.TypeFor[string](): "text",
 	reflect.TypeFor[bool](): "true, false", reflect.TypeFor[Switch](): "true, false", reflect.TypeFor[int](): "number", reflect.TypeFor[float64](): "number",
 	reflect.TypeFor[[]string](): "array of text", reflect.TypeFor[[]Network](): "array of networks",
 	reflect.TypeFor[map[string]HeaderValue](): "table of text", reflect.TypeFor[map[string]Secret](): "table of secrets",
@@ -150,7 +157,7 @@ func standard(f reflect.StructField) string {
 func comments(t *testing.T) map[string]string {
 	docs := map[string]string{}
 	flat := func(c *ast.CommentGroup) string { return strings.Join(strings.Fields(c.Text()), " ") }
-	for _, name := range []string{"config.go", "listener.go", "route.go", "shared.go", "static.go", "upstream.go", "watchdog.go"} {
+	for _, name := range []string{"auth.go", "compiled.go", "config.go", "listener.go", "route.go", "shared.go", "static.go", "upstream.go", "watchdog.go"} {
 		file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ParseComments)
 		require.NoError(t, err)
 		for _, decl := range file.Decls {
@@ -160,7 +167,11 @@ func comments(t *testing.T) map[string]string {
 			}
 			spec := types.Specs[0].(*ast.TypeSpec)
 			docs[spec.Name.Name] = flat(types.Doc)
-			for _, field := range spec.Type.(*ast.StructType).Fields.List {
+			fields, ok := spec.Type.(*ast.StructType)
+			if !ok {
+				continue
+			}
+			for _, field := range fields.Fields.List {
 				for _, name := range field.Names {
 					docs[spec.Name.Name+"."+name.Name] = flat(field.Doc)
 				}
@@ -196,11 +207,12 @@ func TestExample(t *testing.T) {
 	}
 
 	// Commented lines show the defaults, and no key of the sections is missing.
-	whole, err := Parse("example", commented.ReplaceAll(text, []byte("$1")))
+	whole, err := Parse("example", commented.ReplaceAll(text, []byte("$1")), nil)
 	require.NoError(t, err)
-	asIs, err := Parse("example", text)
+	asIs, err := Parse("example", text, nil)
 	require.NoError(t, err)
 	asIs.Server.Loops, asIs.Limits.ConnMax, asIs.Limits.DialMax = whole.Server.Loops, whole.Limits.ConnMax, whole.Limits.DialMax // no defaults but the machine's
+	asIs.Admin.Token = whole.Admin.Token
 	asIs.Server.TrustedProxies, asIs.Tracing.Endpoint, asIs.Tracing.Headers = whole.Server.TrustedProxies, whole.Tracing.Endpoint, whole.Tracing.Headers
 	whole.source, asIs.source = nil, whole.source
 	lines := asIs.source.lines

@@ -4,6 +4,7 @@
 package config
 
 import (
+	"context"
 	"io"
 	"maps"
 	"reflect"
@@ -20,6 +21,7 @@ type Resources struct {
 	broken Problems            // likewise
 	sites  []site
 	limits []*redislimit.Buckets // new for each App: their state is in Redis
+	lives  []*Life               // of compiled parts, new for each App
 	mu     sync.Mutex
 	passed map[io.Closer]bool // to the Resources of a later Config
 }
@@ -41,10 +43,26 @@ func (r *Resources) Groups() (all []*proxy.Group) {
 	return all
 }
 
-// Start starts the health checks. Those of reused groups are running already.
-func (r *Resources) Start() {
+// Start runs the start hooks of compiled parts, until one fails, and then starts the health checks. Those of reused groups are running
+// already.
+func (r *Resources) Start(ctx context.Context) error {
+	for _, l := range r.lives {
+		if err := l.runStart(ctx); err != nil {
+			return err
+		}
+	}
 	for _, g := range r.Groups() {
 		g.Start()
+	}
+	return nil
+}
+
+// Drain runs the drain hooks of compiled parts. Call it when no new requests will come.
+func (r *Resources) Drain() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, l := range r.lives {
+		l.runDrain()
 	}
 }
 
@@ -53,10 +71,18 @@ func (r *Resources) Start() {
 func (r *Resources) Close() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.stopLives()
 	for c := range r.all() {
 		if !r.passed[c] {
 			_ = c.Close()
 		}
+	}
+}
+
+// stopLives runs the stop hooks of compiled parts, those that were made last first.
+func (r *Resources) stopLives() {
+	for i := len(r.lives) - 1; i >= 0; i-- {
+		r.lives[i].runStop()
 	}
 }
 
@@ -82,8 +108,9 @@ func (r *Resources) TransferTo(next *Resources) {
 	r.passed = next.all()
 }
 
-// discard closes what was made for an App that is not used.
-func (r *Resources) discard(before *Resources) {
+// Discard closes what was made for an App that is not used. before are the Resources from which parts may have been reused, or nil.
+func (r *Resources) Discard(before *Resources) {
+	r.stopLives()
 	old := map[io.Closer]bool{}
 	if before != nil {
 		old = before.all()

@@ -26,9 +26,14 @@ type Middleware struct {
 	// Users and passwords for basic authentication (RFC 7617); other clients get 401. Passwords are sent with each request:
 	// use it behind TLS only.
 	BasicAuth *BasicAuth `toml:"basic_auth"`
+	// Ask an [[upstream]] about each request.
+	ForwardAuth *ForwardAuth `toml:"forward_auth"`
+	// Middlewares that are compiled into the binary, such as [{ name = "session", config = { … } }]. They are inside the
+	// others, the first outermost.
+	Use []Use `toml:"use"`
 }
 
-// Route is one [[route]]. It has exactly one action: respond, redirect, static or proxy.
+// Route is one [[route]]. It has exactly one action: handler, respond, redirect, static or proxy.
 type Route struct {
 	// Pattern for the percent-decoded path: "/users/me" matches that path, "/users/{id}" one segment, "/files/{path...}" the
 	// rest of the path.
@@ -52,6 +57,10 @@ type Route struct {
 	// Exempt request bodies from limits.body_rate_min: for routes to which clients stream.
 	SlowBody bool `toml:"slow_body" default:"false"`
 
+	// Action: the handler of this name that is compiled into the binary, or MODULE.NAME for one of a [module].
+	Handler string `toml:"handler"`
+	// Configuration of the handler. Its keys are those of the handler.
+	Config Table `toml:"config"`
 	// Action: send a fixed response.
 	Respond *Respond `toml:"respond"`
 	// Action: redirect the client.
@@ -63,6 +72,8 @@ type Route struct {
 
 	// Middlewares of this route, inside those of all requests.
 	Middleware
+
+	config any // decoded, for the handler; nil: none
 }
 
 // Respond sends a fixed response.

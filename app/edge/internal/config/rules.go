@@ -27,6 +27,7 @@ func (d *decoder) rules(c *Config) {
 		below(path{"tracing", "endpoint"}, err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != "", `a URL such as "http://127.0.0.1:4318/v1/traces"`)
 	}
 	d.checkListeners(c)
+	d.compiled(c)
 	d.middleware(path{"middleware"}, &c.Middleware)
 	if len(c.Routes) == 0 && len(d.problems) == 0 {
 		d.problem(nil, "has no [[route]]: nothing would be served")
@@ -38,13 +39,13 @@ func (d *decoder) rules(c *Config) {
 
 func (d *decoder) route(p path, r *Route) {
 	actions := 0
-	for _, given := range []bool{r.Respond != nil, r.Redirect != nil, r.Static != nil, r.Proxy != nil} {
+	for _, given := range []bool{r.Handler != "", r.Respond != nil, r.Redirect != nil, r.Static != nil, r.Proxy != nil} {
 		if given {
 			actions++
 		}
 	}
 	if actions != 1 {
-		d.problem(p, "route %s has %d actions: want one of respond, redirect, static, proxy", r.Path, actions)
+		d.problem(p, "route %s has %d actions: want one of handler, respond, redirect, static, proxy", r.Path, actions)
 	}
 	d.foreignPattern(p.child("path"), r.Path)
 	for i, method := range r.Methods {
@@ -91,5 +92,8 @@ func (d *decoder) middleware(p path, m *Middleware) {
 	}
 	if m.BasicAuth != nil && len(m.BasicAuth.Users) == 0 {
 		d.problem(p.child("basic_auth"), "%s has no users", p.child("basic_auth"))
+	}
+	if m.ForwardAuth != nil {
+		d.checkForwardAuth(p.child("forward_auth"), m.ForwardAuth)
 	}
 }

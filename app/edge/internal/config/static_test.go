@@ -20,7 +20,7 @@ func TestStaticAction(t *testing.T) {
 	require.Equal(t, 404, ask(a, "GET", "/files/b.txt").StatusCode)
 
 	load := func(text string, before *Resources) *Resources {
-		c, err := Parse("f.toml", []byte(text))
+		c, err := Parse("f.toml", []byte(text), nil)
 		require.NoError(t, err)
 		_, r, err := c.App(quietly(c), nil, before)
 		require.NoError(t, err)
@@ -45,7 +45,7 @@ func TestAReloadFollowsTheDirectory(t *testing.T) {
 	current := filepath.Join(base, "current")
 	require.NoError(t, os.Symlink("one", current))
 	c, err := Parse("f.toml", []byte(sprintf(
-		"[[route]]\npath = \"/{path...}\"\n[route.static]\ndir = %q\ncheck_interval = \"1h\"\ntypes = { \".foo\" = \"text/x-foo\" }\n", current)))
+		"[[route]]\npath = \"/{path...}\"\n[route.static]\ndir = %q\ncheck_interval = \"1h\"\ntypes = { \".foo\" = \"text/x-foo\" }\n", current)), nil)
 	require.NoError(t, err)
 	a, first, err := c.App(quietly(c), nil, nil)
 	require.NoError(t, err)
@@ -80,7 +80,7 @@ func TestWrongStatic(t *testing.T) {
 func TestDirectoryThatIsNotThere(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "later")
 	text := sprintf("[[route]]\npath = \"/files/{path...}\"\nstatic = { dir = %q }\n[[route]]\npath = \"/\"\nrespond = { body = \"good\" }\n", dir)
-	c, err := Parse("f.toml", []byte(text))
+	c, err := Parse("f.toml", []byte(text), nil)
 	require.NoError(t, err)
 	a, r, err := c.App(quietly(c), nil, nil)
 	require.NoError(t, err)

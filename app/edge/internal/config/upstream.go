@@ -3,6 +3,7 @@
 package config
 
 import (
+	"cmp"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -22,7 +23,8 @@ import (
 type Upstream struct {
 	// Name by which routes refer to it.
 	Name string `toml:"name" required:"yes"`
-	// Servers, such as [{ addr = "127.0.0.1:9001" }, { addr = "unix:/run/app.sock" }].
+	// Servers, such as [{ addr = "127.0.0.1:9001" }, { addr = "api.internal:80" }, { addr = "unix:/run/app.sock" }]. They may
+	// change while the server runs: names are looked up again.
 	Servers []UpstreamServer `toml:"servers" required:"yes"`
 	// Choice of a server. round_robin: in turn, by weight. least_active: fewest requests in flight. two_choices: the less
 	// busy of two random ones. hash: the same server for the same key (route.proxy.hash_by), unless it is overloaded.
@@ -33,9 +35,12 @@ type Upstream struct {
 	TLS *UpstreamTLS `toml:"tls"`
 	// Connections to one server, per loop. Beyond it, requests wait for up to wait_timeout.
 	ConnsPerServerMax int `toml:"conns_per_server_max" default:"256" min:"1" max:"100000"`
-	// Requests in flight to one server, of all loops. Beyond it other servers are tried; if there is none: 503. Unset: no
-	// bound.
+	// Requests in flight to one server, of all loops. Beyond it other servers are tried; if there is none, requests wait for
+	// up to wait_timeout. Unset: no bound.
 	RequestsMax int `toml:"requests_max" min:"1" max:"10000000"`
+	// Requests that wait for a server below requests_max, of all loops, and for a connection to one server, per loop. More:
+	// 503. 0: none waits for a server.
+	QueueMax int `toml:"queue_max" default:"1024" min:"0" max:"1000000"`
 	// Size of a response head. Larger: 502, without a retry.
 	HeadBytesMax Bytes `toml:"head_bytes_max" default:"64KiB" min:"256" max:"1MiB"`
 	// Header fields of a response. More: 502, without a retry.
@@ -48,7 +53,8 @@ type Upstream struct {
 	BodyTimeout Duration `toml:"body_timeout" default:"30s" min:"1ms" max:"24h"`
 	// Time after which an idle connection is closed. Set it below the idle timeout of the servers.
 	IdleTimeout Duration `toml:"idle_timeout" default:"30s" min:"1ms" max:"24h"`
-	// Time that a request waits for a connection while all are in use. After it: 503.
+	// Time that a request waits for a server below requests_max, for a connection while all are in use, or for the first
+	// lookup of a name. After it: 503.
 	WaitTimeout Duration `toml:"wait_timeout" default:"1s" min:"1ms" max:"1h"`
 	// Tries per request. A request is retried if it was not sent, or if it is idempotent and no response has begun.
 	Tries int `toml:"tries" default:"2" min:"1" max:"10"`
@@ -64,23 +70,48 @@ type Upstream struct {
 	EjectTime Duration `toml:"eject_time" default:"10s" min:"1ms" max:"24h"`
 	// See failures_max.
 	EjectTimeMax Duration `toml:"eject_time_max" default:"5m" min:"1ms" max:"24h"`
+	// Time in which the share of a server grows from a twentieth to its weight, after a lookup has added it, it has become
+	// available again, or it was undrained. 0s: it gets its share at once.
+	SlowStart Duration `toml:"slow_start" default:"10s" min:"0s" max:"1h"`
 	// Active health checks of every server.
 	Check *UpstreamCheck `toml:"check"`
+	// Send the requests of a client to the same server, by a cookie.
+	Sticky *UpstreamSticky `toml:"sticky"`
+	// Tell the servers the address of the client by a PROXY header. Each request then has a connection of its own, because
+	// the header describes one client.
+	ProxyProtocol string `toml:"proxy_protocol" default:"off" oneof:"off|v1|v2"`
+	// DNS server for the names of servers, ADDRESS:PORT. Unset: those of /etc/resolv.conf.
+	Resolver Resolver `toml:"resolver" default:""`
+	// Time between two lookups of a name. Unset: the TTL of its records, at least 1 s and at most 1 h; 10 s for names of
+	// /etc/hosts.
+	ResolveEvery Duration `toml:"resolve_every" min:"10ms" max:"24h"`
+	// Addresses of a name that are used: all, or those of one IP version.
+	ResolveIP string `toml:"resolve_ip" default:"any" oneof:"any|4|6"`
 }
 
 // UpstreamServer is one server of an upstream.
 type UpstreamServer struct {
-	// HOST:PORT or unix:/path.
+	// HOST:PORT, unix:/path or srv:NAME, such as "srv:_http._tcp.api.internal". Each address of a name is a server of its own.
+	// When a lookup fails, the servers of the last good one stay. localhost is not looked up.
 	Addr string `toml:"addr" required:"yes"`
-	// Weight relative to the other servers.
+	// Weight relative to the other servers. SRV records have their own weights.
 	Weight int `toml:"weight" default:"1" min:"1" max:"256"`
 	// Use the server only while no other is available.
 	Backup bool `toml:"backup" default:"false"`
 }
 
+// UpstreamSticky binds a client to a server by a cookie of the proxy. The client goes to another server when its own is not
+// available, or is busy for longer than wait_timeout.
+type UpstreamSticky struct {
+	// Name of the cookie.
+	Cookie HeaderName `toml:"cookie" default:"tafe_server"`
+	// Lifetime of the cookie. Unset: until the browser is closed.
+	MaxAge Duration `toml:"max_age" min:"1s" max:"10000h"`
+}
+
 // UpstreamTLS configures https to the servers of an upstream.
 type UpstreamTLS struct {
-	// Name in the server's certificate. Unset: the host of the server's address.
+	// Name in the server's certificate. Unset: the host of the server's address; for srv:NAME the domain of the name.
 	ServerName string `toml:"server_name" default:""`
 	// PEM file of trusted authorities. Unset: those of the system.
 	CA string `toml:"ca" default:""`
@@ -129,8 +160,13 @@ type Proxy struct {
 	// Request bodies up to this size are buffered before a server is chosen, so that a slow client occupies no connection,
 	// and can be retried. Larger bodies are streamed.
 	BodyMemoryMax Bytes `toml:"body_memory_max" default:"64KiB" min:"1" max:"16MiB"`
-	// Time after which an upgraded connection without traffic, such as a WebSocket, is closed.
-	TunnelIdle Duration `toml:"tunnel_idle" default:"5m" min:"1ms" max:"24h"`
+	// Time without a byte after which a response or an upgraded connection ends. Unset: 1 h for upgraded connections, such as
+	// WebSockets, and for responses of the types text/event-stream and application/grpc; body_timeout of the upstream for
+	// other responses.
+	StreamIdle Duration `toml:"stream_idle" min:"1ms" max:"168h"`
+	// Pass the verified certificate of the client on (RFC 9440): leaf sends Client-Cert, chain also Client-Cert-Chain. Fields
+	// with these names in requests are removed in any case, unless a proxy of server.trusted_proxies has sent them.
+	ClientCert string `toml:"client_cert" default:"off" oneof:"off|leaf|chain"`
 	// Headers to set on requests, such as { X-Env = "staging" }.
 	RequestHeaders map[string]HeaderValue `toml:"request_headers"`
 	// Headers to remove from requests.
@@ -148,10 +184,17 @@ func (u *Upstream) options() (o proxy.GroupOptions, err error) {
 		HeadBytesMax: int(u.HeadBytesMax), HeaderCountMax: u.HeaderCountMax,
 		DialTimeout: time.Duration(u.ConnectTimeout), HeadTimeout: time.Duration(u.HeadTimeout), BodyTimeout: time.Duration(u.BodyTimeout),
 		IdleTimeout: time.Duration(u.IdleTimeout), WaitTimeout: time.Duration(u.WaitTimeout), Tries: u.Tries, RetryPercent: u.RetryPercent,
-		FailuresMax: u.FailuresMax, EjectTime: time.Duration(u.EjectTime), EjectTimeMax: time.Duration(u.EjectTimeMax),
+		EjectTime: time.Duration(u.EjectTime), EjectTimeMax: time.Duration(u.EjectTimeMax),
 	}
-	if u.FailuresMax == 0 {
-		o.FailuresMax = -1
+	o.QueueMax, o.SlowStart = cmp.Or(u.QueueMax, -1), cmp.Or(time.Duration(u.SlowStart), -1)
+	o.FailuresMax = cmp.Or(u.FailuresMax, -1)
+	o.ProxyProtocol = map[string]int{"v1": 1, "v2": 2}[u.ProxyProtocol]
+	o.Names = proxy.Names{Server: string(u.Resolver), Every: time.Duration(u.ResolveEvery)}
+	if u.ResolveIP != "any" {
+		o.Names.Family = u.ResolveIP
+	}
+	if u.Sticky != nil {
+		o.Sticky = &proxy.Sticky{Cookie: string(u.Sticky.Cookie), MaxAge: time.Duration(u.Sticky.MaxAge)}
 	}
 	for _, s := range u.Servers {
 		o.Servers = append(o.Servers, proxy.ServerOptions{Addr: s.Addr, Weight: s.Weight, Backup: s.Backup})
@@ -224,6 +267,11 @@ func (b *builder) upstreams(all []Upstream) {
 			b.unusable[u.Name] = nil
 			continue
 		}
+		if b.before != nil {
+			if old := b.before.group(u.Name); old != nil {
+				g.Inherit(old)
+			}
+		}
 		b.resources.add(u, g)
 	}
 }
@@ -235,15 +283,15 @@ func (b *builder) proxy(p path, r *Proxy) app.Handler {
 	}
 	g := b.resources.group(r.Upstream)
 	if g == nil {
-		names := slices.Sorted(maps.Keys(b.resources.groups))
-		b.problem(p.child("upstream"), "route.proxy.upstream = %q: there is no such [[upstream]]; there are %s", r.Upstream, strings.Join(names, ", "))
+		b.noUpstream(p.child("upstream"), r.Upstream)
 		return nil
 	}
 	o := proxy.Options{
 		StripPrefix: r.StripPrefix, AddPrefix: r.AddPrefix, RawPath: r.RawPath, Via: b.via(r), Forwarded: r.Forwarded, HashBy: r.HashBy,
-		BodyMemoryMax: int64(r.BodyMemoryMax), TunnelIdle: time.Duration(r.TunnelIdle),
-		Request:  proxy.Rules{Remove: r.RequestHeadersRemove, Set: fieldsOf(r.RequestHeaders)},
-		Response: proxy.Rules{Remove: r.ResponseHeadersRemove, Set: fieldsOf(r.ResponseHeaders)},
+		BodyMemoryMax: int64(r.BodyMemoryMax), StreamIdle: time.Duration(r.StreamIdle),
+		ClientCert: map[string]proxy.ClientCert{"leaf": proxy.LeafClientCert, "chain": proxy.ChainClientCert}[r.ClientCert],
+		Request:    proxy.Rules{Remove: r.RequestHeadersRemove, Set: fieldsOf(r.RequestHeaders)},
+		Response:   proxy.Rules{Remove: r.ResponseHeadersRemove, Set: fieldsOf(r.ResponseHeaders)},
 	}
 	h, err := proxy.New(g, o)
 	if err != nil {
@@ -251,6 +299,12 @@ func (b *builder) proxy(p path, r *Proxy) app.Handler {
 		return nil
 	}
 	return h.Serve
+}
+
+// noUpstream reports that the key at p names an upstream that is not in the file.
+func (b *builder) noUpstream(p path, name string) {
+	names := slices.Sorted(maps.Keys(b.resources.groups))
+	b.problem(p, "%s = %q: there is no such [[upstream]]; there are %s", p, name, strings.Join(names, ", "))
 }
 
 // via returns the name of the hop. A server name that is not valid in Via is not used.

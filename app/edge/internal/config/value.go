@@ -269,6 +269,18 @@ func (h *HeaderValue) set(v any) error {
 	return nil
 }
 
+// Resolver is the address of a DNS server, or "".
+type Resolver string
+
+func (r *Resolver) set(v any) error {
+	text, ok := v.(string)
+	if _, err := netip.ParseAddrPort(text); !ok || text != "" && err != nil {
+		return errors.New(`want the IP address and port of a DNS server in quotes, such as "10.0.0.2:53"`)
+	}
+	*r = Resolver(text)
+	return nil
+}
+
 // Path is a file, "-" for stdout, or "off".
 type Path string
 
@@ -303,6 +315,9 @@ func (s *Secret) set(v any) error {
 	s.text = text
 	return nil
 }
+
+// Reveal returns the secret.
+func (s Secret) Reveal() string { return s.text }
 
 // String hides the secret.
 func (s Secret) String() string { return "(secret)" }
