@@ -68,6 +68,12 @@ func (r *Response) Values(name string) iter.Seq[[]byte] {
 	return func(func([]byte) bool) {}
 }
 
+// Complete reports whether all of the response was received and read, without waiting.
+func (r *Response) Complete() bool {
+	x := r.current()
+	return x != nil && x.end == io.EOF && x.r == x.d
+}
+
 // Trailers returns the trailer fields after Read has returned io.EOF (RFC 9110 section 6.5). HTTP/1 has them after a
 // chunked body only. They are valid until Close.
 func (r *Response) Trailers() []httpparse.Header {

@@ -256,6 +256,9 @@ func (f *Forwarder) prepare(c *app.Context, x *forward) (err error) {
 			c.SetBodyTimeout(cmp.Or(f.options.StreamIdle, StreamIdleDefault))
 		}
 		r.Stream, r.StreamLength, r.Trailers = c.BodyReader(), n, x.trailers
+		if announced := c.HeaderList("Trailer"); announced != "" {
+			r.AddHeader("Trailer", announced)
+		}
 	}
 	return err
 }
@@ -313,9 +316,7 @@ func (f *Forwarder) try(c *app.Context, x *forward, s *server) (again bool, err 
 		return false, f.upgrade(c, x, s)
 	}
 	f.copyResponseFields(c, x)
-	if x.resp.Major == 2 && x.resp.ContentLength == 0 && httpparse.BodyAllowed(status) {
-		c.SetHeader("Content-Length", "0") // the head has ended the stream, and may hold what are trailers elsewhere
-	}
+	x.announceTrailers()
 	if idle := f.streamIdle(x); idle > 0 {
 		x.resp.SetBodyTimeout(idle)
 	}
