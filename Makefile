@@ -13,13 +13,18 @@ FUZZSHORT   ?= 3s
 .DEFAULT_GOAL := help
 # Targets run in the order given, also with -j: the quick ones first, and a failure is the last output.
 .NOTPARALLEL:
-.PHONY: help run build build-all test check vet lint unit degraded race handoff fuzz fuzz-short example bench-module bench bench-all tidy-check fmt-check clean
+.PHONY: help run pebble build build-all test check vet lint unit degraded race handoff fuzz fuzz-short example bench-module pebble-module bench bench-all tidy tidy-check fmt-check clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
 
 run: build ## build and serve the demo (ARGS="--listen :8080" to change flags)
 	exec bin/tafe serve $(ARGS)
+
+# Authorities connect to the ports 80 and 443 of a name. Pebble finds every name on this machine.
+pebble: ## run Pebble, an ACME server for trials (docs/edge.md); ARGS="-http-port 8080 -tls-port 8443" changes the ports
+	@mkdir -p bin
+	cd app/edge/internal/acme/pebble && $(GO) run . -dir $(CURDIR)/bin $(ARGS)
 
 # tafe has assembly for amd64 and arm64. cgo would need a cross compiler.
 arm64 = CGO_ENABLED=0 GOOS=linux GOARCH=arm64 $(GO)
@@ -32,7 +37,7 @@ build-all: build ## build every package, for arm64 too
 	$(arm64) build ./...
 
 test: ## all checks, some twenty minutes on two cores; prints the time of each step and the skipped tests; ends at the first failure
-	@.ci/steps '$(MAKE)' build-all vet lint unit degraded race handoff fuzz-short example bench-module
+	@.ci/steps '$(MAKE)' build-all vet lint unit degraded race handoff fuzz-short example bench-module pebble-module
 
 check: fmt-check tidy-check test ## make test, gofmt and go mod tidy
 
@@ -83,11 +88,17 @@ example: ## lint and test the application of docs/example, a module of its own, 
 bench-module: ## build, vet and test the nested module of the benchmarks
 	cd bench && $(GO) build ./... && $(GO) vet ./... && $(GO) test ./...
 
+pebble-module: ## build and vet the nested module of Pebble, which tests of certificates use
+	cd app/edge/internal/acme/pebble && $(GO) build -o /dev/null . && $(GO) vet ./... && $(GO) mod tidy -diff
+
 bench: ## tafe beside net/http, some minutes
 	cd bench && $(GO) run ./cmd/bench quick
 
 bench-all: ## every peer and the seed experiment, with plots
 	cd bench && $(GO) run ./cmd/bench all
+
+tidy: ## go mod tidy in the three modules: the nested ones follow the requirements of the server
+	for module in . docs/example bench; do (cd $$module && $(GO) mod tidy) || exit 1; done
 
 tidy-check: ## go.mod and go.sum are tidy
 	$(GO) mod tidy -diff

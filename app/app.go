@@ -161,7 +161,7 @@ type App struct {
 	http2Limits http2.Limits
 
 	// Handlers within the middlewares of App.Use, set by freeze.
-	notFound, methodNotAllowed, options204, tooLarge Handler
+	notFound, methodNotAllowed, options204, refused Handler
 }
 
 // New returns an App without routes. It panics if ServerName or RequestIDHeader is not valid in a header.
@@ -204,7 +204,7 @@ func (a *App) freeze() {
 		a.notFound = chain(a.unknown, a.outer)
 		a.methodNotAllowed = chain(a.disallowed, a.outer)
 		a.options204 = chain(answerOptions, a.outer)
-		a.tooLarge = chain(answerTooLarge, a.outer)
+		a.refused = chain(answerRefusal, a.outer)
 		a.parseLimits = a.options.Limits
 		if a.options.ServerName != "" {
 			a.serverLine = "Server: " + a.options.ServerName + "\r\n"
@@ -223,7 +223,7 @@ func (a *App) freeze() {
 }
 
 func answerNotFound(*Context) error         { return errNotFound }
-func answerTooLarge(*Context) error         { return refusedBody }
+func answerRefusal(c *Context) error        { return c.refusal }
 func answerMethodNotAllowed(*Context) error { return errMethodNotAllowed }
 func answerOptions(c *Context) error        { return c.NoContent(204) }
 

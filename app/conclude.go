@@ -127,8 +127,13 @@ func (c *Context) answerError(err error) {
 	_ = c.String(e.Status, text)
 }
 
-// fail counts and logs a failure: 500 as an error, other 5xx as warnings, the rest at debug level.
+// fail counts and logs a failure: 500 as an error, other 5xx as warnings, the rest at debug level. Refusals are logged as such.
 func (c *Context) fail(err error, e *HTTPError, reason string) {
+	if refusal, ok := err.(*httpparse.Error); ok && refusal == c.refusal {
+		c.reason = reason
+		c.state.refusal(c.RemoteAddr(), refusal)
+		return
+	}
 	if c.reason = reason; reason != "" {
 		c.state.reasons.count(reason)
 	}
@@ -153,7 +158,7 @@ func (c *Context) fail(err error, e *HTTPError, reason string) {
 	}
 	var fault *loop.PanicError
 	if errors.As(err, &fault) {
-		attrs = append(attrs, "stack", string(fault.Stack))
+		attrs = append(attrs, "stack", strings.TrimSuffix(string(fault.Stack), "\n"))
 	}
 	log.Log(ctx, level, "request failed", attrs...)
 }

@@ -49,6 +49,7 @@ type Context struct {
 	route     *Route  // nil without a route
 	routeName *string // Route.Name, for reports
 	handler   Handler
+	refusal   *httpparse.Error // result of handler if the request is refused; see refuse
 	bodyMax   int64
 	timeout   time.Duration
 
@@ -77,7 +78,7 @@ func (c *Context) reset() {
 	c.stats = nil
 	c.wire, c.task, c.path, c.route, c.handler, c.err = nil, nil, nil, nil, nil, nil
 	c.http2.reset()
-	c.deadline, c.timedOut, c.reason, c.idBytes = 0, false, "", 0
+	c.deadline, c.timedOut, c.reason, c.idBytes, c.refusal = 0, false, "", 0, nil
 	clear(c.whenDone)
 	c.whenDone = c.whenDone[:0]
 	clear(c.values)

@@ -193,8 +193,7 @@ func (hc *http1Conn) start(c *Context) {
 		c.body.expect(c)
 	}
 	hc.active = c
-	var err error
-	if c.task, err = hc.state.loop.StartOf((*requestTask)(c), c.cost()); err != nil {
+	if c.start() != nil {
 		hc.active = nil
 		hc.refuseParsed(c, refusedOverload)
 	}
@@ -260,7 +259,7 @@ func (hc *http1Conn) end(keep bool) {
 // stall stops serving requests until the client has read enough of the output.
 func (hc *http1Conn) stall() {
 	hc.stalled = true
-	if _, err := hc.state.loop.Start((*drainer)(hc)); err != nil {
+	if _, err := hc.state.loop.StartReserved((*drainer)(hc)); err != nil {
 		hc.refuse(refusedOverload, nil)
 	}
 }

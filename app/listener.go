@@ -23,6 +23,10 @@ type Listener struct {
 	// port, and returns the "host" or "host:port" of the same site for https: the response is a 308 to the same target there. For "" the
 	// response is 421.
 	Redirect func(host string) string
+	// Challenge, if not nil, is called for requests whose path begins with /.well-known/acme-challenge/, with the host of the request,
+	// without the port (RFC 8555, section 8.3). If it returns false, it has written nothing, and the request is answered as if there were no
+	// Challenge.
+	Challenge func(c *Context, host string) (answered bool, err error)
 	// NoHTTP2 turns HTTP/2 off on a TLS listener, which offers it by ALPN otherwise. It has no effect if TLS.Config has NextProtos or
 	// GetConfigForClient: HTTP/2 is spoken then if they name "h2".
 	NoHTTP2 bool
@@ -33,6 +37,8 @@ type Listener struct {
 	// 15.5.20). host has no port.
 	Covers func(serverName, host string) bool
 }
+
+const challengePath = "/.well-known/acme-challenge/"
 
 // notTLS is the response to plain HTTP on a TLS listener.
 const notTLS = "HTTP/1.0 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n" +
@@ -118,6 +124,17 @@ func answerRedirect(c *Context) error {
 		target += "?" + c.RawQuery()
 	}
 	return c.Redirect(http.StatusPermanentRedirect, "https://"+to+target)
+}
+
+// answerChallenge calls Listener.Challenge, and then the handler that the request has without it.
+func answerChallenge(c *Context) error {
+	if answered, err := c.wire.listener().Challenge(c, hostWithoutPort(c.Host())); answered || err != nil {
+		return err
+	}
+	if err := c.find(); err != nil {
+		return err
+	}
+	return c.handler(c)
 }
 
 // hostWithoutPort cuts the port off a host. An IPv6 address keeps its brackets.

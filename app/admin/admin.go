@@ -11,6 +11,7 @@
 //	health.go     /healthz and /readyz
 //	loops.go      /loops
 //	culprits.go   /overruns, and the ranking of culprits
+//	certificates.go /certificates
 //	metrics.go    /metrics
 //	trace.go      /trace
 //	upstreams.go  /upstreams, and the operations on upstream servers
@@ -60,6 +61,10 @@ type Config struct {
 	// Certificates, if not nil, returns the earliest expiry of each listener's certificates, by listener
 	// address.
 	Certificates func() map[string]time.Time
+	// CertificateList, if not nil, returns all certificates, those that expire first before the others.
+	CertificateList func() []Certificate
+	// CertificateCounts, if not nil, returns counters of certificates that the server obtains.
+	CertificateCounts func() CertificateCounts
 	// Reloads, if not nil, returns the number of configuration reloads, and of those that failed.
 	Reloads func() (all, failed uint64)
 	// LogLinesDropped, if not nil, returns the number of dropped log lines by log name.
@@ -181,6 +186,7 @@ func (d *dashboard) routes() http.Handler {
 	mux.HandleFunc("GET /readyz", d.readyz)
 	mux.HandleFunc("GET /loops", d.loops)
 	mux.HandleFunc("GET /overruns", d.overruns)
+	mux.HandleFunc("GET /certificates", d.certificates)
 	mux.Handle("GET /metrics", d.metrics())
 	mux.HandleFunc("GET /trace", d.trace)
 	mux.HandleFunc("GET /upstreams", d.upstreams)

@@ -73,7 +73,16 @@ func newRig(t *testing.T, upstreams func() []Upstream) *rig {
 		Certificates: func() map[string]time.Time {
 			return map[string]time.Time{"127.0.0.1:443": time.Unix(1_800_000_000, 0)}
 		},
-		Reloads: func() (all, failed uint64) { return 7, 2 }, LogLinesDropped: func() map[string]uint64 { return map[string]uint64{"log": 3} }})
+		CertificateList: func() []Certificate {
+			return []Certificate{
+				{Name: "new.example", Source: "acme", Problem: "no <b>answer</b>", Failures: 2, Next: time.Unix(1_800_000_000, 0)},
+				{Name: "old.example", Source: "file", Issuer: "Test CA", Expires: time.Now().Add(-24 * time.Hour)},
+				{Name: "a.example", Source: "on demand", Issuer: "Test CA", Expires: time.Now().Add(48 * time.Hour), Staple: "good"},
+				{Name: "b.example", Source: "on demand", Issuer: "Test CA", Expires: time.Now().Add(480 * time.Hour)},
+			}
+		},
+		CertificateCounts: func() CertificateCounts { return CertificateCounts{Issued: 4, Failed: 5, Refused: 6} },
+		Reloads:           func() (all, failed uint64) { return 7, 2 }, LogLinesDropped: func() map[string]uint64 { return map[string]uint64{"log": 3} }})
 	r.stop = sync.OnceFunc(func() {
 		r.release()
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
@@ -179,6 +188,13 @@ func TestRoutes(t *testing.T) {
 		{"/metrics", 200, `tafe_runtime_introspection{part="thread"} ` + works("thread"), "another"},
 		{"/metrics", 200, `tafe_runtime_introspection{part="thread_lock"} ` + works("thread_lock"), "another"},
 		{"/metrics", 200, `tafe_build_info{version="v1.2.3"} 1`, "the version"},
+		{"/metrics", 200, `tafe_certificate_problem{name="new.example",source="acme"} 1`, "a name without a certificate"},
+		{"/metrics", 200, `tafe_certificate_days_left{name="old.example",source="file"} -1`, "one that has expired"},
+		{"/metrics", 200, `tafe_certificate_days_left{name="on demand",source="on demand"} 1.99`, "names that clients choose have one series"},
+		{"/metrics", 200, `tafe_certificates_issued_total 4`, "certificates of this process"},
+		{"/metrics", 200, `tafe_certificates_failed_total 5`, "failed attempts"},
+		{"/metrics", 200, `tafe_certificates_refused_total 6`, "refused on demand"},
+		{"/certificates", 200, `"name":"new.example","source":"acme","next":"2027`, "without dates that are not known"},
 		{"/metrics", 200, `tafe_certificate_expires_timestamp_seconds{addr="127.0.0.1:443"} 1.8e+09`, "until when its certificates are good"},
 		{"/metrics", 200, "tafe_config_reloads_failed_total 2", "whether the configuration is the one of the file"},
 		{"/metrics", 200, `tafe_log_lines_dropped_total{log="log"} 3`, "dropped log lines"},

@@ -53,6 +53,8 @@ type Frame struct {
 	Routes    []RouteRow   `json:"routes"`
 	Upstreams []Upstream   `json:"upstreams,omitempty"`
 	Problems  []string     `json:"problems,omitempty"` // unusable parts of the configuration
+
+	Certificates []Certificate `json:"certificates,omitempty"` // those that expire first
 }
 
 // LoopRow is a loop and its last minute. Columns has one character per step, oldest first: a digit
@@ -111,6 +113,10 @@ func (d *dashboard) frame() Frame {
 	}
 	if d.config.Problems != nil {
 		f.Problems = d.config.Problems()
+	}
+	if d.config.CertificateList != nil {
+		all := d.config.CertificateList()
+		f.Certificates = all[:min(len(all), certificatesShown)]
 	}
 	h := d.history
 	h.mu.Lock()

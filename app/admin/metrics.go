@@ -51,6 +51,8 @@ type series struct {
 	upstreamWaiting, upstreamRefused, upstreamLookups, upstreamGRPC, grpc          *prometheus.Desc
 	spans, spansExported, spansFailed                                              *prometheus.Desc
 
+	daysLeft, certificateProblem, certificatesIssued, certificatesFailed, certificatesRefused *prometheus.Desc
+
 	build, certificate, reloads, reloadsFailed, watchdogLost, logDropped, configProblems *prometheus.Desc
 }
 
@@ -127,6 +129,11 @@ func newSeries() *series {
 
 	s.build = of("build_info", "Always 1; the label is the version of the server.", "version")
 	s.certificate = of("certificate_expires_timestamp_seconds", "Earliest expiry of the listener's certificates.", "addr")
+	s.daysLeft = of("certificate_days_left", "Days until the certificate expires; negative once it has.", "name", "source")
+	s.certificateProblem = of("certificate_problem", "1 if the name has no certificate, or the last attempt to renew it has failed.", "name", "source")
+	s.certificatesIssued = of("certificates_issued_total", "Certificates that this process has obtained or renewed.")
+	s.certificatesFailed = of("certificates_failed_total", "Failed attempts to obtain or renew a certificate.")
+	s.certificatesRefused = of("certificates_refused_total", "Handshakes for names that get no certificate on demand.")
 	s.reloads = of("config_reloads_total", "Configuration reloads.")
 	s.reloadsFailed = of("config_reloads_failed_total", "Failed reloads, after which the previous configuration stays in use.")
 	s.watchdogLost = of("watchdog_records_lost_total", "Watchdog records that its log or file did not get.")
@@ -186,6 +193,7 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 		e.counter(c.spansExported, float64(exported))
 		e.counter(c.spansFailed, float64(failed))
 	}
+	c.certificateSeries(e)
 	c.buildSeries(e)
 	e.gauge(c.draining, flag(c.dashboard.config.Server.Draining()))
 	e.gauge(c.uptime, asked.Sub(c.dashboard.started).Seconds())

@@ -15,8 +15,10 @@ import (
 func operated(token string) (http.Handler, *[]string) {
 	var done []string
 	d := &dashboard{config: Config{
-		Token:          token,
-		Upstreams:      func() []Upstream { return []Upstream{{Name: "app", Addr: "127.0.0.1:1", Source: "api:1", State: "up", Up: true, Weight: 3}} },
+		Token: token,
+		Upstreams: func() []Upstream {
+			return []Upstream{{Name: "app", Addr: "127.0.0.1:1", Source: "api:1", State: "up", Up: true, Weight: 3}}
+		},
 		UpstreamGroups: func() []UpstreamGroup { return []UpstreamGroup{{Name: "app", Waiting: 2}} },
 		Operate: func(upstream, addr string, o Operation) error {
 			if upstream != "app" {

@@ -14,6 +14,7 @@ import (
 
 	"tafe/app"
 	"tafe/app/admin"
+	"tafe/app/edge/internal/acme"
 	"tafe/app/edge/internal/config"
 	"tafe/app/middleware"
 	"tafe/app/tracing"
@@ -46,6 +47,11 @@ type edge struct {
 	shown     atomic.Pointer[config.Resources] // resources, for goroutines
 	operating sync.Mutex                       // held by operations on upstreams and by reloads, which inherit them
 	certs     []*config.Certificates
+	// Certificates that are obtained; see acme.go. acme is nil if the file names none.
+	acme       *acme.Manager
+	acmeBroken config.Problems
+	stapler    *acme.Stapler
+	upkeep     func() // stops fetching OCSP responses and ticket keys
 	// Counters of reloads of the configuration, and of those that failed.
 	reloads, reloadsFailed atomic.Uint64
 	renewing               func() // stops the checks for renewed certificates
@@ -84,7 +90,10 @@ func (e *edge) start(ctx context.Context, stdout io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	listeners, stores, err := c.AppListeners()
+	if err := e.makeAcme(); err != nil {
+		return err
+	}
+	listeners, stores, err := c.AppListeners(e.sources())
 	if err != nil {
 		return err
 	}
@@ -103,6 +112,7 @@ func (e *edge) start(ctx context.Context, stdout io.Writer) (err error) {
 	e.shown.Store(e.resources)
 	e.logProblems()
 	e.renewing = e.renew()
+	e.startAcme()
 	if e.watchdog != nil {
 		e.watchdog.Start()
 		e.steward.Start()
@@ -111,7 +121,7 @@ func (e *edge) start(ctx context.Context, stdout io.Writer) (err error) {
 		Server: e.server, Watchdog: e.watchdog, Budget: time.Duration(c.Watchdog.Budget), Log: e.log, Upstreams: e.upstreams,
 		UpstreamGroups: e.upstreamGroups, Operate: e.operate, Token: c.Admin.Token.Reveal(),
 		Spans: e.spans(), Version: shownVersion(), Certificates: e.certificates(e.certs), Reloads: e.reloadCounts,
-		LogLinesDropped: e.logLinesDropped, Problems: e.problems,
+		LogLinesDropped: e.logLinesDropped, Problems: e.problems, CertificateList: e.certificateList, CertificateCounts: e.acmeCounts(),
 	})
 	return e.finishTakeOver(ctx)
 }
@@ -207,6 +217,7 @@ func (e *edge) openLog(path config.Path, stdout io.Writer) (io.Writer, error) {
 func (e *edge) close() error {
 	var errs []error
 	e.endTakeOver()
+	e.closeAcme()
 	if e.server != nil {
 		errs = append(errs, e.stopServer())
 	}

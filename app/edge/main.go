@@ -19,7 +19,9 @@
 //	edge.go        what it starts and ends, in which order
 //	reload.go      SIGHUP
 //	takeover.go    sockets of the previous and the next process
+//	acme.go        certificates that the server obtains
 //	check.go       the check command
+//	certs.go       the certs command
 //	watch.go       the watch command
 //	overruns.go    the overruns command
 //
@@ -65,6 +67,7 @@ type program struct {
 	handlers    map[string]part[app.Handler]
 	middlewares map[string]part[app.Middleware]
 	modules     map[string]part[config.Exports]
+	dns         DNSProvider // nil: none
 }
 
 func newProgram(parts []Part) *program {
@@ -79,6 +82,7 @@ func newProgram(parts []Part) *program {
 	}
 	p.commands = append(p.commands,
 		Command{"watch", "show the loops of a running server, and the code that held them, in a terminal", runWatch},
+		Command{"certs", "list the certificates of a running server, with their expiry and next renewal", runCerts},
 		Command{"overruns", "rank a saved log of the watchdog by the delay that code caused", runOverruns},
 		Command{"version", "print the version", printVersion},
 	)

@@ -18,7 +18,7 @@ import (
 	"tafe/loop/reactor"
 )
 
-// Part is something that a program adds to the server: Handlers, Handler, Middlewares, Middleware, Module, Embedded, Command.
+// Part is something that a program adds to the server: Handlers, Handler, Middlewares, Middleware, Module, WithDNS, Embedded, Command.
 type Part interface{ addTo(*program) }
 
 // Types of values for the keys of authors, beside those of Go: strings, bools, numbers, time.Duration, every encoding.TextUnmarshaler, and
@@ -182,7 +182,7 @@ func register[T any](all map[string]part[T], kind, name string, cfg reflect.Type
 // registry returns the parts for a server, whose Env is that of each part but for Route.
 func (p *program) registry(env *Env) *config.Registry {
 	return &config.Registry{
-		Handlers: compiledFor(p.handlers, env), Middlewares: compiledFor(p.middlewares, env), Modules: compiledFor(p.modules, env),
+		Handlers: compiledFor(p.handlers, env), Middlewares: compiledFor(p.middlewares, env), Modules: compiledFor(p.modules, env), DNS: p.dns,
 	}
 }
 

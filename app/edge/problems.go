@@ -16,7 +16,7 @@ func (e *edge) problems() (all []string) {
 	for _, p := range problems {
 		all = append(all, p.Error())
 	}
-	return all
+	return append(all, e.acmeProblems()...)
 }
 
 func (e *edge) logProblems() {

@@ -4,6 +4,7 @@ package edge
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -76,6 +77,9 @@ func (e *edge) reload(ctx context.Context) error {
 	if keys := e.settings.NeedRestart(next); len(keys) > 0 {
 		return fmt.Errorf("%s cannot change while the server runs: restart it, or set the old value", strings.Join(keys, ", "))
 	}
+	if e.acme == nil && next.ObtainsCertificates() {
+		return errors.New("[acme] cannot begin while the server runs: restart it")
+	}
 	e.operating.Lock()
 	defer e.operating.Unlock()
 	a, resources, err := next.App(e.appOptions(next), e.tracing, e.resources)
@@ -102,6 +106,9 @@ func (e *edge) reload(ctx context.Context) error {
 	go e.resources.Drain()
 	e.retire(before, e.resources)
 	e.settings, e.resources = next, resources
+	if e.acme != nil {
+		e.acme.SetNames(next.Names())
+	}
 	e.shown.Store(resources)
 	e.logWarnings()
 	e.logEach(resources.Broken())

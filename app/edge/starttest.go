@@ -27,7 +27,7 @@ type TB interface {
 const testLoops = 2
 
 // StartTest serves a configuration file with the parts of a program until the test ends, and returns the URL of the first listener, without a slash at its end. All
-// listeners and the admin listener of the file are on free ports of 127.0.0.1 instead, systemd and server.handover are not used, and the log
+// listeners and the admin listener of the file are on free ports of 127.0.0.1 instead, systemd and server.handover are not used, no certificates are obtained, and the log
 // goes to the output of the test. The test fails if the file has a problem.
 func StartTest(t TB, file string, parts ...Part) (url string) {
 	t.Helper()
@@ -39,6 +39,7 @@ func StartTest(t TB, file string, parts ...Part) (url string) {
 	}
 	const free = "127.0.0.1:0"
 	settings.Server.Listen, settings.Admin.Listen, settings.Server.Handover = free, free, ""
+	settings.WithoutACME()
 	for i := range settings.Listeners {
 		settings.Listeners[i].Listen = free
 	}

@@ -18,15 +18,22 @@
 //
 // # The parts, in reading order
 //
-//	group.go       Group: options, servers, start and end
+//	group.go       Group: options, start and end
+//	roster.go      the servers of a group, and how they change
+//	names.go       host names: lookups of A, AAAA and SRV records
 //	balance.go     selection of a server
+//	queue.go       requests that wait for a server
+//	sticky.go      the cookie that binds a client to a server
 //	health.go      availability: failures, health checks, the retry budget
 //	forward.go     Forwarder: one request, its tries, its response
+//	send.go        Group.Do: requests of this process
+//	preface.go     the client's address and certificate for the server
 //	header.go      the fields that are forwarded or added
 //	hops.go        Via, Max-Forwards, Upgrade
 //	target.go      the path and its normal form
 //	rewriteback.go paths in responses
 //	tunnel.go      connections that have switched protocols
+//	operate.go     what operators change, and what a later group inherits
 //	stats.go       counters
 //
 // # Goroutines

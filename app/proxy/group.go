@@ -42,7 +42,7 @@ const (
 	Hashed      Policy = "hash"         // the same server for the same key, while it is available and not overloaded
 )
 
-// Policies lists all policies. Group.choose has a case for each.
+// Policies lists all policies. Group.byPolicy has a case for each.
 var Policies = []Policy{RoundRobin, LeastActive, TwoChoices, Hashed}
 
 // GroupOptions configures a Group. Zero fields mean the defaults.

@@ -6,10 +6,12 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"log"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -197,7 +199,9 @@ func TestLookups(t *testing.T) {
 	} {
 		t.Run(c.why, func(t *testing.T) {
 			z := serveZone(t)
+			z.mu.Lock()
 			z.truncate = c.over
+			z.mu.Unlock()
 			for name, all := range c.records {
 				z.set(name, all...)
 			}
@@ -305,9 +309,9 @@ func TestServersFollowTheirName(t *testing.T) {
 	})
 	z := serveZone(t)
 	z.set("api.test", a("api.test", 300, 1))
-	var log bytes.Buffer
+	var lines bytes.Buffer
 	f := serve(t, GroupOptions{Servers: to("api.test:" + port), Names: Names{Server: z.addr, Every: 5 * time.Millisecond}, SlowStart: -1,
-		Log: slog.New(slog.NewTextHandler(&log, nil))}, Options{})
+		Log: slog.New(slog.NewTextHandler(&lines, nil))}, Options{})
 	status, body := get(t, f.url)
 	require.Equal(t, "200 1", fmt.Sprint(status, " ", body), "the first request starts the lookup and waits for it")
 
@@ -340,8 +344,8 @@ func TestServersFollowTheirName(t *testing.T) {
 		require.Equal(t, 200, status, c.why)
 	}
 	require.NoError(t, f.group.Close())
-	require.Contains(t, log.String(), "upstream name not resolved")
-	require.Contains(t, log.String(), "servers=1")
+	require.Contains(t, lines.String(), "upstream name not resolved")
+	require.Contains(t, lines.String(), "servers=1")
 }
 
 func TestRequestsWaitForTheFirstLookup(t *testing.T) {
@@ -415,4 +419,31 @@ func TestWhatStartsSlowly(t *testing.T) {
 	g.take(g.servers()[0])
 	g.finish(g.servers()[0], true)
 	require.Equal(t, g.servers()[0].ejected.Load(), g.servers()[0].warmFrom.Load(), "a server whose ejection ends")
+}
+
+// The certificate is verified for the name in the options, not for the address that was looked up.
+func TestNamesInCertificates(t *testing.T) {
+	t.Parallel()
+	s := httptest.NewTLSServer(says("secure")) // its certificate is for example.com and 127.0.0.1
+	s.Config.ErrorLog = log.New(io.Discard, "", 0)
+	t.Cleanup(s.Close)
+	_, port, _ := net.SplitHostPort(s.Listener.Addr().String())
+	n, err := strconv.Atoi(port)
+	require.NoError(t, err)
+	z := serveZone(t)
+	z.set("example.com", a("example.com", 60, 1))
+	z.set("other.test", a("other.test", 60, 1))
+	z.set("_http._tcp.example.com", srv("_http._tcp.example.com", 60, 1, 1, uint16(n), "other.test."))
+	for _, c := range []struct {
+		addr   string
+		status int
+	}{
+		{"example.com:" + port, 200},
+		{"other.test:" + port, 502},
+		{"srv:_http._tcp.example.com", 200}, // the name of the service, although the target has another
+	} {
+		o := GroupOptions{Servers: to(c.addr), Names: Names{Server: z.addr}, TLS: s.Client().Transport.(*http.Transport).TLSClientConfig.Clone()}
+		status, _ := get(t, serve(t, o, Options{}).url)
+		require.Equal(t, c.status, status, c.addr)
+	}
 }

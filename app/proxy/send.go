@@ -3,6 +3,7 @@
 package proxy
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -24,9 +25,7 @@ func (g *Group) Do(t *loop.Task, ctx context.Context, req *client.Request, resp 
 			return err
 		}
 		req.Addr, req.TLS, req.ServerName, req.Preface = s.Addr, g.options.TLS != nil, s.host, prefaceLocal(g.options.ProxyProtocol)
-		if req.Host = host; host == "" {
-			req.Host = g.options.Host
-		}
+		req.Host = cmp.Or(host, g.options.Host, s.field)
 		again, err := g.send(t, ctx, s, req, resp)
 		if err == nil || !again {
 			return err

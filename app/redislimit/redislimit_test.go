@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"tafe/app"
+	"tafe/internal/testrig"
 	"tafe/loop/watchdog"
 )
 
@@ -34,11 +35,7 @@ type redisServer struct {
 
 func startRedis(t *testing.T, args ...string) *redisServer {
 	t.Helper()
-	program, err := exec.LookPath("redis-server")
-	if err != nil && os.Getenv("CI") != "true" {
-		t.Skip("redis-server is not installed")
-	}
-	require.NoError(t, err)
+	program := testrig.Program(t, "redis-server")
 	dir, err := os.MkdirTemp("", "redis") // t.TempDir is too long for a socket
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })

@@ -16,6 +16,8 @@ import (
 
 	"github.com/stretchr/testify/assert/yaml"
 	"github.com/stretchr/testify/require"
+
+	"tafe/internal/testrig"
 )
 
 func deployFile(t *testing.T, name string) string {
@@ -153,7 +155,7 @@ func TestSystemdUnit(t *testing.T) {
 	for _, exec := range regexp.MustCompile(`(?m)^Exec\w+=/usr/local/bin/tafe (.*)$`).FindAllStringSubmatch(unit, -1) {
 		requireFlags(t, strings.Fields(exec[1]))
 	}
-	path := program(t, "systemd-analyze") // the unit's own syntax
+	path := testrig.Program(t, "systemd-analyze") // the unit's own syntax
 	dir := t.TempDir()
 	file := filepath.Join(dir, "tafe.service")
 	// The binary is where it is, not where it will be.

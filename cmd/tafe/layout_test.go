@@ -71,20 +71,24 @@ var folders = []folder{
 		not: []string{"flag"}, why: "shows the data of the watchdog"},
 	{path: "cmd", may: []string{"app/...", "loop/...", "httpparse"}, why: "programs of others, such as the one of docs/tutorial.md"},
 	{path: "app/edge", may: []string{"app/...", "loop/...", "httpparse"},
-		external: []string{"golang.org/x/sys", "github.com/coreos/go-systemd/v22/daemon", "github.com/coreos/go-systemd/v22/activation"},
+		external: []string{"golang.org/x/sys", "github.com/coreos/go-systemd/v22/daemon", "github.com/coreos/go-systemd/v22/activation", "github.com/libdns/libdns"},
 		why:      "the edge server as a library: connects everything, and is the only reader of flags, files and environment"},
 	{path: "app/edge/certstest", external: []string{"github.com/stretchr/testify"}, may: []string{"app/edge/internal/certs"},
 		why: "for tests alone"},
-	{path: "app/edge/internal/config", may: []string{"app/...", "loop/...", "httpparse", "app/edge/internal/certs"},
-		external: []string{"github.com/pelletier/go-toml/v2", "github.com/andybalholm/brotli", "github.com/klauspost/compress"},
+	{path: "app/edge/internal/acme", may: []string{"app", "loop", "loop/reactor"},
+		external: []string{"github.com/caddyserver/certmagic", "github.com/mholt/acmez/v3", "github.com/gomodule/redigo", "go.uber.org/zap", "golang.org/x/crypto/ocsp", "golang.org/x/net/idna"},
+		not:      []string{"flag"}, why: "certificates by ACME: the only folder that imports certmagic, but for its Storage and DNSProvider"},
+	{path: "app/edge/internal/config", may: []string{"app/...", "loop/...", "httpparse", "app/edge/internal/certs", "app/edge/internal/acme"},
+		external: []string{"github.com/caddyserver/certmagic", "github.com/pelletier/go-toml/v2", "github.com/andybalholm/brotli", "github.com/klauspost/compress"},
 		why:      "the only place that reads TOML; its tests put the parts together, compressed answers too"},
+	{path: "internal/testrig", external: []string{"github.com/stretchr/testify"}, why: "for tests alone, of every folder: imports no package of ours"},
 	{path: "cmd/tafe", may: []string{"app/...", "loop/...", "httpparse"}, external: []string{"golang.org/x/sys", "golang.org/x/mod/modfile", "github.com/bradfitz/gomemcache"},
 		why: "the binary: the edge server with the handlers of the demo"},
 	{path: "cmd/tafe/internal/backend", why: "stand-ins for foreign systems: imports no package of ours"},
 }
 
 // External modules for tests only; none of them is linked into the binary.
-var testExternal = []string{"github.com/stretchr/testify", "go.uber.org/goleak", "golang.org/x/sys", "golang.org/x/net/nettest", "golang.org/x/net/http2", "golang.org/x/net/dns/dnsmessage",
+var testExternal = []string{"github.com/stretchr/testify", "go.uber.org/goleak", "golang.org/x/sys", "golang.org/x/net/nettest", "golang.org/x/net/http2", "golang.org/x/net/websocket", "golang.org/x/net/dns/dnsmessage",
 	// Real clients against real servers, to prove that they wait cooperatively.
 	"github.com/bradfitz/gomemcache", "github.com/gomodule/redigo", "github.com/redis/go-redis/v9", "github.com/jackc/pgx/v5", "google.golang.org/grpc",
 	// The messages of OpenTelemetry, for a collector.
@@ -93,10 +97,10 @@ var testExternal = []string{"github.com/stretchr/testify", "go.uber.org/goleak",
 	"github.com/prometheus/client_golang/prometheus",
 	// The live page in a real browser.
 	"github.com/chromedp"}
-var testMay = []string{"loop/looptest", "loop/reactor", "loop/watchdog", "loop/internal/csleep"}
+var testMay = []string{"internal/testrig", "loop/looptest", "loop/reactor", "loop/watchdog", "loop/internal/csleep"}
 
 // topLevel matches the entries of the root of the repository.
-var topLevel = regexp.MustCompile(`^(loop|httpparse|app|cmd|bench|docs|go\.mod|go\.sum|Makefile|README\.md|LICENSE|CHANGELOG\.md|` +
+var topLevel = regexp.MustCompile(`^(loop|httpparse|app|cmd|internal|bench|docs|go\.mod|go\.sum|Makefile|README\.md|LICENSE|CHANGELOG\.md|` +
 	`CONTRIBUTING\.md|SECURITY\.md|\.ci|\.gitignore|\.gitattributes|\.golangci\.ya?ml|\.editorconfig|\.dockerignore|Dockerfile)$`)
 
 func TestImportsFollowTheArrows(t *testing.T) {

@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"tafe/internal/testrig"
 )
 
 // loader is a load generator of another project, with the counts of statuses by first digit if it prints them.
@@ -80,7 +82,7 @@ respond = { body = "ok" }
 	}
 	nonGood := regexp.MustCompile(`Non-2xx or 3xx responses: (\d+)`)
 	for _, l := range loaders {
-		path := program(t, l.name)
+		path := testrig.Program(t, l.name)
 		for _, c := range []struct {
 			target  string
 			headers []string

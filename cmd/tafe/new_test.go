@@ -13,6 +13,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"tafe/internal/testrig"
 )
 
 // offline is the environment in which make runs: no module is downloaded, and go.mod and go.sum are complete.
@@ -21,7 +23,7 @@ func offline() []string {
 }
 
 func TestNewProjectWorksAtOnce(t *testing.T) {
-	program(t, "make")
+	testrig.Program(t, "make")
 	dir := filepath.Join(t.TempDir(), "shop")
 	p := start(t, "new", dir)
 	code, said := p.wait()

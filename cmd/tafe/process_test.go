@@ -4,7 +4,6 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -14,11 +13,12 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"tafe/internal/testrig"
 )
 
 // processTimeMax bounds the life of a process under test.
@@ -57,7 +57,7 @@ type process struct {
 	t      *testing.T
 	cmd    *exec.Cmd
 	stdout *bufio.Reader
-	stderr *lockedBuffer
+	stderr *testrig.Buffer
 	exited chan error
 }
 
@@ -79,7 +79,7 @@ func startCommand(t *testing.T, name string, args ...string) *process {
 func prepare(t *testing.T, name string, args ...string) *process {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), processTimeMax)
-	p := &process{t: t, cmd: exec.CommandContext(ctx, name, args...), stderr: &lockedBuffer{}, exited: make(chan error, 1)}
+	p := &process{t: t, cmd: exec.CommandContext(ctx, name, args...), stderr: &testrig.Buffer{}, exited: make(chan error, 1)}
 	t.Cleanup(cancel)
 	return p
 }
@@ -215,22 +215,4 @@ func (c *rawConn) receive() (*http.Response, string) {
 	body, err := io.ReadAll(response.Body)
 	require.NoError(c.t, err)
 	return response, string(body)
-}
-
-// lockedBuffer collects the stderr of a process while a test reads it.
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }

@@ -19,6 +19,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"tafe/internal/testrig"
 	"tafe/loop/reactor"
 )
 
@@ -106,15 +107,6 @@ func (v *visitors) stop() (asked int64, failed []error) {
 	return v.asked.Load(), v.failed
 }
 
-// freePort returns an address without a listener.
-func freePort(t *testing.T) string {
-	t.Helper()
-	free, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer func() { _ = free.Close() }()
-	return free.Addr().String()
-}
-
 // handoverConfig is a file with routes, on two addresses, for processes that take over from one another.
 type handoverConfig struct {
 	file, addr, unix, admin, handover string
@@ -124,7 +116,7 @@ func newHandoverConfig(t *testing.T) *handoverConfig {
 	t.Helper()
 	dir := t.TempDir()
 	c := &handoverConfig{
-		file: filepath.Join(dir, "edge.toml"), addr: freePort(t), unix: filepath.Join(dir, "serve.sock"), admin: freePort(t),
+		file: filepath.Join(dir, "edge.toml"), addr: "127.0.0.1:" + testrig.Port(t), unix: filepath.Join(dir, "serve.sock"), admin: "127.0.0.1:" + testrig.Port(t),
 		handover: filepath.Join(dir, "handover.sock"),
 	}
 	writeConfig(t, c.file, fmt.Sprintf(`

@@ -51,7 +51,7 @@ func (c *Conn) Output(n int) []byte {
 	case c.out == nil:
 		c.out = c.r.bufs.getBuffer(max(n, outputMin))
 	case cap(c.out)-len(c.out) >= n:
-	case c.sent > 0 && c.sent >= len(c.out)/2:
+	case c.sent > 0 && c.sent >= len(c.out)/4:
 		c.out = c.out[:copy(c.out, c.out[c.sent:])]
 		c.sent = 0
 		fallthrough

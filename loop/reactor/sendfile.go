@@ -222,5 +222,23 @@ func probeCached(fd int, offset, n int64) bool {
 	}
 }
 
+// ReadCached reads bytes of f from offset on into p, as far as they are in the page
+// cache, and returns their number. It does not wait for the disk: 0 means that the
+// first byte is not in the page cache or not there at all. Any goroutine.
+func ReadCached(f File, p []byte, offset int64) (n int) {
+	conn, err := f.SyscallConn()
+	if err != nil {
+		return 0
+	}
+	into := [][]byte{p}
+	err = conn.Control(func(fd uintptr) {
+		n, _ = unix.Preadv2(int(fd), into, offset, unix.RWF_NOWAIT)
+	})
+	if err != nil {
+		return 0
+	}
+	return max(n, 0)
+}
+
 // File is an *os.File or a type that wraps one.
 type File interface{ syscall.Conn }

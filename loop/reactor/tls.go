@@ -31,6 +31,9 @@ type TLS struct {
 	// NotTLS is sent to a client that does not use TLS, before the connection is
 	// closed.
 	NotTLS []byte
+	// HandshakeOnly names an ALPN protocol whose connections are closed after the
+	// handshake, such as that of ACME challenges (RFC 8737). Open is not called for them.
+	HandshakeOnly string
 	// Failed, if not nil, is called on the loop for each failed handshake. It must
 	// not wait.
 	Failed func(l *loop.Loop, remote string, err error)
@@ -66,6 +69,16 @@ func (c *Conn) TLS() *tls.ConnectionState {
 	}
 	state := c.tls.session.ConnectionState()
 	return &state
+}
+
+// HandshakeTask returns the task that runs the handshake of hello, with which a
+// callback of TLS.Config can wait cooperatively. Only that callback may use it. It is
+// nil for a connection that is not a Listener's.
+func HandshakeTask(hello *tls.ClientHelloInfo) *loop.Task {
+	if w, ok := hello.Conn.(*wire); ok {
+		return w.stream.task
+	}
+	return nil
 }
 
 // Secure reports whether the connection uses TLS.
@@ -235,11 +248,16 @@ func (s *tlsStream) opened() {
 	c := s.conn
 	s.state, s.freshlyOpen, s.more = tlsOpen, true, true
 	c.r.stats.Handshakes++
-	if s.session.ConnectionState().DidResume {
+	state := s.session.ConnectionState()
+	if state.DidResume {
 		c.r.stats.HandshakesResumed++
 	}
 	s.resumeReadEvents()
 	c.SetTimeout(0)
+	if only := s.config.HandshakeOnly; only != "" && state.NegotiatedProtocol == only {
+		c.Close()
+		return
+	}
 	c.handler = s.open(c)
 	c.opened()
 	if c.state == connOpen && !c.aborting && c.reading() {

@@ -317,6 +317,74 @@ func TestTLSCallbackWaits(t *testing.T) {
 	require.Zero(t, failed.count())
 }
 
+// A callback finds the task of its handshake, and so a pool on whose goroutines it may block.
+func TestTLSHandshakeTask(t *testing.T) {
+	pool := loop.NewPool(1, 1)
+	defer pool.Close()
+	release := make(chan struct{})
+	entered := make(chan struct{}, 1)
+	terms := reactor.TLS{Config: &tls.Config{GetCertificate: func(h *tls.ClientHelloInfo) (*tls.Certificate, error) {
+		own := ownCertificate()
+		if h.ServerName != "slow.example" {
+			return &own, nil
+		}
+		return loop.Offload(reactor.HandshakeTask(h), pool, func() (*tls.Certificate, error) {
+			entered <- struct{}{}
+			<-release
+			return &own, nil
+		})
+	}}}
+	_, addr, failed := secureEngine(t, 1, terms)
+	slow := make(chan error, 1)
+	go func() {
+		config := clientConfig()
+		config.ServerName = "slow.example"
+		c, err := tls.Dial("tcp", addr, config)
+		if err == nil {
+			_ = c.Close()
+		}
+		slow <- err
+	}()
+	<-entered
+	c, err := tls.Dial("tcp", addr, clientConfig())
+	require.NoError(t, err, "the loop goes on")
+	echoes(t, c, 1000)
+	require.NoError(t, c.Close())
+	close(release)
+	require.NoError(t, <-slow)
+	require.Zero(t, failed.count())
+	require.Nil(t, reactor.HandshakeTask(&tls.ClientHelloInfo{}))
+}
+
+// A connection with the protocol of HandshakeOnly ends with its handshake; others do not.
+func TestTLSHandshakeOnly(t *testing.T) {
+	const only = "acme-tls/1"
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		e, addr, failed := secureEngine(t, 1, reactor.TLS{HandshakeOnly: only, Config: &tls.Config{
+			Certificates: []tls.Certificate{ownCertificate()}, NextProtos: []string{"http/1.1", only},
+		}})
+		config := clientConfig()
+		config.MaxVersion, config.NextProtos = version, []string{only}
+		c, err := tls.Dial("tcp", addr, config)
+		require.NoError(t, err)
+		require.Equal(t, only, c.ConnectionState().NegotiatedProtocol)
+		_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+		_, _ = c.Write([]byte("hello"))
+		rest, err := io.ReadAll(c)
+		require.NoError(t, err, "closed with close_notify")
+		require.Empty(t, rest)
+		_ = c.Close()
+		config = clientConfig()
+		config.NextProtos = []string{"http/1.1"}
+		c, err = tls.Dial("tcp", addr, config)
+		require.NoError(t, err)
+		echoes(t, c, 100)
+		_ = c.Close()
+		require.Zero(t, failed.count())
+		require.Eventually(t, func() bool { return e.Opening() == 0 && e.Conns() == 0 }, 20*time.Second, time.Millisecond)
+	}
+}
+
 func TestTLSHandshakesMax(t *testing.T) {
 	_, addr, failed := secureEngine(t, 1, reactor.TLS{HandshakesMax: 2})
 	for range 2 {

@@ -275,6 +275,14 @@ function drawTables(f) {
   }
 }
 
+function drawCertificates(f) {
+  byID('certificates-section').hidden = !f.certificates;
+  fillRows(byID('certificates'), (f.certificates || []).map(c => [
+    {t: c.name, c: 'long'}, c.source, c.issuer || '–', {n: c.expires ? ((new Date(c.expires) - new Date(f.at)) / 864e5).toFixed(1) : '–'},
+    c.renewal ? new Date(c.renewal).toLocaleString() : '–', c.ocsp || '–', {t: c.problem || '', c: c.problem ? 'going long' : ''},
+  ]));
+}
+
 let last = null;
 
 function draw(f) {
@@ -284,6 +292,7 @@ function draw(f) {
   drawLoops(f);
   drawCulprits(f);
   drawTables(f);
+  drawCertificates(f);
   document.documentElement.dataset.frames = Number(document.documentElement.dataset.frames || 0) + 1;
 }
 

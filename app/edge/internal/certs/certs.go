@@ -1,10 +1,18 @@
-// Package certs loads the TLS files of a listener: certificates, keys, OCSP staples, and the authorities of client certificates. It
-// reloads those that have changed. A certificate that cannot be used is left out, or stays as it was, and is reported as a
-// problem; the others are served.
+// Package certs makes the TLS configuration of a listener: from files with certificates, keys, OCSP staples, and the authorities of client
+// certificates, and from a Source of other certificates. It reloads files that have changed. A certificate that cannot be used is
+// left out, or stays as it was, and is reported as a problem; the others are served.
+//
+// # Files, in reading order
+//
+//	certs.go     Store: the files, and which certificate a client gets
+//	profile.go   Profile: versions, cipher suites and key exchanges
+//	staple.go    OCSP responses for certificates from files
 package certs
 
 import (
 	"bytes"
+	"crypto/hmac"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -28,12 +36,29 @@ type Files struct {
 type Options struct {
 	// Certs in order of preference: a client gets the first that matches its server name, or else the first of the list.
 	Certs      []Files
-	MinVersion uint16   // of TLS
+	Source     Source // of certificates for other names; nil: none
+	Profile    Profile
 	Protocols  []string // offered by ALPN
 	ClientAuth tls.ClientAuthType
 	ClientCA   string // PEM; "" where clients show no certificates
 	ClientCRL  string // PEM or DER: lists of revoked certificates of clients; "": none
+	Stapler    Stapler
 }
+
+// Source has certificates that are not from files. Its methods are called by tasks of loops, and must not block.
+type Source interface {
+	// Certificate returns the certificate for a name that no file covers, or nil.
+	Certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error)
+	// Challenge returns the configuration for a connection by which an authority verifies a name, or nil for any other.
+	Challenge(hello *tls.ClientHelloInfo) *tls.Config
+	// Covers reports whether the source has a certificate for host, or will have one.
+	Covers(host string) bool
+	// Agree reports whether the certificate in memory for a server name is valid for host.
+	Agree(serverName, host string) bool
+}
+
+// errNotYet is the error of handshakes for a name whose certificate has not been obtained.
+var errNotYet = errors.New("there is no certificate for this name yet")
 
 // Store has the certificates from the last successful load of each. Any goroutine may call its methods.
 type Store struct {
@@ -73,33 +98,63 @@ func statusTime(info os.FileInfo) int64 {
 // refusal makes a handshake fail with the alert unrecognized_name, and resumes no session.
 var refusal = &tls.Config{MinVersion: tls.VersionTLS12, SessionTicketsDisabled: true}
 
-// Load reads the files. It fails if there are no certificates; Problems reports those that cannot be used.
+// Load reads the files. It fails if there are neither certificates nor a source; Problems reports those that cannot be used.
 func Load(o Options) (*Store, error) {
-	if len(o.Certs) == 0 {
+	if len(o.Certs) == 0 && o.Source == nil {
 		return nil, errors.New("no certificates")
 	}
 	s := &Store{options: o}
 	s.current.Store(s.load(time.Now(), nil))
-	// Session tickets are encrypted by keys of the base, which crypto/tls renews every day and accepts for a week.
-	s.base = &tls.Config{
-		MinVersion: o.MinVersion,
-		NextProtos: o.Protocols,
-		GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
-			return s.current.Load().configFor(hello.ServerName), nil
-		},
+	// Session tickets are encrypted by keys of the base, which crypto/tls renews every day and accepts for a week, unless
+	// SetTicketKeys was called.
+	s.base = o.Profile.config(o.Protocols)
+	s.base.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		if o.Source != nil {
+			if challenge := o.Source.Challenge(hello); challenge != nil {
+				return challenge, nil
+			}
+		}
+		return s.current.Load().configFor(hello.ServerName, o.Source), nil
 	}
 	return s, nil
 }
 
+// SetTicketKeys replaces the keys of session tickets: the first encrypts, all decrypt. Stores that verify clients in different ways
+// derive different keys, so that no session moves from one to the other.
+func (s *Store) SetTicketKeys(keys [][32]byte) {
+	own := slices.Clone(keys)
+	if s.options.ClientAuth != tls.NoClientCert {
+		for i := range own {
+			mac := hmac.New(sha256.New, own[i][:])
+			fmt.Fprintf(mac, "%d %s", s.options.ClientAuth, s.options.ClientCA)
+			own[i] = [32]byte(mac.Sum(nil))
+		}
+	}
+	s.base.SetSessionTicketKeys(own)
+}
+
 // configFor refuses a name without a matching certificate while a certificate is left out, because that one may match.
-func (l *loaded) configFor(name string) *tls.Config {
+func (l *loaded) configFor(name string, source Source) *tls.Config {
 	switch {
 	case l.config == nil:
 		return refusal
-	case name == "" || !slices.Contains(l.pairs, nil) || l.covers(name):
+	case name == "" || !slices.Contains(l.pairs, nil) || l.covers(name) || source != nil && source.Covers(name):
 		return l.config
 	}
 	return refusal
+}
+
+// fromSource is tls.Config.GetCertificate: it returns nil for names that files cover, which crypto/tls chooses, and for names without
+// any certificate, which get the first of the files.
+func (l *loaded) fromSource(hello *tls.ClientHelloInfo, source Source) (*tls.Certificate, error) {
+	if hello.ServerName != "" && l.covers(hello.ServerName) {
+		return nil, nil
+	}
+	pair, err := source.Certificate(hello)
+	if pair == nil && err == nil && len(l.config.Certificates) > 0 && source.Covers(hello.ServerName) {
+		err = errNotYet
+	}
+	return pair, err
 }
 
 func (l *loaded) covers(host string) bool {
@@ -117,6 +172,9 @@ func (s *Store) Agree(serverName, host string) bool {
 		case first == nil:
 			first = c
 		}
+	}
+	if source := s.options.Source; source != nil && (first == nil || serverName != "" && source.Covers(serverName)) {
+		return source.Agree(serverName, host)
 	}
 	return first != nil && first.Leaf.VerifyHostname(host) == nil
 }
@@ -140,7 +198,8 @@ func (s *Store) load(now time.Time, before *loaded) *loaded {
 		l.seen = append(l.seen, stamp{file, info})
 		return os.ReadFile(file)
 	}
-	config := &tls.Config{MinVersion: o.MinVersion, ClientAuth: o.ClientAuth, NextProtos: o.Protocols}
+	config := o.Profile.config(o.Protocols)
+	config.ClientAuth = o.ClientAuth
 	for i, f := range o.Certs {
 		pair, err := loadPair(f, read)
 		if err == nil && now.After(pair.Leaf.NotAfter) {
@@ -151,6 +210,9 @@ func (s *Store) load(now time.Time, before *loaded) *loaded {
 			if pair = nil; before != nil {
 				pair = before.pairs[i]
 			}
+		}
+		if pair != nil {
+			pair = s.stapled(pair, f)
 		}
 		if l.pairs = append(l.pairs, pair); pair != nil {
 			config.Certificates = append(config.Certificates, *pair)
@@ -169,10 +231,18 @@ func (s *Store) load(now time.Time, before *loaded) *loaded {
 	if l.revoked != nil {
 		config.VerifyConnection = l.revoked.verify
 	}
-	if len(config.Certificates) > 0 && (o.ClientCA == "" || config.ClientCAs != nil) && (o.ClientCRL == "" || l.revoked != nil) {
-		l.config = config
+	if (len(config.Certificates) > 0 || o.Source != nil) && (o.ClientCA == "" || config.ClientCAs != nil) && (o.ClientCRL == "" || l.revoked != nil) {
+		l.use(config, o.Source)
 	}
 	return l
+}
+
+// use makes config that of l.
+func (l *loaded) use(config *tls.Config, source Source) {
+	l.config = config
+	if source != nil {
+		config.GetCertificate = func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) { return l.fromSource(hello, source) }
+	}
 }
 
 // loadRevocations sets l.revoked, to that of before if the file cannot be read.
@@ -259,8 +329,20 @@ func (l *loaded) stale() bool {
 	})
 }
 
-// Covers reports whether one of the certificates matches host.
-func (s *Store) Covers(host string) bool { return s.current.Load().covers(host) }
+// Covers reports whether one of the certificates matches host, or one of the source.
+func (s *Store) Covers(host string) bool {
+	return s.current.Load().covers(host) || s.options.Source != nil && s.options.Source.Covers(host)
+}
+
+// Leaves returns the certificates from files that are served.
+func (s *Store) Leaves() (all []*tls.Certificate) {
+	for _, pair := range s.current.Load().pairs {
+		if pair != nil {
+			all = append(all, pair)
+		}
+	}
+	return all
+}
 
 // Expires returns the earliest expiry of the certificates, or zero if there is none.
 func (s *Store) Expires() (first time.Time) {

@@ -40,7 +40,7 @@ func leaf(t *testing.T, s *Store, name string) string {
 
 func TestNamesChooseTheCertificate(t *testing.T) {
 	dir := t.TempDir()
-	s, err := Load(Options{MinVersion: tls.VersionTLS12, Certs: []Files{
+	s, err := Load(Options{Certs: []Files{
 		certstest.Write(t, dir, "a", later, "a.example"), certstest.Write(t, dir, "b", later, "b.example", "*.b.example"),
 	}})
 	require.NoError(t, err)
@@ -55,7 +55,7 @@ func TestNamesChooseTheCertificate(t *testing.T) {
 func TestReload(t *testing.T) {
 	dir := t.TempDir()
 	f := certstest.Write(t, dir, "a", later, "old.example")
-	s, err := Load(Options{MinVersion: tls.VersionTLS12, Certs: []Files{f}})
+	s, err := Load(Options{Certs: []Files{f}})
 	require.NoError(t, err)
 	require.False(t, s.Reload(), "nothing is new")
 
@@ -110,7 +110,7 @@ func TestOneBadCertificateLeavesTheOthers(t *testing.T) {
 		t.Run(c.why, func(t *testing.T) {
 			dir := t.TempDir()
 			good, bad := certstest.Write(t, dir, "a", later, "a.example"), certstest.Write(t, dir, "b", later, "b.example")
-			o := Options{MinVersion: tls.VersionTLS12, Certs: []Files{good, bad}}
+			o := Options{Certs: []Files{good, bad}}
 			before, err := Load(o)
 			require.NoError(t, err)
 			c.spoil(t, bad)
@@ -143,7 +143,7 @@ func TestOneBadCertificateLeavesTheOthers(t *testing.T) {
 func TestARenewedCertificateIsTakenBesideABadOne(t *testing.T) {
 	dir := t.TempDir()
 	good, bad := certstest.Write(t, dir, "a", later, "old.example"), certstest.Write(t, dir, "b", later, "b.example")
-	s, err := Load(Options{MinVersion: tls.VersionTLS12, Certs: []Files{good, bad}})
+	s, err := Load(Options{Certs: []Files{good, bad}})
 	require.NoError(t, err)
 	require.NoError(t, os.Remove(bad.Cert))
 	certstest.Write(t, dir, "a", later, "new.example")
@@ -156,7 +156,7 @@ func TestARenewedCertificateIsTakenBesideABadOne(t *testing.T) {
 func TestWithoutItsAuthoritiesAListenerRefusesAll(t *testing.T) {
 	dir := t.TempDir()
 	good := certstest.Write(t, dir, "a", later, "a.example")
-	o := Options{MinVersion: tls.VersionTLS12, Certs: []Files{good}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCA: dir + "/ca.pem"}
+	o := Options{Certs: []Files{good}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCA: dir + "/ca.pem"}
 	s, err := Load(o)
 	require.NoError(t, err)
 	require.Len(t, s.Problems(), 1)
@@ -164,7 +164,7 @@ func TestWithoutItsAuthoritiesAListenerRefusesAll(t *testing.T) {
 	require.Equal(t, alert, handshake(s, ""))
 	require.False(t, s.Expires().IsZero())
 
-	all, err := Load(Options{MinVersion: tls.VersionTLS12, Certs: []Files{{Cert: "/no/such", Key: "/no/such"}}})
+	all, err := Load(Options{Certs: []Files{{Cert: "/no/such", Key: "/no/such"}}})
 	require.NoError(t, err)
 	require.Equal(t, alert, handshake(all, "a.example"), "no certificate is good")
 	require.True(t, all.Expires().IsZero())
@@ -188,7 +188,7 @@ func TestReloadFollowsLinks(t *testing.T) {
 	}
 	live := filepath.Join(base, "live")
 	require.NoError(t, os.Symlink("one", live))
-	s, err := Load(Options{MinVersion: tls.VersionTLS12, Certs: []Files{{Cert: filepath.Join(live, "a.pem"), Key: filepath.Join(live, "a.key")}}})
+	s, err := Load(Options{Certs: []Files{{Cert: filepath.Join(live, "a.pem"), Key: filepath.Join(live, "a.key")}}})
 	require.NoError(t, err)
 	require.Equal(t, "one.example", leaf(t, s, ""))
 	require.NoError(t, os.Symlink("two", live+".new"))
@@ -201,7 +201,7 @@ func TestReloadFollowsLinks(t *testing.T) {
 func TestTicketsOutliveReloads(t *testing.T) {
 	dir := t.TempDir()
 	f := certstest.Write(t, dir, "a", later, "a.example")
-	s, err := Load(Options{MinVersion: tls.VersionTLS12, Certs: []Files{f}})
+	s, err := Load(Options{Certs: []Files{f}})
 	require.NoError(t, err)
 	client := &tls.Config{MaxVersion: tls.VersionTLS12, ClientSessionCache: tls.NewLRUClientSessionCache(1)}
 	require.False(t, shown(t, s, "a.example", client).DidResume)

@@ -134,7 +134,7 @@ func TestRevocation(t *testing.T) {
 		ca, crl := filepath.Join(dir, "ca.pem"), filepath.Join(dir, "crl.pem")
 		require.NoError(t, os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: root.cert.Raw}), 0o600))
 		require.NoError(t, os.WriteFile(crl, c.crl, 0o600))
-		s, err := Load(Options{MinVersion: tls.VersionTLS12, Certs: []Files{certstest.Write(t, dir, "a", later, "a.example")},
+		s, err := Load(Options{Certs: []Files{certstest.Write(t, dir, "a", later, "a.example")},
 			ClientAuth: tls.VerifyClientCertIfGiven, ClientCA: ca, ClientCRL: crl})
 		require.NoError(t, err)
 		require.Len(t, s.Problems(), c.problems, c.why)
@@ -151,7 +151,7 @@ func TestRevocationReloads(t *testing.T) {
 	dir := t.TempDir()
 	ca, crl := filepath.Join(dir, "ca.pem"), filepath.Join(dir, "crl.pem")
 	require.NoError(t, os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: root.cert.Raw}), 0o600))
-	options := Options{MinVersion: tls.VersionTLS12, Certs: []Files{certstest.Write(t, dir, "a", later, "a.example")},
+	options := Options{Certs: []Files{certstest.Write(t, dir, "a", later, "a.example")},
 		ClientAuth: tls.RequireAndVerifyClientCert, ClientCA: ca, ClientCRL: crl}
 	s, err := Load(options)
 	require.NoError(t, err)

@@ -23,11 +23,17 @@ func Check(file string, registry *Registry) (c *Config, problems, warnings Probl
 		problems = append(problems, resources.Broken()...)
 		resources.Close()
 	}
-	_, stores, listenErr := c.AppListeners()
+	var acmeErr error
+	if c.ObtainsCertificates() {
+		var broken Problems
+		_, broken, acmeErr = c.acmeOptions()
+		problems = append(problems, broken...)
+	}
+	_, stores, listenErr := c.AppListeners(Sources{})
 	for _, s := range stores {
 		problems = append(problems, s.Problems()...)
 	}
-	for _, e := range []error{err, listenErr} {
+	for _, e := range []error{err, acmeErr, listenErr} {
 		var more Problems
 		if e != nil && !errors.As(e, &more) {
 			return nil, nil, nil, e

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/caddyserver/certmagic"
+
 	"tafe/app"
 )
 
@@ -17,6 +19,7 @@ type Registry struct {
 	Handlers    map[string]Compiled[app.Handler]
 	Middlewares map[string]Compiled[app.Middleware]
 	Modules     map[string]Compiled[Exports]
+	DNS         certmagic.DNSProvider // nil: none
 }
 
 // Exports are the handlers and middlewares of a module. The file names them MODULE.NAME.

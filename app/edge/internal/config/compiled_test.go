@@ -26,7 +26,6 @@ type bidTable struct {
 	From     []netip.Prefix `toml:"from"`
 	Weights  map[string]int `toml:"weights"`
 	Store    *storeTable    `toml:"store"`
-	internal string         // not a key
 }
 
 type storeTable struct {
@@ -123,7 +122,7 @@ func TestCompiledPartsAreCheckedWithTheirLine(t *testing.T) {
 		{"[[route]]\npath = \"/\"\nrespond = {}\nconfig = { a = 1 }", "f.toml:4: route.config is the table of a handler, and the route has none", "a table for nobody"},
 		{"[[route]]\npath = \"/\"\nhandler = \"hello\"\nconfig = 1", "f.toml:4: route.config = 1: want a table, such as { key = value }", "not a table"},
 		{bid + "config = { key = \"k\",\n deadlin = \"1ms\" }", "f.toml:5: unknown key route.config.deadlin; did you mean deadline?", "a slip in a key"},
-		{bid + "config = { key = \"k\", internal = \"x\" }", "unknown key route.config.internal; there are deadline, from", "a field without a tag"},
+		{bid + "config = { key = \"k\", internal = \"x\" }", "unknown key route.config.internal; there are deadline, from", "nothing near: the list"},
 		{bid + "[route.config]\nkey = \"k\"\n[route.config.store]\naddr = \"a:1\"\nLocal = true", "f.toml:8: unknown key route.config.store.Local", `toml:"-"`},
 		{bid + "config = {}", "f.toml:4: route.config lacks the key key", "a required key"},
 		{bid, "f.toml:1: handler bid needs a configuration: route.config lacks the key key", "no table at all"},

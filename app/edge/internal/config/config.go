@@ -5,6 +5,7 @@
 //
 //	config.go     Config: the sections; their comments and tags are the reference, docs/config.md
 //	listener.go   Listener: addresses and TLS
+//	acme.go       ACME: certificates that the server obtains
 //	route.go      Route: actions and middlewares
 //	watchdog.go   Watchdog: reports, records, escalation
 //	value.go      types of values that TOML lacks
@@ -43,6 +44,9 @@ type Config struct {
 	// One listen address, with TLS and the PROXY protocol. Repeat the section for each address. If the file has any
 	// [[listener]], server.listen must not be given.
 	Listeners []Listener `toml:"listener" reload:"restart"`
+	// Certificates that the server obtains and renews by itself, by ACME: from Let's Encrypt, or another authority. See
+	// edge.md.
+	ACME ACME `toml:"acme"`
 	// Bounds of a message, a connection and a loop. Each key says what happens beyond it.
 	Limits Limits `toml:"limits"`
 	// Bounds of an HTTP/2 connection. What exceeds a bound of frames ends the connection: GOAWAY has the reason, which the log and
@@ -161,7 +165,8 @@ type Limits struct {
 	// Open connections to upstreams and stores, of all loops together. Beyond it, connecting fails. Unset: half of the
 	// reserve that conn_max leaves.
 	DialMax int `toml:"dial_max" min:"1" max:"10000000" reload:"restart"`
-	// Requests in handlers, per loop. More: 503.
+	// Requests in handlers, per loop. More: 503. Responses to a sixteenth more pass through the middlewares; the rest lack their
+	// headers, such as those of CORS.
 	TaskMax int `toml:"task_max" default:"65536" min:"1" max:"10000000" reload:"restart"`
 	// Coroutines kept for reuse, per loop, about 3 KiB each. Others end with their request.
 	IdleTaskMax int `toml:"idle_task_max" default:"1024" min:"1" max:"10000000" reload:"restart"`
@@ -174,7 +179,7 @@ type Limits struct {
 	// head_bytes_max.
 	InboundBytesMax Bytes `toml:"inbound_bytes_max" default:"1MiB" min:"4KiB" max:"1GiB" reload:"restart"`
 	// Unsent bytes that a connection buffers. Beyond it a handler that writes waits.
-	OutboundBytesMax Bytes `toml:"outbound_bytes_max" default:"1MiB" min:"4KiB" max:"1GiB" reload:"restart"`
+	OutboundBytesMax Bytes `toml:"outbound_bytes_max" default:"128KiB" min:"4KiB" max:"1GiB" reload:"restart"`
 }
 
 // Timeouts is the section of the same name.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"tafe/app"
+	"tafe/app/edge/internal/acme"
 	"tafe/app/edge/internal/certs"
 	"tafe/loop/reactor"
 )
@@ -34,10 +35,15 @@ type Listener struct {
 
 // TLS configures HTTPS.
 type TLS struct {
-	// Certificates, such as [{ cert = "a.pem", key = "a.key" }]. A client gets the first that matches its server name, or
-	// else the first of the list. Renewed files are loaded within a minute, and at SIGHUP; invalid ones are ignored.
-	Certs []Certificate `toml:"certs" required:"yes"`
-	// Minimum TLS version. Cipher suites are the defaults of Go.
+	// Certificates, such as [{ cert = "a.pem", key = "a.key" }]. A client gets the first that matches its server name, or else
+	// one of [acme], or else the first of the list. Renewed files are loaded within a minute, and at SIGHUP; invalid ones are
+	// ignored. Required without [acme].
+	Certs []Certificate `toml:"certs"`
+	// Recommendation of Mozilla that versions and cipher suites follow. "modern": TLS 1.3. "intermediate": also TLS 1.2, with
+	// forward secrecy and authenticated encryption, which all browsers since 2014 have. Both prefer the post-quantum key
+	// exchange X25519MLKEM768.
+	Profile string `toml:"profile" default:"intermediate" oneof:"modern|intermediate"`
+	// Minimum TLS version, in place of the one of the profile.
 	MinVersion string `toml:"min_version" default:"1.2" oneof:"1.2|1.3"`
 	// Client certificates: off, verified if the client sends one, or required.
 	ClientAuth string `toml:"client_auth" default:"off" oneof:"off|verify|require"`
@@ -61,7 +67,8 @@ type Certificate struct {
 	Cert string `toml:"cert" required:"yes"`
 	// PEM file of the private key.
 	Key string `toml:"key" required:"yes"`
-	// DER file of an OCSP response to staple. Nothing is stapled while it is missing.
+	// DER file of an OCSP response to staple. Nothing is stapled while it is missing. Unset: the response is fetched, if the
+	// certificate names a responder.
 	OCSP string `toml:"ocsp" default:""`
 }
 
@@ -92,8 +99,10 @@ func (d *decoder) checkListeners(c *Config) {
 			d.problem(p.child("tls"), "listener.tls: client_auth and client_ca go together")
 		case l.TLS != nil && l.TLS.ClientCRL != "" && l.TLS.ClientCA == "":
 			d.problem(p.child("tls").child("client_crl"), "listener.tls.client_crl: want client_ca too")
-		case l.TLS != nil && len(l.TLS.Certs) == 0:
-			d.problem(p.child("tls"), "listener.tls.certs is empty")
+		case l.TLS != nil && len(l.TLS.Certs) == 0 && !c.ObtainsCertificates():
+			d.problem(p.child("tls"), "listener.tls has no certs, and [acme] no domains: name a certificate, or the domains to obtain some for")
+		case l.TLS != nil && l.TLS.Profile == "modern" && l.TLS.MinVersion == "1.2" && d.lines[p.child("tls").child("min_version").id()] > 0:
+			d.problem(p.child("tls").child("min_version"), "listener.tls.min_version = \"1.2\" contradicts the profile modern, which is TLS 1.3: remove one of them")
 		}
 	}
 }
@@ -112,8 +121,10 @@ func (c *Config) tlsOn(port int) *Listener {
 // Certificates are the certificates of one listener.
 type Certificates struct {
 	*certs.Store
-	source *source
-	at     path
+	Addr    string
+	Profile certs.Profile
+	source  *source
+	at      path
 }
 
 // Problems returns the current problems of the certificates. The listener serves with the others; see certs.Store.
@@ -135,9 +146,34 @@ func withoutCall(err error) string {
 	return err.Error()
 }
 
+// Sources are where certificates come from, besides files.
+type Sources struct {
+	Acme    *acme.Manager // nil: none
+	Stapler certs.Stapler // nil: none
+}
+
+// source returns the source of certificates of the listeners.
+func (s *Sources) source(c *Config) certs.Source {
+	switch {
+	case s.Acme != nil:
+		return s.Acme
+	case c.ObtainsCertificates(): // a check, which obtains none
+		return noSource{}
+	}
+	return nil
+}
+
+// noSource stands for a manager that a check does not start.
+type noSource struct{}
+
+func (noSource) Certificate(*tls.ClientHelloInfo) (*tls.Certificate, error) { return nil, nil }
+func (noSource) Challenge(*tls.ClientHelloInfo) *tls.Config                 { return nil }
+func (noSource) Covers(string) bool                                         { return true }
+func (noSource) Agree(string, string) bool                                  { return true }
+
 // AppListeners returns the listeners, and the certificates of those with TLS. The error is Problems; certificates that cannot
 // be used are not an error: see Certificates.Problems.
-func (c *Config) AppListeners() (all []app.Listener, stores []*Certificates, err error) {
+func (c *Config) AppListeners(from Sources) (all []app.Listener, stores []*Certificates, err error) {
 	if len(c.Listeners) == 0 {
 		return []app.Listener{{Addr: string(c.Server.Listen), H2C: c.Server.HTTP2}}, nil, nil
 	}
@@ -148,12 +184,12 @@ func (c *Config) AppListeners() (all []app.Listener, stores []*Certificates, err
 		if l.TLS == nil || c.spoilt[p.part()] {
 			continue
 		}
-		store, err := certs.Load(l.TLS.options(l.HTTP2.or(true)))
+		store, err := certs.Load(l.TLS.options(c, &from, l.HTTP2.or(true)))
 		if err != nil {
 			d.problem(p, "listener.tls: %v", err)
 			continue
 		}
-		of[l], stores = store, append(stores, &Certificates{store, c.source, p})
+		of[l], stores = store, append(stores, &Certificates{store, string(l.Listen), l.TLS.profile(), c.source, p})
 	}
 	if len(d.problems) > 0 {
 		return nil, nil, d.sorted()
@@ -168,20 +204,26 @@ func (c *Config) AppListeners() (all []app.Listener, stores []*Certificates, err
 			}
 		}
 		switch {
+		case l.TLS != nil && of[l] == nil: // spoilt, or its neighbour is: Check goes on
+			continue
 		case l.TLS != nil:
 			a.Covers = of[l].Agree
 			a.TLS = &reactor.TLS{Config: of[l].Config(), HandshakeTimeout: time.Duration(l.TLS.HandshakeTimeout), HandshakesMax: l.TLS.HandshakesMax,
-				HandshakesPerSecond: l.TLS.HandshakesPerSecondMax}
+				HandshakesPerSecond: l.TLS.HandshakesPerSecondMax, HandshakeOnly: acme.ChallengeProtocol}
 		case l.RedirectHTTPS != 0:
 			a.Redirect = redirectTo(of[c.tlsOn(l.RedirectHTTPS)], l.RedirectHTTPS)
+		}
+		if l.TLS == nil && from.Acme != nil {
+			a.Challenge = from.Acme.AnswerChallenge
 		}
 		all = append(all, a)
 	}
 	return all, stores, nil
 }
 
-func (t *TLS) options(http2 bool) certs.Options {
-	o := certs.Options{Protocols: []string{"http/1.1"}, MinVersion: tlsVersions[t.MinVersion], ClientAuth: clientAuths[t.ClientAuth], ClientCA: t.ClientCA, ClientCRL: t.ClientCRL}
+func (t *TLS) options(c *Config, from *Sources, http2 bool) certs.Options {
+	o := certs.Options{Protocols: []string{"http/1.1"}, Profile: t.profile(), ClientAuth: clientAuths[t.ClientAuth], ClientCA: t.ClientCA, ClientCRL: t.ClientCRL,
+		Source: from.source(c), Stapler: from.Stapler}
 	if http2 {
 		o.Protocols = []string{"h2", "http/1.1"}
 	}
@@ -189,6 +231,10 @@ func (t *TLS) options(http2 bool) certs.Options {
 		o.Certs = append(o.Certs, certs.Files(c))
 	}
 	return o
+}
+
+func (t *TLS) profile() certs.Profile {
+	return certs.Profile{Name: t.Profile, MinVersion: tlsVersions[t.MinVersion]}
 }
 
 // redirectTo redirects only to hosts with a certificate, whatever host the client names.

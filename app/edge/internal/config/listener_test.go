@@ -22,13 +22,13 @@ func TestListeners(t *testing.T) {
 		{"[[listener]]\nlisten = \"unix:a.sock\"", "f.toml:2: listener.listen = \"unix:a.sock\": not unix:/path", "relative to what?"},
 		{"[[listener]]\nlisten = \"unix:/a\"\n[[listener]]\nlisten = \":1\"\n[[listener]]\nlisten = \"systemd:http\"", "", "kinds of sockets beside one another"},
 		{"[[listener]]\nlisten = \":1\"\nproxy_protocol = []", "no connection would be accepted", "a slip"},
-		{"[[listener]]\nlisten = \":1\"\n[listener.tls]\ncerts = []", "listener.tls.certs is empty", "nothing to show"},
+		{"[[listener]]\nlisten = \":1\"\n[listener.tls]\ncerts = []", "listener.tls has no certs", "nothing to show"},
 		{"[[listener]]\nlisten = \":1\"\n[listener.tls]\ncerts = [{ cert = \"/no/such\", key = \"k\" }]", "", "a file that is not there refuses no start"},
 		{"[[listener]]\nlisten = \":1\"\n[listener.tls]\nclient_auth = \"require\"\ncerts = [{ cert = \"c\", key = \"k\" }]", "client_auth and client_ca go together", "whom to believe?"},
 	} {
 		config, err := Parse("f.toml", []byte(c.text+route), nil)
 		if err == nil {
-			_, _, err = config.AppListeners()
+			_, _, err = config.AppListeners(Sources{})
 		}
 		if c.want == "" {
 			require.NoError(t, err, c.why)
@@ -38,15 +38,96 @@ func TestListeners(t *testing.T) {
 	}
 	config, err := Parse("f.toml", []byte("[[listener]]\nlisten = \":1\"\n[listener.tls]\ncerts = [{ cert = \"/no/such\", key = \"k\" }]"+route), nil)
 	require.NoError(t, err)
-	_, stores, err := config.AppListeners()
+	_, stores, err := config.AppListeners(Sources{})
 	require.NoError(t, err)
 	require.EqualError(t, stores[0].Problems(), "f.toml:3: listener.tls: /no/such: no such file or directory", "but is named")
 	config, err = Parse("f.toml", []byte(secure+"[[listener]]\nlisten = \":80\"\nredirect_https = 8443"+route), nil)
 	require.NoError(t, err)
-	listeners, stores, err := config.AppListeners()
+	listeners, stores, err := config.AppListeners(Sources{})
 	require.NoError(t, err)
 	require.Len(t, listeners, 2)
 	require.Len(t, stores, 1)
 	require.Equal(t, "a.example:8443", listeners[1].Redirect("a.example"))
 	require.Empty(t, listeners[1].Redirect("b.example"), "no redirect to a host without a certificate")
+}
+
+func TestACME(t *testing.T) {
+	const route = "\n[[route]]\npath = \"/\"\nrespond = {}\n"
+	const own = "[acme]\ndomains = [\"a.example\"]\n"
+	const tls = "[[listener]]\nlisten = \":8443\"\ntls = {}\n"
+	for _, c := range []struct{ text, want, why string }{
+		{own, "", "listeners are implied"},
+		{own + tls, "", "or given"},
+		{own + tls + "[[listener]]\nlisten = \":80\"\nredirect_https = 8443", "", "with a redirect"},
+		{own + "[server]\nlisten = \":80\"", "f.toml:1: acme: no [[listener]] has tls", "the certificates would not be used"},
+		{own + "[[listener]]\nlisten = \":80\"", "f.toml:1: acme: no [[listener]] has tls", "nor here"},
+		{"[acme]\nemail = \"a@a.example\"\n" + tls, "listener.tls has no certs, and [acme] no domains", "an address alone obtains nothing"},
+		{"[acme]\ndomains = [\"https://a.example\"]\n" + tls, "f.toml:2: acme.domains = \"https://a.example\": not a host name", "a URL"},
+		{"[acme]\ndomains = [\"a.example:443\"]\n" + tls, "not a host name", "a port"},
+		{"[acme]\ndomains = [\"*.a.example\"]\n" + tls, "f.toml:2: acme.domains: \"*.a.example\" needs a binary with a DNS provider", "a wildcard"},
+		{own + "ca = \"http://ca.example/dir\"\n", "f.toml:3: acme.ca = \"http://ca.example/dir\": want letsencrypt", "no HTTPS"},
+		{own + "ca = \"lets-encrypt\"\n", "f.toml:3: acme.ca = \"lets-encrypt\": want letsencrypt", "a slip"},
+		{own + "fallback = { ca = \"zerossl\" }\n", "", "a second authority"},
+		{own + "fallback = {}\n", "f.toml:3: acme.fallback.ca is the authority of acme.ca", "the same twice"},
+		{own + "fallback = { ca = \"x\" }\n", "f.toml:3: acme.fallback.ca = \"x\": want", "a slip in the second"},
+		{own + "eab = { key_id = \"k\" }\n", "acme.eab lacks the key mac_key", "half an account"},
+		{own + "storage = \"/x\"\nredis = { address = \"127.0.0.1:1\" }\n", "f.toml:4: acme has both storage and redis", "which would it be?"},
+		{own + "email = \"admin\"\n", "f.toml:3: acme.email = \"admin\": want one address", "no address"},
+		{"[acme]\non_demand = { ask = \"a.example\" }\n", "f.toml:2: acme.on_demand.ask = \"a.example\": want a URL", "no URL"},
+		{"[acme]\non_demand = { ask = \"http://a.example/\" }\n", "", "on demand alone"},
+		{own + "[[listener]]\nlisten = \":1\"\ntls = { profile = \"modern\", min_version = \"1.2\" }\n", "f.toml:5: listener.tls.min_version = \"1.2\" contradicts the profile modern", "two minds"},
+		{own + "[[listener]]\nlisten = \":1\"\ntls = { profile = \"old\" }\n", "want one of modern, intermediate", "a profile that is not offered"},
+	} {
+		config, err := Parse("f.toml", []byte(c.text+route), nil)
+		if err == nil {
+			_, _, err = config.acmeOptions()
+		}
+		if err == nil {
+			_, _, err = config.AppListeners(Sources{})
+		}
+		if c.want == "" {
+			require.NoError(t, err, c.why)
+			continue
+		}
+		require.ErrorContains(t, err, c.want, c.why)
+	}
+
+	config, err := Parse("f.toml", []byte("[acme]\ndomains = [\"B.example\", \"b.example\", \"bücher.example\"]\nca_roots = \"/no/such\"\n"+route), nil)
+	require.NoError(t, err)
+	require.Equal(t, []string{"b.example", "xn--bcher-kva.example"}, config.Names())
+	require.Len(t, config.Listeners, 2)
+	o, broken, err := config.acmeOptions()
+	require.NoError(t, err, "a file that is not there refuses no start")
+	require.EqualError(t, broken, "f.toml:3: acme.ca_roots: /no/such: no such file or directory")
+	require.True(t, o.HTTP01 && o.TLSALPN01)
+	listeners, stores, err := config.AppListeners(Sources{})
+	require.NoError(t, err)
+	require.Len(t, stores, 1)
+	require.Equal(t, []string{":443", ":80"}, []string{listeners[0].Addr, listeners[1].Addr})
+	require.Equal(t, "acme-tls/1", listeners[0].TLS.HandshakeOnly)
+
+	// The default storage.
+	t.Setenv("STATE_DIRECTORY", "/var/lib/tafe:/other")
+	directory, err := config.ACME.directoryOfStorage()
+	require.NoError(t, err)
+	require.Equal(t, "/var/lib/tafe/acme", directory)
+	t.Setenv("STATE_DIRECTORY", "")
+	t.Setenv("XDG_DATA_HOME", "/data")
+	directory, err = config.ACME.directoryOfStorage()
+	require.NoError(t, err)
+	require.Equal(t, "/data/tafe/acme", directory)
+
+	// Domains change at a reload; the rest does not.
+	next, err := Parse("f.toml", []byte("[acme]\ndomains = [\"c.example\"]\nca_roots = \"/no/such\"\n"+route), nil)
+	require.NoError(t, err)
+	require.Empty(t, config.NeedRestart(next))
+	next, err = Parse("f.toml", []byte("[acme]\ndomains = [\"c.example\"]\nemail = \"a@b.example\"\n"+route), nil)
+	require.NoError(t, err)
+	require.Equal(t, []string{"acme.email", "acme.ca_roots"}, config.NeedRestart(next))
+
+	config.WithoutACME()
+	require.False(t, config.ObtainsCertificates())
+	_, stores, err = config.AppListeners(Sources{})
+	require.NoError(t, err)
+	require.Empty(t, stores, "for tests the listeners are plain")
 }

@@ -34,7 +34,7 @@ func TestProblemsNameLineAndRemedy(t *testing.T) {
 		{"[\"ser\\u0076er\"]\nx = 1", "f.toml:2: unknown key server.x", "a key in disguise"},
 		{"[[route]]\npath = \"/\"\n[route.respond]\nbdy = \"x\"", "f.toml:4: unknown key route.respond.bdy; did you mean body?", "below a route"},
 		{"[[route]]\npath = \"/a\"\nrespond = {}\n[[route]]\npath = \"/b\"\nrespond = {}\nnaem = 1", "f.toml:7: unknown key route.naem", "of the second route"},
-		{"[[cache]]\nname = \"a\"", "f.toml:1: unknown key cache; there are access_log", "a feature that is not there"},
+		{"[[plugin]]\nname = \"a\"", "f.toml:1: unknown key plugin; there are access_log", "a feature that is not there"},
 		// Kinds.
 		{"[server]\nloops = \"4\"", `f.toml:2: server.loops = "4": want a whole number, without quotes`, "a number in quotes"},
 		{"[server]\nloops = 1.5", `f.toml:2: server.loops = 1.5: want a whole number`, "half a loop"},

@@ -118,7 +118,7 @@ var kinds = map[reflect.Type]string{
 	reflect.TypeFor[Address](): "address", reflect.TypeFor[ListenAddress](): "address", reflect.TypeFor[Duration](): "duration", reflect.TypeFor[Bytes](): "bytes", reflect.TypeFor[Handoff](): "duration, 100us to 1m, or off", reflect.TypeFor[Path](): "file", reflect.TypeFor[SocketPath](): "absolute path",
 	reflect.TypeFor[Table](): "table", reflect.TypeFor[Resolver](): "ADDRESS:PORT", reflect.TypeFor[Secret](): "secret", reflect.TypeFor[HeaderName](): "header name", reflect.TypeFor[HeaderValue](): "text", reflect.TypeFor[string](): "text",
 	reflect.TypeFor[bool](): "true, false", reflect.TypeFor[Switch](): "true, false", reflect.TypeFor[int](): "number", reflect.TypeFor[float64](): "number",
-	reflect.TypeFor[[]string](): "array of text", reflect.TypeFor[[]Network](): "array of networks",
+	reflect.TypeFor[[]string](): "array of text", reflect.TypeFor[[]HostName](): "array of host names", reflect.TypeFor[[]Network](): "array of networks",
 	reflect.TypeFor[map[string]HeaderValue](): "table of text", reflect.TypeFor[map[string]Secret](): "table of secrets",
 }
 
@@ -157,7 +157,7 @@ func standard(f reflect.StructField) string {
 func comments(t *testing.T) map[string]string {
 	docs := map[string]string{}
 	flat := func(c *ast.CommentGroup) string { return strings.Join(strings.Fields(c.Text()), " ") }
-	for _, name := range []string{"auth.go", "compiled.go", "config.go", "listener.go", "route.go", "shared.go", "static.go", "upstream.go", "watchdog.go"} {
+	for _, name := range []string{"acme.go", "auth.go", "compiled.go", "config.go", "listener.go", "route.go", "shared.go", "static.go", "upstream.go", "watchdog.go"} {
 		file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ParseComments)
 		require.NoError(t, err)
 		for _, decl := range file.Decls {
@@ -186,6 +186,7 @@ var commented = regexp.MustCompile(`(?m)^#([a-z0-9_]+ = )`)
 
 func TestExample(t *testing.T) {
 	t.Setenv("TAFE_ADMIN_PASSWORD", "secret")
+	t.Setenv("ACME_MAC_KEY", "secret")
 	text, err := os.ReadFile(exampleFile)
 	require.NoError(t, err)
 	a := appOf(t, string(text))
@@ -214,6 +215,8 @@ func TestExample(t *testing.T) {
 	asIs.Server.Loops, asIs.Limits.ConnMax, asIs.Limits.DialMax = whole.Server.Loops, whole.Limits.ConnMax, whole.Limits.DialMax // no defaults but the machine's
 	asIs.Admin.Token = whole.Admin.Token
 	asIs.Server.TrustedProxies, asIs.Tracing.Endpoint, asIs.Tracing.Headers = whole.Server.TrustedProxies, whole.Tracing.Endpoint, whole.Tracing.Headers
+	asIs.ACME.EAB, asIs.ACME.Fallback, asIs.ACME.Redis, asIs.ACME.OnDemand = whole.ACME.EAB, whole.ACME.Fallback, whole.ACME.Redis, whole.ACME.OnDemand
+	asIs.ACME.Domains = whole.ACME.Domains
 	whole.source, asIs.source = nil, whole.source
 	lines := asIs.source.lines
 	asIs.source = nil

@@ -26,6 +26,7 @@ func (d *decoder) rules(c *Config) {
 		u, err := url.Parse(e)
 		below(path{"tracing", "endpoint"}, err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != "", `a URL such as "http://127.0.0.1:4318/v1/traces"`)
 	}
+	d.acme(c)
 	d.checkListeners(c)
 	d.compiled(c)
 	d.middleware(path{"middleware"}, &c.Middleware)

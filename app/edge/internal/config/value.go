@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"tafe/app/edge/internal/acme"
 	"tafe/httpparse"
 	"tafe/loop/reactor"
 )
@@ -290,6 +291,22 @@ func (p *Path) set(v any) error {
 		return errors.New(`want a file in quotes, or "off"`)
 	}
 	*p = Path(text)
+	return nil
+}
+
+// HostName is a name that a certificate can have.
+type HostName string
+
+func (h *HostName) set(v any) error {
+	text, ok := v.(string)
+	if !ok {
+		return errors.New(`want a host name in quotes, such as "www.example.com"`)
+	}
+	name, err := acme.CanonicalName(text)
+	if err != nil {
+		return errors.New(`not a host name: want one such as "www.example.com", without scheme, port and path`)
+	}
+	*h = HostName(name)
 	return nil
 }
 
