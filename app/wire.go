@@ -4,7 +4,6 @@
 package app
 
 import (
-	"net"
 	"time"
 
 	"tafe/httpparse"
@@ -26,8 +25,11 @@ type wire interface {
 	breakOff(err error)
 	// answered ends the request, after its response.
 	answered(c *Context)
-	// hijack takes the byte stream over from HTTP.
-	hijack(c *Context) (net.Conn, error)
+	// take ends HTTP on the byte stream, and returns it without a Handler. If no response head was sent, what is written to it begins with one of
+	// HTTP/1.
+	take(c *Context) (*reactor.Conn, error)
+	// unsent returns how many bytes of the response are unsent.
+	unsent() int
 
 	// input returns the bytes of the body that have arrived, framed as c.req.Framing says; consume removes them.
 	input() []byte

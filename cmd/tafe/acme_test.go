@@ -22,6 +22,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"tafe/app/edge/certstest"
+	"tafe/internal/testrig"
 )
 
 // pebbleModule is what make pebble runs.
@@ -116,7 +117,7 @@ func verified(addr, name string, roots *x509.CertPool) bool {
 
 // A newcomer has a Pebble and three lines of TOML.
 func TestNewcomerGetsACertificate(t *testing.T) {
-	secure, plain := freePort(t), freePort(t)
+	secure, plain := "127.0.0.1:"+testrig.Port(t), "127.0.0.1:"+testrig.Port(t)
 	ca := startPebble(t, plain, secure)
 	dir := t.TempDir()
 	file, storage := filepath.Join(dir, "edge.toml"), filepath.Join(dir, "certificates")
@@ -229,7 +230,7 @@ func TestProfiles(t *testing.T) {
 		{"modern", tls13, []string{"TLSv1.2   disabled", "TLSv1.3   enabled"}},
 	} {
 		_, secure, _ := secureEdge(t, f, "profile = \""+c.profile+"\"")
-		out, err := exec.Command(program(t, "sslscan"), "--no-colour", "--sni-name=localhost", secure).CombinedOutput()
+		out, err := exec.Command(testrig.Program(t, "sslscan"), "--no-colour", "--sni-name=localhost", secure).CombinedOutput()
 		require.NoError(t, err, string(out))
 		var ciphers, groups []string
 		for _, m := range cipher.FindAllStringSubmatch(string(out), -1) {
