@@ -36,7 +36,7 @@ type series struct {
 	all []*prometheus.Desc
 
 	requests, duration, queue, active, refusals, protocols, connsHTTP2 *prometheus.Desc
-	eventStreams, webSockets, webSocketMessages *prometheus.Desc
+	eventStreams, webSockets, webSocketMessages                        *prometheus.Desc
 
 	slices, lag, held, age, stale, queued, timers, tasks, tasksStarted, panics *prometheus.Desc
 	waiting, dialed, dials                                                     *prometheus.Desc
