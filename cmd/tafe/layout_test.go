@@ -95,7 +95,7 @@ var folders = []folder{
 }
 
 // External modules for tests only; none of them is linked into the binary.
-var testExternal = []string{"github.com/stretchr/testify", "go.uber.org/goleak", "golang.org/x/sys", "golang.org/x/net/nettest", "golang.org/x/net/http2", "golang.org/x/net/websocket", "golang.org/x/net/dns/dnsmessage",
+var testExternal = []string{"github.com/stretchr/testify", "github.com/gobwas/ws", "go.uber.org/goleak", "golang.org/x/sys", "golang.org/x/net/nettest", "golang.org/x/net/http2", "golang.org/x/net/websocket", "golang.org/x/net/dns/dnsmessage",
 	// Real clients against real servers, to prove that they wait cooperatively.
 	"github.com/bradfitz/gomemcache", "github.com/gomodule/redigo", "github.com/redis/go-redis/v9", "github.com/jackc/pgx/v5", "google.golang.org/grpc",
 	// The messages of OpenTelemetry, for a collector.
