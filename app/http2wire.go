@@ -9,8 +9,6 @@ import (
 	"strings"
 	"time"
 
-	xhttp2 "golang.org/x/net/http2"
-
 	"tafe/app/internal/http2"
 	"tafe/httpparse"
 	"tafe/loop/reactor"
@@ -42,7 +40,7 @@ func (w *http2Wire) inputEnded() bool                     { return w.stream.Inpu
 func (w *http2Wire) unsent() int                          { return w.stream.Queued() }
 func (w *http2Wire) setTimeout(d time.Duration)           { w.stream.SetTimeout(d) }
 func (w *http2Wire) direct(*Context) *reactor.Conn        { return nil }
-func (w *http2Wire) abort(error)                          { w.stream.Reset(xhttp2.ErrCodeInternal) }
+func (w *http2Wire) abort(error)                          { w.stream.Abort() }
 func (w *http2Wire) breakOff(err error)                   { w.abort(err) }
 func (w *http2Wire) Room(*http2.Stream)                   {}
 func (w *http2Wire) Arrived(*http2.Stream)                { w.c.bodyArrived() }
@@ -63,11 +61,8 @@ func (w *http2Wire) Section(_ *http2.Stream, head http2.Section) {
 }
 
 // Broken implements http2.StreamHandler: the client has cancelled the request, or is gone.
-func (w *http2Wire) Broken(_ *http2.Stream, err error) {
+func (w *http2Wire) Broken(*http2.Stream, error) {
 	c := w.c
-	if errors.Is(err, http2.ErrStalled) {
-		w.conn.state.reasons.count("write-timeout")
-	}
 	if w.conn.drop(c) {
 		w.release()
 		return

@@ -54,8 +54,8 @@ type loopState struct {
 	streams  []openStream // event streams
 }
 
-// Counters are the counters of an App's connections. They never decrease, except for the gauges: Conns, Active, Draining, ConnsHTTP2, Streams,
-// EventStreams and WebSockets.Open.
+// Counters are the counters of an App's connections. They never decrease, except for the gauges: Conns, Active, Draining, ConnsHTTP2, EventStreams
+// and WebSockets.Open.
 type Counters struct {
 	Requests  uint64              // requests that reached a handler
 	Protos    [protosCount]uint64 // of Requests, by the version of HTTP: 1.0, 1.1, 2
@@ -66,7 +66,7 @@ type Counters struct {
 	Conns, Active, Draining int // open connections, running handlers, draining loops
 	EventStreams            int // open streams of server-sent events
 	WebSockets              websocket.Stats
-	ConnsHTTP2, Streams     int // of Conns those that use HTTP/2, and their open requests
+	ConnsHTTP2              int // of Conns those that use HTTP/2
 
 	// Per loop only; Stats.Counters leaves them empty.
 	Routes []RouteStats   // routes that have had requests, in no order
@@ -79,7 +79,6 @@ func (s *Counters) add(o Counters) {
 		s.Protos[i] += n
 	}
 	s.ConnsHTTP2 += o.ConnsHTTP2
-	s.Streams += o.Streams
 	for i, n := range o.ByClass {
 		s.ByClass[i] += n
 	}

@@ -75,6 +75,13 @@ func (c *Context) Proto() string { return protoNames[protoOf(c.req.Major, c.req.
 
 var protoNames = [protosCount]string{"HTTP/1.0", "HTTP/1.1", "HTTP/2.0"}
 
+// EachProto yields the protocol versions and the number of requests that used each.
+func (s *Counters) EachProto(yield func(proto string, requests uint64)) {
+	for i, name := range protoNames {
+		yield(name, s.Protos[i])
+	}
+}
+
 // protosCount is the number of protocol versions that are told apart.
 const protosCount = 3
 

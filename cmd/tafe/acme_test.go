@@ -188,6 +188,25 @@ func TestWithoutAnAuthorityTheOthersAreServed(t *testing.T) {
 	require.Equal(t, "file.example", shown("other.example"), "as without [acme]")
 }
 
+// certmagic writes by a logger of its own about a lock that a process has left behind. The log stays JSON, and the lock holds up nothing.
+func TestALockThatWasLeftBehind(t *testing.T) {
+	dir := t.TempDir()
+	lock := filepath.Join(dir, "s", "locks", "issue_cert_new.example.lock")
+	require.NoError(t, os.MkdirAll(filepath.Dir(lock), 0o700))
+	require.NoError(t, os.WriteFile(lock, []byte(`{"created":"2020-01-01T00:00:00Z","updated":"2020-01-01T00:00:00Z"}`), 0o600))
+	_, secure, _ := secureEdge(t, certstest.Write(t, dir, "a", later, "localhost"), "")
+	file := filepath.Join(dir, "edge.toml")
+	writeConfig(t, file, fmt.Sprintf("[log]\nformat = \"json\"\nlevel = \"debug\"\n"+newcomer, `"new.example"`, "ca = \"https://"+secure+"/dir\"\n", dir+"/s", freePort(t), freePort(t), "443"))
+	writeConfig(t, file, strings.Replace(readFile(t, file), "redirect_https = 443", "", 1))
+	p := start(t, "serve", "--config", file, "--admin", "127.0.0.1:0")
+	p.line()
+	await(t, "the attempt has failed, at an authority that is none", func() bool { return strings.Contains(p.stderr.String(), "certificate not obtained") })
+	require.Contains(t, p.stderr.String(), "is stale")
+	for line := range strings.Lines(p.stderr.String()) {
+		require.True(t, json.Valid([]byte(line)), line)
+	}
+}
+
 // Processes with one storage resume each other's sessions, and a listener with client certificates resumes only its own.
 func TestSessionsResumeOnAnotherServer(t *testing.T) {
 	dir := t.TempDir()

@@ -249,6 +249,7 @@ func checkStall(t *loop.Timer) {
 		return
 	}
 	id := s.id
-	s.breakOff(ErrStalled)
-	c.sendReset(id, xhttp2.ErrCodeCancel)
+	c.handler.Failed(c, errStalled)
+	s.breakOff(errStalled)
+	c.sendReset(id, errStalled.Code)
 }
