@@ -28,6 +28,7 @@ import (
 	"tafe/app"
 	"tafe/app/client"
 	"tafe/httpparse"
+	"tafe/internal/testrig"
 )
 
 // http2Backend starts a server of net/http that speaks one protocol, and returns options for it.
