@@ -53,7 +53,7 @@ var folders = []folder{
 		why: "reads what loops publish; loops do not import it"},
 	{path: "httpparse", external: []string{"github.com/evanphx/wildcat"}, not: []string{"net", "os", "flag"},
 		why: "bytes to messages: no sockets, and the only folder that imports wildcat"},
-	{path: "app", may: []string{"loop", "loop/reactor", "httpparse", "app/client", "app/websocket"}, not: []string{"flag"},
+	{path: "app", may: []string{"loop", "loop/reactor", "httpparse", "app/client", "app/websocket"}, external: []string{"golang.org/x/net/http2"}, not: []string{"flag"},
 		why: "meaning, above both; its subfolders do not import each other, except app/client and app/websocket"},
 	{path: "app/websocket", may: []string{"loop", "loop/reactor"},
 		external: []string{"github.com/gobwas/ws", "github.com/gobwas/httphead", "github.com/klauspost/compress"}, not: []string{"flag", "net/http"},
@@ -105,7 +105,7 @@ var testExternal = []string{"github.com/stretchr/testify", "github.com/gobwas/ws
 	// The live page in a real browser.
 	"github.com/chromedp",
 	// Clients of WebSockets.
-	"github.com/gorilla/websocket", "github.com/coder/websocket"}
+	"github.com/gorilla/websocket", "github.com/coder/websocket", "github.com/gobwas/ws"}
 var testMay = []string{"internal/testrig", "loop/looptest", "loop/reactor", "loop/watchdog", "loop/internal/csleep"}
 
 // topLevel matches the entries of the root of the repository.
