@@ -28,6 +28,7 @@ import (
 	"tafe/app"
 	"tafe/app/client"
 	"tafe/httpparse"
+	"tafe/internal/testrig"
 )
 
 // http2Backend starts a server of net/http that speaks one protocol, and returns options for it.
@@ -301,12 +302,12 @@ func TestHTTP2Refused(t *testing.T) {
 
 // nginx as an upstream that speaks HTTP/2 without TLS.
 func TestHTTP2Nginx(t *testing.T) {
-	path := program(t, "nginx")
+	path := testrig.Program(t, "nginx")
 	dir := t.TempDir()
 	require.NoError(t, os.Chmod(dir, 0o755))
 	large := bytes.Repeat([]byte("0123456789abcdef"), 1<<16)
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "large"), large, 0o644))
-	addr := freeAddr(t)
+	addr := "127.0.0.1:" + testrig.Port(t)
 	conf := fmt.Sprintf(`daemon off; user root; worker_processes 1; pid %[1]s/pid; error_log /dev/null;
 events {}
 http {
