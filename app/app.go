@@ -23,6 +23,8 @@
 //	coding.go       content coding of responses
 //	hooks.go        entry points for packages that extend this one
 //	upgrade.go      Hijack
+//	websocket.go    the opening handshake of WebSockets; package websocket has their connections
+//	sse.go          server-sent events; sseclient.go has streams that outlive their handlers, for package hub
 //	conclude.go     the end of a request: default and error responses
 //	error.go        HTTPError, and the response to each error
 //	offload.go      blocking calls on a worker pool

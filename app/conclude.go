@@ -17,8 +17,8 @@ import (
 // conclude completes the response after the handler. It runs on the loop and must not wait.
 func (c *Context) conclude(err error) {
 	r := &c.resp
-	if c.hijacked != nil {
-		c.concludeHijacked(err)
+	if c.taken {
+		c.concludeTaken(err)
 		return
 	}
 	if errors.Is(err, http.ErrAbortHandler) {
@@ -73,14 +73,17 @@ func (c *Context) concludeGone(err error) {
 	}
 }
 
-// concludeHijacked ends a request whose connection was hijacked. It logs an error, and closes the connection after a panic.
-func (c *Context) concludeHijacked(err error) {
+// concludeTaken ends a request whose connection is not its own any more. It logs an error, and closes a hijacked connection after a panic.
+func (c *Context) concludeTaken(err error) {
+	if c.socket != nil {
+		err = c.socket.HandlerDone(err)
+	}
 	if err == nil {
 		return
 	}
 	e, reason := c.reply(err)
 	c.fail(err, e, reason)
-	if reason == "panic" || reason == "goexit" {
+	if c.hijacked != nil && (reason == "panic" || reason == "goexit") {
 		_ = c.hijacked.Close()
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"tafe/app/websocket"
 	"tafe/httpparse"
 	"tafe/loop"
 )
@@ -39,8 +40,11 @@ type Context struct {
 	body      body
 	resp      response
 	stream    Stream
-	push      loop.Timer   // of stream
-	hijacked  net.Conn     // the connection after Hijack
+	push      loop.Timer // of stream
+	taken     bool       // the connection is not the request's any more; see takeConn
+	hijacked  net.Conn   // the connection after Hijack
+	socket    *websocket.Conn
+	events    *SSE
 	scratch   bytes.Buffer // of JSON
 	uncoded   []byte       // input of a Coder
 	coded     []byte       // output of a Coder
@@ -74,7 +78,7 @@ func (c *Context) reset() {
 	c.params.reset()
 	c.body.reset()
 	c.resp.reset()
-	c.stream, c.hijacked = Stream{}, nil
+	c.stream, c.taken, c.hijacked, c.socket, c.events = Stream{}, false, nil, nil, nil
 	c.stats = nil
 	c.wire, c.task, c.path, c.route, c.handler, c.err = nil, nil, nil, nil, nil, nil
 	c.http2.reset()

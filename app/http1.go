@@ -50,6 +50,7 @@ func (hc *http1Conn) Data(*reactor.Conn) {
 		hc.discardBody()
 	default:
 		hc.active.bodyArrived()
+		hc.active.clientLeft()
 	}
 }
 
@@ -126,7 +127,7 @@ func (hc *http1Conn) closeIfIdle() bool {
 }
 
 // detached reports whether the request was hijacked.
-func (hc *http1Conn) detached() bool { return hc.active != nil && hc.active.hijacked != nil }
+func (hc *http1Conn) detached() bool { return hc.active != nil && hc.active.taken }
 
 // next starts the next request if its head is complete, or refuses it.
 func (hc *http1Conn) next() {
@@ -202,7 +203,7 @@ func (hc *http1Conn) start(c *Context) {
 // answered continues the connection after the response to c. requestTask.Done calls it, on the loop.
 func (hc *http1Conn) answered(c *Context) {
 	switch {
-	case c.hijacked != nil:
+	case c.taken:
 		hc.detach()
 	case hc.conn.Closed() || !c.resp.keepAlive || c.body.err != nil:
 		hc.end(false)

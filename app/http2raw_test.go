@@ -142,18 +142,6 @@ func (w *rawClient) data(stream uint32, n int) string {
 	return got.String()
 }
 
-// goAway reads up to GOAWAY, and returns code and reason.
-func (w *rawClient) goAway() (xhttp2.ErrCode, string) {
-	w.t.Helper()
-	for {
-		f, err := w.framer.ReadFrame()
-		require.NoError(w.t, err)
-		if g, ok := f.(*xhttp2.GoAwayFrame); ok {
-			return g.ErrCode, string(g.DebugData())
-		}
-	}
-}
-
 // selfSigned returns a certificate for a host, and the pool that trusts it.
 func selfSigned(t *testing.T, host string) (tls.Certificate, *x509.CertPool) {
 	t.Helper()

@@ -184,8 +184,11 @@ func (rt *requestTask) Done(t *loop.Task, err error) {
 	if err == nil {
 		err = c.err
 	}
+	if c.events != nil {
+		err = c.events.end(err)
+	}
 	c.timedOut = t.Err() == context.DeadlineExceeded
-	c.place()
+	c.app.placeTask(c.route, t)
 	c.conclude(err)
 	c.state.traffic.count(c)
 	grpc := c.countGRPC()

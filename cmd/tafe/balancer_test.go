@@ -62,6 +62,7 @@ func awaitHello(t *testing.T, front string) {
 }
 
 func TestRollingRestartBehindHAProxyLosesNoRequest(t *testing.T) {
+	t.Parallel()
 	path := testrig.Program(t, "haproxy")
 	file, front, admins, serve := behind(t, "haproxy.cfg", 3)
 	var running []*process
@@ -87,6 +88,7 @@ func TestRollingRestartBehindHAProxyLosesNoRequest(t *testing.T) {
 }
 
 func TestBehindNginx(t *testing.T) {
+	t.Parallel()
 	path := testrig.Program(t, "nginx")
 	file, front, _, serve := behind(t, "nginx.conf", 2)
 	for _, s := range serve {

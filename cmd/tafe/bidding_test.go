@@ -67,6 +67,7 @@ func TestBidAsksTheEmbeddedBackends(t *testing.T) {
 }
 
 func TestBidTellsLateAndBrokenBidders(t *testing.T) {
+	t.Parallel()
 	slow := start(t, "backend", "--store", "127.0.0.1:0", "--bidders", "127.0.0.1:0", "--delay", "10s", "--jitter", "0s")
 	store := strings.TrimPrefix(slow.line(), "store ")
 	late := strings.TrimPrefix(slow.line(), "bidder-1 ")
@@ -94,6 +95,7 @@ func TestBidWithoutAStoreIsUnavailable(t *testing.T) {
 
 // A bidder that dies under load fails only in the responses that asked it, and is used again when it is back.
 func TestABidderDiesUnderLoad(t *testing.T) {
+	t.Parallel()
 	shaky := "127.0.0.1:" + testrig.Port(t)
 	bidder := func() *process {
 		p := start(t, "backend", "--store", "127.0.0.1:0", "--bidders", shaky, "--delay", "1ms", "--jitter", "0s")
@@ -140,6 +142,7 @@ func TestABidderDiesUnderLoad(t *testing.T) {
 }
 
 func TestBidReadsARealMemcached(t *testing.T) {
+	t.Parallel()
 	path := testrig.Program(t, "memcached")
 	addr := "127.0.0.1:" + testrig.Port(t)
 	_, port, err := net.SplitHostPort(addr)

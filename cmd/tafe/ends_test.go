@@ -30,6 +30,7 @@ func echoUpstream(t *testing.T) (addr string) {
 }
 
 func TestTunnelsLiveUntilTheDrainIsOver(t *testing.T) {
+	t.Parallel()
 	e, _ := startConfigured(t, fmt.Sprintf(`
 [timeouts]
 drain = "1h"
@@ -85,6 +86,7 @@ func (p *process) cutShort() (code int) {
 
 // A process that is taken over sends Connection: close on kept connections before it closes them.
 func TestTakeOverAnnouncesTheEndOfKeptConnections(t *testing.T) {
+	t.Parallel()
 	c := newHandoverConfig(t)
 	old := c.serve(t)
 	kept := dialRaw(t, c.addr)
@@ -122,6 +124,7 @@ func TestTakeOverAnnouncesTheEndOfKeptConnections(t *testing.T) {
 // The file of a unix socket belongs to the process that is starting, even if the previous one exits before the handover is
 // complete.
 func TestEndWhileASuccessorStartsLeavesItsSocket(t *testing.T) {
+	t.Parallel()
 	c := newHandoverConfig(t)
 	old := c.serve(t)
 	i, err := reactor.Receive(t.Context(), c.handover) // a successor that is slow to start

@@ -53,15 +53,22 @@ var folders = []folder{
 		why: "reads what loops publish; loops do not import it"},
 	{path: "httpparse", external: []string{"github.com/evanphx/wildcat"}, not: []string{"net", "os", "flag"},
 		why: "bytes to messages: no sockets, and the only folder that imports wildcat"},
-	{path: "app", may: []string{"loop", "loop/reactor", "httpparse", "app/client"}, not: []string{"flag"},
-		why: "meaning, above both; its subfolders do not import each other, except app/client"},
-	{path: "app/middleware", may: []string{"app", "loop", "httpparse"},
-		external: []string{"github.com/klauspost/compress", "github.com/andybalholm/brotli"}, not: []string{"flag"}, why: "no sibling"},
+	{path: "app", may: []string{"loop", "loop/reactor", "httpparse", "app/client", "app/websocket"}, not: []string{"flag"},
+		why: "meaning, above both; its subfolders do not import each other, except app/client and app/websocket"},
+	{path: "app/websocket", may: []string{"loop", "loop/reactor"},
+		external: []string{"github.com/gobwas/ws", "github.com/gobwas/httphead", "github.com/klauspost/compress"}, not: []string{"flag", "net/http"},
+		why: "frames and connections, and the only folder that imports gobwas/ws; does not serve requests"},
+	{path: "app/hub", may: []string{"app", "app/websocket", "loop"}, not: []string{"flag"},
+		why: "no sibling but the WebSockets that it writes to"},
+	{path: "app/middleware", may: []string{"app", "app/client", "loop", "httpparse"},
+		external: []string{"github.com/klauspost/compress", "github.com/andybalholm/brotli", "github.com/hashicorp/golang-lru/v2"}, not: []string{"flag"},
+		why: "no sibling but the client, which asks for forward_auth"},
 	{path: "app/client", may: []string{"loop", "loop/reactor", "httpparse", "app/internal/http2"}, not: []string{"flag"},
 		why: "sends requests; does not serve"},
 	{path: "app/internal/http2", may: []string{"loop", "loop/reactor", "httpparse"}, external: []string{"golang.org/x/net/http2"},
 		not: []string{"flag", "net/http"}, why: "HTTP/2 of both roles, without a meaning"},
-	{path: "app/proxy", may: []string{"app", "app/client", "loop", "httpparse"}, not: []string{"flag"}, why: "no sibling"},
+	{path: "app/proxy", may: []string{"app", "app/client", "loop", "httpparse"},
+		external: []string{"github.com/pires/go-proxyproto", "golang.org/x/net/dns/dnsmessage", "google.golang.org/protobuf/encoding/protowire"}, not: []string{"flag"}, why: "no sibling but the client"},
 	{path: "app/static", may: []string{"app", "loop", "httpparse"}, not: []string{"flag"}, why: "no sibling"},
 	{path: "app/redislimit", may: []string{"app", "loop", "loop/reactor"}, external: []string{"github.com/gomodule/redigo"}, not: []string{"flag"},
 		why: "no sibling; middlewares use it through an interface of their own"},
@@ -96,7 +103,9 @@ var testExternal = []string{"github.com/stretchr/testify", "go.uber.org/goleak",
 	// A handler of the net/http world, under a route of ours.
 	"github.com/prometheus/client_golang/prometheus",
 	// The live page in a real browser.
-	"github.com/chromedp"}
+	"github.com/chromedp",
+	// Clients of WebSockets.
+	"github.com/gorilla/websocket", "github.com/coder/websocket"}
 var testMay = []string{"internal/testrig", "loop/looptest", "loop/reactor", "loop/watchdog", "loop/internal/csleep"}
 
 // topLevel matches the entries of the root of the repository.
@@ -162,6 +171,9 @@ func TestLayoutRules(t *testing.T) {
 		{"app", "tafe/app/middleware", false, false, "app does not look below"},
 		{"app/proxy", "tafe/app/client", false, true, "but has upstreams"},
 		{"app/client", "tafe/app", false, false, "a client does not serve"},
+		{"app/websocket", "tafe/app", false, false, "nor does a WebSocket read requests"},
+		{"app/proxy", "github.com/gobwas/ws", false, false, "frames are the business of one folder"},
+		{"app/hub", "tafe/app/websocket", false, true, "a hub writes to them"},
 		{"app/admin/page", "tafe/app/admin", false, true, "a package below its folder shares the folder's rules"},
 		{"app/admin", "tafe/app/admin/page", false, true, "and is open to it"},
 		{"cmd/tafe", "tafe/app/edge", false, true, "the top is the edge server with handlers"},

@@ -51,6 +51,7 @@ func counted(t *testing.T, in string, what *regexp.Regexp) int {
 // Two load generators run into every limit with a status: each request is answered, those beyond the limit with its status, and
 // the server serves afterwards.
 func TestLoadersRunIntoLimits(t *testing.T) {
+	t.Parallel()
 	e, _ := startConfigured(t, `
 [limits]
 head_bytes_max = "2KiB"

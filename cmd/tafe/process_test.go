@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -32,6 +33,34 @@ const (
 )
 
 var binary string // built by TestMain
+
+// static is the binary of the Dockerfile. It is built by the first test that needs it.
+var static struct {
+	once sync.Once
+	err  error
+	out  []byte
+}
+
+// staticBinary returns the path of the binary of the Dockerfile.
+func staticBinary(t *testing.T) string {
+	t.Helper()
+	path := binary + "-static"
+	static.once.Do(func() {
+		cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", path, ".")
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+		static.out, static.err = cmd.CombinedOutput()
+	})
+	require.NoError(t, static.err, "%s", static.out)
+	return path
+}
+
+// onceIsEnough skips a test under the race detector: it builds or reads, and the code that it runs is not built with the detector.
+func onceIsEnough(t *testing.T) {
+	t.Helper()
+	if raceFlag == "-race=true" {
+		t.Skip("it shows the same without the race detector")
+	}
+}
 
 func TestMain(m *testing.M) {
 	os.Exit(buildAndRun(m))

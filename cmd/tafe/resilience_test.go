@@ -306,6 +306,7 @@ func residentBytes(t *testing.T, pid int) int64 {
 
 // TestSlowClients runs slowhttptest with slow heads, slow bodies and slow reads.
 func TestSlowClients(t *testing.T) {
+	t.Parallel()
 	tool := testrig.Program(t, "slowhttptest")
 	e := startServe(t, "--loops", "2")
 	get(t, e.addr, "/plaintext")

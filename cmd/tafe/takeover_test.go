@@ -146,6 +146,7 @@ func (c *handoverConfig) serve(t *testing.T, args ...string) *process {
 }
 
 func TestTakeOverLosesNoRequest(t *testing.T) {
+	t.Parallel()
 	const takeOvers = 10
 	for _, tt := range []struct {
 		why, network string
@@ -194,6 +195,7 @@ func TestTakeOverLosesNoRequest(t *testing.T) {
 
 // A process that ends before it is ready leaves the old one serving.
 func TestSuccessorThatFails(t *testing.T) {
+	t.Parallel()
 	c := newHandoverConfig(t)
 	old := c.serve(t)
 	v := visit("tcp", c.addr)
@@ -248,6 +250,7 @@ func receive(t *testing.T, path string) (i *reactor.Inherited) {
 
 // A handover path that is not a socket is an error at the start.
 func TestHandoverPathInUse(t *testing.T) {
+	t.Parallel()
 	c := newHandoverConfig(t)
 	require.NoError(t, os.WriteFile(c.handover, nil, 0o600))
 	p := start(t, "serve", "--config", c.file)

@@ -87,6 +87,7 @@ func secureClient(config *tls.Config) *http.Client {
 }
 
 func TestHTTPS(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	_, secure, plain := secureEdge(t, certstest.Write(t, dir, "a", later, "localhost", "127.0.0.1"), "")
 	client := secureClient(nil)
@@ -139,6 +140,7 @@ func TestHTTPS(t *testing.T) {
 
 // OpenSSL's client and curl, with both versions.
 func TestHTTPSForOthers(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	f := certstest.Write(t, dir, "a", later, "localhost")
 	_, secure, _ := secureEdge(t, f, "")
@@ -162,6 +164,7 @@ func TestHTTPSForOthers(t *testing.T) {
 }
 
 func TestClientCertificates(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	known, stranger := certstest.Write(t, dir, "known", later, "client"), certstest.Write(t, dir, "stranger", later, "client")
 	_, secure, _ := secureEdge(t, certstest.Write(t, dir, "a", later, "localhost"), fmt.Sprintf("client_auth = \"require\"\nclient_ca = %q", known.Cert))
@@ -187,6 +190,7 @@ func TestClientCertificates(t *testing.T) {
 
 // Renewed certificates are loaded without a failed request; bad ones are ignored.
 func TestRenewalUnderLoad(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	f := certstest.Write(t, dir, "a", later, "localhost")
 	e, secure, _ := secureEdge(t, f, "")

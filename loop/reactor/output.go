@@ -259,9 +259,10 @@ func (c *Conn) wakeDrainWaits(unsent int) {
 	c.drainWaits = c.drainWaits[:kept]
 }
 
-// whenDrained calls wake on the loop once at most below bytes are unsent or the
-// connection has ended.
-func (c *Conn) whenDrained(below int, wake func()) {
+// WhenDrained calls wake on the loop, once, when at most below bytes are unsent or
+// the connection has ended. wake must not wait. If the connection has ended
+// already, WhenDrained calls it at once.
+func (c *Conn) WhenDrained(below int, wake func()) {
 	if c.state == connEnded {
 		wake()
 		return
@@ -284,7 +285,7 @@ func Drain(t *loop.Task, c *Conn) error {
 		if c.Unsent() < most {
 			return t.Err()
 		}
-		c.whenDrained(most/2, t.Prepare().Wake)
+		c.WhenDrained(most/2, t.Prepare().Wake)
 		if err := t.Park(); err != nil {
 			return err
 		}

@@ -92,7 +92,7 @@ func (c *Conn) sendHead(t *loop.Task, s *socket) error {
 		}
 	}
 	for c.Unsent() > 0 {
-		c.whenDrained(0, t.Prepare().Wake)
+		c.WhenDrained(0, t.Prepare().Wake)
 		if err := t.Park(); err != nil {
 			return err
 		}

@@ -201,11 +201,12 @@ func (c *Conn) Data(*reactor.Conn) {
 	c.pump()
 }
 
-// inputEnded ends what cannot complete after the peer has closed its direction. Complete requests are still answered.
+// inputEnded ends what cannot complete after the peer has closed its direction, because nothing will open a window any
+// more. Other complete requests are still answered.
 func (c *Conn) inputEnded() {
 	c.lastCall = true
 	for _, s := range c.streams {
-		if !s.inEnded {
+		if !s.inEnded || s.Queued() > max(min(s.room, c.room), 0) {
 			s.breakOff(ErrClosed)
 		}
 	}

@@ -119,7 +119,9 @@ func TestInterop(t *testing.T) {
 		t.Run(tt.name, func(*testing.T) { tt.run(ctx, c) })
 	}
 	t.Run("unimplemented_method", func(*testing.T) { interop.DoUnimplementedMethod(ctx, f.conn) })
-	t.Run("unimplemented_service", func(*testing.T) { interop.DoUnimplementedService(ctx, grpc_testing.NewUnimplementedServiceClient(f.conn)) })
+	t.Run("unimplemented_service", func(*testing.T) {
+		interop.DoUnimplementedService(ctx, grpc_testing.NewUnimplementedServiceClient(f.conn))
+	})
 	stats := f.group.Stats().Servers[0]
 	require.NotZero(t, stats.GRPC["OK"])
 	require.NotZero(t, stats.GRPC["UNIMPLEMENTED"])
