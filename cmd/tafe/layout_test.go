@@ -68,7 +68,7 @@ var folders = []folder{
 	{path: "app/internal/http2", may: []string{"loop", "loop/reactor", "httpparse"}, external: []string{"golang.org/x/net/http2"},
 		not: []string{"flag", "net/http"}, why: "HTTP/2 of both roles, without a meaning"},
 	{path: "app/proxy", may: []string{"app", "app/client", "loop", "httpparse"},
-		external: []string{"github.com/pires/go-proxyproto", "golang.org/x/net/dns/dnsmessage"}, not: []string{"flag"}, why: "no sibling but the client"},
+		external: []string{"github.com/pires/go-proxyproto", "golang.org/x/net/dns/dnsmessage", "google.golang.org/protobuf/encoding/protowire"}, not: []string{"flag"}, why: "no sibling but the client"},
 	{path: "app/static", may: []string{"app", "loop", "httpparse"}, not: []string{"flag"}, why: "no sibling"},
 	{path: "app/redislimit", may: []string{"app", "loop", "loop/reactor"}, external: []string{"github.com/gomodule/redigo"}, not: []string{"flag"},
 		why: "no sibling; middlewares use it through an interface of their own"},
