@@ -196,7 +196,7 @@ func TestALockThatWasLeftBehind(t *testing.T) {
 	require.NoError(t, os.WriteFile(lock, []byte(`{"created":"2020-01-01T00:00:00Z","updated":"2020-01-01T00:00:00Z"}`), 0o600))
 	_, secure, _ := secureEdge(t, certstest.Write(t, dir, "a", later, "localhost"), "")
 	file := filepath.Join(dir, "edge.toml")
-	writeConfig(t, file, fmt.Sprintf("[log]\nformat = \"json\"\nlevel = \"debug\"\n"+newcomer, `"new.example"`, "ca = \"https://"+secure+"/dir\"\n", dir+"/s", freePort(t), freePort(t), "443"))
+	writeConfig(t, file, fmt.Sprintf("[log]\nformat = \"json\"\nlevel = \"debug\"\n"+newcomer, `"new.example"`, "ca = \"https://"+secure+"/dir\"\n", dir+"/s", "127.0.0.1:"+testrig.Port(t), "127.0.0.1:"+testrig.Port(t), "443"))
 	writeConfig(t, file, strings.Replace(readFile(t, file), "redirect_https = 443", "", 1))
 	p := start(t, "serve", "--config", file, "--admin", "127.0.0.1:0")
 	p.line()
