@@ -245,4 +245,7 @@ type Entry struct {
 	UserAgent string
 	Referer   string
 	Reason    string // slug of the refusal or failure; empty for normal responses
+
+	// GRPCStatus is the grpc-status that was sent for a request of gRPC, such as "0"; empty for others, and if none was sent.
+	GRPCStatus string
 }

@@ -53,6 +53,10 @@ func (c *Context) conclude(err error) {
 	}
 	e, reason := c.reply(err)
 	c.fail(err, e, reason)
+	if c.stream.begun && r.framing == httpparse.FramingClose && !r.headless && c.IsGRPC() {
+		c.endGRPC(err, e)
+		return
+	}
 	if c.stream.begun && r.framing != httpparse.FramingNone && !r.headless {
 		c.wire.breakOff(err)
 	}
@@ -110,6 +114,10 @@ func (c *Context) answerError(err error) {
 	}
 	if c.body.err != nil || errors.Is(err, loop.ErrShutdown) {
 		r.keepAlive = false
+	}
+	if c.IsGRPC() {
+		c.answerGRPC(err, e)
+		return
 	}
 	if c.wantsJSON() {
 		_ = c.JSON(e.Status, map[string]any{"error": e.text(), "status": e.Status, "request_id": c.RequestID()})

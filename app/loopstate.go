@@ -60,6 +60,7 @@ type Counters struct {
 	Requests  uint64              // requests that reached a handler
 	Protos    [protosCount]uint64 // of Requests, by the version of HTTP: 1.0, 1.1, 2
 	ByClass   [6]uint64           // responses by the first digit of their status
+	GRPC      [17]uint64          // requests of gRPC by their status; see GRPCCodes
 	Reasons   map[string]uint64   // refusals, panics and other failures by their reason
 	BytesBody uint64              // bytes of response bodies
 
@@ -77,6 +78,9 @@ func (s *Counters) add(o Counters) {
 	s.Requests += o.Requests
 	for i, n := range o.Protos {
 		s.Protos[i] += n
+	}
+	for i, n := range o.GRPC {
+		s.GRPC[i] += n
 	}
 	s.ConnsHTTP2 += o.ConnsHTTP2
 	for i, n := range o.ByClass {

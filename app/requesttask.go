@@ -191,8 +191,9 @@ func (rt *requestTask) Done(t *loop.Task, err error) {
 	c.app.placeTask(c.route, t)
 	c.conclude(err)
 	c.state.traffic.count(c)
+	grpc := c.countGRPC()
 	if c.app.options.AccessLog != nil || len(c.whenDone) > 0 {
-		c.logAccess()
+		c.logAccess(grpc)
 	}
 	if !c.retained.Load() {
 		c.task = nil // the loop reuses it
@@ -210,14 +211,14 @@ func methodName(method []byte) *string {
 	return &name
 }
 
-func (c *Context) logAccess() {
+func (c *Context) logAccess(grpcStatus string) {
 	now := c.state.loop.Now()
 	c.state.entry = Entry{
 		Time:   c.state.wall().Add(time.Duration(c.arrived - now)),
 		Timing: c.timing(now),
 		Remote: c.RemoteAddr(), ClientIP: c.ClientIP(), Method: c.Method(), Target: httpparse.ViewString(c.req.Target), Proto: c.Proto(), Route: *c.routeName,
 		Status: c.resp.status, Bytes: c.resp.bytes, RequestID: c.RequestID(),
-		UserAgent: c.Header("User-Agent"), Referer: c.Header("Referer"), Reason: c.reason,
+		UserAgent: c.Header("User-Agent"), Referer: c.Header("Referer"), Reason: c.reason, GRPCStatus: grpcStatus,
 	}
 	if c.app.options.AccessLog != nil {
 		c.app.options.AccessLog(&c.state.entry)

@@ -249,7 +249,7 @@ func checkStall(t *loop.Timer) {
 		return
 	}
 	id := s.id
-	c.handler.Failed(c, errStalled)
-	s.breakOff(errStalled)
-	c.sendReset(id, errStalled.Code)
+	c.handler.Failed(c, ErrStalled)
+	s.breakOff(ErrStalled)
+	c.sendReset(id, ErrStalled.Code)
 }
