@@ -87,7 +87,7 @@ proxy = { upstream = "keyless" }
 	}{
 		{addr, "good.example", "/", 200, "the good certificate and route"},
 		{addr, "good.example", "/files/a", 503, "a directory that is not there"},
-		{addr, "good.example", "/nameless", 502, "a name that does not resolve"},
+		{addr, "good.example", "/nameless", 503, "a name that does not resolve"},
 		{addr, "good.example", "/keyless", 503, "an upstream whose authorities cannot be read"},
 		{addr, "old.example", "/", 0, "an expired certificate"},
 		{second, "good.example", "/", 0, "a listener without a certificate"},
