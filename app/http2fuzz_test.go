@@ -1,6 +1,7 @@
 package app
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -39,7 +40,7 @@ func FuzzHTTP2Requests(f *testing.F) {
 	}
 	s, err := Listen(a, ServerConfig{Loops: 1, Listeners: []Listener{{Addr: "127.0.0.1:0", H2C: true}}})
 	require.NoError(f, err)
-	f.Cleanup(func() { require.NoError(f, s.Stop(f.Context())) })
+	f.Cleanup(func() { require.NoError(f, s.Stop(context.Background())) })
 	reference := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
 		if err != nil {
