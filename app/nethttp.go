@@ -1,4 +1,4 @@
-// App as an http.Handler: for HTTP/2, for http.ServeMux, and for httptest. Each request has a loop of its own, driven by the goroutine of
+// App as an http.Handler: for http.ServeMux, for httptest, and under servers of net/http. Each request has a loop of its own, driven by the goroutine of
 // net/http, with one in-memory connection. This costs tens of microseconds per request (BenchmarkServeHTTP).
 
 package app
