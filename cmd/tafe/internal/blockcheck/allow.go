@@ -1,4 +1,4 @@
-// //tafe:allow-blocking REASON allows what blocks on its line or the next, or in the whole function whose doc comment has it. A comment
+// //tafe:allow-blocking REASON allows what blocks on its line, on the next line if it has its own, or in the whole function whose doc comment has it. A comment
 // without a reason, or that allows nothing, is a finding. looptest.NoBlocking reads the same comments.
 
 package blockcheck
@@ -18,6 +18,7 @@ type allowance struct {
 	pos    token.Pos
 	reason string
 	used   bool
+	alone  bool // on a line of its own: it is about the next one
 }
 
 type allowances struct {
@@ -36,6 +37,7 @@ type span struct {
 func newAllowances(pass *analysis.Pass) *allowances {
 	a := &allowances{pass: pass, lines: map[string]map[int]*allowance{}}
 	for _, file := range pass.Files {
+		code := linesOfCode(pass.Fset, file)
 		found := map[token.Pos]*allowance{}
 		for _, group := range file.Comments {
 			for _, comment := range group.List {
@@ -44,6 +46,7 @@ func newAllowances(pass *analysis.Pass) *allowances {
 					continue
 				}
 				allow := &allowance{pos: comment.Pos(), reason: strings.TrimSpace(rest)}
+				allow.alone = !code[pass.Fset.Position(comment.Pos()).Line]
 				found[comment.Pos()] = allow
 				a.add(allow)
 			}
@@ -72,6 +75,23 @@ func (a *allowances) add(allow *allowance) {
 	a.lines[p.Filename][p.Line] = allow
 }
 
+// linesOfCode returns the lines on which something other than a comment begins or ends.
+func linesOfCode(fset *token.FileSet, file *ast.File) map[int]bool {
+	lines := map[int]bool{}
+	ast.Inspect(file, func(n ast.Node) bool {
+		switch n.(type) {
+		case nil:
+			return true
+		case *ast.Comment, *ast.CommentGroup:
+			return false
+		}
+		lines[fset.Position(n.Pos()).Line] = true
+		lines[fset.Position(n.End()-1).Line] = true
+		return true
+	})
+	return lines
+}
+
 // at returns the comment that allows an operation at pos, or nil.
 func (a *allowances) at(pos token.Pos) *allowance {
 	p := a.pass.Fset.Position(pos)
@@ -79,7 +99,7 @@ func (a *allowances) at(pos token.Pos) *allowance {
 	if allow := lines[p.Line]; allow != nil {
 		return allow
 	}
-	if allow := lines[p.Line-1]; allow != nil {
+	if allow := lines[p.Line-1]; allow != nil && allow.alone {
 		return allow
 	}
 	for _, s := range a.spans {

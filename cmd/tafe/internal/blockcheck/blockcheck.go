@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"go/token"
 	"go/types"
+	"slices"
 	"strings"
 
 	"golang.org/x/tools/go/analysis"
@@ -23,22 +24,24 @@ var Analyzer = &analysis.Analyzer{
 	Name:      "blocking",
 	Doc:       "report calls that block, in handlers and tasks that run on a loop of tafe",
 	Run:       run,
-	FactTypes: []analysis.Fact{new(summary)},
+	FactTypes: []analysis.Fact{new(summaries)},
 }
 
-// summary is the fact about a function: what a caller of it has to know.
+// summary is what a caller of a function has to know.
 type summary struct {
+	Name   string   // types.Func.FullName
 	Chain  []string // the functions from here to the call that blocks, which is last; empty: none
 	Advice string
 	Calls  []int // parameters that the function calls
 }
 
-// AFact implements analysis.Fact.
-func (*summary) AFact() {}
+// summaries is the fact about a package: its functions that a caller has to know about, by name.
+type summaries struct{ Functions []summary }
 
-func (s *summary) String() string {
-	return fmt.Sprintf("blocks(%s) calls%v", strings.Join(s.Chain, " -> "), s.Calls)
-}
+// AFact implements analysis.Fact.
+func (*summaries) AFact() {}
+
+func (s *summaries) String() string { return fmt.Sprintf("%d functions", len(s.Functions)) }
 
 func run(pass *analysis.Pass) (any, error) {
 	if !analysed(pass) {
@@ -60,7 +63,7 @@ func analysed(pass *analysis.Pass) bool {
 		return false
 	}
 	first, _, _ := strings.Cut(pass.Pkg.Path(), "/")
-	if pass.Module == nil && !strings.Contains(first, ".") {
+	if (pass.Module == nil || pass.Module.Path == "" || pass.Module.Path == "std") && !strings.Contains(first, ".") {
 		return false // the standard library
 	}
 	return !kernel(pass.Pkg.Path())
@@ -110,11 +113,28 @@ func (g *graph) effect(o *operation) *summary {
 		}
 		return &summary{Chain: append([]string{f.name}, f.chain...), Advice: f.advice}
 	}
-	var s summary
-	if o.callee == nil || o.callee.Pkg() == g.pass.Pkg || !g.pass.ImportObjectFact(o.callee, &s) || len(s.Chain) == 0 {
+	s := g.imported(o.callee)
+	if len(s.Chain) == 0 {
 		return nil
 	}
 	return &summary{Chain: append([]string{shortName(o.callee)}, s.Chain...), Advice: s.Advice}
+}
+
+// imported returns what is known about a function of another package.
+func (g *graph) imported(f *types.Func) summary {
+	if f == nil || f.Pkg() == nil || f.Pkg() == g.pass.Pkg {
+		return summary{}
+	}
+	fact, ok := g.facts[f.Pkg()]
+	if !ok {
+		g.pass.ImportPackageFact(f.Pkg(), &fact)
+		g.facts[f.Pkg()] = fact
+	}
+	at, ok := slices.BinarySearchFunc(fact.Functions, f.FullName(), func(s summary, name string) int { return strings.Compare(s.Name, name) })
+	if !ok {
+		return summary{}
+	}
+	return fact.Functions[at]
 }
 
 // local returns the function of this package that an operation calls.
@@ -126,25 +146,59 @@ func (g *graph) local(o *operation) *function {
 }
 
 func (g *graph) exportFacts() {
+	fact := &summaries{}
 	for object, f := range g.declared {
 		if len(f.chain) > 0 || len(f.calls) > 0 {
-			g.pass.ExportObjectFact(object, &summary{Chain: f.chain, Advice: f.advice, Calls: f.calls})
+			fact.Functions = append(fact.Functions, summary{Name: object.FullName(), Chain: f.chain, Advice: f.advice, Calls: f.calls})
 		}
+	}
+	slices.SortFunc(fact.Functions, func(a, b summary) int { return strings.Compare(a.Name, b.Name) })
+	if len(fact.Functions) > 0 {
+		g.pass.ExportPackageFact(fact)
 	}
 }
 
-// report reports each operation that blocks, once, with the shortest chain from a root to it.
+// reporter walks from roots to operations that block.
+type reporter struct {
+	g        *graph
+	seen     map[*function]bool
+	reported map[token.Pos]bool
+}
+
+// report reports each operation that blocks, once, with a shortest chain from a root to it. Roots that other functions of the package call,
+// such as func readForm(*app.Context) error, come last: a chain through their callers says more.
 func (g *graph) report() {
+	called := map[*function]bool{}
+	for _, f := range g.functions {
+		for _, op := range f.ops {
+			if callee := g.local(op); callee != nil {
+				called[callee] = true
+			}
+		}
+	}
+	r := &reporter{g, map[*function]bool{}, map[token.Pos]bool{}}
+	for _, last := range []bool{false, true} {
+		var roots []*function
+		for _, f := range g.functions {
+			if f.root && called[f] == last {
+				roots = append(roots, f)
+			}
+		}
+		r.walk(roots)
+	}
+}
+
+// walk visits functions in the order of their distance from the roots.
+func (r *reporter) walk(roots []*function) {
 	type visit struct {
 		f     *function
 		chain []string
 	}
 	var queue []visit
-	seen, reported := map[*function]bool{}, map[token.Pos]bool{}
-	for _, f := range g.functions {
-		if f.root {
+	for _, f := range roots {
+		if !r.seen[f] {
+			r.seen[f] = true
 			queue = append(queue, visit{f, []string{f.name}})
-			seen[f] = true
 		}
 	}
 	for len(queue) > 0 {
@@ -154,22 +208,25 @@ func (g *graph) report() {
 			if op.allow != nil {
 				continue
 			}
-			if f := g.local(op); f != nil {
-				if !seen[f] && f.chain != nil {
-					seen[f] = true
-					queue = append(queue, visit{f, append(v.chain[:len(v.chain):len(v.chain)], f.name)})
-				}
-				continue
+			if f := r.g.local(op); f == nil {
+				r.operation(op, v.chain)
+			} else if !r.seen[f] && f.chain != nil {
+				r.seen[f] = true
+				queue = append(queue, visit{f, append(slices.Clip(v.chain), f.name)})
 			}
-			s := g.effect(op)
-			if s == nil || reported[op.pos] {
-				continue
-			}
-			reported[op.pos] = true
-			chain := append(v.chain[:len(v.chain):len(v.chain)], s.Chain...)
-			g.pass.Reportf(op.pos, "%s holds the loop: %s; %s", s.Chain[len(s.Chain)-1], strings.Join(chain, " -> "), s.Advice)
 		}
 	}
+}
+
+// operation reports an operation, if it blocks, of the last function of a chain.
+func (r *reporter) operation(op *operation, chain []string) {
+	s := r.g.effect(op)
+	if s == nil || r.reported[op.pos] {
+		return
+	}
+	r.reported[op.pos] = true
+	chain = append(slices.Clip(chain), s.Chain...)
+	r.g.pass.Reportf(op.pos, "%s holds the loop: %s; %s", chain[len(chain)-1], strings.Join(chain, " -> "), s.Advice)
 }
 
 // shortName returns a function with the name of its package, and without the path.

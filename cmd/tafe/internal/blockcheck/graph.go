@@ -54,11 +54,12 @@ type graph struct {
 	values    map[types.Object]*ast.FuncLit // variables that are assigned one literal
 	blocking  map[any]bool                  // handlers of blocking routes: *types.Func or *ast.FuncLit
 	callbacks []*operation                  // functions that are passed to a loop
+	facts     map[*types.Package]summaries  // of other packages, as far as they were asked for
 }
 
 func buildGraph(pass *analysis.Pass) *graph {
 	g := &graph{pass: pass, allows: newAllowances(pass), declared: map[*types.Func]*function{}, literals: map[*ast.FuncLit]*function{},
-		values: map[types.Object]*ast.FuncLit{}, blocking: map[any]bool{}}
+		values: map[types.Object]*ast.FuncLit{}, blocking: map[any]bool{}, facts: map[*types.Package]summaries{}}
 	var files []*ast.File
 	for _, file := range pass.Files {
 		// The handlers of tests stand for slow ones.

@@ -96,6 +96,5 @@ func (g *graph) callsArgument(callee *types.Func, i int) bool {
 		f := g.declared[callee]
 		return f != nil && slices.Contains(f.calls, i)
 	}
-	var s summary
-	return g.pass.ImportObjectFact(callee, &s) && slices.Contains(s.Calls, i)
+	return slices.Contains(g.imported(callee).Calls, i)
 }

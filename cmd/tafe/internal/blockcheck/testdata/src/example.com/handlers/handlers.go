@@ -1,4 +1,4 @@
-package handlers
+package handlers // want package:"functions"
 
 import (
 	"context"
@@ -69,7 +69,7 @@ var inVariable = func(c *app.Context) error {
 }
 
 func channels(c *app.Context, ready chan int) {
-	<-ready
+	<-ready // want `handlers.waits -> handlers.channels -> channel receive`
 }
 
 func waits(c *app.Context) error {

@@ -1,4 +1,4 @@
-package routes
+package routes // want package:"functions"
 
 import (
 	"time"
