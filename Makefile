@@ -13,7 +13,7 @@ FUZZSHORT   ?= 3s
 .DEFAULT_GOAL := help
 # Targets run in the order given, also with -j: the quick ones first, and a failure is the last output.
 .NOTPARALLEL:
-.PHONY: help run pebble build build-all test check vet lint unit degraded race handoff fuzz fuzz-short example bench-module pebble-module bench bench-all tidy-check fmt-check clean
+.PHONY: help run pebble build build-all test check vet lint unit degraded race handoff fuzz fuzz-short example bench-module pebble-module bench bench-all tidy tidy-check fmt-check clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -96,6 +96,9 @@ bench: ## tafe beside net/http, some minutes
 
 bench-all: ## every peer and the seed experiment, with plots
 	cd bench && $(GO) run ./cmd/bench all
+
+tidy: ## go mod tidy in the three modules: the nested ones follow the requirements of the server
+	for module in . docs/example bench; do (cd $$module && $(GO) mod tidy) || exit 1; done
 
 tidy-check: ## go.mod and go.sum are tidy
 	$(GO) mod tidy -diff

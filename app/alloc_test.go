@@ -84,3 +84,38 @@ func BenchmarkPlaintextPipelined(b *testing.B) {
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/16, "ns/request")
 }
+
+// A request over HTTP/2 whose fields are in the tables of HPACK costs no allocation either.
+func TestNoAllocationsHTTP2(t *testing.T) {
+	if looptest.HandsOffAlways() {
+		t.Skip("a handoff allocates")
+	}
+	a := demo(Options{AccessLog: func(*Entry) {}, RequestIDHeader: "X-Request-ID"})
+	r := newRig(t, a, reactor.Limits{})
+	p := r.dialAs(&Listener{H2C: true})
+	p.got = make([]byte, 0, 1<<20)
+	p.deliver([]byte("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00\x00\x00\x00\x04\x01\x00\x00\x00\x00"))
+	id := uint32(1)
+	section := "\x82\x86\x41\x01h\x44\x0a/plaintext" // :path and :authority into the table
+	request := func() []byte {
+		b := []byte{0, 0, byte(len(section)), 1, 5, 0, 0, byte(id >> 8), byte(id)}
+		id += 2
+		return append(b, section...)
+	}
+	p.deliver(request())
+	section = "\x82\x86\xbe\xbf"
+	requests := make([][]byte, 202)
+	for i := range requests {
+		requests[i] = request()
+	}
+	next := 0
+	got := testing.AllocsPerRun(200, func() {
+		p.got = p.got[:0]
+		p.deliver(requests[next])
+		next++
+		if !bytes.Contains(p.got, []byte("Hello, World!")) {
+			t.Fatalf("no answer: %q", p.got)
+		}
+	})
+	require.Zero(t, got, "%q", p.got)
+}

@@ -23,6 +23,8 @@
 //	coding.go       content coding of responses
 //	hooks.go        entry points for packages that extend this one
 //	upgrade.go      Hijack
+//	websocket.go    the opening handshake of WebSockets; package websocket has their connections
+//	sse.go          server-sent events; sseclient.go has streams that outlive their handlers, for package hub
 //	conclude.go     the end of a request: default and error responses
 //	error.go        HTTPError, and the response to each error
 //	offload.go      blocking calls on a worker pool
@@ -161,7 +163,7 @@ type App struct {
 	http2Limits http2.Limits
 
 	// Handlers within the middlewares of App.Use, set by freeze.
-	notFound, methodNotAllowed, options204, tooLarge Handler
+	notFound, methodNotAllowed, options204, refused Handler
 }
 
 // New returns an App without routes. It panics if ServerName or RequestIDHeader is not valid in a header.
@@ -204,7 +206,7 @@ func (a *App) freeze() {
 		a.notFound = chain(a.unknown, a.outer)
 		a.methodNotAllowed = chain(a.disallowed, a.outer)
 		a.options204 = chain(answerOptions, a.outer)
-		a.tooLarge = chain(answerTooLarge, a.outer)
+		a.refused = chain(answerRefusal, a.outer)
 		a.parseLimits = a.options.Limits
 		if a.options.ServerName != "" {
 			a.serverLine = "Server: " + a.options.ServerName + "\r\n"
@@ -223,7 +225,7 @@ func (a *App) freeze() {
 }
 
 func answerNotFound(*Context) error         { return errNotFound }
-func answerTooLarge(*Context) error         { return refusedBody }
+func answerRefusal(c *Context) error        { return c.refusal }
 func answerMethodNotAllowed(*Context) error { return errMethodNotAllowed }
 func answerOptions(c *Context) error        { return c.NoContent(204) }
 
@@ -243,4 +245,7 @@ type Entry struct {
 	UserAgent string
 	Referer   string
 	Reason    string // slug of the refusal or failure; empty for normal responses
+
+	// GRPCStatus is the grpc-status that was sent for a request of gRPC, such as "0"; empty for others, and if none was sent.
+	GRPCStatus string
 }

@@ -6,6 +6,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"tafe/loop"
 )
 
 const (
@@ -97,15 +99,15 @@ func (a *App) inherit(old *App) {
 	}
 }
 
-// place records the handoffs of a request, at its end.
-func (c *Context) place() {
-	u := c.task.Observe().Usage()
-	if u.Handoffs == 0 || c.route == nil || c.route.Blocking {
+// placeTask records the handoffs of a task of the route, at its end. r may be nil.
+func (a *App) placeTask(r *Route, t *loop.Task) {
+	u := t.Observe().Usage()
+	if u.Handoffs == 0 || r == nil || r.Blocking {
 		return
 	}
-	if moved, back := c.route.placement.released(u.Handoffs, u.Taken, c.state.wall()); moved {
-		c.app.options.Log.Warn("requests of a route start beside their loops from now on, because they have held them too often",
-			"route", *c.routeName, "for", back)
+	if moved, back := r.placement.released(u.Handoffs, u.Taken, time.Now()); moved {
+		a.options.Log.Warn("requests of a route start beside their loops from now on, because they have held them too often",
+			"route", r.Name, "for", back)
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"tafe/internal/testrig"
 	"tafe/loop/looptest"
 )
 
@@ -128,7 +129,7 @@ func TestPlacementByRequests(t *testing.T) {
 	if looptest.HandsOffAlways() {
 		t.Skip("all handlers start beside their loops")
 	}
-	var out lockedBuffer
+	var out testrig.Buffer
 	a := New(Options{Log: slog.New(slog.NewTextHandler(&out, nil))})
 	a.Get("/spin", func(c *Context) error { spin(30 * time.Millisecond); return c.String(200, hello) })
 	s := serve(t, a, 1)

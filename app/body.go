@@ -36,6 +36,7 @@ type body struct {
 	waiting  bool
 	late     bool // BodyTimeout has passed, or the rate is too low
 	waker    loop.Waker
+	notify   func() // in place of waker; see bodyReader.TryRead
 }
 
 // reset prepares b for the next request.
@@ -63,15 +64,25 @@ func (b *body) expect(c *Context) {
 // connection, which stops reading when its buffer is full.
 func (c *Context) bodyArrived() {
 	if c.body.waiting {
-		c.body.waker.Wake()
+		c.body.wake()
 	}
 }
 
 func (b *body) timeOut() {
 	if b.waiting {
 		b.late = true
-		b.waker.Wake()
+		b.wake()
 	}
+}
+
+// wake ends the wait for input.
+func (b *body) wake() {
+	if notify := b.notify; notify != nil {
+		b.notify = nil
+		notify()
+		return
+	}
+	b.waker.Wake()
 }
 
 // Body returns the whole request body, and waits for it if necessary. The result is a view that is valid until the handler returns. Errors
@@ -119,6 +130,30 @@ func (r *bodyReader) Read(p []byte) (int, error) {
 	c := (*Context)(r)
 	defer c.task.Leave(c.task.Enter())
 	return c.readBody(p)
+}
+
+// TryRead implements client.Source: it reads the part of the body that has arrived, while the handler's task does something else. If nothing
+// has, wake is called on the loop when there is more, or when the body has failed. On the loop only.
+func (r *bodyReader) TryRead(p []byte, wake func()) (int, error) {
+	c := (*Context)(r)
+	n, err, ok := c.tryBody(p)
+	if ok {
+		return n, err
+	}
+	c.expectInput(loop.Waker{})
+	c.body.notify = func() {
+		_ = c.inputAwaited(nil) // the next TryRead returns the error
+		wake()
+	}
+	return 0, nil
+}
+
+// Forget implements client.Source: the last wake is not called.
+func (r *bodyReader) Forget() {
+	if c := (*Context)(r); c.body.notify != nil {
+		c.body.notify = nil
+		_ = c.inputAwaited(nil)
+	}
 }
 
 // readBody reads at least one byte of the body, and waits for it if necessary.

@@ -17,8 +17,8 @@ import (
 // conclude completes the response after the handler. It runs on the loop and must not wait.
 func (c *Context) conclude(err error) {
 	r := &c.resp
-	if c.hijacked != nil {
-		c.concludeHijacked(err)
+	if c.taken {
+		c.concludeTaken(err)
 		return
 	}
 	if errors.Is(err, http.ErrAbortHandler) {
@@ -53,6 +53,10 @@ func (c *Context) conclude(err error) {
 	}
 	e, reason := c.reply(err)
 	c.fail(err, e, reason)
+	if c.stream.begun && r.framing == httpparse.FramingClose && !r.headless && c.IsGRPC() {
+		c.endGRPC(err, e)
+		return
+	}
 	if c.stream.begun && r.framing != httpparse.FramingNone && !r.headless {
 		c.wire.breakOff(err)
 	}
@@ -69,14 +73,17 @@ func (c *Context) concludeGone(err error) {
 	}
 }
 
-// concludeHijacked ends a request whose connection was hijacked. It logs an error, and closes the connection after a panic.
-func (c *Context) concludeHijacked(err error) {
+// concludeTaken ends a request whose connection is not its own any more. It logs an error, and closes a hijacked connection after a panic.
+func (c *Context) concludeTaken(err error) {
+	if c.socket != nil {
+		err = c.socket.HandlerDone(err)
+	}
 	if err == nil {
 		return
 	}
 	e, reason := c.reply(err)
 	c.fail(err, e, reason)
-	if reason == "panic" || reason == "goexit" {
+	if c.hijacked != nil && (reason == "panic" || reason == "goexit") {
 		_ = c.hijacked.Close()
 	}
 }
@@ -108,6 +115,10 @@ func (c *Context) answerError(err error) {
 	if c.body.err != nil || errors.Is(err, loop.ErrShutdown) {
 		r.keepAlive = false
 	}
+	if c.IsGRPC() {
+		c.answerGRPC(err, e)
+		return
+	}
 	if c.wantsJSON() {
 		_ = c.JSON(e.Status, map[string]any{"error": e.text(), "status": e.Status, "request_id": c.RequestID()})
 		return
@@ -119,8 +130,13 @@ func (c *Context) answerError(err error) {
 	_ = c.String(e.Status, text)
 }
 
-// fail counts and logs a failure: 500 as an error, other 5xx as warnings, the rest at debug level.
+// fail counts and logs a failure: 500 as an error, other 5xx as warnings, the rest at debug level. Refusals are logged as such.
 func (c *Context) fail(err error, e *HTTPError, reason string) {
+	if refusal, ok := err.(*httpparse.Error); ok && refusal == c.refusal {
+		c.reason = reason
+		c.state.refusal(c.RemoteAddr(), refusal)
+		return
+	}
 	if c.reason = reason; reason != "" {
 		c.state.reasons.count(reason)
 	}
@@ -145,7 +161,7 @@ func (c *Context) fail(err error, e *HTTPError, reason string) {
 	}
 	var fault *loop.PanicError
 	if errors.As(err, &fault) {
-		attrs = append(attrs, "stack", string(fault.Stack))
+		attrs = append(attrs, "stack", strings.TrimSuffix(string(fault.Stack), "\n"))
 	}
 	log.Log(ctx, level, "request failed", attrs...)
 }

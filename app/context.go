@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"tafe/app/websocket"
 	"tafe/httpparse"
 	"tafe/loop"
 )
@@ -39,8 +40,11 @@ type Context struct {
 	body      body
 	resp      response
 	stream    Stream
-	push      loop.Timer   // of stream
-	hijacked  net.Conn     // the connection after Hijack
+	push      loop.Timer // of stream
+	taken     bool       // the connection is not the request's any more; see takeConn
+	hijacked  net.Conn   // the connection after Hijack
+	socket    *websocket.Conn
+	events    *SSE
 	scratch   bytes.Buffer // of JSON
 	uncoded   []byte       // input of a Coder
 	coded     []byte       // output of a Coder
@@ -49,6 +53,7 @@ type Context struct {
 	route     *Route  // nil without a route
 	routeName *string // Route.Name, for reports
 	handler   Handler
+	refusal   *httpparse.Error // result of handler if the request is refused; see refuse
 	bodyMax   int64
 	timeout   time.Duration
 
@@ -73,11 +78,11 @@ func (c *Context) reset() {
 	c.params.reset()
 	c.body.reset()
 	c.resp.reset()
-	c.stream, c.hijacked = Stream{}, nil
+	c.stream, c.taken, c.hijacked, c.socket, c.events = Stream{}, false, nil, nil, nil
 	c.stats = nil
 	c.wire, c.task, c.path, c.route, c.handler, c.err = nil, nil, nil, nil, nil, nil
 	c.http2.reset()
-	c.deadline, c.timedOut, c.reason, c.idBytes = 0, false, "", 0
+	c.deadline, c.timedOut, c.reason, c.idBytes, c.refusal = 0, false, "", 0, nil
 	clear(c.whenDone)
 	c.whenDone = c.whenDone[:0]
 	clear(c.values)

@@ -101,7 +101,7 @@ func (c *Context) reply(err error) (e *HTTPError, reason string) {
 			return errInternal, "handler-error"
 		}
 		return http, httpReason(http)
-	case errors.As(err, &parse) && parse.Status >= 500: // of the server or an upstream: no details for the client
+	case errors.As(err, &parse) && parse.Status >= 500 && parse != c.refusal: // of the server or an upstream: no details for the client
 		return &HTTPError{Status: parse.Status}, parse.Reason
 	case parse != nil:
 		return &HTTPError{Status: parse.Status, Message: parse.Detail}, parse.Reason

@@ -2,7 +2,6 @@ package app
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -15,6 +14,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"tafe/internal/testrig"
 	"tafe/loop"
 )
 
@@ -71,7 +71,7 @@ func TestHandoffStop(t *testing.T) {
 // Stop does not wait for ever: it tells the stacks of the handlers that it leaves behind. What they do with their Contexts later unwinds
 // them, without effect on others.
 func TestHandoffStopLeavesHandlersBehind(t *testing.T) {
-	var out lockedBuffer
+	var out testrig.Buffer
 	h := newHeld(t, Options{Log: slog.New(slog.NewTextHandler(&out, nil))})
 	calls := []struct {
 		why string
@@ -115,22 +115,4 @@ func TestHandoffStopLeavesHandlersBehind(t *testing.T) {
 	require.Contains(t, out.String(), "handoff_test.go", "where they are")
 	h.free()
 	unwound.Wait()
-}
-
-// lockedBuffer is a buffer for logs of several goroutines.
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }

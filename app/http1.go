@@ -50,6 +50,7 @@ func (hc *http1Conn) Data(*reactor.Conn) {
 		hc.discardBody()
 	default:
 		hc.active.bodyArrived()
+		hc.active.clientLeft()
 	}
 }
 
@@ -126,7 +127,7 @@ func (hc *http1Conn) closeIfIdle() bool {
 }
 
 // detached reports whether the request was hijacked.
-func (hc *http1Conn) detached() bool { return hc.active != nil && hc.active.hijacked != nil }
+func (hc *http1Conn) detached() bool { return hc.active != nil && hc.active.taken }
 
 // next starts the next request if its head is complete, or refuses it.
 func (hc *http1Conn) next() {
@@ -193,8 +194,7 @@ func (hc *http1Conn) start(c *Context) {
 		c.body.expect(c)
 	}
 	hc.active = c
-	var err error
-	if c.task, err = hc.state.loop.StartOf((*requestTask)(c), c.cost()); err != nil {
+	if c.start() != nil {
 		hc.active = nil
 		hc.refuseParsed(c, refusedOverload)
 	}
@@ -203,7 +203,7 @@ func (hc *http1Conn) start(c *Context) {
 // answered continues the connection after the response to c. requestTask.Done calls it, on the loop.
 func (hc *http1Conn) answered(c *Context) {
 	switch {
-	case c.hijacked != nil:
+	case c.taken:
 		hc.detach()
 	case hc.conn.Closed() || !c.resp.keepAlive || c.body.err != nil:
 		hc.end(false)
@@ -260,7 +260,7 @@ func (hc *http1Conn) end(keep bool) {
 // stall stops serving requests until the client has read enough of the output.
 func (hc *http1Conn) stall() {
 	hc.stalled = true
-	if _, err := hc.state.loop.Start((*drainer)(hc)); err != nil {
+	if _, err := hc.state.loop.StartReserved((*drainer)(hc)); err != nil {
 		hc.refuse(refusedOverload, nil)
 	}
 }

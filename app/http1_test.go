@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -454,4 +455,65 @@ func TestTooManyTasks(t *testing.T) {
 	require.Equal(t, refusal("503 Service Unavailable", "too many requests are being served"), q.taken())
 	r.advance(time.Second)
 	require.Contains(t, p.taken(), "slept 10")
+}
+
+// Beyond TaskMax, some requests are refused by tasks of their own, within the middlewares; the rest without them.
+func TestTooManyTasksWithinMiddlewares(t *testing.T) {
+	const reserved = 16
+	o := Options{}
+	var reasons []string
+	o.AccessLog = func(e *Entry) { reasons = append(reasons, e.Reason) }
+	a := demo(o)
+	a.Use(func(next Handler) Handler {
+		return func(c *Context) error {
+			c.SetHeader("Access-Control-Allow-Origin", "*")
+			if c.Query("slow") != "" {
+				if err := c.Sleep(time.Second); err != nil {
+					return err
+				}
+			}
+			return next(c)
+		}
+	})
+	a.Group("", func(next Handler) Handler {
+		return func(c *Context) error { c.SetHeader("X-Group", "1"); return next(c) }
+	}).Get("/group", func(*Context) error { panic("not reached") }, Blocking())
+	r := newRig(t, a, reactor.Limits{Limits: loop.Limits{TaskMax: 1}})
+	busy := r.dial()
+	busy.send("GET /sleep?ms=2000" + get)
+	for _, c := range []struct{ why, send, wants string }{
+		{"a request", "GET /plaintext" + get, "too many requests are being served (request "},
+		{"the route's middlewares too", "GET /group" + get, "X-Group: 1\r\n"},
+		{"no route", "GET /nowhere" + get, "too many requests are being served (request "},
+		{"JSON", "GET /json HTTP/1.1\r\nHost: a\r\nAccept: application/json\r\n\r\n", `"error":"too many requests are being served"`},
+		{"a body that is still arriving", "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\na", "too many requests are being served (request "},
+	} {
+		p := r.dial()
+		p.send(c.send + "GET /plaintext" + get)
+		got := p.taken()
+		require.True(t, strings.HasPrefix(got, "HTTP/1.1 503 Service Unavailable\r\n"), "%s: %s", c.why, got)
+		require.Contains(t, got, c.wants, c.why)
+		require.Contains(t, got, "Access-Control-Allow-Origin: *\r\n", c.why)
+		require.Contains(t, got, closes, c.why)
+		require.Equal(t, 1, strings.Count(got, "HTTP/1.1 "), "%s: the connection is over", c.why)
+		require.True(t, p.eof, c.why)
+	}
+	slow := make([]*peer, reserved)
+	for i := range slow {
+		slow[i] = r.dial()
+		slow[i].send("GET /plaintext?slow=1" + get)
+	}
+	last := r.dial()
+	last.send("GET /plaintext" + get)
+	require.Equal(t, refusal("503 Service Unavailable", "too many requests are being served"), last.taken(), "no task is left")
+	r.advance(1100 * time.Millisecond)
+	for _, p := range slow {
+		require.Contains(t, p.taken(), "Access-Control-Allow-Origin: *\r\n")
+	}
+	require.EqualValues(t, 5+reserved+1, r.state.reasons.snapshot()["too-many-tasks"])
+	require.Equal(t, slices.Repeat([]string{"too-many-tasks"}, 5+reserved+1), reasons)
+	r.advance(1100 * time.Millisecond)
+	require.Contains(t, busy.taken(), "slept 2000")
+	busy.send("GET /plaintext" + get)
+	require.Contains(t, busy.taken(), hello)
 }

@@ -4,7 +4,6 @@ package app
 
 import (
 	"errors"
-	"net"
 	"strconv"
 	"time"
 
@@ -31,12 +30,14 @@ func (hc *http1Conn) breakOff(err error) {
 	hc.conn.Abort(err)
 }
 
-// hijack makes a net.Conn of the connection.
-func (hc *http1Conn) hijack(*Context) (net.Conn, error) {
+// take returns the connection.
+func (hc *http1Conn) take(*Context) (*reactor.Conn, error) {
 	hc.conn.SetTimeout(0)
 	hc.state.stopAwaiting(&hc.place)
-	return reactor.NewNetConn(hc.conn), nil
+	return hc.conn, nil
 }
+
+func (hc *http1Conn) unsent() int { return hc.conn.Unsent() }
 
 // interim sends an interim response. HTTP/1.0 has none.
 func (hc *http1Conn) interim(c *Context, status int, fields []httpparse.Header) {

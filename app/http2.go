@@ -167,8 +167,7 @@ func (hc *http2Conn) mayStart() bool {
 // start starts the task of a request.
 func (hc *http2Conn) start(c *Context) {
 	c.started = hc.state.loop.Now()
-	var err error
-	if c.task, err = hc.state.loop.StartOf((*requestTask)(c), c.cost()); err != nil {
+	if c.start() != nil {
 		c.http2.refuse(refusedOverload)
 		return
 	}

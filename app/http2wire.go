@@ -5,12 +5,9 @@ package app
 import (
 	"bytes"
 	"errors"
-	"net"
 	"net/http"
 	"strings"
 	"time"
-
-	xhttp2 "golang.org/x/net/http2"
 
 	"tafe/app/internal/http2"
 	"tafe/httpparse"
@@ -40,9 +37,10 @@ func (w *http2Wire) closed() bool                         { return !w.tunnel && 
 func (w *http2Wire) input() []byte                        { return w.stream.Input() }
 func (w *http2Wire) consume(n int)                        { w.stream.Consume(n) }
 func (w *http2Wire) inputEnded() bool                     { return w.stream.InputEnded() }
+func (w *http2Wire) unsent() int                          { return w.stream.Queued() }
 func (w *http2Wire) setTimeout(d time.Duration)           { w.stream.SetTimeout(d) }
 func (w *http2Wire) direct(*Context) *reactor.Conn        { return nil }
-func (w *http2Wire) abort(error)                          { w.stream.Reset(xhttp2.ErrCodeInternal) }
+func (w *http2Wire) abort(error)                          { w.stream.Abort() }
 func (w *http2Wire) breakOff(err error)                   { w.abort(err) }
 func (w *http2Wire) Room(*http2.Stream)                   {}
 func (w *http2Wire) Arrived(*http2.Stream)                { w.c.bodyArrived() }
@@ -63,11 +61,8 @@ func (w *http2Wire) Section(_ *http2.Stream, head http2.Section) {
 }
 
 // Broken implements http2.StreamHandler: the client has cancelled the request, or is gone.
-func (w *http2Wire) Broken(_ *http2.Stream, err error) {
+func (w *http2Wire) Broken(*http2.Stream, error) {
 	c := w.c
-	if errors.Is(err, http2.ErrStalled) {
-		w.conn.state.reasons.count("write-timeout")
-	}
 	if w.conn.drop(c) {
 		w.release()
 		return
@@ -226,20 +221,24 @@ func (w *http2Wire) backlog(c *Context) error {
 	return err
 }
 
-// hijack makes a net.Conn of the stream of an extended CONNECT.
-func (w *http2Wire) hijack(c *Context) (net.Conn, error) {
-	if !c.req.Extended {
+// take makes a connection of the stream, of an extended CONNECT or after the head of a response.
+func (w *http2Wire) take(c *Context) (*reactor.Conn, error) {
+	if !c.req.Extended && !c.resp.sent {
 		return nil, errors.ErrUnsupported
 	}
 	hc, s := w.conn, w.stream
 	w.tunnel = true
 	hc.tunnels++
-	conn := s.Tunnel(func(p []byte) (int, error) { return switchProtocols(s, p) }, func() {
+	open := func(p []byte) (int, error) { return switchProtocols(s, p) }
+	if c.resp.sent {
+		open = nil
+	}
+	conn := s.Tunnel(open, func() {
 		hc.tunnels--
 		hc.checkDetached()
 	})
 	hc.checkDetached()
-	return reactor.NewNetConn(conn), nil
+	return conn, nil
 }
 
 // switchHeadMax bounds the response head that a handler writes to a hijacked stream.

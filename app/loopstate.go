@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"tafe/app/internal/http2"
+	"tafe/app/websocket"
 	"tafe/httpparse"
 	"tafe/loop"
 	"tafe/loop/reactor"
@@ -47,18 +48,26 @@ type loopState struct {
 	entry   Entry // scratch for the access log
 	http2   http2.Shared
 	refused int // log lines in this second, written or suppressed
+
+	sockets  atomic.Pointer[websocket.Set] // nil before the first WebSocket; read by other goroutines
+	messages map[*Route]*messageRoute
+	streams  []openStream // event streams
 }
 
-// Counters are the counters of an App's connections. They never decrease, except for the gauges Conns, Active, Draining, ConnsHTTP2 and Streams.
+// Counters are the counters of an App's connections. They never decrease, except for the gauges: Conns, Active, Draining, ConnsHTTP2, EventStreams
+// and WebSockets.Open.
 type Counters struct {
 	Requests  uint64              // requests that reached a handler
 	Protos    [protosCount]uint64 // of Requests, by the version of HTTP: 1.0, 1.1, 2
 	ByClass   [6]uint64           // responses by the first digit of their status
+	GRPC      [17]uint64          // requests of gRPC by their status; see GRPCCodes
 	Reasons   map[string]uint64   // refusals, panics and other failures by their reason
 	BytesBody uint64              // bytes of response bodies
 
 	Conns, Active, Draining int // open connections, running handlers, draining loops
-	ConnsHTTP2, Streams     int // of Conns those that use HTTP/2, and their open requests
+	EventStreams            int // open streams of server-sent events
+	WebSockets              websocket.Stats
+	ConnsHTTP2              int // of Conns those that use HTTP/2
 
 	// Per loop only; Stats.Counters leaves them empty.
 	Routes []RouteStats   // routes that have had requests, in no order
@@ -70,8 +79,10 @@ func (s *Counters) add(o Counters) {
 	for i, n := range o.Protos {
 		s.Protos[i] += n
 	}
+	for i, n := range o.GRPC {
+		s.GRPC[i] += n
+	}
 	s.ConnsHTTP2 += o.ConnsHTTP2
-	s.Streams += o.Streams
 	for i, n := range o.ByClass {
 		s.ByClass[i] += n
 	}
@@ -82,6 +93,8 @@ func (s *Counters) add(o Counters) {
 	s.Conns += o.Conns
 	s.Active += o.Active
 	s.Draining += o.Draining
+	s.EventStreams += o.EventStreams
+	s.WebSockets.Add(o.WebSockets)
 }
 
 func newLoopState(a *App, l *loop.Loop, wall func() time.Time) *loopState {
@@ -245,12 +258,16 @@ func (ls *loopState) snapshot() Counters {
 	if ls.draining {
 		s.Draining = 1
 	}
+	s.EventStreams = len(ls.streams)
+	if sockets := ls.sockets.Load(); sockets != nil {
+		s.WebSockets = sockets.Stats()
+	}
 	s.Queued = ls.traffic.queued
 	s.Reasons, s.Routes = ls.reasons.snapshot(), ls.traffic.snapshot()
 	return s
 }
 
-// drain closes idle connections, and has every further response close its connection. It calls drained when the connections that are open
+// drain closes idle connections, ends event streams and WebSockets, and has every further response close its connection. It calls drained when the connections that are open
 // now are closed or hijacked and no other handler runs. It may be called again then, for connections that were opened meanwhile.
 func (ls *loopState) drain(drained func()) {
 	ls.closeAfter, ls.draining, ls.drained = true, true, drained
@@ -263,6 +280,7 @@ func (ls *loopState) drain(drained func()) {
 	for _, p := range ls.conns {
 		p.conn.closeIfIdle()
 	}
+	ls.endStreams()
 	ls.checkDrained()
 }
 

@@ -137,12 +137,15 @@ type peer struct {
 	wantRead, wantWrite bool
 }
 
-func (r *rig) dial() *peer {
+func (r *rig) dial() *peer { return r.dialAs(&Listener{}) }
+
+// dialAs is dial for a listener.
+func (r *rig) dialAs(l *Listener) *peer {
 	p := &peer{rig: r, room: math.MaxInt, wantRead: true}
 	r.peers = append(r.peers, p)
 	r.on(func() {
 		p.conn = r.reactor.Open(p, nil)
-		p.conn.SetHandler(r.state.open(p.conn))
+		p.conn.SetHandler(r.state.openFor(p.conn, l))
 	})
 	r.settle()
 	return p

@@ -20,10 +20,13 @@ var errMountOver = errors.New("app: the request of the mounted handler is over")
 // Mount returns a Handler that runs an http.Handler on a goroutine of its own, so that it may block. At most Options.MountMax run at once.
 // Requests and responses are streamed between the goroutine and the loop; each transfer costs tens of microseconds (BenchmarkMount).
 //
-// The http.Request has the path parameters as PathValue, and a context that ends with the request. Its URL.Path is Context.Path: without
-// dot segments, and with %2F for escaped slashes, so that a file server cannot be used to bypass other routes. The http.ResponseWriter
-// implements Flush, ReadFrom (with sendfile for large files), Hijack and EnableFullDuplex. Its headers include those that middlewares have
-// set. Read and write deadlines, trailers and http.Pusher are not supported.
+// The http.Request has the path parameters as PathValue, and a context that ends with the request. Its URL is that of net/http, except that
+// URL.Path is Context.Path: without dot segments, and with %2F for escaped slashes, so that a file server cannot be used to bypass other
+// routes. URL.EscapedPath then has %252F. A handler that passes escaped slashes on, such as httputil.ReverseProxy, has to take the path
+// from RequestURI, which is the request target as received.
+//
+// The http.ResponseWriter implements Flush, ReadFrom (with sendfile for large files), Hijack and EnableFullDuplex. Its headers include those
+// that middlewares have set. Read and write deadlines, trailers and http.Pusher are not supported.
 //
 // When the request is cancelled, the response does not wait for the handler. The handler's context ends, and its reads and writes fail. It
 // counts towards MountMax until it returns or has called Hijack. A panic answers 500; with http.ErrAbortHandler it resets the connection.

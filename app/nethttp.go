@@ -300,8 +300,9 @@ func (b *bridge) addFields(header http.Header) {
 // complete reports whether the whole response was relayed.
 func (b *bridge) complete() bool { return b.started && b.body.Done() }
 
+// relayBody passes a part of the body on. A streamed body is flushed, also its head alone: the next part may be late.
 func (b *bridge) relayBody(p []byte) error {
-	if len(p) == 0 || b.body.Done() {
+	if b.body.Done() {
 		return nil
 	}
 	for len(p) > 0 && !b.body.Done() {

@@ -6,6 +6,7 @@ package app
 import (
 	"bytes"
 	"context"
+	"errors"
 	"net/http"
 	"slices"
 	"time"
@@ -24,13 +25,13 @@ var methodNames = [...]string{
 
 var noRouteName = ""
 
-// dispatch sets the route, handler and limits of a parsed request. The error is an *httpparse.Error.
+// dispatch sets the route, handler and limits of a parsed request. The error is an *httpparse.Error that no middleware needs to see.
 func (c *Context) dispatch() error {
 	a, req := c.app, &c.req
 	c.bodyMax, c.timeout = a.options.Limits.BodyBytesMax, a.options.HandlerTimeout
 	c.routeName = &noRouteName
 	if string(req.Method) == "CONNECT" {
-		return refusedConnect
+		return c.refuse(refusedConnect)
 	}
 	if l := c.wire.listener(); l != nil && l.Challenge != nil && bytes.HasPrefix(req.Path, []byte(challengePath)) {
 		c.path, c.handler = req.Path, answerChallenge
@@ -54,7 +55,7 @@ func (c *Context) find() error {
 	}
 	path, err := cleanPath(c.pathSpace, req.Path)
 	if err != nil {
-		return err
+		return c.refuse(err)
 	}
 	route, allowed := a.router.find(req.Method, path, &c.params)
 	if len(path) > 0 && &path[0] != &req.Path[0] {
@@ -77,22 +78,39 @@ func (c *Context) find() error {
 		}
 	}
 	if c.req.ContentLength > c.bodyMax {
-		return c.refuseBody()
+		return c.refuse(refusedBody) // before the body is read
 	}
 	return nil
 }
 
-// refuseBody answers 413 to a request whose Content-Length exceeds the limit, before the body is read. The response passes through the
-// middlewares, so that a page of another origin can read it (CORS).
-func (c *Context) refuseBody() error {
+// refuse has the request answered with err, an *httpparse.Error, in place of its handler, and the connection closed. The response passes
+// through the middlewares, so that it has their headers: a page of another origin can read it (CORS). Without middlewares refuse returns err.
+func (c *Context) refuse(err error) error {
 	if len(c.app.outer) == 0 && (c.route == nil || len(c.route.middlewares) == 0) {
-		return refusedBody
+		return err
 	}
-	c.body.err = refusedBody
-	if c.handler = c.app.tooLarge; c.route != nil {
-		c.handler = c.route.tooLarge
+	c.refusal = refusalOf(err)
+	if c.path == nil {
+		c.path = c.req.Path
+	}
+	c.resp.keepAlive = false
+	if c.refusal == refusedBody {
+		c.body.err = refusedBody
+	}
+	if c.handler = c.app.refused; c.route != nil {
+		c.handler = c.route.refused
 	}
 	return nil
+}
+
+// start starts the task of the request. Beyond the limit on tasks it starts one that refuses the request within the middlewares.
+func (c *Context) start() (err error) {
+	l := c.state.loop
+	c.task, err = l.StartOf((*requestTask)(c), c.cost())
+	if errors.Is(err, loop.ErrTooManyTasks) && c.refuse(refusedOverload) == nil {
+		c.task, err = l.StartReserved((*requestTask)(c))
+	}
+	return err
 }
 
 func (c *Context) setRoute(r *Route) {
@@ -128,7 +146,7 @@ func (rt *requestTask) Run(t *loop.Task) {
 		t.SetBudget(c.route.Budget)
 	}
 	blocking := false
-	if r := c.route; r != nil {
+	if r := c.route; r != nil && c.refusal == nil {
 		if r.Handoff != 0 {
 			t.SetHandoff(r.Handoff)
 		}
@@ -166,12 +184,16 @@ func (rt *requestTask) Done(t *loop.Task, err error) {
 	if err == nil {
 		err = c.err
 	}
+	if c.events != nil {
+		err = c.events.end(err)
+	}
 	c.timedOut = t.Err() == context.DeadlineExceeded
-	c.place()
+	c.app.placeTask(c.route, t)
 	c.conclude(err)
 	c.state.traffic.count(c)
+	grpc := c.countGRPC()
 	if c.app.options.AccessLog != nil || len(c.whenDone) > 0 {
-		c.logAccess()
+		c.logAccess(grpc)
 	}
 	if !c.retained.Load() {
 		c.task = nil // the loop reuses it
@@ -189,14 +211,14 @@ func methodName(method []byte) *string {
 	return &name
 }
 
-func (c *Context) logAccess() {
+func (c *Context) logAccess(grpcStatus string) {
 	now := c.state.loop.Now()
 	c.state.entry = Entry{
 		Time:   c.state.wall().Add(time.Duration(c.arrived - now)),
 		Timing: c.timing(now),
 		Remote: c.RemoteAddr(), ClientIP: c.ClientIP(), Method: c.Method(), Target: httpparse.ViewString(c.req.Target), Proto: c.Proto(), Route: *c.routeName,
 		Status: c.resp.status, Bytes: c.resp.bytes, RequestID: c.RequestID(),
-		UserAgent: c.Header("User-Agent"), Referer: c.Header("Referer"), Reason: c.reason,
+		UserAgent: c.Header("User-Agent"), Referer: c.Header("Referer"), Reason: c.reason, GRPCStatus: grpcStatus,
 	}
 	if c.app.options.AccessLog != nil {
 		c.app.options.AccessLog(&c.state.entry)

@@ -183,6 +183,7 @@ func TestFailuresAreLogged(t *testing.T) {
 		for _, want := range c.want {
 			require.Contains(t, out.String(), want, c.why)
 		}
+		require.NotContains(t, out.String(), `\n"`, "%s: no attribute ends in a line break", c.why)
 	}
 	out.Reset()
 	r.advance(2 * time.Second)

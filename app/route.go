@@ -51,7 +51,7 @@ type Route struct {
 	handler     Handler      // as registered
 	middlewares []Middleware // of the groups, outermost first
 	serve       Handler      // handler within all middlewares, set by compose
-	tooLarge    Handler      // answers 413 within all middlewares, set by compose
+	refused     Handler      // answers Context.refusal within all middlewares, set by compose
 	names       []string     // of the parameters, in the order of the pattern
 	rest        bool         // the last parameter is a catch-all
 }

@@ -101,7 +101,7 @@ func (r *router) add(method, pattern string, h Handler, middlewares []Middleware
 func (r *router) compose(outer []Middleware) {
 	for _, route := range r.routes {
 		route.serve = chain(chain(route.handler, route.middlewares), outer)
-		route.tooLarge = chain(chain(answerTooLarge, route.middlewares), outer)
+		route.refused = chain(chain(answerRefusal, route.middlewares), outer)
 	}
 }
 

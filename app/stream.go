@@ -47,6 +47,9 @@ func (c *Context) Stream(status int, contentType string) *Stream {
 // Begin writes the head if it was not written yet. The head is sent when the handler waits. Use it if the first piece of the body may be late.
 func (s *Stream) Begin() error { return s.begin() }
 
+// Coded reports whether a Coder changes the body; see CodeBody. It is known after Begin.
+func (s *Stream) Coded() bool { return s.c.resp.coder != nil }
+
 func (s *Stream) begin() error {
 	c := s.c
 	if s.begun {
@@ -196,7 +199,8 @@ func (s *Stream) ReadFrom(r io.Reader) (int64, error) {
 
 const (
 	fileStep = 4 << 20   // bytes of a file that are checked in the page cache and sent at a time
-	readStep = 256 << 10 // bytes of a file that are read at a time if sendfile cannot be used
+	copyStep = 64 << 10  // bytes of a file that are copied from the page cache at a time, to be encrypted
+	readStep = 128 << 10 // bytes of a file that the worker pool reads at a time
 )
 
 // sendFile sends n bytes of f from its current offset at, and advances the offset.
@@ -205,10 +209,20 @@ func (s *Stream) sendFile(f file, at, n int64) (sent int64, err error) {
 	for sent < n && err == nil {
 		var k int64
 		step := min(n-sent, fileStep)
-		if conn := s.c.wire.direct(s.c); conn == nil || conn.Secure() || !reactor.Cached(f, at+sent, step) {
-			k, err = s.readFile(f, at+sent, min(step, readStep))
-		} else {
+		conn := s.c.wire.direct(s.c)
+		copied := conn == nil || conn.Secure()
+		if copied {
+			step = min(step, copyStep)
+		}
+		switch {
+		case !reactor.Cached(f, at+sent, step):
+		case copied:
+			k, err = s.copyCached(f, at+sent, step)
+		default:
 			k, err = s.sendCached(conn, f, at+sent, step)
+		}
+		if k == 0 && err == nil { // not in the page cache
+			k, err = s.readFile(f, at+sent, min(n-sent, readStep))
 		}
 		sent += k
 		if err == nil && k == 0 {
@@ -233,8 +247,26 @@ func (s *Stream) sendCached(conn *reactor.Conn, f file, at, n int64) (int64, err
 	return k, err
 }
 
-// readFile reads a piece in the worker pool, because the disk may block, and sends it.
+// copyCached writes a piece that is in the page cache. It returns 0 if the piece is not there.
+func (s *Stream) copyCached(f file, at, n int64) (int64, error) {
+	c := s.c
+	if err := c.wire.backlog(c); err != nil {
+		return 0, err
+	}
+	defer c.task.Leave(c.task.Enter())
+	out, room := c.wire.more(c, int(n))
+	k := reactor.ReadCached(f, out[len(out):len(out)+room], at)
+	c.wire.commit(c, out[:len(out)+k], k, false)
+	c.resp.bytes += int64(k)
+	return int64(k), nil
+}
+
+// readFile reads a piece in the worker pool, because the disk may block, and sends it. It waits for room first: a client that does not read
+// holds the output alone.
 func (s *Stream) readFile(f file, at, n int64) (int64, error) {
+	if err := s.c.wire.backlog(s.c); err != nil {
+		return 0, err
+	}
 	piece, err := Offload(s.c, func() ([]byte, error) {
 		p := make([]byte, n)
 		k, err := f.ReadAt(p, at)

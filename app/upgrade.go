@@ -1,4 +1,4 @@
-// Hijack: a handler takes over its connection, for protocols other than HTTP.
+// Hijack: a handler takes over its connection, for protocols other than HTTP. websocket.go and sse.go take it over for the loop.
 
 package app
 
@@ -8,6 +8,7 @@ import (
 	"net/http"
 
 	"tafe/httpparse"
+	"tafe/loop/reactor"
 )
 
 // Upgrade returns the protocol that the client wants to switch to, such as "websocket"; "" if none (RFC 9110 section 7.8).
@@ -32,8 +33,28 @@ func (c *Context) Upgrade() string {
 // The error is ErrWritten, that of Err, or errors.ErrUnsupported: under App.ServeHTTP, and over HTTP/2 for all other requests.
 func (c *Context) Hijack() (net.Conn, error) {
 	defer c.task.Leave(c.task.Enter())
+	if c.resp.sent {
+		return nil, ErrWritten
+	}
+	conn, err := c.takeConn()
+	if err != nil {
+		return nil, err
+	}
+	c.hijacked = reactor.NewNetConn(conn)
+	r := &c.resp
+	r.sent, r.keepAlive, r.framing = true, false, httpparse.FramingNone
+	if r.status == 0 {
+		r.status = http.StatusSwitchingProtocols
+	}
+	c.state.counts.ByClass[r.status/100%len(c.state.counts.ByClass)]++
+	return c.hijacked, nil
+}
+
+// takeConn ends the request's use of its connection, whether or not a response head was written. The caller makes something else the
+// Handler of the result, before it leaves the loop. The errors are those of Hijack. On the loop.
+func (c *Context) takeConn() (*reactor.Conn, error) {
 	switch {
-	case c.resp.sent || c.hijacked != nil:
+	case c.taken:
 		return nil, ErrWritten
 	case c.state.bridged:
 		return nil, errors.ErrUnsupported
@@ -42,21 +63,15 @@ func (c *Context) Hijack() (net.Conn, error) {
 	case c.task.Err() != nil:
 		return nil, c.task.Err()
 	}
-	conn, err := c.wire.hijack(c)
+	conn, err := c.wire.take(c)
 	if err != nil {
 		return nil, err
 	}
 	c.body.wants100 = false
 	c.body.done = true
-	c.hijacked = conn
-	r := &c.resp
-	r.sent, r.keepAlive, r.framing = true, false, httpparse.FramingNone
-	if r.status == 0 {
-		r.status = http.StatusSwitchingProtocols
-	}
-	c.state.counts.ByClass[r.status/100%len(c.state.counts.ByClass)]++
+	c.taken = true
 	c.state.taken.Add(1)
-	return c.hijacked, nil
+	return conn, nil
 }
 
 // detach releases the request of a hijacked connection, after its handler has returned.

@@ -4,7 +4,6 @@
 package app
 
 import (
-	"net"
 	"time"
 
 	"tafe/httpparse"
@@ -26,8 +25,11 @@ type wire interface {
 	breakOff(err error)
 	// answered ends the request, after its response.
 	answered(c *Context)
-	// hijack takes the byte stream over from HTTP.
-	hijack(c *Context) (net.Conn, error)
+	// take ends HTTP on the byte stream, and returns it without a Handler. If no response head was sent, what is written to it begins with one of
+	// HTTP/1.
+	take(c *Context) (*reactor.Conn, error)
+	// unsent returns how many bytes of the response are unsent.
+	unsent() int
 
 	// input returns the bytes of the body that have arrived, framed as c.req.Framing says; consume removes them.
 	input() []byte
@@ -72,6 +74,13 @@ func (c *Context) headed(status int) {
 func (c *Context) Proto() string { return protoNames[protoOf(c.req.Major, c.req.Minor)] }
 
 var protoNames = [protosCount]string{"HTTP/1.0", "HTTP/1.1", "HTTP/2.0"}
+
+// EachProto yields the protocol versions and the number of requests that used each.
+func (s *Counters) EachProto(yield func(proto string, requests uint64)) {
+	for i, name := range protoNames {
+		yield(name, s.Protos[i])
+	}
+}
 
 // protosCount is the number of protocol versions that are told apart.
 const protosCount = 3

@@ -18,8 +18,8 @@ var (
 	webSocketFields = []Header{
 		{[]byte("upgrade"), []byte("websocket")},
 		{[]byte("connection"), []byte("upgrade")},
-		// The key has the server prove that it speaks WebSocket (RFC 6455 section 1.3). HTTP/2 has its own proof.
-		{[]byte("sec-websocket-key"), []byte("aHR0cDIgZXh0LkNPTk5FQ1Q=")},
+		// The key, of 16 bytes, has the server prove that it speaks WebSocket (RFC 6455 section 1.3). HTTP/2 has its own proof.
+		{[]byte("sec-websocket-key"), []byte("SFRUUC8yIFdlYlNvY2tldA==")},
 	}
 )
 

@@ -31,7 +31,7 @@ var (
 
 // Limits are the bounds of one loop. Zero fields take the defaults.
 type Limits struct {
-	TaskMax     int           // tasks alive at once; default 65536
+	TaskMax     int           // tasks alive at once; default 65536; see StartReserved for a few more
 	IdleTaskMax int           // coroutines kept for reuse; default 1024
 	PostMax     int           // functions posted and not yet run; default 1<<20; beyond it Post reports false
 	ReleasedMax int           // tasks that run beside the loop at once; default 256

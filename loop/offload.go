@@ -7,6 +7,7 @@ package loop
 import (
 	"errors"
 	"runtime/debug"
+	"strings"
 	"sync"
 	"sync/atomic"
 )
@@ -133,7 +134,7 @@ func Offload[T any](t *Task, p *Pool, f func() (T, error)) (T, error) {
 	done := func(err error) {
 		out.err = err
 		if p, ok := err.(*PanicError); ok && out.abandoned.Load() {
-			log.Error("loop: an abandoned offloaded call panicked", "panic", p.Value, "stack", string(p.Stack))
+			log.Error("loop: an abandoned offloaded call panicked", "panic", p.Value, "stack", strings.TrimSuffix(string(p.Stack), "\n"))
 		}
 		w.Post()
 	}

@@ -117,6 +117,7 @@ func TestOffloadAbandoned(t *testing.T) {
 	require.Equal(t, context.Canceled, <-cause, "the abandoned call still asks its own task")
 	pool.Close()
 	require.Contains(t, log.String(), "abandoned")
+	require.NotContains(t, log.String(), `\n"`, "no attribute ends in a line break")
 	require.Contains(t, log.String(), "boom", "its panic is logged")
 	l.Settle()
 

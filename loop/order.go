@@ -51,9 +51,13 @@ func (t *Task) heavy() bool {
 // StartOf is Start for a task whose slices are ordered by the estimates of c, and update
 // them. c must not be shared between loops. A nil c is Start.
 func (l *Loop) StartOf(r Runner, c *Cost) (*Task, error) {
+	return l.start(r, c, l.limits.TaskMax)
+}
+
+func (l *Loop) start(r Runner, c *Cost, taskMax int) (*Task, error) {
 	caller, entered := l.touch()
 	defer caller.Leave(entered)
-	t, err := l.newTask(r)
+	t, err := l.newTask(r, taskMax)
 	if err != nil {
 		return nil, err
 	}

@@ -106,12 +106,18 @@ type Task struct {
 // or ErrClosed; neither Run nor Done is called then.
 func (l *Loop) Start(r Runner) (*Task, error) { return l.StartOf(r, nil) }
 
-// newTask makes a task with an idle coroutine or a new one.
-func (l *Loop) newTask(r Runner) (*Task, error) {
+// StartReserved is Start with room for some tasks beyond Limits.TaskMax: a sixteenth of it,
+// and at least 16. It is for tasks that refuse work when Start has failed.
+func (l *Loop) StartReserved(r Runner) (*Task, error) {
+	return l.start(r, nil, l.limits.TaskMax+max(16, l.limits.TaskMax/16))
+}
+
+// newTask makes a task with an idle coroutine or a new one, unless taskMax tasks are alive.
+func (l *Loop) newTask(r Runner, taskMax int) (*Task, error) {
 	if l.closed {
 		return nil, ErrClosed
 	}
-	if l.tasks >= l.limits.TaskMax {
+	if l.tasks >= taskMax {
 		return nil, ErrTooManyTasks
 	}
 	var t *Task

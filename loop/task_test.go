@@ -236,6 +236,13 @@ func TestTaskLimitAndReuse(t *testing.T) {
 	on(l, func() {
 		_, err := l.Start(&code{run: func(*Task) {}})
 		require.ErrorIs(t, err, ErrTooManyTasks)
+		ran := 0
+		for range 16 {
+			_, err = l.StartReserved(&code{run: func(*Task) { ran++ }})
+			require.NoError(t, err)
+		}
+		_, err = l.StartReserved(&code{run: func(*Task) {}})
+		require.ErrorIs(t, err, ErrTooManyTasks)
 	})
 	m.advance(l, 5*time.Millisecond)
 	s := l.Observe().Stats()

@@ -156,7 +156,7 @@ func TestDeployFilesAskForWhatIsExported(t *testing.T) {
 }
 
 func TestSeriesHaveFewLabels(t *testing.T) {
-	allowed := []string{"instance", "job", "le", "quantile", "version", "loop", "route", "method", "status", "reason", "verdict", "upstream", "addr", "part", "log", "name", "source"}
+	allowed := []string{"instance", "job", "le", "quantile", "version", "loop", "route", "method", "status", "reason", "verdict", "upstream", "addr", "part", "log", "name", "source", "protocol", "direction"}
 	for name, labels := range exported(t) {
 		for _, l := range labels {
 			require.Contains(t, allowed, l, "%s: is %s bounded?", name, l)

@@ -35,7 +35,8 @@ var bounds = func() (all []time.Duration) {
 type series struct {
 	all []*prometheus.Desc
 
-	requests, duration, queue, active, refusals *prometheus.Desc
+	requests, duration, queue, active, refusals, protocols, connsHTTP2 *prometheus.Desc
+	eventStreams, webSockets, webSocketMessages                        *prometheus.Desc
 
 	slices, lag, held, age, stale, queued, timers, tasks, tasksStarted, panics *prometheus.Desc
 	waiting, dialed, dials                                                     *prometheus.Desc
@@ -48,7 +49,7 @@ type series struct {
 	routeSlices, routeOverruns, routeOverrunTime, routeVictimTime               *prometheus.Desc
 
 	upstreamUp, upstreamWeight, upstreamActive, upstreamRequests, upstreamFailures *prometheus.Desc
-	upstreamWaiting, upstreamRefused, upstreamLookups                              *prometheus.Desc
+	upstreamWaiting, upstreamRefused, upstreamLookups, upstreamGRPC, grpc          *prometheus.Desc
 	spans, spansExported, spansFailed                                              *prometheus.Desc
 
 	daysLeft, certificateProblem, certificatesIssued, certificatesFailed, certificatesRefused *prometheus.Desc
@@ -67,7 +68,14 @@ func newSeries() *series {
 	s.duration = of("request_duration_seconds", "Time from the arrival of the request head to the end of the response.", "route")
 	s.queue = of("request_queue_seconds", "Time that requests waited for earlier requests on the same connection.", "loop")
 	s.active = of("requests_active", "Requests in flight.", "loop")
+	s.grpc = of("grpc_requests_total", "Requests of gRPC, by the name of the status that was sent; UNKNOWN if none was.", "code")
 	s.refusals = of("refusals_total", "Refused messages and aborted responses, by reason.", "reason")
+
+	s.eventStreams = of("event_streams", "Open streams of server-sent events.", "loop")
+	s.webSockets = of("websockets", "Open WebSockets.", "loop")
+	s.webSocketMessages = of("websocket_messages_total", "Messages of WebSockets.", "loop", "direction")
+	s.protocols = of("protocol_requests_total", "Requests that reached a handler, by protocol version.", "protocol")
+	s.connsHTTP2 = of("connections_http2", "Open accepted connections that use HTTP/2.", "loop")
 
 	s.slices = of("slice_duration_seconds", "Length of slices, the uninterrupted runs of tasks.", "loop")
 	s.lag = of("loop_lag_seconds", "Time from a task becoming ready to its loop running it.", "loop")
@@ -116,6 +124,7 @@ func newSeries() *series {
 	s.upstreamActive = of("upstream_requests_active", "Requests to the upstream server in flight.", "upstream", "addr")
 	s.upstreamRequests = of("upstream_requests_total", "Requests to the upstream server.", "upstream", "addr")
 	s.upstreamFailures = of("upstream_failures_total", "Failed requests to the upstream server.", "upstream", "addr")
+	s.upstreamGRPC = of("upstream_grpc_responses_total", "Complete responses of gRPC by the upstream server, by the name of their status.", "upstream", "addr", "code")
 	s.upstreamWaiting = of("upstream_requests_waiting", "Requests that wait for a server of the upstream.", "upstream")
 	s.upstreamRefused = of("upstream_requests_refused_total", "Requests without a server: none was available, too many waited, or the wait was too long.", "upstream", "reason")
 	s.upstreamLookups = of("upstream_lookups_failed_total", "Failed lookups of host names of the upstream.", "upstream")
@@ -257,7 +266,13 @@ func (c collector) requestSeries(e emitter, stats app.Stats) {
 		n := strconv.Itoa(i)
 		e.histogram(c.queue, &stats.Loops[i].Queued, n)
 		e.gauge(c.active, float64(stats.Loops[i].Active), n)
+		e.gauge(c.eventStreams, float64(stats.Loops[i].EventStreams), n)
+		e.gauge(c.webSockets, float64(stats.Loops[i].WebSockets.Open), n)
+		e.counter(c.webSocketMessages, float64(stats.Loops[i].WebSockets.In), n, "received")
+		e.counter(c.webSocketMessages, float64(stats.Loops[i].WebSockets.Out), n, "sent")
+		e.gauge(c.connsHTTP2, float64(stats.Loops[i].ConnsHTTP2), n)
 	}
+	stats.EachProto(func(proto string, requests uint64) { e.counter(c.protocols, float64(requests), proto) })
 	for _, r := range routesOf(stats) {
 		e.histogram(c.duration, &r.duration, r.name)
 		for key, n := range r.answers {
@@ -266,6 +281,11 @@ func (c collector) requestSeries(e emitter, stats app.Stats) {
 	}
 	for reason, n := range stats.Reasons {
 		e.counter(c.refusals, float64(n), reason)
+	}
+	for code, n := range stats.GRPC {
+		if n > 0 {
+			e.counter(c.grpc, float64(n), app.GRPCCodes[code])
+		}
 	}
 	e.gauge(c.connsMax, float64(stats.ConnMax))
 	e.counter(c.refused, float64(stats.Refused))
@@ -330,6 +350,9 @@ func (c collector) upstreamSeries(e emitter, upstreams []Upstream) {
 		e.gauge(c.upstreamActive, float64(u.Active), u.Name, u.Addr)
 		e.counter(c.upstreamRequests, float64(u.Requests), u.Name, u.Addr)
 		e.counter(c.upstreamFailures, float64(u.Failures), u.Name, u.Addr)
+		for code, n := range u.GRPC {
+			e.counter(c.upstreamGRPC, float64(n), u.Name, u.Addr, code)
+		}
 	}
 }
 

@@ -26,6 +26,8 @@ type Upstream struct {
 	Active   int    `json:"active"` // requests in flight
 	Requests uint64 `json:"requests"`
 	Failures uint64 `json:"failures"`
+
+	GRPC map[string]uint64 `json:"grpc,omitempty"` // complete responses of gRPC, by the name of their status
 }
 
 // UpstreamGroup is the state of an upstream group beyond that of its servers.

@@ -28,10 +28,13 @@ type call struct {
 	pool *pool
 	host *host
 	task *loop.Task // nil outside tasks
-	conn *conn      // nil before it is attached and after it is detached
+	conn *conn      // HTTP/1: nil before it is attached and after it is detached
+
+	exchange exchange // the protocol
 
 	// The request.
 	out         []byte // head and small body, kept for another try
+	headBytes   int    // HTTP/2: bytes of out that are the field section
 	scratch     []byte // buffer for a target or a chunk
 	method      string // "HEAD", or "GET" for any other method: determines the framing
 	rest        []byte // a body that is too large for out
@@ -50,6 +53,8 @@ type call struct {
 	tries       int
 	hedged      bool
 	entered     loop.Crossing // state of the task in the current method, see usercode.go
+
+	trailerFields func() []httpparse.Header // Request.Trailers, or nil
 
 	// The try.
 	deadline time.Time // zero means none
@@ -107,6 +112,7 @@ func (p *pool) newCall(t *loop.Task) *call {
 		if p.loop == nil {
 			x.signal = make(chan struct{}, 1)
 		}
+		x.exchange = x.newExchange()
 	}
 	x.task = t
 	return x
@@ -133,9 +139,9 @@ func (x *call) prepare(req *Request, traceparent string) error {
 	if req.Stream != nil && len(req.Body) > 0 {
 		return refuse(ErrBody)
 	}
-	var err error
 	length := req.bodyLength()
-	if x.out, err = req.appendHead(x.out[:0], d, length, traceparent); err != nil {
+	err := x.exchange.prepare(req, d, length, traceparent)
+	if err != nil {
 		return refuse(err)
 	}
 	if x.host, err = x.pool.hostFor(d.key); err != nil {
@@ -169,7 +175,7 @@ func (x *call) run() error {
 		}
 		kind := kindOf(err)
 		stale := kind == KindLost && x.reused
-		x.abandonConn(err)
+		x.exchange.abandon(err)
 		switch {
 		case !x.replayable || x.gotBytes:
 			return err
@@ -185,7 +191,7 @@ func (x *call) run() error {
 	}
 }
 
-// try sends the request once and reads the response head.
+// try sends the request once and receives the response head.
 func (x *call) try(fresh bool) error {
 	now := time.Now()
 	x.begun = now
@@ -194,24 +200,7 @@ func (x *call) try(fresh bool) error {
 		deadline = now.Add(x.timeout)
 	}
 	x.restart(deadline)
-	dialled, err := x.connect(fresh)
-	if err != nil {
-		return err
-	}
-	if dialled {
-		now = time.Now()
-	}
-	if err := x.conn.SetDeadline(x.earlier(now.Add(x.options().HeadTimeout))); err != nil {
-		return x.callError(StageWrite, err)
-	}
-	if err := x.send(); err != nil {
-		return err
-	}
-	if err := x.receiveHead(); err != nil {
-		return err
-	}
-	x.recordLatency()
-	return x.startBody()
+	return x.exchange.start(fresh)
 }
 
 // restart resets the state of a try.
@@ -338,6 +327,9 @@ func (x *call) leaveQueue() {
 	case c != nil:
 		p.putIdle(c)
 	case slot:
+		if p.client.options.Protocol.Multiplexed() {
+			x.host.promised--
+		}
 		p.freeSlot(x.host)
 	}
 }
@@ -366,7 +358,7 @@ func (x *call) recycle() {
 	if x.unwatch != nil {
 		x.unwatch()
 	}
-	x.closeConn()
+	x.exchange.release()
 	x.mu.Lock()
 	x.gen.Add(1)
 	x.cause, x.cancelDial, x.unwatch, x.ctx, x.waker = nil, nil, nil, nil, loop.Waker{}
@@ -375,6 +367,7 @@ func (x *call) recycle() {
 	p := x.pool
 	h := x.host
 	x.host, x.task, x.rest, x.stream, x.onInterim, x.tries, x.hedged, x.entered, x.upgrade, x.preface = nil, nil, nil, nil, nil, 0, false, false, "", nil
+	x.trailerFields = nil
 	x.head.Reset()
 	if len(x.in) > keepBufferMax {
 		x.in = make([]byte, headBufferBytes)

@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/tls"
 	"net"
+	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,10 +22,15 @@ type Options struct {
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 	// TLS is the configuration for https. It is cloned for each host; ServerName defaults to the host.
 	TLS *tls.Config
+	// Protocol is spoken to all servers; default HTTP1. With HTTP2 all requests are https, and a server that does not
+	// select it is an error. With H2C all requests are http. In a task, both need the default Dial, or connections of a
+	// reactor.Dialer.
+	Protocol Protocol
 
 	ConnsPerHostMax int           // connections to one host, per loop; default 256
 	IdlePerHostMax  int           // idle connections to one host, per loop; default 64
 	ConnsMax        int           // connections of all pools; default 4096
+	StreamsMax      int           // HTTP/2: requests on one connection at once; default 100. The server may allow fewer
 	WaitersMax      int           // requests waiting for a connection to one host, per loop; default 1024
 	HostsMax        int           // hosts known per loop; default 1024. Hosts in use are not evicted
 	IdleTimeout     time.Duration // until an idle connection is closed; default 30 s
@@ -71,6 +77,7 @@ func (o Options) withDefaults() Options {
 	orInt(&o.IdlePerHostMax, 64)
 	orInt(&o.LateMax, o.ConnsPerHostMax/2)
 	orInt(&o.ConnsMax, 4096)
+	orInt(&o.StreamsMax, 100)
 	orInt(&o.WaitersMax, 1024)
 	orInt(&o.HostsMax, 1024)
 	orTime(&o.IdleTimeout, 30*time.Second)
@@ -91,6 +98,8 @@ type Client struct {
 	slots   slots
 	shared  *pool // for goroutines that are not tasks
 
+	transport *http.Transport // HTTP/2 for goroutines that are not tasks
+
 	mu     sync.Mutex // guards changes of pools
 	pools  atomic.Pointer[[]*pool]
 	closed atomic.Bool
@@ -101,6 +110,9 @@ func New(o Options) *Client {
 	o = o.withDefaults()
 	c := &Client{options: o}
 	c.slots.max = int64(o.ConnsMax)
+	if o.Protocol.Multiplexed() {
+		c.transport = c.newTransport()
+	}
 	c.shared = newPool(c, nil)
 	c.pools.Store(&[]*pool{c.shared})
 	return c
@@ -112,6 +124,9 @@ func (c *Client) Close() {
 	c.closed.Store(true)
 	for _, p := range *c.pools.Load() {
 		p.post(p.closeIdle)
+	}
+	if c.transport != nil {
+		c.transport.CloseIdleConnections()
 	}
 }
 

@@ -19,6 +19,7 @@ type conn struct {
 	net.Conn          // the TLS connection, or raw
 	raw      net.Conn // closed by Close
 	host     *host
+	mux      *mux // nil: HTTP/1
 
 	control   syscall.RawConn // of raw, or nil
 	peekFunc  func(fd uintptr)
@@ -57,8 +58,14 @@ func (c *conn) keepOnCancel(on bool) {
 }
 
 // Close closes the connection without a TLS close_notify, which could block. It may be called from any goroutine, any
-// number of times.
-func (c *conn) Close() error { return c.raw.Close() }
+// number of times; with HTTP/2, on the loop only.
+func (c *conn) Close() error {
+	if c.mux != nil {
+		c.mux.leave(c)
+		return nil
+	}
+	return c.raw.Close()
+}
 
 // inspectable reports whether arrived works for c. Otherwise c carries one request only.
 func (c *conn) inspectable() bool { return c.arrivals != nil || c.control != nil }
@@ -136,6 +143,7 @@ type dialTask struct {
 	x    *call  // is woken on failure, if it still waits
 	gen  uint64 // generation of x
 	conn *conn
+	mux  *reactor.Conn // with HTTP/2, in place of conn
 	err  error
 }
 
@@ -150,6 +158,7 @@ func (p *pool) dialFor(x *call) error {
 		return &Error{Kind: KindBusy, Stage: StageDial, Addr: x.host.addr, Err: err}
 	}
 	x.host.users++
+	x.host.dialing++
 	p.count.dials.Add(1)
 	p.enqueue(x)
 	return nil
@@ -161,6 +170,14 @@ func (d *dialTask) Run(t *loop.Task) {
 	deadline := time.Now().Add(d.pool.client.options.DialTimeout)
 	ctx, cancel := context.WithDeadline(context.Background(), deadline)
 	defer cancel()
+	if d.pool.client.options.Protocol.Multiplexed() {
+		if rc, err := d.pool.dialMux(ctx, t, h, deadline); err != nil {
+			d.err = err
+		} else {
+			d.mux = rc
+		}
+		return
+	}
 	raw, err := d.pool.dial(ctx, t, true, h.network, h.addr)
 	if err != nil {
 		d.err = dialError(StageDial, h, err)
@@ -186,8 +203,13 @@ func (d *dialTask) Run(t *loop.Task) {
 func (d *dialTask) Done(_ *loop.Task, err error) {
 	p := d.pool
 	d.host.users--
-	if d.conn != nil {
+	d.host.dialing--
+	switch {
+	case d.conn != nil:
 		p.putIdle(d.conn)
+		return
+	case d.mux != nil:
+		p.addMux(d.host, d.mux)
 		return
 	}
 	if d.err != nil {
@@ -197,6 +219,9 @@ func (d *dialTask) Done(_ *loop.Task, err error) {
 		p.unqueue(d.x)
 		d.x.failed = err
 		d.x.wake(true)
+	}
+	if p.client.options.Protocol.Multiplexed() {
+		p.failWaiters(d.host, err)
 	}
 	p.freeSlot(d.host)
 }

@@ -52,7 +52,10 @@ type Error struct {
 	Reused bool   // the connection had carried an earlier request
 	// Answered reports whether part of a response had been received. Such a request is not sent again.
 	Answered bool
-	Err      error
+	// Unprocessed reports that the server has said that it has not processed the request, so that it may be sent again
+	// whatever its method (RFC 9113 section 8.7). The body must not have been read from a Stream.
+	Unprocessed bool
+	Err         error
 }
 
 func (e *Error) Error() string {
@@ -82,9 +85,23 @@ var (
 	ErrBodyTooLarge  = errors.New("the body is too large")
 	ErrSwitch        = errors.New("101 to a protocol that was not requested")
 	ErrInterim       = errors.New("the interim responses are too large")
+	ErrField         = errors.New("a header field is not valid")
+	ErrMethodName    = errors.New("the method is not a token")
+	ErrProtocol      = errors.New("the protocol of the client needs https for h2, and http for h2c")
+	ErrPreface       = errors.New("HTTP/2 has no connection for one request, which a Preface needs")
+	ErrUpgrade       = errors.New("HTTP/2 has no Upgrade")
+	ErrTrailer       = errors.New("a trailer field is not valid")
 	ErrNoUpgrade     = errors.New("the response is not 101 Switching Protocols")
+	errLate          = timeoutError{}
 	errHedgeLost     = errors.New("the other request of a hedge was faster")
 )
+
+// timeoutError is the error of a Request.Timeout that passed while no network operation was in progress.
+type timeoutError struct{}
+
+func (timeoutError) Error() string   { return "request timeout" }
+func (timeoutError) Timeout() bool   { return true }
+func (timeoutError) Temporary() bool { return true }
 
 // kindOf returns the Kind of an *Error, and 0 for any other error.
 func kindOf(err error) Kind {

@@ -166,6 +166,8 @@ func (x *call) copyRequest(from *call) {
 	x.host = from.host
 	x.out = append(x.out[:0], from.out...)
 	x.method, x.timeout, x.closing = from.method, from.timeout, from.closing
+	x.headBytes = from.headBytes
+	x.exchange.copyRequest(from.exchange)
 	x.preface, x.bodyTimeout = bytes.Clone(from.preface), from.bodyTimeout
 	x.replayable, x.upgrade, x.fresh, x.retries = true, "", len(from.preface) > 0, 0
 	x.hedged = true

@@ -31,6 +31,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"tafe/internal/testrig"
 	"tafe/loop"
 )
 
@@ -309,7 +310,7 @@ http {
   uwsgi_temp_path %[1]s/u; scgi_temp_path %[1]s/s;
   keepalive_requests 7;
   server {
-    listen 127.0.0.1:%[2]d;
+    listen 127.0.0.1:%[2]s;
     client_max_body_size 1k;
     location / { root %[1]s/files; }
     location /empty { return 204; }
@@ -319,13 +320,7 @@ http {
 
 // nginx closes a connection after seven requests and rejects large uploads early.
 func TestNginx(t *testing.T) {
-	path, err := exec.LookPath("nginx")
-	if err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal("nginx is not installed")
-		}
-		t.Skip("nginx is not installed")
-	}
+	path := testrig.Program(t, "nginx")
 	addr := startNginx(t, path)
 	c := newClient(t, Options{ConnsPerHostMax: 8})
 	var wg sync.WaitGroup
@@ -356,10 +351,7 @@ func startNginx(t *testing.T, path string) (addr string) {
 	require.NoError(t, os.Chmod(filepath.Dir(dir), 0o755))
 	require.NoError(t, os.Mkdir(dir+"/files", 0o755))
 	require.NoError(t, os.WriteFile(dir+"/files/large", bytes.Repeat([]byte("x"), 300000), 0o644))
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	port := ln.Addr().(*net.TCPAddr).Port
-	require.NoError(t, ln.Close())
+	port := testrig.Port(t)
 	require.NoError(t, os.WriteFile(dir+"/conf", fmt.Appendf(nil, nginxConfig, dir, port), 0o644))
 	cmd := exec.Command(path, "-e", dir+"/error.log", "-p", dir, "-c", dir+"/conf")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
@@ -373,7 +365,7 @@ func startNginx(t *testing.T, path string) (addr string) {
 			t.Log(out.String())
 		}
 	})
-	addr = fmt.Sprintf("127.0.0.1:%d", port)
+	addr = "127.0.0.1:" + port
 	eventually(t, "nginx listens", func() bool {
 		conn, err := net.Dial("tcp", addr)
 		if err == nil {

@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"tafe/app/internal/http2"
 	"tafe/loop"
 	"tafe/loop/reactor"
 )
@@ -32,7 +33,10 @@ type host struct {
 	users         int         // calls that use this host
 	open          int         // connections, including those being opened
 	late          int         // connections that read a late response
+	dialing       int         // connections being opened by a dialTask
+	promised      int         // HTTP/2: slots that were granted, and for which no dialTask has begun
 	idle          []*conn     // in the order of last use
+	muxes         []*conn     // HTTP/2: connections that take calls
 	waiters       []*call     // first in, first out
 	latency       *latency    // nil unless a request was hedged
 }
@@ -52,6 +56,7 @@ type pool struct {
 	reaping        bool
 	spare          []*call
 	hedgeTokens    float64
+	shared         http2.Shared // HTTP/2: of its connections
 
 	count counters
 }
@@ -63,7 +68,11 @@ type counters struct {
 }
 
 func newPool(c *Client, l *loop.Loop) *pool {
-	return &pool{client: c, loop: l, base: time.Now(), hosts: map[hostKey]*host{}}
+	p := &pool{client: c, loop: l, base: time.Now(), hosts: map[hostKey]*host{}}
+	if c.options.Protocol.Multiplexed() {
+		p.shared.Limits = http2Limits(&c.options)
+	}
+	return p
 }
 
 func (p *pool) lock() {
@@ -153,7 +162,7 @@ func (p *pool) dropUnusedHosts() {
 	}
 }
 
-// tlsFor returns the TLS configuration for a host. ALPN offers HTTP/1.1 only.
+// tlsFor returns the TLS configuration for a host. ALPN offers the protocol of the client only.
 func (c *Client) tlsFor(name string) *tls.Config {
 	config := c.options.TLS.Clone()
 	if config == nil {
@@ -165,7 +174,10 @@ func (c *Client) tlsFor(name string) *tls.Config {
 	if config.ClientSessionCache == nil {
 		config.ClientSessionCache = tls.NewLRUClientSessionCache(4)
 	}
-	config.NextProtos = []string{"http/1.1"}
+	config.NextProtos = []string{string(HTTP1)}
+	if c.options.Protocol.Multiplexed() {
+		config.NextProtos = []string{string(HTTP2)}
+	}
 	return config
 }
 
@@ -206,9 +218,8 @@ func (p *pool) acquireSlot() bool {
 		return true
 	}
 	if c := p.oldest; c != nil {
-		p.removeIdle(c)
+		p.cede(c)
 		c.host.open--
-		_ = c.Close()
 		return true
 	}
 	s.enqueue(p)
@@ -223,8 +234,22 @@ func (p *pool) acquireSlot() bool {
 	return false
 }
 
+// cede closes an idle connection, whose slot becomes the caller's.
+func (p *pool) cede(c *conn) {
+	if c.mux != nil {
+		c.mux.ceded = true
+	} else {
+		p.removeIdle(c)
+	}
+	_ = c.Close()
+}
+
 // putIdle makes c available for the next request.
 func (p *pool) putIdle(c *conn) {
+	if c.mux != nil {
+		p.releaseMux(c)
+		return
+	}
 	h := c.host
 	p.lock()
 	if len(h.waiters) > 0 {
@@ -238,8 +263,14 @@ func (p *pool) putIdle(c *conn) {
 		p.retire(c)
 		return
 	}
+	p.addIdle(c)
+	p.unlock()
+}
+
+// addIdle adds c to the idle connections, as the one used last.
+func (p *pool) addIdle(c *conn) {
 	c.idleSince, c.wasIdle = p.now(), true
-	h.idle = append(h.idle, c)
+	c.host.idle = append(c.host.idle, c)
 	if c.older = p.newest; c.older != nil {
 		c.older.newer = c
 	} else {
@@ -248,19 +279,24 @@ func (p *pool) putIdle(c *conn) {
 	p.newest = c
 	p.count.idle.Add(1)
 	p.armReaper()
-	p.unlock()
 }
 
-// retire closes a connection and frees its slot.
+// retire closes a connection and frees its slot, with HTTP/2 after its streams.
 func (p *pool) retire(c *conn) {
 	_ = c.Close()
-	p.freeSlot(c.host)
+	if c.mux == nil {
+		p.freeSlot(c.host)
+	}
 }
 
 // freeSlot passes the slot of a closed connection to the first call in the wait queue of the host, or returns it.
 func (p *pool) freeSlot(h *host) {
 	p.lock()
-	if len(h.waiters) > 0 && !p.client.closed.Load() {
+	wanted := len(h.waiters) > 0 && !p.client.closed.Load()
+	if p.client.options.Protocol.Multiplexed() {
+		wanted = wanted && len(h.waiters) > h.coming()*p.client.options.StreamsMax
+	}
+	if wanted {
 		p.grant(h, nil)
 		p.unlock()
 		return
@@ -275,6 +311,9 @@ func (p *pool) grant(h *host, c *conn) {
 	x := h.waiters[0]
 	p.unqueue(x)
 	x.granted, x.slotGranted = c, c == nil
+	if c == nil && p.client.options.Protocol.Multiplexed() {
+		h.promised++
+	}
 	x.wake(true)
 }
 
@@ -304,6 +343,9 @@ func (p *pool) grantSlots(s *slots) bool {
 	defer p.unlock()
 	for _, h := range p.hosts {
 		for len(h.waiters) > 0 && h.open < p.client.options.ConnsPerHostMax {
+			if p.client.options.Protocol.Multiplexed() && !p.needsMux(h) {
+				break
+			}
 			if !s.acquire() {
 				if s.enqueue(p); !s.acquire() {
 					return false
@@ -400,6 +442,9 @@ func (p *pool) closeIdleSince(since int64, n int) {
 			return
 		}
 		p.removeIdle(c)
+		if c.mux != nil {
+			c.mux.idle = false
+		}
 		p.unlock()
 		p.retire(c)
 	}

@@ -87,7 +87,7 @@ func (x *call) parseHead() error {
 			return x.protocolError(StageHead, ErrInterim)
 		}
 		if x.onInterim != nil {
-			x.callInterim()
+			x.callInterim(x.head.Status, x.head.Headers)
 		}
 	}
 	return nil
@@ -205,14 +205,12 @@ func (x *call) read(p []byte) (int, error) {
 		if x.end != nil {
 			return 0, x.end
 		}
-		if x.head.Framing == httpparse.FramingChunked || len(p) < directBytesMin {
-			x.fillBody()
+		if !x.exchange.direct(len(p)) {
+			x.exchange.fill()
 			continue
 		}
-		if n := x.receive(p); n > 0 {
-			if data := x.decodeIn(p[:n]); len(data) > 0 {
-				return len(data), nil // the next read returns the end
-			}
+		if n := x.exchange.receive(p); n > 0 {
+			return n, nil // the next read returns the end
 		}
 	}
 }
@@ -239,6 +237,6 @@ func (x *call) writeTo(w io.Writer) (total int64, err error) {
 		if x.end != nil {
 			return total, x.end
 		}
-		x.fillBody()
+		x.exchange.fill()
 	}
 }

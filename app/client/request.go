@@ -31,7 +31,7 @@ type Request struct {
 	Host string
 
 	// Headers are sent in this order. The client sets Host, Content-Length, Transfer-Encoding, Connection,
-	// Keep-Alive, Proxy-Connection and Upgrade; one of these is an error, and so is a name or value that is not valid
+	// Keep-Alive, Proxy-Connection, TE and Upgrade; one of these is an error, and so is a name or value that is not valid
 	// (RFC 9110 section 5).
 	Headers []httpparse.Header
 	// Upgrade requests a switch to another protocol, such as "websocket" (RFC 9110 section 7.8). After a 101,
@@ -44,10 +44,16 @@ type Request struct {
 
 	// Body is the request body. Stream is the alternative: StreamLength bytes are read from it, or all if
 	// StreamLength is -1 (chunked). Fewer bytes are an error. Stream is read by the goroutine that called Do; a
-	// request with a Stream is never sent again.
+	// request whose Stream was read is never sent again. A Stream that is a Source is sent over HTTP/2 while the
+	// response is received: Do returns with its head, and the rest is sent until the response is closed.
 	Body         []byte
 	Stream       io.Reader
 	StreamLength int64
+	// Trailers, if not nil, is called after the end of a Stream, and returns trailer fields to send (RFC 9110 section
+	// 6.5). HTTP/1 sends them after a chunked body only. With a Source it is called on the loop and must not wait.
+	Trailers func() []httpparse.Header
+	// AcceptTrailers announces that trailers of the response are used: "TE: trailers" (RFC 9110 section 10.1.4).
+	AcceptTrailers bool
 
 	// Timeout bounds each try up to the end of the response body. 0 means no bound. The bounds of Options apply as
 	// well.
@@ -57,16 +63,26 @@ type Request struct {
 	Retries int
 	// Idempotent declares the request idempotent whatever its method (RFC 9110 section 9.2.2).
 	Idempotent bool
-	// Fresh requires a new connection.
+	// Fresh requires a new connection. HTTP/2 ignores it.
 	Fresh bool
 	// Preface is sent first on the connection, before a TLS handshake, such as a PROXY header. The request then has a
-	// connection of its own, as with Fresh and Close.
+	// connection of its own, as with Fresh and Close. With HTTP/2 it is an error.
 	Preface []byte
-	// Close sends "Connection: close": the server closes the connection after the response.
+	// Close sends "Connection: close": the server closes the connection after the response. HTTP/2 ignores it.
 	Close bool
 	// Hedge allows a second, concurrent request if the response is late; see Options.Hedge. It applies to idempotent
 	// requests without Stream.
 	Hedge bool
+}
+
+// Source is a Stream that can be read without waiting.
+type Source interface {
+	io.Reader
+	// TryRead reads what has arrived, on the loop. If n and err are 0 and nil, wake is called once when there is more,
+	// on the loop, unless Forget is called before.
+	TryRead(p []byte, wake func()) (n int, err error)
+	// Forget drops the last wake.
+	Forget()
 }
 
 // AddHeader appends a field. name and value are not copied.
@@ -214,6 +230,9 @@ func (r *Request) appendHead(b []byte, d destination, bodyLength int64, tracepar
 	case r.Close || len(r.Preface) > 0:
 		b = append(b, "Connection: close\r\n"...)
 	}
+	if r.AcceptTrailers {
+		b = append(b, "Connection: TE\r\nTE: trailers\r\n"...)
+	}
 	for i := range r.Headers {
 		h := &r.Headers[i]
 		if reserved(h.Name) {
@@ -265,6 +284,8 @@ func (r *Request) bodyLength() int64 {
 func reserved(name []byte) bool {
 	var want string
 	switch len(name) {
+	case len("te"):
+		want = "te"
 	case len("host"):
 		want = "host"
 	case len("upgrade"):

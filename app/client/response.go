@@ -19,7 +19,7 @@ import (
 // end.
 type Response struct {
 	Status        int
-	Minor         uint8              // minor version of HTTP/1.x
+	Major, Minor  uint8              // version of HTTP: 1.0, 1.1 or 2.0
 	Headers       []httpparse.Header // in the order received; valid until Close
 	ContentLength int64              // body length in bytes, or that of the described body if none is sent (HEAD, 304); -1 if unknown
 	Reused        bool               // the connection had carried an earlier request
@@ -32,9 +32,17 @@ type Response struct {
 
 func (r *Response) fill(x *call) {
 	*r = Response{
-		Status: x.head.Status, Minor: x.head.Minor, Headers: x.head.Headers, ContentLength: x.head.ContentLength,
+		Status: x.head.Status, Major: x.major(), Minor: x.head.Minor, Headers: x.head.Headers, ContentLength: x.head.ContentLength,
 		Reused: x.reused, Hedged: x.hedged, Tries: x.tries, x: x, gen: x.gen.Load(),
 	}
+}
+
+// major returns the major version of HTTP.
+func (x *call) major() uint8 {
+	if x.options().Protocol.Multiplexed() {
+		return 2
+	}
+	return 1
 }
 
 func (r *Response) current() *call {
@@ -60,11 +68,17 @@ func (r *Response) Values(name string) iter.Seq[[]byte] {
 	return func(func([]byte) bool) {}
 }
 
-// Trailers returns the trailer fields of a chunked body after Read has returned io.EOF (RFC 9112 section 7.1.2). They
-// are valid until Close.
+// Complete reports whether all of the response was received and read, without waiting.
+func (r *Response) Complete() bool {
+	x := r.current()
+	return x != nil && x.end == io.EOF && x.r == x.d
+}
+
+// Trailers returns the trailer fields after Read has returned io.EOF (RFC 9110 section 6.5). HTTP/1 has them after a
+// chunked body only. They are valid until Close.
 func (r *Response) Trailers() []httpparse.Header {
 	if x := r.current(); x != nil && x.end == io.EOF {
-		return x.body.Trailers()
+		return x.exchange.trailers()
 	}
 	return nil
 }
@@ -113,7 +127,7 @@ func (r *Response) AppendBody(b []byte, bodyMax int64) ([]byte, error) {
 	defer x.task.Leave(x.task.Enter())
 	tooLarge := func() error { return x.protocolError(StageBody, ErrBodyTooLarge) }
 	start := len(b)
-	if left := x.body.Left(); left >= 0 {
+	if left := x.exchange.left(); left >= 0 {
 		need := left + int64(x.d-x.r)
 		if need > bodyMax {
 			return b, tooLarge()
@@ -135,23 +149,22 @@ func (r *Response) AppendBody(b []byte, bodyMax int64) ([]byte, error) {
 			return b, nil
 		case x.end != nil:
 			return b, x.end
-		case x.body.Left() < 0:
-			x.fillBody()
+		case x.exchange.left() < 0:
+			x.exchange.fill()
 		default:
-			n := x.receive(b[len(b):cap(b)])
-			b = b[:len(b)+len(x.decodeIn(b[len(b):len(b)+n]))]
+			b = b[:len(b)+x.exchange.receive(b[len(b):cap(b)])]
 		}
 	}
 }
 
 // Close releases the response. Its connection returns to the pool if the body has arrived completely and no byte
-// follows it; otherwise the connection is closed. Closing twice has no effect. Views into the response are invalid
-// afterwards.
+// follows it; otherwise the connection is closed, or the stream of HTTP/2 reset. Closing twice has no effect. Views into
+// the response are invalid afterwards.
 func (r *Response) Close() {
 	if x := r.current(); x != nil {
 		t := x.task
 		defer t.Leave(t.Enter())
-		if x.conn != nil {
+		if !x.exchange.release() {
 			x.pool.count.unfinished.Add(1)
 		}
 		x.recycle()
@@ -167,23 +180,8 @@ func (r *Response) Upgrade() (net.Conn, error) {
 	if x == nil {
 		return nil, ErrClosed
 	}
-	if !x.head.Upgrade || x.conn == nil {
-		return nil, ErrNoUpgrade
-	}
 	defer x.task.Leave(x.task.Enter())
-	early := append(append([]byte(nil), x.in[x.r:x.w]...), x.undelivered...)
-	c, intact := x.detach()
-	if !intact {
-		x.pool.retire(c)
-		return nil, ErrClosed
-	}
-	x.pool.freeSlot(c.host)
-	c.keepOnCancel(false)
-	if err := c.SetDeadline(time.Time{}); err != nil {
-		_ = c.Close()
-		return nil, err
-	}
-	return &upgraded{Conn: c.Conn, raw: c.raw, early: early}, nil
+	return x.exchange.switched()
 }
 
 // upgraded is a connection whose first bytes arrived with the response head.

@@ -95,7 +95,7 @@ func (x *call) sendStream() error {
 		}
 		switch {
 		case err == io.EOF && chunks:
-			return x.write(httpparse.AppendLastChunk(x.scratch[:0]))
+			return x.writeLastChunk()
 		case err == io.EOF && x.streamLeft > 0:
 			return &bodyError{ErrBodyShort}
 		case err != nil && err != io.EOF:
@@ -103,6 +103,22 @@ func (x *call) sendStream() error {
 		}
 	}
 	return nil
+}
+
+// writeLastChunk ends a chunked body, with its trailers.
+func (x *call) writeLastChunk() error {
+	if x.trailerFields == nil {
+		return x.write(httpparse.AppendLastChunk(x.scratch[:0]))
+	}
+	b := append(x.scratch[:0], "0\r\n"...)
+	for _, f := range x.callTrailers() {
+		var err error
+		if b, err = httpparse.AppendHeaderBytes(b, f.Name, f.Value); err != nil || reserved(f.Name) {
+			return &bodyError{ErrTrailer}
+		}
+	}
+	x.scratch = httpparse.AppendHeadEnd(b)
+	return x.write(x.scratch)
 }
 
 // write writes one piece of a long request. It returns errAnswered if a response makes the rest unnecessary.

@@ -4,7 +4,10 @@
 
 package client
 
-import "tafe/loop"
+import (
+	"tafe/httpparse"
+	"tafe/loop"
+)
 
 // reenter ends user code that began with t.Leave(entered). It is deferred, because user code may panic.
 func reenter(t *loop.Task, entered loop.Crossing) {
@@ -20,6 +23,13 @@ func (x *call) readStream(p []byte) (int, error) {
 	return x.stream.Read(p)
 }
 
+// callTrailers calls Request.Trailers.
+func (x *call) callTrailers() []httpparse.Header {
+	x.task.Leave(x.entered)
+	defer reenter(x.task, x.entered)
+	return x.trailerFields()
+}
+
 // callWrite calls write, a method of the writer given to WriteTo.
 func (x *call) callWrite(write func([]byte) (int, error), p []byte) (int, error) {
 	x.task.Leave(x.entered)
@@ -27,9 +37,9 @@ func (x *call) callWrite(write func([]byte) (int, error), p []byte) (int, error)
 	return write(p)
 }
 
-// callInterim calls Request.Interim with the last head.
-func (x *call) callInterim() {
+// callInterim calls Request.Interim.
+func (x *call) callInterim(status int, fields []httpparse.Header) {
 	x.task.Leave(x.entered)
 	defer reenter(x.task, x.entered)
-	x.onInterim(x.head.Status, x.head.Headers)
+	x.onInterim(status, fields)
 }

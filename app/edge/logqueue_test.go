@@ -8,19 +8,20 @@ import (
 	"io"
 	"runtime"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"tafe/internal/testrig"
 )
 
 // gate is a writer that blocks until it is opened, and can be made to fail.
 type gate struct {
 	open chan struct{}
 	err  error
-	lockedBuffer
+	testrig.Buffer
 }
 
 func (g *gate) Write(p []byte) (int, error) {
@@ -30,7 +31,7 @@ func (g *gate) Write(p []byte) (int, error) {
 		g.err = nil
 		return 0, err
 	}
-	return g.lockedBuffer.Write(p)
+	return g.Buffer.Write(p)
 }
 
 func TestLogQueueDropsAndSaysSo(t *testing.T) {
@@ -98,22 +99,4 @@ func TestTornLineStandsAlone(t *testing.T) {
 		_, _ = io.WriteString(w, line)
 	}
 	require.Equal(t, "one\ntw\nthree\n", d.String())
-}
-
-// lockedBuffer collects output while a test reads it.
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }

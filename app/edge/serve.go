@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/coreos/go-systemd/v22/daemon"
 
+	"tafe/app/edge/internal/acme"
 	"tafe/loop/reactor"
 )
 
@@ -26,6 +28,13 @@ func newLog(format string, w io.Writer, level slog.Leveler) *slog.Logger {
 		return slog.New(slog.NewJSONHandler(w, options))
 	}
 	return slog.New(slog.NewTextHandler(w, options))
+}
+
+// redirectLog makes lines of l of those that libraries write to stderr by themselves.
+func redirectLog(l *slog.Logger) {
+	acme.RedirectLog(l)
+	log.SetFlags(0)
+	log.SetOutput(slog.NewLogLogger(l.Handler(), slog.LevelWarn).Writer())
 }
 
 var errNoReason = errors.New("no loop has failed")
@@ -57,6 +66,7 @@ func (p *program) serve(ctx context.Context, args []string, stdout, stderr io.Wr
 	e.stderr.drained = func(lost uint64, err error) {
 		e.log.Warn("log lines dropped", "count", lost, "error", cmp.Or(err, errLogFull))
 	}
+	redirectLog(e.log)
 	env.Log, env.Loops = e.log, settings.Server.Loops
 	e.logWarnings()
 	starting, started := untilTold(ctx)

@@ -22,6 +22,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"tafe/app"
+	"tafe/internal/testrig"
 )
 
 // patience bounds each wait of a test.
@@ -111,7 +112,7 @@ type running struct {
 	t      *testing.T
 	addr   string
 	admin  string
-	stderr *lockedBuffer
+	stderr *testrig.Buffer
 	code   chan int
 }
 
@@ -123,7 +124,7 @@ func serveFile(t *testing.T, file string, parts ...Part) *running {
 
 func serveArgs(t *testing.T, args []string, parts ...Part) *running {
 	t.Helper()
-	r := &running{t: t, stderr: &lockedBuffer{}, code: make(chan int, 1)}
+	r := &running{t: t, stderr: &testrig.Buffer{}, code: make(chan int, 1)}
 	ctx, cancel := context.WithCancel(context.Background())
 	read, write := io.Pipe()
 	args = append([]string{"serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--loops", "2"}, args...)

@@ -16,7 +16,7 @@ func (e *edge) upstreams() (all []admin.Upstream) {
 		for _, server := range s.Servers {
 			all = append(all, admin.Upstream{
 				Name: s.Name, Addr: server.Addr, Source: server.Name, Up: server.State == proxy.Up, State: string(server.State), Weight: server.Weight,
-				Backup: server.Backup, Active: server.Active, Requests: server.Requests, Failures: failuresOf(server),
+				Backup: server.Backup, Active: server.Active, Requests: server.Requests, Failures: failuresOf(server), GRPC: server.GRPC,
 			})
 		}
 	}

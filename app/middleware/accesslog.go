@@ -186,11 +186,11 @@ func (l *AccessLog) output(lines []byte, entries int) {
 // An encoded entry has its numbers, 8 bytes each, and its texts, each after its length.
 const (
 	entryNumbers = 7
-	entryTexts   = 10
+	entryTexts   = 11
 )
 
 func textsOf(e *app.Entry) [entryTexts]*string {
-	return [...]*string{&e.Remote, &e.ClientIP, &e.Method, &e.Target, &e.Proto, &e.Route, &e.RequestID, &e.UserAgent, &e.Referer, &e.Reason}
+	return [...]*string{&e.Remote, &e.ClientIP, &e.Method, &e.Target, &e.Proto, &e.Route, &e.RequestID, &e.UserAgent, &e.Referer, &e.Reason, &e.GRPCStatus}
 }
 
 // encodedBytes returns an upper bound on the bytes that appendEntry appends.

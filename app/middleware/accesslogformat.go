@@ -57,6 +57,7 @@ func appendJSON(b []byte, e *app.Entry) []byte {
 	b = appendJSONText(b, "user_agent", e.UserAgent)
 	b = appendJSONText(b, "referer", e.Referer)
 	b = appendJSONText(b, "reason", e.Reason)
+	b = appendJSONText(b, "grpc_status", e.GRPCStatus)
 	return append(b, '}')
 }
 

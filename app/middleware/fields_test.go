@@ -9,8 +9,8 @@ import (
 	"tafe/app"
 )
 
-// A body that is announced as too large is refused within the middlewares, so that a page can read why.
-func TestARefusedBodyPassesTheMiddlewares(t *testing.T) {
+// A request that is refused before its handler runs is refused within the middlewares, so that a page can read why.
+func TestARefusedRequestPassesTheMiddlewares(t *testing.T) {
 	a := app.New(app.Options{Log: quiet})
 	a.Use(Secure(SecureOptions{}), CORS(CORSOptions{Origins: []string{"https://a.example"}}))
 	a.Handle("POST", "/small", func(*app.Context) error { panic("the body must not come here") }, app.BodyMax(10))
@@ -29,6 +29,10 @@ func TestARefusedBodyPassesTheMiddlewares(t *testing.T) {
 		{"POST /nowhere\nContent-Length: 99999999999", 413, "no route"},
 		{"PUT /small\nContent-Length: 99999999999", 413, "no method"},
 		{"POST /guarded\nContent-Length: 11", 401, "a guard comes first"},
+		{"GET /%zz\nContent-Length: 0", 400, "a path with an invalid escape"},
+		{"GET /..%2Fsecret\nContent-Length: 0", 400, "a path with a hidden dot segment"},
+		{"GET /../secret\nContent-Length: 0", 400, "a path above the root"},
+		{"CONNECT a:80\nContent-Length: 0", 501, "a method that is not implemented"},
 		{"POST /large\nContent-Length: 11\n\nhello world", 204, "not too much"},
 	} {
 		resp, _ := ask(t, addr, strings.Replace(c.request, "\nContent", "\nOrigin: https://a.example\nContent", 1))

@@ -11,35 +11,16 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-)
 
-// upstreamOf starts a server that calls play for each connection, and returns its address.
-func upstreamOf(t testing.TB, play func(c net.Conn)) string {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = ln.Close() })
-	go func() {
-		for {
-			c, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer func() { _ = c.Close() }()
-				play(c)
-			}()
-		}
-	}()
-	return ln.Addr().String()
-}
+	"tafe/internal/testrig"
+)
 
 // An upstream that rejects a body and closes with unread bytes resets its connection. The client receives the
 // response sent before the reset.
 func TestAnswerBeforeTheRequestEnds(t *testing.T) {
 	t.Parallel()
 	const size = 3 << 20
-	addr := upstreamOf(t, func(c net.Conn) {
+	addr := testrig.Serve(t, func(c net.Conn) {
 		if req, err := http.ReadRequest(bufio.NewReader(c)); err == nil && req.Method == "PUT" {
 			_, _ = io.WriteString(c, "HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno")
 		}

@@ -153,13 +153,14 @@ type forward struct {
 	server            *server // of the current try
 	bound             string  // value of the sticky cookie
 	interim           func(status int, fields []httpparse.Header)
+	trailers          func() []httpparse.Header // of the request
 }
 
 func (f *Forwarder) newForward(c *app.Context) *forward {
 	x, _ := f.forwards.Get().(*forward)
 	if x == nil {
 		x = &forward{}
-		x.interim = x.passInterim
+		x.interim, x.trailers = x.passInterim, x.requestTrailers
 	}
 	x.c, x.rules = c, &f.options.Response
 	return x
@@ -186,6 +187,9 @@ func (f *Forwarder) Serve(c *app.Context) error {
 		return answerFinalHop(c)
 	}
 	g := f.group
+	if c.IsGRPC() {
+		limitGRPC(c)
+	}
 	g.addRetryCredit()
 	key := uint64(0)
 	if g.options.Policy == Hashed {
@@ -238,9 +242,12 @@ func (f *Forwarder) prepare(c *app.Context, x *forward) (err error) {
 		r.Interim = x.interim
 	}
 	f.copyRequestFields(c, x)
+	r.AcceptTrailers = httpparse.HasMember(c.HeaderList("TE"), "trailers")
 	switch n := c.ContentLength(); {
 	case n == 0:
-		r.Upgrade = forwardedUpgrade(c)
+		if !o.Protocol.Multiplexed() {
+			r.Upgrade = forwardedUpgrade(c)
+		}
 		r.Hedge = o.Hedge != nil && r.Upgrade == ""
 	case n > 0 && n <= f.options.BodyMemoryMax:
 		r.Body, err = c.Body()
@@ -248,7 +255,10 @@ func (f *Forwarder) prepare(c *app.Context, x *forward) (err error) {
 		if isStream(c.Header("Content-Type")) {
 			c.SetBodyTimeout(cmp.Or(f.options.StreamIdle, StreamIdleDefault))
 		}
-		r.Stream, r.StreamLength = c.BodyReader(), n
+		r.Stream, r.StreamLength, r.Trailers = c.BodyReader(), n, x.trailers
+		if announced := c.HeaderList("Trailer"); announced != "" {
+			r.AddHeader("Trailer", announced)
+		}
 	}
 	return err
 }
@@ -295,17 +305,18 @@ func (f *Forwarder) try(c *app.Context, x *forward, s *server) (again bool, err 
 		}
 		s.counts.failures[why].Add(1)
 		failed = why.isFailure()
-		return why.isUnsent() || !answerBegan(err) && x.req.Stream == nil && x.req.Upgrade == "" && client.IdempotentMethod(x.req.Method), err
+		return why.isUnsent() || isUnprocessed(err) || !answerBegan(err) && x.req.Stream == nil && x.req.Upgrade == "" && client.IdempotentMethod(x.req.Method), err
 	}
 	status := x.resp.Status
 	s.counts.headNanos.Add(c.Loop().Clock() - began)
 	s.counts.byClass[status/100%len(s.counts.byClass)].Add(1)
-	failed = status >= http.StatusBadGateway && status <= http.StatusGatewayTimeout
+	failed = status >= http.StatusBadGateway && status <= http.StatusGatewayTimeout || string(x.resp.Header("Grpc-Status")) == grpcUnavailable
 	if status == http.StatusSwitchingProtocols {
 		over = true // the tunnel calls finish
 		return false, f.upgrade(c, x, s)
 	}
 	f.copyResponseFields(c, x)
+	x.announceTrailers()
 	if idle := f.streamIdle(x); idle > 0 {
 		x.resp.SetBodyTimeout(idle)
 	}
@@ -313,6 +324,10 @@ func (f *Forwarder) try(c *app.Context, x *forward, s *server) (again bool, err 
 	err = out.Begin() // the body may follow later
 	if err == nil {
 		_, err = x.resp.WriteTo(out)
+	}
+	if err == nil {
+		x.passTrailers(out)
+		s.counts.countGRPC(c, x)
 	}
 	if err != nil {
 		why, upstream, err := f.failure(c, err)
@@ -367,6 +382,12 @@ func (f *Forwarder) failure(c *app.Context, err error) (why reason, upstream boo
 func answerBegan(err error) bool {
 	var e *client.Error
 	return errors.As(err, &e) && e.Answered
+}
+
+// isUnprocessed reports whether the server has said that it has not processed the request.
+func isUnprocessed(err error) bool {
+	var e *client.Error
+	return errors.As(err, &e) && e.Unprocessed
 }
 
 var errRawPath = &app.HTTPError{Status: http.StatusBadRequest, Message: "the path has dot segments", Reason: "raw-path"}

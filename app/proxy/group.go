@@ -52,6 +52,8 @@ type GroupOptions struct {
 	Policy  Policy          // default RoundRobin
 	// TLS, if not nil, makes the group use https. ServerName defaults to the host of the server.
 	TLS *tls.Config
+	// Protocol is spoken to the servers; default client.HTTP1. client.HTTP2 needs TLS, and client.H2C excludes it.
+	Protocol client.Protocol
 	// Host is the Host field sent to the servers. "" means that of the client.
 	Host string
 
@@ -59,6 +61,7 @@ type GroupOptions struct {
 	HeaderCountMax int // fields in a response head; default 1000
 
 	ConnsPerServerMax int           // connections to one server, per loop; default 256
+	StreamsMax        int           // HTTP/2: requests on one connection at once; default 100. The server may allow fewer
 	RequestsMax       int           // requests in flight to one server, over all loops; further requests use other servers or wait; 0 means no bound
 	DialTimeout       time.Duration // connecting and TLS handshake; default 2 s
 	HeadTimeout       time.Duration // from the start of a try to the response head; default 30 s
@@ -99,8 +102,11 @@ type GroupOptions struct {
 	Log    *slog.Logger  // default slog.Default()
 }
 
-// Check configures active health checks: a GET to each server at an interval.
+// Check configures active health checks: a GET to each server at an interval, or a call of gRPC.
 type Check struct {
+	// GRPC calls Check of grpc.health.v1 for Service in place of the GET. The group must speak HTTP/2.
+	GRPC     bool
+	Service  string        // "" means the server as a whole
 	Path     string        // of a GET; default "/"
 	Interval time.Duration // default 5 s
 	Timeout  time.Duration // default 2 s
@@ -209,7 +215,7 @@ func NewGroup(o GroupOptions) (*Group, error) {
 		Limits: limits, TLS: o.TLS, ConnsPerHostMax: o.ConnsPerServerMax, IdlePerHostMax: o.ConnsPerServerMax, WaitersMax: max(o.QueueMax, 1),
 		ConnsMax:    1 << 20, // reactor.Config.DialMax is the effective bound
 		DialTimeout: o.DialTimeout, HeadTimeout: o.HeadTimeout, BodyTimeout: o.BodyTimeout, IdleTimeout: o.IdleTimeout,
-		WaitTimeout: o.WaitTimeout, Tracer: o.Tracer,
+		WaitTimeout: o.WaitTimeout, Tracer: o.Tracer, Protocol: o.Protocol, StreamsMax: o.StreamsMax,
 	}
 	if o.Hedge != nil {
 		clientOptions.Hedge = *o.Hedge
@@ -263,6 +269,14 @@ func (o *GroupOptions) check() error {
 	switch {
 	case primary == 0:
 		return wrong("has no server other than backups")
+	case o.Protocol == client.HTTP2 && o.TLS == nil:
+		return wrong("h2 needs TLS; without TLS the protocol is h2c")
+	case o.Protocol == client.H2C && o.TLS != nil:
+		return wrong("h2c excludes TLS; with TLS the protocol is h2")
+	case o.Protocol.Multiplexed() && o.ProxyProtocol != 0:
+		return wrong("a connection of HTTP/2 carries requests of several clients, and has no PROXY header")
+	case o.Check != nil && o.Check.GRPC && !o.Protocol.Multiplexed():
+		return wrong("a health check by gRPC needs h2 or h2c")
 	case o.ProxyProtocol < 0 || o.ProxyProtocol > 2:
 		return wrong("there is no version %d of the PROXY protocol", o.ProxyProtocol)
 	case o.Sticky != nil && !httpparse.ValidToken(o.Sticky.Cookie):

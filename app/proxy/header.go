@@ -268,7 +268,11 @@ func (f *Forwarder) copyResponseFields(c *app.Context, x *forward) {
 	if value := f.stickyCookie(c, x); value != "" {
 		c.AddHeader("Set-Cookie", value)
 	}
-	if via := f.via[min(x.resp.Minor, 1)]; via != "" && !f.options.Response.drops("Via") {
+	version := int(min(x.resp.Minor, 1))
+	if x.resp.Major == 2 {
+		version = 2
+	}
+	if via := f.via[version]; via != "" && !f.options.Response.drops("Via") {
 		c.AddHeader("Via", via)
 	}
 	for i := range f.options.Response.Set {

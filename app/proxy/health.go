@@ -77,7 +77,7 @@ func (g *Group) startChecks(s *server) {
 // runChecks runs the health check of s until gone or the group is closed.
 func (g *Group) runChecks(s *server, gone <-chan struct{}) {
 	o, good, bad := g.options.Check, 0, 0
-	c := client.New(client.Options{TLS: g.options.TLS, ConnsPerHostMax: 1, IdleTimeout: 2 * o.Interval,
+	c := client.New(client.Options{TLS: g.options.TLS, Protocol: g.options.Protocol, ConnsPerHostMax: 1, IdleTimeout: 2 * o.Interval,
 		DialTimeout: o.Timeout, HeadTimeout: o.Timeout, BodyTimeout: o.Timeout})
 	defer c.Close()
 	// Spread the checks of the servers over the interval.
@@ -151,6 +151,9 @@ func (g *Group) checkOnce(c *client.Client, s *server) error {
 	}
 	req.Preface = prefaceLocal(g.options.ProxyProtocol)
 	req.AddHeader("User-Agent", "tafe-health-check")
+	if o.GRPC {
+		return checkGRPC(ctx, c, &req, &resp, o.Service)
+	}
 	if err := c.Do(nil, ctx, &req, &resp); err != nil {
 		return err
 	}

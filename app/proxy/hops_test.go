@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"tafe/internal/testrig"
 )
 
 // whole sends a request, which closes its connection, on a new connection and returns all bytes received.
@@ -163,7 +165,7 @@ func TestNoRetryOnceAnswered(t *testing.T) {
 	} {
 		t.Run(c.why, func(t *testing.T) {
 			t.Parallel()
-			addr := upstreamOf(t, func(conn net.Conn) {
+			addr := testrig.Serve(t, func(conn net.Conn) {
 				if _, err := http.ReadRequest(bufio.NewReader(conn)); err == nil {
 					_, _ = io.WriteString(conn, c.answer+strings.Repeat("\r\n", 2*strings.Count(c.reason, "large")))
 				}

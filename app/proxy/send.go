@@ -59,7 +59,7 @@ func (g *Group) send(t *loop.Task, ctx context.Context, s *server, req *client.R
 		}
 		s.counts.failures[why].Add(1)
 		failed = why.isFailure()
-		return why.isUnsent() || !e.Answered && req.Stream == nil && (req.Method == "" || client.IdempotentMethod(req.Method)), err
+		return why.isUnsent() || e.Unprocessed || !e.Answered && req.Stream == nil && (req.Method == "" || client.IdempotentMethod(req.Method)), err
 	}
 	s.counts.headNanos.Add(t.Loop().Clock() - began)
 	s.counts.byClass[resp.Status/100%len(s.counts.byClass)].Add(1)

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"tafe/internal/testrig"
 )
 
 // hostile are streams that two parsers could split into different requests.
@@ -106,7 +108,7 @@ func statusesOf(t *testing.T, addr, stream string) (statuses []int) {
 
 func TestNoSmugglingToNginx(t *testing.T) {
 	t.Parallel()
-	path := program(t, "nginx")
+	path := testrig.Program(t, "nginx")
 	dir := t.TempDir()
 	require.NoError(t, os.Chmod(dir, 0o755))
 	addr := freeAddr(t)
@@ -127,7 +129,7 @@ http {
 
 func TestNoSmugglingToNode(t *testing.T) {
 	t.Parallel()
-	path := program(t, "node")
+	path := testrig.Program(t, "node")
 	dir := t.TempDir()
 	addr := freeAddr(t)
 	log := filepath.Join(dir, "seen.log")

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"tafe/app"
 	"tafe/app/client"
 	"tafe/httpparse"
 )
@@ -22,6 +23,7 @@ type serverCounts struct {
 	requests, ejections, checkFailures atomic.Uint64
 	byClass                            [6]atomic.Uint64
 	failures                           [reasons]atomic.Uint64
+	grpc                               [len(app.GRPCCodes)]atomic.Uint64
 	headNanos                          atomic.Int64 // sum over all responses: from the start of the try to the response head
 }
 
@@ -118,6 +120,7 @@ type ServerStats struct {
 	Requests      uint64            // tries sent to it
 	ByClass       [6]uint64         // responses by the first digit of the status
 	Failures      map[string]uint64 // tries without a response, by reason
+	GRPC          map[string]uint64 // complete responses of gRPC, by the name of their status
 	HeadTime      time.Duration     // sum over all responses: from the start of the try to the response head
 	Ejections     uint64
 	CheckFailures uint64
@@ -179,6 +182,14 @@ func (s *server) stats(now int64) ServerStats {
 	}
 	for i := range n.byClass {
 		t.ByClass[i] = n.byClass[i].Load()
+	}
+	for code := range n.grpc {
+		if count := n.grpc[code].Load(); count > 0 {
+			if t.GRPC == nil {
+				t.GRPC = map[string]uint64{}
+			}
+			t.GRPC[app.GRPCCodes[code]] = count
+		}
 	}
 	for r := range n.failures {
 		t.Failures[reason(r).String()] = n.failures[r].Load()

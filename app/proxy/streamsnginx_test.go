@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"tafe/internal/testrig"
 )
 
 // besideNginx starts nginx and tafe in front of the same upstream. Both wait 100 ms for the next byte of a body below
@@ -23,7 +25,7 @@ func besideNginx(t *testing.T, upstream string) map[string]struct {
 	addr  string
 	drain func() <-chan error
 } {
-	path := program(t, "nginx")
+	path := testrig.Program(t, "nginx")
 	dir := t.TempDir()
 	require.NoError(t, os.Chmod(dir, 0o755))
 	addr := freeAddr(t)

@@ -21,6 +21,7 @@ import (
 
 	"tafe/app"
 	"tafe/httpparse"
+	"tafe/internal/testrig"
 )
 
 func TestMain(m *testing.M) {
@@ -171,19 +172,10 @@ func TestAsNetHTTP(t *testing.T) {
 }
 
 func TestAsNginx(t *testing.T) {
-	path, err := exec.LookPath("nginx")
-	if err != nil && os.Getenv("CI") == "true" {
-		t.Fatal("nginx is required here")
-	}
-	if err != nil {
-		t.Skip("nginx is not installed")
-	}
+	path := testrig.Program(t, "nginx")
 	dir, work := sample(t), t.TempDir()
 	require.NoError(t, os.Chmod(work, 0o755))
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	addr := ln.Addr().String()
-	require.NoError(t, ln.Close())
+	addr := "127.0.0.1:" + testrig.Port(t)
 	conf := fmt.Sprintf(`daemon off; master_process off; pid %[1]s/pid; error_log /dev/null;
 events {}
 http {

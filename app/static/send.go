@@ -32,7 +32,7 @@ func (s *Site) answer(c *app.Context, a *asset) error {
 	if a.cacheControl != "" {
 		c.SetHeader("Cache-Control", a.cacheControl)
 	}
-	if v.size > readWholeMax {
+	if v.size > codedMax {
 		app.CodeBody(c, nil) // the kernel sends it uncompressed, so all responses for it are uncoded
 	}
 	if result == notModified {
@@ -64,9 +64,13 @@ func (v *variant) send(c *app.Context, status int, contentType string, s span) e
 	return v.copy(c, stream, s)
 }
 
-// readWholeMax is the size up to which a part of a file is read by one offloaded read. The kernel sends larger parts
-// (sendfile).
-const readWholeMax = 1 << 20
+const (
+	// codedMax is the size up to which a file may be coded. The kernel sends larger ones (sendfile).
+	codedMax = 1 << 20
+	// readStep is what one offloaded read reads. Files up to that size, and those that are coded, are read so; the rest is
+	// sent from the page cache. A client that does not read holds no more than one step and the output.
+	readStep = 128 << 10
+)
 
 // copy writes a part of a file to stream. If the file has become shorter, the connection is aborted, because
 // Content-Length is not reached.
@@ -75,21 +79,14 @@ func (v *variant) copy(c *app.Context, stream *app.Stream, s span) error {
 		_, err := stream.Write(v.content[s.start:s.end])
 		return err
 	}
-	if s.end-s.start <= readWholeMax {
-		file := v.file
-		content, err := app.Offload(c, func() ([]byte, error) {
-			p := make([]byte, s.end-s.start)
-			n, err := file.ReadAt(p, s.start)
-			if err == io.EOF { // the file was truncated, and so is the response
-				err = nil
-			}
-			return p[:n], err
-		})
-		if err != nil {
-			return err
-		}
-		_, err = stream.Write(content)
+	if s.end-s.start <= readStep {
+		return v.copyRead(c, stream, s)
+	}
+	if err := stream.Begin(); err != nil {
 		return err
+	}
+	if stream.Coded() {
+		return v.copyRead(c, stream, s)
 	}
 	if _, err := v.file.Seek(s.start, io.SeekStart); err != nil {
 		return err
@@ -99,6 +96,31 @@ func (v *variant) copy(c *app.Context, stream *app.Stream, s span) error {
 		err = app.ErrContentLength
 	}
 	return err
+}
+
+// copyRead copies a part of a file by offloaded reads.
+func (v *variant) copyRead(c *app.Context, stream *app.Stream, s span) error {
+	for file := v.file; s.start < s.end; {
+		content, err := app.Offload(c, func() ([]byte, error) {
+			p := make([]byte, min(s.end-s.start, readStep))
+			n, err := file.ReadAt(p, s.start)
+			if err == io.EOF { // the file was truncated, and so is the response
+				err = nil
+			}
+			return p[:n], err
+		})
+		if err != nil {
+			return err
+		}
+		if len(content) == 0 {
+			return app.ErrContentLength
+		}
+		if _, err = stream.Write(content); err != nil {
+			return err
+		}
+		s.start += int64(len(content))
+	}
+	return nil
 }
 
 // answerRanges sends 206, or 416 if spans is empty (RFC 9110 sections 14.2 and 15.5.17).

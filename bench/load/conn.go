@@ -21,6 +21,7 @@ type conn struct {
 	index   int32
 	source  netip.Addr
 	open    bool // connected
+	joining bool // Plan.Upgrade has no answer yet
 	queued  bool // in loop.free
 	writing bool // registered for Out: it connects, or a write was cut short
 	out     []byte
@@ -41,7 +42,7 @@ func (c *conn) push(f flight) {
 
 // dial opens the socket; the connection is usable once it becomes writable.
 func (l *loop) dial(c *conn) {
-	c.open, c.writing, c.out = false, true, nil
+	c.open, c.joining, c.writing, c.out = false, l.plan.Upgrade != nil, true, l.plan.Upgrade
 	c.scan.reset()
 	fd, err := epoll.Connect(c.source, l.plan.Addr)
 	if err == nil {
@@ -112,18 +113,26 @@ func (l *loop) read(c *conn) {
 	for len(b) > 0 {
 		eaten, done, err := c.scan.next(b)
 		b = b[eaten:]
-		if err == nil && done && c.inFlight() == 0 {
+		if err == nil && done && c.inFlight() == 0 && !c.joining {
 			err = errMalformed
 		}
 		if err != nil {
 			l.fail(c, ErrorMalformed, now)
 			return
 		}
-		if done {
+		switch {
+		case done && c.joining:
+			if c.scan.status != 101 {
+				l.fail(c, ErrorStatus, now)
+				return
+			}
+			c.joining = false
+			c.scan.upgrade()
+		case done:
 			l.answered(c, now)
 		}
 	}
-	if c.inFlight() > 0 {
+	if c.inFlight() > 0 || c.joining {
 		return
 	}
 	if c.scan.close || l.plan.Reconnect {

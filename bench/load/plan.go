@@ -46,6 +46,9 @@ type Plan struct {
 	EndedMax int64
 	// Timeout is the age at which a request counts as lost and its connection is closed; 0 means 10 s.
 	Timeout time.Duration
+	// Upgrade, if set, is sent first on each connection, an opening handshake of WebSocket. After its answer, requests and
+	// answers are frames, and an answer has status 200.
+	Upgrade []byte
 	// Reconnect opens a new connection for each request; latency includes the connect.
 	Reconnect bool
 	// Requests is the mix. The first is what is left when the shares of the others are taken.
@@ -71,6 +74,8 @@ func (p *Plan) check() error {
 		return errors.New("load: a plan needs a request")
 	case p.Window <= 0:
 		return errors.New("load: a plan needs a window")
+	case p.Upgrade != nil && (p.Rate > 0 || p.Reconnect):
+		return errors.New("load: an upgrade is for closed loops on kept connections")
 	case p.Rate > 0 && p.Reconnect:
 		return errors.New("load: a new connection for each request is for closed loops")
 	case p.Depth > 1 && (p.Rate > 0 || p.Reconnect || len(p.Requests) > 1):

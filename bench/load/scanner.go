@@ -2,17 +2,20 @@ package load
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 )
 
 // scanner finds where answers end in a connection's byte stream: status line, Content-Length, chunked, or the end of
-// the stream. It reads what it needs for that and nothing else, because the cost of the generator must stay far below
+// the stream; after frames is set, each WebSocket message is an answer with status 200. It reads what it needs for that and nothing else, because the cost of the generator must stay far below
 // that of any server. It does not validate.
 type scanner struct {
 	state   scanState
 	partial []byte // a head or a chunk line that ended with the buffer
 	left    int64  // bytes of body or chunk still to come
 
+	frames    bool // the connection is a WebSocket
+	fragment  bool // more frames of the message follow
 	status    int
 	bodyBytes int64
 	close     bool // the answer said Connection: close
@@ -28,6 +31,7 @@ const (
 	scanChunkEnd
 	scanTrailer
 	scanUntilClose
+	scanFrame
 )
 
 // headBytesMax bounds what the scanner keeps while it looks for the end of a head.
@@ -70,8 +74,14 @@ func (s *scanner) step(b []byte) (int, bool, error) {
 			s.state = scanChunkEnd
 			return n, false, nil
 		}
+		if s.frames {
+			s.state = scanFrame
+			return n, !s.fragment, nil
+		}
 		s.state = scanHead
 		return n, true, nil
+	case scanFrame:
+		return s.stepFrame(b)
 	case scanUntilClose:
 		s.bodyBytes += int64(len(b))
 		return len(b), false, nil
@@ -149,6 +159,8 @@ func (s *scanner) head(h []byte) error {
 func (s *scanner) frame(length int64, chunked bool) {
 	s.bodyBytes = 0
 	switch {
+	case s.status == 101:
+		s.state, s.left = scanBody, 0
 	case s.status < 200:
 		s.state = scanHead // an interim answer: the real one follows
 	case s.status == 204 || s.status == 304:
@@ -161,6 +173,48 @@ func (s *scanner) frame(length int64, chunked bool) {
 		s.state, s.close = scanUntilClose, true
 	}
 }
+
+// upgrade makes the scanner read frames after the answer to an opening handshake.
+func (s *scanner) upgrade() { s.frames, s.state = true, scanFrame }
+
+// stepFrame takes the header of a frame, which a read may have cut.
+func (s *scanner) stepFrame(b []byte) (int, bool, error) {
+	old := len(s.partial)
+	s.partial = append(s.partial, b[:min(len(b), frameHeadMax-old)]...)
+	h := s.partial
+	size := 2
+	if len(h) >= 2 {
+		switch h[1] {
+		case 126:
+			size = 4
+		case 127:
+			size = 10
+		}
+	}
+	if len(h) < size {
+		return len(h) - old, false, nil
+	}
+	if op := h[0] & 0x7f; h[1] > 127 || (op != 0) != (!s.fragment) || op > 2 {
+		return 0, false, errMalformed // control frames and masks are not expected
+	}
+	if !s.fragment {
+		s.bodyBytes = 0
+	}
+	s.fragment = h[0]&0x80 == 0
+	s.left = int64(h[1])
+	switch size {
+	case 4:
+		s.left = int64(binary.BigEndian.Uint16(h[2:]))
+	case 10:
+		s.left = int64(binary.BigEndian.Uint64(h[2:]))
+	}
+	s.state, s.status = scanBody, 200
+	s.partial = s.partial[:0]
+	return size - old, false, nil
+}
+
+// frameHeadMax is the longest header of a frame without a mask.
+const frameHeadMax = 10
 
 // stepLine takes one line of the chunked coding: a size, the end of a chunk, or a trailer.
 func (s *scanner) stepLine(b []byte) (int, bool, error) {

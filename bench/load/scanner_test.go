@@ -105,3 +105,47 @@ func BenchmarkScanner(b *testing.B) {
 		}
 	}
 }
+
+func TestScannerReadsMessages(t *testing.T) {
+	const handshake = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n"
+	long := strings.Repeat("x", 300)
+	for _, tc := range []struct {
+		why, stream string
+		want        []int64
+		bad         bool
+	}{
+		{"a short one", "\x82\x03abc", []int64{3}, false},
+		{"two in one read", "\x82\x01a\x81\x02bb", []int64{1, 2}, false},
+		{"an empty one", "\x82\x00\x82\x01a", []int64{0, 1}, false},
+		{"16 bits of length", "\x82\x7e\x01\x2c" + long, []int64{300}, false},
+		{"64 bits of length", "\x82\x7f\x00\x00\x00\x00\x00\x00\x01\x2c" + long, []int64{300}, false},
+		{"fragments are one message", "\x02\x02ab\x00\x00\x80\x01c\x82\x01d", []int64{3, 1}, false},
+		{"a mask", "\x82\x81aaaab", nil, true},
+		{"a control frame", "\x89\x00", nil, true},
+		{"a message inside of another", "\x02\x01a\x82\x01b", nil, true},
+	} {
+		for _, piece := range []int{1, 3, 1000} {
+			var s scanner
+			_, done, err := s.next([]byte(handshake))
+			require.NoError(t, err)
+			require.True(t, done)
+			require.Equal(t, 101, s.status)
+			s.upgrade()
+			var got []int64
+			for b := []byte(tc.stream); len(b) > 0 && err == nil; {
+				p := b[:min(piece, len(b))]
+				b = b[len(p):]
+				for len(p) > 0 && err == nil {
+					var n int
+					n, done, err = s.next(p)
+					p = p[n:]
+					if done {
+						got = append(got, s.bodyBytes)
+					}
+				}
+			}
+			require.Equal(t, tc.bad, err != nil, tc.why)
+			require.Equal(t, tc.want, got, tc.why)
+		}
+	}
+}

@@ -1,7 +1,7 @@
 // Command peer runs one of the Go servers that tafe is compared with, each set up as its own experts would: the
 // defaults and documented fast paths of its project, no timeouts, no logs, no prefork.
 //
-//	peer nethttp|fasthttp|gnet|hertz|nbio --listen 127.0.0.1:8080 [--backend 127.0.0.1:9000] [--rounds N]
+//	peer nethttp|fasthttp|gnet|hertz|nbio|gorilla --listen 127.0.0.1:8080 [--backend 127.0.0.1:9000] [--rounds N]
 //	peer proxy --listen 127.0.0.1:8080 --backend 127.0.0.1:9000      httputil.ReverseProxy
 //	peer files --listen 127.0.0.1:8080 --root DIR                    http.FileServer
 //	peer tls --listen 127.0.0.1:8443 --cert FILE --key FILE          net/http over crypto/tls
@@ -9,7 +9,7 @@
 //
 // Every server answers GET /plaintext, GET /json, POST /echo, GET /work (three backend calls in turn, each by the
 // server's own idiomatic client, and a millisecond of computation), GET /hold (twenty milliseconds of computation), and
-// those that park a request GET /sleep (half a minute).
+// those that park a request GET /sleep (half a minute). gorilla serves /ws alone, and nbio too: a WebSocket that sends messages back.
 // The process ends with SIGTERM, at once.
 package main
 
@@ -38,6 +38,7 @@ var servers = map[string]func(options) error{
 	"gnet":     serveGnet,
 	"hertz":    serveHertz,
 	"nbio":     serveNbio,
+	"gorilla":  serveGorilla,
 	"proxy":    serveProxy,
 	"files":    serveFiles,
 	"tls":      serveTLS,
@@ -46,7 +47,7 @@ var servers = map[string]func(options) error{
 
 func main() {
 	if len(os.Args) < 2 || servers[os.Args[1]] == nil {
-		fmt.Fprintln(os.Stderr, "usage: peer nethttp|fasthttp|gnet|hertz|nbio|proxy|files|tls|delay --listen ADDR ...")
+		fmt.Fprintln(os.Stderr, "usage: peer nethttp|fasthttp|gnet|hertz|nbio|gorilla|proxy|files|tls|delay --listen ADDR ...")
 		os.Exit(2)
 	}
 	var o options

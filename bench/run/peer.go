@@ -155,6 +155,8 @@ var Peers = []Peer{
 	nethttp,
 	goPeer("hertz", "github.com/cloudwego/hertz", "server.New on netpoll"),
 	goPeer("nbio", "github.com/lesismal/nbio", "nbhttp.Engine, one poller, default pool"),
+	goPeer("gorilla", "github.com/gorilla/websocket", "gorilla/websocket on net/http, a goroutine for each connection"),
+	tafePeer("tafe-task", "as tafe, the handler of a WebSocket reads and writes in a straight line", "inline"),
 	nginx,
 	haproxy,
 	gevent,

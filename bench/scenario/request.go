@@ -3,7 +3,9 @@ package scenario
 
 import (
 	_ "embed"
+	"encoding/binary"
 	"fmt"
+	"math"
 	"strings"
 
 	"tafe/bench/load"
@@ -52,6 +54,32 @@ func echo(bodyBytes int) load.Request {
 	raw := fmt.Sprintf("POST /echo HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/octet-stream\r\nContent-Length: %d\r\n\r\n%s",
 		bodyBytes, strings.Repeat("0123456789abcdef", (bodyBytes+15)/16)[:bodyBytes])
 	return load.Request{Name: "echo", Raw: []byte(raw), Status: 200, BodyBytes: int64(bodyBytes)}
+}
+
+// upgrade is the opening handshake of a WebSocket at /ws.
+func upgrade() load.Request {
+	raw := "GET /ws HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
+		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+	return load.Request{Name: "upgrade", Raw: []byte(raw), Status: 101, BodyBytes: 0}
+}
+
+// message is a binary WebSocket message, masked as a client must.
+func message(bodyBytes int) load.Request {
+	raw := []byte{0x82}
+	switch {
+	case bodyBytes < 126:
+		raw = append(raw, 0x80|byte(bodyBytes))
+	case bodyBytes <= math.MaxUint16:
+		raw = binary.BigEndian.AppendUint16(append(raw, 0x80|126), uint16(bodyBytes))
+	default:
+		raw = binary.BigEndian.AppendUint64(append(raw, 0x80|127), uint64(bodyBytes))
+	}
+	mask := []byte{0x37, 0xfa, 0x21, 0x3d}
+	raw = append(raw, mask...)
+	for i := range bodyBytes {
+		raw = append(raw, "0123456789abcdef"[i%16]^mask[i%4])
+	}
+	return load.Request{Name: "message", Raw: raw, Status: 200, BodyBytes: int64(bodyBytes)}
 }
 
 // holder is the one request in a hundred that computes for 20 ms.

@@ -133,15 +133,22 @@ var All = number([]Scenario{
 	{
 		Number: 11, Name: "memory", Title: "Memory of open connections",
 		Question: "What does a client cost that is there and asks nothing, and one whose request waits?",
-		Peers:    []string{"tafe", "gnet", "fasthttp", "nethttp", "hertz", "nbio", "nginx", "haproxy", "gevent"},
+		Peers:    []string{"tafe", "gnet", "fasthttp", "nethttp", "hertz", "nbio", "gorilla", "nginx", "haproxy", "gevent"},
 		Cases: []run.Case{
 			{Name: "10,000 idle connections", Hold: &run.Hold{Conns: 10_000, Answered: true, Request: get("plaintext", "/plaintext", plaintextBytes)},
-				Without: []string{"haproxy"}},
+				Without: []string{"gorilla", "haproxy"}},
 			{Name: "10,000 parked requests", Hold: &run.Hold{Conns: 10_000, Request: get("sleep", "/sleep?ms=30000", -1)},
-				Without: []string{"gnet", "hertz", "nbio", "nginx", "haproxy"}},
+				Without: []string{"gnet", "hertz", "nbio", "gorilla", "nginx", "haproxy"}},
+			{Name: "10,000 idle WebSockets", Hold: &run.Hold{Conns: 10_000, Answered: true, Request: upgrade()},
+				Without: []string{"gnet", "fasthttp", "nethttp", "hertz", "nginx", "haproxy", "gevent"}},
 			{Name: "2,000 idle TLS connections", Role: run.RoleTLS, Hold: &run.Hold{Conns: 2_000, TLS: true, Request: get("plaintext", "/plaintext", plaintextBytes)},
-				Without: []string{"gnet", "fasthttp", "hertz", "nbio", "gevent"}},
+				Without: []string{"gnet", "fasthttp", "hertz", "nbio", "gorilla", "gevent"}},
 		},
+	},
+	{
+		Number: 15, Name: "websocket", Title: "WebSocket echo",
+		Question: "What does a message cost?", Peers: []string{"tafe", "tafe-task", "gorilla", "nbio"},
+		Cases: []run.Case{socket("64 bytes", 64, 64), socket("1 KB", 64, 1<<10), socket("64 KB", 16, 64<<10)},
 	},
 	{
 		Number: 12, Name: "static", Title: "Static files",
@@ -174,6 +181,11 @@ func overTLS(name string, mode load.TLSMode) run.Case {
 // fan is answered in eight bytes: how many of how many bidders.
 func fan(name string, conns int, path string) run.Case {
 	return waiting(name, conns, get("fan", path, 8))
+}
+
+// socket is an echo of messages on WebSockets.
+func socket(name string, conns, bytes int) run.Case {
+	return run.Case{Name: name, Plan: load.Plan{Conns: conns, Seed: seed, Upgrade: upgrade().Raw, Requests: []load.Request{message(bytes)}}}
 }
 
 func static(name string, conns int, file string) run.Case {

@@ -22,6 +22,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"tafe/app/edge/certstest"
+	"tafe/internal/testrig"
 )
 
 // pebbleModule is what make pebble runs.
@@ -116,7 +117,7 @@ func verified(addr, name string, roots *x509.CertPool) bool {
 
 // A newcomer has a Pebble and three lines of TOML.
 func TestNewcomerGetsACertificate(t *testing.T) {
-	secure, plain := freePort(t), freePort(t)
+	secure, plain := "127.0.0.1:"+testrig.Port(t), "127.0.0.1:"+testrig.Port(t)
 	ca := startPebble(t, plain, secure)
 	dir := t.TempDir()
 	file, storage := filepath.Join(dir, "edge.toml"), filepath.Join(dir, "certificates")
@@ -187,6 +188,25 @@ func TestWithoutAnAuthorityTheOthersAreServed(t *testing.T) {
 	require.Equal(t, "file.example", shown("other.example"), "as without [acme]")
 }
 
+// certmagic writes by a logger of its own about a lock that a process has left behind. The log stays JSON, and the lock holds up nothing.
+func TestALockThatWasLeftBehind(t *testing.T) {
+	dir := t.TempDir()
+	lock := filepath.Join(dir, "s", "locks", "issue_cert_new.example.lock")
+	require.NoError(t, os.MkdirAll(filepath.Dir(lock), 0o700))
+	require.NoError(t, os.WriteFile(lock, []byte(`{"created":"2020-01-01T00:00:00Z","updated":"2020-01-01T00:00:00Z"}`), 0o600))
+	_, secure, _ := secureEdge(t, certstest.Write(t, dir, "a", later, "localhost"), "")
+	file := filepath.Join(dir, "edge.toml")
+	writeConfig(t, file, fmt.Sprintf("[log]\nformat = \"json\"\nlevel = \"debug\"\n"+newcomer, `"new.example"`, "ca = \"https://"+secure+"/dir\"\n", dir+"/s", "127.0.0.1:"+testrig.Port(t), "127.0.0.1:"+testrig.Port(t), "443"))
+	writeConfig(t, file, strings.Replace(readFile(t, file), "redirect_https = 443", "", 1))
+	p := start(t, "serve", "--config", file, "--admin", "127.0.0.1:0")
+	p.line()
+	await(t, "the attempt has failed, at an authority that is none", func() bool { return strings.Contains(p.stderr.String(), "certificate not obtained") })
+	require.Contains(t, p.stderr.String(), "is stale")
+	for line := range strings.Lines(p.stderr.String()) {
+		require.True(t, json.Valid([]byte(line)), line)
+	}
+}
+
 // Processes with one storage resume each other's sessions, and a listener with client certificates resumes only its own.
 func TestSessionsResumeOnAnotherServer(t *testing.T) {
 	dir := t.TempDir()
@@ -229,7 +249,7 @@ func TestProfiles(t *testing.T) {
 		{"modern", tls13, []string{"TLSv1.2   disabled", "TLSv1.3   enabled"}},
 	} {
 		_, secure, _ := secureEdge(t, f, "profile = \""+c.profile+"\"")
-		out, err := exec.Command(program(t, "sslscan"), "--no-colour", "--sni-name=localhost", secure).CombinedOutput()
+		out, err := exec.Command(testrig.Program(t, "sslscan"), "--no-colour", "--sni-name=localhost", secure).CombinedOutput()
 		require.NoError(t, err, string(out))
 		var ciphers, groups []string
 		for _, m := range cipher.FindAllStringSubmatch(string(out), -1) {

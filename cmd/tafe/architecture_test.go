@@ -37,6 +37,7 @@ type box struct {
 }
 
 func TestArchitecturePictureIsCurrent(t *testing.T) {
+	onceIsEnough(t)
 	file := filepath.Join(moduleRoot(t), "docs", "architecture.svg")
 	drawn := drawPackages(packageBoxes(listPackages(t)))
 	if *update {

@@ -12,6 +12,7 @@ import (
 )
 
 func TestBackendCommandLine(t *testing.T) {
+	t.Parallel()
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	defer taken.Close()

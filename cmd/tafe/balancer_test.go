@@ -4,30 +4,17 @@ package main
 
 import (
 	"fmt"
-	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
-)
 
-// program finds a real server; it must be there where CI=true.
-func program(t *testing.T, name string) string {
-	t.Helper()
-	path, err := exec.LookPath(name)
-	if err != nil && os.Getenv("CI") == "true" {
-		t.Fatalf("%s is required here: %v", name, err)
-	}
-	if err != nil {
-		t.Skipf("%s is not installed", name)
-	}
-	return path
-}
+	"tafe/internal/testrig"
+)
 
 // behind are tafe processes for a sample of docs/deploy: the sample with their ports, and how to start each.
 func behind(t *testing.T, sample string, count int) (file, front string, admins []string, serve []func() *process) {
@@ -35,11 +22,7 @@ func behind(t *testing.T, sample string, count int) (file, front string, admins 
 	text, err := os.ReadFile("../../docs/deploy/" + sample)
 	require.NoError(t, err)
 	port := func(old string) string {
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
-		require.NoError(t, err)
-		_, p, err := net.SplitHostPort(ln.Addr().String())
-		require.NoError(t, err)
-		require.NoError(t, ln.Close())
+		p := testrig.Port(t)
 		require.Contains(t, string(text), old)
 		text = []byte(strings.ReplaceAll(string(text), old, p))
 		return "127.0.0.1:" + p
@@ -48,7 +31,7 @@ func behind(t *testing.T, sample string, count int) (file, front string, admins 
 	require.NoError(t, os.Chmod(dir, 0o755))
 	front = port("8000")
 	for i := range count {
-		listen, admin := port(fmt.Sprint(8081+i)), freeAddress(t)
+		listen, admin := port(fmt.Sprint(8081+i)), "127.0.0.1:"+testrig.Port(t)
 		if strings.Contains(string(text), fmt.Sprint(9181+i)) {
 			admin = port(fmt.Sprint(9181 + i))
 		}
@@ -79,7 +62,8 @@ func awaitHello(t *testing.T, front string) {
 }
 
 func TestRollingRestartBehindHAProxyLosesNoRequest(t *testing.T) {
-	path := program(t, "haproxy")
+	t.Parallel()
+	path := testrig.Program(t, "haproxy")
 	file, front, admins, serve := behind(t, "haproxy.cfg", 3)
 	var running []*process
 	for _, s := range serve {
@@ -104,7 +88,8 @@ func TestRollingRestartBehindHAProxyLosesNoRequest(t *testing.T) {
 }
 
 func TestBehindNginx(t *testing.T) {
-	path := program(t, "nginx")
+	t.Parallel()
+	path := testrig.Program(t, "nginx")
 	file, front, _, serve := behind(t, "nginx.conf", 2)
 	for _, s := range serve {
 		s()

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"tafe/cmd/tafe/internal/backend"
+	"tafe/internal/testrig"
 )
 
 // bidAnswer is the response of /bid as clients read it.
@@ -66,13 +67,14 @@ func TestBidAsksTheEmbeddedBackends(t *testing.T) {
 }
 
 func TestBidTellsLateAndBrokenBidders(t *testing.T) {
+	t.Parallel()
 	slow := start(t, "backend", "--store", "127.0.0.1:0", "--bidders", "127.0.0.1:0", "--delay", "10s", "--jitter", "0s")
 	store := strings.TrimPrefix(slow.line(), "store ")
 	late := strings.TrimPrefix(slow.line(), "bidder-1 ")
 	fast := start(t, "backend", "--store", "127.0.0.1:0", "--bidders", "127.0.0.1:0", "--delay", "0s")
 	fast.line()
 	quick := strings.TrimPrefix(fast.line(), "bidder-1 ")
-	broken := freeAddress(t)
+	broken := "127.0.0.1:" + testrig.Port(t)
 
 	e := startServe(t, "--store", store, "--bidders", late+","+quick+","+broken)
 	a := bid(t, e.addr, "2", func(a bidAnswer) bool { return a.Bidders[1].Status == "ok" })
@@ -86,14 +88,15 @@ func TestBidTellsLateAndBrokenBidders(t *testing.T) {
 }
 
 func TestBidWithoutAStoreIsUnavailable(t *testing.T) {
-	e := startServe(t, "--store", freeAddress(t))
+	e := startServe(t, "--store", "127.0.0.1:"+testrig.Port(t))
 	status, body := get(t, e.addr, "/bid?user=1")
 	require.Equal(t, http.StatusServiceUnavailable, status, body)
 }
 
 // A bidder that dies under load fails only in the responses that asked it, and is used again when it is back.
 func TestABidderDiesUnderLoad(t *testing.T) {
-	shaky := freeAddress(t)
+	t.Parallel()
+	shaky := "127.0.0.1:" + testrig.Port(t)
 	bidder := func() *process {
 		p := start(t, "backend", "--store", "127.0.0.1:0", "--bidders", shaky, "--delay", "1ms", "--jitter", "0s")
 		p.line()
@@ -139,8 +142,9 @@ func TestABidderDiesUnderLoad(t *testing.T) {
 }
 
 func TestBidReadsARealMemcached(t *testing.T) {
-	path := program(t, "memcached")
-	addr := freeAddress(t)
+	t.Parallel()
+	path := testrig.Program(t, "memcached")
+	addr := "127.0.0.1:" + testrig.Port(t)
 	_, port, err := net.SplitHostPort(addr)
 	require.NoError(t, err)
 	memcached := exec.Command(path, "-l", "127.0.0.1", "-p", port, "-u", "nobody", "-U", "0")
@@ -159,13 +163,4 @@ func TestBidReadsARealMemcached(t *testing.T) {
 	e := startServe(t, "--store", addr)
 	require.Equal(t, "garden", bid(t, e.addr, "42", anyAnswer).Segment)
 	require.Equal(t, "unknown", bid(t, e.addr, "43", anyAnswer).Segment)
-}
-
-// freeAddress returns an address without a listener; the kernel does not hand out its port again soon.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer l.Close()
-	return l.Addr().String()
 }

@@ -21,6 +21,7 @@ import (
 )
 
 func TestGoodPartsAreServedBesideBrokenOnes(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	good := certstest.Write(t, dir, "good", time.Now().Add(24*time.Hour), "good.example")
 	old := certstest.Write(t, dir, "old", time.Now().Add(-time.Hour), "old.example")

@@ -82,6 +82,7 @@ func TestServeConfigured(t *testing.T) {
 }
 
 func TestFlagsHoldOverTheFile(t *testing.T) {
+	t.Parallel()
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	defer taken.Close()
@@ -96,6 +97,7 @@ func TestFlagsHoldOverTheFile(t *testing.T) {
 }
 
 func TestServeRefusesABadFile(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(t.TempDir(), "edge.toml")
 	writeConfig(t, path, "[log]\nlevel = 1\n")
 	for _, c := range []struct {
@@ -115,6 +117,7 @@ func TestServeRefusesABadFile(t *testing.T) {
 }
 
 func TestReload(t *testing.T) {
+	t.Parallel()
 	const base = "[[route]]\npath = \"/\"\nrespond = { body = \"%s\" }\n"
 	e, path := startConfigured(t, fmt.Sprintf(base, "first"))
 	kept := dialRaw(t, e.addr)

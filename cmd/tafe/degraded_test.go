@@ -13,6 +13,7 @@ import (
 
 // A server on a Go release that hides everything still serves. It logs that once at the start, and exports it.
 func TestDegradedServerSays(t *testing.T) {
+	onceIsEnough(t)
 	degraded := filepath.Join(t.TempDir(), "tafe")
 	out, err := exec.Command("go", "build", "-ldflags", "-X tafe/loop/internal/goruntime.off=lock,thread,state", "-o", degraded, ".").CombinedOutput()
 	require.NoError(t, err, "%s", out)

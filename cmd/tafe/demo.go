@@ -1,4 +1,5 @@
-// The handlers of the demo. demo.toml has its routes; /bid is in bidding.go, /hog in hog.go.
+// The handlers of the demo. demo.toml has its routes; /bid is in bidding.go, /hog in hog.go, /events and /ws
+// are in live.go.
 
 package main
 
@@ -44,6 +45,8 @@ holds a loop. This is its demo.</p>
 <li><a href="/bid?user=7"><code>/bid?user=7</code></a>: a profile from a store, then three bidders in parallel under a deadline of 50 ms
 <li><a href="/hog?ms=200&amp;how=spin"><code>/hog?ms=200&amp;how=spin</code></a>: holds its loop on purpose; also
 <code>sleep</code>, <code>mutex</code>, <code>channel</code>, <code>syscall</code>, <code>read</code>
+<li><a href="/events"><code>/events</code></a>: server-sent events, one a second
+<li><code>/ws</code>: a WebSocket that sends every message back
 </ul>
 `
 

@@ -16,6 +16,8 @@ import (
 
 	"github.com/stretchr/testify/assert/yaml"
 	"github.com/stretchr/testify/require"
+
+	"tafe/internal/testrig"
 )
 
 func deployFile(t *testing.T, name string) string {
@@ -101,18 +103,10 @@ func TestKubernetesManifests(t *testing.T) {
 
 // The binary of the Dockerfile needs nothing of the system: it runs in an image without one.
 func TestStaticBinary(t *testing.T) {
-	if raceFlag == "-race=true" {
-		t.Skip("built once is enough")
-	}
+	onceIsEnough(t)
 	dockerfile := deployFile(t, "Dockerfile")
-	build := regexp.MustCompile(`RUN CGO_ENABLED=0 (go build .*) -o /tafe (\S+)`).FindStringSubmatch(dockerfile)
-	require.NotNil(t, build)
-	out := filepath.Join(t.TempDir(), "tafe")
-	cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", out, build[2])
-	cmd.Dir = "../.."
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	text, err := cmd.CombinedOutput()
-	require.NoError(t, err, "%s", text)
+	require.Contains(t, dockerfile, `RUN CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o /tafe ./cmd/tafe`, "the build of staticBinary")
+	out := staticBinary(t)
 	f, err := elf.Open(out)
 	require.NoError(t, err)
 	defer func() { _ = f.Close() }()
@@ -121,7 +115,7 @@ func TestStaticBinary(t *testing.T) {
 	}
 	bare := exec.Command(out, "version")
 	bare.Env = []string{}
-	text, err = bare.CombinedOutput()
+	text, err := bare.CombinedOutput()
 	require.NoError(t, err, "%s", text)
 
 	command := regexp.MustCompile(`(?m)^CMD \[(.*)\]$`).FindStringSubmatch(dockerfile)
@@ -153,7 +147,7 @@ func TestSystemdUnit(t *testing.T) {
 	for _, exec := range regexp.MustCompile(`(?m)^Exec\w+=/usr/local/bin/tafe (.*)$`).FindAllStringSubmatch(unit, -1) {
 		requireFlags(t, strings.Fields(exec[1]))
 	}
-	path := program(t, "systemd-analyze") // the unit's own syntax
+	path := testrig.Program(t, "systemd-analyze") // the unit's own syntax
 	dir := t.TempDir()
 	file := filepath.Join(dir, "tafe.service")
 	// The binary is where it is, not where it will be.

@@ -84,7 +84,7 @@ func makeReport() (string, error) { return "", nil }
 var importable = map[string]string{
 	"app": "tafe/app", "context": "context", "errors": "errors", "fmt": "fmt", "http": "net/http", "io": "io", "log": "log", "loop": "tafe/loop",
 	"looptest": "tafe/loop/looptest", "middleware": "tafe/app/middleware", "reactor": "tafe/loop/reactor", "slog": "log/slog", "sync": "sync",
-	"testing": "testing", "time": "time", "watchdog": "tafe/loop/watchdog", "client": "tafe/app/client", "static": "tafe/app/static", "proxy": "tafe/app/proxy",
+	"testing": "testing", "time": "time", "watchdog": "tafe/loop/watchdog", "client": "tafe/app/client", "websocket": "tafe/app/websocket", "hub": "tafe/app/hub", "static": "tafe/app/static", "proxy": "tafe/app/proxy",
 }
 
 // pieceOf makes a package of a snippet.
@@ -110,6 +110,7 @@ func pieceOf(text string) string {
 var unusedResult = regexp.MustCompile(`: declared and not used: \w+$`)
 
 func TestGoInDocumentsCompiles(t *testing.T) {
+	onceIsEnough(t)
 	pieces := of(documents(t), "go")
 	require.GreaterOrEqual(t, len(pieces), 5)
 	root, dir := moduleRoot(t), t.TempDir()

@@ -13,38 +13,24 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"tafe/internal/testrig"
 	"tafe/loop/reactor"
 )
 
 // echoUpstream switches every request to a protocol that returns what it gets.
 func echoUpstream(t *testing.T) (addr string) {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = ln.Close() })
-	go func() {
-		for {
-			conn, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer func() { _ = conn.Close() }()
-				head := make([]byte, 0, 4096)
-				for b := make([]byte, 1); len(head) < 4 || string(head[len(head)-4:]) != "\r\n\r\n"; head = append(head, b...) {
-					if _, err := conn.Read(b); err != nil {
-						return
-					}
-				}
-				_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
-				_, _ = io.Copy(conn, conn)
-			}()
+	return testrig.Serve(t, func(conn net.Conn) {
+		if _, err := testrig.ReadHead(conn); err != nil {
+			return
 		}
-	}()
-	return ln.Addr().String()
+		_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
+		_, _ = io.Copy(conn, conn)
+	})
 }
 
 func TestTunnelsLiveUntilTheDrainIsOver(t *testing.T) {
+	t.Parallel()
 	e, _ := startConfigured(t, fmt.Sprintf(`
 [timeouts]
 drain = "1h"
@@ -100,6 +86,7 @@ func (p *process) cutShort() (code int) {
 
 // A process that is taken over sends Connection: close on kept connections before it closes them.
 func TestTakeOverAnnouncesTheEndOfKeptConnections(t *testing.T) {
+	t.Parallel()
 	c := newHandoverConfig(t)
 	old := c.serve(t)
 	kept := dialRaw(t, c.addr)
@@ -137,6 +124,7 @@ func TestTakeOverAnnouncesTheEndOfKeptConnections(t *testing.T) {
 // The file of a unix socket belongs to the process that is starting, even if the previous one exits before the handover is
 // complete.
 func TestEndWhileASuccessorStartsLeavesItsSocket(t *testing.T) {
+	t.Parallel()
 	c := newHandoverConfig(t)
 	old := c.serve(t)
 	i, err := reactor.Receive(t.Context(), c.handover) // a successor that is slow to start

@@ -54,15 +54,22 @@ var folders = []folder{
 		why: "reads what loops publish; loops do not import it"},
 	{path: "httpparse", external: []string{"github.com/evanphx/wildcat"}, not: []string{"net", "os", "flag"},
 		why: "bytes to messages: no sockets, and the only folder that imports wildcat"},
-	{path: "app", may: []string{"loop", "loop/reactor", "httpparse", "app/client"}, not: []string{"flag"},
-		why: "meaning, above both; its subfolders do not import each other, except app/client"},
-	{path: "app/middleware", may: []string{"app", "loop", "httpparse"},
-		external: []string{"github.com/klauspost/compress", "github.com/andybalholm/brotli"}, not: []string{"flag"}, why: "no sibling"},
+	{path: "app", may: []string{"loop", "loop/reactor", "httpparse", "app/client", "app/websocket"}, not: []string{"flag"},
+		why: "meaning, above both; its subfolders do not import each other, except app/client and app/websocket"},
+	{path: "app/websocket", may: []string{"loop", "loop/reactor"},
+		external: []string{"github.com/gobwas/ws", "github.com/gobwas/httphead", "github.com/klauspost/compress"}, not: []string{"flag", "net/http"},
+		why: "frames and connections, and the only folder that imports gobwas/ws; does not serve requests"},
+	{path: "app/hub", may: []string{"app", "app/websocket", "loop"}, not: []string{"flag"},
+		why: "no sibling but the WebSockets that it writes to"},
+	{path: "app/middleware", may: []string{"app", "app/client", "loop", "httpparse"},
+		external: []string{"github.com/klauspost/compress", "github.com/andybalholm/brotli", "github.com/hashicorp/golang-lru/v2"}, not: []string{"flag"},
+		why: "no sibling but the client, which asks for forward_auth"},
 	{path: "app/client", may: []string{"loop", "loop/reactor", "httpparse", "app/internal/http2"}, not: []string{"flag"},
 		why: "sends requests; does not serve"},
 	{path: "app/internal/http2", may: []string{"loop", "loop/reactor", "httpparse"}, external: []string{"golang.org/x/net/http2"},
 		not: []string{"flag", "net/http"}, why: "HTTP/2 of both roles, without a meaning"},
-	{path: "app/proxy", may: []string{"app", "app/client", "loop", "httpparse"}, not: []string{"flag"}, why: "no sibling"},
+	{path: "app/proxy", may: []string{"app", "app/client", "loop", "httpparse"},
+		external: []string{"github.com/pires/go-proxyproto", "golang.org/x/net/dns/dnsmessage"}, not: []string{"flag"}, why: "no sibling but the client"},
 	{path: "app/static", may: []string{"app", "loop", "httpparse"}, not: []string{"flag"}, why: "no sibling"},
 	{path: "app/redislimit", may: []string{"app", "loop", "loop/reactor"}, external: []string{"github.com/gomodule/redigo"}, not: []string{"flag"},
 		why: "no sibling; middlewares use it through an interface of their own"},
@@ -82,7 +89,9 @@ var folders = []folder{
 	{path: "app/edge/internal/config", may: []string{"app/...", "loop/...", "httpparse", "app/edge/internal/certs", "app/edge/internal/acme"},
 		external: []string{"github.com/caddyserver/certmagic", "github.com/pelletier/go-toml/v2", "github.com/andybalholm/brotli", "github.com/klauspost/compress"},
 		why:      "the only place that reads TOML; its tests put the parts together, compressed answers too"},
-	{path: "cmd/tafe", may: []string{"app/...", "loop/...", "httpparse"}, external: []string{"golang.org/x/sys", "golang.org/x/mod/modfile", "golang.org/x/tools/go/analysis/unitchecker", "github.com/bradfitz/gomemcache"},
+	{path: "internal/testrig", external: []string{"github.com/stretchr/testify"}, why: "for tests alone, of every folder: imports no package of ours"},
+	{path: "cmd/tafe", may: []string{"app/...", "loop/...", "httpparse"},
+		external: []string{"golang.org/x/sys", "golang.org/x/mod/modfile", "golang.org/x/tools/go/analysis/unitchecker", "github.com/bradfitz/gomemcache"},
 		why: "the binary: the edge server with the handlers of the demo"},
 	{path: "cmd/tafe/internal/blockcheck", external: []string{"golang.org/x/tools/go/analysis", "golang.org/x/tools/go/types/typeutil"},
 		not: []string{"flag", "net/http"}, why: "an analyzer of Go programs: imports no package of ours"},
@@ -90,7 +99,7 @@ var folders = []folder{
 }
 
 // External modules for tests only; none of them is linked into the binary.
-var testExternal = []string{"github.com/stretchr/testify", "go.uber.org/goleak", "golang.org/x/sys", "golang.org/x/net/nettest", "golang.org/x/net/http2", "golang.org/x/net/dns/dnsmessage",
+var testExternal = []string{"github.com/stretchr/testify", "go.uber.org/goleak", "golang.org/x/tools/go/analysis/analysistest", "golang.org/x/sys", "golang.org/x/net/nettest", "golang.org/x/net/http2", "golang.org/x/net/websocket", "golang.org/x/net/dns/dnsmessage",
 	// Real clients against real servers, to prove that they wait cooperatively.
 	"github.com/bradfitz/gomemcache", "github.com/gomodule/redigo", "github.com/redis/go-redis/v9", "github.com/jackc/pgx/v5", "google.golang.org/grpc",
 	// The messages of OpenTelemetry, for a collector.
@@ -98,11 +107,13 @@ var testExternal = []string{"github.com/stretchr/testify", "go.uber.org/goleak",
 	// A handler of the net/http world, under a route of ours.
 	"github.com/prometheus/client_golang/prometheus",
 	// The live page in a real browser.
-	"github.com/chromedp"}
-var testMay = []string{"loop/looptest", "loop/reactor", "loop/watchdog", "loop/internal/csleep"}
+	"github.com/chromedp",
+	// Clients of WebSockets.
+	"github.com/gorilla/websocket", "github.com/coder/websocket"}
+var testMay = []string{"internal/testrig", "loop/looptest", "loop/reactor", "loop/watchdog", "loop/internal/csleep"}
 
 // topLevel matches the entries of the root of the repository.
-var topLevel = regexp.MustCompile(`^(loop|httpparse|app|cmd|bench|docs|go\.mod|go\.sum|Makefile|README\.md|LICENSE|CHANGELOG\.md|` +
+var topLevel = regexp.MustCompile(`^(loop|httpparse|app|cmd|internal|bench|docs|go\.mod|go\.sum|Makefile|README\.md|LICENSE|CHANGELOG\.md|` +
 	`CONTRIBUTING\.md|SECURITY\.md|\.ci|\.gitignore|\.gitattributes|\.golangci\.ya?ml|\.editorconfig|\.dockerignore|Dockerfile)$`)
 
 func TestImportsFollowTheArrows(t *testing.T) {
@@ -164,6 +175,9 @@ func TestLayoutRules(t *testing.T) {
 		{"app", "tafe/app/middleware", false, false, "app does not look below"},
 		{"app/proxy", "tafe/app/client", false, true, "but has upstreams"},
 		{"app/client", "tafe/app", false, false, "a client does not serve"},
+		{"app/websocket", "tafe/app", false, false, "nor does a WebSocket read requests"},
+		{"app/proxy", "github.com/gobwas/ws", false, false, "frames are the business of one folder"},
+		{"app/hub", "tafe/app/websocket", false, true, "a hub writes to them"},
 		{"app/admin/page", "tafe/app/admin", false, true, "a package below its folder shares the folder's rules"},
 		{"app/admin", "tafe/app/admin/page", false, true, "and is open to it"},
 		{"cmd/tafe", "tafe/app/edge", false, true, "the top is the edge server with handlers"},

@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"tafe/internal/testrig"
 )
 
 // loader is a load generator of another project, with the counts of statuses by first digit if it prints them.
@@ -49,6 +51,7 @@ func counted(t *testing.T, in string, what *regexp.Regexp) int {
 // Two load generators run into every limit with a status: each request is answered, those beyond the limit with its status, and
 // the server serves afterwards.
 func TestLoadersRunIntoLimits(t *testing.T) {
+	t.Parallel()
 	e, _ := startConfigured(t, `
 [limits]
 head_bytes_max = "2KiB"
@@ -80,7 +83,7 @@ respond = { body = "ok" }
 	}
 	nonGood := regexp.MustCompile(`Non-2xx or 3xx responses: (\d+)`)
 	for _, l := range loaders {
-		path := program(t, l.name)
+		path := testrig.Program(t, l.name)
 		for _, c := range []struct {
 			target  string
 			headers []string

@@ -67,6 +67,7 @@ func droppedLines(t *testing.T, e *edgeProcess, log string) int {
 }
 
 func TestServerOutlivesTheReadersOfItsLogs(t *testing.T) {
+	t.Parallel()
 	file := func(name string) func(t *testing.T) *os.File {
 		return func(t *testing.T) *os.File {
 			f, err := os.OpenFile(name, os.O_WRONLY, 0)
@@ -126,6 +127,7 @@ func TestServerOutlivesTheReadersOfItsLogs(t *testing.T) {
 }
 
 func TestLogOnAFIFOComesToALateReader(t *testing.T) {
+	t.Parallel()
 	path := fifo(t)
 	e := startServe(t, "--access-log", path)
 	status, _ := get(t, e.addr, "/plaintext")
@@ -140,6 +142,7 @@ func TestLogOnAFIFOComesToALateReader(t *testing.T) {
 }
 
 func TestServerOutlivesTheLimitOnFileSizes(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(t.TempDir(), "access.log")
 	p := prepare(t, "sh", "-c", `ulimit -f 1; exec "$0" serve --listen 127.0.0.1:0 --admin 127.0.0.1:0 --access-log "$1"`, binary, path)
 	p.run()
@@ -155,6 +158,7 @@ func TestServerOutlivesTheLimitOnFileSizes(t *testing.T) {
 }
 
 func TestServerNeedsNoStdout(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		why    string
 		stdout func(t *testing.T) *os.File

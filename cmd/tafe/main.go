@@ -13,9 +13,10 @@ func main() {
 		return
 	}
 	edge.Main(
-		edge.Handlers{"plaintext": plaintext, "json": hello, "echo": echo, "sleep": sleep, "hog": hog},
+		edge.Handlers{"plaintext": plaintext, "json": hello, "echo": echo, "sleep": sleep, "hog": hog, "ws": echoMessages},
 		edge.Handler("front_page", frontPage),
 		edge.Handler("bid", newBid),
+		edge.Handler("events", newEvents),
 		(&demoFlags{}).embedded(),
 		edge.Command{Name: "new", Summary: "write the project of a program with handlers of its own: tafe new DIR", Run: runNew},
 		edge.Command{Name: "vet", Summary: "report calls that block, in handlers: tafe vet ./...", Run: runVet},

@@ -13,6 +13,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"tafe/internal/testrig"
 )
 
 // offline is the environment in which make runs: no module is downloaded, and go.mod and go.sum are complete.
@@ -21,7 +23,8 @@ func offline() []string {
 }
 
 func TestNewProjectWorksAtOnce(t *testing.T) {
-	program(t, "make")
+	onceIsEnough(t)
+	testrig.Program(t, "make")
 	dir := filepath.Join(t.TempDir(), "shop")
 	p := start(t, "new", dir)
 	code, said := p.wait()
@@ -79,6 +82,7 @@ func TestNewProjectWorksAtOnce(t *testing.T) {
 }
 
 func TestNewRefuses(t *testing.T) {
+	t.Parallel()
 	full, other := filepath.Join(t.TempDir(), "full"), t.TempDir()
 	require.NoError(t, os.Mkdir(full, 0o700))
 	require.NoError(t, os.WriteFile(filepath.Join(full, "a"), nil, 0o600))
@@ -109,9 +113,8 @@ func TestNewRefuses(t *testing.T) {
 
 // A binary without paths of its source asks for it, and takes it.
 func TestNewWithoutRecordedSource(t *testing.T) {
-	trimmed := filepath.Join(t.TempDir(), "tafe")
-	out, err := exec.Command("go", "build", "-trimpath", "-o", trimmed, ".").CombinedOutput()
-	require.NoError(t, err, "%s", out)
+	onceIsEnough(t)
+	trimmed := staticBinary(t)
 	dir := filepath.Join(t.TempDir(), "shop")
 	p := startCommand(t, trimmed, "new", dir)
 	code, _ := p.wait()

@@ -4,7 +4,6 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -19,6 +18,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"tafe/internal/testrig"
 )
 
 // processTimeMax bounds the life of a process under test.
@@ -32,6 +33,34 @@ const (
 )
 
 var binary string // built by TestMain
+
+// static is the binary of the Dockerfile. It is built by the first test that needs it.
+var static struct {
+	once sync.Once
+	err  error
+	out  []byte
+}
+
+// staticBinary returns the path of the binary of the Dockerfile.
+func staticBinary(t *testing.T) string {
+	t.Helper()
+	path := binary + "-static"
+	static.once.Do(func() {
+		cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", path, ".")
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+		static.out, static.err = cmd.CombinedOutput()
+	})
+	require.NoError(t, static.err, "%s", static.out)
+	return path
+}
+
+// onceIsEnough skips a test under the race detector: it builds or reads, and the code that it runs is not built with the detector.
+func onceIsEnough(t *testing.T) {
+	t.Helper()
+	if raceFlag == "-race=true" {
+		t.Skip("it shows the same without the race detector")
+	}
+}
 
 func TestMain(m *testing.M) {
 	os.Exit(buildAndRun(m))
@@ -57,7 +86,7 @@ type process struct {
 	t      *testing.T
 	cmd    *exec.Cmd
 	stdout *bufio.Reader
-	stderr *lockedBuffer
+	stderr *testrig.Buffer
 	exited chan error
 }
 
@@ -79,7 +108,7 @@ func startCommand(t *testing.T, name string, args ...string) *process {
 func prepare(t *testing.T, name string, args ...string) *process {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), processTimeMax)
-	p := &process{t: t, cmd: exec.CommandContext(ctx, name, args...), stderr: &lockedBuffer{}, exited: make(chan error, 1)}
+	p := &process{t: t, cmd: exec.CommandContext(ctx, name, args...), stderr: &testrig.Buffer{}, exited: make(chan error, 1)}
 	t.Cleanup(cancel)
 	return p
 }
@@ -215,22 +244,4 @@ func (c *rawConn) receive() (*http.Response, string) {
 	body, err := io.ReadAll(response.Body)
 	require.NoError(c.t, err)
 	return response, string(body)
-}
-
-// lockedBuffer collects the stderr of a process while a test reads it.
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }

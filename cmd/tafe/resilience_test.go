@@ -21,6 +21,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"tafe/internal/testrig"
 )
 
 // hostile are streams that must be refused or ignored, and never get the bytes of another client.
@@ -304,7 +306,8 @@ func residentBytes(t *testing.T, pid int) int64 {
 
 // TestSlowClients runs slowhttptest with slow heads, slow bodies and slow reads.
 func TestSlowClients(t *testing.T) {
-	tool := program(t, "slowhttptest")
+	t.Parallel()
+	tool := testrig.Program(t, "slowhttptest")
 	e := startServe(t, "--loops", "2")
 	get(t, e.addr, "/plaintext")
 	before := residentBytes(t, e.cmd.Process.Pid)

@@ -115,6 +115,7 @@ func awaitNotReady(t *testing.T, e *edgeProcess) {
 }
 
 func TestDrainLetsRequestsFinish(t *testing.T) {
+	t.Parallel()
 	for _, signal := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
 		t.Run(signal.String(), func(t *testing.T) {
 			// One loop: once it has closed the idle connection, it knows of the drain for the busy one too.
@@ -147,6 +148,7 @@ func TestDrainLetsRequestsFinish(t *testing.T) {
 }
 
 func TestDrainIsCutShort(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		timeout string
 		again   bool
@@ -183,6 +185,7 @@ func awaitLog(t *testing.T, e *edgeProcess, text string) {
 }
 
 func TestHangupGoesOn(t *testing.T) {
+	t.Parallel()
 	e := startServe(t)
 	e.signal(syscall.SIGHUP)
 	awaitLog(t, e, "SIGHUP: no log file to reopen")
@@ -224,6 +227,7 @@ func readFile(t *testing.T, path string) string {
 }
 
 func TestServeSaysInOneLineWhatIsWrong(t *testing.T) {
+	t.Parallel()
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	defer taken.Close()

@@ -19,6 +19,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"tafe/internal/testrig"
 	"tafe/loop/reactor"
 )
 
@@ -106,15 +107,6 @@ func (v *visitors) stop() (asked int64, failed []error) {
 	return v.asked.Load(), v.failed
 }
 
-// freePort returns an address without a listener.
-func freePort(t *testing.T) string {
-	t.Helper()
-	free, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer func() { _ = free.Close() }()
-	return free.Addr().String()
-}
-
 // handoverConfig is a file with routes, on two addresses, for processes that take over from one another.
 type handoverConfig struct {
 	file, addr, unix, admin, handover string
@@ -124,7 +116,7 @@ func newHandoverConfig(t *testing.T) *handoverConfig {
 	t.Helper()
 	dir := t.TempDir()
 	c := &handoverConfig{
-		file: filepath.Join(dir, "edge.toml"), addr: freePort(t), unix: filepath.Join(dir, "serve.sock"), admin: freePort(t),
+		file: filepath.Join(dir, "edge.toml"), addr: "127.0.0.1:" + testrig.Port(t), unix: filepath.Join(dir, "serve.sock"), admin: "127.0.0.1:" + testrig.Port(t),
 		handover: filepath.Join(dir, "handover.sock"),
 	}
 	writeConfig(t, c.file, fmt.Sprintf(`
@@ -154,6 +146,7 @@ func (c *handoverConfig) serve(t *testing.T, args ...string) *process {
 }
 
 func TestTakeOverLosesNoRequest(t *testing.T) {
+	t.Parallel()
 	const takeOvers = 10
 	for _, tt := range []struct {
 		why, network string
@@ -202,6 +195,7 @@ func TestTakeOverLosesNoRequest(t *testing.T) {
 
 // A process that ends before it is ready leaves the old one serving.
 func TestSuccessorThatFails(t *testing.T) {
+	t.Parallel()
 	c := newHandoverConfig(t)
 	old := c.serve(t)
 	v := visit("tcp", c.addr)
@@ -256,6 +250,7 @@ func receive(t *testing.T, path string) (i *reactor.Inherited) {
 
 // A handover path that is not a socket is an error at the start.
 func TestHandoverPathInUse(t *testing.T) {
+	t.Parallel()
 	c := newHandoverConfig(t)
 	require.NoError(t, os.WriteFile(c.handover, nil, 0o600))
 	p := start(t, "serve", "--config", c.file)

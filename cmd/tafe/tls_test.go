@@ -23,6 +23,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"tafe/app/edge/certstest"
+	"tafe/internal/testrig"
 )
 
 var later = time.Now().Add(30 * 24 * time.Hour)
@@ -86,6 +87,7 @@ func secureClient(config *tls.Config) *http.Client {
 }
 
 func TestHTTPS(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	_, secure, plain := secureEdge(t, certstest.Write(t, dir, "a", later, "localhost", "127.0.0.1"), "")
 	client := secureClient(nil)
@@ -138,11 +140,12 @@ func TestHTTPS(t *testing.T) {
 
 // OpenSSL's client and curl, with both versions.
 func TestHTTPSForOthers(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	f := certstest.Write(t, dir, "a", later, "localhost")
 	_, secure, _ := secureEdge(t, f, "")
 	for _, version := range []string{"-tls1_2", "-tls1_3"} {
-		path := program(t, "openssl")
+		path := testrig.Program(t, "openssl")
 		session := filepath.Join(dir, "session"+version)
 		for _, reuse := range [][]string{{"-sess_out", session}, {"-sess_in", session}} {
 			cmd := exec.Command(path, append([]string{"s_client", "-connect", secure, "-servername", "localhost", "-CAfile", f.Cert, "-verify_return_error", "-ign_eof", version}, reuse...)...)
@@ -153,7 +156,7 @@ func TestHTTPSForOthers(t *testing.T) {
 			require.Contains(t, string(out), map[string]string{"-sess_out": "New, TLS", "-sess_in": "Reused, TLS"}[reuse[0]])
 		}
 	}
-	path := program(t, "curl")
+	path := testrig.Program(t, "curl")
 	port := strings.Split(secure, ":")[1]
 	out, err := exec.Command(path, "-sS", "--cacert", f.Cert, "--resolve", "localhost:"+port+":127.0.0.1", "https://localhost:"+port+"/hello", "https://localhost:"+port+"/hello").CombinedOutput()
 	require.NoError(t, err, "%s", out)
@@ -161,6 +164,7 @@ func TestHTTPSForOthers(t *testing.T) {
 }
 
 func TestClientCertificates(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	known, stranger := certstest.Write(t, dir, "known", later, "client"), certstest.Write(t, dir, "stranger", later, "client")
 	_, secure, _ := secureEdge(t, certstest.Write(t, dir, "a", later, "localhost"), fmt.Sprintf("client_auth = \"require\"\nclient_ca = %q", known.Cert))
@@ -186,6 +190,7 @@ func TestClientCertificates(t *testing.T) {
 
 // Renewed certificates are loaded without a failed request; bad ones are ignored.
 func TestRenewalUnderLoad(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	f := certstest.Write(t, dir, "a", later, "localhost")
 	e, secure, _ := secureEdge(t, f, "")

@@ -51,6 +51,7 @@ func NoOverruns(t testing.TB, budget time.Duration, loops ...*loop.Loop) {
 			news := known.News(&o)
 			switch {
 			case news == "":
+				t.Logf("looptest: does not count: %s", o.Line())
 			case update:
 				known.Add(&o)
 			default:

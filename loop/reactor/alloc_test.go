@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"tafe/internal/testrig"
 	"tafe/loop"
 	"tafe/loop/looptest"
 )
@@ -21,7 +22,7 @@ func TestNetConnAllocs(t *testing.T) {
 	}
 	const rounds = 1000
 	e := startEngine(t, 1, nothing)
-	c := dialFrom(t, bound(e), e.Loops()[0], "tcp", serve(t, echo))
+	c := dialFrom(t, bound(e), e.Loops()[0], "tcp", testrig.Serve(t, echo))
 	var before, after runtime.MemStats
 	require.NoError(t, onTask(e.Loops()[0], func(*loop.Task) {
 		buf := make([]byte, 1000)

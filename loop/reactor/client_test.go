@@ -30,12 +30,13 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/stretchr/testify/require"
 
+	"tafe/internal/testrig"
 	"tafe/loop"
 	"tafe/loop/reactor"
 )
 
 func TestMemcached(t *testing.T) {
-	path := binary(t, "memcached")
+	path := testrig.Program(t, "memcached")
 	s := startServer(t, syscall.SIGKILL, func(port string) *exec.Cmd {
 		return exec.Command(path, "-u", "nobody", "-l", "127.0.0.1", "-p", port, "-U", "0", "-c", "4096", "-m", "64")
 	}, nil)
@@ -66,7 +67,7 @@ func same(want string, got func() string, err error) error {
 // startRedis starts a server without persistence.
 func startRedis(t *testing.T) *server {
 	t.Helper()
-	path := binary(t, "redis-server")
+	path := testrig.Program(t, "redis-server")
 	dir := t.TempDir()
 	return startServer(t, syscall.SIGKILL, func(port string) *exec.Cmd {
 		return exec.Command(path, "--port", port, "--bind", "127.0.0.1", "--dir", dir, "--save", "", "--appendonly", "no", "--maxclients", "4000")
@@ -97,7 +98,7 @@ func TestRedis(t *testing.T) {
 func startPostgreSQL(t *testing.T) *server {
 	t.Helper()
 	const places = "/usr/lib/postgresql/*/bin"
-	initdb, postgres := binary(t, "initdb", places), binary(t, "postgres", places)
+	initdb, postgres := testrig.Program(t, "initdb", places), testrig.Program(t, "postgres", places)
 	dir := filepath.Join(t.TempDir(), "data")
 	require.NoError(t, os.Mkdir(dir, 0o700))
 	as := unprivileged(t, dir)
@@ -197,7 +198,7 @@ func (p *pgPool) close() {
 }
 
 func TestTLSToNginx(t *testing.T) {
-	path := binary(t, "nginx")
+	path := testrig.Program(t, "nginx")
 	dir := t.TempDir()
 	roots := certificate(t, dir)
 	config := filepath.Join(dir, "nginx.conf")

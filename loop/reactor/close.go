@@ -84,11 +84,11 @@ func (c *Conn) startLinger() {
 	c.updateWant()
 }
 
-// endsWithFIN reports whether the peer of a NetConn gets a FIN although the loop
-// ends: the protocol on it marks its own end, and no byte of this side is lost.
+// endsWithFIN reports whether the peer of a connection that was taken gets a FIN
+// although the loop ends: its protocol marks its own end, and no byte of this side
+// is lost.
 func (c *Conn) endsWithFIN(err error) bool {
-	_, taken := c.handler.(*netConn)
-	return taken && err == loop.ErrShutdown && c.transport.Unsent() == 0
+	return c.taken && err == loop.ErrShutdown && c.transport.Unsent() == 0
 }
 
 // end closes the descriptor, releases what the connection holds and calls

@@ -8,7 +8,6 @@ import (
 	"io"
 	"net"
 	"os"
-	"sync"
 	"testing"
 	"time"
 
@@ -65,32 +64,6 @@ func bound(e *reactor.Engine) *reactor.Dialer {
 	d := &reactor.Dialer{}
 	d.Bind(e)
 	return d
-}
-
-// serve handles each connection with f on its own goroutine until the test ends.
-func serve(t testing.TB, f func(net.Conn)) string {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	serveOn(t, ln, f)
-	return ln.Addr().String()
-}
-
-func serveOn(t testing.TB, ln net.Listener, f func(net.Conn)) {
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		for {
-			c, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			wg.Go(func() {
-				defer func() { _ = c.Close() }()
-				f(c)
-			})
-		}
-	})
-	t.Cleanup(func() { _ = ln.Close(); wg.Wait() })
 }
 
 // echo hides the types of the streams: with them io.Copy would splice and keep its

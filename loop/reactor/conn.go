@@ -138,6 +138,7 @@ type Conn struct {
 	file       *fileSend   // nil: no SendFile is in progress
 	release    func(*Conn) // called once at the end; corrects the counters
 	opening    bool        // counted by Engine.Opening
+	taken      bool        // its protocol marks its own end: by NewNetConn and Take
 	countedIP  netip.Addr  // address it is counted under; see Config.ConnMaxPerIP
 }
 

@@ -18,12 +18,13 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 	"golang.org/x/sys/unix"
 
+	"tafe/internal/testrig"
 	"tafe/loop"
 	"tafe/loop/reactor"
 )
 
 func TestDialedConnections(t *testing.T) {
-	addr := serve(t, echo)
+	addr := testrig.Serve(t, echo)
 	e := startEngine(t, 2, nothing)
 	d := bound(e)
 	for i, l := range e.Loops() {
@@ -49,7 +50,7 @@ func TestDialedConnections(t *testing.T) {
 
 // Connections dialed by goroutines are distributed over the loops.
 func TestDialOutsideTask(t *testing.T) {
-	addr := serve(t, echo)
+	addr := testrig.Serve(t, echo)
 	e := startEngine(t, 2, nothing)
 	d := bound(e)
 	for range 4 {
@@ -282,7 +283,7 @@ func TestDialCancelled(t *testing.T) {
 }
 
 func TestDialMax(t *testing.T) {
-	addr := serve(t, echo)
+	addr := testrig.Serve(t, echo)
 	e, err := reactor.Start(reactor.Config{Addr: "127.0.0.1:0", Loops: 1, Open: nothing, DialMax: 2})
 	require.NoError(t, err)
 	defer stopEngine(t, e)
@@ -301,7 +302,7 @@ func TestDialMax(t *testing.T) {
 
 func TestDialLocalAddr(t *testing.T) {
 	from := make(chan string, 1)
-	addr := serve(t, func(c net.Conn) {
+	addr := testrig.Serve(t, func(c net.Conn) {
 		host, _, _ := net.SplitHostPort(c.RemoteAddr().String())
 		from <- host
 	})
@@ -329,7 +330,7 @@ func TestDialUnix(t *testing.T) {
 	for _, path := range []string{filepath.Join(t.TempDir(), "socket"), fmt.Sprintf("@tafe-test-%d", os.Getpid())} {
 		ln, err := net.Listen("unix", path)
 		require.NoError(t, err)
-		serveOn(t, ln, echo)
+		testrig.ServeOn(t, ln, echo)
 		for _, u := range users {
 			require.NoError(t, u.run(e, func() {
 				c, err := d.Dial("unix", path)
@@ -374,7 +375,7 @@ func TestDialUnixBacklog(t *testing.T) {
 }
 
 func TestDialLocalNames(t *testing.T) {
-	addr := serve(t, echo)
+	addr := testrig.Serve(t, echo)
 	_, port, err := net.SplitHostPort(addr)
 	require.NoError(t, err)
 	e := startEngine(t, 1, nothing)
@@ -388,7 +389,7 @@ func TestDialLocalNames(t *testing.T) {
 	if err != nil {
 		t.Skip("no IPv6: ", err)
 	}
-	serveOn(t, ln, echo)
+	testrig.ServeOn(t, ln, echo)
 	_, port, err = net.SplitHostPort(ln.Addr().String())
 	require.NoError(t, err)
 	for _, host := range []string{"", "::1", "::1%lo"} {
@@ -400,7 +401,7 @@ func TestDialLocalNames(t *testing.T) {
 
 // One loop makes 200 dials at once, of which half are refused.
 func TestDialStorm(t *testing.T) {
-	addr, refused := serve(t, echo), closedPort(t)
+	addr, refused := testrig.Serve(t, echo), closedPort(t)
 	e := startEngine(t, 1, nothing)
 	d := bound(e)
 	before := openFiles(t)
@@ -478,7 +479,7 @@ func (s *dnsServer) serve() {
 }
 
 func TestDialCachesNames(t *testing.T) {
-	addr := serve(t, echo)
+	addr := testrig.Serve(t, echo)
 	_, port, err := net.SplitHostPort(addr)
 	require.NoError(t, err)
 	e := startEngine(t, 1, nothing)
@@ -513,7 +514,7 @@ func TestDialCachesNames(t *testing.T) {
 
 // BenchmarkDial connects and closes, in comparison with package net.
 func BenchmarkDial(b *testing.B) {
-	addr := serve(b, func(c net.Conn) { _, _ = c.Read(make([]byte, 1)) })
+	addr := testrig.Serve(b, func(c net.Conn) { _, _ = c.Read(make([]byte, 1)) })
 	run := func(b *testing.B, dial func(network, address string) (net.Conn, error)) {
 		b.ReportAllocs()
 		for b.Loop() {
@@ -541,7 +542,7 @@ func BenchmarkDial(b *testing.B) {
 // BenchmarkDialRequestClose dials, sends a request, reads the response and closes,
 // sequentially and with 64 at a time.
 func BenchmarkDialRequestClose(b *testing.B) {
-	addr := serve(b, echo)
+	addr := testrig.Serve(b, echo)
 	request := func(c net.Conn, err error) {
 		if err != nil {
 			panic(err)

@@ -14,6 +14,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+
+	"tafe/internal/testrig"
 )
 
 // program stands for a process: it answers each connection with its number, and
@@ -214,7 +216,7 @@ func TestHandoverLosesNoConnection(t *testing.T) {
 	} {
 		t.Run(c.why, func(t *testing.T) {
 			dir := t.TempDir()
-			path, addr := filepath.Join(dir, "handover"), freePort(t)
+			path, addr := filepath.Join(dir, "handover"), "127.0.0.1:"+testrig.Port(t)
 			if c.unix {
 				addr = unixPrefix + filepath.Join(dir, "serve")
 			}

@@ -12,6 +12,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+
+	"tafe/internal/testrig"
 )
 
 const waitMax = 20 * time.Second // of a test, for what takes milliseconds
@@ -121,7 +123,7 @@ func TestListenErrors(t *testing.T) {
 	live, file := filepath.Join(dir, "live"), filepath.Join(dir, "file")
 	listenOn(t, 1, nil, unixPrefix+live)
 	require.NoError(t, os.WriteFile(file, []byte("x"), 0o600))
-	free := freePort(t)
+	free := "127.0.0.1:" + testrig.Port(t)
 	for _, c := range []struct {
 		addrs []string
 		is    error
@@ -150,13 +152,6 @@ func TestListenErrors(t *testing.T) {
 		require.Equal(t, before, openFiles(t), "descriptors stay open: %s", c.why)
 	}
 	require.FileExists(t, file)
-}
-
-func freePort(t *testing.T) string {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	require.NoError(t, ln.Close())
-	return ln.Addr().String()
 }
 
 func openFiles(t *testing.T) int {

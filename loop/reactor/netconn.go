@@ -70,7 +70,7 @@ type netConn struct {
 // readers outside its loop; beyond that, reading from the peer stops.
 func NewNetConn(c *Conn) net.Conn {
 	n := &netConn{loop: c.r.loop, conn: c, local: c.LocalAddr(), remote: c.RemoteAddr()}
-	c.handler = n
+	c.handler, c.taken = n, true
 	c.inMax = min(c.inMax, readAheadMax)
 	if c.pinned { // a pinned buffer would grow without bound
 		n.detached, n.detachedRead = c.takeInput()

@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/net/nettest"
 
+	"tafe/internal/testrig"
 	"tafe/loop"
 	"tafe/loop/reactor"
 )
@@ -361,7 +362,7 @@ func TestNetConnOnLoopGoroutine(t *testing.T) {
 	require.True(t, p.gone)
 
 	e := startEngine(t, 2, nothing)
-	c := dialFrom(t, bound(e), e.Loops()[0], "tcp", serve(t, echo))
+	c := dialFrom(t, bound(e), e.Loops()[0], "tcp", testrig.Serve(t, echo))
 	failed := make(chan error, 2)
 	e.Loops()[1].Post(func() {
 		_, err := c.Read(make([]byte, 1))
@@ -446,7 +447,7 @@ func TestNetConnArrived(t *testing.T) {
 	for _, u := range users {
 		t.Run(u.why, func(t *testing.T) {
 			next := make(chan bool)
-			addr := serve(t, func(c net.Conn) {
+			addr := testrig.Serve(t, func(c net.Conn) {
 				for send := range next {
 					if send {
 						_, _ = io.WriteString(c, "x")
@@ -475,7 +476,7 @@ func TestNetConnArrived(t *testing.T) {
 			require.True(t, arrived(), "an error is something to read")
 		})
 	}
-	c := dialFrom(t, bound(e), e.Loops()[0], "tcp", serve(t, echo))
+	c := dialFrom(t, bound(e), e.Loops()[0], "tcp", testrig.Serve(t, echo))
 	require.NoError(t, onTask(e.Loops()[0], func(*loop.Task) {
 		require.False(t, c.(interface{ Arrived() bool }).Arrived())
 		_, err := c.Write(bytesOf('x', 64<<10)) // so much that it is sent at once
@@ -513,7 +514,7 @@ func TestNetConnHalfClose(t *testing.T) {
 	for _, u := range users {
 		t.Run("the peer first, "+u.why, func(t *testing.T) {
 			got := make(chan []byte, 1)
-			addr := serve(t, func(c net.Conn) {
+			addr := testrig.Serve(t, func(c net.Conn) {
 				_, _ = c.Write(body)
 				_ = c.(*net.TCPConn).CloseWrite()
 				b, _ := io.ReadAll(c)
@@ -531,7 +532,7 @@ func TestNetConnHalfClose(t *testing.T) {
 			require.Equal(t, sha256.Sum256(body), sha256.Sum256(<-got))
 		})
 		t.Run("this side first, "+u.why, func(t *testing.T) {
-			addr := serve(t, func(c net.Conn) {
+			addr := testrig.Serve(t, func(c net.Conn) {
 				b, _ := io.ReadAll(c)
 				_, _ = c.Write(b)
 			})
@@ -558,7 +559,7 @@ func TestNetConnWriteAfterPeerClosed(t *testing.T) {
 	d := bound(e)
 	for _, u := range users {
 		t.Run(u.why, func(t *testing.T) {
-			addr := serve(t, func(net.Conn) {})
+			addr := testrig.Serve(t, func(net.Conn) {})
 			c := dialFrom(t, d, e.Loops()[0], "tcp", addr)
 			require.NoError(t, u.run(e, func() {
 				_, err := c.Read(make([]byte, 1))
@@ -577,7 +578,7 @@ func TestNetConnWriteAfterPeerClosed(t *testing.T) {
 // All kinds of goroutines read and write one connection at the same time.
 func TestNetConnConcurrentUse(t *testing.T) {
 	e := startEngine(t, 2, nothing)
-	c := dialFrom(t, bound(e), e.Loops()[0], "tcp", serve(t, echo))
+	c := dialFrom(t, bound(e), e.Loops()[0], "tcp", testrig.Serve(t, echo))
 	const each, size = 50, 1000
 	var wg sync.WaitGroup
 	var mu sync.Mutex
@@ -617,7 +618,7 @@ func TestNetConnConcurrentUse(t *testing.T) {
 }
 
 func TestStopReleasesReaders(t *testing.T) {
-	addr := serve(t, echo)
+	addr := testrig.Serve(t, echo)
 	e, err := reactor.Start(reactor.Config{Addr: "127.0.0.1:0", Loops: 2, Open: nothing})
 	require.NoError(t, err)
 	d := bound(e)
@@ -646,7 +647,7 @@ func TestStopReleasesReaders(t *testing.T) {
 }
 
 func BenchmarkNetConnEcho(b *testing.B) {
-	addr := serve(b, echo)
+	addr := testrig.Serve(b, echo)
 	run := func(b *testing.B, c net.Conn, size int) {
 		buf := make([]byte, size)
 		b.ReportAllocs()

@@ -157,7 +157,7 @@ func (n *netConn) takePosted() {
 
 // watchRoom makes the Conn call room once at most half of writeAheadMax is unsent.
 // It runs on the loop.
-func (n *netConn) watchRoom() { n.conn.whenDrained(writeAheadMax/2, n.room) }
+func (n *netConn) watchRoom() { n.conn.WhenDrained(writeAheadMax/2, n.room) }
 
 // watchRoomPosted is watchRoom for a writer outside the loop.
 func (n *netConn) watchRoomPosted() {

@@ -51,7 +51,7 @@ func (c *Conn) Output(n int) []byte {
 	case c.out == nil:
 		c.out = c.r.bufs.getBuffer(max(n, outputMin))
 	case cap(c.out)-len(c.out) >= n:
-	case c.sent > 0 && c.sent >= len(c.out)/2:
+	case c.sent > 0 && c.sent >= len(c.out)/4:
 		c.out = c.out[:copy(c.out, c.out[c.sent:])]
 		c.sent = 0
 		fallthrough
@@ -259,9 +259,10 @@ func (c *Conn) wakeDrainWaits(unsent int) {
 	c.drainWaits = c.drainWaits[:kept]
 }
 
-// whenDrained calls wake on the loop once at most below bytes are unsent or the
-// connection has ended.
-func (c *Conn) whenDrained(below int, wake func()) {
+// WhenDrained calls wake on the loop, once, when at most below bytes are unsent or
+// the connection has ended. wake must not wait. If the connection has ended
+// already, WhenDrained calls it at once.
+func (c *Conn) WhenDrained(below int, wake func()) {
 	if c.state == connEnded {
 		wake()
 		return
@@ -284,7 +285,7 @@ func Drain(t *loop.Task, c *Conn) error {
 		if c.Unsent() < most {
 			return t.Err()
 		}
-		c.whenDrained(most/2, t.Prepare().Wake)
+		c.WhenDrained(most/2, t.Prepare().Wake)
 		if err := t.Park(); err != nil {
 			return err
 		}

@@ -25,6 +25,7 @@ import (
 	"google.golang.org/grpc/health"
 	"google.golang.org/grpc/health/grpc_health_v1"
 
+	"tafe/internal/testrig"
 	"tafe/loop"
 	"tafe/loop/internal/csleep"
 	"tafe/loop/reactor"
@@ -168,26 +169,14 @@ func newGoRedis(t *testing.T, d *reactor.Dialer, s *server, connsMax int) *redis
 // semaphore made of a channel; a goroutine reads the connection and passes each
 // response on by a channel. The server sends each line back after 5 ms.
 func newLineClient(t *testing.T, d *reactor.Dialer) func(context.Context) error {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = ln.Close() })
-	go func() {
-		for {
-			conn, err := ln.Accept()
-			if err != nil {
+	addr := testrig.Serve(t, func(conn net.Conn) {
+		for in := bufio.NewScanner(conn); in.Scan(); {
+			time.Sleep(5 * time.Millisecond)
+			if _, err := fmt.Fprintln(conn, in.Text()); err != nil {
 				return
 			}
-			go func() {
-				defer func() { _ = conn.Close() }()
-				for in := bufio.NewScanner(conn); in.Scan(); {
-					time.Sleep(5 * time.Millisecond)
-					if _, err := fmt.Fprintln(conn, in.Text()); err != nil {
-						return
-					}
-				}
-			}()
 		}
-	}()
+	})
 	type connection struct {
 		net.Conn
 		answers chan string
@@ -205,7 +194,7 @@ func newLineClient(t *testing.T, d *reactor.Dialer) func(context.Context) error 
 		if c != nil {
 			return c, nil
 		}
-		conn, err := d.DialContext(ctx, "tcp", ln.Addr().String())
+		conn, err := d.DialContext(ctx, "tcp", addr)
 		if err != nil {
 			pool <- nil
 			return nil, err

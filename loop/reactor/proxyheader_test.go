@@ -19,6 +19,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"tafe/internal/testrig"
 	"tafe/loop/reactor"
 )
 
@@ -191,7 +192,7 @@ func TestProxyHealthCheck(t *testing.T) {
 
 // HAProxy sends both versions.
 func TestProxyHeaderFromHAProxy(t *testing.T) {
-	path := binary(t, "haproxy", "/usr/sbin")
+	path := testrig.Program(t, "haproxy", "/usr/sbin")
 	_, addr, failed := behindProxy(t, reactor.ProxyProtocol{}, nil)
 	for _, send := range []string{"send-proxy", "send-proxy-v2"} {
 		dir := t.TempDir()

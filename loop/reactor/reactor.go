@@ -25,7 +25,7 @@ type Limits struct {
 	// InboundMax is how many unread bytes make a Conn stop reading, approximately;
 	// default 1 MiB.
 	InboundMax int
-	// OutboundMax is how many unsent bytes of a Conn make Drain wait; default 1 MiB.
+	// OutboundMax is how many unsent bytes of a Conn make Drain wait; default 128 KiB.
 	OutboundMax int
 	// WriteTimeout is the time in which a peer must take 16 KiB, or all that is unsent;
 	// default 30 s. Otherwise the connection ends with ErrWriteTimeout.
@@ -41,7 +41,7 @@ func (l Limits) withDefaults() Limits {
 		l.InboundMax = 1 << 20
 	}
 	if l.OutboundMax <= 0 {
-		l.OutboundMax = 1 << 20
+		l.OutboundMax = 128 << 10
 	}
 	if l.WriteTimeout <= 0 {
 		l.WriteTimeout = 30 * time.Second

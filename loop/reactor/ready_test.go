@@ -11,13 +11,14 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"tafe/internal/testrig"
 	"tafe/loop"
 	"tafe/loop/reactor"
 )
 
 // While Ready runs, tasks run and dial, and clients wait in the queue of the socket.
 func TestReadyComesBeforeTheFirstConnection(t *testing.T) {
-	peer := serve(t, func(c net.Conn) { _, _ = io.Copy(c, c) })
+	peer := testrig.Serve(t, func(c net.Conn) { _, _ = io.Copy(c, c) })
 	var opened atomic.Int32
 	var client net.Conn
 	e, err := reactor.Start(reactor.Config{Addr: "127.0.0.1:0", Loops: 2,

@@ -92,7 +92,7 @@ func (c *Conn) sendHead(t *loop.Task, s *socket) error {
 		}
 	}
 	for c.Unsent() > 0 {
-		c.whenDrained(0, t.Prepare().Wake)
+		c.WhenDrained(0, t.Prepare().Wake)
 		if err := t.Park(); err != nil {
 			return err
 		}
@@ -220,6 +220,24 @@ func probeCached(fd int, offset, n int64) bool {
 			return true
 		}
 	}
+}
+
+// ReadCached reads bytes of f from offset on into p, as far as they are in the page
+// cache, and returns their number. It does not wait for the disk: 0 means that the
+// first byte is not in the page cache or not there at all. Any goroutine.
+func ReadCached(f File, p []byte, offset int64) (n int) {
+	conn, err := f.SyscallConn()
+	if err != nil {
+		return 0
+	}
+	into := [][]byte{p}
+	err = conn.Control(func(fd uintptr) {
+		n, _ = unix.Preadv2(int(fd), into, offset, unix.RWF_NOWAIT)
+	})
+	if err != nil {
+		return 0
+	}
+	return max(n, 0)
 }
 
 // File is an *os.File or a type that wraps one.

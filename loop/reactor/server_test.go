@@ -19,31 +19,12 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"tafe/internal/testrig"
 	"tafe/loop"
 	"tafe/loop/reactor"
 )
 
 const patience = 60 * time.Second // for a machine with much else to do
-
-// binary finds a server's program. If it is missing, the test is skipped; with
-// CI=true it fails.
-func binary(t *testing.T, name string, places ...string) string {
-	t.Helper()
-	for _, place := range places {
-		if found, _ := filepath.Glob(filepath.Join(place, name)); len(found) > 0 {
-			return found[len(found)-1]
-		}
-	}
-	path, err := exec.LookPath(name)
-	if err == nil {
-		return path
-	}
-	if os.Getenv("CI") == "true" {
-		require.Fail(t, name+" is not installed, and CI=true requires it")
-	}
-	t.Skipf("%s is not installed", name)
-	return ""
-}
 
 // server is a process that listens on a port.
 type server struct {
@@ -62,11 +43,7 @@ type server struct {
 // server accepts and, if ready is not nil, until ready returns nil.
 func startServer(t *testing.T, end syscall.Signal, command func(port string) *exec.Cmd, ready func(port string) error) *server {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	_, port, err := net.SplitHostPort(ln.Addr().String())
-	require.NoError(t, err)
-	require.NoError(t, ln.Close())
+	port := testrig.Port(t)
 	s := &server{t: t, end: end, ready: func() error { return nil }, addr: "127.0.0.1:" + port, port: port, log: filepath.Join(t.TempDir(), "log"), command: func() *exec.Cmd { return command(port) }}
 	if ready != nil {
 		s.ready = func() error { return ready(port) }

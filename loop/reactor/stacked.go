@@ -2,10 +2,6 @@
 
 package reactor
 
-// WhenDrained calls wake on the loop, outside of tasks, once at most below bytes are
-// unsent, or the connection has ended. wake must not wait.
-func (c *Conn) WhenDrained(below int, wake func()) { c.whenDrained(below, wake) }
-
 // Stack opens a Conn on the same loop for a stream that c carries. The owner of tr
 // calls its Readable and Writable.
 func (c *Conn) Stack(tr Transport, h Handler) *Conn { return c.r.Open(tr, h) }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"tafe/internal/testrig"
 	"tafe/loop"
 )
 
@@ -37,7 +38,7 @@ func TestStuckLoopAborts(t *testing.T) {
 
 // An overrun without a verdict that blames the code is reported only after alwaysAt.
 func TestUnknownIsNotReportedAtOnce(t *testing.T) {
-	log := &safeBuffer{}
+	log := &testrig.Buffer{}
 	w := New(Config{Log: slog.New(slog.NewTextHandler(log, nil))})
 	ln := w.Observe(loop.New(0, still{time.Now().Add(-time.Second)}, loop.Limits{}, nil)).(*watchedLoop)
 	ln.current = probe{

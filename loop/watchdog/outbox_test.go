@@ -8,12 +8,13 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"tafe/internal/testrig"
 	"tafe/loop"
 )
 
 // stuckWriter blocks until it is released.
 type stuckWriter struct {
-	safeBuffer
+	testrig.Buffer
 	began    sync.Once
 	begun    chan struct{}
 	released chan struct{}
@@ -34,7 +35,7 @@ func newStuckWriter(t *testing.T) *stuckWriter {
 func (w *stuckWriter) Write(p []byte) (int, error) {
 	w.began.Do(func() { close(w.begun) })
 	<-w.released
-	return w.safeBuffer.Write(p)
+	return w.Buffer.Write(p)
 }
 
 // A log and a file that block do not block the sampler, queries or Stop.

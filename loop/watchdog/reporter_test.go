@@ -13,12 +13,13 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"tafe/internal/testrig"
 	"tafe/loop"
 )
 
 func testReporter(c Config) (*reporter, *reporterLog) {
 	log := &reporterLog{}
-	c.Log = slog.New(slog.NewTextHandler(&log.safeBuffer, nil))
+	c.Log = slog.New(slog.NewTextHandler(&log.Buffer, nil))
 	log.reporter = newReporter(c.withDefaults())
 	log.reporter.onNewStack = func(uint64) {}
 	return log.reporter, log
@@ -26,13 +27,13 @@ func testReporter(c Config) (*reporter, *reporterLog) {
 
 // reporterLog is a log that is complete when it is read.
 type reporterLog struct {
-	safeBuffer
+	testrig.Buffer
 	reporter *reporter
 }
 
 func (l *reporterLog) String() string {
 	l.reporter.awaitWrites()
-	return l.safeBuffer.String()
+	return l.Buffer.String()
 }
 
 func overrunAt(id uint64, line int, held time.Duration) Overrun {
@@ -55,6 +56,18 @@ func TestTheSameStackIsReportedOnceAndThenSummedUp(t *testing.T) {
 	require.Contains(t, log.String(), "count=99 held=1.98s ran=1.98s victim_time=1.98s")
 	d.maintain(time.Now().Add(3 * time.Second))
 	require.Equal(t, 3, strings.Count(log.String(), "\n"), "summed up once")
+}
+
+func TestAttributesDoNotEndInALineBreak(t *testing.T) {
+	d, log := testReporter(Config{})
+	var tree Tree
+	for _, leaf := range []string{"a.x", "a.y"} {
+		tree.add([]Frame{{leaf, "a.go", 1}, {"main.f", "f.go", 2}})
+	}
+	o := overrunAt(1, 7, 20*time.Millisecond)
+	o.Samples, o.Tree = 2, tree.Children
+	d.close(o, false)
+	require.Contains(t, log.String(), `samples="2 main.f (f.go:2)\n  1 a.x (a.go:1)\n  1 a.y (a.go:1)"`)
 }
 
 func TestQuietTimeDoubles(t *testing.T) {

@@ -14,12 +14,12 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"tafe/internal/testrig"
 	"tafe/loop"
 	"tafe/loop/reactor"
 )
@@ -32,7 +32,7 @@ type stage struct {
 	engine  *reactor.Engine
 	steward *loop.Steward
 	dog     *Watchdog
-	log     *safeBuffer
+	log     *testrig.Buffer
 	addr    string
 	base    time.Time
 	routes  map[string]func(*loop.Task)
@@ -40,23 +40,6 @@ type stage struct {
 
 	procs   int // GOMAXPROCS before
 	stopped bool
-}
-
-type safeBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (s *safeBuffer) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(p)
-}
-
-func (s *safeBuffer) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.String()
 }
 
 func newStage(t testing.TB, loops int, config Config, routes map[string]func(*loop.Task)) *stage {
@@ -76,7 +59,7 @@ func openStage(t testing.TB, loops int, handoff time.Duration, config Config, ro
 	// GOMAXPROCS further.
 	procs := runtime.GOMAXPROCS(0)
 	runtime.GOMAXPROCS(max(procs, loops+3))
-	s := &stage{t: t, base: time.Now(), log: &safeBuffer{}, routes: routes, names: map[string]*string{}, procs: procs}
+	s := &stage{t: t, base: time.Now(), log: &testrig.Buffer{}, routes: routes, names: map[string]*string{}, procs: procs}
 	for name := range routes {
 		s.names[name] = &name
 	}

@@ -228,13 +228,13 @@ func (t *Tree) child(f Frame) *Tree {
 	return c
 }
 
-// String draws the tree. Calls without branches share a line.
+// String draws the tree, without a line break at its end. Calls without branches share a line.
 func (t *Tree) String() string {
 	var b strings.Builder
 	for _, c := range t.Children {
 		c.draw(&b, 0)
 	}
-	return b.String()
+	return strings.TrimSuffix(b.String(), "\n")
 }
 
 func (t *Tree) draw(b *strings.Builder, depth int) {

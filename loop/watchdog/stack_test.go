@@ -149,7 +149,7 @@ func TestTreeMergesFromTheRoot(t *testing.T) {
 	for _, leaf := range []string{"a.x", "a.y", "a.x"} {
 		tree.add([]Frame{{leaf, "a.go", 1}, {"main.f", "f.go", 2}, {"main.g", "g.go", 3}})
 	}
-	want := "3 main.g (g.go:3) > main.f (f.go:2)\n  2 a.x (a.go:1)\n  1 a.y (a.go:1)\n"
+	want := "3 main.g (g.go:3) > main.f (f.go:2)\n  2 a.x (a.go:1)\n  1 a.y (a.go:1)"
 	require.Equal(t, want, tree.String())
 	published := tree.clone()
 	tree.add([]Frame{{"a.x", "a.go", 1}, {"main.f", "f.go", 2}, {"main.g", "g.go", 3}})

@@ -61,6 +61,7 @@ type Conn struct {
 	connects  bool // the peer allows extended CONNECT
 	awaitsAck bool // SETTINGS were not acknowledged
 
+	heard    int64 // see Heard
 	streams  map[uint32]*Stream
 	lastPeer uint32 // highest stream that the peer has opened
 	nextID   uint32 // next stream of this side
@@ -87,7 +88,9 @@ type Conn struct {
 	ready []*Stream // that have output and window
 	turn  uint64    // counts frames of schedule.go
 
-	timer loop.Timer // acknowledgement of SETTINGS, or Shutdown
+	timer    loop.Timer // acknowledgement of SETTINGS, or Shutdown
+	probe    loop.Timer // of Probe
+	probedAt int64
 }
 
 // closedStream is a stream that has left the connection.
@@ -145,6 +148,9 @@ func (c *Conn) Transport() *reactor.Conn { return c.rc }
 // Ended reports whether the connection has ended or is closing.
 func (c *Conn) Ended() bool { return c.closed }
 
+// Heard returns the time, on the loop clock, at which input has arrived last; 0 if none has.
+func (c *Conn) Heard() int64 { return c.heard }
+
 // Streams returns the number of streams that have not ended.
 func (c *Conn) Streams() int { return len(c.streams) }
 
@@ -153,6 +159,7 @@ func (c *Conn) Unsent() int { return c.queued + c.rc.Unsent() }
 
 // Data implements reactor.Handler.
 func (c *Conn) Data(*reactor.Conn) {
+	c.heard = c.rc.Loop().Now()
 	for !c.closed {
 		in := c.rc.Input()
 		if !c.prefaced {
@@ -194,11 +201,12 @@ func (c *Conn) Data(*reactor.Conn) {
 	c.pump()
 }
 
-// inputEnded ends what cannot complete after the peer has closed its direction. Complete requests are still answered.
+// inputEnded ends what cannot complete after the peer has closed its direction, because nothing will open a window any
+// more. Other complete requests are still answered.
 func (c *Conn) inputEnded() {
 	c.lastCall = true
 	for _, s := range c.streams {
-		if !s.inEnded {
+		if !s.inEnded || s.Queued() > max(min(s.room, c.room), 0) {
 			s.breakOff(ErrClosed)
 		}
 	}
@@ -251,6 +259,7 @@ func (c *Conn) Shutdown() {
 	c.leaving = true
 	if c.client {
 		c.lastCall = true
+		c.sendGoAway(0, xhttp2.ErrCodeNo, "")
 		c.closeIfDone()
 		return
 	}
@@ -365,6 +374,7 @@ func (c *Conn) end(err error) {
 	}
 	c.closed = true
 	c.rc.Loop().StopTimer(&c.timer)
+	c.rc.Loop().StopTimer(&c.probe)
 	c.shared.granted -= c.granted
 	c.granted = 0
 	for _, s := range c.streams {

@@ -16,6 +16,7 @@
 //	flow.go       the windows of flow control
 //	strain.go     the rates of frames that cost this side more than the peer
 //	conn.go       Conn: its input, its settings, its end
+//	probe.go      a check whether the peer is still there
 //	receive.go    one frame that has arrived, by type
 //	fields.go     HEADERS and CONTINUATION: the begin and the trailers of streams
 //	stream.go     Stream: its states and its input

@@ -32,8 +32,8 @@ var (
 	// ErrNotProcessed means that the peer has not processed the stream, so that its request may be sent again (RFC
 	// 9113 section 8.7).
 	ErrNotProcessed = errors.New("http2: the peer has not processed the request")
-	// ErrStalled means that the peer has not taken output of the stream for Limits.WriteTimeout.
-	ErrStalled = errors.New("http2: write timeout: the peer gives the stream no window")
+	// ErrSilent means that the peer has not answered Conn.Probe.
+	ErrSilent = errors.New("http2: the peer does not answer")
 	// ErrStreamsMax means that the peer allows no further stream now.
 	ErrStreamsMax = errors.New("http2: the peer allows no further stream")
 )
@@ -79,6 +79,9 @@ var (
 	errDependency    = &Error{Stream: true, Code: xhttp2.ErrCodeProtocol, Reason: "h2-dependency", Detail: "a stream depends on itself (RFC 7540 section 5.3.1)"}
 	errPrioritySize  = &Error{Stream: true, Code: xhttp2.ErrCodeFrameSize, Reason: "h2-frame-size", Detail: "a PRIORITY frame has a wrong length (RFC 9113 section 6.3)"}
 	errRefusedStream = &Error{Stream: true, Code: xhttp2.ErrCodeRefusedStream, Reason: "h2-streams-max", Detail: "more streams than SETTINGS_MAX_CONCURRENT_STREAMS (RFC 9113 section 5.1.2)"}
+
+	// ErrStalled means that the peer takes no output of a stream.
+	ErrStalled = &Error{Stream: true, Code: xhttp2.ErrCodeCancel, Reason: "write-timeout", Detail: "the peer does not open the windows for output that waits"}
 
 	// ErrMalformed is for a request or response whose fields are not valid (RFC 9113 section 8.1.1).
 	ErrMalformed = &Error{Stream: true, Code: xhttp2.ErrCodeProtocol, Reason: "h2-malformed", Detail: "the fields of a message are not valid (RFC 9113 section 8.1.1)"}

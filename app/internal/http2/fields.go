@@ -84,10 +84,10 @@ func (c *Conn) onSection(stream uint32, section []byte, end bool, fault *Error) 
 	if s := c.streams[stream]; s != nil {
 		return c.onFurtherSection(s, head, fault)
 	}
+	if c.client && stream&1 == 1 && !c.isIdle(stream) {
+		return nil // it was sent before the server knew that the stream is closed
+	}
 	if c.client || stream&1 == 0 {
-		if known, reset := c.recall(stream); known && reset {
-			return nil
-		}
 		return errStreamID
 	}
 	if stream <= c.lastPeer {

@@ -249,6 +249,7 @@ func checkStall(t *loop.Timer) {
 		return
 	}
 	id := s.id
+	c.handler.Failed(c, ErrStalled)
 	s.breakOff(ErrStalled)
-	c.sendReset(id, xhttp2.ErrCodeCancel)
+	c.sendReset(id, ErrStalled.Code)
 }

@@ -106,7 +106,7 @@ func (c *Conn) strayData(h frameHead, n int) *Error {
 		return errIdleStream
 	}
 	c.read(nil, n)
-	if _, reset := c.recall(h.stream); reset {
+	if _, reset := c.recall(h.stream); reset || c.client {
 		return nil // it was sent before the peer knew
 	}
 	return errDataClosed
@@ -131,6 +131,9 @@ func (c *Conn) onReset(h frameHead, p []byte) *Error {
 		s.breakOff(ErrNotProcessed)
 	} else {
 		s.breakOff(ResetError{code})
+	}
+	if c.client { // a stream of this side, which the server ended at no cost
+		return nil
 	}
 	return c.reset()
 }
@@ -231,6 +234,10 @@ func (c *Conn) onPingAck(h frameHead, p []byte) *Error {
 	}
 	if c.leaving && !c.lastCall && string(p) == pingMark {
 		c.callLast()
+		return nil
+	}
+	if string(p) == probeMark && c.probe.Armed() {
+		c.rc.Loop().StopTimer(&c.probe)
 		return nil
 	}
 	return c.control()

@@ -201,6 +201,12 @@ func (s *Stream) Reset(code xhttp2.ErrCode) {
 	c.sendReset(id, code)
 }
 
+// Abort is Reset with INTERNAL_ERROR, for a message that cannot be completed.
+func (s *Stream) Abort() { s.Reset(xhttp2.ErrCodeInternal) }
+
+// Cancel is Reset by a client that does not want the response any more.
+func (s *Stream) Cancel() { s.Reset(xhttp2.ErrCodeCancel) }
+
 // Refuse ends a stream for an error of the peer, which is counted.
 func (s *Stream) Refuse(e *Error) {
 	s.handler = nil

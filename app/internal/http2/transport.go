@@ -28,7 +28,8 @@ type tunnel struct {
 }
 
 // Tunnel makes a connection of the stream, whose Handler the caller sets. It releases s, and then calls ended. What is
-// written begins with a response head: open is called with it until it has sent the head, whose length it returns.
+// written begins with a response head: open is called with it until it has sent the head, whose length it returns. A nil open
+// says that the head was sent.
 func (s *Stream) Tunnel(open func(p []byte) (n int, err error), ended func()) *reactor.Conn {
 	t := &tunnel{s: s, read: true, open: open, left: ended, remote: s.conn.rc.RemoteAddr(), local: s.conn.rc.LocalAddr()}
 	s.SetTimeout(0)

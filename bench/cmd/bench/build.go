@@ -48,7 +48,11 @@ func build(root string, peers []string, cases []run.Case) error {
 	if !slices.ContainsFunc(peers, ofTafe) {
 		return nil
 	}
-	if slices.ContainsFunc(cases, func(c run.Case) bool { return c.Role == run.RoleWork }) {
+	ofPackages := func(name string) bool {
+		p, _ := run.Find(name)
+		return p.Program == "bin/peer-tafe"
+	}
+	if slices.ContainsFunc(peers, ofPackages) || slices.ContainsFunc(cases, func(c run.Case) bool { return c.Role == run.RoleWork }) {
 		if err := compile(root, "go", "build", "-o", "bin/peer-tafe", "./peers/tafe"); err != nil {
 			return err
 		}

@@ -13,6 +13,7 @@ import (
 
 	"tafe/app"
 	"tafe/app/client"
+	"tafe/app/websocket"
 	"tafe/bench/peers/work"
 	"tafe/loop"
 )
@@ -60,6 +61,7 @@ func main() {
 	a.Get("/heavy", func(c *app.Context) error { return finish(c, work.Burn(work.Heavy(h.rounds))) })
 	a.Get("/nap", func(c *app.Context) error { time.Sleep(work.Nap); return finish(c, 1) })
 	a.Get("/fan", h.fan)
+	a.Get("/ws", echoMessages)
 	config := app.ServerConfig{Addr: *listen, Loops: 1}
 	config.Limits.FIFO = *order == "arrival"
 	if !*handoff {
@@ -70,6 +72,23 @@ func main() {
 		os.Exit(1)
 	}
 	select {} // until SIGTERM, at once
+}
+
+// echoMessages sends messages back, by a task that reads and writes.
+func echoMessages(c *app.Context) error {
+	ws, err := c.WebSocket(websocket.Options{})
+	if err != nil {
+		return err
+	}
+	for {
+		kind, p, err := ws.Read()
+		if err != nil {
+			return err
+		}
+		if err := ws.Write(kind, p); err != nil {
+			return err
+		}
+	}
 }
 
 // work asks the backend three times, one after the other, and computes for a millisecond.

@@ -31,7 +31,6 @@ type state struct {
 	problem  string    // of the last attempt, "" after a good one
 	failedAt time.Time
 	staple   string // status of the OCSP response
-	stapleAt time.Time
 }
 
 // Certificate is the state of one name.

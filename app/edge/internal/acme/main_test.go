@@ -19,7 +19,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -31,6 +30,7 @@ import (
 	"go.uber.org/goleak"
 
 	"tafe/app"
+	"tafe/internal/testrig"
 	"tafe/loop/reactor"
 )
 
@@ -103,7 +103,7 @@ func startAuthority(t testing.TB, s *site, flags ...string) *authority {
 	require.NoError(t, err)
 	stdout, err := cmd.StdoutPipe()
 	require.NoError(t, err)
-	var stderr bytes.Buffer
+	var stderr testrig.Buffer
 	cmd.Stderr = &stderr
 	require.NoError(t, cmd.Start())
 	t.Cleanup(func() {
@@ -297,7 +297,7 @@ func quick(storage certmagic.Storage, authorities ...Authority) Options {
 
 func newManager(t testing.TB, o Options) *Manager {
 	t.Helper()
-	var text syncBuffer
+	var text testrig.Buffer
 	o.Log = slog.New(slog.NewTextHandler(&text, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	m, err := New(o)
 	require.NoError(t, err)
@@ -311,23 +311,6 @@ func newManager(t testing.TB, o Options) *Manager {
 }
 
 func files(dir string) certmagic.Storage { return &certmagic.FileStorage{Path: dir} }
-
-type syncBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *syncBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *syncBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
-}
 
 // handshake returns the state of a TLS connection to the site, or the error.
 func (s *site) handshake(name string, roots *x509.CertPool) (tls.ConnectionState, error) {
@@ -372,8 +355,6 @@ func row(m *Manager, name string) Certificate {
 	}
 	return Certificate{}
 }
-
-func seconds(n int) string { return strconv.Itoa(n) }
 
 func pemOf(c *x509.Certificate) []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw})

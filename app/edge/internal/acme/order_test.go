@@ -255,7 +255,7 @@ func TestTheNextAuthorityIsAsked(t *testing.T) {
 func TestReplacedByRenewalInformation(t *testing.T) {
 	s := startSite(t)
 	a := startAuthority(t, s)
-	a.poll = seconds(1)
+	a.poll = "1"
 	o := quick(files(t.TempDir()), a.options())
 	o.Names = []string{host}
 	m := s.start(t, o)

@@ -16,18 +16,14 @@ import (
 	"github.com/caddyserver/certmagic"
 	"github.com/gomodule/redigo/redis"
 	"github.com/stretchr/testify/require"
+
+	"tafe/internal/testrig"
 )
 
 // startRedis returns the options of a Redis server on a socket.
 func startRedis(t testing.TB) (RedisOptions, *exec.Cmd) {
 	t.Helper()
-	program, err := exec.LookPath("redis-server")
-	if err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal("redis-server is not installed")
-		}
-		t.Skip("redis-server is not installed")
-	}
+	program := testrig.Program(t, "redis-server")
 	dir, err := os.MkdirTemp("", "redis") // a socket's path is short
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })

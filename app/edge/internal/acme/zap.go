@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/caddyserver/certmagic"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 )
@@ -17,6 +18,10 @@ import (
 // zapLogger returns a logger of zap that writes to log. Levels are one lower, because the Manager logs outcomes itself: what
 // certmagic calls an error is a warning here, since an attempt with the next authority or in an hour may succeed.
 func zapLogger(log *slog.Logger) *zap.Logger { return zap.New(&bridge{log: log}) }
+
+// RedirectLog makes the lines of certmagic's own logger lines of log: its FileStorage writes by that one to stderr, and takes no other. Call
+// it once, before there is a Manager.
+func RedirectLog(log *slog.Logger) { *certmagic.Default.Logger = *zapLogger(log) }
 
 // bridge is a zapcore.Core.
 type bridge struct {

@@ -3,10 +3,39 @@ package config
 import (
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 )
+
+// A mistake in any line of the example is a problem of the file or of nothing, never a panic of the check.
+func TestCheckSurvivesEveryMistake(t *testing.T) {
+	example, err := os.ReadFile("../../../../docs/tafe.example.toml")
+	require.NoError(t, err)
+	extra := "\n[[listener]]\nlisten = \":1\"\nproxy_protocol = [\"10.0.0.0/8\"]\n[listener.tls]\ncerts = [{ cert = \"a\", key = \"b\" }]\n" +
+		"handshakes_per_second_max = 500\n[[listener]]\nlisten = \":2\"\nredirect_https = 1\n"
+	lines := strings.Split(string(example)+extra, "\n")
+	file := filepath.Join(t.TempDir(), "f.toml")
+	tried := 0
+	for i, line := range lines {
+		text := strings.TrimPrefix(line, "#")
+		key, value, ok := strings.Cut(text, " = ")
+		if !ok || strings.Contains(key, " ") {
+			continue
+		}
+		for _, wrong := range []string{key + " = 1", key + " = { x = 1 }", key + "x = " + value, ""} {
+			tried++
+			broken := slices.Clone(lines)
+			broken[i] = wrong
+			require.NoError(t, os.WriteFile(file, []byte(strings.Join(broken, "\n")), 0o600))
+			require.NotPanics(t, func() { _, _, _, err = Check(file, nil) }, "line %d: %s", i+1, wrong)
+			require.NoError(t, err)
+		}
+	}
+	require.Greater(t, tried, 400)
+}
 
 func TestCheckTellsAllStagesAtOnce(t *testing.T) {
 	const good = "[[route]]\npath = \"/good\"\nrespond = {}\n"
@@ -50,6 +79,7 @@ proxy = { upstream = "down" }
 		{"what is wrong with a route is told once", "[[route]]\npath = \"x\"\nrespond = 1\n", []string{"3: route.respond = 1: want a table"}, nil},
 		{"a wrong upstream is still there for its routes", "[[upstream]]\nname = \"a\"\nservers = 1\n[[route]]\npath = \"/\"\nproxy = { upstream = \"a\" }\n",
 			[]string{"3: upstream.servers"}, nil},
+		{"an unknown key of a listener", "[[listener]]\nlisten = \":1\"\ntls = { certs = [], key = 1 }\n" + good, []string{"3: unknown key listener.tls.key"}, nil},
 		{"values that App would refuse", "[server]\nname = 1\n[timeouts]\nidle = \"x\"\n[middleware]\nrate_limit = 1\n[[route]]\npath = \"x\"\nrespond = {}\n",
 			[]string{"2: server.name", "4: timeouts.idle", "6: middleware.rate_limit", `8: route.path: pattern "x"`}, nil},
 		{"patterns of other routers", "[[route]]\npath = \"/api/*\"\nrespond = {}\n[[route]]\npath = \"/a/:id/b\"\nrespond = {}\n" +

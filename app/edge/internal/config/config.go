@@ -165,7 +165,8 @@ type Limits struct {
 	// Open connections to upstreams and stores, of all loops together. Beyond it, connecting fails. Unset: half of the
 	// reserve that conn_max leaves.
 	DialMax int `toml:"dial_max" min:"1" max:"10000000" reload:"restart"`
-	// Requests in handlers, per loop. More: 503.
+	// Requests in handlers, per loop. More: 503. Responses to a sixteenth more pass through the middlewares; the rest lack their
+	// headers, such as those of CORS.
 	TaskMax int `toml:"task_max" default:"65536" min:"1" max:"10000000" reload:"restart"`
 	// Coroutines kept for reuse, per loop, about 3 KiB each. Others end with their request.
 	IdleTaskMax int `toml:"idle_task_max" default:"1024" min:"1" max:"10000000" reload:"restart"`
@@ -178,7 +179,7 @@ type Limits struct {
 	// head_bytes_max.
 	InboundBytesMax Bytes `toml:"inbound_bytes_max" default:"1MiB" min:"4KiB" max:"1GiB" reload:"restart"`
 	// Unsent bytes that a connection buffers. Beyond it a handler that writes waits.
-	OutboundBytesMax Bytes `toml:"outbound_bytes_max" default:"1MiB" min:"4KiB" max:"1GiB" reload:"restart"`
+	OutboundBytesMax Bytes `toml:"outbound_bytes_max" default:"128KiB" min:"4KiB" max:"1GiB" reload:"restart"`
 }
 
 // Timeouts is the section of the same name.

@@ -204,6 +204,8 @@ func (c *Config) AppListeners(from Sources) (all []app.Listener, stores []*Certi
 			}
 		}
 		switch {
+		case l.TLS != nil && of[l] == nil: // spoilt, or its neighbour is: Check goes on
+			continue
 		case l.TLS != nil:
 			a.Covers = of[l].Agree
 			a.TLS = &reactor.TLS{Config: of[l].Config(), HandshakeTimeout: time.Duration(l.TLS.HandshakeTimeout), HandshakesMax: l.TLS.HandshakesMax,

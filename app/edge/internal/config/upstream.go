@@ -33,6 +33,12 @@ type Upstream struct {
 	Host HeaderValue `toml:"host" default:""`
 	// Connect to the servers with https.
 	TLS *UpstreamTLS `toml:"tls"`
+	// Protocol spoken to the servers. h2 is HTTP/2 over TLS; without a tls table, the servers need certificates that the system
+	// trusts. h2c is HTTP/2 without TLS, by prior knowledge. gRPC needs one of them.
+	Proto string `toml:"proto" default:"http/1.1" oneof:"http/1.1|h2|h2c"`
+	// Requests on one connection at once with h2 and h2c, unless the server allows fewer. Beyond it, further connections are
+	// opened, up to conns_per_server_max.
+	StreamsMax int `toml:"streams_max" default:"100" min:"1" max:"10000"`
 	// Connections to one server, per loop. Beyond it, requests wait for up to wait_timeout.
 	ConnsPerServerMax int `toml:"conns_per_server_max" default:"256" min:"1" max:"100000"`
 	// Requests in flight to one server, of all loops. Beyond it other servers are tried; if there is none, requests wait for
@@ -125,6 +131,10 @@ type UpstreamTLS struct {
 
 // UpstreamCheck is a health check.
 type UpstreamCheck struct {
+	// Call Check of grpc.health.v1 in place of a GET request. The upstream needs proto = "h2" or "h2c".
+	GRPC bool `toml:"grpc" default:"false"`
+	// Name of the service for grpc. Unset: the server as a whole.
+	Service string `toml:"service" default:""`
 	// Path of the GET request.
 	Path string `toml:"path" default:"/"`
 	// Status of a healthy server. Unset: 200 to 399.
@@ -186,6 +196,7 @@ func (u *Upstream) options() (o proxy.GroupOptions, err error) {
 		IdleTimeout: time.Duration(u.IdleTimeout), WaitTimeout: time.Duration(u.WaitTimeout), Tries: u.Tries, RetryPercent: u.RetryPercent,
 		EjectTime: time.Duration(u.EjectTime), EjectTimeMax: time.Duration(u.EjectTimeMax),
 	}
+	o.Protocol, o.StreamsMax = client.Protocol(u.Proto), u.StreamsMax
 	o.QueueMax, o.SlowStart = cmp.Or(u.QueueMax, -1), cmp.Or(time.Duration(u.SlowStart), -1)
 	o.FailuresMax = cmp.Or(u.FailuresMax, -1)
 	o.ProxyProtocol = map[string]int{"v1": 1, "v2": 2}[u.ProxyProtocol]
@@ -203,10 +214,13 @@ func (u *Upstream) options() (o proxy.GroupOptions, err error) {
 		o.Hedge = &client.Hedge{BudgetPercent: float64(u.HedgePercent)}
 	}
 	if c := u.Check; c != nil {
-		o.Check = &proxy.Check{Path: c.Path, Status: c.Status, Interval: time.Duration(c.Interval), Timeout: time.Duration(c.Timeout), Rise: c.Rise, Fall: c.Fall}
+		o.Check = &proxy.Check{GRPC: c.GRPC, Service: c.Service, Path: c.Path, Status: c.Status, Interval: time.Duration(c.Interval), Timeout: time.Duration(c.Timeout), Rise: c.Rise, Fall: c.Fall}
 	}
-	if u.TLS != nil {
+	switch {
+	case u.TLS != nil:
 		o.TLS, err = u.TLS.config()
+	case o.Protocol == client.HTTP2:
+		o.TLS = &tls.Config{MinVersion: tls.VersionTLS12}
 	}
 	return o, err
 }

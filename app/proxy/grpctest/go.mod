@@ -1,0 +1,31 @@
+module tafe/app/proxy/grpctest
+
+go 1.26.8
+
+replace tafe => ../../..
+
+require (
+	github.com/stretchr/testify v1.12.1
+	google.golang.org/grpc v1.83.2
+	tafe v0.0.0
+)
+
+require (
+	cloud.google.com/go/compute/metadata v0.9.0 // indirect
+	github.com/cncf/xds/go v0.0.0-20260202195803-dba9d589def2 // indirect
+	github.com/envoyproxy/protoc-gen-validate v1.3.3 // indirect
+	github.com/evanphx/wildcat v0.0.0-20141114174135-e7012f664567 // indirect
+	github.com/panjf2000/gnet/v2 v2.10.0 // indirect
+	github.com/pires/go-proxyproto v0.15.0 // indirect
+	github.com/vektra/errors v0.0.0-20140903201135-c64d83aba85a // indirect
+	go.uber.org/multierr v1.11.0 // indirect
+	go.uber.org/zap v1.28.0 // indirect
+	go.yaml.in/yaml/v3 v3.0.5 // indirect
+	golang.org/x/net v0.62.0 // indirect
+	golang.org/x/oauth2 v0.36.0 // indirect
+	golang.org/x/sys v0.49.0 // indirect
+	golang.org/x/text v0.43.0 // indirect
+	google.golang.org/genproto/googleapis/rpc v0.0.0-20260928230214-8a89bd6388cc // indirect
+	google.golang.org/protobuf v1.36.12 // indirect
+	gopkg.in/natefinch/lumberjack.v2 v2.2.1 // indirect
+)
