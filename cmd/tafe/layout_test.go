@@ -92,7 +92,7 @@ var folders = []folder{
 	{path: "internal/testrig", external: []string{"github.com/stretchr/testify"}, why: "for tests alone, of every folder: imports no package of ours"},
 	{path: "cmd/tafe", may: []string{"app/...", "loop/...", "httpparse"},
 		external: []string{"golang.org/x/sys", "golang.org/x/mod/modfile", "golang.org/x/tools/go/analysis/unitchecker", "github.com/bradfitz/gomemcache"},
-		why: "the binary: the edge server with the handlers of the demo"},
+		why:      "the binary: the edge server with the handlers of the demo"},
 	{path: "cmd/tafe/internal/blockcheck", external: []string{"golang.org/x/tools/go/analysis", "golang.org/x/tools/go/types/typeutil"},
 		not: []string{"flag", "net/http"}, why: "an analyzer of Go programs: imports no package of ours"},
 	{path: "cmd/tafe/internal/backend", why: "stand-ins for foreign systems: imports no package of ours"},
