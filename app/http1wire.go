@@ -116,8 +116,12 @@ func (hc *http1Conn) finish(c *Context) {
 	if c.resp.framing != httpparse.FramingChunked {
 		return
 	}
-	out := append(hc.conn.Output(len("0\r\n\r\n")+len(c.resp.trailers)), "0\r\n"...)
-	hc.conn.SetOutput(httpparse.AppendHeadEnd(append(out, c.resp.trailers...)))
+	trailers := c.resp.trailers
+	if len(trailers) > 0 && !httpparse.HasMember(c.HeaderList("TE"), "trailers") {
+		trailers = nil
+	}
+	out := append(hc.conn.Output(len("0\r\n\r\n")+len(trailers)), "0\r\n"...)
+	hc.conn.SetOutput(httpparse.AppendHeadEnd(append(out, trailers...)))
 }
 
 // backlog waits until the client has read enough of the output.

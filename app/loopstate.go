@@ -54,8 +54,8 @@ type loopState struct {
 	streams  []openStream // event streams
 }
 
-// Counters are the counters of an App's connections. They never decrease, except for the gauges: Conns, Active, Draining, ConnsHTTP2, EventStreams
-// and WebSockets.Open.
+// Counters are the counters of an App's connections. They never decrease, except for the gauges: Conns, Active, Draining, ConnsHTTP2,
+// EventStreams and WebSockets.Open.
 type Counters struct {
 	Requests  uint64              // requests that reached a handler
 	Protos    [protosCount]uint64 // of Requests, by the version of HTTP: 1.0, 1.1, 2

@@ -24,7 +24,7 @@ import (
 )
 
 // patience is the longest time that a test waits before it fails. It allows for slow machines.
-const patience = 30 * time.Second
+const patience = 60 * time.Second
 
 // gnet starts a pool of workers at init that never ends.
 func TestMain(m *testing.M) {

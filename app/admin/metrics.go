@@ -71,11 +71,11 @@ func newSeries() *series {
 	s.grpc = of("grpc_requests_total", "Requests of gRPC, by the name of the status that was sent; UNKNOWN if none was.", "code")
 	s.refusals = of("refusals_total", "Refused messages and aborted responses, by reason.", "reason")
 
+	s.protocols = of("protocol_requests_total", "Requests that reached a handler, by protocol version.", "protocol")
+	s.connsHTTP2 = of("connections_http2", "Open accepted connections that use HTTP/2.", "loop")
 	s.eventStreams = of("event_streams", "Open streams of server-sent events.", "loop")
 	s.webSockets = of("websockets", "Open WebSockets.", "loop")
 	s.webSocketMessages = of("websocket_messages_total", "Messages of WebSockets.", "loop", "direction")
-	s.protocols = of("protocol_requests_total", "Requests that reached a handler, by protocol version.", "protocol")
-	s.connsHTTP2 = of("connections_http2", "Open accepted connections that use HTTP/2.", "loop")
 
 	s.slices = of("slice_duration_seconds", "Length of slices, the uninterrupted runs of tasks.", "loop")
 	s.lag = of("loop_lag_seconds", "Time from a task becoming ready to its loop running it.", "loop")
@@ -266,11 +266,11 @@ func (c collector) requestSeries(e emitter, stats app.Stats) {
 		n := strconv.Itoa(i)
 		e.histogram(c.queue, &stats.Loops[i].Queued, n)
 		e.gauge(c.active, float64(stats.Loops[i].Active), n)
+		e.gauge(c.connsHTTP2, float64(stats.Loops[i].ConnsHTTP2), n)
 		e.gauge(c.eventStreams, float64(stats.Loops[i].EventStreams), n)
 		e.gauge(c.webSockets, float64(stats.Loops[i].WebSockets.Open), n)
 		e.counter(c.webSocketMessages, float64(stats.Loops[i].WebSockets.In), n, "received")
 		e.counter(c.webSocketMessages, float64(stats.Loops[i].WebSockets.Out), n, "sent")
-		e.gauge(c.connsHTTP2, float64(stats.Loops[i].ConnsHTTP2), n)
 	}
 	stats.EachProto(func(proto string, requests uint64) { e.counter(c.protocols, float64(requests), proto) })
 	for _, r := range routesOf(stats) {

@@ -1,5 +1,5 @@
-// Package client is an HTTP/1.1 client for event loops. A call in a task parks the task and not its loop; a call in any
-// other goroutine blocks that goroutine.
+// Package client is an HTTP client for event loops, for HTTP/1.1 or HTTP/2 (Options.Protocol). A call in a task parks the
+// task and not its loop; a call in any other goroutine blocks that goroutine.
 //
 // A [Client] keeps idle connections in one pool per loop, without locks, and in one locked pool for all other goroutines.
 // [Client.Do] sends a [Request] and fills a [Response]. The response body is read from the connection only as fast as the
@@ -13,9 +13,16 @@
 //	client.go    Options, Client, Do
 //	request.go   Request: validation and its head
 //	call.go      one request: tries and stale connections
+//	exchange.go  what a call needs from its protocol
+//	http1.go     HTTP/1
+//	http2.go     HTTP/2 on a loop: the stream of a call
+//	http2send.go sending its request
+//	http2head.go its heads
+//	mux.go       connections of HTTP/2 in the pool
+//	transport.go HTTP/2 outside of tasks
 //	interrupt.go waiting and interruption
-//	send.go      writing, and early responses
-//	receive.go   reading the head and the body
+//	send.go      HTTP/1: writing, and early responses
+//	receive.go   HTTP/1: reading the head and the body
 //	response.go  Response
 //	pool.go      idle connections, slots and wait queues
 //	slots.go     the bound on all pools

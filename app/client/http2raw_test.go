@@ -23,11 +23,10 @@ import (
 // frames is a raw server of HTTP/2 on one connection.
 type frames struct {
 	*http2.Framer
-	t    testing.TB
-	w    *wire
-	out  bytes.Buffer // encoded fields
-	enc  *hpack.Encoder
-	rest []http2.Frame
+	t   testing.TB
+	w   *wire
+	out bytes.Buffer // encoded fields
+	enc *hpack.Encoder
 }
 
 // serveFrames runs talk for each connection, after the preface and SETTINGS of both sides.

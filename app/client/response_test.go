@@ -441,7 +441,9 @@ func TestTimeouts(t *testing.T) {
 			}
 			e := requireTimeout(t, err, tt.stage)
 			assert.True(t, e.Timeout())
-			assert.Zero(t, c.Stats().Open, "its answer could still come")
+			if e.Stage > StageDial { // a dial goes on without its request
+				assert.Zero(t, c.Stats().Open, "its answer could still come")
+			}
 			resp.Close()
 		})
 	}

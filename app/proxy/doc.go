@@ -9,12 +9,12 @@
 //
 // A request is never forwarded as raw bytes. It is serialized from its parsed parts, so that the upstream receives exactly
 // one request for one request of the client, with framing set by the proxy (RFC 9112 section 11.2). Hop-by-hop fields are
-// removed, including those that Connection names (RFC 9110 section 7.6.1), and so are trailers, whose forwarding is
-// optional (section 6.5.1). The path is normalized (RFC 3986 section 6.2.2), so that the upstream sees the path that was
+// removed, including those that Connection names (RFC 9110 section 7.6.1). Trailers are forwarded where both sides take
+// them. The path is normalized (RFC 3986 section 6.2.2), so that the upstream sees the path that was
 // routed. Bodies are streamed in both directions with backpressure. A request body of up to BodyMemoryMax bytes is read
 // completely first, so that a slow client does not occupy an upstream connection. Expect: 100-continue is answered by the
-// proxy. If a server responds before the request is complete, the rest of the request is not sent. If a response is
-// truncated, the client's connection is aborted.
+// proxy. If a server of HTTP/1 responds before the request is complete, the rest of the request is not sent; with
+// HTTP/2 both directions go on at once. If a response is truncated, the client's connection is aborted.
 //
 // # The parts, in reading order
 //
@@ -29,6 +29,8 @@
 //	send.go        Group.Do: requests of this process
 //	preface.go     the client's address and certificate for the server
 //	header.go      the fields that are forwarded or added
+//	trailer.go     trailers in both directions
+//	grpc.go        gRPC: deadlines, status, health checks
 //	hops.go        Via, Max-Forwards, Upgrade
 //	target.go      the path and its normal form
 //	rewriteback.go paths in responses

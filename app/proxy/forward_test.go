@@ -32,7 +32,9 @@ func TestWhatTheUpstreamIsSent(t *testing.T) {
 	}{
 		{"plain", Options{}, "GET /a?b=c HTTP/1.1\r\nHost: a\r\nAccept: */*\r\n\r\n",
 			"GET /a?b=c HTTP/1.1\r\nHost: a\r\nAccept: */*" + tail + "\r\n", ""},
-		{"hop by hop", Options{}, "GET / HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, X-Secret\r\nX-Secret: 1\r\nKeep-Alive: 5\r\nTE: trailers\r\nProxy-Authorization: x\r\nProxy-Connection: close\r\n\r\n",
+		{"trailers", Options{}, "GET / HTTP/1.1\r\nHost: a\r\nConnection: TE\r\nTE: trailers, gzip\r\n\r\n",
+			"GET / HTTP/1.1\r\nHost: a\r\nConnection: TE\r\nTE: trailers" + tail + "\r\n", "they are passed on"},
+		{"hop by hop", Options{}, "GET / HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, X-Secret\r\nX-Secret: 1\r\nKeep-Alive: 5\r\nTE: gzip\r\nProxy-Authorization: x\r\nProxy-Connection: close\r\n\r\n",
 			"GET / HTTP/1.1\r\nHost: a" + tail + "\r\n", "for this connection alone, also what Connection names"},
 		{"spoofed", Options{}, "GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 1.2.3.4\r\nX_Forwarded_For: 1.2.3.4\r\nForwarded: for=1.2.3.4\r\nX-Request-Id: evil\r\n\r\n",
 			"GET / HTTP/1.1\r\nHost: a" + tail + "\r\n", "what a stranger says of itself is replaced, underscores included"},
@@ -56,7 +58,7 @@ func TestWhatTheUpstreamIsSent(t *testing.T) {
 		{"body", Options{}, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\nhello",
 			"POST / HTTP/1.1\r\nHost: a" + tail + "Content-Length: 5\r\n\r\nhello", "Expect is answered here"},
 		{"chunks", Options{}, "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTrailer: X-T\r\n\r\n3;ext=1\r\nabc\r\n0\r\nX-T: 1\r\n\r\n",
-			"POST / HTTP/1.1\r\nHost: a" + tail + "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n", "framed anew: no extension, no trailer"},
+			"POST / HTTP/1.1\r\nHost: a" + tail + "Trailer: X-T\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nX-T: 1\r\n\r\n", "framed anew: no extension"},
 		{"old client", Options{}, "GET / HTTP/1.0\r\nHost: a\r\n\r\n", "GET / HTTP/1.1\r\nHost: a" + strings.Replace(tail, "Via: 1.1", "Via: 1.0", 1) + "\r\n", "the hop behind is 1.1 all the same"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

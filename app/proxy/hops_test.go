@@ -110,6 +110,8 @@ func TestHopsOfAnAnswer(t *testing.T) {
 		{"whitespace before a colon is removed", Options{}, ask + "\r\n", "HTTP/1.1 200 OK\r\nX-A : 1\r\nContent-Length\t: 2\r\n\r\nok", []string{" 200 ", "\r\nX-A: 1\r\n", "ok"}, nil},
 		{"a forbidden trailer breaks nothing", Options{}, ask + "\r\n", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nContent-Length: 5\r\nX : y\r\n\r\n",
 			[]string{" 200 ", "ok\r\n0\r\n\r\n"}, []string{"Content-Length: 5"}},
+		{"a forbidden trailer among others", Options{}, ask + "TE: trailers\r\n\r\n", "HTTP/1.1 200 OK\r\nTrailer: X\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nContent-Length: 5\r\nX : y\r\n\r\n",
+			[]string{" 200 ", "\r\nTrailer: X\r\n", "ok\r\n0\r\nX: y\r\n\r\n"}, []string{"Content-Length: 5"}},
 		{"a switch to what was not asked for", Options{}, upgradeRequest, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: other\r\nConnection: upgrade\r\n\r\n", []string{" 502 "}, nil},
 		{"a switch to more than was asked for", Options{}, upgradeRequest, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: echo, other\r\nConnection: upgrade\r\n\r\n", []string{" 502 "}, nil},
 		{"many interim answers", Options{}, ask + "\r\n", strings.Repeat("HTTP/1.1 102 Processing\r\n\r\n", 100) + okAnswer, []string{" 102 ", " 200 "}, []string{" 502 "}},

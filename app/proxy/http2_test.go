@@ -307,7 +307,7 @@ func TestHTTP2Nginx(t *testing.T) {
 	require.NoError(t, os.Chmod(dir, 0o755))
 	large := bytes.Repeat([]byte("0123456789abcdef"), 1<<16)
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "large"), large, 0o644))
-	addr := freeAddr(t)
+	addr := "127.0.0.1:" + testrig.Port(t)
 	conf := fmt.Sprintf(`daemon off; user root; worker_processes 1; pid %[1]s/pid; error_log /dev/null;
 events {}
 http {

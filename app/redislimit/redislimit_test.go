@@ -174,8 +174,8 @@ func TestTheRateHoldsUnderLoad(t *testing.T) {
 // An unavailable Redis costs one request its timeout at most, and is then not asked for a while. When it is available again, it is used again.
 func TestRedisIsAway(t *testing.T) {
 	r := startRedis(t)
-	var log lockedLog
-	b, err := New(Options{Addr: "unix:" + r.path, Pause: 50 * time.Millisecond, Log: slog.New(slog.NewTextHandler(&log, nil))}, 1000, 1000)
+	var log testrig.Buffer
+	b, err := New(Options{Addr: "unix:" + r.path, Timeout: 5 * time.Second, Pause: time.Second, Log: slog.New(slog.NewTextHandler(&log, nil))}, 1000, 1000)
 	require.NoError(t, err)
 	ask := taker(t, b)
 	require.Equal(t, "0s", ask("a"))
@@ -219,22 +219,4 @@ func TestNewRefuses(t *testing.T) {
 		_, err := New(Options{Addr: c.addr}, c.rate, c.burst)
 		require.Error(t, err)
 	}
-}
-
-// lockedLog may be written and read at the same time.
-type lockedLog struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (l *lockedLog) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *lockedLog) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
 }

@@ -54,7 +54,7 @@ var folders = []folder{
 		why: "reads what loops publish; loops do not import it"},
 	{path: "httpparse", external: []string{"github.com/evanphx/wildcat"}, not: []string{"net", "os", "flag"},
 		why: "bytes to messages: no sockets, and the only folder that imports wildcat"},
-	{path: "app", may: []string{"loop", "loop/reactor", "httpparse", "app/client", "app/websocket"}, not: []string{"flag"},
+	{path: "app", may: []string{"loop", "loop/reactor", "httpparse", "app/client", "app/websocket"}, external: []string{"golang.org/x/net/http2"}, not: []string{"flag"},
 		why: "meaning, above both; its subfolders do not import each other, except app/client and app/websocket"},
 	{path: "app/websocket", may: []string{"loop", "loop/reactor"},
 		external: []string{"github.com/gobwas/ws", "github.com/gobwas/httphead", "github.com/klauspost/compress"}, not: []string{"flag", "net/http"},
@@ -69,7 +69,7 @@ var folders = []folder{
 	{path: "app/internal/http2", may: []string{"loop", "loop/reactor", "httpparse"}, external: []string{"golang.org/x/net/http2"},
 		not: []string{"flag", "net/http"}, why: "HTTP/2 of both roles, without a meaning"},
 	{path: "app/proxy", may: []string{"app", "app/client", "loop", "httpparse"},
-		external: []string{"github.com/pires/go-proxyproto", "golang.org/x/net/dns/dnsmessage"}, not: []string{"flag"}, why: "no sibling but the client"},
+		external: []string{"github.com/pires/go-proxyproto", "golang.org/x/net/dns/dnsmessage", "google.golang.org/protobuf/encoding/protowire"}, not: []string{"flag"}, why: "no sibling but the client"},
 	{path: "app/static", may: []string{"app", "loop", "httpparse"}, not: []string{"flag"}, why: "no sibling"},
 	{path: "app/redislimit", may: []string{"app", "loop", "loop/reactor"}, external: []string{"github.com/gomodule/redigo"}, not: []string{"flag"},
 		why: "no sibling; middlewares use it through an interface of their own"},
@@ -99,7 +99,7 @@ var folders = []folder{
 }
 
 // External modules for tests only; none of them is linked into the binary.
-var testExternal = []string{"github.com/stretchr/testify", "go.uber.org/goleak", "golang.org/x/tools/go/analysis/analysistest", "golang.org/x/sys", "golang.org/x/net/nettest", "golang.org/x/net/http2", "golang.org/x/net/websocket", "golang.org/x/net/dns/dnsmessage",
+var testExternal = []string{"github.com/stretchr/testify", "github.com/gobwas/ws", "go.uber.org/goleak", "golang.org/x/tools/go/analysis/analysistest", "golang.org/x/sys", "golang.org/x/net/nettest", "golang.org/x/net/http2", "golang.org/x/net/websocket", "golang.org/x/net/dns/dnsmessage",
 	// Real clients against real servers, to prove that they wait cooperatively.
 	"github.com/bradfitz/gomemcache", "github.com/gomodule/redigo", "github.com/redis/go-redis/v9", "github.com/jackc/pgx/v5", "google.golang.org/grpc",
 	// The messages of OpenTelemetry, for a collector.
@@ -109,7 +109,7 @@ var testExternal = []string{"github.com/stretchr/testify", "go.uber.org/goleak",
 	// The live page in a real browser.
 	"github.com/chromedp",
 	// Clients of WebSockets.
-	"github.com/gorilla/websocket", "github.com/coder/websocket"}
+	"github.com/gorilla/websocket", "github.com/coder/websocket", "github.com/gobwas/ws"}
 var testMay = []string{"internal/testrig", "loop/looptest", "loop/reactor", "loop/watchdog", "loop/internal/csleep"}
 
 // topLevel matches the entries of the root of the repository.

@@ -15,6 +15,10 @@ require (
 	github.com/cncf/xds/go v0.0.0-20260202195803-dba9d589def2 // indirect
 	github.com/envoyproxy/protoc-gen-validate v1.3.3 // indirect
 	github.com/evanphx/wildcat v0.0.0-20141114174135-e7012f664567 // indirect
+	github.com/gobwas/httphead v0.1.0 // indirect
+	github.com/gobwas/pool v0.2.1 // indirect
+	github.com/gobwas/ws v1.4.0 // indirect
+	github.com/klauspost/compress v1.20.4 // indirect
 	github.com/panjf2000/gnet/v2 v2.10.0 // indirect
 	github.com/pires/go-proxyproto v0.15.0 // indirect
 	github.com/vektra/errors v0.0.0-20140903201135-c64d83aba85a // indirect
