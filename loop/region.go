@@ -27,7 +27,9 @@
 package loop
 
 import (
+	"context"
 	"math"
+	"runtime/trace"
 	"sync"
 	"sync/atomic"
 	"unsafe"
@@ -42,6 +44,14 @@ const (
 	leaving   = int64(-2)
 	returning = int64(-3)
 	borrowing = int64(-4)
+)
+
+// The runtime's trace has a log event of this category when a task moves beside its loop by itself, and when a task comes back. Without a
+// trace the calls check one flag.
+const (
+	TraceCategory = "tafe.task"
+	TraceBeside   = "beside"
+	traceOnLoop   = "on the loop"
 )
 
 // Crossing is the result of Enter, for Leave.
@@ -69,6 +79,7 @@ func (t *Task) Enter() Crossing {
 		}
 		if word.CompareAndSwap(released, returning) {
 			t.suspend() // the goroutine that it returns to queues the task
+			trace.Log(context.Background(), TraceCategory, traceOnLoop)
 			return true
 		}
 	}
@@ -113,6 +124,7 @@ func (t *Task) Beside() {
 		t.region.word.Store(t.since)
 		return
 	}
+	trace.Log(context.Background(), TraceCategory, TraceBeside)
 	t.region.word.Store(leaving)
 	t.suspend()
 }

@@ -35,6 +35,15 @@ func Usagef(format string, args ...any) error {
 // ParseFlags parses args, which must be flags only. For -h it prints the flags to stdout and returns flag.ErrHelp. Every other error is a
 // usageError of one line.
 func ParseFlags(fs *flag.FlagSet, args []string, stdout io.Writer) error {
+	rest, err := ParseArgs(fs, args, stdout)
+	if err == nil && len(rest) > 0 {
+		return Usagef("takes flags only, got %q", rest[0])
+	}
+	return err
+}
+
+// ParseArgs is ParseFlags for a command with arguments behind its flags, which it returns.
+func ParseArgs(fs *flag.FlagSet, args []string, stdout io.Writer) ([]string, error) {
 	fs.SetOutput(io.Discard)
 	fs.Usage = func() {}
 	err := fs.Parse(args)
@@ -43,15 +52,13 @@ func ParseFlags(fs *flag.FlagSet, args []string, stdout io.Writer) error {
 		fmt.Fprintf(stdout, "Usage: %s %s [flags]\n\n", programName(), fs.Name())
 		fs.SetOutput(stdout)
 		fs.PrintDefaults()
-		return err
+		return nil, err
 	case err != nil && strings.HasSuffix(err.Error(), "parse error") && strings.HasPrefix(err.Error(), "invalid value "):
-		return Usagef("%s: %s; %s %s -h lists the flags", strings.TrimSuffix(err.Error(), ": parse error"), wanted(fs, err.Error()), programName(), fs.Name())
+		return nil, Usagef("%s: %s; %s %s -h lists the flags", strings.TrimSuffix(err.Error(), ": parse error"), wanted(fs, err.Error()), programName(), fs.Name())
 	case err != nil:
-		return Usagef("%v; %s %s -h lists the flags", err, programName(), fs.Name())
-	case fs.NArg() > 0:
-		return Usagef("takes flags only, got %q", fs.Arg(0))
+		return nil, Usagef("%v; %s %s -h lists the flags", err, programName(), fs.Name())
 	}
-	return nil
+	return fs.Args(), nil
 }
 
 // wanted returns the hint for an invalid value of a flag; text is the error of package flag.

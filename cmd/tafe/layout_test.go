@@ -47,7 +47,8 @@ var folders = []folder{
 		why: "reads the Go runtime; does not import loop, and only loop imports it"},
 	{path: "loop/internal/testmode", not: []string{"net", "net/http"},
 		why: "settings of a whole test run, made when the test is linked"},
-	{path: "loop/looptest", may: []string{"loop", "loop/reactor", "loop/watchdog", "loop/internal/testmode"}, not: []string{"net/http", "flag"},
+	{path: "loop/looptest", may: []string{"loop", "loop/reactor", "loop/watchdog", "loop/internal/testmode"},
+		external: []string{"golang.org/x/exp/trace"}, not: []string{"net/http", "flag"},
 		why: "drives a loop without sockets, and fails a test that blocks it"},
 	{path: "loop/watchdog", may: []string{"loop"}, external: []string{"golang.org/x/sys"}, not: []string{"net/http", "flag"},
 		why: "reads what loops publish; loops do not import it"},
@@ -89,13 +90,16 @@ var folders = []folder{
 		external: []string{"github.com/caddyserver/certmagic", "github.com/pelletier/go-toml/v2", "github.com/andybalholm/brotli", "github.com/klauspost/compress"},
 		why:      "the only place that reads TOML; its tests put the parts together, compressed answers too"},
 	{path: "internal/testrig", external: []string{"github.com/stretchr/testify"}, why: "for tests alone, of every folder: imports no package of ours"},
-	{path: "cmd/tafe", may: []string{"app/...", "loop/...", "httpparse"}, external: []string{"golang.org/x/sys", "golang.org/x/mod/modfile", "github.com/bradfitz/gomemcache"},
-		why: "the binary: the edge server with the handlers of the demo"},
+	{path: "cmd/tafe", may: []string{"app/...", "loop/...", "httpparse"},
+		external: []string{"golang.org/x/sys", "golang.org/x/mod/modfile", "golang.org/x/tools/go/analysis/unitchecker", "github.com/bradfitz/gomemcache"},
+		why:      "the binary: the edge server with the handlers of the demo"},
+	{path: "cmd/tafe/internal/blockcheck", external: []string{"golang.org/x/tools/go/analysis", "golang.org/x/tools/go/types/typeutil"},
+		not: []string{"flag", "net/http"}, why: "an analyzer of Go programs: imports no package of ours"},
 	{path: "cmd/tafe/internal/backend", why: "stand-ins for foreign systems: imports no package of ours"},
 }
 
 // External modules for tests only; none of them is linked into the binary.
-var testExternal = []string{"github.com/stretchr/testify", "github.com/gobwas/ws", "go.uber.org/goleak", "golang.org/x/sys", "golang.org/x/net/nettest", "golang.org/x/net/http2", "golang.org/x/net/websocket", "golang.org/x/net/dns/dnsmessage",
+var testExternal = []string{"github.com/stretchr/testify", "github.com/gobwas/ws", "go.uber.org/goleak", "golang.org/x/tools/go/analysis/analysistest", "golang.org/x/sys", "golang.org/x/net/nettest", "golang.org/x/net/http2", "golang.org/x/net/websocket", "golang.org/x/net/dns/dnsmessage",
 	// Real clients against real servers, to prove that they wait cooperatively.
 	"github.com/bradfitz/gomemcache", "github.com/gomodule/redigo", "github.com/redis/go-redis/v9", "github.com/jackc/pgx/v5", "google.golang.org/grpc",
 	// The messages of OpenTelemetry, for a collector.

@@ -9,6 +9,8 @@
 //	handoff.go     Handoffs: a scenario with a handoff at each point in turn
 //	disconnect.go  Disconnects: a scenario with a reset after each slice in turn
 //	overruns.go    NoOverruns: a test fails when a task holds its loop
+//	blocking.go    NoBlocking: a test fails when a task blocks at all
+//	allow.go       the comments that allow it
 //
 // Only the goroutine that made a [Loop] may call its methods, unless a method says
 // otherwise.
