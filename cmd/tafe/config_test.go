@@ -49,7 +49,7 @@ func TestCheck(t *testing.T) {
 		stdout, stderr string
 		why            string
 	}{
-		{[]string{"-c", example}, exitOK, example + " is good: 7 routes\n", "", "the example is good"},
+		{[]string{"-c", example}, exitOK, example + " is good: 8 routes\n", "", "the example is good"},
 		{[]string{"--config", bad}, exitFailure, "", bad + ":2: unknown key server.lisen; did you mean listen?\n" +
 			bad + ":4: log.level = \"loud\": want one of debug, info, warn, error\n" +
 			"tafe check: " + bad + " has 2 problems\n", "all that is wrong, a line each"},

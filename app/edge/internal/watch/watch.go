@@ -83,7 +83,7 @@ func follow(ctx context.Context, o Options, out io.Writer) error {
 		}
 		var f admin.Frame
 		if err := json.Unmarshal([]byte(data), &f); err != nil {
-			return fmt.Errorf("invalid frame: %w", err)
+			return fmt.Errorf("the server at %s is not a tafe admin listener: GET /events: an event is no frame: %w", o.Addr, err)
 		}
 		screen := Draw(&f, o)
 		if !o.Once {
