@@ -178,12 +178,12 @@ func TestHTTP2Responses(t *testing.T) {
 			_ = f.WriteData(id, false, []byte("hel"))
 			_ = f.WriteRSTStream(id, http2.ErrCodeInternal)
 		}, KindLost, StageBody, "INTERNAL_ERROR"},
-		{"the connection ends", func(f *frames, id uint32) { _ = f.w.Close() }, KindLost, StageHead, "ended"},
+		{"the connection ends", func(f *frames, id uint32) { _ = f.w.Close() }, KindLost, StageHead, "connection lost"},
 		{"the connection ends in the body", func(f *frames, id uint32) {
 			f.section(id, false, ":status", "200")
 			_ = f.WriteData(id, false, []byte("hel"))
 			_ = f.w.Close()
-		}, KindLost, StageBody, "ended"},
+		}, KindLost, StageBody, "connection lost"},
 		{"a push", func(f *frames, id uint32) {
 			_ = f.WritePushPromise(http2.PushPromiseParam{StreamID: id, PromiseID: 2, EndHeaders: true})
 		}, KindProtocol, StageHead, "h2-push"},
