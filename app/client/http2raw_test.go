@@ -172,6 +172,7 @@ func TestHTTP2Responses(t *testing.T) {
 			f.section(id, false, ":status", "200")
 			f.section(id, false, "a", "b")
 		}, KindProtocol, StageBody, "h2-trailers"},
+		{"a body without a head", func(f *frames, id uint32) { _ = f.WriteData(id, true, []byte("hello")) }, KindProtocol, StageHead, "h2-malformed"},
 		{"the server gives up", func(f *frames, id uint32) { _ = f.WriteRSTStream(id, http2.ErrCodeInternal) }, KindLost, StageHead, "INTERNAL_ERROR"},
 		{"the server gives up in the body", func(f *frames, id uint32) {
 			f.section(id, false, ":status", "200")
@@ -470,7 +471,7 @@ func FuzzHTTP2Frames(f *testing.F) {
 		})
 		inTask(t, Options{}, func(c *Client, task *loop.Task) {
 			var resp Response
-			req := Request{Method: "POST", URL: p.url("/"), Body: []byte("abc"), Timeout: 10 * time.Second}
+			req := Request{Method: "POST", URL: p.url("/"), Body: []byte("abc"), Timeout: 2 * time.Second}
 			if err := c.Do(task, nil, &req, &resp); err != nil {
 				var f *Error
 				require.ErrorAs(t, err, &f)
