@@ -164,7 +164,7 @@ func (h *http2Exchange) failure(stage Stage, err error) error {
 	case f.Kind == KindCancelled:
 	case errors.Is(err, http2.ErrNotProcessed):
 		f.Unprocessed = !x.streamed
-	case errors.As(err, &fault) && fault == http2.ErrStalled:
+	case errors.As(err, &fault) && fault.Timeout():
 		f.Kind = KindTimeout
 	case errors.As(err, &fault):
 		f.Kind = KindProtocol

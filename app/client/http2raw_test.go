@@ -172,18 +172,19 @@ func TestHTTP2Responses(t *testing.T) {
 			f.section(id, false, ":status", "200")
 			f.section(id, false, "a", "b")
 		}, KindProtocol, StageBody, "h2-trailers"},
+		{"a body without a head", func(f *frames, id uint32) { _ = f.WriteData(id, true, []byte("hello")) }, KindProtocol, StageHead, "h2-malformed"},
 		{"the server gives up", func(f *frames, id uint32) { _ = f.WriteRSTStream(id, http2.ErrCodeInternal) }, KindLost, StageHead, "INTERNAL_ERROR"},
 		{"the server gives up in the body", func(f *frames, id uint32) {
 			f.section(id, false, ":status", "200")
 			_ = f.WriteData(id, false, []byte("hel"))
 			_ = f.WriteRSTStream(id, http2.ErrCodeInternal)
 		}, KindLost, StageBody, "INTERNAL_ERROR"},
-		{"the connection ends", func(f *frames, id uint32) { _ = f.w.Close() }, KindLost, StageHead, "ended"},
+		{"the connection ends", func(f *frames, id uint32) { _ = f.w.Close() }, KindLost, StageHead, "connection lost"},
 		{"the connection ends in the body", func(f *frames, id uint32) {
 			f.section(id, false, ":status", "200")
 			_ = f.WriteData(id, false, []byte("hel"))
 			_ = f.w.Close()
-		}, KindLost, StageBody, "ended"},
+		}, KindLost, StageBody, "connection lost"},
 		{"a push", func(f *frames, id uint32) {
 			_ = f.WritePushPromise(http2.PushPromiseParam{StreamID: id, PromiseID: 2, EndHeaders: true})
 		}, KindProtocol, StageHead, "h2-push"},
@@ -470,7 +471,7 @@ func FuzzHTTP2Frames(f *testing.F) {
 		})
 		inTask(t, Options{}, func(c *Client, task *loop.Task) {
 			var resp Response
-			req := Request{Method: "POST", URL: p.url("/"), Body: []byte("abc"), Timeout: 10 * time.Second}
+			req := Request{Method: "POST", URL: p.url("/"), Body: []byte("abc"), Timeout: 2 * time.Second}
 			if err := c.Do(task, nil, &req, &resp); err != nil {
 				var f *Error
 				require.ErrorAs(t, err, &f)

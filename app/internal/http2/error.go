@@ -17,6 +17,9 @@ type Error struct {
 	Stream bool
 }
 
+// Timeout reports whether the peer was too late.
+func (e *Error) Timeout() bool { return e == errHeadLate || e == errSettingsLate || e == ErrStalled }
+
 func (e *Error) Error() string {
 	return "http2: " + e.Code.String() + " " + e.Reason + ": " + e.Detail
 }

@@ -88,6 +88,10 @@ func (c *Conn) onData(h frameHead, p []byte) *Error {
 		c.read(nil, len(p))
 		return errDataClosed
 	}
+	if c.client && !s.headed {
+		c.read(nil, len(p))
+		return ErrMalformed // a body without a head
+	}
 	if !s.window.take(len(p)) {
 		c.read(nil, len(p))
 		return errStreamFlow
