@@ -212,8 +212,8 @@ func (h *http2Exchange) receive(p []byte) int {
 			h.settle()
 			return n
 		}
-		if h.settle(); x.end != nil || len(p) == 0 {
-			break
+		if h.settle(); x.end != nil || len(h.stream.Input()) > 0 {
+			break // p is empty, or the end has been found
 		}
 		if err := h.await(StageBody, x.bodyTimeout, &now); err != nil {
 			h.fail(err)

@@ -129,6 +129,14 @@ func TestHTTP2Responses(t *testing.T) {
 			_ = f.WriteData(id, false, nil)
 			_ = f.WriteData(id, true, []byte("lo"))
 		}, 0, 0, "hello"},
+		{"an end that comes after the whole length", func(f *frames, id uint32) {
+			f.section(id, false, ":status", "200", "content-length", "5")
+			_ = f.WriteData(id, false, []byte("hello"))
+			_ = f.WritePing(false, [8]byte{1})
+			for ping := f.next(http2.FramePing); ping != nil && !ping.(*http2.PingFrame).IsAck(); ping = f.next(http2.FramePing) {
+			}
+			f.section(id, true, "a", "b")
+		}, 0, 0, "hello"},
 		{"a field section in pieces", func(f *frames, id uint32) {
 			f.pieces(id, ":status", "200", "a", long)
 			_ = f.WriteData(id, true, []byte("hello"))
