@@ -59,6 +59,9 @@ func (p *party) Closed(_ *Conn, err error) {
 func (p *party) Section(s *Stream, head Section) {
 	head.Fields = keep(head.Fields)
 	p.further[s.ID()] = append(p.further[s.ID()], head)
+	if p.conn.client {
+		s.SetHeaded()
+	}
 }
 func (p *party) Arrived(s *Stream) {
 	if p.arrived != nil {
