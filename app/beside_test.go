@@ -11,8 +11,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"tafe/internal/testrig"
 	"tafe/loop/looptest"
+	"tafe/loop/testrig"
 )
 
 // Routes that are registered as Blocking start beside their loop, and are otherwise like others.

@@ -14,8 +14,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"tafe/internal/testrig"
 	"tafe/loop"
+	"tafe/loop/testrig"
 )
 
 // A drain waits for handlers that run beside their loop.

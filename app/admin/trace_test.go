@@ -16,7 +16,7 @@ import (
 	"github.com/chromedp/chromedp"
 	"github.com/stretchr/testify/require"
 
-	"tafe/internal/testrig"
+	"tafe/loop/testrig"
 )
 
 // viewerPage imports a trace and shows the result.

@@ -31,8 +31,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"tafe/internal/testrig"
 	"tafe/loop"
+	"tafe/loop/testrig"
 )
 
 // handler responds with the status, size and framing in the query.

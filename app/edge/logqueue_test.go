@@ -14,7 +14,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"tafe/internal/testrig"
+	"tafe/loop/testrig"
 )
 
 // gate is a writer that blocks until it is opened, and can be made to fail.

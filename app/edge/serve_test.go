@@ -22,7 +22,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"tafe/app"
-	"tafe/internal/testrig"
+	"tafe/loop/testrig"
 )
 
 // patience bounds each wait of a test.

@@ -15,7 +15,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"tafe/internal/testrig"
+	"tafe/loop/testrig"
 )
 
 // sink answers each request with 1 KB without parsing it, so that the proxy dominates the measurement.

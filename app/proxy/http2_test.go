@@ -28,7 +28,7 @@ import (
 	"tafe/app"
 	"tafe/app/client"
 	"tafe/httpparse"
-	"tafe/internal/testrig"
+	"tafe/loop/testrig"
 )
 
 // http2Backend starts a server of net/http that speaks one protocol, and returns options for it.

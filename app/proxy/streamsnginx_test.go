@@ -16,7 +16,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"tafe/internal/testrig"
+	"tafe/loop/testrig"
 )
 
 // besideNginx starts nginx and tafe in front of the same upstream. Both wait 100 ms for the next byte of a body below

@@ -19,7 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"tafe/app"
-	"tafe/internal/testrig"
+	"tafe/loop/testrig"
 	"tafe/loop/watchdog"
 )
 

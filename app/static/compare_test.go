@@ -21,7 +21,7 @@ import (
 
 	"tafe/app"
 	"tafe/httpparse"
-	"tafe/internal/testrig"
+	"tafe/loop/testrig"
 )
 
 func TestMain(m *testing.M) {

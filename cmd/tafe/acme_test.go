@@ -22,7 +22,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"tafe/app/edge/certstest"
-	"tafe/internal/testrig"
+	"tafe/loop/testrig"
 )
 
 // pebbleModule is what make pebble runs.

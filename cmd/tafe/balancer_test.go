@@ -13,7 +13,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"tafe/internal/testrig"
+	"tafe/loop/testrig"
 )
 
 // behind are tafe processes for a sample of docs/deploy: the sample with their ports, and how to start each.

@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"tafe/cmd/tafe/internal/backend"
-	"tafe/internal/testrig"
+	"tafe/loop/testrig"
 )
 
 // bidAnswer is the response of /bid as clients read it.

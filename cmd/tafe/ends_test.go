@@ -13,8 +13,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"tafe/internal/testrig"
 	"tafe/loop/reactor"
+	"tafe/loop/testrig"
 )
 
 // echoUpstream switches every request to a protocol that returns what it gets.

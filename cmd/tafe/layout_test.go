@@ -89,7 +89,7 @@ var folders = []folder{
 	{path: "app/edge/internal/config", may: []string{"app/...", "loop/...", "httpparse", "app/edge/internal/certs", "app/edge/internal/acme"},
 		external: []string{"github.com/caddyserver/certmagic", "github.com/pelletier/go-toml/v2", "github.com/andybalholm/brotli", "github.com/klauspost/compress"},
 		why:      "the only place that reads TOML; its tests put the parts together, compressed answers too"},
-	{path: "internal/testrig", external: []string{"github.com/stretchr/testify"}, why: "for tests alone, of every folder: imports no package of ours"},
+	{path: "loop/testrig", external: []string{"github.com/stretchr/testify"}, why: "for tests alone, of every folder: imports no package of ours"},
 	{path: "cmd/tafe", may: []string{"app/...", "loop/...", "httpparse"},
 		external: []string{"golang.org/x/sys", "golang.org/x/mod/modfile", "golang.org/x/tools/go/analysis/unitchecker", "github.com/bradfitz/gomemcache"},
 		why:      "the binary: the edge server with the handlers of the demo"},
@@ -110,10 +110,10 @@ var testExternal = []string{"github.com/stretchr/testify", "github.com/gobwas/ws
 	"github.com/chromedp",
 	// Clients of WebSockets.
 	"github.com/gorilla/websocket", "github.com/coder/websocket", "github.com/gobwas/ws"}
-var testMay = []string{"internal/testrig", "loop/looptest", "loop/reactor", "loop/watchdog", "loop/internal/csleep"}
+var testMay = []string{"loop/testrig", "loop/looptest", "loop/reactor", "loop/watchdog", "loop/internal/csleep"}
 
 // topLevel matches the entries of the root of the repository.
-var topLevel = regexp.MustCompile(`^(loop|httpparse|app|cmd|internal|bench|docs|go\.mod|go\.sum|Makefile|README\.md|LICENSE|CHANGELOG\.md|` +
+var topLevel = regexp.MustCompile(`^(loop|httpparse|app|cmd|bench|docs|go\.mod|go\.sum|Makefile|README\.md|LICENSE|CHANGELOG\.md|` +
 	`CONTRIBUTING\.md|SECURITY\.md|\.ci|\.gitignore|\.gitattributes|\.golangci\.ya?ml|\.editorconfig|\.dockerignore|Dockerfile)$`)
 
 func TestImportsFollowTheArrows(t *testing.T) {

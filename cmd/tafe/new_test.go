@@ -14,7 +14,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"tafe/internal/testrig"
+	"tafe/loop/testrig"
 )
 
 // offline is the environment in which make runs: no module is downloaded, and go.mod and go.sum are complete.

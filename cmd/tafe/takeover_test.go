@@ -19,8 +19,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"tafe/internal/testrig"
 	"tafe/loop/reactor"
+	"tafe/loop/testrig"
 )
 
 // visitors send requests at a rate, each on a new connection, until they are stopped. Requests that are due while all visitors

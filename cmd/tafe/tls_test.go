@@ -23,7 +23,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"tafe/app/edge/certstest"
-	"tafe/internal/testrig"
+	"tafe/loop/testrig"
 )
 
 var later = time.Now().Add(30 * 24 * time.Hour)

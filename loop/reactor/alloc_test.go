@@ -9,9 +9,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"tafe/internal/testrig"
 	"tafe/loop"
 	"tafe/loop/looptest"
+	"tafe/loop/testrig"
 )
 
 // A request and its response on a connection of the task's own loop allocate

@@ -30,9 +30,9 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/stretchr/testify/require"
 
-	"tafe/internal/testrig"
 	"tafe/loop"
 	"tafe/loop/reactor"
+	"tafe/loop/testrig"
 )
 
 func TestMemcached(t *testing.T) {

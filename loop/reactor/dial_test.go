@@ -18,9 +18,9 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 	"golang.org/x/sys/unix"
 
-	"tafe/internal/testrig"
 	"tafe/loop"
 	"tafe/loop/reactor"
+	"tafe/loop/testrig"
 )
 
 func TestDialedConnections(t *testing.T) {

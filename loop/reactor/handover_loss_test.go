@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
-	"tafe/internal/testrig"
+	"tafe/loop/testrig"
 )
 
 // program stands for a process: it answers each connection with its number, and

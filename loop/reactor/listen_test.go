@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
-	"tafe/internal/testrig"
+	"tafe/loop/testrig"
 )
 
 const waitMax = 20 * time.Second // of a test, for what takes milliseconds

@@ -25,10 +25,10 @@ import (
 	"google.golang.org/grpc/health"
 	"google.golang.org/grpc/health/grpc_health_v1"
 
-	"tafe/internal/testrig"
 	"tafe/loop"
 	"tafe/loop/internal/csleep"
 	"tafe/loop/reactor"
+	"tafe/loop/testrig"
 )
 
 // atOnce makes tasks of all loops of e call do at the same time, for a number of

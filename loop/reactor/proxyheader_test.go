@@ -19,8 +19,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"tafe/internal/testrig"
 	"tafe/loop/reactor"
+	"tafe/loop/testrig"
 )
 
 // whoIs answers each line with the client address of the connection.

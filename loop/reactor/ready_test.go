@@ -11,9 +11,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"tafe/internal/testrig"
 	"tafe/loop"
 	"tafe/loop/reactor"
+	"tafe/loop/testrig"
 )
 
 // While Ready runs, tasks run and dial, and clients wait in the queue of the socket.

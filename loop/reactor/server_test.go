@@ -19,9 +19,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"tafe/internal/testrig"
 	"tafe/loop"
 	"tafe/loop/reactor"
+	"tafe/loop/testrig"
 )
 
 const patience = 60 * time.Second // for a machine with much else to do

@@ -8,8 +8,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"tafe/internal/testrig"
 	"tafe/loop"
+	"tafe/loop/testrig"
 )
 
 // A loop that is held for AbortAfter ends the process, once, with all stacks.

@@ -8,8 +8,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"tafe/internal/testrig"
 	"tafe/loop"
+	"tafe/loop/testrig"
 )
 
 // stuckWriter blocks until it is released.

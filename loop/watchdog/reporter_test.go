@@ -13,8 +13,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"tafe/internal/testrig"
 	"tafe/loop"
+	"tafe/loop/testrig"
 )
 
 func testReporter(c Config) (*reporter, *reporterLog) {

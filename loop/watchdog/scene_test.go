@@ -19,9 +19,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"tafe/internal/testrig"
 	"tafe/loop"
 	"tafe/loop/reactor"
+	"tafe/loop/testrig"
 )
 
 const testBudget = 10 * time.Millisecond

@@ -30,8 +30,8 @@ import (
 	"go.uber.org/goleak"
 
 	"tafe/app"
-	"tafe/internal/testrig"
 	"tafe/loop/reactor"
+	"tafe/loop/testrig"
 )
 
 // childEnv makes this test binary a second process; see TestTwoProcessesOrderOnce.

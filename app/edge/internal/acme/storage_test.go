@@ -17,7 +17,7 @@ import (
 	"github.com/gomodule/redigo/redis"
 	"github.com/stretchr/testify/require"
 
-	"tafe/internal/testrig"
+	"tafe/loop/testrig"
 )
 
 // startRedis returns the options of a Redis server on a socket.
