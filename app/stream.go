@@ -250,10 +250,10 @@ func (s *Stream) sendCached(conn *reactor.Conn, f file, at, n int64) (int64, err
 // copyCached writes a piece that is in the page cache. It returns 0 if the piece is not there.
 func (s *Stream) copyCached(f file, at, n int64) (int64, error) {
 	c := s.c
+	defer c.task.Leave(c.task.Enter())
 	if err := c.wire.backlog(c); err != nil {
 		return 0, err
 	}
-	defer c.task.Leave(c.task.Enter())
 	out, room := c.wire.more(c, int(n))
 	k := reactor.ReadCached(f, out[len(out):len(out)+room], at)
 	c.wire.commit(c, out[:len(out)+k], k, false)
@@ -264,7 +264,7 @@ func (s *Stream) copyCached(f file, at, n int64) (int64, error) {
 // readFile reads a piece in the worker pool, because the disk may block, and sends it. It waits for room first: a client that does not read
 // holds the output alone.
 func (s *Stream) readFile(f file, at, n int64) (int64, error) {
-	if err := s.c.wire.backlog(s.c); err != nil {
+	if err := s.awaitRoom(); err != nil {
 		return 0, err
 	}
 	piece, err := Offload(s.c, func() ([]byte, error) {
@@ -280,6 +280,12 @@ func (s *Stream) readFile(f file, at, n int64) (int64, error) {
 	}
 	k, err := s.WriteThrough(piece)
 	return int64(k), err
+}
+
+// awaitRoom waits until the client has read enough of the output.
+func (s *Stream) awaitRoom() error {
+	defer s.c.task.Leave(s.c.task.Enter())
+	return s.c.wire.backlog(s.c)
 }
 
 // fileOf returns the file that r reads, and its limit; nil if r is something else.
