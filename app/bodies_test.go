@@ -148,7 +148,7 @@ func counted(t *testing.T, s *Server, ok func(Stats) bool) {
 	require.Eventually(t, func() bool { return ok(s.Stats()) }, patience, time.Millisecond)
 }
 
-// Whatever its size and framing, a body arrives, and so does the request that follows it at once.
+// Bodies of every size and framing arrive, and so does the request that follows at once.
 func TestUploads(t *testing.T) {
 	a, _ := bodyApp(t, Options{})
 	s := serve(t, a, 2)

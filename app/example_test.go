@@ -117,7 +117,7 @@ func ExampleMount() {
 	// Output: 200 text/plain; charset=utf-8 Hello, file!
 }
 
-// What blocks goes beside the loop; f gets copies of what it needs.
+// Blocking code runs in the worker pool. f gets copies of the values that it needs.
 func ExampleOffload() {
 	a := app.New(app.Options{OffloadWorkers: 8})
 	a.Get("/lookup/{host}", func(c *app.Context) error {

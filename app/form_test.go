@@ -123,7 +123,7 @@ func TestReadMultipartTellsTheBodyFromTheForm(t *testing.T) {
 	require.Equal(t, gone, err, "an interrupted form is not a malformed one")
 }
 
-// What mime/multipart writes comes back, also in pieces of one byte.
+// Forms that mime/multipart writes are read back, also in pieces of one byte.
 func TestReadMultipartRoundTrip(t *testing.T) {
 	var body bytes.Buffer
 	w := multipart.NewWriter(&body)

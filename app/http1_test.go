@@ -212,7 +212,7 @@ func TestClientLeaves(t *testing.T) {
 	}
 }
 
-// What a handler sees of its request stays, whatever arrives meanwhile.
+// A handler's view of its request does not change while more bytes arrive.
 func TestViewsStayValid(t *testing.T) {
 	for _, first := range []string{"3\r\n\r\nabc", "3\r\n\r\n"} {
 		a := New(Options{Log: quiet})

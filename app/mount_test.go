@@ -131,7 +131,7 @@ func TestMountIsNetHTTP(t *testing.T) {
 	http.DefaultClient.CloseIdleConnections()
 }
 
-// What the route and its middlewares know reaches the handler.
+// The values of the route and of its middlewares reach the handler.
 func TestMountKeepsWhatRoutesKnow(t *testing.T) {
 	type key struct{}
 	a := New(Options{Log: quiet})

@@ -157,7 +157,7 @@ func TestAccessLog(t *testing.T) {
 	}, entries)
 }
 
-// What goes wrong on the server's side is logged with what it takes to find it; what clients do wrong does not flood the log.
+// Failures of the server are logged with route, request and cause. Errors of clients do not flood the log.
 func TestFailuresAreLogged(t *testing.T) {
 	var out bytes.Buffer
 	a := New(Options{Log: slog.New(slog.NewTextHandler(&out, nil)), TrustRequestID: true})

@@ -1,4 +1,4 @@
-// What a call needs from its protocol. http1.go has HTTP/1, http2.go HTTP/2 on a loop, and transport.go HTTP/2 elsewhere.
+// The interface between a call and its protocol. http1.go has HTTP/1, http2.go HTTP/2 on a loop, and transport.go HTTP/2 elsewhere.
 
 package client
 

@@ -413,7 +413,7 @@ func TestHTTP2Hedge(t *testing.T) {
 	require.NotZero(t, c.Stats().HedgeWins)
 }
 
-// What is not HTTP/2 is refused, and so is what HTTP/2 does not have.
+// A server that does not speak HTTP/2 is an error, and so is a request that HTTP/2 cannot express.
 func TestHTTP2Refusals(t *testing.T) {
 	e := loops(t, 1)
 	plain := answer(t, hello)

@@ -73,7 +73,7 @@ func TestAccessLogFormat(t *testing.T) {
 	}
 }
 
-// What a JSON line says is what the entry held.
+// A JSON line has the values of the entry.
 func TestAccessLogJSONReadsBack(t *testing.T) {
 	for _, c := range entries {
 		var line struct {

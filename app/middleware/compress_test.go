@@ -152,7 +152,7 @@ func TestCompress(t *testing.T) {
 	mustPanic(t, "unknown coding", "deflate", func() { Compress(CompressOptions{Codings: []string{"deflate"}}) })
 }
 
-// What was flushed can be read before the rest is there.
+// A client can read flushed data before the rest is written.
 func TestCompressFlushes(t *testing.T) {
 	for _, coding := range []string{"gzip", "br", "zstd"} {
 		a := app.New(app.Options{Log: quiet})

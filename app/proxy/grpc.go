@@ -1,4 +1,4 @@
-// What the proxy knows of gRPC: deadlines of clients, the status of responses, and the health checks of grpc.health.v1. Package app answers errors.
+// gRPC in the proxy: deadlines of clients, the status of responses, and the health checks of grpc.health.v1. Package app answers errors.
 
 package proxy
 

@@ -1,4 +1,4 @@
-// What an operator can do with the servers of a running group: drain, undrain and weigh them.
+// Operations on the servers of a running group: drain, undrain and weigh.
 
 package proxy
 
@@ -75,8 +75,8 @@ func (g *Group) order(addr string, change func(o *operator)) error {
 	return nil
 }
 
-// Inherit takes over what before, a group that this one replaces, knows: the orders of operators, the addresses of
-// names, and the health of servers. Call it before the group is used.
+// Inherit copies the state of before, a group that g replaces: the orders of operators, the addresses of names, and the
+// health of servers. Call it before g is used.
 func (g *Group) Inherit(before *Group) {
 	g.mu.Lock()
 	defer g.mu.Unlock()

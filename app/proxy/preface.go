@@ -1,4 +1,4 @@
-// What tells a server about the client's connection: the PROXY header at the start of a connection, and the client's
+// Information about the client's connection for the server: the PROXY header at the start of a connection, and the client's
 // certificate (RFC 9440).
 
 package proxy

@@ -52,7 +52,7 @@ func TestReadAndWrite(t *testing.T) {
 	}
 }
 
-// Whatever the handler does when it loses its loop, or its client, the messages stay whole and in order.
+// Messages stay whole and in order when the handler loses its loop or its client at any point.
 func TestEchoWithHandoffs(t *testing.T) {
 	looptest.Handoffs(t, looptest.Options{}, func(t *testing.T, l *looptest.Loop) {
 		set := NewSet(SetConfig{Loop: l.Loop})

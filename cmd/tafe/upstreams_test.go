@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What an operator changes is in effect at once, and survives a reload that replaces the group.
+// A change by the operator is in effect at once, and survives a reload that replaces the group.
 func TestOperatedUpstreams(t *testing.T) {
 	var addrs []string
 	for _, name := range []string{"a", "b"} {

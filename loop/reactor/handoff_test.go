@@ -84,7 +84,7 @@ type panics struct{}
 func (panics) Errorf(format string, args ...any) { panic(format) }
 func (panics) FailNow()                          {}
 
-// Whatever ends such a task, its thread is released and the loop continues.
+// Every end of such a task releases its thread, and the loop continues.
 func TestReleasedTaskFreesItsThread(t *testing.T) {
 	e := startEngine(t, 1, nothing)
 	l := e.Loops()[0]

@@ -1,4 +1,4 @@
-// What the tests of the package share: a connection on a loop whose peer speaks frames of x/net/http2.
+// The rig of the tests: a connection on a loop whose peer speaks frames of x/net/http2.
 
 package http2
 

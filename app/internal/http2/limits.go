@@ -1,4 +1,4 @@
-// What connections may cost, and what the connections of a loop share.
+// Limits of a connection, and the buffers and counters that the connections of a loop share.
 
 package http2
 
@@ -40,7 +40,7 @@ func DefaultLimits() Limits {
 	}
 }
 
-// Shared is what the connections of one loop with one role share.
+// Shared has the limits, counters and free buffers of the connections of one loop with one role.
 type Shared struct {
 	// Limits may be replaced, by a value that is not changed afterwards.
 	Limits *Limits

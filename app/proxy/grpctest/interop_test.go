@@ -165,7 +165,7 @@ func TestHealth(t *testing.T) {
 	require.Eventually(t, func() bool { return state(0) == proxy.Down }, patience, time.Millisecond)
 }
 
-// What the proxy answers itself is an error of gRPC.
+// Answers of the proxy itself are errors of gRPC.
 func TestErrors(t *testing.T) {
 	none, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)

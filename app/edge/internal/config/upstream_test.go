@@ -154,7 +154,7 @@ sticky = { max_age = "1h" }`, "")), nil)
 	require.Nil(t, o.Sticky)
 }
 
-// What an operator has changed is kept when a reload replaces the group.
+// A reload that replaces a group keeps the changes of the operator.
 func TestOperationsOutliveReloads(t *testing.T) {
 	load := func(text string, before *Resources) *Resources {
 		c, err := Parse("f.toml", []byte(text), nil)

@@ -1,4 +1,4 @@
-// What runs on a loop: handlers, middlewares and tasks by their types, callbacks by the function they are passed to. Handlers of routes
+// The functions that run on a loop: handlers, middlewares and tasks by their types, callbacks by the function they are passed to. Handlers of routes
 // with app.Blocking() start beside their loop.
 
 package blockcheck
