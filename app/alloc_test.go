@@ -4,6 +4,8 @@ package app
 
 import (
 	"bytes"
+	"fmt"
+	"net/netip"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -31,9 +33,17 @@ func TestNoAllocations(t *testing.T) {
 		_, err := s.Write([]byte("two"))
 		return err
 	})
+	a.Host("www.example.com", "*.example.org").Get("/plaintext", func(c *Context) error { return c.String(200, c.Site()) })
+	a.Get("/when", func(c *Context) error { return c.NoContent(204) }, When(Match{
+		Query: []FieldMatch{{Name: "q", Values: []string{"a"}}}, Cookies: []FieldMatch{{Name: "c"}}, Headers: []FieldMatch{{Name: "Host"}},
+		Clients: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")},
+	}))
 	for _, c := range []struct{ why, request string }{
 		{"the plain path", "GET /plaintext HTTP/1.1\r\nHost: a\r\n\r\n"},
 		{"HEAD", "HEAD /plaintext HTTP/1.1\r\nHost: a\r\n\r\n"},
+		{"a host", "GET /plaintext HTTP/1.1\r\nHost: WWW.Example.com:80\r\n\r\n"},
+		{"a host of a wildcard", "GET /plaintext HTTP/1.1\r\nHost: a.b.example.org\r\n\r\n"},
+		{"a route with conditions", "GET /when?q=a HTTP/1.1\r\nHost: a\r\nCookie: c=d\r\n\r\n"},
 		{"a parameter that is decoded", "GET /users/a%20b HTTP/1.1\r\nHost: a\r\n\r\n"},
 		{"a query", "GET /query?a=1&q=x HTTP/1.1\r\nHost: a\r\n\r\n"},
 		{"headers and values", "GET /headers HTTP/1.1\r\nHost: a\r\n\r\n"},
@@ -83,6 +93,41 @@ func BenchmarkPlaintextPipelined(b *testing.B) {
 		p.deliver(request)
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/16, "ns/request")
+}
+
+// hostsRouted is an App with n sites. All of them, and the App, have the same 200 routes.
+func hostsRouted(n int) *App {
+	a := New(Options{Log: quiet})
+	a.router = twoHundred()
+	for i := range n {
+		a.Host(fmt.Sprintf("site%d.example.com", i), fmt.Sprintf("*.site%d.example.org", i)).router = a.router
+	}
+	a.freeze()
+	return a
+}
+
+// BenchmarkHosts measures the lookup of host and path, against that of the path alone: the case without hosts.
+func BenchmarkHosts(b *testing.B) {
+	for _, n := range []int{0, 1, 100, 10_000} {
+		a := hostsRouted(n)
+		for _, c := range []struct{ name, host string }{{"exact", "site%d.example.com:8080"}, {"wildcard", "www.a.site%d.example.org"}, {"none", "other%d.example.net"}} {
+			b.Run(fmt.Sprintf("%d/%s", n, c.name), func(b *testing.B) {
+				hosts := make([][]byte, 64)
+				for i := range hosts {
+					hosts[i] = fmt.Appendf(nil, c.host, i*max(n, 1)/len(hosts))
+				}
+				method, path := []byte("GET"), []byte("/api/v1/service17/items/12345")
+				ctx := &Context{app: a}
+				b.ReportAllocs()
+				for i := 0; b.Loop(); i++ {
+					ctx.host = a.hostFor(hosts[i%len(hosts)])
+					if route, _ := ctx.lookUp(method, path); route == nil {
+						b.Fatal("no route")
+					}
+				}
+			})
+		}
+	}
 }
 
 // A request over HTTP/2 whose fields are in the tables of HPACK costs no allocation either.

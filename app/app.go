@@ -8,8 +8,11 @@
 //
 //	app.go          App: options and registration
 //	route.go        Handler, Middleware, Route, and the grammar of patterns
+//	host.go         Host: the routes of one site, and the lookup of a Host
 //	router.go       the lookup of a route by method and path
+//	match.go        further conditions of routes: headers, query, cookies, client, regular expression
 //	path.go         normalization of paths, and path parameters
+//	rewrite.go      another path and query for the handler
 //	group.go        routes with a common prefix and common middlewares
 //	context.go      Context: the request
 //	clientip.go     client address and scheme behind trusted proxies
@@ -150,12 +153,14 @@ func (o Options) withDefaults() Options {
 type App struct {
 	registry
 	options     Options
+	hosts       *hostTable // nil: none
+	page        ErrorPage  // nil: the default
 	outer       []Middleware
 	unknown     Handler // for paths without a route
 	disallowed  Handler // for paths whose routes have other methods
 	frozen      sync.Once
 	parseLimits httpparse.Limits // with the largest BodyMax of all routes
-	headLimits  httpparse.Limits // with unlimited bodies if there are middlewares
+	headLimits  httpparse.Limits // with unlimited bodies if there are middlewares or error pages
 	offload     *loop.Pool
 	mounts      *loop.Semaphore
 	serverLine  string // the Server header line; "" omits it
@@ -163,7 +168,9 @@ type App struct {
 	http2Limits http2.Limits
 
 	// Handlers within the middlewares of App.Use, set by freeze.
-	notFound, methodNotAllowed, options204, refused Handler
+	fallbacks
+	misdirected Handler
+	allow       string // router.allow of all routers
 }
 
 // New returns an App without routes. It panics if ServerName or RequestIDHeader is not valid in a header.
@@ -196,25 +203,37 @@ func (a *App) NotFound(h Handler) { a.unknown = h }
 // called. The default answers 405. It is not called for OPTIONS: without a route, OPTIONS is answered with 204.
 func (a *App) MethodNotAllowed(h Handler) { a.disallowed = h }
 
-// Routes returns the routes in the order of registration. The slice must not be modified.
-func (a *App) Routes() []*Route { return a.router.routes }
+// ErrorPages sets the function that answers errors. Refusals of requests that are not valid HTTP are answered with a default text.
+func (a *App) ErrorPages(f ErrorPage) { a.page = f }
+
+// Routes returns the routes in the order of registration: those of the App, and then those of each Host.
+func (a *App) Routes() (all []*Route) {
+	a.eachRouter(func(r *router) { all = append(all, r.routes...) })
+	return all
+}
 
 // freeze ends registration.
 func (a *App) freeze() {
 	a.frozen.Do(func() {
 		a.router.compose(a.outer)
-		a.notFound = chain(a.unknown, a.outer)
-		a.methodNotAllowed = chain(a.disallowed, a.outer)
-		a.options204 = chain(answerOptions, a.outer)
-		a.refused = chain(answerRefusal, a.outer)
+		a.fallbacks = fallbacksOf(a.unknown, a.disallowed, a.outer)
+		a.misdirected = chain(answerMisdirected, a.outer)
 		a.parseLimits = a.options.Limits
 		if a.options.ServerName != "" {
 			a.serverLine = "Server: " + a.options.ServerName + "\r\n"
 			a.server2 = http2.AppendHuffman(nil, "server", a.options.ServerName)
 		}
+		a.eachRouter(func(r *router) { a.allow = mergeAllow(a.allow, r.allow) })
 		a.http2Limits = a.options.http2Limits()
-		surrounded := len(a.outer) > 0
-		for _, r := range a.router.routes {
+		surrounded := len(a.outer) > 0 || a.page != nil
+		if a.hosts != nil {
+			a.hosts.freeze()
+			for _, h := range a.hosts.all {
+				h.freeze()
+				surrounded = surrounded || len(h.outer) > 0 || h.page != nil
+			}
+		}
+		for _, r := range a.Routes() {
 			a.parseLimits.BodyBytesMax = max(a.parseLimits.BodyBytesMax, r.BodyMax)
 			surrounded = surrounded || len(r.middlewares) > 0
 		}
@@ -245,7 +264,9 @@ type Entry struct {
 	UserAgent string
 	Referer   string
 	Reason    string // slug of the refusal or failure; empty for normal responses
-
 	// GRPCStatus is the grpc-status that was sent for a request of gRPC, such as "0"; empty for others, and if none was sent.
 	GRPCStatus string
+	// Context is the request, for what has no field here. It is nil for requests that were refused before they had a handler. Its response
+	// cannot be changed.
+	Context *Context
 }

@@ -87,13 +87,12 @@ func (p *placement) inherit(old *placement) {
 // inherit copies the placements of the same routes of an earlier App: their counters continue, and slow routes still start beside their
 // loops.
 func (a *App) inherit(old *App) {
-	type identity struct{ method, pattern, name string }
-	known := make(map[identity]*Route, len(old.router.routes))
-	for _, r := range old.router.routes {
-		known[identity{r.Method, r.Pattern, r.Name}] = r
+	known := map[identity]*Route{}
+	for _, r := range old.Routes() {
+		known[r.identity()] = r
 	}
-	for _, r := range a.router.routes {
-		if before := known[identity{r.Method, r.Pattern, r.Name}]; before != nil && before != r {
+	for _, r := range a.Routes() {
+		if before := known[r.identity()]; before != nil && before != r {
 			r.placement.inherit(&before.placement)
 		}
 	}

@@ -6,6 +6,7 @@ package app
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -119,7 +120,10 @@ func (c *Context) answerError(err error) {
 		c.answerGRPC(err, e)
 		return
 	}
-	if c.wantsJSON() {
+	if c.answerPage(e) {
+		return
+	}
+	if c.WantsJSON() {
 		_ = c.JSON(e.Status, map[string]any{"error": e.text(), "status": e.Status, "request_id": c.RequestID()})
 		return
 	}
@@ -128,6 +132,37 @@ func (c *Context) answerError(err error) {
 		text = e.text() + " (request " + c.RequestID() + ")\n"
 	}
 	_ = c.String(e.Status, text)
+}
+
+// errorPage returns the ErrorPage of the Host or the App, or nil.
+func (c *Context) errorPage() ErrorPage {
+	if c.host != nil && c.host.page != nil {
+		return c.host.page
+	}
+	return c.app.page
+}
+
+// answerPage calls the ErrorPage, and reports whether it has written a response. A panic or an error is logged.
+func (c *Context) answerPage(e *HTTPError) bool {
+	page := c.errorPage()
+	if page == nil {
+		return false
+	}
+	err := func() (err error) {
+		defer func() {
+			if v := recover(); v != nil {
+				err = fmt.Errorf("panic: %v", v)
+			}
+		}()
+		return page(c, e)
+	}()
+	if err != nil {
+		c.state.reasons.count("error-page")
+		if c.state.mayLog() {
+			c.app.options.Log.Error("error page failed", "status", e.Status, "error", err)
+		}
+	}
+	return c.resp.sent
 }
 
 // fail counts and logs a failure: 500 as an error, other 5xx as warnings, the rest at debug level. Refusals are logged as such.

@@ -33,8 +33,12 @@ type Context struct {
 	req       httpparse.Request
 	head      []byte // copy of the head if the body was not complete
 	path      []byte // result of Path
+	routed    []byte // the cleaned path that was looked up; see cleanPath
+	captures  []int  // of Match.Path: offsets in routed
+	host      *Host  // of the request's host; nil: none
 	pathSpace []byte // buffer of the routed path if it differs from the raw one; params are views into it
 	pathShown []byte // buffer of path if it differs from both
+	rewritten []byte // buffer of Rewrite
 	params    params
 	query     []byte // scratch
 	body      body
@@ -62,6 +66,7 @@ type Context struct {
 	timedOut         bool  // the handler ended after its deadline
 	err              error // result of the handler
 	reason           string
+	upstream         string // see SetUpstream
 
 	id       [requestIDBytesMax]byte
 	idBytes  int
@@ -81,6 +86,7 @@ func (c *Context) reset() {
 	c.stream, c.taken, c.hijacked, c.socket, c.events = Stream{}, false, nil, nil, nil
 	c.stats = nil
 	c.wire, c.task, c.path, c.route, c.handler, c.err = nil, nil, nil, nil, nil, nil
+	c.routed, c.captures, c.host, c.upstream = nil, nil, nil, ""
 	c.http2.reset()
 	c.deadline, c.timedOut, c.reason, c.idBytes, c.refusal = 0, false, "", 0, nil
 	clear(c.whenDone)
@@ -91,7 +97,7 @@ func (c *Context) reset() {
 	if c.scratch.Cap() > scratchKeptMax {
 		c.scratch = bytes.Buffer{}
 	}
-	for _, own := range []*[]byte{&c.head, &c.pathSpace, &c.query} {
+	for _, own := range []*[]byte{&c.head, &c.pathSpace, &c.rewritten, &c.query} {
 		if cap(*own) > headKeptMax {
 			*own = nil
 		}
@@ -188,6 +194,12 @@ func (c *Context) Route() string {
 	}
 	return c.route.Pattern
 }
+
+// RouteName returns Route.Name of the request's route, "" without a route. The string may be kept.
+func (c *Context) RouteName() string { return *c.routeName }
+
+// Upstream returns the address of the server to which a proxy has sent the request last, "" if there is none.
+func (c *Context) Upstream() string { return c.upstream }
 
 // ContentLength returns the length of the request body in bytes, -1 if it is unknown until the body has ended.
 func (c *Context) ContentLength() int64 { return c.req.ContentLength }

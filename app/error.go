@@ -133,8 +133,8 @@ func httpReason(e *HTTPError) string {
 	return ""
 }
 
-// wantsJSON reports whether error responses to the client should be JSON.
-func (c *Context) wantsJSON() bool {
+// WantsJSON reports whether error responses to the client should be JSON.
+func (c *Context) WantsJSON() bool {
 	accept := c.HeaderList("Accept")
 	return strings.Contains(accept, "application/json") ||
 		accept == "" && strings.HasPrefix(c.Header("Content-Type"), "application/json")

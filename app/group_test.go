@@ -45,7 +45,7 @@ func TestMiddlewareOrder(t *testing.T) {
 	} {
 		log = nil
 		var p params
-		route, _ := a.router.find([]byte(c.method), []byte(c.path), &p)
+		route, _ := a.router.find(nil, []byte(c.method), []byte(c.path), &p)
 		require.NotNil(t, route, c.path)
 		require.NoError(t, route.serve(nil))
 		require.Equal(t, c.want, strings.Join(log, " "), "%s: %s", c.path, c.why)

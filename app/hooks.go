@@ -21,3 +21,7 @@ func ContextOf(t *loop.Task) *Context {
 func CodeBody(c *Context, choose func(c *Context, status int, contentType string, length int64) Coder) {
 	c.resp.choose = choose
 }
+
+// SetUpstream records the name of the server that a proxy has sent the request to, for Context.Upstream. The string is kept until the end of
+// the request.
+func SetUpstream(c *Context, name string) { c.upstream = name }

@@ -38,6 +38,7 @@ type http1Conn struct {
 	reading    bool
 	discarding bool
 	stalled    bool
+	tlsName    *tlsName
 }
 
 // Data handles input.

@@ -37,6 +37,7 @@ type http2Conn struct {
 	tunnels int        // streams that were hijacked
 
 	serverName string // by which the client has chosen the certificate
+	tlsName    *tlsName
 	covered    string // the last host that the certificate was found to cover
 }
 

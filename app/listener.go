@@ -34,7 +34,8 @@ type Listener struct {
 	H2C bool
 	// Covers, if not nil, reports whether the certificate that a client with this server name was shown is valid for the host. A browser
 	// may send requests for several hosts on one HTTP/2 connection; those that are not covered are answered with 421 (RFC 9110 section
-	// 15.5.20). host has no port.
+	// 15.5.20). With HTTP/1, and without Covers, those are answered with 421 whose host belongs to another Host than the server name and is not
+	// covered. host has no port. Covers is called on the loop, and must not wait.
 	Covers func(serverName, host string) bool
 }
 

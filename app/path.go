@@ -101,12 +101,6 @@ func (c *Context) EscapedSlash(name string) bool {
 	return bytes.IndexByte(c.params.get(name), escapedSlash) >= 0
 }
 
-// EscapedParam returns the value of a path parameter, percent-encoded for the path of a URL. Slashes that the client has escaped stay
-// escaped; the separators in a catch-all do not.
-func (c *Context) EscapedParam(name string) string {
-	return escapeSegments(httpparse.ViewString(c.params.get(name)))
-}
-
 // EscapedPath returns the path that was routed, percent-encoded for a URL in one form: unlike RawPath, it is the same for all spellings of
 // a path, and has no dot segments. The string may be kept.
 func (c *Context) EscapedPath() string {

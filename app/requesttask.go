@@ -50,14 +50,16 @@ func (c *Context) find() error {
 	options := string(req.Method) == "OPTIONS"
 	if options && len(req.Path) == 1 && req.Path[0] == '*' {
 		c.path, c.handler = req.Path, a.options204
-		c.SetHeader("Allow", a.router.allow)
+		c.SetHeader("Allow", a.allow)
 		return nil
 	}
+	c.host = a.hostFor(req.Host)
 	path, err := cleanPath(c.pathSpace, req.Path)
 	if err != nil {
 		return c.refuse(err)
 	}
-	route, allowed := a.router.find(req.Method, path, &c.params)
+	c.routed = path
+	route, allowed := c.lookUp(req.Method, path)
 	if len(path) > 0 && &path[0] != &req.Path[0] {
 		c.pathSpace = path
 		if bytes.IndexByte(path, escapedSlash) >= 0 {
@@ -67,15 +69,19 @@ func (c *Context) find() error {
 	}
 	c.path = path
 	switch {
+	case c.misdirected():
+		c.handler, c.host = a.misdirected, nil
 	case route != nil:
 		c.setRoute(route)
-	case allowed == "":
-		c.handler = a.notFound
-	default:
+	case allowed != "":
 		c.SetHeader("Allow", allowed)
-		if c.handler = a.methodNotAllowed; options {
-			c.handler = a.options204
+		if c.handler = c.fallbacks().methodNotAllowed; options {
+			c.handler = c.fallbacks().options204
 		}
+	case c.lacksSlash(req.Method, c.routed):
+		c.handler = c.fallbacks().addSlash
+	default:
+		c.handler = c.fallbacks().notFound
 	}
 	if c.req.ContentLength > c.bodyMax {
 		return c.refuse(refusedBody) // before the body is read
@@ -84,9 +90,9 @@ func (c *Context) find() error {
 }
 
 // refuse has the request answered with err, an *httpparse.Error, in place of its handler, and the connection closed. The response passes
-// through the middlewares, so that it has their headers: a page of another origin can read it (CORS). Without middlewares refuse returns err.
+// through the middlewares, so that it has their headers: a page of another origin can read it (CORS). Without middlewares and error pages refuse returns err.
 func (c *Context) refuse(err error) error {
-	if len(c.app.outer) == 0 && (c.route == nil || len(c.route.middlewares) == 0) {
+	if len(c.app.outer) == 0 && (c.host == nil || len(c.host.outer) == 0) && (c.route == nil || len(c.route.middlewares) == 0) && c.errorPage() == nil {
 		return err
 	}
 	c.refusal = refusalOf(err)
@@ -97,7 +103,7 @@ func (c *Context) refuse(err error) error {
 	if c.refusal == refusedBody {
 		c.body.err = refusedBody
 	}
-	if c.handler = c.app.refused; c.route != nil {
+	if c.handler = c.fallbacks().refused; c.route != nil {
 		c.handler = c.route.refused
 	}
 	return nil
@@ -115,6 +121,9 @@ func (c *Context) start() (err error) {
 
 func (c *Context) setRoute(r *Route) {
 	c.route, c.handler, c.routeName = r, r.serve, &r.Name
+	if r.when == nil || r.when.Path == nil {
+		c.captures = nil // of a route that was skipped
+	}
 	if r.BodyMax > 0 {
 		c.bodyMax = r.BodyMax
 	}
@@ -192,8 +201,8 @@ func (rt *requestTask) Done(t *loop.Task, err error) {
 	c.conclude(err)
 	c.state.traffic.count(c)
 	grpc := c.countGRPC()
-	if c.app.options.AccessLog != nil || len(c.whenDone) > 0 {
-		c.logAccess(grpc)
+	if log := c.accessLog(); log != nil || len(c.whenDone) > 0 {
+		c.logAccess(log, grpc)
 	}
 	if !c.retained.Load() {
 		c.task = nil // the loop reuses it
@@ -211,17 +220,25 @@ func methodName(method []byte) *string {
 	return &name
 }
 
-func (c *Context) logAccess(grpcStatus string) {
+// accessLog returns the function that logs the request, or nil.
+func (c *Context) accessLog() func(*Entry) {
+	if c.host != nil && c.host.accessLog != nil {
+		return c.host.accessLog
+	}
+	return c.app.options.AccessLog
+}
+
+func (c *Context) logAccess(log func(*Entry), grpcStatus string) {
 	now := c.state.loop.Now()
 	c.state.entry = Entry{
 		Time:   c.state.wall().Add(time.Duration(c.arrived - now)),
 		Timing: c.timing(now),
 		Remote: c.RemoteAddr(), ClientIP: c.ClientIP(), Method: c.Method(), Target: httpparse.ViewString(c.req.Target), Proto: c.Proto(), Route: *c.routeName,
 		Status: c.resp.status, Bytes: c.resp.bytes, RequestID: c.RequestID(),
-		UserAgent: c.Header("User-Agent"), Referer: c.Header("Referer"), Reason: c.reason, GRPCStatus: grpcStatus,
+		UserAgent: c.Header("User-Agent"), Referer: c.Header("Referer"), Reason: c.reason, GRPCStatus: grpcStatus, Context: c,
 	}
-	if c.app.options.AccessLog != nil {
-		c.app.options.AccessLog(&c.state.entry)
+	if log != nil {
+		log(&c.state.entry)
 	}
 	for _, f := range slices.Backward(c.whenDone) {
 		f(&c.state.entry)

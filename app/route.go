@@ -36,8 +36,9 @@ const paramsMax = 16
 // goroutine.
 type Route struct {
 	Method  string // "" for every method
+	Host    string // first name of its Host; "" for the routes of the App
 	Pattern string // with the prefixes of its groups
-	Name    string // shown in logs and metrics; default Pattern
+	Name    string // shown in logs and metrics; default Host and Pattern
 
 	Budget  time.Duration // longest slice before the watchdog reports an overrun; 0: the default of the loop
 	Timeout time.Duration // from the start of the handler to its cancellation; 0: Options.HandlerTimeout
@@ -47,6 +48,7 @@ type Route struct {
 	SlowBody bool          // Options.BodyRateMin does not apply
 	Blocking bool          // the handler starts beside its loop
 
+	when        *Match // nil: no conditions
 	placement   placement
 	handler     Handler      // as registered
 	middlewares []Middleware // of the groups, outermost first
@@ -54,6 +56,13 @@ type Route struct {
 	refused     Handler      // answers Context.refusal within all middlewares, set by compose
 	names       []string     // of the parameters, in the order of the pattern
 	rest        bool         // the last parameter is a catch-all
+}
+
+// identity is equal for the same route of two Apps.
+type identity struct{ host, method, pattern, name, when string }
+
+func (r *Route) identity() identity {
+	return identity{r.Host, r.Method, r.Pattern, r.Name, r.when.text()}
 }
 
 // RouteOption sets a property of a route at its registration.

@@ -4,7 +4,10 @@
 // parameter, a parameter before a catch-all. A pattern that matches the path but not the method is skipped; it makes the response a 405 if
 // no other matches. With GET /users/me and POST /users/{id}, a POST to /users/me goes to the second.
 //
-// There are no redirects: /a and /a/ are different paths.
+// Of the routes with the same pattern, the one with the most conditions wins, and of those with equally many the one that was registered first;
+// see Match. A route whose conditions are not met is skipped.
+//
+// /a and /a/ are different paths. If only the second has a route, the first is redirected to it; see Context.lacksSlash.
 
 package app
 
@@ -19,6 +22,7 @@ import (
 
 // router maps methods and paths to routes. It is built by one goroutine, and then safe for concurrent reading.
 type router struct {
+	host   string // first name of the Host; "" for the App
 	root   node
 	routes []*Route // in the order of registration
 	allow  string   // the methods of all routes, for OPTIONS * (RFC 9110 section 9.3.7)
@@ -37,8 +41,9 @@ type node struct {
 
 // leaf holds the routes of one pattern. They may differ in the names of their parameters.
 type leaf struct {
-	routes []*Route
-	allow  string // the value of Allow (RFC 9110 section 10.2.1)
+	routes    []*Route // those with the most conditions first
+	allow     string   // the value of Allow (RFC 9110 section 10.2.1), of all routes
+	unbounded bool     // no route has a Match
 }
 
 // params holds the parameter values of a request. They are views into the path given to find.
@@ -79,7 +84,7 @@ func (r *router) add(method, pattern string, h Handler, middlewares []Middleware
 		panic(fmt.Sprintf("app: pattern %q: CONNECT requests have no path", pattern))
 	}
 	route := &Route{
-		Method: method, Pattern: pattern, Name: pattern,
+		Host: r.host, Method: method, Pattern: pattern, Name: r.host + pattern,
 		handler: h, middlewares: slices.Clone(middlewares),
 	}
 	for _, p := range parts {
@@ -107,26 +112,35 @@ func (r *router) compose(outer []Middleware) {
 
 // find returns the route for a method and a path from cleanPath, and stores its parameters in p. Without a route, allowed is the value of
 // Allow if the path has routes for other methods, and empty otherwise. find does not allocate, unless p is new or the methods of several
-// patterns have to be merged.
+// patterns have to be merged. c is the request whose conditions are checked; it may be nil if no route has any.
 //
 // A route for GET also serves HEAD if there is no route for HEAD. allowed always includes OPTIONS, which the caller answers.
-func (r *router) find(method, path []byte, p *params) (route *Route, allowed string) {
+func (r *router) find(c *Context, method, path []byte, p *params) (route *Route, allowed string) {
 	p.values = p.values[:0]
-	route = r.root.find(method, path, p, &allowed)
+	l := search{c: c, method: method, path: path, params: p}
+	route, allowed = r.root.find(&l, path), l.allowed
 	if route != nil {
 		p.names, p.rest = route.names, route.rest
 	}
 	return route, allowed
 }
 
-// find looks the rest of a path up below n, most specific patterns first.
-func (n *node) find(method, path []byte, p *params, allowed *string) *Route {
+// search is the lookup of one request.
+type search struct {
+	c            *Context
+	method, path []byte
+	params       *params
+	allowed      string
+}
+
+// find looks path, the rest of l.path, up below n, most specific patterns first.
+func (n *node) find(l *search, path []byte) *Route {
 	for {
 		if len(path) == 0 {
-			if route := n.leaf.pick(method, allowed); route != nil {
+			if route := n.leaf.pick(l); route != nil {
 				return route
 			}
-			return n.findRest(method, path, p, allowed)
+			return n.findRest(l, path)
 		}
 		child := n.child(path)
 		if child == nil {
@@ -136,7 +150,7 @@ func (n *node) find(method, path []byte, p *params, allowed *string) *Route {
 			path, n = path[len(child.prefix):], child
 			continue
 		}
-		if route := child.find(method, path[len(child.prefix):], p, allowed); route != nil {
+		if route := child.find(l, path[len(child.prefix):]); route != nil {
 			return route
 		}
 		break
@@ -146,21 +160,22 @@ func (n *node) find(method, path []byte, p *params, allowed *string) *Route {
 		if end < 0 {
 			end = len(path)
 		}
+		p := l.params
 		p.values = append(p.values, path[:end])
-		if route := n.param.find(method, path[end:], p, allowed); route != nil {
+		if route := n.param.find(l, path[end:]); route != nil {
 			return route
 		}
 		last := len(p.values) - 1
 		p.values[last] = nil
 		p.values = p.values[:last]
 	}
-	return n.findRest(method, path, p, allowed)
+	return n.findRest(l, path)
 }
 
-func (n *node) findRest(method, path []byte, p *params, allowed *string) *Route {
-	route := n.rest.pick(method, allowed)
+func (n *node) findRest(l *search, path []byte) *Route {
+	route := n.rest.pick(l)
 	if route != nil {
-		p.values = append(p.values, path)
+		l.params.values = append(l.params.values, path)
 	}
 	return route
 }
@@ -180,29 +195,33 @@ func (n *node) child(path []byte) *node {
 	return nil
 }
 
-// pick returns the route for a method. If there is none, it adds the methods of the leaf to allowed.
-func (l *leaf) pick(method []byte, allowed *string) *Route {
-	if l == nil {
+// pick returns the first route whose method and conditions fit. If there is none, it adds the methods of the leaf to l.allowed.
+func (f *leaf) pick(l *search) *Route {
+	if f == nil {
 		return nil
 	}
-	var get, any *Route
-	for _, route := range l.routes {
-		switch route.Method {
-		case string(method):
-			return route
-		case "GET":
-			get = route
-		case "":
-			any = route
+	head := string(l.method) == "HEAD"
+	for _, r := range f.routes {
+		if (r.Method == "" || r.Method == string(l.method) || head && r.Method == "GET") && (r.when == nil || l.c.meets(r.when, l.path)) {
+			return r
 		}
 	}
-	if get != nil && string(method) == "HEAD" {
-		return get
+	allow := f.allow
+	if !f.unbounded {
+		allow = f.allowOf(l)
 	}
-	if any == nil {
-		*allowed = mergeAllow(*allowed, l.allow)
+	l.allowed = mergeAllow(l.allowed, allow)
+	return nil
+}
+
+// allowOf returns the value of Allow of the routes whose conditions are met.
+func (f *leaf) allowOf(l *search) (allow string) {
+	for _, r := range f.routes {
+		if r.when == nil || l.c.meets(r.when, l.path) {
+			allow = mergeAllow(allow, allowOf(r.Method))
+		}
 	}
-	return any
+	return allow
 }
 
 // insert returns the leaf of a pattern, and adds nodes as necessary.
@@ -254,15 +273,36 @@ func (n *node) grow(text string) *node {
 	return n
 }
 
-func (l *leaf) add(route *Route) {
-	for _, other := range l.routes {
-		if other.Method == route.Method {
-			panic(fmt.Sprintf("app: pattern %q conflicts with %q: both match %s of the same paths",
-				route.Pattern, other.Pattern, methodText(route.Method)))
+// add inserts a route behind those that are tried before it.
+func (f *leaf) add(route *Route) {
+	at := len(f.routes)
+	for i, other := range f.routes {
+		if other.Method == route.Method && other.when.text() == route.when.text() {
+			panic(fmt.Sprintf("app: pattern %q conflicts with %q: both match %s of the same %s",
+				route.Pattern, other.Pattern, methodText(route.Method), requestsText(route)))
+		}
+		if i < at && route.before(other) {
+			at = i
 		}
 	}
-	l.routes = append(l.routes, route)
-	l.allow = mergeAllow(l.allow, allowOf(route.Method))
+	f.routes = slices.Insert(f.routes, at, route)
+	f.unbounded = (f.unbounded || len(f.routes) == 1) && route.when == nil
+	f.allow = mergeAllow(f.allow, allowOf(route.Method))
+}
+
+// before reports whether r is tried before other, which was registered earlier. For HEAD, a route for HEAD is tried before one for GET.
+func (r *Route) before(other *Route) bool {
+	if n, m := r.conditions(), other.conditions(); n != m {
+		return n > m
+	}
+	return r.Method == "HEAD" && other.Method == "GET"
+}
+
+func requestsText(r *Route) string {
+	if r.when == nil {
+		return "paths"
+	}
+	return "paths under the same conditions"
 }
 
 func methodText(method string) string {

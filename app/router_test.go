@@ -33,7 +33,7 @@ func lookup(r *router, method, raw string) string {
 		return "400 " + err.(*httpparse.Error).Reason
 	}
 	var p params
-	route, allowed := r.find([]byte(method), path, &p)
+	route, allowed := r.find(nil, []byte(method), path, &p)
 	switch {
 	case route == nil && allowed != "":
 		return "405 " + allowed
@@ -188,7 +188,7 @@ func panicText(f func()) (text string) {
 func TestParamsReset(t *testing.T) {
 	r := table("GET /{a}/{b}")
 	var p params
-	route, _ := r.find([]byte("GET"), []byte("/1/2"), &p)
+	route, _ := r.find(nil, []byte("GET"), []byte("/1/2"), &p)
 	require.NotNil(t, route)
 	require.Equal(t, "2", string(p.get("b")))
 	require.Nil(t, p.get("c"), "a name the pattern does not have")
@@ -199,7 +199,7 @@ func TestParamsReset(t *testing.T) {
 func TestParamsAfterBacktracking(t *testing.T) {
 	r := table("GET /{a}/{b}/x", "GET /{rest...}")
 	var p params
-	route, _ := r.find([]byte("GET"), []byte("/1/2/y"), &p)
+	route, _ := r.find(nil, []byte("GET"), []byte("/1/2/y"), &p)
 	require.Equal(t, "/{rest...}", route.Pattern)
 	require.Len(t, p.values, 1)
 	p.reset()
@@ -231,7 +231,7 @@ func TestFindAllocatesNothing(t *testing.T) {
 			if err != nil {
 				panic(err)
 			}
-			r.find(method, path, &p)
+			r.find(nil, method, path, &p)
 			shown = appendShown(shown[:0], path)
 			p.reset()
 		})
@@ -268,7 +268,7 @@ func BenchmarkFind(b *testing.B) {
 			var p params
 			b.ReportAllocs()
 			for b.Loop() {
-				r.find(method, path, &p)
+				r.find(nil, method, path, &p)
 			}
 		})
 	}
@@ -367,7 +367,7 @@ func FuzzFind(f *testing.F) {
 			}
 			pattern, values, wantAllowed := matchNaively(r.routes, method, path)
 			var p params
-			route, allowed := r.find([]byte(method), []byte(path), &p)
+			route, allowed := r.find(nil, []byte(method), []byte(path), &p)
 			if route == nil {
 				require.Empty(t, pattern, "%q", line)
 				require.Equal(t, wantAllowed, allowed != "", "%q: allowed %q", line, allowed)

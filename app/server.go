@@ -78,7 +78,7 @@ func (a *App) Opener(l *loop.Loop) func(*reactor.Conn) reactor.Handler {
 func (ls *loopState) swap(a *App) {
 	ls.app = a
 	ls.http2.Limits = &a.http2Limits
-	ls.traffic.adopt(a.router.routes)
+	ls.traffic.adopt(a.Routes())
 }
 
 // App returns the App that is served.

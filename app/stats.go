@@ -105,21 +105,20 @@ func (t *traffic) count(c *Context) {
 // adopt moves the counters to the routes of another App: routes with the same method, pattern and name keep counting. Up to routesKept
 // removed routes keep their counters under their names.
 func (t *traffic) adopt(routes []*Route) {
-	type identity struct{ method, pattern, name string }
 	heirs := make(map[identity]*Route, len(routes))
 	for _, r := range routes {
-		heirs[identity{r.Method, r.Pattern, r.Name}] = r
+		heirs[r.identity()] = r
 	}
 	old := t.routes
 	t.routes = make(map[*Route]*routeCounts, len(old))
 	kept := 0
 	for r, s := range old {
 		if r != nil && r != gone {
-			id := identity{r.Method, r.Pattern, r.Name}
+			id := r.identity()
 			if heirs[id] == nil {
 				if heirs[id] = gone; kept < routesKept {
 					kept++
-					heirs[id] = &Route{Method: r.Method, Pattern: r.Pattern, Name: r.Name}
+					heirs[id] = &Route{Host: r.Host, Method: r.Method, Pattern: r.Pattern, Name: r.Name, when: r.when}
 				}
 			}
 			r = heirs[id]

@@ -44,7 +44,7 @@ func (p *program) check(_ context.Context, args []string, stdout, stderr io.Writ
 	if len(warnings) > 0 {
 		good = "good, with " + count(len(warnings), "warning")
 	}
-	fmt.Fprintf(stdout, "%s is %s: %s\n", file, good, count(len(c.Routes), "route"))
+	fmt.Fprintf(stdout, "%s is %s: %s\n", file, good, count(c.RouteCount(), "route"))
 	return nil
 }
 

@@ -37,6 +37,7 @@ type edge struct {
 	stderr    *logQueue      // behind log
 	files     []*logFile
 	accessLog *middleware.AccessLog
+	openLogOf func(*config.SiteAccessLog) (config.SiteLog, error)
 	tracing   *tracing.Tracing
 	admin     *admin.Endpoint
 	steward   *loop.Steward // of the watchdog and the server; nil without a watchdog
@@ -81,6 +82,8 @@ func (e *edge) start(ctx context.Context, stdout io.Writer) (err error) {
 		return err
 	}
 	e.env.Admin = e.admin.Addr().String()
+	e.openLogOf = e.openSiteLog(stdout)
+	c.OpenLog = e.openLogOf
 	a, resources, err := c.App(e.appOptions(c), e.tracing, nil)
 	if err != nil {
 		return err
@@ -151,16 +154,60 @@ func (e *edge) appOptions(c *config.Config) app.Options {
 
 func (e *edge) startAccessLog(stdout io.Writer) error {
 	c := &e.settings.AccessLog
-	w, err := e.openLog(c.File, stdout)
+	w, err := e.openLog(c.File, stdout, e.rotationOf(&c.LogLines))
 	if err != nil || w == nil {
 		return err
 	}
-	options := middleware.AccessLogOptions{BufferBytes: int(c.BufferBytes), FlushEvery: time.Duration(c.FlushEvery), Log: e.log}
-	if c.Format == "combined" {
-		options.Format = middleware.AccessLogCombined
-	}
+	options := c.LogLines.Options()
+	options.Log = e.log
 	e.accessLog = middleware.NewAccessLog(w, options)
 	return nil
+}
+
+func (e *edge) rotationOf(l *config.LogLines) rotation {
+	return rotation{bytesMax: int64(l.RotateBytes), every: time.Duration(l.RotateEvery), keep: l.RotateKeep, log: e.log, now: time.Now}
+}
+
+// siteLog is the access log of a site, with its file.
+type siteLog struct {
+	*middleware.AccessLog
+	file *logFile // nil: stdout
+}
+
+// openSiteLog returns Config.OpenLog. stdout is for logs with the file "-".
+func (e *edge) openSiteLog(stdout io.Writer) func(*config.SiteAccessLog) (config.SiteLog, error) {
+	return func(c *config.SiteAccessLog) (config.SiteLog, error) {
+		l := &siteLog{}
+		w := stdout
+		if c.File != "-" {
+			var err error
+			if l.file, err = openLogFile(string(c.File), e.rotationOf(&c.LogLines)); err != nil {
+				return nil, err
+			}
+			w = l.file
+		}
+		options := c.LogLines.Options()
+		options.Log = e.log
+		l.AccessLog = middleware.NewAccessLog(w, options)
+		return l, nil
+	}
+}
+
+// Reopen opens the file again.
+func (l *siteLog) Reopen() error {
+	if l.file == nil {
+		return nil
+	}
+	return l.file.reopen()
+}
+
+// Close writes the last lines, and closes the file.
+func (l *siteLog) Close() error {
+	err := l.AccessLog.Close()
+	if l.file != nil {
+		_ = l.file.Close() // all lines were written
+	}
+	return err
 }
 
 func (e *edge) startTracing() (err error) {
@@ -191,6 +238,11 @@ func (e *edge) logLinesDropped() map[string]uint64 {
 	if e.accessLog != nil {
 		dropped["access"] = e.accessLog.Dropped()
 	}
+	if r := e.shown.Load(); r != nil {
+		for _, l := range r.Logs() {
+			dropped["access"] += l.Dropped()
+		}
+	}
 	if e.watchdog != nil {
 		dropped["watchdog"] = e.watchdog.Lost()
 	}
@@ -198,14 +250,14 @@ func (e *edge) logLinesDropped() map[string]uint64 {
 }
 
 // openLog opens a file, "-" for stdout, or "off", which is nil.
-func (e *edge) openLog(path config.Path, stdout io.Writer) (io.Writer, error) {
+func (e *edge) openLog(path config.Path, stdout io.Writer, r rotation) (io.Writer, error) {
 	switch path {
 	case "off":
 		return nil, nil
 	case "-":
 		return stdout, nil
 	}
-	file, err := openLogFile(string(path))
+	file, err := openLogFile(string(path), r)
 	if err != nil {
 		return nil, err
 	}

@@ -1,4 +1,5 @@
-// A log file: opened for appending, and reopened on SIGHUP after log rotation has moved it.
+// A log file: opened for appending, reopened on SIGHUP after log rotation has moved it, and moved by the process itself where rotation is
+// configured; logrotate.go decides when.
 
 package edge
 
@@ -16,15 +17,16 @@ import (
 type logFile struct {
 	path string
 
-	writing sync.Mutex // one Write at a time
-	lines   wholeLines
+	writing  sync.Mutex // one Write at a time
+	lines    wholeLines
+	rotation rotation
 
 	mu   sync.Mutex
 	file *os.File
 }
 
-func openLogFile(path string) (*logFile, error) {
-	l := &logFile{path: path}
+func openLogFile(path string, r rotation) (*logFile, error) {
+	l := &logFile{path: path, rotation: r}
 	if err := l.reopen(); err != nil {
 		return nil, err
 	}
@@ -39,7 +41,12 @@ func (l *logFile) Write(p []byte) (int, error) {
 		file := l.current()
 		if l.lines.w != file {
 			l.lines = wholeLines{w: file}
+			l.rotation.begin(file)
 		}
+		if l.rotation.due(len(p)) && l.rotate(file) {
+			continue
+		}
+		l.rotation.size += int64(len(p))
 		n, err := l.lines.Write(p)
 		if errors.Is(err, os.ErrClosed) && n == 0 && file != l.current() { // reopened meanwhile
 			continue

@@ -13,7 +13,7 @@ import (
 func TestLogFileFollowsItsPath(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "access.log")
 	require.NoError(t, os.WriteFile(path, []byte("0\n"), 0o600))
-	l, err := openLogFile(path)
+	l, err := openLogFile(path, rotation{})
 	require.NoError(t, err)
 	write := func(text string) {
 		_, err := l.Write([]byte(text))
@@ -38,6 +38,6 @@ func TestLogFileFollowsItsPath(t *testing.T) {
 	require.Error(t, l.reopen(), "a directory is no file")
 	write("4\n")
 	require.NoError(t, l.Close(), "and the old one was not closed")
-	_, err = openLogFile(path)
+	_, err = openLogFile(path, rotation{})
 	require.Error(t, err)
 }

@@ -18,6 +18,7 @@
 //	flags.go       its flags
 //	edge.go        what it starts and ends, in which order
 //	reload.go      SIGHUP
+//	logfile.go     files of logs, and their rotation in logrotate.go
 //	takeover.go    sockets of the previous and the next process
 //	acme.go        certificates that the server obtains
 //	check.go       the check command

@@ -35,7 +35,7 @@ func (e *edge) hangup(ctx context.Context) {
 		e.log.Error("SIGHUP: configuration not reloaded", "file", e.flags.file, "reason", oneLine(err.Error()))
 		return
 	}
-	e.log.Info("SIGHUP: configuration reloaded", "file", e.flags.file, "routes", len(e.settings.Routes))
+	e.log.Info("SIGHUP: configuration reloaded", "file", e.flags.file, "routes", e.settings.RouteCount())
 }
 
 // retireAfter is how long requests from before a reload may use the connections of removed upstreams.
@@ -66,6 +66,14 @@ func (e *edge) reopen() {
 		}
 		e.log.Info("SIGHUP: log reopened", "file", f.path)
 	}
+	if e.resources == nil {
+		return
+	}
+	for _, l := range e.resources.Logs() {
+		if err := l.Reopen(); err != nil {
+			e.log.Error("SIGHUP: log not reopened", "error", err)
+		}
+	}
 }
 
 // reload applies the file from the next request of every connection on. If it returns an error, nothing has changed.
@@ -80,6 +88,7 @@ func (e *edge) reload(ctx context.Context) error {
 	if e.acme == nil && next.ObtainsCertificates() {
 		return errors.New("[acme] cannot begin while the server runs: restart it")
 	}
+	next.OpenLog = e.openLogOf
 	e.operating.Lock()
 	defer e.operating.Unlock()
 	a, resources, err := next.App(e.appOptions(next), e.tracing, e.resources)
@@ -108,6 +117,9 @@ func (e *edge) reload(ctx context.Context) error {
 	e.settings, e.resources = next, resources
 	if e.acme != nil {
 		e.acme.SetNames(next.Names())
+	}
+	for _, s := range e.certs {
+		s.Follow(next)
 	}
 	e.shown.Store(resources)
 	e.logWarnings()

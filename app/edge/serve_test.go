@@ -272,8 +272,8 @@ func TestProgramThatCannotServe(t *testing.T) {
 		why  string
 	}{
 		{"[[route]]\npath = \"/\"\nhandler = \"greet\"\nconfig = { text = \"a\", fail = true }\n", "NAME serve: a cannot start\n", "a start hook fails"},
-		{"[[route]]\npath = \"/\"\nhandler = \"greeet\"\n", "NAME serve: FILE:3: route.handler = \"greeet\": no such handler is compiled in; did you mean greet?\n", "a slip"},
-		{"[[route]]\npath = \"/\"\nhandler = \"hello\"\nconfig = { a = 1 }\n", "NAME serve: FILE:4: route.config: handler hello takes no configuration: remove the table\n", "a table for nothing"},
+		{"[[route]]\npath = \"/\"\nhandler = \"greeet\"\n", "NAME serve: FILE:3:1: route.handler = \"greeet\": no such handler is compiled in; did you mean greet?\n", "a slip"},
+		{"[[route]]\npath = \"/\"\nhandler = \"hello\"\nconfig = { a = 1 }\n", "NAME serve: FILE:4:1: route.config: handler hello takes no configuration: remove the table\n", "a table for nothing"},
 	} {
 		writeFile(t, file, c.text)
 		var stdout, stderr strings.Builder
@@ -293,7 +293,7 @@ func TestCheckKnowsTheParts(t *testing.T) {
 		want string
 	}{
 		{"[[route]]\npath = \"/\"\nhandler = \"greet\"\nconfig = { text = \"a\" }\n", exitOK, file + " is good: 1 route\n"},
-		{"[[route]]\npath = \"/\"\nhandler = \"greet\"\nconfig = { txt = \"a\", text = \"b\" }\n", exitFailure, file + ":4: unknown key route.config.txt; did you mean text?\n"},
+		{"[[route]]\npath = \"/\"\nhandler = \"greet\"\nconfig = { txt = \"a\", text = \"b\" }\n", exitFailure, file + ":4:12: unknown key route.config.txt; did you mean text?\n"},
 	} {
 		writeFile(t, file, c.text)
 		var stdout, stderr strings.Builder
@@ -368,5 +368,5 @@ func TestConstructorThatReturnsNil(t *testing.T) {
 	var stdout, stderr strings.Builder
 	none := Handler("none", func(*struct{}, *Env) (app.Handler, error) { return nil, nil })
 	require.Equal(t, exitFailure, newProgram([]Part{none}).run(t.Context(), []string{"check", "-c", file}, &stdout, &stderr))
-	require.Contains(t, stderr.String(), file+":3: handler none: its constructor returned nil\n")
+	require.Contains(t, stderr.String(), file+":3:1: handler none: its constructor returned nil\n")
 }

@@ -18,7 +18,7 @@ func (e *edge) newWatchdog(stdout io.Writer) (observe func(*loop.Loop) loop.Obse
 	if !c.Enabled {
 		return nil, nil
 	}
-	sink, err := e.openLog(c.File, stdout)
+	sink, err := e.openLog(c.File, stdout, rotation{})
 	if err != nil {
 		return nil, err
 	}

@@ -3,10 +3,12 @@
 package middleware
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"io"
 	"log/slog"
+	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -18,6 +20,11 @@ import (
 // AccessLogOptions configures an AccessLog. Zero fields take their defaults.
 type AccessLogOptions struct {
 	Format AccessLogFormat // default AccessLogJSON
+	// Line, if not nil, appends the line for a response to b in place of Format, without a line feed, which it must not contain. It is called on
+	// the loop and may use Entry.Context.
+	Line func(b []byte, e *app.Entry) []byte
+	// Sample is the fraction, 0 to 1, of responses with a status below 400 that are logged; others are always logged. 0 is 1: all.
+	Sample float64
 	// BufferBytes bounds the entries that wait for the writer. Further entries are dropped and counted. Default 4 MiB, about 20,000
 	// entries. The log uses up to twice as much memory.
 	BufferBytes int
@@ -41,6 +48,7 @@ type AccessLog struct {
 	ended   chan struct{}
 	err     error // of the last write; for other goroutines after ended
 	writes  atomic.Uint64
+	spaces  sync.Pool // *[]byte: of Line
 
 	mu      sync.Mutex
 	pending []byte // encoded entries
@@ -70,14 +78,32 @@ func NewAccessLog(w io.Writer, o AccessLogOptions) *AccessLog {
 // Record copies an entry to the buffer. It is meant for app.Options.AccessLog. It never waits for the writer, and may be called by any
 // goroutine. After Close it drops the entry.
 func (l *AccessLog) Record(e *app.Entry) {
+	switch {
+	case l.options.Sample > 0 && l.options.Sample < 1 && e.Status < 400 && rand.Float64() >= l.options.Sample:
+	case l.options.Line == nil:
+		l.queue(encodedBytes(e), func(b []byte) []byte { return appendEntry(b, e) })
+	default:
+		space, _ := l.spaces.Get().(*[]byte)
+		if space == nil {
+			space = new([]byte)
+		}
+		line := append(l.options.Line((*space)[:0], e), '\n')
+		l.queue(len(line), func(b []byte) []byte { return append(b, line...) })
+		*space = line
+		l.spaces.Put(space)
+	}
+}
+
+// queue appends an entry of at most size bytes to the buffer.
+func (l *AccessLog) queue(size int, appendTo func(b []byte) []byte) {
 	l.mu.Lock()
 	before := len(l.pending)
-	if l.closed || before+encodedBytes(e) > l.options.BufferBytes {
+	if l.closed || before+size > l.options.BufferBytes {
 		l.dropped++
 		l.mu.Unlock()
 		return
 	}
-	l.pending = appendEntry(l.pending, e)
+	l.pending = appendTo(l.pending)
 	after, half := len(l.pending), l.options.BufferBytes/2
 	l.mu.Unlock()
 	if before < half && after >= half {
@@ -148,16 +174,34 @@ func (l *AccessLog) run() {
 	}
 }
 
-// write formats a batch and writes it in pieces of about 64 KiB.
+// pieceBytes is about the size of one write.
+const pieceBytes = 64 << 10
+
+// writeLines writes a batch of lines in pieces.
+func (l *AccessLog) writeLines(batch []byte) {
+	for len(batch) > 0 {
+		end := len(batch)
+		if end > pieceBytes {
+			end = pieceBytes + bytes.IndexByte(batch[pieceBytes:], '\n') + 1
+		}
+		l.output(batch[:end], bytes.Count(batch[:end], []byte{'\n'}))
+		batch = batch[end:]
+	}
+}
+
+// write formats a batch and writes it in pieces.
 func (l *AccessLog) write(lines, batch []byte) []byte {
-	const piece = 64 << 10
+	if l.options.Line != nil {
+		l.writeLines(batch)
+		return lines
+	}
 	format := l.options.Format.append()
 	entries := 0
 	var e app.Entry
 	for len(batch) > 0 {
 		batch = decodeEntry(batch, &e)
 		lines = append(format(lines, &e), '\n')
-		if entries++; len(lines) >= piece || len(batch) == 0 {
+		if entries++; len(lines) >= pieceBytes || len(batch) == 0 {
 			l.output(lines, entries)
 			lines, entries = lines[:0], 0
 		}

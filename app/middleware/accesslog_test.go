@@ -287,3 +287,59 @@ func BenchmarkAccessLogFormat(b *testing.B) {
 		})
 	}
 }
+
+// Lines of an own format are written as they are, in pieces of whole lines, and without allocations.
+func TestAccessLogLines(t *testing.T) {
+	var file pieces
+	l := NewAccessLog(&file, AccessLogOptions{Log: quiet, FlushEvery: time.Hour, Line: func(b []byte, e *app.Entry) []byte {
+		return append(append(b, e.Method...), e.Target...)
+	}})
+	const lines = 20_000
+	for range lines {
+		l.Record(&plainEntry)
+	}
+	allocations := testing.AllocsPerRun(100, func() { l.Record(&plainEntry) })
+	require.NoError(t, l.Close())
+	require.Zero(t, l.Dropped())
+	require.LessOrEqual(t, allocations, 0.1, "the buffer grows now and then")
+	line := "GET/users/7?x=1\n"
+	require.Equal(t, strings.Repeat(line, lines+101), strings.Join(file, ""))
+	require.Greater(t, len(file), 3)
+	for _, piece := range file {
+		require.True(t, strings.HasSuffix(piece, "\n"))
+	}
+	l.Record(&plainEntry)
+	require.EqualValues(t, 1, l.Dropped(), "after Close nothing is taken, and that is counted")
+}
+
+// pieces keeps what each Write got.
+type pieces []string
+
+func (p *pieces) Write(b []byte) (int, error) {
+	*p = append(*p, string(b))
+	return len(b), nil
+}
+
+// Of good responses a fraction is logged, of others all.
+func TestAccessLogSample(t *testing.T) {
+	failed := entry(func(e *app.Entry) { e.Status = 404 })
+	for _, c := range []struct {
+		sample    float64
+		low, high int
+		why       string
+	}{
+		{0, 10_000, 10_000, "unset: all"}, {1, 10_000, 10_000, "all"}, {0.1, 700, 1300, "a tenth"}, {0.0001, 0, 20, "hardly any"},
+	} {
+		var file bytes.Buffer
+		l := NewAccessLog(&file, AccessLogOptions{Log: quiet, FlushEvery: time.Hour, BufferBytes: 64 << 20, Sample: c.sample})
+		for range 10_000 {
+			l.Record(&plainEntry)
+			l.Record(&failed)
+		}
+		require.NoError(t, l.Close())
+		require.Zero(t, l.Dropped(), "what is not sampled is not dropped")
+		good := strings.Count(file.String(), `"status":200`)
+		require.True(t, c.low <= good && good <= c.high, "%s: %d", c.why, good)
+		require.Equal(t, 10_000, strings.Count(file.String(), `"status":404`), c.why)
+	}
+}

@@ -199,8 +199,8 @@ func TestWrongOptionsAreNamed(t *testing.T) {
 		{Options{StripPrefix: "api"}, "prefix"},
 		{Options{AddPrefix: "/a/../b"}, "prefix"},
 		{Options{AddPrefix: "/a b"}, "prefix"},
-		{Options{Request: Rules{Set: []Field{{"X-A", "b\r\nHost: evil"}}}}, "X-A"},
-		{Options{Request: Rules{Set: []Field{{"Transfer-Encoding", "chunked"}}}}, "Transfer-Encoding"},
+		{Options{Request: Rules{Set: []Field{{Name: "X-A", Value: "b\r\nHost: evil"}}}}, "X-A"},
+		{Options{Request: Rules{Set: []Field{{Name: "Transfer-Encoding", Value: "chunked"}}}}, "Transfer-Encoding"},
 		{Options{Response: Rules{Remove: []string{"a b"}}}, "a b"},
 	} {
 		_, err := New(g, c.o)

@@ -296,6 +296,7 @@ func (f *Forwarder) try(c *app.Context, x *forward, s *server) (again bool, err 
 	}
 	defer finish() // also when the task is unwound
 	x.req.Addr, x.req.ServerName, x.server = s.Addr, s.host, s
+	app.SetUpstream(c, s.Addr)
 	s.counts.requests.Add(1)
 	began := c.Loop().Clock()
 	if err := g.client.Do(c.Task(), nil, &x.req, &x.resp); err != nil {

@@ -41,7 +41,7 @@ func TestWhatTheUpstreamIsSent(t *testing.T) {
 		{"trusted", Options{Forwarded: true}, "GET / HTTP/1.1\r\nHost: a:80\r\nX-Forwarded-For: 1.2.3.4\r\nX-Forwarded-Proto: https\r\nForwarded: for=1.2.3.4\r\n\r\n",
 			"GET / HTTP/1.1\r\nHost: a:80\r\nX-Forwarded-For: 1.2.3.4, 127.0.0.1\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: a:80\r\nForwarded: for=1.2.3.4, for=127.0.0.1;host=\"a:80\";proto=http\r\nX-Request-ID: ID\r\nVia: 1.1 tafe\r\n\r\n",
 			"a proxy in front is believed"},
-		{"rules", Options{Request: Rules{Remove: []string{"Cookie"}, Set: []Field{{"X-Env", "staging"}}}}, "GET / HTTP/1.1\r\nHost: a\r\nCookie: a=b\r\nX-Env: x\r\n\r\n",
+		{"rules", Options{Request: Rules{Remove: []string{"Cookie"}, Set: []Field{{Name: "X-Env", Value: "staging"}}}}, "GET / HTTP/1.1\r\nHost: a\r\nCookie: a=b\r\nX-Env: x\r\n\r\n",
 			"GET / HTTP/1.1\r\nHost: a" + tail + "X-Env: staging\r\n\r\n", "set replaces"},
 		{"prefix", Options{StripPrefix: "/api", AddPrefix: "/v2"}, "GET /api/users?x HTTP/1.1\r\nHost: a\r\n\r\n",
 			"GET /v2/users?x HTTP/1.1\r\nHost: a" + tail + "\r\n", ""},
@@ -135,7 +135,7 @@ func TestWhatTheClientIsSent(t *testing.T) {
 func TestResponseFields(t *testing.T) {
 	t.Parallel()
 	up := recordAll(t, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nServer: up\r\nSet-Cookie: a=1\r\nSet-Cookie: b=2\r\nConnection: X-Hop\r\nX-Hop: 1\r\nKeep-Alive: 5\r\nX-Powered-By: php\r\n\r\nok")
-	f := serve(t, GroupOptions{Servers: to(up.addr)}, Options{Response: Rules{Remove: []string{"x-powered-by"}, Set: []Field{{"X-Via", "tafe"}}}})
+	f := serve(t, GroupOptions{Servers: to(up.addr)}, Options{Response: Rules{Remove: []string{"x-powered-by"}, Set: []Field{{Name: "X-Via", Value: "tafe"}}}})
 	resp, err := http.Get(f.url)
 	require.NoError(t, err)
 	defer http.DefaultClient.CloseIdleConnections()

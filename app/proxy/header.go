@@ -11,7 +11,22 @@ import (
 )
 
 // Field is a header field set by a rule.
-type Field struct{ Name, Value string }
+type Field struct {
+	Name, Value string
+	// Append, if not nil, appends the value for a request to dst in place of Value. It must not wait. A value that a header cannot hold is not
+	// sent to a server, and makes a response a 500.
+	Append func(dst []byte, c *app.Context) []byte
+}
+
+// valueFor returns the value of the field for a request. It is valid as long as x.
+func (f *Field) valueFor(c *app.Context, x *forward) string {
+	if f.Append == nil {
+		return f.Value
+	}
+	from := len(x.text)
+	x.text = f.Append(x.text, c)
+	return httpparse.ViewString(x.text[from:])
+}
 
 // Rules change the fields of a message after all other changes: fields in Remove are removed, then those in Set are
 // set and replace existing values.
@@ -160,7 +175,7 @@ func (f *Forwarder) copyRequestFields(c *app.Context, x *forward) {
 	f.addForwardedFields(c, x)
 	for i := range f.options.Request.Set {
 		set := &f.options.Request.Set[i]
-		x.req.AddHeader(set.Name, set.Value)
+		x.req.AddHeader(set.Name, set.valueFor(c, x))
 	}
 }
 
@@ -277,9 +292,9 @@ func (f *Forwarder) copyResponseFields(c *app.Context, x *forward) {
 	}
 	for i := range f.options.Response.Set {
 		if set := &f.options.Response.Set[i]; strings.EqualFold(set.Name, "Vary") {
-			c.AddVary(set.Value)
+			c.AddVary(set.valueFor(c, x))
 		} else {
-			c.SetHeader(set.Name, set.Value)
+			c.SetHeader(set.Name, set.valueFor(c, x))
 		}
 	}
 }

@@ -69,6 +69,14 @@ func (s *Site) typeOf(name string) string {
 	return bytesType
 }
 
+// TypeOf returns the built-in media type of an extension such as ".html", or "application/octet-stream".
+func TypeOf(extension string) string {
+	if t, ok := types[strings.ToLower(extension)]; ok {
+		return t
+	}
+	return bytesType
+}
+
 // typesOf validates Options.Types and converts extensions to lower case.
 func typesOf(o *Options) (map[string]string, error) {
 	own := make(map[string]string, len(o.Types))

@@ -49,11 +49,11 @@ func TestCheck(t *testing.T) {
 		stdout, stderr string
 		why            string
 	}{
-		{[]string{"-c", example}, exitOK, example + " is good: 8 routes\n", "", "the example is good"},
-		{[]string{"--config", bad}, exitFailure, "", bad + ":2: unknown key server.lisen; did you mean listen?\n" +
-			bad + ":4: log.level = \"loud\": want one of debug, info, warn, error\n" +
+		{[]string{"-c", example}, exitOK, example + " is good: 11 routes\n", "", "the example is good"},
+		{[]string{"--config", bad}, exitFailure, "", bad + ":2:1: unknown key server.lisen; did you mean listen?\n" +
+			bad + ":4:1: log.level = \"loud\": want one of debug, info, warn, error\n" +
 			"tafe check: " + bad + " has 2 problems\n", "all that is wrong, a line each"},
-		{[]string{"-c", wrong}, exitFailure, "", wrong + ":2: route.path: pattern \"x\": must begin with '/'\n" +
+		{[]string{"-c", wrong}, exitFailure, "", wrong + ":2:1: route.path: pattern \"x\": must begin with '/'\n" +
 			"tafe check: " + wrong + " has 1 problem\n", "what the router says, too"},
 		{[]string{"-c", "/no/such/file"}, exitFailure, "", "tafe check: stat /no/such/file: no such file or directory\n", "no file"},
 		{nil, exitUsage, "", "tafe check: a file is required: tafe check -c FILE\n", "no name"},
@@ -105,7 +105,7 @@ func TestServeRefusesABadFile(t *testing.T) {
 		code int
 		want string
 	}{
-		{[]string{"--config", path}, exitFailure, "tafe serve: " + path + ":2: log.level = 1: want text in quotes\n"},
+		{[]string{"--config", path}, exitFailure, "tafe serve: " + path + ":2:1: log.level = 1: want text in quotes\n"},
 		{[]string{"--config", ""}, exitUsage, "tafe serve: --config is empty: name a file\n"},
 		{[]string{"--config", path, "--store", "127.0.0.1:1"}, exitUsage, "tafe serve: --bidders and --store belong to the embedded configuration and cannot be used with --config\n"},
 	} {

@@ -191,6 +191,6 @@ func TestExampleIsGoodWithoutAnEnvironment(t *testing.T) {
 	p := start(t, "check", "-c", example)
 	code, out := p.wait()
 	require.Equal(t, exitOK, code, p.stderr)
-	require.Equal(t, example+" is good, with 1 warning: 8 routes\n", out)
+	require.Equal(t, example+" is good, with 1 warning: 11 routes\n", out)
 	require.Contains(t, p.stderr.String(), `warning: route.basic_auth.users.admin: the environment has no variable "TAFE_ADMIN_PASSWORD" here`)
 }

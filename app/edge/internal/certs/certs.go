@@ -5,6 +5,7 @@
 // # Files, in reading order
 //
 //	certs.go     Store: the files, and which certificate a client gets
+//	names.go     certificates by the names in them
 //	profile.go   Profile: versions, cipher suites and key exchanges
 //	staple.go    OCSP responses for certificates from files
 package certs
@@ -35,7 +36,9 @@ type Files struct {
 // Options are the files of a Store.
 type Options struct {
 	// Certs in order of preference: a client gets the first that matches its server name, or else the first of the list.
-	Certs      []Files
+	Certs []Files
+	// Sites are further certificates, which come before Certs for their names; see SetSites.
+	Sites      []Files
 	Source     Source // of certificates for other names; nil: none
 	Profile    Profile
 	Protocols  []string // offered by ALPN
@@ -70,7 +73,10 @@ type Store struct {
 
 type loaded struct {
 	config   *tls.Config        // nil while no client can be served: no certificate is good, or those of clients cannot be verified
-	pairs    []*tls.Certificate // of Options.Certs; nil: left out
+	files    []Files            // Options.Certs and then Options.Sites
+	own      int                // number of Options.Certs
+	pairs    []*tls.Certificate // of files; nil: left out
+	names    index              // of pairs
 	revoked  *revocations       // nil: no list is configured, or none could be read
 	problems []error
 	seen     []stamp
@@ -100,7 +106,7 @@ var refusal = &tls.Config{MinVersion: tls.VersionTLS12, SessionTicketsDisabled: 
 
 // Load reads the files. It fails if there are neither certificates nor a source; Problems reports those that cannot be used.
 func Load(o Options) (*Store, error) {
-	if len(o.Certs) == 0 && o.Source == nil {
+	if len(o.Certs) == 0 && len(o.Sites) == 0 && o.Source == nil {
 		return nil, errors.New("no certificates")
 	}
 	s := &Store{options: o}
@@ -144,10 +150,18 @@ func (l *loaded) configFor(name string, source Source) *tls.Config {
 	return refusal
 }
 
-// fromSource is tls.Config.GetCertificate: it returns nil for names that files cover, which crypto/tls chooses, and for names without
-// any certificate, which get the first of the files.
-func (l *loaded) fromSource(hello *tls.ClientHelloInfo, source Source) (*tls.Certificate, error) {
-	if hello.ServerName != "" && l.covers(hello.ServerName) {
+// certificate is tls.Config.GetCertificate: that of the files for a name, or else that of the source. It returns nil for names without any
+// certificate, which get the first of the files.
+func (l *loaded) certificate(hello *tls.ClientHelloInfo, source Source) (*tls.Certificate, error) {
+	if own := l.names.find(hello.ServerName); len(own) > 0 {
+		for _, pair := range own {
+			if hello.SupportsCertificate(pair) == nil {
+				return pair, nil
+			}
+		}
+		return own[0], nil
+	}
+	if source == nil {
 		return nil, nil
 	}
 	pair, err := source.Certificate(hello)
@@ -157,27 +171,34 @@ func (l *loaded) fromSource(hello *tls.ClientHelloInfo, source Source) (*tls.Cer
 	return pair, err
 }
 
-func (l *loaded) covers(host string) bool {
-	return slices.ContainsFunc(l.pairs, func(c *tls.Certificate) bool { return c != nil && c.Leaf.VerifyHostname(host) == nil })
-}
+func (l *loaded) covers(host string) bool { return len(l.names.find(host)) > 0 }
 
 // Agree reports whether the certificate that a client with this server name gets is valid for the host. Any goroutine.
 func (s *Store) Agree(serverName, host string) bool {
-	var first *tls.Certificate
-	for _, c := range s.current.Load().pairs {
-		switch {
-		case c == nil:
-		case serverName != "" && c.Leaf.VerifyHostname(serverName) == nil:
-			return c.Leaf.VerifyHostname(host) == nil
-		case first == nil:
-			first = c
-		}
+	l := s.current.Load()
+	if own := l.names.find(serverName); len(own) > 0 {
+		return own[0].Leaf.VerifyHostname(host) == nil
 	}
-	if source := s.options.Source; source != nil && (first == nil || serverName != "" && source.Covers(serverName)) {
+	unnamed := l.config == nil || len(l.config.Certificates) == 0
+	if source := s.options.Source; source != nil && (unnamed || serverName != "" && source.Covers(serverName)) {
 		return source.Agree(serverName, host)
 	}
-	return first != nil && first.Leaf.VerifyHostname(host) == nil
+	return !unnamed && l.config.Certificates[0].Leaf.VerifyHostname(host) == nil
 }
+
+// SetSites replaces Options.Sites, and loads those files that are new. A file that cannot be used is a problem, as in Load.
+func (s *Store) SetSites(files []Files) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if slices.Equal(files, s.options.Sites) {
+		return
+	}
+	s.options.Sites = slices.Clone(files)
+	s.current.Store(s.load(time.Now(), s.current.Load()))
+}
+
+// LeftOut reports whether a certificate cannot be used, so that its names are not known.
+func (s *Store) LeftOut() bool { return slices.Contains(s.current.Load().pairs, nil) }
 
 // Problems returns the problems of the last load, at most one per certificate.
 func (s *Store) Problems() []error { return s.current.Load().problems }
@@ -188,7 +209,7 @@ func (s *Store) Config() *tls.Config { return s.base }
 // load reads all files. Certificates that cannot be read are kept from before, which may be nil.
 func (s *Store) load(now time.Time, before *loaded) *loaded {
 	o := &s.options
-	l := &loaded{}
+	l := &loaded{files: slices.Concat(o.Certs, o.Sites), own: len(o.Certs)}
 	read := func(file string) ([]byte, error) {
 		info, err := os.Stat(file)
 		if err != nil {
@@ -200,24 +221,21 @@ func (s *Store) load(now time.Time, before *loaded) *loaded {
 	}
 	config := o.Profile.config(o.Protocols)
 	config.ClientAuth = o.ClientAuth
-	for i, f := range o.Certs {
+	for _, f := range l.files {
 		pair, err := loadPair(f, read)
 		if err == nil && now.After(pair.Leaf.NotAfter) {
 			err = fmt.Errorf("%s expired on %s", f.Cert, pair.Leaf.NotAfter.Format(time.DateOnly))
 		}
 		if err != nil {
 			l.problems = append(l.problems, err)
-			if pair = nil; before != nil {
-				pair = before.pairs[i]
-			}
+			pair = before.pair(f)
 		}
 		if pair != nil {
 			pair = s.stapled(pair, f)
 		}
-		if l.pairs = append(l.pairs, pair); pair != nil {
-			config.Certificates = append(config.Certificates, *pair)
-		}
+		l.pairs = append(l.pairs, pair)
 	}
+	l.arrange(config)
 	if o.ClientCA != "" {
 		var err error
 		if config.ClientCAs, err = loadPool(o.ClientCA, read); err != nil {
@@ -237,12 +255,33 @@ func (s *Store) load(now time.Time, before *loaded) *loaded {
 	return l
 }
 
+// arrange sets l.names, and the certificates of config by l.pairs. Clients without a server name, or with one that no certificate has, get the
+// first of the listener, or else of a site.
+func (l *loaded) arrange(config *tls.Config) {
+	l.names = indexOf(l.pairs[l.own:], l.pairs[:l.own])
+	config.Certificates = nil
+	for i, pair := range l.pairs {
+		if pair != nil && (i < l.own || len(config.Certificates) == 0) {
+			config.Certificates = append(config.Certificates, *pair)
+		}
+	}
+}
+
+// pair returns the certificate of the files, or nil. l may be nil.
+func (l *loaded) pair(f Files) *tls.Certificate {
+	if l == nil {
+		return nil
+	}
+	if i := slices.Index(l.files, f); i >= 0 {
+		return l.pairs[i]
+	}
+	return nil
+}
+
 // use makes config that of l.
 func (l *loaded) use(config *tls.Config, source Source) {
 	l.config = config
-	if source != nil {
-		config.GetCertificate = func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) { return l.fromSource(hello, source) }
-	}
+	config.GetCertificate = func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) { return l.certificate(hello, source) }
 }
 
 // loadRevocations sets l.revoked, to that of before if the file cannot be read.

@@ -231,3 +231,36 @@ func TestWhatIsWrongIsNamed(t *testing.T) {
 		require.ErrorContains(t, s.Problems()[0], c.want)
 	}
 }
+
+// The certificates of sites come before those of the listener for their names, and can be replaced while the server runs.
+func TestSites(t *testing.T) {
+	dir := t.TempDir()
+	listener := certstest.Write(t, dir, "listener", later, "*.example", "shared.example")
+	one, two := certstest.Write(t, dir, "one", later, "one.example", "shared.example"), certstest.Write(t, dir, "two", later, "two.example", "*.two.example")
+	s, err := Load(Options{Certs: []Files{listener}, Sites: []Files{one}})
+	require.NoError(t, err)
+	names := func() (all []string) {
+		for _, name := range []string{"", "one.example", "ONE.example", "shared.example", "two.example", "a.two.example"} {
+			all = append(all, leaf(t, s, name))
+		}
+		return all
+	}
+	require.Equal(t, []string{"*.example", "one.example", "one.example", "one.example", "*.example", "*.example"}, names(), "the exact name before the wildcard")
+	require.True(t, s.Agree("one.example", "shared.example"))
+	require.False(t, s.Agree("one.example", "two.example"))
+	require.True(t, s.Agree("", "x.example"), "without a name the client gets that of the listener")
+
+	s.SetSites([]Files{two, {Cert: "/no/such", Key: "/no/such"}})
+	require.Equal(t, []string{"*.example", "*.example", "*.example", "*.example", "two.example", "two.example"}, names())
+	require.True(t, s.LeftOut())
+	require.Len(t, s.Problems(), 1)
+	require.True(t, s.Covers("b.two.example"))
+	require.False(t, s.Covers("a.b.two.example"), "a wildcard is one label")
+	require.NoError(t, os.Remove(two.Cert))
+	s.SetSites([]Files{one, two})
+	require.Equal(t, []string{"*.example", "one.example", "one.example", "one.example", "two.example", "two.example"}, names(), "a certificate whose file is gone stays")
+
+	s, err = Load(Options{Sites: []Files{one}})
+	require.NoError(t, err)
+	require.Equal(t, "one.example", leaf(t, s, ""), "without certificates of the listener, that of a site")
+}

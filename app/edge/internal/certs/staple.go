@@ -36,8 +36,9 @@ func (s *Store) Staple(ctx context.Context) (errs []error) {
 	if s.options.Stapler == nil {
 		return nil
 	}
-	for i, pair := range s.current.Load().pairs {
-		if pair == nil || s.options.Certs[i].OCSP != "" || len(pair.Leaf.OCSPServer) == 0 {
+	current := s.current.Load()
+	for i, pair := range current.pairs {
+		if pair == nil || current.files[i].OCSP != "" || len(pair.Leaf.OCSPServer) == 0 {
 			continue
 		}
 		if err := s.options.Stapler.Update(ctx, pair); err != nil {
@@ -51,16 +52,15 @@ func (s *Store) Staple(ctx context.Context) (errs []error) {
 		return errs
 	}
 	after, config, changed := *before, before.config.Clone(), false
-	after.pairs, config.Certificates = slices.Clone(before.pairs), nil
+	after.pairs = slices.Clone(before.pairs)
 	for i, pair := range after.pairs {
-		if pair == nil {
-			continue
+		if pair != nil {
+			after.pairs[i] = s.stapled(pair, after.files[i])
+			changed = changed || after.pairs[i] != pair
 		}
-		after.pairs[i] = s.stapled(pair, s.options.Certs[i])
-		changed = changed || after.pairs[i] != pair
-		config.Certificates = append(config.Certificates, *after.pairs[i])
 	}
 	if changed {
+		after.arrange(config)
 		after.use(config, s.options.Source)
 		s.current.Store(&after)
 	}

@@ -20,8 +20,8 @@ import (
 
 // ACME is the section of the same name.
 type ACME struct {
-	// Host names, such as ["example.com", "www.example.com"]. Each gets a certificate, which is renewed in time, for all listeners with
-	// TLS. IP addresses can be given, too. "*.example.com" needs a binary with a DNS provider. If the file has no [[listener]],
+	// Host names, such as ["example.com", "www.example.com"], beside those of sites without certs. Each gets a certificate, which is
+	// renewed in time, for all listeners with TLS. IP addresses can be given, too. "*.example.com" needs a binary with a DNS provider. If the file has no [[listener]],
 	// the server listens on :443, and redirects from :80.
 	Domains []HostName `toml:"domains"`
 	// Address that the authority may send notices to. Not required.
@@ -98,8 +98,18 @@ func (a *Authority) directory() string {
 	return a.CA
 }
 
-// Names returns the names that get certificates by themselves.
+// Names returns the names that get certificates by themselves: acme.domains, and with [acme] in the file the hosts of sites without certs,
+// but for wildcards.
 func (c *Config) Names() (all []string) {
+	if c.sitesObtain {
+		for i := range c.Sites {
+			for _, name := range c.Sites[i].Host {
+				if len(c.Sites[i].Certs) == 0 && !strings.HasPrefix(string(name), "*") && !slices.Contains(all, string(name)) {
+					all = append(all, string(name))
+				}
+			}
+		}
+	}
 	for _, name := range c.ACME.Domains {
 		if !slices.Contains(all, string(name)) {
 			all = append(all, string(name))
@@ -116,6 +126,9 @@ func (a *ACME) onDemand() bool { return a.OnDemand != nil && a.OnDemand.Ask != "
 // acme checks the section, and adds the listeners that it implies.
 func (d *decoder) acme(c *Config) {
 	a, p := &c.ACME, path{"acme"}
+	implied := len(c.Listeners) == 0 && !d.hasKey(path{"server", "listen"})
+	secure := slices.ContainsFunc(c.Listeners, func(l Listener) bool { return l.TLS != nil })
+	c.sitesObtain = d.hasKey(p) && (implied || secure)
 	d.authority(p, &a.Authority)
 	if a.Fallback != nil {
 		d.authority(p.child("fallback"), a.Fallback)
@@ -138,10 +151,10 @@ func (d *decoder) acme(c *Config) {
 	if !c.ObtainsCertificates() {
 		return
 	}
-	if len(c.Listeners) == 0 && d.lines[path{"server", "listen"}.id()] == 0 {
-		c.Listeners = impliedListeners()
+	if implied {
+		c.Listeners, secure = impliedListeners(), true
 	}
-	if !slices.ContainsFunc(c.Listeners, func(l Listener) bool { return l.TLS != nil }) {
+	if !secure {
 		d.problem(p, "acme: no [[listener]] has tls, so the certificates would not be used; without server.listen and [[listener]] the server listens on :443 and :80")
 	}
 }
@@ -152,7 +165,7 @@ func (c *Config) WithoutACME() {
 	if !c.ObtainsCertificates() {
 		return
 	}
-	c.ACME = ACME{}
+	c.ACME, c.sitesObtain = ACME{}, false
 	for i := range c.Listeners {
 		l := &c.Listeners[i]
 		if l.RedirectHTTPS = 0; l.TLS != nil && len(l.TLS.Certs) == 0 {

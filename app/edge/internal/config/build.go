@@ -70,7 +70,7 @@ func (c *Config) LogLevel() slog.Level {
 // definition has not changed are reused; before and t may be nil. The error is Problems. Parts that cannot be used are not an
 // error: see Resources.Broken.
 func (c *Config) App(options app.Options, t *tracing.Tracing, before *Resources) (*app.App, *Resources, error) {
-	b := builder{decoder: decoder{source: c.source, spoilt: c.spoilt, registry: c.registry}, config: c, routes: c.Routes, serverName: string(c.Server.Name), log: options.Log, tracing: t,
+	b := builder{decoder: decoder{source: c.source, spoilt: c.spoilt, registry: c.registry}, config: c, serverName: string(c.Server.Name), log: options.Log, tracing: t,
 		before: before, unusable: map[string]app.Handler{}}
 	b.resources = &Resources{groups: map[string]upstream{}}
 	b.attempt(path{"server"}, func() { b.app = app.New(options) })
@@ -86,14 +86,14 @@ func (c *Config) App(options app.Options, t *tracing.Tracing, before *Resources)
 	}
 	b.modules()
 	b.app.Use(b.middlewares(path{"middleware"}, &c.Middleware, "")...)
-	for i := range c.Routes {
-		if p := (path{"route"}).index(i); !b.spoilt[p.part()] {
-			b.route(p, &c.Routes[i])
-		}
+	if pages := b.pages(path{"error_pages"}, c.ErrorPages); pages != nil {
+		b.app.ErrorPages(pages)
 	}
-	for i := range c.Routes {
-		b.preflight(i)
+	b.register(b.app, path{"route"}, c.Routes)
+	for i := range c.Sites {
+		b.site(i)
 	}
+	c.warnings = append(c.warnings, b.warnings...)
 	if len(b.problems) > 0 {
 		b.resources.Discard(before)
 		b.problems = append(b.problems, b.resources.broken...)
@@ -106,7 +106,6 @@ type builder struct {
 	decoder
 	config     *Config
 	app        *app.App
-	routes     []Route
 	serverName string
 	log        *slog.Logger
 	tracing    *tracing.Tracing // nil: none
@@ -118,7 +117,7 @@ type builder struct {
 
 // broken records a part that cannot be used, and returns the handler for it.
 func (b *builder) broken(p path, format string, args ...any) app.Handler {
-	b.resources.broken = append(b.resources.broken, Problem{b.file, b.line(p), fmt.Sprintf(format, args...), p.part()})
+	b.resources.broken = append(b.resources.broken, b.newProblem(p, b.place(p), format, args...))
 	return func(*app.Context) error { return app.Error(503, "this part of the server is unavailable") }
 }
 
@@ -220,25 +219,82 @@ func (s *SecureHeaders) options() middleware.SecureOptions {
 	}
 }
 
-// route registers one route for each of its methods.
-func (b *builder) route(p path, r *Route) {
-	var h app.Handler
+// routes registers routes: the App, or the Host of a site.
+type routes interface {
+	Group(prefix string, middlewares ...app.Middleware) *app.Group
+}
+
+// register registers the routes of a list at p.
+func (b *builder) register(in routes, p path, list []Route) {
+	known := map[string]path{}
+	for i := range list {
+		if at := p.index(i); !b.spoilt[at.part()] {
+			b.route(in, at, &list[i], known)
+		}
+	}
+	for i := range list {
+		b.preflight(in, p, list, i)
+	}
+}
+
+// action returns the handler of a route, or nil after reporting a problem.
+func (b *builder) action(p path, r *Route) (h app.Handler) {
+	scope := r.scope()
 	switch {
 	case r.Handler != "":
 		h = b.compiled(p, r)
 	case r.Respond != nil:
-		h = b.respond(p.child("respond"), r.Respond)
+		h = b.respond(p.child("respond"), r.Respond, scope)
 	case r.Redirect != nil:
-		h = b.redirect(p.child("redirect"), r)
+		h = b.redirect(p.child("redirect"), r.Redirect, scope)
 	case r.Static != nil:
 		h = b.static(p.child("static"), r)
 	case r.Proxy != nil:
-		h = b.proxy(p.child("proxy"), r.Proxy)
+		h = b.proxy(p.child("proxy"), r.Proxy, scope)
 	}
+	if r.Rewrite != "" {
+		h = b.rewrite(p.child("rewrite"), r.Rewrite, scope, h)
+	}
+	return h
+}
+
+// route registers one route for each of its methods. known are the routes of the list so far, by what they match.
+func (b *builder) route(in routes, p path, r *Route, known map[string]path) {
+	h := b.action(p, r)
+	options := r.options()
+	if r.Match != nil {
+		m, ok := b.match(p.child("match"), r.Match)
+		if !ok {
+			return
+		}
+		options = append(options, app.When(m))
+	}
+	middlewares := b.middlewares(p, &r.Middleware, r.Path)
 	if h == nil {
 		return // a problem that was named
 	}
-	var options []app.RouteOption
+	group := in.Group("", middlewares...)
+	for _, method := range r.methods() {
+		key := fmt.Sprintf("%s %s %+v", method, patternParam.ReplaceAllString(r.Path, "{}"), r.conditions())
+		if first, taken := known[key]; taken {
+			b.problem(p.child("path"), "%s %s is never reached: the route in line %d matches the same requests", p, r.Path, b.line(first))
+			continue
+		}
+		known[key] = p
+		b.attempt(p.child("path"), func() { group.Handle(method, r.Path, h, options...) })
+	}
+}
+
+// conditions returns the conditions for comparison.
+func (r *Route) conditions() Match {
+	if r.Match == nil {
+		return Match{}
+	}
+	return *r.Match
+}
+
+// options returns the options of the route but for its conditions.
+func (r *Route) options() (options []app.RouteOption) {
 	if r.Name != "" {
 		options = append(options, app.Name(r.Name))
 	}
@@ -260,10 +316,7 @@ func (b *builder) route(p path, r *Route) {
 	if r.BodyBytesMax > 0 {
 		options = append(options, app.BodyMax(int64(r.BodyBytesMax)))
 	}
-	group := b.app.Group("", b.middlewares(p, &r.Middleware, r.Path)...)
-	for _, method := range r.methods() {
-		b.attempt(p.child("path"), func() { group.Handle(method, r.Path, h, options...) })
-	}
+	return options
 }
 
 // methods returns the methods to register; "" is every method.
@@ -276,21 +329,21 @@ func (r *Route) methods() []string {
 
 // preflight registers OPTIONS for the path of a route with CORS, unless another route has it. All routes of a path must have
 // the same cors, because a browser asks for all of them at once.
-func (b *builder) preflight(i int) {
-	r, p := &b.routes[i], path{"route"}.index(i)
+func (b *builder) preflight(in routes, at path, list []Route, i int) {
+	r, p := &list[i], at.index(i)
 	if r.CORS == nil || b.spoilt[p.part()] {
 		return
 	}
 	allow := []string{"OPTIONS"}
-	for j := range b.routes {
-		other := &b.routes[j]
+	for j := range list {
+		other := &list[j]
 		switch {
 		case other.Path != r.Path:
 		case slices.Contains(other.methods(), "OPTIONS") || slices.Contains(other.methods(), ""):
 			return
 		case other.CORS != nil && !reflect.DeepEqual(other.CORS, r.CORS):
 			if j < i {
-				b.problem(p.child("cors"), "route.cors: the route in line %d has the same path and a different cors", b.line(path{"route"}.index(j)))
+				b.problem(p.child("cors"), "route.cors: the route in line %d has the same path and a different cors", b.line(at.index(j)))
 				return
 			}
 		case other.CORS != nil && j < i:
@@ -305,7 +358,7 @@ func (b *builder) preflight(i int) {
 	}
 	b.attempt(p.child("cors"), func() {
 		list := strings.Join(allow, ", ")
-		b.app.Group("", middleware.CORS(r.CORS.options())).Handle("OPTIONS", r.Path, func(c *app.Context) error {
+		in.Group("", middleware.CORS(r.CORS.options())).Handle("OPTIONS", r.Path, func(c *app.Context) error {
 			c.SetHeader("Allow", list)
 			return c.NoContent(204)
 		})

@@ -40,7 +40,7 @@ func Check(file string, registry *Registry) (c *Config, problems, warnings Probl
 		}
 		problems = append(problems, more...)
 	}
-	slices.SortStableFunc(problems, func(a, b Problem) int { return a.Line - b.Line })
+	slices.SortStableFunc(problems, Problem.compare)
 	return c, problems, c.warnings, nil
 }
 

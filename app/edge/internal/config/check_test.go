@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -101,7 +102,9 @@ proxy = { upstream = "down" }
 		}{{c.want, problems}, {c.warnings, warnings}} {
 			require.Len(t, x.got, len(x.want), "%s:\n%s", c.why, x.got)
 			for i, want := range x.want {
-				require.Contains(t, x.got[i].Error(), file+":"+want, c.why)
+				got := x.got[i]
+				require.Contains(t, fmt.Sprintf("%d: %s", got.Line, got.Text), want, c.why)
+				require.Equal(t, fmt.Sprintf("%s:%d:%d: %s", file, got.Line, got.Column, got.Text), got.Error(), c.why)
 			}
 		}
 	}

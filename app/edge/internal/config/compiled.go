@@ -75,8 +75,10 @@ func (d *decoder) compiled(c *Config) {
 		c.modules[name] = decodeTable(d, p, p, "module", name, r.Modules[name], c.Modules[name])
 	}
 	d.used(c, path{"middleware", "use"}, c.Middleware.Use)
-	for i := range c.Routes {
-		route, p := &c.Routes[i], path{"route"}.index(i)
+	for i := range c.Sites {
+		d.used(c, path{"site"}.index(i).child("middleware").child("use"), c.Sites[i].Middleware.Use)
+	}
+	c.eachRoute(func(p path, route *Route) {
 		d.used(c, p.child("use"), route.Use)
 		switch {
 		case route.Handler == "" && route.Config.given:
@@ -87,7 +89,7 @@ func (d *decoder) compiled(c *Config) {
 				route.config = decodeTable(d, p, p.child("config"), "handler", route.Handler, h, route.Config)
 			}
 		}
-	}
+	})
 }
 
 // used is compiled for a list of middlewares.
@@ -132,7 +134,7 @@ func decodeTable[T any](d *decoder, parent, p path, kind, name string, of Compil
 	}
 	v := reflect.New(of.Config)
 	setDefaultsOf(v.Elem())
-	if !table.given && d.lines[p.id()] == 0 {
+	if !table.given && !d.hasKey(p) {
 		for _, k := range keys(of.Config) {
 			if k.field.Tag.Get("required") != "" {
 				d.problem(parent, "%s %s needs a configuration: %s lacks the key %s", kind, name, p, k.name)
@@ -216,7 +218,7 @@ func (b *builder) uses(p path, list []Use, route string) (all []app.Middleware) 
 
 // given returns the first of two keys that the file has.
 func (b *builder) given(p path, first, second string) path {
-	if b.lines[p.child(first).id()] > 0 {
+	if b.hasKey(p.child(first)) {
 		return p.child(first)
 	}
 	return p.child(second)

@@ -15,7 +15,10 @@
 //	decode.go     from the tree of TOML to the structs
 //	rules.go      rules between values
 //	build.go      Config.App: the routes and middlewares of an App
-//	respond.go    the actions respond and redirect
+//	site.go       [[site]]: hosts, error pages
+//	expand.go     texts with variables, and conditions of routes
+//	accesslog.go  access logs
+//	respond.go    the actions respond and redirect, and rewrites
 //	static.go     the static action
 //	upstream.go   upstreams and the proxy action
 //	auth.go       authorization by an upstream
@@ -75,12 +78,22 @@ type Config struct {
 	// One route and its action. Repeat the section for each route. The most specific path that allows the method wins; the
 	// order in the file does not matter.
 	Routes []Route `toml:"route"`
+	// Routes for some hosts, with certificates, error pages and an access log of their own. Repeat the section for each site.
+	Sites []Site `toml:"site"`
+	// Pages for errors that the server answers itself, for all hosts but those of sites with pages of their own; see
+	// site.error_pages. They are read at the start and at SIGHUP.
+	ErrorPages map[string]string `toml:"error_pages"`
+
+	// OpenLog opens the access log of a site. Without it, as in Check, sites do not log.
+	OpenLog func(*SiteAccessLog) (SiteLog, error)
 
 	source   *source
 	registry *Registry
 	modules  map[string]any  // their configurations, of those that are made
 	spoilt   map[string]bool // parts of a file with problems, which Check skips
 	warnings Problems
+	// The file has [acme], so sites without certs obtain some.
+	sitesObtain bool
 }
 
 // Server is the section of the same name.
@@ -216,18 +229,6 @@ type Log struct {
 	Format string `toml:"format" default:"text" oneof:"text|json" reload:"restart"`
 	// Lowest level that is logged.
 	Level string `toml:"level" default:"info" oneof:"debug|info|warn|error"`
-}
-
-// AccessLog is the section of the same name.
-type AccessLog struct {
-	// Destination: a file, "-" for stdout, or "off". SIGHUP reopens the file.
-	File Path `toml:"file" default:"off" reload:"restart"`
-	// Format of a line: a JSON object, or the combined format of Apache and nginx.
-	Format string `toml:"format" default:"json" oneof:"json|combined" reload:"restart"`
-	// Size of the queue in front of the file, some 200 bytes per line. Lines beyond it are dropped and counted.
-	BufferBytes Bytes `toml:"buffer_bytes" default:"4MiB" min:"64KiB" max:"1GiB" reload:"restart"`
-	// Longest time that a line stays in the queue.
-	FlushEvery Duration `toml:"flush_every" default:"500ms" min:"1ms" max:"1m" reload:"restart"`
 }
 
 // Tracing is the section of the same name.

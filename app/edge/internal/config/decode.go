@@ -25,13 +25,17 @@ type decoder struct {
 }
 
 func (d *decoder) problem(p path, format string, args ...any) {
+	d.problemAt(p, d.place(p), format, args...)
+}
+
+func (d *decoder) problemAt(p path, at place, format string, args ...any) {
 	if !d.spoilt[p.part()] {
-		d.problems = append(d.problems, Problem{d.file, d.line(p), fmt.Sprintf(format, args...), p.part()})
+		d.problems = append(d.problems, d.newProblem(p, at, format, args...))
 	}
 }
 
 func (d *decoder) warn(p path, format string, args ...any) {
-	d.warnings = append(d.warnings, Problem{d.file, d.line(p), fmt.Sprintf(format, args...), p.part()})
+	d.warnings = append(d.warnings, d.newProblem(p, d.place(p), format, args...))
 }
 
 // stage ends a stage.
@@ -42,8 +46,11 @@ func (d *decoder) stage() {
 	}
 }
 
-// part returns the section of p, with its index if it is repeated.
+// part returns the section of p, with its index if it is repeated. Each route of a site is a part of its own.
 func (p path) part() string {
+	if len(p) > 3 && p[0] == "site" && p[2] == "route" {
+		return p[:4].id()
+	}
 	if len(p) > 1 {
 		if _, err := strconv.Atoi(p[1]); err == nil {
 			return p[:2].id()

@@ -5,8 +5,10 @@ package config
 import (
 	"crypto/tls"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"tafe/app"
@@ -83,7 +85,7 @@ func (d *decoder) checkListeners(c *Config) {
 	if len(c.Listeners) == 0 {
 		return
 	}
-	if d.lines[path{"server", "listen"}.id()] > 0 {
+	if d.hasKey(path{"server", "listen"}) {
 		d.problem(path{"server", "listen"}, "server.listen cannot be used with [[listener]]: move it there")
 	}
 	for i := range c.Listeners {
@@ -99,9 +101,9 @@ func (d *decoder) checkListeners(c *Config) {
 			d.problem(p.child("tls"), "listener.tls: client_auth and client_ca go together")
 		case l.TLS != nil && l.TLS.ClientCRL != "" && l.TLS.ClientCA == "":
 			d.problem(p.child("tls").child("client_crl"), "listener.tls.client_crl: want client_ca too")
-		case l.TLS != nil && len(l.TLS.Certs) == 0 && !c.ObtainsCertificates():
+		case l.TLS != nil && len(l.TLS.Certs) == 0 && len(c.siteCerts()) == 0 && !c.ObtainsCertificates():
 			d.problem(p.child("tls"), "listener.tls has no certs, and [acme] no domains: name a certificate, or the domains to obtain some for")
-		case l.TLS != nil && l.TLS.Profile == "modern" && l.TLS.MinVersion == "1.2" && d.lines[p.child("tls").child("min_version").id()] > 0:
+		case l.TLS != nil && l.TLS.Profile == "modern" && l.TLS.MinVersion == "1.2" && d.hasKey(p.child("tls").child("min_version")):
 			d.problem(p.child("tls").child("min_version"), "listener.tls.min_version = \"1.2\" contradicts the profile modern, which is TLS 1.3: remove one of them")
 		}
 	}
@@ -125,6 +127,59 @@ type Certificates struct {
 	Profile certs.Profile
 	source  *source
 	at      path
+	hosts   atomic.Pointer[[]siteHost]
+}
+
+// siteHost is a host of a site, and the problem that it has on a listener without a certificate for it.
+type siteHost struct {
+	name    string
+	problem Problem
+}
+
+// Follow replaces the certificates and hosts of sites by those of c.
+func (s *Certificates) Follow(c *Config) {
+	var hosts []siteHost
+	for i := range c.Sites {
+		for j, name := range c.Sites[i].Host {
+			if name == "*" || name == "" { // empty: a problem of its own
+				continue
+			}
+			p := path{"site"}.index(i).child("host").index(j)
+			hosts = append(hosts, siteHost{string(name), c.source.newProblem(p, c.source.place(p),
+				"site.host: no certificate of the listener %s is valid for %s: name one in site.certs or listener.tls.certs, or obtain one with [acme]", s.Addr, name)})
+		}
+	}
+	s.hosts.Store(&hosts)
+	s.SetSites(c.siteCerts())
+}
+
+// siteCerts returns the certificates of all sites.
+func (c *Config) siteCerts() (all []certs.Files) {
+	for i := range c.Sites {
+		for _, f := range c.Sites[i].Certs {
+			if !slices.Contains(all, certs.Files(f)) {
+				all = append(all, certs.Files(f))
+			}
+		}
+	}
+	return all
+}
+
+// uncovered returns the hosts of sites without a certificate. There are none while a certificate is left out, which may be theirs.
+func (s *Certificates) uncovered() (all Problems) {
+	if s.LeftOut() {
+		return nil
+	}
+	for _, h := range *s.hosts.Load() {
+		name := h.name
+		if rest, wildcard := strings.CutPrefix(name, "*"); wildcard {
+			name = "any" + rest
+		}
+		if !s.Covers(strings.Trim(name, "[]")) {
+			all = append(all, h.problem)
+		}
+	}
+	return all
 }
 
 // Problems returns the current problems of the certificates. The listener serves with the others; see certs.Store.
@@ -133,7 +188,7 @@ func (c *Certificates) Problems() Problems {
 	for _, err := range c.Store.Problems() {
 		d.problem(c.at, "listener.tls: %s", withoutCall(err))
 	}
-	return d.problems
+	return append(d.problems, c.uncovered()...)
 }
 
 // withoutCall removes the name of the system call from the error of a file.
@@ -189,7 +244,9 @@ func (c *Config) AppListeners(from Sources) (all []app.Listener, stores []*Certi
 			d.problem(p, "listener.tls: %v", err)
 			continue
 		}
-		of[l], stores = store, append(stores, &Certificates{store, string(l.Listen), l.TLS.profile(), c.source, p})
+		own := &Certificates{Store: store, Addr: string(l.Listen), Profile: l.TLS.profile(), source: c.source, at: p}
+		own.Follow(c)
+		of[l], stores = store, append(stores, own)
 	}
 	if len(d.problems) > 0 {
 		return nil, nil, d.sorted()
@@ -227,9 +284,10 @@ func (t *TLS) options(c *Config, from *Sources, http2 bool) certs.Options {
 	if http2 {
 		o.Protocols = []string{"h2", "http/1.1"}
 	}
-	for _, c := range t.Certs {
-		o.Certs = append(o.Certs, certs.Files(c))
+	for _, f := range t.Certs {
+		o.Certs = append(o.Certs, certs.Files(f))
 	}
+	o.Sites = c.siteCerts()
 	return o
 }
 

@@ -15,11 +15,11 @@ func TestListeners(t *testing.T) {
 	secure := sprintf("[[listener]]\nlisten = \":8443\"\ntls = { certs = [{ cert = %q, key = %q }] }\n", f.Cert, f.Key)
 	for _, c := range []struct{ text, want, why string }{
 		{secure + "[[listener]]\nlisten = \":8080\"\nredirect_https = 8443", "", "good"},
-		{"[server]\nlisten = \":80\"\n" + secure, "f.toml:2: server.listen cannot be used with [[listener]]: move it there", "which would it be?"},
-		{secure + "[[listener]]\nlisten = \":80\"\nredirect_https = 443", "f.toml:6: listener.redirect_https = 443: no [[listener]] has tls on that port", "a way to nowhere"},
+		{"[server]\nlisten = \":80\"\n" + secure, "f.toml:2:1: server.listen cannot be used with [[listener]]: move it there", "which would it be?"},
+		{secure + "[[listener]]\nlisten = \":80\"\nredirect_https = 443", "f.toml:6:1: listener.redirect_https = 443: no [[listener]] has tls on that port", "a way to nowhere"},
 		{secure + "redirect_https = 8443", "has both tls and redirect_https", "one or the other"},
 		{"[[listener]]\nlisten = \"unix:/tmp/a.sock\"\nproxy_protocol = [\"10.0.0.0/8\"]", "", "a socket and a balancer"},
-		{"[[listener]]\nlisten = \"unix:a.sock\"", "f.toml:2: listener.listen = \"unix:a.sock\": not unix:/path", "relative to what?"},
+		{"[[listener]]\nlisten = \"unix:a.sock\"", "f.toml:2:1: listener.listen = \"unix:a.sock\": not unix:/path", "relative to what?"},
 		{"[[listener]]\nlisten = \"unix:/a\"\n[[listener]]\nlisten = \":1\"\n[[listener]]\nlisten = \"systemd:http\"", "", "kinds of sockets beside one another"},
 		{"[[listener]]\nlisten = \":1\"\nproxy_protocol = []", "no connection would be accepted", "a slip"},
 		{"[[listener]]\nlisten = \":1\"\n[listener.tls]\ncerts = []", "listener.tls has no certs", "nothing to show"},
@@ -40,7 +40,7 @@ func TestListeners(t *testing.T) {
 	require.NoError(t, err)
 	_, stores, err := config.AppListeners(Sources{})
 	require.NoError(t, err)
-	require.EqualError(t, stores[0].Problems(), "f.toml:3: listener.tls: /no/such: no such file or directory", "but is named")
+	require.EqualError(t, stores[0].Problems(), "f.toml:3:11: listener.tls: /no/such: no such file or directory", "but is named")
 	config, err = Parse("f.toml", []byte(secure+"[[listener]]\nlisten = \":80\"\nredirect_https = 8443"+route), nil)
 	require.NoError(t, err)
 	listeners, stores, err := config.AppListeners(Sources{})
@@ -59,23 +59,23 @@ func TestACME(t *testing.T) {
 		{own, "", "listeners are implied"},
 		{own + tls, "", "or given"},
 		{own + tls + "[[listener]]\nlisten = \":80\"\nredirect_https = 8443", "", "with a redirect"},
-		{own + "[server]\nlisten = \":80\"", "f.toml:1: acme: no [[listener]] has tls", "the certificates would not be used"},
-		{own + "[[listener]]\nlisten = \":80\"", "f.toml:1: acme: no [[listener]] has tls", "nor here"},
+		{own + "[server]\nlisten = \":80\"", "f.toml:1:2: acme: no [[listener]] has tls", "the certificates would not be used"},
+		{own + "[[listener]]\nlisten = \":80\"", "f.toml:1:2: acme: no [[listener]] has tls", "nor here"},
 		{"[acme]\nemail = \"a@a.example\"\n" + tls, "listener.tls has no certs, and [acme] no domains", "an address alone obtains nothing"},
-		{"[acme]\ndomains = [\"https://a.example\"]\n" + tls, "f.toml:2: acme.domains = \"https://a.example\": not a host name", "a URL"},
+		{"[acme]\ndomains = [\"https://a.example\"]\n" + tls, "f.toml:2:12: acme.domains = \"https://a.example\": not a host name", "a URL"},
 		{"[acme]\ndomains = [\"a.example:443\"]\n" + tls, "not a host name", "a port"},
-		{"[acme]\ndomains = [\"*.a.example\"]\n" + tls, "f.toml:2: acme.domains: \"*.a.example\" needs a binary with a DNS provider", "a wildcard"},
-		{own + "ca = \"http://ca.example/dir\"\n", "f.toml:3: acme.ca = \"http://ca.example/dir\": want letsencrypt", "no HTTPS"},
-		{own + "ca = \"lets-encrypt\"\n", "f.toml:3: acme.ca = \"lets-encrypt\": want letsencrypt", "a slip"},
+		{"[acme]\ndomains = [\"*.a.example\"]\n" + tls, "f.toml:2:12: acme.domains: \"*.a.example\" needs a binary with a DNS provider", "a wildcard"},
+		{own + "ca = \"http://ca.example/dir\"\n", "f.toml:3:1: acme.ca = \"http://ca.example/dir\": want letsencrypt", "no HTTPS"},
+		{own + "ca = \"lets-encrypt\"\n", "f.toml:3:1: acme.ca = \"lets-encrypt\": want letsencrypt", "a slip"},
 		{own + "fallback = { ca = \"zerossl\" }\n", "", "a second authority"},
-		{own + "fallback = {}\n", "f.toml:3: acme.fallback.ca is the authority of acme.ca", "the same twice"},
-		{own + "fallback = { ca = \"x\" }\n", "f.toml:3: acme.fallback.ca = \"x\": want", "a slip in the second"},
+		{own + "fallback = {}\n", "f.toml:3:1: acme.fallback.ca is the authority of acme.ca", "the same twice"},
+		{own + "fallback = { ca = \"x\" }\n", "f.toml:3:14: acme.fallback.ca = \"x\": want", "a slip in the second"},
 		{own + "eab = { key_id = \"k\" }\n", "acme.eab lacks the key mac_key", "half an account"},
-		{own + "storage = \"/x\"\nredis = { address = \"127.0.0.1:1\" }\n", "f.toml:4: acme has both storage and redis", "which would it be?"},
-		{own + "email = \"admin\"\n", "f.toml:3: acme.email = \"admin\": want one address", "no address"},
-		{"[acme]\non_demand = { ask = \"a.example\" }\n", "f.toml:2: acme.on_demand.ask = \"a.example\": want a URL", "no URL"},
+		{own + "storage = \"/x\"\nredis = { address = \"127.0.0.1:1\" }\n", "f.toml:4:1: acme has both storage and redis", "which would it be?"},
+		{own + "email = \"admin\"\n", "f.toml:3:1: acme.email = \"admin\": want one address", "no address"},
+		{"[acme]\non_demand = { ask = \"a.example\" }\n", "f.toml:2:15: acme.on_demand.ask = \"a.example\": want a URL", "no URL"},
 		{"[acme]\non_demand = { ask = \"http://a.example/\" }\n", "", "on demand alone"},
-		{own + "[[listener]]\nlisten = \":1\"\ntls = { profile = \"modern\", min_version = \"1.2\" }\n", "f.toml:5: listener.tls.min_version = \"1.2\" contradicts the profile modern", "two minds"},
+		{own + "[[listener]]\nlisten = \":1\"\ntls = { profile = \"modern\", min_version = \"1.2\" }\n", "f.toml:5:29: listener.tls.min_version = \"1.2\" contradicts the profile modern", "two minds"},
 		{own + "[[listener]]\nlisten = \":1\"\ntls = { profile = \"old\" }\n", "want one of modern, intermediate", "a profile that is not offered"},
 	} {
 		config, err := Parse("f.toml", []byte(c.text+route), nil)
@@ -98,7 +98,7 @@ func TestACME(t *testing.T) {
 	require.Len(t, config.Listeners, 2)
 	o, broken, err := config.acmeOptions()
 	require.NoError(t, err, "a file that is not there refuses no start")
-	require.EqualError(t, broken, "f.toml:3: acme.ca_roots: /no/such: no such file or directory")
+	require.EqualError(t, broken, "f.toml:3:1: acme.ca_roots: /no/such: no such file or directory")
 	require.True(t, o.HTTP01 && o.TLSALPN01)
 	listeners, stores, err := config.AppListeners(Sources{})
 	require.NoError(t, err)

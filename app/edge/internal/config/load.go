@@ -3,7 +3,6 @@
 package config
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -79,12 +78,12 @@ func syntaxProblem(file string, err error) Problem {
 	p := Problem{File: file, Text: strings.TrimPrefix(err.Error(), "toml: ")}
 	var at *toml.DecodeError
 	if errors.As(err, &at) {
-		p.Line, _ = at.Position()
+		p.Line, p.Column = at.Position()
 	}
 	return p
 }
 
 func (d *decoder) sorted() Problems {
-	slices.SortStableFunc(d.problems, func(a, b Problem) int { return cmp.Compare(a.Line, b.Line) })
+	slices.SortStableFunc(d.problems, Problem.compare)
 	return slices.CompactFunc(d.problems, func(a, b Problem) bool { return a == b })
 }

@@ -1,11 +1,13 @@
-// The line in which each key of a file stands.
+// The line and column at which each key and each text of a file stands.
 
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/pelletier/go-toml/v2/unstable"
 )
@@ -28,27 +30,95 @@ func (p path) String() string {
 	return strings.Join(names, ".")
 }
 
-// source is the name and the lines of a file.
+// source is the name of a file, and where its keys and texts are.
 type source struct {
 	file  string
-	lines map[string]int // by path.id
+	keys  map[string]place // by path.id
+	texts map[string]text
 }
 
-// line returns the line of the key, or of the nearest parent that has one, or 0.
-func (s *source) line(p path) int {
+// place is a line and a column, in bytes, both from 1.
+type place struct{ line, column int }
+
+// text is a text value as it is written in the file, with its quotes.
+type text struct {
+	raw string
+	at  place
+}
+
+// hasKey reports whether the file has the key.
+func (s *source) hasKey(p path) bool { return s.keys[p.id()].line > 0 }
+
+// place returns the place of the key, or of the nearest parent that has one, or the zero place.
+func (s *source) place(p path) place {
 	for n := len(p); n > 0; n-- {
-		if line := s.lines[p[:n].id()]; line > 0 {
-			return line
+		if at := s.keys[p[:n].id()]; at.line > 0 {
+			return at
 		}
 	}
-	return 0
+	return place{}
 }
 
-// index records the lines of text, which must be valid TOML.
-func (s *source) index(text []byte) {
-	s.lines = map[string]int{}
+// line returns the line of place.
+func (s *source) line(p path) int { return s.place(p).line }
+
+// inText returns the place of the byte n of the text at p.
+func (s *source) inText(p path, n int) place {
+	t, ok := s.texts[p.id()]
+	if !ok {
+		return s.place(p)
+	}
+	at := t.at
+	for _, b := range []byte(t.raw[:rawOffset(t.raw, n)]) {
+		if at.column++; b == '\n' {
+			at = place{at.line + 1, 1}
+		}
+	}
+	return at
+}
+
+// rawOffset returns the offset in a quoted text of the byte n of its value.
+func rawOffset(raw string, n int) int {
+	quotes := 1
+	if strings.HasPrefix(raw, `"""`) || strings.HasPrefix(raw, "'''") {
+		quotes = 3
+	}
+	i := quotes
+	if quotes == 3 && strings.HasPrefix(raw[i:], "\n") { // the first line feed is not part of the value
+		i++
+	}
+	for ; n > 0 && i < len(raw); n-- {
+		if raw[0] != '"' || raw[i] != '\\' {
+			i++
+			continue
+		}
+		skip, bytes := escape(raw[i:])
+		i, n = i+skip, n-bytes+1
+	}
+	return min(i, len(raw))
+}
+
+// escape returns the length of the escape sequence at the start of a basic text, and that of its value.
+func escape(raw string) (skip, bytes int) {
+	switch rest := raw[1:]; {
+	case rest[0] == 'u' || rest[0] == 'U' || rest[0] == 'x':
+		digits := map[byte]int{'u': 4, 'U': 8, 'x': 2}[rest[0]]
+		r, err := strconv.ParseUint(rest[1:min(1+digits, len(rest))], 16, 32)
+		if err != nil {
+			return 2, 1
+		}
+		return 2 + digits, utf8.RuneLen(rune(r))
+	case strings.IndexByte(" \t\n\r", rest[0]) >= 0: // a line that goes on
+		return 1 + len(rest) - len(strings.TrimLeft(rest, " \t\n\r")), 0
+	}
+	return 2, 1
+}
+
+// index records the places of a file's content, which must be valid TOML.
+func (s *source) index(content []byte) {
+	s.keys, s.texts = map[string]place{}, map[string]text{}
 	x := indexer{source: s, arrays: map[string]int{}}
-	x.parser.Reset(text)
+	x.parser.Reset(content)
 	for x.parser.NextExpression() {
 		e := x.parser.Expression()
 		switch e.Kind {
@@ -99,6 +169,10 @@ func (x *indexer) pair(p path, e *unstable.Node) {
 }
 
 func (x *indexer) value(p path, v *unstable.Node) {
+	if v.Kind == unstable.String {
+		at := x.parser.Shape(v.Raw).Start
+		x.texts[p.id()] = text{string(x.parser.Raw(v.Raw)), place{at.Line, at.Column}}
+	}
 	children := v.Children()
 	for i := 0; children.Next(); i++ {
 		child := children.Node()
@@ -111,26 +185,37 @@ func (x *indexer) value(p path, v *unstable.Node) {
 	}
 }
 
-// note records the first line of p.
+// note records the first place of p.
 func (x *indexer) note(p path, n *unstable.Node) {
-	if x.lines[p.id()] == 0 && n.Raw.Length > 0 {
-		x.lines[p.id()] = x.parser.Shape(n.Raw).Start.Line
+	if x.keys[p.id()].line == 0 && n.Raw.Length > 0 {
+		at := x.parser.Shape(n.Raw).Start
+		x.keys[p.id()] = place{at.Line, at.Column}
 	}
 }
 
 // Problem is an error in a file.
 type Problem struct {
-	File string
-	Line int // 0: of the file as a whole
-	Text string
-	part string // see path.part
+	File   string
+	Line   int // from 1; 0: of the file as a whole
+	Column int // in bytes, from 1
+	Text   string
+	part   string // see path.part
+}
+
+// newProblem makes a Problem at a place that belongs to p.
+func (s *source) newProblem(p path, at place, format string, args ...any) Problem {
+	return Problem{s.file, at.line, at.column, fmt.Sprintf(format, args...), p.part()}
 }
 
 func (p Problem) Error() string {
 	if p.Line == 0 {
 		return p.File + ": " + p.Text
 	}
-	return fmt.Sprintf("%s:%d: %s", p.File, p.Line, p.Text)
+	return fmt.Sprintf("%s:%d:%d: %s", p.File, p.Line, p.Column, p.Text)
+}
+
+func (p Problem) compare(o Problem) int {
+	return cmp.Or(cmp.Compare(p.Line, o.Line), cmp.Compare(p.Column, o.Column))
 }
 
 // Problems are the errors of a file, by line.

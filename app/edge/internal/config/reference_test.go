@@ -16,6 +16,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"tafe/app/variable"
 )
 
 var update = flag.Bool("update", false, "write docs/config.md")
@@ -39,6 +41,11 @@ changes one is rejected. Rate and concurrency limits start from zero after a rel
 
 This file is generated from the comments in ` + "`app/edge/internal/config`" + `.
 `
+
+const variablesPreface = `Redirects, rewrites, the body and headers of ` + "`respond`" + `, the headers of a ` + "`proxy`" + `, error pages and access logs may have variables. "{{name}" is the text "{name}".
+Other braces are literal. A value is escaped for its place: HTML, JSON, a part of a URL, a log line; control characters in a header are percent-encoded. It is never expanded again.
+{status} and those behind it have a value once there is a response; {bytes} and {reason} in access logs only. In the host of a URL only {host}, {hostport} and {host.N} may stand. An error page may
+have other text in braces, which stays as it is; ` + "`tafe check`" + ` warns of it.`
 
 func TestReference(t *testing.T) {
 	made := reference(t)
@@ -103,6 +110,10 @@ func reference(t *testing.T) []byte {
 			fmt.Fprintf(out, "\nAll keys of [middleware] may also stand in a route. They apply to that route only, inside the middlewares of [middleware].\n")
 		}
 	}
+	fmt.Fprintf(out, "\n## Variables\n\n%s\n\n| variable | value |\n|---|---|\n", variablesPreface)
+	for _, n := range variable.Names() {
+		fmt.Fprintf(out, "| `{%s}` | %s |\n", n.Name, n.Says)
+	}
 	return out.Bytes()
 }
 
@@ -118,8 +129,10 @@ var kinds = map[reflect.Type]string{
 	reflect.TypeFor[Address](): "address", reflect.TypeFor[ListenAddress](): "address", reflect.TypeFor[Duration](): "duration", reflect.TypeFor[Bytes](): "bytes", reflect.TypeFor[Handoff](): "duration, 100us to 1m, or off", reflect.TypeFor[Path](): "file", reflect.TypeFor[SocketPath](): "absolute path",
 	reflect.TypeFor[Table](): "table", reflect.TypeFor[Resolver](): "ADDRESS:PORT", reflect.TypeFor[Secret](): "secret", reflect.TypeFor[HeaderName](): "header name", reflect.TypeFor[HeaderValue](): "text", reflect.TypeFor[string](): "text",
 	reflect.TypeFor[bool](): "true, false", reflect.TypeFor[Switch](): "true, false", reflect.TypeFor[int](): "number", reflect.TypeFor[float64](): "number",
-	reflect.TypeFor[[]string](): "array of text", reflect.TypeFor[[]HostName](): "array of host names", reflect.TypeFor[[]Network](): "array of networks",
-	reflect.TypeFor[map[string]HeaderValue](): "table of text", reflect.TypeFor[map[string]Secret](): "table of secrets",
+	reflect.TypeFor[[]string](): "array of text", reflect.TypeFor[[]Network](): "array of networks",
+	reflect.TypeFor[[]HostName](): "array of host names", reflect.TypeFor[[]SiteHost](): "array of hosts", reflect.TypeFor[map[string]string](): "table of files",
+	reflect.TypeFor[map[string]Alternatives](): "table of text or arrays of text",
+	reflect.TypeFor[map[string]HeaderValue]():  "table of text", reflect.TypeFor[map[string]Secret](): "table of secrets",
 }
 
 // allowed returns the accepted values of a key.
@@ -157,7 +170,7 @@ func standard(f reflect.StructField) string {
 func comments(t *testing.T) map[string]string {
 	docs := map[string]string{}
 	flat := func(c *ast.CommentGroup) string { return strings.Join(strings.Fields(c.Text()), " ") }
-	for _, name := range []string{"acme.go", "auth.go", "compiled.go", "config.go", "listener.go", "route.go", "shared.go", "static.go", "upstream.go", "watchdog.go"} {
+	for _, name := range []string{"accesslog.go", "acme.go", "auth.go", "compiled.go", "config.go", "expand.go", "listener.go", "route.go", "shared.go", "site.go", "static.go", "upstream.go", "watchdog.go"} {
 		file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ParseComments)
 		require.NoError(t, err)
 		for _, decl := range file.Decls {
@@ -213,12 +226,12 @@ func TestExample(t *testing.T) {
 	asIs, err := Parse("example", text, nil)
 	require.NoError(t, err)
 	asIs.Server.Loops, asIs.Limits.ConnMax, asIs.Limits.DialMax = whole.Server.Loops, whole.Limits.ConnMax, whole.Limits.DialMax // no defaults but the machine's
-	asIs.Admin.Token = whole.Admin.Token
+	asIs.Admin.Token, asIs.AccessLog.Fields = whole.Admin.Token, whole.AccessLog.Fields
 	asIs.Server.TrustedProxies, asIs.Tracing.Endpoint, asIs.Tracing.Headers = whole.Server.TrustedProxies, whole.Tracing.Endpoint, whole.Tracing.Headers
 	asIs.ACME.EAB, asIs.ACME.Fallback, asIs.ACME.Redis, asIs.ACME.OnDemand = whole.ACME.EAB, whole.ACME.Fallback, whole.ACME.Redis, whole.ACME.OnDemand
 	asIs.ACME.Domains = whole.ACME.Domains
 	whole.source, asIs.source = nil, whole.source
-	lines := asIs.source.lines
+	lines := asIs.source.keys
 	asIs.source = nil
 	require.Equal(t, asIs, whole)
 	for _, section := range keys(reflect.TypeFor[Config]()) {

@@ -17,13 +17,14 @@ import (
 
 // Resources are the upstream groups, directories and shared limits that an App uses. Any goroutine may call the methods.
 type Resources struct {
-	groups map[string]upstream // fixed once App has returned
-	broken Problems            // likewise
-	sites  []site
-	limits []*redislimit.Buckets // new for each App: their state is in Redis
-	lives  []*Life               // of compiled parts, new for each App
-	mu     sync.Mutex
-	passed map[io.Closer]bool // to the Resources of a later Config
+	groups      map[string]upstream // fixed once App has returned
+	broken      Problems            // likewise
+	directories []directory
+	logs        []*siteLog
+	limits      []*redislimit.Buckets // new for each App: their state is in Redis
+	lives       []*Life               // of compiled parts, new for each App
+	mu          sync.Mutex
+	passed      map[io.Closer]bool // to the Resources of a later Config
 }
 
 type upstream struct {
@@ -92,11 +93,14 @@ func (r *Resources) all() map[io.Closer]bool {
 	for _, u := range r.groups {
 		all[u.group] = true
 	}
-	for _, s := range r.sites {
+	for _, s := range r.directories {
 		all[s.Site] = true
 	}
 	for _, l := range r.limits {
 		all[l] = true
+	}
+	for _, l := range r.logs {
+		all[l.SiteLog] = true
 	}
 	return all
 }

@@ -1,46 +1,112 @@
-// The actions respond and redirect as handlers. What does not depend on the request is computed when the handler is made.
+// The actions respond and redirect, and the rewrite of a route, as handlers. What does not depend on the request is computed when the handler is
+// made.
 
 package config
 
 import (
+	"bytes"
+	"maps"
+	"mime"
+	"net/http"
 	"regexp"
+	"slices"
 	"strings"
 
 	"tafe/app"
+	"tafe/app/variable"
 	"tafe/httpparse"
 )
 
 // respond returns the handler of a fixed response, or nil after reporting a problem.
-func (b *builder) respond(p path, r *Respond) app.Handler {
-	type header struct{ name, value string }
-	var headers []header
-	for name, value := range r.Headers {
-		at := p.child("headers").child(name)
+func (b *builder) respond(p path, r *Respond, scope variable.Scope) app.Handler {
+	headers, ok := b.headers(p.child("headers"), r.Headers, scope)
+	scope.Use = useOf(string(r.ContentType))
+	text := b.template(p.child("body"), r.Body, scope)
+	if !ok || text == nil {
+		return nil
+	}
+	fixed, constant := text.Constant()
+	contentType, body, status := string(r.ContentType), []byte(fixed), r.Status
+	bodyless := status == 204 || status == 304
+	return func(c *app.Context) error {
+		headers.set(c)
+		switch {
+		case bodyless:
+			return c.NoContent(status)
+		case constant:
+			return c.Bytes(status, contentType, body)
+		}
+		return c.Bytes(status, contentType, text.Append(nil, variable.Source{Request: c}))
+	}
+}
+
+// header is a response header with variables in its value.
+type header struct {
+	name  string
+	value *variable.Template
+	fixed string
+	vary  bool
+}
+
+type headers []header
+
+// headers returns the headers of a table, and false after reporting a problem.
+func (b *builder) headers(p path, table map[string]HeaderValue, scope variable.Scope) (all headers, ok bool) {
+	ok = true
+	scope.Use = variable.Header
+	for _, name := range slices.Sorted(maps.Keys(table)) {
+		at := p.child(name)
 		switch {
 		case !httpparse.ValidToken(name):
 			b.problem(at, "%s: %q is not the name of a header", at, name)
-			return nil
+			ok = false
+			continue
 		case isFraming(name):
 			b.problem(at, "%s: the server sets it itself", at)
-			return nil
+			ok = false
+			continue
 		}
-		headers = append(headers, header{name, string(value)})
+		h := header{name: name, value: b.template(at, string(table[name]), scope), vary: strings.EqualFold(name, "Vary")}
+		if h.value == nil {
+			ok = false
+			continue
+		}
+		if fixed, constant := h.value.Constant(); constant {
+			h.value, h.fixed = nil, fixed
+		}
+		all = append(all, h)
 	}
-	contentType, body, status := string(r.ContentType), []byte(r.Body), r.Status
-	bodyless := status == 204 || status == 304
-	return func(c *app.Context) error {
-		for _, h := range headers {
-			if strings.EqualFold(h.name, "Vary") {
-				c.AddVary(h.value)
-			} else {
-				c.SetHeader(h.name, h.value)
-			}
+	return all, ok
+}
+
+// set sets the headers on the response.
+func (all headers) set(c *app.Context) {
+	for i := range all {
+		h := &all[i]
+		value := h.fixed
+		if h.value != nil {
+			value = string(h.value.Append(nil, variable.Source{Request: c}))
 		}
-		if bodyless {
-			return c.NoContent(status)
+		if h.vary {
+			c.AddVary(value)
+		} else {
+			c.SetHeader(h.name, value)
 		}
-		return c.Bytes(status, contentType, body)
 	}
+}
+
+// useOf returns the escaping of values in a body of a media type.
+func useOf(contentType string) variable.Use {
+	t, _, err := mime.ParseMediaType(contentType)
+	switch {
+	case err != nil:
+		return variable.HTML // the strictest for a browser that guesses
+	case t == "text/html" || strings.HasSuffix(t, "/xml") || strings.HasSuffix(t, "+xml"):
+		return variable.HTML
+	case strings.HasSuffix(t, "/json") || strings.HasSuffix(t, "+json") || strings.HasSuffix(t, "/javascript"):
+		return variable.JSON
+	}
+	return variable.Text
 }
 
 // isFraming reports whether the field name is set by the server: message framing, not content.
@@ -52,78 +118,72 @@ func isFraming(name string) bool {
 	return false
 }
 
-// target is the parsed Redirect.To: text, then parameter and text in turns.
-type target struct {
-	texts    []string
-	params   []string
-	rest     []bool // of params: those that may hold slashes
-	fragment string
-}
-
-var (
-	// A path, but not "//host", which is another server's; or a URL. A parameter may stand behind the host alone.
-	targetForm  = regexp.MustCompile(`^(https?://[^/?#{}\\]+(/|$)|/([^/\\]|$))`)
-	targetParam = regexp.MustCompile(`\{([^{}]*)\}`)
-)
+// targetForm is a path, but not "//host", which is another server's; or a URL.
+var targetForm = regexp.MustCompile(`^((https?|\{scheme\})://[^/?#\\]|/([^/\\]|$)|\{(path|uri)\})`)
 
 // redirect returns the handler of a redirect, or nil after reporting a problem.
-func (b *builder) redirect(p path, r *Route) app.Handler {
-	to := string(r.Redirect.To)
-	if !targetForm.MatchString(to) {
-		b.problem(p.child("to"), `%s = %q: want a path, such as "/new/{id}", or a URL, such as "https://new.example/{path}", with parameters only after the host`,
-			p.child("to"), to)
+func (b *builder) redirect(p path, r *Redirect, scope variable.Scope) app.Handler {
+	at := p.child("to")
+	if !targetForm.MatchString(string(r.To)) {
+		b.problem(at, `%s = %q: want a path, such as "/new/{id}", or a URL, such as "https://new.example{uri}"`, at, string(r.To))
 		return nil
 	}
-	var t target
-	to, fragment, _ := strings.Cut(to, "#")
-	if fragment != "" {
-		t.fragment = "#" + fragment
+	scope.Use = variable.URL
+	to := b.template(at, string(r.To), scope)
+	if to == nil {
+		return nil
 	}
-	end := 0
-	for _, at := range targetParam.FindAllStringSubmatchIndex(to, -1) {
-		name := to[at[2]:at[3]]
-		whole := strings.Contains(r.Path, "{"+name+"...}")
-		if name == "" || !whole && !strings.Contains(r.Path, "{"+name+"}") {
-			b.problem(p.child("to"), "%s: route %s has no parameter {%s}", p.child("to"), r.Path, name)
-			return nil
-		}
-		t.texts, t.params, t.rest = append(t.texts, to[end:at[0]]), append(t.params, name), append(t.rest, whole)
-		end = at[1]
-	}
-	t.texts = append(t.texts, to[end:])
-	status, keepQuery := r.Redirect.Status, r.Redirect.KeepQuery
+	status, keepQuery := r.Status, r.KeepQuery && !to.Uses("uri") && !to.Uses("query")
 	return func(c *app.Context) error {
-		query := ""
-		if keepQuery {
-			query = c.RawQuery()
+		target := to.Append(nil, variable.Source{Request: c})
+		if bytes.Contains(target, []byte("://")) && (len(c.Host()) == 0 && bytes.Contains(target, []byte(":///"))) {
+			return app.Error(http.StatusBadRequest, "the request has no host")
 		}
-		return c.Redirect(status, t.expand(c.EscapedParam, query))
+		if keepQuery && c.RawQuery() != "" {
+			target = withQuery(target, c.RawQuery())
+		}
+		return c.Redirect(status, string(target))
 	}
 }
 
-// expand inserts the values, which param has percent-encoded. The host always stays that of the file: only the slashes of a
-// catch-all are not escaped, and none of those begins a path.
-func (t *target) expand(param func(string) string, query string) string {
-	var s strings.Builder
-	for i, name := range t.params {
-		s.WriteString(t.texts[i])
-		value := param(name)
-		if t.rest[i] {
-			value = strings.TrimLeft(value, "/")
+// withQuery adds a query to a URL, before its fragment.
+func withQuery(target []byte, query string) []byte {
+	url, fragment, fragmented := bytes.Cut(target, []byte("#"))
+	separator := byte('?')
+	if bytes.IndexByte(url, '?') >= 0 {
+		separator = '&'
+	}
+	longer := append(append(slices.Clone(url), separator), query...)
+	if fragmented {
+		longer = append(append(longer, '#'), fragment...)
+	}
+	return longer
+}
+
+// rewrite returns h for another path and query, or nil after reporting a problem.
+func (b *builder) rewrite(p path, text string, scope variable.Scope, h app.Handler) app.Handler {
+	if !strings.HasPrefix(text, "/") && !strings.HasPrefix(text, "{path}") && !strings.HasPrefix(text, "{uri}") {
+		b.problem(p, `%s = %q: want a path, such as "/new/{path.1}", and for another query "/new?id={path.1}"`, p, text)
+		return nil
+	}
+	if strings.Contains(text, "#") {
+		b.problem(p, "%s = %q: a path for a server has no fragment", p, text)
+		return nil
+	}
+	scope.Use = variable.URL
+	to := b.template(p, text, scope)
+	if to == nil || h == nil {
+		return nil
+	}
+	keepQuery := !strings.Contains(text, "?") && !to.Uses("uri")
+	return func(c *app.Context) error {
+		target := to.Append(nil, variable.Source{Request: c})
+		if keepQuery && c.HasQuery() {
+			target = append(append(target, '?'), c.RawQuery()...)
 		}
-		s.WriteString(value)
-	}
-	s.WriteString(t.texts[len(t.texts)-1])
-	to := s.String()
-	if to[0] == '/' { // an empty catch-all may have left "//": another server's
-		to = "/" + strings.TrimLeft(to, "/")
-	}
-	if query != "" {
-		separator := "?"
-		if strings.Contains(to, "?") {
-			separator = "&"
+		if err := c.Rewrite(string(target)); err != nil {
+			return err
 		}
-		to += separator + query
+		return h(c)
 	}
-	return to + t.fragment
 }

@@ -36,11 +36,18 @@ type Middleware struct {
 // Route is one [[route]]. It has exactly one action: handler, respond, redirect, static or proxy.
 type Route struct {
 	// Pattern for the percent-decoded path: "/users/me" matches that path, "/users/{id}" one segment, "/files/{path...}" the
-	// rest of the path.
-	Path string `toml:"path" required:"yes"`
+	// rest of the path. Required, unless match.path is given: then it is "/{path...}".
+	Path string `toml:"path" default:""`
 	// Methods, such as ["GET", "POST"]; GET includes HEAD. Unset: all methods.
 	Methods []string `toml:"methods"`
-	// Name in logs and metrics. Unset: the path.
+	// Conditions beside path and methods. Of the routes with the same path, the one with the most conditions is tried first,
+	// and of those with equally many the first in the file; methods count as one condition. A route whose conditions are not
+	// met is skipped.
+	Match *Match `toml:"match"`
+	// Path that the action sees in place of the request's, such as "/new/{path.1}". The query is kept, unless the text has a '?':
+	// "/new?id={id}" replaces it. The request is not routed again. In a static action it is the name of the file.
+	Rewrite string `toml:"rewrite" default:""`
+	// Name in logs and metrics. Unset: the path, behind the first host of its site.
 	Name string `toml:"name"`
 	// Longest time that the handler may hold its loop without a report. Unset: watchdog.budget.
 	Budget Duration `toml:"budget" min:"100us" max:"1h"`
@@ -82,21 +89,21 @@ type Respond struct {
 	Status int `toml:"status" default:"200" min:"200" max:"599"`
 	// Content-Type.
 	ContentType HeaderValue `toml:"content_type" default:"text/plain; charset=utf-8"`
-	// Body, sent unchanged. Statuses 204 and 304 have none.
+	// Body. Variables such as {host} are replaced, and escaped as content_type requires. Statuses 204 and 304 have none.
 	Body string `toml:"body"`
-	// Other headers, such as { Cache-Control = "no-store" }.
+	// Other headers, such as { Cache-Control = "no-store" }, with variables.
 	Headers map[string]HeaderValue `toml:"headers"`
 }
 
 // Redirect sends the client to another URL.
 type Redirect struct {
-	// Target: a URL or a path. Parameters of the route's path are replaced, as in "https://new.example/{path}"; their values
-	// are escaped.
+	// Target: a URL or a path, with variables, as in "https://new.example{path}". Values keep the encoding that the client has
+	// used.
 	To HeaderValue `toml:"to" required:"yes"`
 	// 301 and 308 are permanent and cached by browsers, 302 and 307 are temporary; 307 and 308 keep the method; 303 changes
 	// it to GET.
 	Status int `toml:"status" default:"308" oneof:"301|302|303|307|308"`
-	// Append the query of the request.
+	// Append the query of the request, unless the target has {uri} or {query}.
 	KeepQuery bool `toml:"keep_query" default:"true"`
 }
 

@@ -30,15 +30,28 @@ func (d *decoder) rules(c *Config) {
 	d.checkListeners(c)
 	d.compiled(c)
 	d.middleware(path{"middleware"}, &c.Middleware)
-	if len(c.Routes) == 0 && len(d.problems) == 0 {
+	d.logLines(path{"access_log"}, &c.AccessLog.LogLines)
+	d.sites(c)
+	d.siteLogs(c)
+	if c.RouteCount() == 0 && len(d.problems) == 0 {
 		d.problem(nil, "has no [[route]]: nothing would be served")
 	}
-	for i := range c.Routes {
-		d.route(path{"route"}.index(i), &c.Routes[i])
-	}
+	c.eachRoute(d.route)
 }
 
 func (d *decoder) route(p path, r *Route) {
+	switch {
+	case r.Path == "" && r.Match != nil && r.Match.Path != "":
+		r.Path = "/{path...}"
+	case r.Path == "" && !d.hasKey(p.child("path")):
+		d.problem(p, "%s lacks the key path", p)
+	}
+	if r.Rewrite != "" && (r.Respond != nil || r.Redirect != nil) {
+		d.problem(p.child("rewrite"), "route %s: rewrite has no effect on respond and redirect", r.Path)
+	}
+	if r.Rewrite != "" && r.Proxy != nil && (r.Proxy.StripPrefix != "" || r.Proxy.AddPrefix != "") {
+		d.problem(p.child("rewrite"), "route %s has both rewrite and strip_prefix or add_prefix: want one", r.Path)
+	}
 	actions := 0
 	for _, given := range []bool{r.Handler != "", r.Respond != nil, r.Redirect != nil, r.Static != nil, r.Proxy != nil} {
 		if given {

@@ -63,14 +63,21 @@ func (s *Static) options(param string) static.Options {
 
 // static returns the handler of the action, or nil after reporting a problem.
 func (b *builder) static(p path, r *Route) app.Handler {
+	if r.Rewrite != "" { // the file is that of the new path, which Context.Rewrite names "path"
+		return b.directory(p, "path", r)
+	}
 	at := strings.LastIndex(r.Path, "/{")
 	param, rest := strings.CutSuffix(r.Path[at+1:], "...}")
 	if at < 0 || !rest {
 		b.problem(p, "route %s: the path of a static action must end in a catch-all, as in /files/{path...}", r.Path)
 		return nil
 	}
-	param = param[1:]
-	if s := b.resources.site(b.before, param, r.Static); s != nil {
+	return b.directory(p, param[1:], r)
+}
+
+// directory returns the handler for the files of a directory, whose names are the values of param.
+func (b *builder) directory(p path, param string, r *Route) app.Handler {
+	if s := b.resources.directory(b.before, param, r.Static); s != nil {
 		s.Refresh()
 		return s.Serve
 	}
@@ -83,27 +90,27 @@ func (b *builder) static(p path, r *Route) app.Handler {
 		b.problem(p, "route.static: %s", strings.TrimPrefix(err.Error(), "static: "))
 		return nil
 	}
-	b.resources.sites = append(b.resources.sites, site{*r.Static, param, s})
+	b.resources.directories = append(b.resources.directories, directory{*r.Static, param, s})
 	return s.Serve
 }
 
-// site is a served directory and its definition.
-type site struct {
+// directory is a served directory and its definition.
+type directory struct {
 	definition Static
 	param      string
 	*static.Site
 }
 
-// site returns the site with the same definition, of this Config or the previous one.
-func (r *Resources) site(before *Resources, param string, d *Static) *static.Site {
+// directory returns the directory with the same definition, of this Config or the previous one.
+func (r *Resources) directory(before *Resources, param string, d *Static) *static.Site {
 	for _, from := range []*Resources{r, before} {
 		if from == nil {
 			continue
 		}
-		for _, s := range from.sites {
+		for _, s := range from.directories {
 			if s.param == param && reflect.DeepEqual(s.definition, *d) {
 				if from == before {
-					r.sites = append(r.sites, s)
+					r.directories = append(r.directories, s)
 				}
 				return s.Site
 			}

@@ -28,7 +28,7 @@ func TestStaticAction(t *testing.T) {
 	}
 	first := load(text, nil)
 	same := load(text+"[[route]]\npath = \"/x\"\nrespond = {}\n", first)
-	require.Same(t, first.sites[0].Site, same.sites[0].Site, "the files in memory stay there")
+	require.Same(t, first.directories[0].Site, same.directories[0].Site, "the files in memory stay there")
 	first.TransferTo(same)
 	first.Close()
 	require.Equal(t, 404, ask(a, "GET", "/files/c.txt").StatusCode)
@@ -65,9 +65,9 @@ func TestAReloadFollowsTheDirectory(t *testing.T) {
 
 func TestWrongStatic(t *testing.T) {
 	for _, c := range []struct{ path, options, want string }{
-		{"/files", `dir = "/"`, "f.toml:3: route /files: the path of a static action must end in a catch-all, as in /files/{path...}"},
-		{"/files/{path...}", `dir = "/", index = "a/b"`, `f.toml:3: route.static: index "a/b" is not the name of a file`},
-		{"/files/{path...}", `dir = "/", types = { foo = "text/plain" }`, `f.toml:3: route.static: types: "foo" is not a single file extension`},
+		{"/files", `dir = "/"`, "f.toml:3:1: route /files: the path of a static action must end in a catch-all, as in /files/{path...}"},
+		{"/files/{path...}", `dir = "/", index = "a/b"`, `f.toml:3:1: route.static: index "a/b" is not the name of a file`},
+		{"/files/{path...}", `dir = "/", types = { foo = "text/plain" }`, `f.toml:3:1: route.static: types: "foo" is not a single file extension`},
 		{"/files/{path...}", `dir = "/", default_type = "text"`, `default type: "text" is not a media type`},
 		{"/files/{path...}", `dir = "/", cache_bytes_max = "1MiB", cache_file_bytes_max = "1MiB"`, "is smaller than 8 times"},
 	} {
@@ -84,7 +84,7 @@ func TestDirectoryThatIsNotThere(t *testing.T) {
 	require.NoError(t, err)
 	a, r, err := c.App(quietly(c), nil, nil)
 	require.NoError(t, err)
-	require.EqualError(t, r.Broken(), sprintf("f.toml:3: route.static.dir = %q: no such file or directory", dir))
+	require.EqualError(t, r.Broken(), sprintf("f.toml:3:12: route.static.dir = %q: no such file or directory", dir))
 	require.Equal(t, 503, ask(a, "GET", "/files/a.txt").StatusCode)
 	require.Equal(t, "good", body(ask(a, "GET", "/")))
 

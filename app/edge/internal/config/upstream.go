@@ -16,6 +16,7 @@ import (
 	"tafe/app"
 	"tafe/app/client"
 	"tafe/app/proxy"
+	"tafe/app/variable"
 	"tafe/httpparse"
 )
 
@@ -177,11 +178,11 @@ type Proxy struct {
 	// Pass the verified certificate of the client on (RFC 9440): leaf sends Client-Cert, chain also Client-Cert-Chain. Fields
 	// with these names in requests are removed in any case, unless a proxy of server.trusted_proxies has sent them.
 	ClientCert string `toml:"client_cert" default:"off" oneof:"off|leaf|chain"`
-	// Headers to set on requests, such as { X-Env = "staging" }.
+	// Headers to set on requests, such as { X-Env = "staging", X-Client = "{client_ip}" }.
 	RequestHeaders map[string]HeaderValue `toml:"request_headers"`
 	// Headers to remove from requests.
 	RequestHeadersRemove []string `toml:"request_headers_remove"`
-	// Headers to set on responses.
+	// Headers to set on responses, with variables.
 	ResponseHeaders map[string]HeaderValue `toml:"response_headers"`
 	// Headers to remove from responses.
 	ResponseHeadersRemove []string `toml:"response_headers_remove"`
@@ -291,7 +292,7 @@ func (b *builder) upstreams(all []Upstream) {
 }
 
 // proxy returns the handler of the action, or nil after reporting a problem.
-func (b *builder) proxy(p path, r *Proxy) app.Handler {
+func (b *builder) proxy(p path, r *Proxy, scope variable.Scope) app.Handler {
 	if answer, unusable := b.unusable[r.Upstream]; unusable {
 		return answer
 	}
@@ -304,9 +305,11 @@ func (b *builder) proxy(p path, r *Proxy) app.Handler {
 		StripPrefix: r.StripPrefix, AddPrefix: r.AddPrefix, RawPath: r.RawPath, Via: b.via(r), Forwarded: r.Forwarded, HashBy: r.HashBy,
 		BodyMemoryMax: int64(r.BodyMemoryMax), StreamIdle: time.Duration(r.StreamIdle),
 		ClientCert: map[string]proxy.ClientCert{"leaf": proxy.LeafClientCert, "chain": proxy.ChainClientCert}[r.ClientCert],
-		Request:    proxy.Rules{Remove: r.RequestHeadersRemove, Set: fieldsOf(r.RequestHeaders)},
-		Response:   proxy.Rules{Remove: r.ResponseHeadersRemove, Set: fieldsOf(r.ResponseHeaders)},
+		Request:    proxy.Rules{Remove: r.RequestHeadersRemove, Set: b.fields(p.child("request_headers"), r.RequestHeaders, scope)},
+		Response:   proxy.Rules{Remove: r.ResponseHeadersRemove},
 	}
+	scope.Phase = variable.Response
+	o.Response.Set = b.fields(p.child("response_headers"), r.ResponseHeaders, scope)
 	h, err := proxy.New(g, o)
 	if err != nil {
 		b.problem(p, "%s: %s", p, strings.ReplaceAll(strings.TrimPrefix(err.Error(), "proxy: "), "\nproxy: ", "; "))
@@ -329,9 +332,21 @@ func (b *builder) via(r *Proxy) string {
 	return r.Via
 }
 
-func fieldsOf(m map[string]HeaderValue) (fields []proxy.Field) {
-	for _, name := range slices.Sorted(maps.Keys(m)) {
-		fields = append(fields, proxy.Field{Name: name, Value: string(m[name])})
+// fields returns the headers of a table.
+func (b *builder) fields(p path, table map[string]HeaderValue, scope variable.Scope) (fields []proxy.Field) {
+	scope.Use = variable.Header
+	for _, name := range slices.Sorted(maps.Keys(table)) {
+		value := b.template(p.child(name), string(table[name]), scope)
+		if value == nil {
+			continue
+		}
+		f := proxy.Field{Name: name}
+		if fixed, constant := value.Constant(); constant {
+			f.Value = fixed
+		} else {
+			f.Append = func(dst []byte, c *app.Context) []byte { return value.Append(dst, variable.Source{Request: c}) }
+		}
+		fields = append(fields, f)
 	}
 	return fields
 }

@@ -62,29 +62,29 @@ response_headers_remove = ["X-Secret"]`))
 
 func TestWrongUpstreams(t *testing.T) {
 	for _, c := range []struct{ addr, upstream, action, want string }{
-		{"nowhere", "", "", `f.toml:2: upstream app: group "app": "nowhere" is neither host:port nor unix:/path`},
-		{"a:1", `policy = "moon"`, "", `f.toml:5: upstream.policy = "moon": want one of round_robin, least_active, two_choices, hash`},
-		{"a:1", `polcy = "hash"`, "", `f.toml:5: unknown key upstream.polcy; did you mean policy?`},
-		{"a:1", "", `strip_prefix = "api"`, `f.toml:8: route.proxy: the prefix "api" is not an absolute path of unreserved characters without dot segments`},
-		{"a:1", "", `hash_by = "moon"`, `f.toml:8: route.proxy: "moon" is not client, path, header:NAME or cookie:NAME`},
-		{"a:1", "", `request_headers = { Connection = "close" }`, `f.toml:8: route.proxy: the header Connection cannot be changed by a rule`},
+		{"nowhere", "", "", `f.toml:2:3: upstream app: group "app": "nowhere" is neither host:port nor unix:/path`},
+		{"a:1", `policy = "moon"`, "", `f.toml:5:1: upstream.policy = "moon": want one of round_robin, least_active, two_choices, hash`},
+		{"a:1", `polcy = "hash"`, "", `f.toml:5:1: unknown key upstream.polcy; did you mean policy?`},
+		{"a:1", "", `strip_prefix = "api"`, `f.toml:8:8: route.proxy: the prefix "api" is not an absolute path of unreserved characters without dot segments`},
+		{"a:1", "", `hash_by = "moon"`, `f.toml:8:8: route.proxy: "moon" is not client, path, header:NAME or cookie:NAME`},
+		{"a:1", "", `request_headers = { Connection = "close" }`, `f.toml:8:8: route.proxy: the header Connection cannot be changed by a rule`},
 	} {
 		_, err := build(sprintf(proxied, c.addr, c.upstream, c.action))
 		require.ErrorContains(t, err, c.want)
 	}
 	for _, c := range []struct{ upstream, want string }{
-		{`proxy_protocol = "v3"`, `f.toml:5: upstream.proxy_protocol = "v3": want one of off, v1, v2`},
-		{`resolver = "dns.internal"`, `f.toml:5: upstream.resolver = "dns.internal": want the IP address and port of a DNS server`},
-		{`resolve_ip = "5"`, `f.toml:5: upstream.resolve_ip = "5": want one of any, 4, 6`},
-		{`sticky = { cookie = "a b" }`, `f.toml:5: upstream.sticky.cookie = "a b": want the name of a header`},
+		{`proxy_protocol = "v3"`, `f.toml:5:1: upstream.proxy_protocol = "v3": want one of off, v1, v2`},
+		{`resolver = "dns.internal"`, `f.toml:5:1: upstream.resolver = "dns.internal": want the IP address and port of a DNS server`},
+		{`resolve_ip = "5"`, `f.toml:5:1: upstream.resolve_ip = "5": want one of any, 4, 6`},
+		{`sticky = { cookie = "a b" }`, `f.toml:5:12: upstream.sticky.cookie = "a b": want the name of a header`},
 	} {
 		_, err := build(sprintf(proxied, "a:1", c.upstream, ""))
 		require.ErrorContains(t, err, c.want)
 	}
 	_, err := build("[[route]]\npath = \"/\"\nproxy = { upstream = \"x\" }\n")
-	require.ErrorContains(t, err, `f.toml:3: route.proxy.upstream = "x": there is no such [[upstream]]`)
+	require.ErrorContains(t, err, `f.toml:3:11: route.proxy.upstream = "x": there is no such [[upstream]]`)
 	_, err = build("[[upstream]]\nname = \"a\"\nservers = [{ addr = \"a:1\" }]\n[[upstream]]\nname = \"a\"\nservers = [{ addr = \"a:1\" }]\n[[route]]\npath = \"/\"\nrespond = {}\n")
-	require.ErrorContains(t, err, `f.toml:5: upstream.name = "a": the name is already used`)
+	require.ErrorContains(t, err, `f.toml:5:1: upstream.name = "a": the name is already used`)
 }
 
 // A reload keeps unchanged groups with their state.
@@ -112,7 +112,7 @@ func TestUpstreamsOutliveReloads(t *testing.T) {
 func TestOneBrokenUpstream(t *testing.T) {
 	directory := t.TempDir()
 	for _, c := range []struct{ tls, want, why string }{
-		{`{ ca = "/no/such/file" }`, "f.toml:5: upstream app: /no/such/file: no such file or directory", "no file"},
+		{`{ ca = "/no/such/file" }`, "f.toml:5:1: upstream app: /no/such/file: no such file or directory", "no file"},
 		{sprintf("{ ca = %q }", directory), "is a directory", "no file that can be read"},
 		{`{ ca = "/dev/null" }`, "holds no certificate in PEM", "an empty one"},
 		{`{ cert = "/no/such", key = "/no/such" }`, "/no/such: no such file or directory", "a certificate to show"},
@@ -224,11 +224,11 @@ func TestForwardAuthOfARoute(t *testing.T) {
 	require.Equal(t, 503, status, "nor with an upstream that cannot be used")
 
 	for _, c := range []struct{ keys, want string }{
-		{`forward_auth = { upstream = "moon" }`, `f.toml:9: route.forward_auth.upstream = "moon": there is no such [[upstream]]; there are auth`},
-		{`forward_auth = { upstream = "auth", path = "verify" }`, `f.toml:9: route.forward_auth.path = "verify": want a path, such as "/verify"`},
-		{`forward_auth = { upstream = "auth", cache_time = "1s" }`, `f.toml:9: route.forward_auth.cache_time: want send_headers too`},
-		{`forward_auth = { upstream = "auth", copy_headers = ["Host"] }`, `f.toml:9: route.forward_auth: ForwardAuth: Host is not a header that can be copied`},
-		{`forward_auth = { }`, `f.toml:9: route.forward_auth lacks the key upstream`},
+		{`forward_auth = { upstream = "moon" }`, `f.toml:9:18: route.forward_auth.upstream = "moon": there is no such [[upstream]]; there are auth`},
+		{`forward_auth = { upstream = "auth", path = "verify" }`, `f.toml:9:37: route.forward_auth.path = "verify": want a path, such as "/verify"`},
+		{`forward_auth = { upstream = "auth", cache_time = "1s" }`, `f.toml:9:37: route.forward_auth.cache_time: want send_headers too`},
+		{`forward_auth = { upstream = "auth", copy_headers = ["Host"] }`, `f.toml:9:1: route.forward_auth: ForwardAuth: Host is not a header that can be copied`},
+		{`forward_auth = { }`, `f.toml:9:1: route.forward_auth lacks the key upstream`},
 	} {
 		_, err := build(sprintf(authorized, "127.0.0.1:1", "", c.keys))
 		require.ErrorContains(t, err, c.want)
