@@ -9,6 +9,7 @@
 //	app.go          App: options and registration
 //	route.go        Handler, Middleware, Route, and the grammar of patterns
 //	host.go         Host: the routes of one site, and the lookup of a Host
+//	misdirected.go  421 for requests on a TLS connection of another host
 //	router.go       the lookup of a route by method and path
 //	match.go        further conditions of routes: headers, query, cookies, client, regular expression
 //	path.go         normalization of paths, and path parameters

@@ -38,7 +38,7 @@ type http1Conn struct {
 	reading    bool
 	discarding bool
 	stalled    bool
-	tlsName    *tlsName
+	tls        *tlsName // nil until it is asked for
 }
 
 // Data handles input.

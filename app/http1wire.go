@@ -17,7 +17,7 @@ const chunkRoom = 32
 
 func (hc *http1Conn) transport() *reactor.Conn   { return hc.conn }
 func (hc *http1Conn) listener() *Listener        { return hc.terms }
-func (hc *http1Conn) serverName() **tlsName      { return &hc.tlsName }
+func (hc *http1Conn) tlsName() **tlsName         { return &hc.tls }
 func (hc *http1Conn) closed() bool               { return hc.conn.Closed() }
 func (hc *http1Conn) abort(err error)            { hc.conn.Abort(err) }
 func (hc *http1Conn) input() []byte              { return hc.conn.Input() }

@@ -8,22 +8,15 @@
 package app
 
 import (
-	"bytes"
 	"crypto/tls"
-	"net/http"
-	"net/netip"
 	"slices"
-	"strings"
 
 	"tafe/app/internal/http2"
 	"tafe/httpparse"
 	"tafe/loop/reactor"
 )
 
-var (
-	refusedHead = &httpparse.Error{Status: 431, Reason: "head-too-large", Detail: "the fields exceed HeadBytesMax or HeaderCountMax"}
-	refusedHost = &httpparse.Error{Status: http.StatusMisdirectedRequest, Reason: "misdirected", Detail: "the certificate of the connection is not valid for the host"}
-)
+var refusedHead = &httpparse.Error{Status: 431, Reason: "head-too-large", Detail: "the fields exceed HeadBytesMax or HeaderCountMax"}
 
 // http2Conn is the http2.Handler of one connection. On the loop only.
 type http2Conn struct {
@@ -36,9 +29,7 @@ type http2Conn struct {
 	held    []*Context // requests that wait until they may start
 	tunnels int        // streams that were hijacked
 
-	serverName string // by which the client has chosen the certificate
-	tlsName    *tlsName
-	covered    string // the last host that the certificate was found to cover
+	tls *tlsName // nil until it is asked for
 }
 
 // openHTTP2 makes a connection HTTP/2. Its input is handled by the next call of Data.
@@ -47,12 +38,9 @@ func (ls *loopState) openHTTP2(conn *reactor.Conn, l *Listener) reactor.Handler 
 	ls.add(&hc.place, hc)
 	ls.counts.ConnsHTTP2++
 	hc.http2 = http2.NewServer(conn, &ls.http2, hc)
-	if t := conn.TLS(); t != nil {
-		hc.serverName = t.ServerName
-		if !adequate(t) {
-			hc.http2.Fail(http2.ErrInadequateSecurity)
-			return hc.http2
-		}
+	if t := conn.TLS(); t != nil && !adequate(t) {
+		hc.http2.Fail(http2.ErrInadequateSecurity)
+		return hc.http2
 	}
 	if ls.draining {
 		hc.http2.Shutdown()
@@ -134,30 +122,7 @@ func (hc *http2Conn) assemble(c *Context, head http2.Section) error {
 		s.Expect(c.req.ContentLength)
 	}
 	c.resp.begin(&c.req)
-	if !hc.covers(c) {
-		return refusedHost
-	}
 	return nil
-}
-
-// covers reports whether the certificate that the client was shown is valid for the request's host. A client that has asked for that name,
-// or by an address, has accepted the certificate, whatever it says.
-func (hc *http2Conn) covers(c *Context) bool {
-	if hc.terms == nil || hc.terms.Covers == nil || !hc.conn.Secure() {
-		return true
-	}
-	host := bytes.Trim([]byte(hostWithoutPort(c.Host())), "[]")
-	if string(host) == hc.covered && hc.covered != "" || strings.EqualFold(string(host), hc.serverName) {
-		return true
-	}
-	if _, err := netip.ParseAddr(string(host)); hc.serverName == "" && err == nil {
-		return true
-	}
-	if !hc.terms.Covers(hc.serverName, string(host)) {
-		return false
-	}
-	hc.covered = string(host)
-	return true
 }
 
 // mayStart reports whether another handler may start.

@@ -33,7 +33,7 @@ func (w *http2Wire) reset() {
 
 func (w *http2Wire) transport() *reactor.Conn             { return w.conn.conn }
 func (w *http2Wire) listener() *Listener                  { return w.conn.terms }
-func (w *http2Wire) serverName() **tlsName                { return &w.conn.tlsName }
+func (w *http2Wire) tlsName() **tlsName                   { return &w.conn.tls }
 func (w *http2Wire) closed() bool                         { return !w.tunnel && w.stream.Broken() }
 func (w *http2Wire) input() []byte                        { return w.stream.Input() }
 func (w *http2Wire) consume(n int)                        { w.stream.Consume(n) }

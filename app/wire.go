@@ -17,8 +17,8 @@ type wire interface {
 	transport() *reactor.Conn
 	// listener returns the Listener of the connection, or nil.
 	listener() *Listener
-	// serverName returns where the connection keeps the name of its TLS handshake; see Context.misdirected.
-	serverName() **tlsName
+	// tlsName returns the connection's place for a tlsName.
+	tlsName() **tlsName
 	// closed reports whether the client can be answered no more.
 	closed() bool
 	// abort ends the response so that the client notices that it is incomplete. Output that was not sent is dropped.
