@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"math/big"
 	"net"
+	"slices"
 	"testing"
 	"time"
 
@@ -27,7 +28,8 @@ type rawClient struct {
 	framer  *xhttp2.Framer
 	encoded bytes.Buffer
 	encoder *hpack.Encoder
-	lenient bool // errors of writing are ignored
+	heads   []rawHead // that were read and not asked for yet
+	lenient bool      // errors of writing are ignored
 }
 
 // rawHTTP2 connects and exchanges SETTINGS.
@@ -103,24 +105,39 @@ func rawText(f xhttp2.Frame) string {
 	return f.Header().String()
 }
 
-// head reads the head of a response.
+// rawHead is the head of a response.
+type rawHead struct {
+	stream uint32
+	fields map[string]string
+}
+
+// head reads the head of a response. Heads of other streams, which may come in any order, are kept for later calls.
 func (w *rawClient) head(stream uint32) map[string]string {
 	w.t.Helper()
 	for {
+		if i := slices.IndexFunc(w.heads, func(h rawHead) bool { return h.stream == stream }); i >= 0 {
+			fields := w.heads[i].fields
+			w.heads = slices.Delete(w.heads, i, i+1)
+			return fields
+		}
 		f, err := w.framer.ReadFrame()
 		require.NoError(w.t, err)
-		h, ok := f.(*xhttp2.MetaHeadersFrame)
-		if !ok || h.StreamID != stream {
-			continue
-		}
-		fields := map[string]string{}
-		for _, field := range h.Fields {
-			if field.Name != "server" && field.Name != "date" {
-				fields[field.Name] = field.Value
-			}
-		}
-		return fields
+		w.keep(f)
 	}
+}
+
+func (w *rawClient) keep(f xhttp2.Frame) {
+	h, ok := f.(*xhttp2.MetaHeadersFrame)
+	if !ok {
+		return
+	}
+	fields := map[string]string{}
+	for _, field := range h.Fields {
+		if field.Name != "server" && field.Name != "date" {
+			fields[field.Name] = field.Value
+		}
+	}
+	w.heads = append(w.heads, rawHead{h.StreamID, fields})
 }
 
 // data reads n bytes of a body, or its rest for -1.
@@ -132,6 +149,7 @@ func (w *rawClient) data(stream uint32, n int) string {
 		require.NoError(w.t, err)
 		d, ok := f.(*xhttp2.DataFrame)
 		if !ok || d.StreamID != stream {
+			w.keep(f)
 			continue
 		}
 		got.Write(d.Data())
