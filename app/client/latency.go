@@ -3,71 +3,40 @@
 package client
 
 import (
-	"math/bits"
 	"time"
+
+	"tafe/loop"
 )
 
 const (
-	latencyShift   = 14 // the first bucket ends at 2^14 ns, 16 us
-	latencySteps   = 8  // buckets per doubling: a quantile is accurate to 9%
-	latencyBuckets = 22 * latencySteps
-	latencyWeight  = 1024 // samples after which all counts are halved, so that old samples fade
-	latencyFresh   = 16   // samples for which a computed quantile is reused
+	latencyHalving = 512 // samples after which all counts are halved, so that old samples fade
+	latencyFresh   = 16  // samples for which a computed quantile is reused
 )
 
 // latency is a histogram in which old samples fade. It is used on the loop of its
 // pool, or under the lock of the shared pool.
 type latency struct {
-	counts  [latencyBuckets]uint16
-	total   int // sum of counts
+	recent  loop.Histogram
 	samples int // since the start
 	stale   int // samples since cached was computed
 	cached  time.Duration
 }
 
-func latencyBucket(d time.Duration) int {
-	n := uint64(max(d, 0)) >> latencyShift
-	if n == 0 {
-		return 0
-	}
-	octave := bits.Len64(n)
-	// The three bits after the leading one.
-	fraction := int((uint64(d) >> (latencyShift + octave - 1 - 3)) & (latencySteps - 1))
-	return min((octave-1)*latencySteps+fraction+1, latencyBuckets-1)
-}
-
-// latencyBound returns the upper bound of bucket i.
-func latencyBound(i int) time.Duration {
-	octave, fraction := i/latencySteps, i%latencySteps
-	return time.Duration((latencySteps + uint64(fraction)) << (latencyShift + octave - 3))
-}
-
 func (l *latency) add(d time.Duration) {
-	l.counts[latencyBucket(d)]++
-	l.total++
+	l.recent.Observe(d)
 	l.samples++
 	l.stale++
-	if l.total < latencyWeight {
-		return
-	}
-	l.total = 0
-	for i := range l.counts {
-		l.counts[i] /= 2
-		l.total += int(l.counts[i])
+	if l.samples%latencyHalving == 0 {
+		for i := range l.recent.Counts {
+			l.recent.Counts[i] /= 2
+		}
 	}
 }
 
-// quantile returns an upper bound of the fraction q of the recent samples.
+// quantile returns a duration that the fraction q of the recent samples does not exceed. It is at most a quarter too long.
 func (l *latency) quantile(q float64) time.Duration {
-	if l.cached > 0 && l.stale < latencyFresh {
-		return l.cached
-	}
-	above := int(float64(l.total) * (1 - q))
-	for i := latencyBuckets - 1; i >= 0; i-- {
-		if above -= int(l.counts[i]); above < 0 {
-			l.cached, l.stale = latencyBound(i), 0
-			break
-		}
+	if l.cached == 0 || l.stale >= latencyFresh {
+		l.cached, l.stale = l.recent.Quantile(q), 0
 	}
 	return l.cached
 }
