@@ -48,6 +48,7 @@ func at(t *testing.T, tree any, path ...any) any {
 }
 
 func TestKubernetesManifests(t *testing.T) {
+	onceIsEnough(t)
 	objects := map[string]any{}
 	for _, document := range strings.Split(deployFile(t, "kubernetes.yaml"), "\n---\n") {
 		var object any

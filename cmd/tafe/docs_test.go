@@ -172,6 +172,7 @@ func TestTOMLInDocumentsIsGood(t *testing.T) {
 var aCommand = regexp.MustCompile(`(?m)^(?:\$ )?(?:exec )?(?:\S*/)?tafe ([a-z]+)((?: [^#\n|&>]*)?)`)
 
 func TestCommandsInDocumentsExist(t *testing.T) {
+	onceIsEnough(t)
 	found := 0
 	for _, b := range of(documents(t), "indented", "", "sh", "console") {
 		for _, m := range aCommand.FindAllStringSubmatch(b.text, -1) {

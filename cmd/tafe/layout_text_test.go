@@ -20,6 +20,7 @@ import (
 var personified = regexp.MustCompile(`\bIt owns\b|\b[Ff]ile owns\b|\.go owns\b|refuses? to know|knows? nothing of|[Ii]t knows no\b`)
 
 func TestExportedIdentifiersAreDocumented(t *testing.T) {
+	onceIsEnough(t)
 	for _, f := range sourceFiles(t) {
 		if f.test || strings.Contains(f.name, "internal/") || f.syntax.Name.Name == "main" {
 			continue
@@ -31,6 +32,7 @@ func TestExportedIdentifiersAreDocumented(t *testing.T) {
 }
 
 func TestFileHeadersStandBeforePackage(t *testing.T) {
+	onceIsEnough(t)
 	documented := map[string]string{} // package folder: the file with its doc comment
 	for _, f := range sourceFiles(t) {
 		if at := misplacedHeader(f.syntax); at != "" && !f.test {
@@ -48,6 +50,7 @@ func TestFileHeadersStandBeforePackage(t *testing.T) {
 }
 
 func TestTextDoesNotPersonify(t *testing.T) {
+	onceIsEnough(t)
 	root := moduleRoot(t)
 	for _, name := range trackedFiles(t) {
 		if !slices.Contains([]string{".go", ".md", ".toml", ".yml", ".yaml", ".html"}, filepath.Ext(name)) ||
@@ -66,6 +69,7 @@ func TestTextDoesNotPersonify(t *testing.T) {
 }
 
 func TestPackageNamesAreUnique(t *testing.T) {
+	onceIsEnough(t)
 	seen := map[string]string{}
 	for _, p := range listPackages(t) {
 		if p.Name == "main" {

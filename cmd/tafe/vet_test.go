@@ -65,6 +65,7 @@ func main() {
 }
 
 func TestVet(t *testing.T) {
+	onceIsEnough(t)
 	dir := t.TempDir()
 	root := moduleRoot(t)
 	mod := strings.Replace(readFile(t, filepath.Join(root, "go.mod")), "module tafe\n", "module blocks\n", 1)
