@@ -9,41 +9,38 @@ import (
 	"tafe/bench/epoll"
 )
 
-// flight is one request that was sent, or waits to be, and has no answer yet.
-type flight struct {
-	due   int64 // loop time, ns: what its latency counts from
-	class int32
-}
-
 // conn is one connection with the requests in flight on it, oldest first.
 type conn struct {
 	fd      int
 	index   int32
 	source  netip.Addr
 	open    bool // connected
-	joining bool // Plan.Upgrade has no answer yet
+	joining bool // Plan.Upgrade has no answer yet, or the settings of HTTP/2 have not come
 	queued  bool // in loop.free
 	writing bool // registered for Out: it connects, or a write was cut short
 	out     []byte
-	flights []flight
-	head    int // flights[head:] are not answered yet
+	frames  []byte // the memory of out, of HTTP/2
+	flights *flights
 	scan    scanner
+	h2      *h2conn // of HTTP/2, in place of scan
 }
 
-func (c *conn) inFlight() int { return len(c.flights) - c.head }
-
-// push notes a request; its bytes are the caller's to send.
-func (c *conn) push(f flight) {
-	if c.head == len(c.flights) {
-		c.flights, c.head = c.flights[:0], 0
+// room reports whether the connection takes a request now.
+func (c *conn) room() bool {
+	if c.h2 == nil {
+		return c.open && c.flights.len() == 0
 	}
-	c.flights = append(c.flights, f)
+	return c.open && !c.joining && !c.h2.leaving && c.flights.len() < c.h2.streams
 }
 
 // dial opens the socket; the connection is usable once it becomes writable.
 func (l *loop) dial(c *conn) {
 	c.open, c.joining, c.writing, c.out = false, l.plan.Upgrade != nil, true, l.plan.Upgrade
 	c.scan.reset()
+	if c.h2 != nil {
+		c.h2.reset()
+		c.joining, c.out, c.h2.out = true, c.h2.out, nil
+	}
 	fd, err := epoll.Connect(c.source, l.plan.Addr)
 	if err == nil {
 		c.fd = fd
@@ -71,9 +68,22 @@ func (l *loop) connected(c *conn) {
 	l.idle(c)
 }
 
+// flush writes the frames that a connection of HTTP/2 has made.
+func (l *loop) flush(c *conn) {
+	if c.open && c.h2 != nil && len(c.out) == 0 && len(c.h2.out) > 0 {
+		l.write(c)
+	}
+}
+
 // write sends what it can and asks for Out when the socket is full.
 func (l *loop) write(c *conn) {
-	for len(c.out) > 0 {
+	for {
+		if len(c.out) == 0 && c.h2 != nil {
+			c.out, c.h2.out, c.frames = c.h2.out, c.frames[:0], c.h2.out
+		}
+		if len(c.out) == 0 {
+			break
+		}
 		n, errno := epoll.Write(c.fd, c.out)
 		if errno == unix.EAGAIN {
 			if !c.writing {
@@ -110,10 +120,14 @@ func (l *loop) read(c *conn) {
 	now := l.now()
 	l.bytes += int64(n)
 	b := l.buf[:n]
+	if c.h2 != nil {
+		l.readFrames(c, b, now)
+		return
+	}
 	for len(b) > 0 {
 		eaten, done, err := c.scan.next(b)
 		b = b[eaten:]
-		if err == nil && done && c.inFlight() == 0 && !c.joining {
+		if err == nil && done && c.flights.len() == 0 && !c.joining {
 			err = errMalformed
 		}
 		if err != nil {
@@ -132,7 +146,7 @@ func (l *loop) read(c *conn) {
 			l.answered(c, now)
 		}
 	}
-	if c.inFlight() > 0 || c.joining {
+	if c.flights.len() > 0 || c.joining {
 		return
 	}
 	if c.scan.close || l.plan.Reconnect {
@@ -142,9 +156,37 @@ func (l *loop) read(c *conn) {
 	l.idle(c)
 }
 
+// readFrames is read for HTTP/2. What the answers make room for is sent in one write.
+func (l *loop) readFrames(c *conn, b []byte, now int64) {
+	for len(b) > 0 {
+		eaten, done, err := c.h2.next(b)
+		b = b[eaten:]
+		switch {
+		case errors.Is(err, errSettings):
+			l.broken = err // they will not change
+			return
+		case err != nil:
+			l.fail(c, ErrorMalformed, now)
+			return
+		case done:
+			l.ended++
+			l.check(c.h2.ended, c.h2.ended.status, c.h2.ended.bodyBytes, now)
+		}
+	}
+	c.joining = !c.h2.ready
+	if c.h2.leaving && c.flights.len() == 0 {
+		l.redial(c)
+		return
+	}
+	if c.room() {
+		l.idle(c)
+	}
+	l.flush(c)
+}
+
 // streamEnded is the server's end of stream: the end of an answer, or of the connection.
 func (l *loop) streamEnded(c *conn) {
-	if c.scan.eof() && c.inFlight() == 1 {
+	if c.scan.eof() && c.flights.len() == 1 {
 		l.answered(c, l.now())
 		l.redial(c)
 		return
@@ -165,7 +207,7 @@ func (l *loop) redial(c *conn) {
 
 // first puts the request that a plan with Reconnect sends on each new connection.
 func (l *loop) first(c *conn) {
-	if l.plan.Reconnect && c.fd >= 0 && c.inFlight() == 0 {
+	if l.plan.Reconnect && c.fd >= 0 && c.flights.len() == 0 {
 		l.send(c, l.now(), l.pick())
 	}
 }
@@ -182,10 +224,10 @@ func (l *loop) fail(c *conn, class string, now int64) {
 		l.errors[class]++
 		l.refused++
 	}
-	if class == ErrorMalformed && c.inFlight() == 0 { // an answer without a request
+	if class == ErrorMalformed && c.flights.len() == 0 { // an answer without a request
 		l.errors[class]++
 	}
-	for _, f := range c.flights[c.head:] {
+	c.flights.each(func(f flight) {
 		l.ended++
 		if class != ErrorConnect {
 			l.errors[class]++
@@ -193,8 +235,8 @@ func (l *loop) fail(c *conn, class string, now int64) {
 		if class == ErrorTimeout && l.plan.Rate > 0 {
 			l.record(f, now)
 		}
-	}
-	c.flights, c.head = c.flights[:0], 0
+	})
+	c.flights.clear()
 	if c.fd >= 0 {
 		_ = unix.Close(c.fd)
 		c.fd = -1

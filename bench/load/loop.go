@@ -31,6 +31,7 @@ type loop struct {
 	stopping   bool
 	reached    bool // a connection has been open
 	refused    int  // connects in a row that failed
+	broken     error
 
 	latency  []*hdrhistogram.Histogram
 	late     *hdrhistogram.Histogram
@@ -85,6 +86,13 @@ func newLoop(plan *Plan) (*loop, error) {
 	for range plan.Requests {
 		l.latency = append(l.latency, newHistogram())
 	}
+	var request *encoded
+	if plan.HTTP2 {
+		if request, err = encode(&plan.Requests[0]); err != nil {
+			_ = poller.Close()
+			return nil, err
+		}
+	}
 	for range plan.Depth {
 		l.batch = append(l.batch, plan.Requests[0].Raw...)
 	}
@@ -92,7 +100,11 @@ func newLoop(plan *Plan) (*loop, error) {
 		c := &l.conns[i]
 		c.fd, c.index = -1, int32(i)
 		c.source = netip.AddrFrom4([4]byte{127, 0, 0, byte(2 + i%sourceCount)})
-		c.flights = make([]flight, 0, plan.Depth)
+		c.flights = &flights{all: make([]flight, 0, plan.Depth)}
+		if plan.HTTP2 {
+			c.h2 = &h2conn{request: request, streams: plan.Depth}
+			c.flights = &c.h2.flights
+		}
 	}
 	return l, nil
 }
@@ -135,6 +147,9 @@ func (l *loop) run() error {
 		}
 		for _, e := range events {
 			l.serve(&l.conns[e.Token], e.Bits)
+		}
+		if l.broken != nil {
+			return l.broken
 		}
 		l.redialFailed()
 	}
@@ -192,7 +207,7 @@ func (l *loop) settled(now int64) bool {
 		return false
 	}
 	for i := range l.conns {
-		if l.conns[i].inFlight() > 0 {
+		if l.conns[i].flights.len() > 0 {
 			return false
 		}
 	}
@@ -207,10 +222,8 @@ func (l *loop) finish(now int64) {
 		}
 		for i := range l.conns {
 			c := &l.conns[i]
-			l.errors[ErrorTimeout] += int64(c.inFlight())
-			for _, f := range c.flights[c.head:] {
-				l.record(f, now)
-			}
+			l.errors[ErrorTimeout] += int64(c.flights.len())
+			c.flights.each(func(f flight) { l.record(f, now) })
 		}
 	}
 	for class, n := range l.errors {
@@ -242,6 +255,16 @@ func (l *loop) issue(now int64) {
 			_ = l.late.RecordValue(max(now-f.due, latencyMin))
 		}
 		l.send(c, f.due, f.class)
+		l.flush(c)
+		l.offer(c)
+	}
+}
+
+// offer queues a connection that has room for a request.
+func (l *loop) offer(c *conn) {
+	if c.room() && !c.queued {
+		c.queued = true
+		l.free.push(c)
 	}
 }
 
@@ -251,7 +274,7 @@ func (l *loop) take() *conn {
 	for l.free.len() > 0 {
 		c := l.free.pop()
 		c.queued = false
-		if c.open && c.inFlight() == 0 {
+		if c.room() {
 			return c
 		}
 	}
@@ -281,24 +304,30 @@ func (l *loop) pick() int32 {
 	return 0
 }
 
-// idle gives a connection that has no request its next one.
+// idle gives a connection that has room its next requests.
 func (l *loop) idle(c *conn) {
-	switch {
-	case l.plan.Rate == 0 && !l.stopping:
-		l.send(c, l.now(), l.pick())
-	case l.due.len() > 0:
-		f := l.due.pop()
-		l.send(c, f.due, f.class)
-	case !c.queued:
-		c.queued = true
-		l.free.push(c)
+	for c.room() {
+		switch {
+		case l.plan.Rate == 0 && !l.stopping:
+			l.send(c, l.now(), l.pick())
+		case l.due.len() > 0:
+			f := l.due.pop()
+			l.send(c, f.due, f.class)
+		default:
+			l.offer(c)
+			return
+		}
 	}
 }
 
-// send starts one request, or in a pipelined loop a batch, on a connection that has none in flight.
+// send starts one request, or in a pipelined loop a batch, on a connection that has room. Requests of HTTP/2 wait for flush.
 func (l *loop) send(c *conn, due int64, class int32) {
+	if c.h2 != nil {
+		c.h2.open(flight{due: due, class: class})
+		return
+	}
 	for range l.plan.Depth {
-		c.push(flight{due: due, class: class})
+		c.flights.push(flight{due: due, class: class})
 	}
 	c.out = l.plan.Requests[class].Raw
 	if l.plan.Depth > 1 {
@@ -309,21 +338,37 @@ func (l *loop) send(c *conn, due int64, class int32) {
 	}
 }
 
-// answered checks and records one answer.
+// answered takes one answer of HTTP/1, to the oldest request.
 func (l *loop) answered(c *conn, now int64) {
-	f := c.flights[c.head]
-	c.head++
+	f := c.flights.oldest()
 	l.ended++
-	want := &l.plan.Requests[f.class]
-	switch {
-	case c.scan.status != want.Status:
-		l.errors[ErrorStatus]++
-	case want.BodyBytes >= 0 && c.scan.bodyBytes != want.BodyBytes:
-		l.errors[ErrorLength]++
-	default:
-		l.answers++
-		l.record(f, now)
+	l.check(*f, c.scan.status, c.scan.bodyBytes, now)
+	c.flights.end(f)
+}
+
+// check checks and records one answer.
+func (l *loop) check(f flight, status int, bodyBytes, now int64) {
+	if class := l.plan.Requests[f.class].fault(f, status, bodyBytes); class != "" {
+		l.errors[class]++
+		return
 	}
+	l.answers++
+	l.record(f, now)
+}
+
+// fault returns the class of error of an answer, or "".
+func (r *Request) fault(f flight, status int, bodyBytes int64) string {
+	switch {
+	case f.fault != "":
+		return f.fault
+	case status != r.Status:
+		return ErrorStatus
+	case r.BodyBytes >= 0 && bodyBytes != r.BodyBytes:
+		return ErrorLength
+	case r.Trailers && !f.trailers:
+		return ErrorTrailers
+	}
+	return ""
 }
 
 func (l *loop) inWindow(t int64) bool { return t >= l.start && t < l.end }
@@ -354,7 +399,7 @@ func (l *loop) timeout(now int64) time.Duration {
 func (l *loop) sweep(now int64) {
 	for i := range l.conns {
 		c := &l.conns[i]
-		if c.inFlight() > 0 && now-c.flights[c.head].due > int64(l.plan.Timeout) {
+		if c.flights.len() > 0 && now-c.flights.oldest().due > int64(l.plan.Timeout) {
 			l.fail(c, ErrorTimeout, now)
 		}
 	}

@@ -180,6 +180,9 @@ func TestPlansThatMakeNoSense(t *testing.T) {
 		{"no time", func(p *Plan) { p.Window = 0 }},
 		{"pipelining on a schedule", func(p *Plan) { p.Depth, p.Rate = 2, 10 }},
 		{"a new connection each time on a schedule", func(p *Plan) { p.Reconnect, p.Rate = true, 10 }},
+		{"fields are missing", func(p *Plan) { p.HTTP2 = true }},
+		{"HTTP/2 with two kinds of request", func(p *Plan) { p.HTTP2, p.Requests = true, []Request{get2("/", 200, 5), get2("/", 200, 5)} }},
+		{"HTTP/2 with a body of several frames", func(p *Plan) { p.HTTP2, p.Requests = true, []Request{post2("/", make([]byte, 20_000), 5)} }},
 		{"shares leave nothing for the first", func(p *Plan) {
 			p.Requests = append(p.Requests, Request{Name: "b", Raw: []byte("x"), Share: 1})
 		}},

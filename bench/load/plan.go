@@ -13,8 +13,13 @@ import (
 type Request struct {
 	// Name is the class under which its latencies are kept.
 	Name string
-	// Raw holds the bytes to send, head and body.
+	// Raw holds the bytes to send over HTTP/1, head and body.
 	Raw []byte
+	// Fields, names and values in order, and Body are sent over HTTP/2 instead. The fields begin with :method, :scheme, :authority and :path.
+	Fields [][2]string
+	Body   []byte
+	// Trailers says that an answer of HTTP/2 must have them.
+	Trailers bool
 	// Share is the part of all requests, 0 to 1, that this one makes up. The first request of a plan takes what the
 	// others leave, and its own Share is not read.
 	Share float64
@@ -31,8 +36,11 @@ type Plan struct {
 	// Conns is the number of connections, and with Depth the bound on requests in flight.
 	Conns int
 	// Depth is the number of requests a connection sends at once in a closed loop, in one write; the next batch goes when
-	// the last answer has come. 0 means 1. An open loop has depth 1.
+	// the last answer has come. 0 means 1. An open loop has depth 1. Over HTTP/2 it is the number of streams that a connection has open at
+	// once, or at most in an open loop: each answer makes room for the next request.
 	Depth int
+	// HTTP2 makes the connections speak HTTP/2: by prior knowledge, or chosen by ALPN over TLS. The plan has one kind of request.
+	HTTP2 bool
 	// Rate, in requests per second, makes the loop open: requests are due on a schedule, whether or not the server
 	// keeps up, and a latency counts from when the request was due. 0 is a closed loop.
 	Rate float64
@@ -78,12 +86,14 @@ func (p *Plan) check() error {
 		return errors.New("load: an upgrade is for closed loops on kept connections")
 	case p.Rate > 0 && p.Reconnect:
 		return errors.New("load: a new connection for each request is for closed loops")
-	case p.Depth > 1 && (p.Rate > 0 || p.Reconnect || len(p.Requests) > 1):
+	case p.HTTP2 && (p.Upgrade != nil || p.Reconnect || len(p.Requests) > 1 || len(p.Requests[0].Fields) == 0):
+		return errors.New("load: HTTP/2 is for one kind of request, with fields, on kept connections")
+	case p.Depth > 1 && !p.HTTP2 && (p.Rate > 0 || p.Reconnect || len(p.Requests) > 1):
 		return errors.New("load: pipelining is for closed loops of one kind of request on kept connections")
 	}
 	var share float64
 	for i, r := range p.Requests {
-		if len(r.Raw) == 0 {
+		if len(r.Raw) == 0 && !p.HTTP2 {
 			return fmt.Errorf("load: request %q is empty", r.Name)
 		}
 		if i > 0 {

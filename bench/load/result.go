@@ -12,7 +12,9 @@ const (
 	ErrorConnect   = "connect"   // a connection could not be opened
 	ErrorStatus    = "status"    // another status than the plan says
 	ErrorLength    = "length"    // another body length than the plan says
-	ErrorMalformed = "malformed" // bytes that are no HTTP/1 answer
+	ErrorTrailers  = "trailers"  // the answer has no trailers, and the plan says it must
+	ErrorMalformed = "malformed" // bytes that are no answer
+	ErrorReset     = "reset"     // the server reset the stream
 	ErrorClosed    = "closed"    // the server closed or reset the connection before the answer was whole
 	ErrorTimeout   = "timeout"   // no answer within the plan's Timeout
 	ErrorUnsent    = "unsent"    // open loop: still waiting for a connection when the run ended

@@ -35,10 +35,19 @@ func RunTLS(plan Plan, mode TLSMode) (*Result, error) {
 	if err := plan.check(); err != nil {
 		return nil, err
 	}
-	if plan.Rate > 0 || plan.Depth > 1 || len(plan.Requests) > 1 {
+	if plan.Rate > 0 || plan.Depth > 1 && !plan.HTTP2 || len(plan.Requests) > 1 {
 		return nil, errors.New("load: TLS runs are closed loops of one kind of request")
 	}
+	if plan.HTTP2 && mode != TLSKept {
+		return nil, errors.New("load: HTTP/2 over TLS is for kept connections")
+	}
 	r := &tlsRun{plan: plan, mode: mode, errors: map[string]int64{}, latency: newHistogram(), enough: make(chan struct{})}
+	if plan.HTTP2 {
+		var err error
+		if r.request, err = encode(&plan.Requests[0]); err != nil {
+			return nil, err
+		}
+	}
 	var workers sync.WaitGroup
 	for range plan.Conns {
 		workers.Go(r.work)
@@ -69,6 +78,7 @@ func RunTLS(plan Plan, mode TLSMode) (*Result, error) {
 type tlsRun struct {
 	plan                Plan
 	mode                TLSMode
+	request             *encoded // of HTTP/2
 	measuring, stopping atomic.Bool
 	mu                  sync.Mutex
 	errors              map[string]int64
@@ -93,6 +103,9 @@ const tlsFailuresMax = 100
 func (r *tlsRun) work() {
 	// The certificate was made for this run and has no authority.
 	config := &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS13, ServerName: "localhost"} //nolint:gosec
+	if r.plan.HTTP2 {
+		config.NextProtos = []string{"h2"}
+	}
 	if r.mode == TLSResumed {
 		config.ClientSessionCache = tls.NewLRUClientSessionCache(1)
 	}
@@ -106,26 +119,23 @@ func (r *tlsRun) work() {
 	}
 }
 
-var (
-	errTLSClosed = errors.New(ErrorClosed)
-	errResume    = errors.New(ErrorResume)
-	errStatus    = errors.New(ErrorStatus)
-	errLength    = errors.New(ErrorLength)
-	errConnect   = errors.New(ErrorConnect)
-)
+// wrong is an error of one of the classes of Result.Errors.
+type wrong string
+
+func (w wrong) Error() string { return string(w) }
 
 // count notes an error by its class.
 func (r *tlsRun) count(err error) {
+	class := wrong(ErrorClosed)
+	if errors.Is(err, errMalformed) {
+		class = ErrorMalformed
+	} else {
+		errors.As(err, &class)
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.end()
-	for _, class := range []error{errConnect, errResume, errStatus, errLength, errMalformed} {
-		if errors.Is(err, class) {
-			r.errors[class.Error()]++
-			return
-		}
-	}
-	r.errors[ErrorClosed]++
+	r.errors[string(class)]++
 }
 
 // connect makes one connection and asks on it: once, or until the run ends.
@@ -133,16 +143,19 @@ func (r *tlsRun) connect(config *tls.Config, first bool) error {
 	started := time.Now()
 	raw, err := net.DialTimeout("tcp", r.plan.Addr.String(), 5*time.Second)
 	if err != nil {
-		return fmt.Errorf("%w: %w", errConnect, err)
+		return fmt.Errorf("%w: %w", wrong(ErrorConnect), err)
 	}
 	defer raw.Close()
 	_ = raw.SetDeadline(started.Add(r.plan.Warmup + r.plan.Window + 10*time.Second))
 	conn := tls.Client(raw, config)
 	if err := conn.Handshake(); err != nil {
-		return fmt.Errorf("%w: %w", errConnect, err)
+		return fmt.Errorf("%w: %w", wrong(ErrorConnect), err)
 	}
 	if r.mode == TLSResumed && !first && !conn.ConnectionState().DidResume {
-		return errResume
+		return wrong(ErrorResume)
+	}
+	if r.plan.HTTP2 {
+		return r.streams(conn)
 	}
 	var scan scanner
 	buf := make([]byte, 16<<10)
@@ -162,22 +175,21 @@ func (r *tlsRun) connect(config *tls.Config, first bool) error {
 func (r *tlsRun) ask(conn io.ReadWriter, scan *scanner, buf []byte) error {
 	want := &r.plan.Requests[0]
 	if _, err := conn.Write(want.Raw); err != nil {
-		return fmt.Errorf("%w: %w", errTLSClosed, err)
+		return fmt.Errorf("%w: %w", wrong(ErrorClosed), err)
 	}
 	for {
 		n, err := conn.Read(buf)
 		if err != nil {
-			return fmt.Errorf("%w: %w", errTLSClosed, err)
+			return fmt.Errorf("%w: %w", wrong(ErrorClosed), err)
 		}
 		eaten, done, err := scan.next(buf[:n])
 		switch {
 		case err != nil || done && eaten < n:
 			return errMalformed
-		case done && scan.status != want.Status:
-			return errStatus
-		case done && want.BodyBytes >= 0 && scan.bodyBytes != want.BodyBytes:
-			return errLength
 		case done:
+			if class := want.fault(flight{}, scan.status, scan.bodyBytes); class != "" {
+				return wrong(class)
+			}
 			return nil
 		}
 	}

@@ -70,5 +70,5 @@ func TestHoldTLS(t *testing.T) {
 	require.Len(t, h.conns, 50)
 	h.Close()
 	_, err = HoldTLS(addr, 1, get("/", 200, 6), 10*time.Second)
-	require.ErrorIs(t, err, errLength)
+	require.ErrorIs(t, err, wrong(ErrorLength))
 }

@@ -6,6 +6,7 @@
 //	peer files --listen 127.0.0.1:8080 --root DIR                    http.FileServer
 //	peer tls --listen 127.0.0.1:8443 --cert FILE --key FILE          net/http over crypto/tls
 //	peer delay --listen 127.0.0.1:9000 --ms 5
+//	peer calls --listen 127.0.0.1:9000                               an upstream that answers unary calls, over HTTP/1.1 and HTTP/2
 //
 // Every server answers GET /plaintext, GET /json, POST /echo, GET /work (three backend calls in turn, each by the
 // server's own idiomatic client, and a millisecond of computation), GET /hold (twenty milliseconds of computation), and
@@ -30,6 +31,8 @@ type options struct {
 	Root    string // files: the folder to serve
 	Cert    string // tls: certificate and key, PEM files
 	Key     string
+	// HTTP2 and UpstreamHTTP2: net/http, HTTP/2 alone, without TLS except with tls.
+	HTTP2, UpstreamHTTP2 bool
 }
 
 var servers = map[string]func(options) error{
@@ -43,11 +46,12 @@ var servers = map[string]func(options) error{
 	"files":    serveFiles,
 	"tls":      serveTLS,
 	"delay":    serveDelay,
+	"calls":    serveCalls,
 }
 
 func main() {
 	if len(os.Args) < 2 || servers[os.Args[1]] == nil {
-		fmt.Fprintln(os.Stderr, "usage: peer nethttp|fasthttp|gnet|hertz|nbio|gorilla|proxy|files|tls|delay --listen ADDR ...")
+		fmt.Fprintln(os.Stderr, "usage: peer nethttp|fasthttp|gnet|hertz|nbio|gorilla|proxy|files|tls|delay|calls --listen ADDR ...")
 		os.Exit(2)
 	}
 	var o options
@@ -59,6 +63,8 @@ func main() {
 	flags.StringVar(&o.Root, "root", ".", "files: folder to serve")
 	flags.StringVar(&o.Cert, "cert", "", "tls: certificate, PEM file")
 	flags.StringVar(&o.Key, "key", "", "tls: key, PEM file")
+	flags.BoolVar(&o.HTTP2, "http2", false, "nethttp, proxy, files, tls: speak HTTP/2")
+	flags.BoolVar(&o.UpstreamHTTP2, "upstream-http2", false, "proxy: speak HTTP/2 to the backend")
 	_ = flags.Parse(os.Args[2:])
 	if o.Rounds == 0 {
 		o.Rounds = work.RoundsPerMilli()

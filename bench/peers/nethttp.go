@@ -127,20 +127,29 @@ func send(w http.ResponseWriter, sized bool, contentType string, body []byte) {
 }
 
 func serveNetHTTP(o options) error {
-	return (&http.Server{Addr: o.Listen, Handler: routes(o, false)}).ListenAndServe()
+	return (&http.Server{Addr: o.Listen, Handler: routes(o, false), Protocols: o.protocols()}).ListenAndServe()
+}
+
+// protocols are HTTP/1 alone, or HTTP/2 without TLS alone.
+func (o options) protocols() *http.Protocols {
+	var p http.Protocols
+	p.SetHTTP1(!o.HTTP2)
+	p.SetUnencryptedHTTP2(o.HTTP2)
+	return &p
 }
 
 // serveProxy is httputil.ReverseProxy with what its users learn to set: idle connections for all, shared buffers.
 func serveProxy(o options) error {
+	upstream := options{HTTP2: o.UpstreamHTTP2}
 	proxy := &httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) {
 			r.SetURL(&url.URL{Scheme: "http", Host: o.Backend})
 			r.SetXForwarded()
 		},
-		Transport:  &http.Transport{MaxIdleConns: 0, MaxIdleConnsPerHost: 4096, DisableCompression: true},
+		Transport:  &http.Transport{MaxIdleConns: 0, MaxIdleConnsPerHost: 4096, DisableCompression: true, Protocols: upstream.protocols()},
 		BufferPool: &buffers{sync.Pool{New: func() any { return new([32 << 10]byte) }}},
 	}
-	return (&http.Server{Addr: o.Listen, Handler: proxy}).ListenAndServe()
+	return (&http.Server{Addr: o.Listen, Handler: proxy, Protocols: o.protocols()}).ListenAndServe()
 }
 
 // buffers is the proxy's pool of copy buffers.
@@ -153,12 +162,13 @@ func (b *buffers) Get() []byte { return b.pool.Get().(*[32 << 10]byte)[:] }
 func (b *buffers) Put(p []byte) { b.pool.Put((*[32 << 10]byte)(p)) }
 
 func serveFiles(o options) error {
-	return (&http.Server{Addr: o.Listen, Handler: http.FileServer(http.Dir(o.Root))}).ListenAndServe()
+	return (&http.Server{Addr: o.Listen, Handler: http.FileServer(http.Dir(o.Root)), Protocols: o.protocols()}).ListenAndServe()
 }
 
-// serveTLS speaks HTTP/1.1 only: the scenario is about TLS, and all peers shall speak the same inside.
+// serveTLS speaks one of the protocols: the scenario is about TLS, and all peers shall speak the same inside.
 func serveTLS(o options) error {
 	var protocols http.Protocols
-	protocols.SetHTTP1(true)
+	protocols.SetHTTP1(!o.HTTP2)
+	protocols.SetHTTP2(o.HTTP2)
 	return (&http.Server{Addr: o.Listen, Handler: routes(o, false), Protocols: &protocols}).ListenAndServeTLS(o.Cert, o.Key)
 }

@@ -71,9 +71,9 @@ func Confine(cpu int) error {
 	return nil
 }
 
-// Against starts a peer, calls use with its address, and returns the CPU time that the server used meanwhile.
-func (b *Bench) Against(p Peer, use func(Setting) error) (time.Duration, error) {
-	set, cleanup, err := b.setting(RolePlain)
+// Against starts a peer for clients of HTTP/1 or HTTP/2, calls use with its address, and returns the CPU time that the server used meanwhile.
+func (b *Bench) Against(p Peer, http2 bool, use func(Setting) error) (time.Duration, error) {
+	set, cleanup, err := b.setting(RolePlain, http2)
 	if err != nil {
 		return 0, err
 	}

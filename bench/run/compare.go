@@ -10,13 +10,13 @@ import (
 // drift of the machine affects all equally. It returns each peer's CPU time per request in each turn, in microseconds.
 // The peers are restarted with each call: the place of a process in memory makes a difference of one or two percent, which is averaged.
 func (b *Bench) Compare(c Case, peers []Peer, turns int) ([][]float64, error) {
-	if c.Hold != nil || c.Role == RoleWork || c.Role == RoleProxy {
+	if c.Hold != nil || c.Role.needsBackend() {
 		return nil, fmt.Errorf("%s, %s: only for servers that answer by themselves", c.Scenario, c.Name)
 	}
 	servers := make([]*Server, len(peers))
 	sets := make([]Setting, len(peers))
 	for i, p := range peers {
-		set, cleanup, err := b.setting(c.Role)
+		set, cleanup, err := b.setting(c.Role, c.Plan.HTTP2)
 		if err != nil {
 			return nil, err
 		}

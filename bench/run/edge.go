@@ -32,11 +32,17 @@ func nginxConfig(s Setting) string {
       proxy_set_header Connection "";
       proxy_set_header X-Forwarded-For $remote_addr;
     }`
+	case RoleCalls:
+		upstream = fmt.Sprintf("upstream backend { server %s; keepalive 256; }", s.Backend)
+		location = "location / { grpc_pass grpc://backend; }"
 	case RoleStatic:
 		location = fmt.Sprintf("location / { root %q; }", s.Files)
 	case RoleTLS:
 		listen += " ssl"
 		location += fmt.Sprintf("\n    ssl_certificate %q; ssl_certificate_key %q; ssl_protocols TLSv1.3; ssl_session_cache shared:bench:10m;", s.Cert, s.Key)
+	}
+	if s.HTTP2 {
+		listen += " http2"
 	}
 	user := ""
 	if os.Geteuid() == 0 {
@@ -80,11 +86,16 @@ var haproxy = Peer{
 
 func haproxyConfig(s Setting) string {
 	bind, rule := s.Listen.String(), ""
+	if s.HTTP2 && s.Role != RoleTLS {
+		bind += " proto h2"
+	}
 	switch s.Role {
-	case RoleProxy:
+	case RoleCalls:
+		rule = fmt.Sprintf("http-reuse always\n  server upstream %s proto h2 pool-max-conn 1024", s.Backend)
+	case RoleProxy, RoleCalls1:
 		rule = fmt.Sprintf("option forwardfor\n  http-reuse always\n  server upstream %s pool-max-conn 1024", s.Backend)
 	case RoleTLS:
-		bind += " ssl crt " + filepath.Join(s.Dir, "both.pem") + " alpn http/1.1 ssl-min-ver TLSv1.3"
+		bind += " ssl crt " + filepath.Join(s.Dir, "both.pem") + " alpn h2,http/1.1 ssl-min-ver TLSv1.3"
 		rule = `http-request return status 200 content-type text/plain string "Hello, World!"`
 	default:
 		rule = `http-request return status 200 content-type text/plain string "Hello, World!"`
@@ -104,4 +115,44 @@ listen bench
   bind %s backlog 4096
   %s
 `, bind, rule)
+}
+
+var h2o = Peer{
+	Name: "h2o", About: "one thread, no access log; /plaintext is a file",
+	Program: "/usr/bin/h2o", Install: "apt-get install h2o", Version: []string{"/usr/bin/h2o", "-v"},
+	Command: func(s Setting) ([]string, []string, error) {
+		file := filepath.Join(s.Dir, "h2o.yaml")
+		if err := os.WriteFile(filepath.Join(s.Dir, "plaintext.txt"), []byte("Hello, World!"), 0o644); err != nil {
+			return nil, nil, err
+		}
+		if err := os.WriteFile(file, []byte(h2oConfig(s)), 0o644); err != nil {
+			return nil, nil, err
+		}
+		return []string{"/usr/bin/h2o", "-c", file}, nil, nil
+	},
+}
+
+func h2oConfig(s Setting) string {
+	ssl, path := "", fmt.Sprintf("/plaintext: { file.file: %q }", filepath.Join(s.Dir, "plaintext.txt"))
+	switch s.Role {
+	case RoleTLS:
+		ssl = fmt.Sprintf("\n  ssl: { certificate-file: %q, key-file: %q }", s.Cert, s.Key)
+	case RoleStatic:
+		path = fmt.Sprintf("/: { file.dir: %q }", s.Files)
+	}
+	user := ""
+	if os.Geteuid() == 0 {
+		user = "user: www-data\n"
+	}
+	return fmt.Sprintf(`%snum-threads: 1
+max-connections: 16384
+error-log: /dev/stderr
+listen:
+  host: %s
+  port: %d%s
+hosts:
+  default:
+    paths:
+      %s
+`, user, s.Listen.Addr(), s.Listen.Port(), ssl, path)
 }

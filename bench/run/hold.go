@@ -15,6 +15,8 @@ type Hold struct {
 	// Answered waits for the answers, so that the connections are idle; otherwise the requests are parked.
 	Answered bool
 	TLS      bool
+	// Streams, if set, makes the connections speak HTTP/2, and is the number of requests on each.
+	Streams int
 }
 
 const (

@@ -87,6 +87,9 @@ func tafeConfig(s Setting) string {
 	switch s.Role {
 	case RoleProxy:
 		return fmt.Sprintf("[[upstream]]\nname = \"u\"\nservers = [{ addr = %q }]\n[[route]]\npath = \"/{path...}\"\nproxy = { upstream = \"u\" }\n", s.Backend)
+	case RoleCalls, RoleCalls1:
+		proto := map[Role]string{RoleCalls: "h2c", RoleCalls1: "http/1.1"}[s.Role]
+		return fmt.Sprintf("[[upstream]]\nname = \"u\"\nproto = %q\nservers = [{ addr = %q }]\n[[route]]\npath = \"/{path...}\"\nproxy = { upstream = \"u\" }\n", proto, s.Backend)
 	case RoleStatic:
 		return fmt.Sprintf("[[route]]\npath = \"/{path...}\"\nstatic = { dir = %q }\n", s.Files)
 	case RoleTLS:
@@ -125,9 +128,17 @@ var nethttp = Peer{
 	Name: "nethttp", About: "http.Server and ServeMux, httputil.ReverseProxy, http.FileServer, crypto/tls; no timeouts",
 	Program: "bin/peer", Install: "go build -o bin/peer ./peers",
 	Command: func(s Setting) ([]string, []string, error) {
-		name := map[Role]string{RolePlain: "nethttp", RoleWork: "nethttp", RoleProxy: "proxy", RoleStatic: "files", RoleTLS: "tls"}[s.Role]
-		return []string{s.Bin("peer"), name, "--listen", s.Listen.String(), "--backend", s.Backend.String(),
-			"--rounds", strconv.Itoa(s.Rounds), "--root", s.Files, "--cert", s.Cert, "--key", s.Key}, nil, nil
+		name := map[Role]string{RolePlain: "nethttp", RoleWork: "nethttp", RoleProxy: "proxy", RoleStatic: "files", RoleTLS: "tls",
+			RoleCalls: "proxy", RoleCalls1: "proxy"}[s.Role]
+		argv := []string{s.Bin("peer"), name, "--listen", s.Listen.String(), "--backend", s.Backend.String(),
+			"--rounds", strconv.Itoa(s.Rounds), "--root", s.Files, "--cert", s.Cert, "--key", s.Key}
+		if s.HTTP2 {
+			argv = append(argv, "--http2")
+		}
+		if s.Role == RoleCalls {
+			argv = append(argv, "--upstream-http2")
+		}
+		return argv, nil, nil
 	},
 }
 
@@ -159,6 +170,7 @@ var Peers = []Peer{
 	tafePeer("tafe-task", "as tafe, the handler of a WebSocket reads and writes in a straight line", "inline"),
 	nginx,
 	haproxy,
+	h2o,
 	gevent,
 	apache,
 }

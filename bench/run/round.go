@@ -36,7 +36,7 @@ type Case struct {
 
 // Play runs one round of a case against a fresh process of a peer.
 func (b *Bench) Play(c Case, p Peer, round int) (Sample, error) {
-	set, cleanup, err := b.setting(c.Role)
+	set, cleanup, err := b.setting(c.Role, c.Plan.HTTP2 || c.Hold != nil && c.Hold.Streams > 0)
 	if err != nil {
 		return Sample{}, err
 	}

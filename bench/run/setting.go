@@ -27,13 +27,21 @@ const (
 	RoleProxy  Role = "proxy"  // everything goes to one upstream
 	RoleStatic Role = "static" // files
 	RoleTLS    Role = "tls"    // /plaintext over TLS
+	RoleCalls  Role = "calls"  // everything goes to one upstream that answers unary calls, over HTTP/2
+	RoleCalls1 Role = "calls1" // over HTTP/1.1
 )
+
+// needsBackend reports whether the server asks another one.
+func (r Role) needsBackend() bool {
+	return r == RoleWork || r == RoleProxy || r == RoleCalls || r == RoleCalls1
+}
 
 // Setting is what a server is started with.
 type Setting struct {
 	Root         string         // the bench folder
 	Dir          string         // a folder for the server's own files
 	Role         Role           //
+	HTTP2        bool           // clients speak HTTP/2
 	Listen       netip.AddrPort // where it serves
 	Admin        netip.AddrPort // tafe: its admin listener
 	Backend      netip.AddrPort // the delay backend, or the upstream
@@ -48,8 +56,8 @@ type Setting struct {
 func (s Setting) Bin(name string) string { return filepath.Join(s.Root, "bin", name) }
 
 // setting gives a server free addresses and a folder with what its role needs, until cleanup.
-func (b *Bench) setting(role Role) (set Setting, cleanup func(), err error) {
-	set = Setting{Root: b.Root, Role: role, Rounds: b.Rounds, PythonRounds: b.PythonRounds}
+func (b *Bench) setting(role Role, http2 bool) (set Setting, cleanup func(), err error) {
+	set = Setting{Root: b.Root, Role: role, HTTP2: http2, Rounds: b.Rounds, PythonRounds: b.PythonRounds}
 	addrs, err := FreeAddrs(3)
 	if err != nil {
 		return set, nil, err
@@ -73,7 +81,7 @@ func (b *Bench) setting(role Role) (set Setting, cleanup func(), err error) {
 }
 
 // StaticFiles are the files of the static scenario and their sizes in bytes.
-var StaticFiles = map[string]int{"1k.bin": 1 << 10, "100k.bin": 100 << 10, "10m.bin": 10 << 20}
+var StaticFiles = map[string]int{"1k.bin": 1 << 10, "100k.bin": 100 << 10, "1m.bin": 1 << 20, "10m.bin": 10 << 20}
 
 func (s *Setting) writeFiles() error {
 	s.Files = filepath.Join(s.Dir, "files")
@@ -124,16 +132,18 @@ func block(kind string, der []byte) []byte {
 
 // startBackend starts what the role needs behind the server; nil when it needs nothing.
 func (b *Bench) startBackend(set Setting) (*Server, error) {
-	millis := ""
+	argv := []string{set.Bin("peer"), "delay", "--listen", set.Backend.String(), "--ms"}
 	switch set.Role {
 	case RoleWork:
-		millis = "5"
+		argv = append(argv, "5")
 	case RoleProxy:
-		millis = "0"
+		argv = append(argv, "0")
+	case RoleCalls, RoleCalls1:
+		argv = []string{set.Bin("peer"), "calls", "--listen", set.Backend.String()}
 	default:
 		return nil, nil
 	}
-	s, err := Start([]string{set.Bin("peer"), "delay", "--listen", set.Backend.String(), "--ms", millis}, nil, b.Cores.Load, set.Backend)
+	s, err := Start(argv, nil, b.Cores.Load, set.Backend)
 	if err != nil {
 		return nil, fmt.Errorf("the backend: %w", err)
 	}

@@ -28,6 +28,22 @@ func get(name, path string, body int64) load.Request {
 	return load.Request{Name: name, Raw: []byte(raw), Status: 200, BodyBytes: body}
 }
 
+// get2 is the same over HTTP/2.
+func get2(name, path string, body int64) load.Request {
+	return load.Request{Name: name, Status: 200, BodyBytes: body, Fields: fields2("GET", path)}
+}
+
+func fields2(method, path string) [][2]string {
+	return [][2]string{{":method", method}, {":scheme", "http"}, {":authority", "127.0.0.1"}, {":path", path}, {"user-agent", "bench"}}
+}
+
+// call is a unary call as gRPC makes it: a message of 32 bytes with its prefix of five.
+func call() load.Request {
+	message := append([]byte{0, 0, 0, 0, 32}, "0123456789abcdef0123456789abcdef"...)
+	fields := append(fields2("POST", "/bench.Bench/Unary"), [2]string{"content-type", "application/grpc"}, [2]string{"te", "trailers"})
+	return load.Request{Name: "call", Status: 200, BodyBytes: int64(len(message)), Fields: fields, Body: message, Trailers: true}
+}
+
 func browser() load.Request {
 	return load.Request{Name: "browser head", Raw: BrowserHead, Status: 200, BodyBytes: plaintextBytes}
 }
@@ -95,3 +111,6 @@ func share(part float64, r load.Request) load.Request {
 
 // Short is the plaintext request with the shortest head, alone.
 func Short() []load.Request { return []load.Request{get("plaintext", "/plaintext", plaintextBytes)} }
+
+// Short2 is the same over HTTP/2.
+func Short2() []load.Request { return []load.Request{get2("plaintext", "/plaintext", plaintextBytes)} }

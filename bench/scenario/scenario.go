@@ -1,6 +1,8 @@
 package scenario
 
 import (
+	"slices"
+
 	"tafe/bench/load"
 	"tafe/bench/run"
 )
@@ -31,7 +33,7 @@ func plain(name string, conns, depth int, r load.Request) run.Case {
 }
 
 // All are the scenarios in their order.
-var All = number([]Scenario{
+var All = number(slices.Concat([]Scenario{
 	{
 		Number: 1, Name: "plaintext", Title: "Plaintext, keep-alive",
 		Question: "What does the shortest request cost, and what do long heads add?", Peers: allGo,
@@ -157,7 +159,7 @@ var All = number([]Scenario{
 			static("1 KB", 64, "1k.bin"), static("100 KB", 64, "100k.bin"), static("10 MB", 16, "10m.bin"),
 		},
 	},
-})
+}, overHTTP2))
 
 // seedPeers are those of the seed experiment: the successor, Go's own servers, and the two that the original compared.
 var seedPeers = []string{"tafe", "nethttp", "fasthttp", "gevent", "apache"}
