@@ -12,90 +12,136 @@ import (
 	"tafe/bench/epoll"
 )
 
-// Held are idle connections, for measuring the memory of a server per connection.
-type Held struct{ fds []int }
+// Holding describes the connections that Hold opens.
+type Holding struct {
+	Addr  netip.AddrPort
+	Conns int
+	// Request is sent once on each connection, or over HTTP/2 Streams times; 0 is HTTP/1.
+	Request Request
+	Streams int
+	// Until says when a connection is as it shall stay.
+	Until Until
+	// Limit is how long all may take together.
+	Limit time.Duration
+}
+
+// Until is a state of a connection.
+type Until int
+
+// The states: all requests have been sent and are parked in the server; all are answered; the head of the answer, a stream, has come.
+const (
+	Sent Until = iota
+	Answered
+	Begun
+)
+
+// Held are connections that stay open, for measuring the memory of a server for each, and for sending to all of them.
+type Held struct {
+	poller *epoll.Poller
+	conns  []*heldConn
+	buf    []byte
+}
+
+type heldConn struct {
+	fd    int
+	ready bool
+	scan  scanner
+	h2    *h2conn // of HTTP/2, in place of scan
+	asked int     // requests that were sent over HTTP/2
+}
 
 // Close closes all connections.
 func (h *Held) Close() {
-	for _, fd := range h.fds {
-		_ = unix.Close(fd)
+	for _, c := range h.conns {
+		_ = unix.Close(c.fd)
 	}
-	h.fds = nil
+	h.conns = nil
+	_ = h.poller.Close()
 }
 
 // holdTogether is the number of connections that are opened at a time: below any listen backlog.
 const holdTogether = 128
 
-// Hold opens n connections, sends r once on each and, if answered, waits for the answer, so that each connection has
-// run all of the server's code. Without answered it returns when all requests are sent: they are then parked
-// in the server. It gives up at the limit. It may be called by any goroutine and is not bound to a core.
-func Hold(addr netip.AddrPort, n int, r Request, answered bool, limit time.Duration) (*Held, error) {
-	if !addr.Addr().Is4() || !addr.Addr().IsLoopback() {
-		return nil, fmt.Errorf("load: %s is not an IPv4 loopback address", addr)
+// Hold opens connections and returns when each has reached its state, so that it has run all of the server's code. It may be called by any goroutine
+// and is not bound to a core.
+func Hold(what Holding) (*Held, error) {
+	if !what.Addr.Addr().Is4() || !what.Addr.Addr().IsLoopback() {
+		return nil, fmt.Errorf("load: %s is not an IPv4 loopback address", what.Addr)
 	}
-	if err := roomFor(n); err != nil {
+	if err := Room(what.Conns); err != nil {
 		return nil, err
+	}
+	var request *encoded
+	if what.Streams > 0 {
+		var err error
+		if request, err = encode(&what.Request); err != nil {
+			return nil, err
+		}
 	}
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	poller, err := epoll.New(holdTogether)
+	poller, err := epoll.New(1024)
 	if err != nil {
 		return nil, err
 	}
-	defer poller.Close()
-	h := &Held{}
-	end := time.Now().Add(limit)
-	for len(h.fds) < n {
-		if err := h.more(poller, addr, min(holdTogether, n-len(h.fds)), r, answered, end); err != nil {
+	h := &Held{poller: poller, buf: make([]byte, 64<<10)}
+	end := time.Now().Add(what.Limit)
+	for len(h.conns) < what.Conns {
+		if err := h.more(&what, request, min(holdTogether, what.Conns-len(h.conns)), end); err != nil {
+			n := len(h.conns)
 			h.Close()
-			return nil, fmt.Errorf("load: after %d of %d connections: %w", len(h.fds), n, err)
+			return nil, fmt.Errorf("load: after %d of %d connections: %w", n, what.Conns, err)
 		}
 	}
 	return h, nil
 }
 
-// roomFor returns an error if the limit on descriptors is too low.
-func roomFor(n int) error {
+// Room returns an error if the limit on descriptors is too low for that many connections.
+func Room(conns int) error {
 	var lim unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &lim); err != nil {
 		return err
 	}
-	if uint64(n)+64 > lim.Cur {
-		return fmt.Errorf("load: %d connections need more than the %d descriptors that ulimit -n allows", n, lim.Cur)
+	if uint64(conns)+64 > lim.Cur {
+		return fmt.Errorf("load: %d connections need more than the %d descriptors that ulimit -n allows", conns, lim.Cur)
 	}
 	return nil
 }
 
 // more opens and serves one batch.
-func (h *Held) more(poller *epoll.Poller, addr netip.AddrPort, n int, r Request, answered bool, end time.Time) error {
-	first := len(h.fds)
-	scans := make([]scanner, n)
-	for i := range n {
-		source := netip.AddrFrom4([4]byte{127, 0, 0, byte(2 + (first+i)%sourceCount)})
-		fd, err := epoll.Connect(source, addr)
+func (h *Held) more(what *Holding, request *encoded, n int, end time.Time) error {
+	for range n {
+		index := len(h.conns)
+		source := netip.AddrFrom4([4]byte{127, 0, 0, byte(2 + index%sourceCount)})
+		fd, err := epoll.Connect(source, what.Addr)
 		if err != nil {
 			return err
 		}
-		h.fds = append(h.fds, fd)
-		if err := poller.Add(fd, int32(i), epoll.Out); err != nil {
+		c := &heldConn{fd: fd}
+		if request != nil {
+			c.h2 = &h2conn{request: request, streams: what.Streams}
+			c.h2.reset()
+		}
+		h.conns = append(h.conns, c)
+		if err := h.poller.Add(fd, int32(index), epoll.Out); err != nil {
 			return err
 		}
 	}
-	buf := make([]byte, 64<<10)
 	for left := n; left > 0; {
 		if time.Now().After(end) {
 			return errors.New("too slow")
 		}
-		events, err := poller.Wait(turnMax)
+		events, err := h.poller.Wait(turnMax)
 		if err != nil {
 			return err
 		}
 		for _, e := range events {
-			done, err := h.step(poller, h.fds[first+int(e.Token)], e, &scans[e.Token], buf, r, answered)
-			if err != nil {
+			c := h.conns[e.Token]
+			was := c.ready
+			if err := h.step(c, e, what); err != nil {
 				return err
 			}
-			if done {
+			if c.ready && !was {
 				left--
 			}
 		}
@@ -103,33 +149,69 @@ func (h *Held) more(poller *epoll.Poller, addr netip.AddrPort, n int, r Request,
 	return nil
 }
 
-// step sends when the connection is there, and reads until the answer is whole. Done, a connection is watched no more.
-func (h *Held) step(poller *epoll.Poller, fd int, e epoll.Event, scan *scanner, buf []byte, r Request, answered bool) (bool, error) {
+// step sends when the connection is there, and reads until its state is reached. What comes later is dropped.
+func (h *Held) step(c *heldConn, e epoll.Event, what *Holding) error {
 	if e.Bits&epoll.Out != 0 {
-		if err := epoll.ConnectError(fd); err != nil {
-			return false, err
+		if err := epoll.ConnectError(c.fd); err != nil {
+			return err
 		}
-		if n, errno := epoll.Write(fd, r.Raw); errno != 0 || n < len(r.Raw) {
-			return false, fmt.Errorf("request not sent whole: %d bytes, %w", n, errno)
+		raw := what.Request.Raw
+		if c.h2 != nil {
+			raw, c.h2.out = c.h2.out, nil
 		}
-		if !answered {
-			return true, poller.Remove(fd)
+		c.ready = c.h2 == nil && what.Until == Sent
+		return errors.Join(send(c.fd, raw), h.poller.Change(c.fd, e.Token, epoll.In))
+	}
+	n, errno := epoll.Read(c.fd, h.buf)
+	switch {
+	case errno == unix.EAGAIN:
+		return nil
+	case errno != 0 || n == 0:
+		return errors.New("the server closed the connection")
+	case c.ready && c.h2 == nil:
+		return nil
+	case c.h2 != nil:
+		return c.readFrames(h.buf[:n], what)
+	}
+	_, done, err := c.scan.next(h.buf[:n])
+	if err != nil {
+		return err
+	}
+	c.ready = done || what.Until == Begun && c.scan.state != scanHead
+	if c.ready && c.scan.status != what.Request.Status {
+		return fmt.Errorf("status %d", c.scan.status)
+	}
+	return nil
+}
+
+// readFrames sends the requests when the server's settings have come, and answers its frames.
+func (c *heldConn) readFrames(b []byte, what *Holding) error {
+	for len(b) > 0 {
+		n, done, err := c.h2.next(b)
+		if err != nil {
+			return err
 		}
-		return false, poller.Change(fd, e.Token, epoll.In)
+		b = b[n:]
+		if done && c.h2.ended.status != what.Request.Status {
+			return fmt.Errorf("status %d", c.h2.ended.status)
+		}
 	}
-	n, errno := epoll.Read(fd, buf)
-	if errno == unix.EAGAIN {
-		return false, nil
+	for ; c.h2.ready && c.asked < what.Streams; c.asked++ {
+		c.h2.open(flight{})
 	}
-	if errno != 0 || n == 0 {
-		return false, errors.New("the server closed the connection")
+	c.ready = c.asked == what.Streams && (what.Until == Sent || c.h2.flights.len() == 0)
+	out := c.h2.out
+	c.h2.out = nil
+	return send(c.fd, out)
+}
+
+// send writes what a new connection takes at once.
+func send(fd int, b []byte) error {
+	if len(b) == 0 {
+		return nil
 	}
-	_, done, err := scan.next(buf[:n])
-	if err != nil || !done {
-		return false, err
+	if n, errno := epoll.Write(fd, b); errno != 0 || n < len(b) {
+		return fmt.Errorf("request not sent whole: %d bytes, %w", n, errno)
 	}
-	if scan.status != r.Status {
-		return false, fmt.Errorf("status %d", scan.status)
-	}
-	return true, poller.Remove(fd)
+	return nil
 }

@@ -36,7 +36,7 @@ func HoldTLS(addr netip.AddrPort, n int, r Request, limit time.Duration) (*HeldT
 	if !addr.Addr().IsLoopback() {
 		return nil, fmt.Errorf("load: %s is not a loopback address", addr)
 	}
-	if err := roomFor(n); err != nil {
+	if err := Room(n); err != nil {
 		return nil, err
 	}
 	h := &HeldTLS{}

@@ -233,18 +233,109 @@ func TestHold(t *testing.T) {
 	s.Start()
 	defer s.Close()
 	addr := netip.MustParseAddrPort(s.Listener.Addr().String())
-	h, err := Hold(addr, 300, get("/", 200, 5), true, 10*time.Second)
+	hold := Holding{Addr: addr, Conns: 300, Request: get("/", 200, 5), Until: Answered, Limit: 10 * time.Second}
+	h, err := Hold(hold)
 	require.NoError(t, err)
 	require.EqualValues(t, 300, open.Load())
 	h.Close()
-	h, err = Hold(addr, 10, get("/park", 200, 5), false, 10*time.Second)
+	parked := hold
+	parked.Conns, parked.Request, parked.Until = 10, get("/park", 200, 5), Sent
+	h, err = Hold(parked)
 	require.NoError(t, err, "no answer is waited for")
 	close(park)
 	h.Close()
-	_, err = Hold(addr, 1, get("/", 404, 5), true, 10*time.Second)
+	for _, tc := range []struct {
+		why    string
+		change func(*Holding)
+	}{
+		{"status 200", func(h *Holding) { h.Request.Status = 404 }},
+		{"descriptors", func(h *Holding) { h.Conns = 1 << 30 }},
+		{"loopback", func(h *Holding) { h.Addr = netip.MustParseAddrPort("192.0.2.1:80") }},
+	} {
+		wrong := hold
+		tc.change(&wrong)
+		_, err := Hold(wrong)
+		require.ErrorContains(t, err, tc.why)
+	}
+}
+
+func TestHoldStreams(t *testing.T) {
+	park := make(chan struct{})
+	var parked atomic.Int64
+	addr := serve2(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/park" {
+			parked.Add(1)
+			<-park
+		}
+		hello(w, r)
+	})
+	h, err := Hold(Holding{Addr: addr, Conns: 150, Streams: 2, Request: get2("/", 200, 5), Until: Answered, Limit: 10 * time.Second})
+	require.NoError(t, err)
+	h.Close()
+	h, err = Hold(Holding{Addr: addr, Conns: 3, Streams: 100, Request: get2("/park", 200, 5), Until: Sent, Limit: 10 * time.Second})
+	require.NoError(t, err)
+	require.Eventually(t, func() bool { return parked.Load() == 300 }, 20*time.Second, time.Millisecond, "all requests arrive")
+	close(park)
+	h.Close()
+	_, err = Hold(Holding{Addr: addr, Conns: 1, Streams: 1, Request: get2("/", 404, 5), Until: Answered, Limit: 10 * time.Second})
 	require.ErrorContains(t, err, "status 200")
-	_, err = Hold(addr, 1<<30, get("/", 200, 5), true, 10*time.Second)
-	require.ErrorContains(t, err, "descriptors")
-	_, err = Hold(netip.MustParseAddrPort("192.0.2.1:80"), 1, get("/", 200, 5), true, time.Second)
-	require.ErrorContains(t, err, "loopback")
+}
+
+// feed is a server of events that sends each message to all clients when they are told to.
+func feed(t *testing.T) (addr netip.AddrPort, publish func(message string)) {
+	var mu sync.Mutex
+	clients := map[chan string]bool{}
+	ended := make(chan struct{})
+	addr = serve(t, func(w http.ResponseWriter, _ *http.Request) {
+		c := make(chan string, 10)
+		mu.Lock()
+		clients[c] = true
+		mu.Unlock()
+		control := http.NewResponseController(w)
+		_ = control.Flush()
+		for {
+			select {
+			case m := <-c:
+				_, _ = io.WriteString(w, m)
+				_ = control.Flush()
+			case <-ended:
+				return
+			}
+		}
+	})
+	t.Cleanup(func() { close(ended) })
+	return addr, func(message string) {
+		mu.Lock()
+		defer mu.Unlock()
+		for c := range clients {
+			c <- message
+		}
+	}
+}
+
+func TestDeliver(t *testing.T) {
+	addr, publish := feed(t)
+	h, err := Hold(Holding{Addr: addr, Conns: 200, Request: get("/", 200, -1), Until: Begun, Limit: 10 * time.Second})
+	require.NoError(t, err)
+	defer h.Close()
+	deliver := func() *Result {
+		res, err := h.Deliver('~', func() error {
+			publish("not the end: the message comes in two pieces")
+			publish("~")
+			return nil
+		}, 20*time.Second)
+		require.NoError(t, err)
+		return res
+	}
+	res := deliver()
+	require.EqualValues(t, 200, res.Answered)
+	require.EqualValues(t, 200, res.Classes[0].Latency.TotalCount())
+	require.GreaterOrEqual(t, res.Classes[1].Latency.Max(), res.Classes[0].Latency.Max(), "the last is the slowest")
+	window := res.Window
+	res.Join(deliver())
+	require.EqualValues(t, 400, res.Answered)
+	require.EqualValues(t, 2, res.Classes[1].Latency.TotalCount())
+	require.Greater(t, res.Window, window)
+	_, err = h.Deliver('~', func() error { return nil }, time.Millisecond)
+	require.ErrorContains(t, err, "200 of 200 connections have no message")
 }

@@ -24,5 +24,8 @@ func serveGorilla(o options) error {
 			}
 		}
 	})
+	messages := newTopic()
+	http.HandleFunc("/feed", messages.feed(&upgrader))
+	http.HandleFunc("POST /publish", published(messages.publish))
 	return http.ListenAndServe(o.Listen, nil)
 }

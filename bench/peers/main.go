@@ -11,6 +11,7 @@
 // Every server answers GET /plaintext, GET /json, POST /echo, GET /work (three backend calls in turn, each by the
 // server's own idiomatic client, and a millisecond of computation), GET /hold (twenty milliseconds of computation), and
 // those that park a request GET /sleep (half a minute). gorilla serves /ws alone, and nbio too: a WebSocket that sends messages back.
+// net/http, gorilla and nbio send each message of POST /publish to their clients: /events or, on WebSockets, /feed.
 // The process ends with SIGTERM, at once.
 package main
 

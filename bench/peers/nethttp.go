@@ -68,6 +68,9 @@ func routes(o options, sized bool) http.Handler {
 		time.Sleep(work.SleepMax)
 		send(w, sized, "text/plain", []byte(work.Done))
 	})
+	events := newTopic()
+	mux.HandleFunc("/events", events.serve)
+	mux.HandleFunc("POST /publish", published(events.publish))
 	return mux
 }
 

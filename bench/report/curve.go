@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"html/template"
+	"maps"
 	"math"
 	"slices"
 
@@ -18,14 +19,17 @@ const (
 	curveNines              = 3.0 // to 99.9%
 )
 
-// curves draws the latency of each peer over the percentile: all rounds together, microseconds, logarithmic.
-func curves(title string, groups []Group, class int) template.HTML {
-	type series struct {
-		peer   string
-		name   string
-		points [][2]float64 // nines, microseconds
-	}
-	var all []series
+// series is one curve: nines and microseconds.
+type series struct {
+	peer   string
+	name   string
+	points [][2]float64
+	limit  bool // computed, not measured
+}
+
+// curves draws the latency of each peer over the percentile: all rounds together, microseconds, logarithmic. The limits are drawn beside them.
+func curves(title string, groups []Group, class int, limits ...series) template.HTML {
+	all := limits
 	low, high := math.Inf(1), 0.0
 	for _, g := range groups {
 		points := g.percentiles(class)
@@ -36,8 +40,10 @@ func curves(title string, groups []Group, class int) template.HTML {
 		if rate := g.Of(func(s run.Sample) float64 { return s.Rate }).Median; rate > 0 {
 			name = fmt.Sprintf("%s, %.0f/s", g.Peer, rate)
 		}
-		all = append(all, series{g.Peer, name, points})
-		low, high = min(low, points[0][1]), max(high, points[len(points)-1][1])
+		all = append(all, series{peer: g.Peer, name: name, points: points})
+	}
+	for _, s := range all {
+		low, high = min(low, s.points[0][1]), max(high, s.points[len(s.points)-1][1])
 	}
 	d := newDrawing(curveWidth, curveHeight, title)
 	d.text(curveLeft, 18, "start", "title", title)
@@ -76,45 +82,60 @@ func curves(title string, groups []Group, class int) template.HTML {
 		for j, p := range s.points {
 			screen[j] = [2]float64{x(p[0]), y(p[1])}
 		}
-		d.path(screen, colour(s.peer), s.peer == "tafe", s.name)
+		d.path(screen, colour(s.peer), strokeOf(s), s.name)
 		d.label(right+6, ends[i], colour(s.peer), s.name)
 	}
 	return d.done()
 }
 
+func strokeOf(s series) string {
+	switch {
+	case s.limit:
+		return "stroke-width:1.4;stroke-dasharray:5 4"
+	case s.peer == ours:
+		return "stroke-width:3"
+	}
+	return "stroke-width:1.6"
+}
+
 // percentiles merges the histograms of all rounds and gives latency over nines, up to 99.9%, or as far as there are
 // samples to tell.
 func (g Group) percentiles(class int) [][2]float64 {
-	counts := map[int64]int64{}
-	var total int64
+	counts := map[int]int64{}
 	for _, s := range g.Samples {
 		if class >= len(s.Classes) {
 			continue
 		}
-		for _, pair := range s.Classes[class].Histogram {
-			counts[pair[0]] += pair[1]
-			total += pair[1]
+		for _, c := range s.Classes[class].Histogram {
+			counts[c.Step] += c.N
 		}
+	}
+	var merged run.Counts
+	for _, step := range slices.Sorted(maps.Keys(counts)) {
+		merged = append(merged, run.Count{Step: step, N: counts[step]})
+	}
+	return overNines(merged)
+}
+
+// overNines gives latency over nines.
+func overNines(counts run.Counts) [][2]float64 {
+	var total, below int64
+	for _, c := range counts {
+		total += c.N
 	}
 	if total == 0 {
 		return nil
 	}
-	values := make([]int64, 0, len(counts))
-	for v := range counts {
-		values = append(values, v)
-	}
-	slices.Sort(values)
 	var points [][2]float64
-	var below int64
 	i := 0
 	last := min(curveNines, math.Log10(float64(total)))
 	for nines := 0.0; nines <= last+1e-9; nines += 0.05 {
 		rank := min(total, int64(math.Ceil((1-math.Pow(10, -nines))*float64(total))))
-		for i < len(values)-1 && below+counts[values[i]] < max(rank, 1) {
-			below += counts[values[i]]
+		for i < len(counts)-1 && below+counts[i].N < max(rank, 1) {
+			below += counts[i].N
 			i++
 		}
-		points = append(points, [2]float64{nines, max(1, float64(values[i])/1e3)})
+		points = append(points, [2]float64{nines, counts[i].Micros()})
 	}
 	return points
 }

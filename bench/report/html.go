@@ -19,23 +19,30 @@ var page = template.Must(template.New("page").Parse(pageText))
 // view is what the page shows.
 type view struct {
 	*Results
-	Seed   *sectionView
-	Others []sectionView
-	Losses []string
-	Notes  []string
+	Sections []sectionView
+	Losses   []string
+	Notes    []string
 }
 
-// sectionView is one scenario with its plots and tables.
+// sectionView is one scenario: what it claims, and the verdicts, plots and figures from which that follows.
 type sectionView struct {
 	Section
-	Cases []caseView
+	Claims   []string
+	Peers    []string // that tafe is compared with, the columns of Verdicts
+	Verdicts []verdictRow
+	Cases    []caseView
+}
+
+// verdictRow compares tafe with all others by one figure of a case.
+type verdictRow struct {
+	Case, Measure, Mine string
+	Cells               []Verdict // by peer; without a Word where it takes no part
 }
 
 type caseView struct {
-	Name   string
-	Plots  []template.HTML
-	Rows   []row
-	Behind []string
+	Name  string
+	Plots []template.HTML
+	Rows  []row
 }
 
 // row is one peer's line in a table, ready to print.
@@ -44,71 +51,80 @@ type row struct {
 	Mine                                                                bool
 }
 
-// HTML writes the report as one page that needs no other file.
+// HTML writes the report as one page that needs no other file. The seed experiment comes first.
 func (r *Results) HTML(w io.Writer) error {
 	v := view{Results: r}
 	for _, section := range r.Sections {
-		s := sectionView{Section: section, Cases: r.cases(section.Name)}
+		s := sectionView{Section: section}
+		for _, groups := range r.cases(section.Name) {
+			s.Cases = append(s.Cases, newCase(section.Name, groups))
+			s.judge(groups)
+		}
 		if len(s.Cases) == 0 {
 			continue
 		}
-		for _, c := range s.Cases {
-			for _, b := range c.Behind {
-				v.Losses = append(v.Losses, fmt.Sprintf("%s, %s: %s", section.Title, c.Name, b))
-			}
-		}
+		s.Claims = claims(s.Peers, s.Verdicts)
+		v.Losses = append(v.Losses, s.losses()...)
 		if section.Name == "seed" {
-			v.Seed = &s
+			v.Sections = slices.Insert(v.Sections, 0, s)
 			continue
 		}
-		v.Others = append(v.Others, s)
+		v.Sections = append(v.Sections, s)
 	}
 	v.Notes = r.notes()
 	return page.Execute(w, v)
 }
 
 // cases sorts the samples of a scenario into its cases, in the order in which they were played.
-func (r *Results) cases(scenario string) (cases []caseView) {
-	var order []string
-	byCase := map[string][]Group{}
+func (r *Results) cases(scenario string) (cases [][]Group) {
+	byName := map[string]int{}
 	for _, g := range Groups(r.Samples) {
 		if g.Scenario != scenario {
 			continue
 		}
-		if byCase[g.Case] == nil {
-			order = append(order, g.Case)
+		i, seen := byName[g.Case]
+		if !seen {
+			i = len(cases)
+			byName[g.Case] = i
+			cases = append(cases, nil)
 		}
-		byCase[g.Case] = append(byCase[g.Case], g)
-	}
-	for _, name := range order {
-		groups := byCase[name]
-		c := caseView{Name: name, Behind: behind(groups)}
-		switch {
-		case groups[0].Samples[0].Rate > 0:
-			c.Plots = append(c.Plots, curves("Latency, "+name, groups, 0))
-		case groups[0].Weighed():
-			c.Plots = append(c.Plots, bars("Resident memory for each, "+name, " KB", groups, func(s run.Sample) float64 { return s.PerConn / 1024 }))
-		default:
-			c.Plots = append(c.Plots, bars("Server CPU per request, "+name, " µs", groups, func(s run.Sample) float64 { return s.CPUMicros }))
-			if scenario == "seed" {
-				c.Plots = append(c.Plots, bars("Capacity, "+name, " /s", groups, func(s run.Sample) float64 { return s.PerSecond }))
-			}
-		}
-		for _, g := range groups {
-			if !g.Weighed() {
-				c.Rows = append(c.Rows, newRow(g))
-			}
-		}
-		cases = append(cases, c)
+		cases[i] = append(cases[i], g)
 	}
 	return cases
 }
+
+func newCase(scenario string, groups []Group) caseView {
+	first := groups[0]
+	c := caseView{Name: first.Case}
+	switch {
+	case first.Samples[0].Rate > 0:
+		c.Plots = append(c.Plots, curves("Latency, "+first.Case, groups, 0, limits(scenario, first.Case)...))
+		for i, class := range first.Samples[0].Classes[1:] {
+			c.Plots = append(c.Plots, curves("Latency of "+class.Name+", "+first.Case, groups, i+1))
+		}
+	default:
+		for _, m := range measures(first) {
+			c.Plots = append(c.Plots, bars(upper(m.name)+", "+first.Case, " "+m.unit, groups, m.of))
+		}
+		if scenario == "seed" {
+			c.Plots = append(c.Plots, bars("Capacity, "+first.Case, " /s", groups, func(s run.Sample) float64 { return s.PerSecond }))
+		}
+	}
+	for _, g := range groups {
+		if !g.Weighed() {
+			c.Rows = append(c.Rows, newRow(g))
+		}
+	}
+	return c
+}
+
+func upper(s string) string { return strings.ToUpper(s[:1]) + s[1:] }
 
 func newRow(g Group) row {
 	cpu := g.Of(func(s run.Sample) float64 { return s.CPUMicros })
 	class := func(f func(run.Class) float64) string { return duration(g.Of(Class(0, f)).Median) }
 	r := row{
-		Peer: g.Peer, Mine: strings.HasPrefix(g.Peer, "tafe"), CPU: trim(cpu.Median), Range: trim(cpu.Min) + " to " + trim(cpu.Max),
+		Peer: g.Peer, Mine: strings.HasPrefix(g.Peer, ours), CPU: trim(cpu.Median), Range: trim(cpu.Min) + " to " + trim(cpu.Max),
 		Rate: fmt.Sprintf("%.0f", g.Of(func(s run.Sample) float64 { return s.PerSecond }).Median),
 		P50:  class(func(c run.Class) float64 { return c.P50 }), P90: class(func(c run.Class) float64 { return c.P90 }),
 		P99: class(func(c run.Class) float64 { return c.P99 }), P999: class(func(c run.Class) float64 { return c.P999 }),
@@ -125,33 +141,38 @@ func newRow(g Group) row {
 	return r
 }
 
-// behind names the peers that tafe is behind of in a case: in CPU time in a closed loop, in the 99th percentile on a
-// schedule. The C limit and bare gnet are bounds rather than rivals, and named all the same. A difference counts when
-// the medians differ by more than 3%.
-func behind(groups []Group) (lines []string) {
-	var mine *Group
-	for i := range groups {
-		if groups[i].Peer == "tafe" {
-			mine = &groups[i]
-		}
-	}
+// judge adds the verdicts of a case.
+func (s *sectionView) judge(groups []Group) {
+	mine := own(groups)
 	if mine == nil {
-		return nil
-	}
-	what, figure := "CPU per request", func(s run.Sample) float64 { return s.CPUMicros }
-	unit := "µs"
-	if groups[0].Weighed() {
-		what, unit = "memory for each", "KB"
-		figure = func(s run.Sample) float64 { return s.PerConn / 1024 }
-	}
-	if groups[0].Samples[0].Rate > 0 {
-		what, unit = "99th percentile", "ms"
-		figure = Class(0, func(c run.Class) float64 { return c.P99 / 1000 })
+		return
 	}
 	for _, g := range groups {
-		a, b := mine.Of(figure).Median, g.Of(figure).Median
-		if g.Peer != "tafe" && b > 0 && a > b*1.03 {
-			lines = append(lines, fmt.Sprintf("%s %s %s, %s %s %s (%.2f times)", what, trim(a), unit, g.Peer, trim(b), unit, a/b))
+		if g.Peer != ours && !slices.Contains(s.Peers, g.Peer) {
+			s.Peers = append(s.Peers, g.Peer)
+		}
+	}
+	for _, m := range measures(*mine) {
+		v := verdictRow{Case: mine.Case, Measure: m.name, Mine: trim(mine.Of(m.of).Median) + " " + m.unit}
+		for _, peer := range s.Peers {
+			cell := Verdict{}
+			if i := slices.IndexFunc(groups, func(g Group) bool { return g.Peer == peer }); i >= 0 {
+				cell = Judge(*mine, groups[i], m.of)
+			}
+			v.Cells = append(v.Cells, cell)
+		}
+		s.Verdicts = append(s.Verdicts, v)
+	}
+}
+
+// losses are the rows in which tafe is behind.
+func (s *sectionView) losses() (lines []string) {
+	for _, row := range s.Verdicts {
+		for i, cell := range row.Cells {
+			if cell.Word == Behind {
+				lines = append(lines, fmt.Sprintf("%s, %s: %s %s, %s times that of %s (%s to %s)", s.Title, row.Case, row.Measure, row.Mine,
+					trim(1/cell.Ratio), s.Peers[i], trim(1/cell.High), trim(1/cell.Low)))
+			}
 		}
 	}
 	return lines

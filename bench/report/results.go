@@ -1,6 +1,7 @@
 package report
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -16,7 +17,7 @@ type Results struct {
 	Setup    Setup        `json:"setup"`
 	Peers    []PeerInfo   `json:"peers"`
 	Sections []Section    `json:"scenarios"`
-	Absent   []string     `json:"not_installed,omitempty"`
+	Absent   []string     `json:"left_out,omitempty"`
 	Failures []string     `json:"failures,omitempty"`
 	Samples  []run.Sample `json:"samples"`
 }
@@ -43,6 +44,8 @@ type Section struct {
 	Number   int    `json:"number"`
 	Title    string `json:"title"`
 	Question string `json:"question"`
+	Method   string `json:"method"`
+	Command  string `json:"command"` // that repeats it
 }
 
 // Save writes results.json and index.html to dir, which it makes.
@@ -50,7 +53,7 @@ func (r *Results) Save(dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	b, err := json.Marshal(r)
+	b, err := r.encode()
 	if err != nil {
 		return err
 	}
@@ -66,6 +69,28 @@ func (r *Results) Save(dir string) error {
 		return fmt.Errorf("draw the report: %w", err)
 	}
 	return f.Close()
+}
+
+// encode is the content of results.json, with a line for each sample.
+func (r *Results) encode() ([]byte, error) {
+	head := *r
+	head.Samples = nil
+	b, err := json.MarshalIndent(head, "", " ")
+	if err != nil {
+		return nil, err
+	}
+	b = append(bytes.TrimSuffix(b, []byte("null\n}")), '[')
+	for i, s := range r.Samples {
+		line, err := json.Marshal(s)
+		if err != nil {
+			return nil, err
+		}
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(append(b, '\n'), line...)
+	}
+	return append(b, "\n]\n}\n"...), nil
 }
 
 // Load reads a results.json.

@@ -12,6 +12,7 @@ var colours = map[string]string{
 	"tafe": "#d1400b", "tafe-yield": "#e88b00", "tafe-offload": "#8c2d04", "nethttp": "#1f5fd0", "fasthttp": "#0a8754",
 	"gnet": "#0891b2", "climit": "#8a8a8a", "hertz": "#b8327a", "nbio": "#7a6a00", "gevent": "#7034c8", "apache": "#5b6470",
 	"nginx": "#2f9e44", "haproxy": "#274690",
+	"h2o": "#c2255c", "gorilla": "#0b7285", limitFIFO: "#555555", limitLight: "#999999",
 }
 
 func colour(peer string) string {
@@ -50,13 +51,9 @@ func (d *drawing) rect(x, y, w, h float64, fill, title string) {
 		template.HTMLEscapeString(title))
 }
 
-// path draws a polyline; wide is for tafe.
-func (d *drawing) path(points [][2]float64, stroke string, wide bool, title string) {
-	width := 1.6
-	if wide {
-		width = 3
-	}
-	fmt.Fprintf(d, `<polyline style="stroke:%s;stroke-width:%.1f" class="curve" points="`, stroke, width)
+// path draws a polyline.
+func (d *drawing) path(points [][2]float64, colour, stroke, title string) {
+	fmt.Fprintf(d, `<polyline style="stroke:%s;%s" class="curve" points="`, colour, stroke)
 	for _, p := range points {
 		fmt.Fprintf(d, "%.1f,%.1f ", p[0], p[1])
 	}

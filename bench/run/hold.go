@@ -12,9 +12,9 @@ import (
 type Hold struct {
 	Conns   int
 	Request load.Request // sent once on each connection
-	// Answered waits for the answers, so that the connections are idle; otherwise the requests are parked.
-	Answered bool
-	TLS      bool
+	// Until is Answered for idle connections, Sent for parked requests, and Begun for idle streams.
+	Until load.Until
+	TLS   bool
 	// Streams, if set, makes the connections speak HTTP/2, and is the number of requests on each.
 	Streams int
 }
@@ -41,8 +41,11 @@ func (h *Hold) weigh(server *Server, addr netip.AddrPort) (Sample, error) {
 	if err != nil {
 		return Sample{}, err
 	}
-	return Sample{Answered: int64(h.Conns), RSS: after, PerConn: float64(after-before) / float64(h.Conns)}, nil
+	return Sample{Answered: int64(h.count()), RSS: after, PerConn: short(float64(after-before) / float64(h.count()))}, nil
 }
+
+// count is the number of what is weighed: streams of HTTP/2, or connections.
+func (h *Hold) count() int { return h.Conns * max(1, h.Streams) }
 
 // rss opens the connections, lets the server settle, and reads its memory before they are closed.
 func (h *Hold) rss(server *Server, addr netip.AddrPort) (int64, error) {
@@ -51,7 +54,7 @@ func (h *Hold) rss(server *Server, addr netip.AddrPort) (int64, error) {
 	if h.TLS {
 		held, err = load.HoldTLS(addr, h.Conns, h.Request, holdMax)
 	} else {
-		held, err = load.Hold(addr, h.Conns, h.Request, h.Answered, holdMax)
+		held, err = load.Hold(load.Holding{Addr: addr, Conns: h.Conns, Request: h.Request, Streams: h.Streams, Until: h.Until, Limit: holdLimit(h.Conns)})
 	}
 	if err != nil {
 		return 0, fmt.Errorf("hold: %w", err)

@@ -64,7 +64,7 @@ func goPeer(name, module, about string) Peer {
 var tafeServe = Peer{
 	Name: "tafe", About: "the binary, one loop, watchdog on", Program: "bin/tafe", Install: "make build", Version: []string{"bin/tafe", "version"},
 	Command: func(s Setting) ([]string, []string, error) {
-		if s.Role == RoleWork {
+		if s.Role == RoleWork || s.Role == RoleCast {
 			return tafeWork(s, "inline"), nil, nil
 		}
 		argv := append([]string{s.Bin("tafe"), "serve", "--admin", s.Admin.String(), "--loops", "1"}, s.Extra...)
@@ -128,7 +128,7 @@ var nethttp = Peer{
 	Name: "nethttp", About: "http.Server and ServeMux, httputil.ReverseProxy, http.FileServer, crypto/tls; no timeouts",
 	Program: "bin/peer", Install: "go build -o bin/peer ./peers",
 	Command: func(s Setting) ([]string, []string, error) {
-		name := map[Role]string{RolePlain: "nethttp", RoleWork: "nethttp", RoleProxy: "proxy", RoleStatic: "files", RoleTLS: "tls",
+		name := map[Role]string{RolePlain: "nethttp", RoleWork: "nethttp", RoleCast: "nethttp", RoleProxy: "proxy", RoleStatic: "files", RoleTLS: "tls",
 			RoleCalls: "proxy", RoleCalls1: "proxy"}[s.Role]
 		argv := []string{s.Bin("peer"), name, "--listen", s.Listen.String(), "--backend", s.Backend.String(),
 			"--rounds", strconv.Itoa(s.Rounds), "--root", s.Files, "--cert", s.Cert, "--key", s.Key}

@@ -30,8 +30,24 @@ type Case struct {
 	Role     Role
 	TLS      load.TLSMode // with RoleTLS: what a connection does
 	Hold     *Hold        // instead of Plan: weighs open connections
+	Cast     *Cast        // instead of Plan: sends messages to open connections
 	Without  []string     // peers that cannot take part in this case
 	Extra    map[string][]string
+}
+
+// Lacks returns why this machine cannot play the case, or "".
+func (c *Case) Lacks() string {
+	conns := c.Plan.Conns
+	switch {
+	case c.Hold != nil:
+		conns = c.Hold.Conns
+	case c.Cast != nil:
+		conns = c.Cast.Conns
+	}
+	if err := load.Room(conns + conns/2); err != nil { // servers keep a part of their descriptors for other uses
+		return err.Error()
+	}
+	return ""
 }
 
 // Play runs one round of a case against a fresh process of a peer.
@@ -59,9 +75,12 @@ func (b *Bench) Play(c Case, p Peer, round int) (Sample, error) {
 	}
 	defer server.Stop()
 	var s Sample
-	if c.Hold != nil {
+	switch {
+	case c.Hold != nil:
 		s, err = c.Hold.weigh(server, set.Listen)
-	} else {
+	case c.Cast != nil:
+		s, err = c.Cast.play(server, set.Listen)
+	default:
 		s, err = b.measure(c, p.Settle, server, backend, set.Listen)
 	}
 	if err == nil && !server.Running() {
@@ -96,7 +115,7 @@ func (b *Bench) measure(c Case, settle time.Duration, server, backend *Server, a
 	}
 	s := newSample(res, plan.Rate, end.server-start.server)
 	ours := end.server - start.server + end.backend - start.backend + res.CPU
-	s.OtherBusy = max(0, float64(end.cores-start.cores-ours)/float64(res.Window))
+	s.OtherBusy = short(max(0, float64(end.cores-start.cores-ours)/float64(res.Window)))
 	s.RSS, err = server.RSS()
 	return s, err
 }

@@ -44,8 +44,8 @@ type Class struct {
 	P99   float64 `json:"p99_micros"`
 	P999  float64 `json:"p999_micros"`
 	Max   float64 `json:"max_micros"`
-	// Histogram holds all latencies as pairs of nanoseconds and count, at three significant digits.
-	Histogram [][2]int64 `json:"histogram"`
+	// Histogram holds all latencies of an open loop, of which curves are drawn.
+	Histogram Counts `json:"histogram,omitempty"`
 }
 
 // loadBound is the share of its core above which the generator, and not the server, set the throughput.
@@ -66,31 +66,27 @@ func (s *Sample) Disturbed() bool { return s.OtherBusy > disturbedFrom }
 func micros(ns int64) float64 { return float64(ns) / float64(time.Microsecond) }
 
 func newClass(name string, h *hdrhistogram.Histogram) Class {
-	c := Class{
-		Name: name, Count: h.TotalCount(), P50: micros(h.ValueAtQuantile(50)), P90: micros(h.ValueAtQuantile(90)),
-		P99: micros(h.ValueAtQuantile(99)), P999: micros(h.ValueAtQuantile(99.9)), Max: micros(h.Max()),
-	}
-	for _, bar := range h.Distribution() {
-		if bar.Count > 0 {
-			c.Histogram = append(c.Histogram, [2]int64{bar.To, bar.Count})
-		}
-	}
-	return c
+	at := func(percent float64) float64 { return short(micros(h.ValueAtQuantile(percent))) }
+	return Class{Name: name, Count: h.TotalCount(), P50: at(50), P90: at(90), P99: at(99), P999: at(99.9), Max: short(micros(h.Max()))}
 }
 
 func newSample(res *load.Result, rate float64, cpu time.Duration) Sample {
 	s := Sample{
-		Rate: rate, Window: res.Window.Seconds(), Answered: res.Answered, PerSecond: res.Throughput(),
-		ServerBusy: float64(cpu) / float64(res.Window), LoadBusy: res.Busy(), Errors: res.Errors,
+		Rate: short(rate), Window: short(res.Window.Seconds()), Answered: res.Answered, PerSecond: short(res.Throughput()),
+		ServerBusy: short(float64(cpu) / float64(res.Window)), LoadBusy: short(res.Busy()), Errors: res.Errors,
 	}
 	if res.Answered > 0 {
-		s.CPUMicros = micros(int64(cpu)) / float64(res.Answered)
-	}
-	if rate > 0 {
-		s.LateP99 = micros(res.Late.ValueAtQuantile(99))
+		s.CPUMicros = short(micros(int64(cpu)) / float64(res.Answered))
 	}
 	for _, c := range res.Classes {
-		s.Classes = append(s.Classes, newClass(c.Name, c.Latency))
+		class := newClass(c.Name, c.Latency)
+		if rate > 0 {
+			class.Histogram = NewCounts(c.Latency)
+		}
+		s.Classes = append(s.Classes, class)
+	}
+	if rate > 0 {
+		s.LateP99 = short(micros(res.Late.ValueAtQuantile(99)))
 	}
 	return s
 }

@@ -118,9 +118,13 @@ func TestPlayMeasuresARound(t *testing.T) {
 	require.Positive(t, s.CPUMicros)
 	require.Positive(t, s.RSS)
 	require.Empty(t, s.Errors)
+	require.Empty(t, s.Classes[0].Histogram, "curves are drawn of open loops")
+	c.Plan.Rate, c.Plan.EndedMax, b.Window = 1000, 0, 100*time.Millisecond
+	s, err = b.Play(c, p, 3)
+	require.NoError(t, err)
 	var n int64
-	for _, pair := range s.Classes[0].Histogram {
-		n += pair[1]
+	for _, count := range s.Classes[0].Histogram {
+		n += count.N
 	}
 	require.Equal(t, s.Classes[0].Count, n, "the histogram holds every latency")
 }
@@ -130,7 +134,7 @@ func TestHoldWeighsConnections(t *testing.T) {
 	require.NoError(t, err)
 	defer s.Stop()
 	request := load.Request{Name: "hello", Raw: []byte("GET / HTTP/1.1\r\nHost: a\r\n\r\n"), Status: 200, BodyBytes: 5}
-	h := Hold{Conns: 2000, Request: request, Answered: true}
+	h := Hold{Conns: 2000, Request: request, Until: load.Answered}
 	sample, err := h.weigh(s, addr)
 	require.NoError(t, err)
 	require.Greater(t, sample.PerConn, 2000.0, "a goroutine's stack and two buffers")

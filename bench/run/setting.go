@@ -27,6 +27,7 @@ const (
 	RoleProxy  Role = "proxy"  // everything goes to one upstream
 	RoleStatic Role = "static" // files
 	RoleTLS    Role = "tls"    // /plaintext over TLS
+	RoleCast   Role = "cast"   // /events and /feed, streams that get each message of POST /publish
 	RoleCalls  Role = "calls"  // everything goes to one upstream that answers unary calls, over HTTP/2
 	RoleCalls1 Role = "calls1" // over HTTP/1.1
 )

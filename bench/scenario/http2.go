@@ -49,9 +49,3 @@ func streams(name string, conns, depth int, role run.Role, request load.Request)
 	}
 	return c
 }
-
-// without leaves peers out that cannot take part.
-func without(c run.Case, peers ...string) run.Case {
-	c.Without = peers
-	return c
-}

@@ -72,11 +72,21 @@ func echo(bodyBytes int) load.Request {
 	return load.Request{Name: "echo", Raw: []byte(raw), Status: 200, BodyBytes: int64(bodyBytes)}
 }
 
-// upgrade is the opening handshake of a WebSocket at /ws.
-func upgrade() load.Request {
-	raw := "GET /ws HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
+// upgrade is the opening handshake of a WebSocket.
+func upgrade(path string) load.Request {
+	raw := "GET " + path + " HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
 		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
 	return load.Request{Name: "upgrade", Raw: []byte(raw), Status: 101, BodyBytes: 0}
+}
+
+// publishMark ends the message of publish.
+const publishMark = '~'
+
+// publish asks the server to send 64 bytes to all of its clients.
+func publish() load.Request {
+	message := strings.Repeat("0123456789abcdef", 4)[:63] + string(publishMark)
+	raw := fmt.Sprintf("POST /publish HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n%s", len(message), message)
+	return load.Request{Name: "publish", Raw: []byte(raw), Status: 204}
 }
 
 // message is a binary WebSocket message, masked as a client must.

@@ -17,6 +17,8 @@ type Scenario struct {
 	Cases    []run.Case
 	// OfCapacity, when set, plays each case open loop at these shares of what the same peer answers closed loop.
 	OfCapacity []float64
+	// Note is added to the description of the method.
+	Note string
 	// Quick names the cases that the short run takes; empty takes all.
 	Quick []string
 }
@@ -45,7 +47,7 @@ var All = number(slices.Concat([]Scenario{
 	},
 	{
 		Number: 2, Name: "pipelined", Title: "Plaintext, pipelined 16 deep",
-		Question: "What does a request cost when the system calls are shared by sixteen?", Peers: allGo,
+		Question: "What does a request cost when the system calls are shared by sixteen?", Peers: allGo, Quick: []string{"short head", "412-byte browser head"},
 		Cases: []run.Case{
 			plain("short head", 64, 16, get("plaintext", "/plaintext", plaintextBytes)),
 			plain("412-byte browser head", 64, 16, browser()),
@@ -54,7 +56,7 @@ var All = number(slices.Concat([]Scenario{
 	},
 	{
 		Number: 3, Name: "bodies", Title: "JSON and echo",
-		Question: "What do bodies cost, and do large ones disturb?", Peers: speaking,
+		Question: "What do bodies cost, and do large ones disturb?", Peers: speaking, Quick: []string{"json", "echo 64 KB"},
 		Cases: []run.Case{
 			plain("json", 64, 1, get("json", "/json", jsonBytes)),
 			plain("echo 1 KB", 64, 1, echo(1<<10)),
@@ -71,6 +73,8 @@ var All = number(slices.Concat([]Scenario{
 		Number: 5, Name: "seed", Title: "The seed experiment: three backend calls of 5 ms and 1 ms of work",
 		Question: "How does each server hold up, at the median and in the tail, when many requests wait for backends?",
 		Peers:    seedPeers, OfCapacity: []float64{0.3, 0.6, 0.9}, Quick: []string{"64 concurrent"},
+		Note: "The dashed curves are simulated: a core without any cost beside 1 ms of work and four slices of 50 us, which handle the request and the three " +
+			"responses. Queueing alone gives these latencies, if ready slices run in the order in which they became ready (FIFO), or light ones first.",
 		Cases: []run.Case{
 			waiting("16 concurrent", 16, get("work", "/work", doneBytes)),
 			waiting("64 concurrent", 64, get("work", "/work", doneBytes)),
@@ -133,21 +137,6 @@ var All = number(slices.Concat([]Scenario{
 		},
 	},
 	{
-		Number: 11, Name: "memory", Title: "Memory of open connections",
-		Question: "What does a client cost that is there and asks nothing, and one whose request waits?",
-		Peers:    []string{"tafe", "gnet", "fasthttp", "nethttp", "hertz", "nbio", "gorilla", "nginx", "haproxy", "gevent"},
-		Cases: []run.Case{
-			{Name: "10,000 idle connections", Hold: &run.Hold{Conns: 10_000, Answered: true, Request: get("plaintext", "/plaintext", plaintextBytes)},
-				Without: []string{"gorilla", "haproxy"}},
-			{Name: "10,000 parked requests", Hold: &run.Hold{Conns: 10_000, Request: get("sleep", "/sleep?ms=30000", -1)},
-				Without: []string{"gnet", "hertz", "nbio", "gorilla", "nginx", "haproxy"}},
-			{Name: "10,000 idle WebSockets", Hold: &run.Hold{Conns: 10_000, Answered: true, Request: upgrade()},
-				Without: []string{"gnet", "fasthttp", "nethttp", "hertz", "nginx", "haproxy", "gevent"}},
-			{Name: "2,000 idle TLS connections", Role: run.RoleTLS, Hold: &run.Hold{Conns: 2_000, TLS: true, Request: get("plaintext", "/plaintext", plaintextBytes)},
-				Without: []string{"gnet", "fasthttp", "hertz", "nbio", "gorilla", "gevent"}},
-		},
-	},
-	{
 		Number: 15, Name: "websocket", Title: "WebSocket echo",
 		Question: "What does a message cost?", Peers: []string{"tafe", "tafe-task", "gorilla", "nbio"},
 		Cases: []run.Case{socket("64 bytes", 64, 64), socket("1 KB", 64, 1<<10), socket("64 KB", 16, 64<<10)},
@@ -159,7 +148,7 @@ var All = number(slices.Concat([]Scenario{
 			static("1 KB", 64, "1k.bin"), static("100 KB", 64, "100k.bin"), static("10 MB", 16, "10m.bin"),
 		},
 	},
-}, overHTTP2))
+}, overHTTP2, ofManyClients))
 
 // seedPeers are those of the seed experiment: the successor, Go's own servers, and the two that the original compared.
 var seedPeers = []string{"tafe", "nethttp", "fasthttp", "gevent", "apache"}
@@ -187,7 +176,7 @@ func fan(name string, conns int, path string) run.Case {
 
 // socket is an echo of messages on WebSockets.
 func socket(name string, conns, bytes int) run.Case {
-	return run.Case{Name: name, Plan: load.Plan{Conns: conns, Seed: seed, Upgrade: upgrade().Raw, Requests: []load.Request{message(bytes)}}}
+	return run.Case{Name: name, Plan: load.Plan{Conns: conns, Seed: seed, Upgrade: upgrade("/ws").Raw, Requests: []load.Request{message(bytes)}}}
 }
 
 func static(name string, conns int, file string) run.Case {

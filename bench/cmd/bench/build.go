@@ -52,7 +52,7 @@ func build(root string, peers []string, cases []run.Case) error {
 		p, _ := run.Find(name)
 		return p.Program == "bin/peer-tafe"
 	}
-	if slices.ContainsFunc(peers, ofPackages) || slices.ContainsFunc(cases, func(c run.Case) bool { return c.Role == run.RoleWork }) {
+	if slices.ContainsFunc(peers, ofPackages) || slices.ContainsFunc(cases, func(c run.Case) bool { return c.Role == run.RoleWork || c.Role == run.RoleCast }) {
 		if err := compile(root, "go", "build", "-o", "bin/peer-tafe", "./peers/tafe"); err != nil {
 			return err
 		}

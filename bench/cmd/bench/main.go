@@ -16,6 +16,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"syscall"
 )
 
 var commands = map[string]func(args []string) error{
@@ -31,6 +32,7 @@ func main() {
 		fmt.Fprintln(os.Stderr, "usage: bench quick|all|run [flags], bench compare [flags], bench report|show FOLDER, bench agree; bench run --help lists the flags")
 		os.Exit(2)
 	}
+	raiseLimit()
 	err := commands[os.Args[1]](os.Args[2:])
 	switch {
 	case errors.Is(err, errUsage):
@@ -38,5 +40,14 @@ func main() {
 	case err != nil:
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
+	}
+}
+
+// raiseLimit raises the limit on descriptors as far as it may be, for the servers too: the Go runtime does so for this process alone.
+func raiseLimit() {
+	var lim syscall.Rlimit
+	if syscall.Getrlimit(syscall.RLIMIT_NOFILE, &lim) == nil {
+		lim.Cur = lim.Max
+		_ = syscall.Setrlimit(syscall.RLIMIT_NOFILE, &lim)
 	}
 }

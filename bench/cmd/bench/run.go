@@ -51,9 +51,9 @@ func runChosen(args []string) error {
 // runQuick is make bench: tafe beside net/http, at most five minutes.
 func runQuick(args []string) error {
 	return playWith("quick", args, settings{
-		scenarios: "plaintext,pipelined,bodies,seed,holders", peers: "tafe,nethttp", quick: true,
+		scenarios: "plaintext,pipelined,bodies,http2,seed,holders", peers: "tafe,nethttp", quick: true,
 		rounds: 5, seconds: 0.8, warmup: 0.25, dir: filepath.Join("results", "tmp", "quick"),
-	}, func(w io.Writer, r *report.Results) { report.Ratios(w, r, "tafe", "nethttp") })
+	}, func(w io.Writer, r *report.Results) { report.Verdicts(w, r, "nethttp") })
 }
 
 // runAll is make bench-all: everything, half an hour.

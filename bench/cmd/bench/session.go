@@ -24,7 +24,7 @@ type session struct {
 	bar       progress
 	samples   []run.Sample
 	failures  []string
-	absent    []string // peers that are left out, with the line that installs them
+	absent    []string // what is left out: peers, with the line that installs them, and cases, with the limit that forbids them
 }
 
 // newSession builds the programs and finds the available peers.
@@ -77,15 +77,18 @@ func (s *session) take(sc scenario.Scenario, chosen []string) error {
 			continue
 		}
 		if line := p.Missing(s.bench.Root); line != "" {
-			note := fmt.Sprintf("%s: not installed; %s", name, line)
-			if !slices.Contains(s.absent, note) {
-				s.absent = append(s.absent, note)
-				fmt.Fprintln(os.Stderr, note)
-			}
+			s.leaveOut(fmt.Sprintf("%s: not installed; %s", name, line))
 			continue
 		}
 		s.peers[sc.Name] = append(s.peers[sc.Name], p)
 	}
+	sc.Cases = slices.DeleteFunc(sc.Cases, func(c run.Case) bool {
+		why := c.Lacks()
+		if why != "" {
+			s.leaveOut(fmt.Sprintf("%s, %s: %s", sc.Name, c.Name, why))
+		}
+		return why != ""
+	})
 	s.scenarios = append(s.scenarios, sc)
 	for _, c := range sc.Cases {
 		for _, p := range s.peers[sc.Name] {
@@ -95,6 +98,14 @@ func (s *session) take(sc scenario.Scenario, chosen []string) error {
 		}
 	}
 	return nil
+}
+
+// leaveOut records and prints what is not measured, and why.
+func (s *session) leaveOut(note string) {
+	if !slices.Contains(s.absent, note) {
+		s.absent = append(s.absent, note)
+		fmt.Fprintln(os.Stderr, note)
+	}
 }
 
 // play runs everything, and saves the report after each scenario. Failed rounds of a peer are recorded, and the
@@ -146,7 +157,9 @@ func (s *session) results() *report.Results {
 			ServerCore: s.set.serverCore, LoadCore: s.set.loadCore},
 	}
 	for _, sc := range s.scenarios {
-		r.Sections = append(r.Sections, report.Section{Name: sc.Name, Number: sc.Number, Title: sc.Title, Question: sc.Question})
+		r.Sections = append(r.Sections, report.Section{Name: sc.Name, Number: sc.Number, Title: sc.Title, Question: sc.Question,
+			Method: sc.Method(), Command: fmt.Sprintf("go run ./cmd/bench run --scenario %s --rounds %d --seconds %g --warmup %g", sc.Name, s.set.rounds,
+				s.set.seconds, s.set.warmup)})
 		for _, p := range s.peers[sc.Name] {
 			if !slices.ContainsFunc(r.Peers, func(i report.PeerInfo) bool { return i.Name == p.Name }) {
 				r.Peers = append(r.Peers, report.PeerInfo{Name: p.Name, About: p.About, Version: p.VersionOf(s.bench.Root)})
@@ -161,7 +174,11 @@ func (s *session) results() *report.Results {
 func (s *session) rounds(sc scenario.Scenario, c run.Case, rate map[string]float64) map[string]float64 {
 	var samples []run.Sample
 	for round := range s.set.rounds {
-		for _, p := range s.peers[sc.Name] {
+		peers := slices.Clone(s.peers[sc.Name])
+		if round%2 == 1 {
+			slices.Reverse(peers) // none is always the first
+		}
+		for _, p := range peers {
 			if slices.Contains(c.Without, p.Name) {
 				continue
 			}
@@ -179,10 +196,16 @@ func (s *session) rounds(sc scenario.Scenario, c run.Case, rate map[string]float
 			samples = append(samples, sample)
 		}
 	}
+	slices.SortStableFunc(samples, func(a, b run.Sample) int { return place(s.peers[sc.Name], a.Peer) - place(s.peers[sc.Name], b.Peer) })
 	s.samples = append(s.samples, samples...)
 	median := map[string]float64{}
 	for _, g := range report.Groups(samples) {
 		median[g.Peer] = g.Of(func(s run.Sample) float64 { return s.PerSecond }).Median
 	}
 	return median
+}
+
+// place is where a peer stands in the order of the report.
+func place(peers []run.Peer, name string) int {
+	return slices.IndexFunc(peers, func(p run.Peer) bool { return p.Name == name })
 }

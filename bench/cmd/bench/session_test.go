@@ -2,9 +2,14 @@ package main
 
 import (
 	"os"
+	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"tafe/bench/run"
+	"tafe/bench/scenario"
 )
 
 // Every peer that is installed answers every case of every scenario rightly: status and length of each answer are
@@ -14,9 +19,6 @@ func TestEveryPeerAnswersEveryCase(t *testing.T) {
 		t.Skip("builds and starts every peer")
 	}
 	for _, name := range names() {
-		if name == "memory" {
-			continue // thousands of connections; run's own tests weigh a few
-		}
 		t.Run(name, func(t *testing.T) {
 			s, err := newSession(settings{scenarios: name, rounds: 1, seconds: 0.05, warmup: 0.02, loadCore: 1, quick: true, quiet: true})
 			require.NoError(t, err)
@@ -25,6 +27,9 @@ func TestEveryPeerAnswersEveryCase(t *testing.T) {
 			}
 			for i, sc := range s.scenarios {
 				s.scenarios[i].OfCapacity = sc.OfCapacity[:min(1, len(sc.OfCapacity))]
+				for j := range sc.Cases {
+					few(&sc.Cases[j])
+				}
 			}
 			require.NoError(t, s.play())
 			require.Empty(t, s.failures)
@@ -32,7 +37,35 @@ func TestEveryPeerAnswersEveryCase(t *testing.T) {
 			for _, sample := range s.samples {
 				require.Empty(t, sample.Errors, "%s, %s: %s", sample.Scenario, sample.Case, sample.Peer)
 			}
+			var page strings.Builder
+			require.NoError(t, s.results().HTML(&page))
+			require.Contains(t, page.String(), "<svg")
+			require.Equal(t, name == "seed", strings.Contains(page.String(), "queueing: FIFO"), "the simulated curves stand beside the seed experiment")
 		})
+	}
+}
+
+// few makes a case of thousands of connections one of some: the test is of the peers' answers.
+func few(c *run.Case) {
+	if c.Hold != nil {
+		hold := *c.Hold
+		hold.Conns = min(hold.Conns, 100)
+		c.Hold = &hold
+	}
+	if c.Cast != nil {
+		cast := *c.Cast
+		cast.Conns = 200
+		c.Cast = &cast
+	}
+}
+
+// Every scenario says how it is measured and how to repeat it.
+func TestEveryScenarioHasAMethod(t *testing.T) {
+	for _, sc := range scenario.All {
+		require.Greater(t, len(sc.Method()), 50, sc.Name)
+		for _, share := range sc.OfCapacity {
+			require.Contains(t, sc.Method(), strconv.Itoa(int(100*share)), sc.Name)
+		}
 	}
 }
 

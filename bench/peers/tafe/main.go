@@ -1,5 +1,5 @@
-// Command peer-tafe serves the handlers of the seed experiment on tafe's packages: /work, /hold and /fan beside /plaintext, for
-// the binary of the project has no such routes. It is set up as the binary is: one loop, and the client of app/client.
+// Command peer-tafe serves the handlers of the seed experiment and of the feeds on tafe's packages: the binary of the project has no
+// such routes. It is set up as the binary is: one loop, and the client of app/client.
 //
 //	peer-tafe --listen 127.0.0.1:8080 --backend 127.0.0.1:9000 --rounds N --hold inline|yield|offload --order light-first|arrival --handoff=true
 package main
@@ -62,6 +62,7 @@ func main() {
 	a.Get("/nap", func(c *app.Context) error { time.Sleep(work.Nap); return finish(c, 1) })
 	a.Get("/fan", h.fan)
 	a.Get("/ws", echoMessages)
+	addFeed(a)
 	config := app.ServerConfig{Addr: *listen, Loops: 1}
 	config.Limits.FIFO = *order == "arrival"
 	if !*handoff {
