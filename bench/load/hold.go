@@ -103,7 +103,7 @@ func Room(conns int) error {
 		return err
 	}
 	if uint64(conns)+64 > lim.Cur {
-		return fmt.Errorf("load: %d connections need more than the %d descriptors that ulimit -n allows", conns, lim.Cur)
+		return fmt.Errorf("load: %d descriptors are needed, ulimit -n allows %d", conns+64, lim.Cur)
 	}
 	return nil
 }

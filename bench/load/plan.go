@@ -1,4 +1,4 @@
-// Package load is the benchmark's load generator: one epoll loop on one locked thread that sends preformatted requests
+// Package load is the benchmark's load generator: one epoll loop on one locked thread that sends preformatted requests, over HTTP/1 and HTTP/2,
 // and times the answers, closed loop or on a schedule. It counts errors by class. Package run starts the servers.
 package load
 

@@ -21,6 +21,7 @@ type view struct {
 	*Results
 	Sections []sectionView
 	Losses   []string
+	Judged   bool // there are verdicts
 	Notes    []string
 }
 
@@ -65,6 +66,7 @@ func (r *Results) HTML(w io.Writer) error {
 		}
 		s.Claims = claims(s.Peers, s.Verdicts)
 		v.Losses = append(v.Losses, s.losses()...)
+		v.Judged = v.Judged || s.judged()
 		if section.Name == "seed" {
 			v.Sections = slices.Insert(v.Sections, 0, s)
 			continue
@@ -163,6 +165,13 @@ func (s *sectionView) judge(groups []Group) {
 		}
 		s.Verdicts = append(s.Verdicts, v)
 	}
+}
+
+// judged reports whether there are enough rounds for a verdict.
+func (s *sectionView) judged() bool {
+	return slices.ContainsFunc(s.Verdicts, func(row verdictRow) bool {
+		return slices.ContainsFunc(row.Cells, func(v Verdict) bool { return v.Word != "" && v.Word != Unknown })
+	})
 }
 
 // losses are the rows in which tafe is behind.

@@ -10,8 +10,8 @@ import (
 
 // The names of the simulated curves.
 const (
-	limitFIFO  = "queueing: FIFO"
-	limitLight = "queueing: light first"
+	limitFIFO  = "limit: FIFO"
+	limitLight = "limit: light first"
 )
 
 // limits are the simulated curves beside a case of the seed experiment; none beside another one, or beside its closed loops.

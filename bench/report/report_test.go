@@ -104,6 +104,10 @@ func TestJudge(t *testing.T) {
 	} {
 		got := Judge(tc.mine, tc.other, func(s run.Sample) float64 { return s.CPUMicros })
 		require.Equal(t, tc.want, got.Word, "%s: %v", tc.why, got)
+		if tc.want == Unknown {
+			require.InDelta(t, 2, got.Ratio, 1e-9, tc.why)
+			continue
+		}
 		require.LessOrEqual(t, got.Low, got.Ratio, tc.why)
 		require.LessOrEqual(t, got.Ratio, got.High, tc.why)
 	}
@@ -177,6 +181,15 @@ func TestLimitsStandBesideTheSeed(t *testing.T) {
 	require.Greater(t, p99(both[1]), 16_200.0, "the floor")
 }
 
+func TestTooFewRoundsSayNothing(t *testing.T) {
+	few := results()
+	few.Samples = few.Samples[:18] // three rounds
+	var page strings.Builder
+	require.NoError(t, few.HTML(&page))
+	require.Contains(t, page.String(), "There are too few rounds to tell.")
+	require.NotContains(t, page.String(), "Nowhere in this run")
+}
+
 func TestMarks(t *testing.T) {
 	s := sample("plaintext", "short", "tafe", 0, 1, 1)
 	s.LoadBusy, s.ServerBusy, s.OtherBusy = 0.99, 0.5, 0.3
@@ -195,7 +208,7 @@ func TestPageStandsAlone(t *testing.T) {
 		require.NotContains(t, page, outside, "the page needs no other file")
 	}
 	for _, want := range []string{
-		"&lt;fast&gt;", "v1 &amp; more", "<polyline", "<rect", "nethttp, 400/s", "Plaintext, long: CPU per request", "stroke-dasharray", "queueing: FIFO", `href="#plaintext"`, `id="plaintext"`, "all connections ask", "go run it",
+		"&lt;fast&gt;", "v1 &amp; more", "<polyline", "<rect", "nethttp, 400/s", "Plaintext, long: CPU per request", "stroke-dasharray", "limit: FIFO", `href="#plaintext"`, `id="plaintext"`, "all connections ask", "go run it",
 		"apt-get install apache2", "The seed experiment",
 	} {
 		require.Contains(t, page, want)

@@ -21,7 +21,7 @@ const (
 )
 
 // Verdict compares the figure of another server with that of tafe. Ratio is how many times tafe's the other's is, Low to High its
-// confidence interval.
+// confidence interval, unless the Word is Unknown.
 type Verdict struct {
 	Word             Word
 	Ratio, Low, High float64
@@ -29,16 +29,13 @@ type Verdict struct {
 
 func (v Verdict) String() string {
 	if v.Word == Unknown {
-		return string(v.Word)
+		return fmt.Sprintf("%s %sx", v.Word, trim(v.Ratio))
 	}
 	return fmt.Sprintf("%s %sx (%s-%s)", v.Word, trim(v.Ratio), trim(v.Low), trim(v.High))
 }
 
 // Times is the ratio for a table.
 func (v Verdict) Times() string {
-	if v.Word == Unknown {
-		return string(v.Word)
-	}
 	return string(v.Word) + " " + trim(v.Ratio)
 }
 
@@ -68,9 +65,6 @@ func Judge(mine, other Group, figure func(run.Sample) float64) Verdict {
 			}
 		}
 	}
-	if len(logs) < roundsMin {
-		return Verdict{Word: Unknown}
-	}
 	var averages []float64
 	for i := range logs {
 		for j := range i + 1 {
@@ -78,8 +72,12 @@ func Judge(mine, other Group, figure func(run.Sample) float64) Verdict {
 		}
 	}
 	slices.Sort(averages)
+	v := Verdict{Word: Unknown, Ratio: math.Exp(SpreadOf(averages).Median)}
+	if len(logs) < roundsMin {
+		return v
+	}
 	cut := outside(len(logs))
-	v := Verdict{Word: Level, Ratio: math.Exp(SpreadOf(averages).Median), Low: math.Exp(averages[cut]), High: math.Exp(averages[len(averages)-1-cut])}
+	v.Word, v.Low, v.High = Level, math.Exp(averages[cut]), math.Exp(averages[len(averages)-1-cut])
 	switch {
 	case v.Low > 1:
 		v.Word = Ahead

@@ -26,7 +26,7 @@ const (
 	castMax      = 10 * time.Second
 )
 
-func (k *Cast) play(server *Server, addr netip.AddrPort) (Sample, error) {
+func (k *Cast) play(server *Server, addr netip.AddrPort, settle time.Duration) (Sample, error) {
 	held, err := load.Hold(load.Holding{Addr: addr, Conns: k.Conns, Request: k.Request, Until: load.Begun, Limit: holdLimit(k.Conns)})
 	if err != nil {
 		return Sample{}, fmt.Errorf("hold: %w", err)
@@ -38,7 +38,7 @@ func (k *Cast) play(server *Server, addr netip.AddrPort) (Sample, error) {
 	}
 	defer publisher.Close()
 	answers := bufio.NewReader(publisher)
-	time.Sleep(settleTime)
+	time.Sleep(settle)
 	var sum *load.Result
 	var used time.Duration
 	for i := range 1 + castMessages {

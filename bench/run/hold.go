@@ -20,24 +20,23 @@ type Hold struct {
 }
 
 const (
-	holdMax    = 30 * time.Second
-	warmConns  = 200
-	settleTime = time.Second
+	holdMax   = 30 * time.Second
+	warmConns = 200
 )
 
 // weigh compares the server's resident memory before and after. A first set of connections is opened and closed before, so that
 // one-time allocations do not count.
-func (h *Hold) weigh(server *Server, addr netip.AddrPort) (Sample, error) {
+func (h *Hold) weigh(server *Server, addr netip.AddrPort, settle time.Duration) (Sample, error) {
 	warm := *h
 	warm.Conns = min(warmConns, h.Conns)
-	if _, err := warm.rss(server, addr); err != nil {
+	if _, err := warm.rss(server, addr, settle); err != nil {
 		return Sample{}, err
 	}
 	before, err := server.RSS()
 	if err != nil {
 		return Sample{}, err
 	}
-	after, err := h.rss(server, addr)
+	after, err := h.rss(server, addr, settle)
 	if err != nil {
 		return Sample{}, err
 	}
@@ -48,7 +47,7 @@ func (h *Hold) weigh(server *Server, addr netip.AddrPort) (Sample, error) {
 func (h *Hold) count() int { return h.Conns * max(1, h.Streams) }
 
 // rss opens the connections, lets the server settle, and reads its memory before they are closed.
-func (h *Hold) rss(server *Server, addr netip.AddrPort) (int64, error) {
+func (h *Hold) rss(server *Server, addr netip.AddrPort, settle time.Duration) (int64, error) {
 	var held interface{ Close() }
 	var err error
 	if h.TLS {
@@ -60,6 +59,6 @@ func (h *Hold) rss(server *Server, addr netip.AddrPort) (int64, error) {
 		return 0, fmt.Errorf("hold: %w", err)
 	}
 	defer held.Close()
-	time.Sleep(settleTime)
+	time.Sleep(settle)
 	return server.RSS()
 }

@@ -20,6 +20,7 @@ type Bench struct {
 	PythonRounds int // and in Python
 	Warmup       time.Duration
 	Window       time.Duration
+	Settle       time.Duration // after many connections were opened: the server may still be busy with them
 }
 
 // Case is one load that peers are measured under.
@@ -77,9 +78,9 @@ func (b *Bench) Play(c Case, p Peer, round int) (Sample, error) {
 	var s Sample
 	switch {
 	case c.Hold != nil:
-		s, err = c.Hold.weigh(server, set.Listen)
+		s, err = c.Hold.weigh(server, set.Listen, b.Settle)
 	case c.Cast != nil:
-		s, err = c.Cast.play(server, set.Listen)
+		s, err = c.Cast.play(server, set.Listen, b.Settle)
 	default:
 		s, err = b.measure(c, p.Settle, server, backend, set.Listen)
 	}

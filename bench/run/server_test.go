@@ -135,12 +135,12 @@ func TestHoldWeighsConnections(t *testing.T) {
 	defer s.Stop()
 	request := load.Request{Name: "hello", Raw: []byte("GET / HTTP/1.1\r\nHost: a\r\n\r\n"), Status: 200, BodyBytes: 5}
 	h := Hold{Conns: 2000, Request: request, Until: load.Answered}
-	sample, err := h.weigh(s, addr)
+	sample, err := h.weigh(s, addr, 100*time.Millisecond)
 	require.NoError(t, err)
 	require.Greater(t, sample.PerConn, 2000.0, "a goroutine's stack and two buffers")
 	require.Less(t, sample.PerConn, 200_000.0)
 	h.Request.Status = 404
-	_, err = h.weigh(s, addr)
+	_, err = h.weigh(s, addr, 100*time.Millisecond)
 	require.ErrorContains(t, err, "status 200")
 }
 

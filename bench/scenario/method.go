@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	"tafe/bench/load"
 	"tafe/bench/run"
 )
 
@@ -46,6 +47,8 @@ func loadOf(c run.Case) string {
 			"has the message. Three messages are measured, after one that is not."
 	case p.Rate > 0:
 		return fmt.Sprintf("Requests are due at random times, %.0f a second for every server. A latency counts from when its request was due.", p.Rate)
+	case c.TLS == load.TLSFull, c.TLS == load.TLSResumed:
+		return fmt.Sprintf("Closed loop: clients connect with a %s handshake, send a request, read the response, and connect again.", c.TLS)
 	case p.Reconnect:
 		return "Closed loop: clients connect, send a request, read the response, and connect again."
 	case p.HTTP2:

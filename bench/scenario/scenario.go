@@ -73,7 +73,7 @@ var All = number(slices.Concat([]Scenario{
 		Number: 5, Name: "seed", Title: "The seed experiment: three backend calls of 5 ms and 1 ms of work",
 		Question: "How does each server hold up, at the median and in the tail, when many requests wait for backends?",
 		Peers:    seedPeers, OfCapacity: []float64{0.3, 0.6, 0.9}, Quick: []string{"64 concurrent"},
-		Note: "The dashed curves are simulated: a core without any cost beside 1 ms of work and four slices of 50 us, which handle the request and the three " +
+		Note: "The dashed curves, limit, are simulated: a core without any cost beside 1 ms of work and four slices of 50 us, which handle the request and the three " +
 			"responses. Queueing alone gives these latencies, if ready slices run in the order in which they became ready (FIFO), or light ones first.",
 		Cases: []run.Case{
 			waiting("16 concurrent", 16, get("work", "/work", doneBytes)),

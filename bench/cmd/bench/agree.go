@@ -6,7 +6,6 @@ import (
 	"os/exec"
 	"regexp"
 	"strconv"
-	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -66,13 +65,16 @@ func speaks(name string, http2 bool) bool {
 // agree prints the measurements of our generator and others for the same servers, in turns. CPU time per request and rate
 // must not depend on the generator while the server is the bottleneck.
 func agree(args []string) error {
-	set := settings{scenarios: "plaintext,http2", peers: strings.Join(agreePeers, ","), rounds: 5, seconds: 2, warmup: 0.2, loadCore: 1}
+	set := settings{scenarios: "http2", peers: "tafe,nethttp,nginx", rounds: 5, seconds: 2, warmup: 0.2, loadCore: 1}
 	if len(args) > 0 {
 		fmt.Fprintln(os.Stderr, "usage: bench agree")
 		return errUsage
 	}
 	s, err := newSession(set)
 	if err != nil {
+		return err
+	}
+	if err := build(s.bench.Root, agreePeers, nil); err != nil {
 		return err
 	}
 	type figures struct{ rates, cpus []float64 }

@@ -39,7 +39,7 @@ func newSession(set settings) (*session, error) {
 	}
 	s := &session{set: set, bar: progress{quiet: set.quiet}, peers: map[string][]run.Peer{}, bench: run.Bench{
 		Root: root, Cores: run.Cores{Server: set.serverCore, Load: set.loadCore},
-		Rounds: work.RoundsPerMilli(), PythonRounds: run.PythonRounds(root), Warmup: seconds(set.warmup), Window: seconds(set.seconds),
+		Rounds: work.RoundsPerMilli(), PythonRounds: run.PythonRounds(root), Warmup: seconds(set.warmup), Window: seconds(set.seconds), Settle: time.Second,
 	}}
 	for name := range strings.SplitSeq(set.scenarios, ",") {
 		sc, ok := scenario.Find(name)
