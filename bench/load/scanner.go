@@ -259,9 +259,6 @@ func (s *scanner) stepLine(b []byte) (int, bool, error) {
 // eof reports whether the end of the stream ends an answer.
 func (s *scanner) eof() (done bool) { return s.state == scanUntilClose }
 
-// fresh reports whether the scanner stands between answers.
-func (s *scanner) fresh() bool { return s.state == scanHead && len(s.partial) == 0 }
-
 func (s *scanner) reset() { *s = scanner{partial: s.partial[:0]} }
 
 // field reports whether line starts with name, ignoring case; name is in lower case.

@@ -115,7 +115,7 @@ func (b *bare) OnTraffic(c gnet.Conn) gnet.Action {
 	return gnet.None
 }
 
-var cutHead = errors.New("malformed")
+var errMalformed = errors.New("malformed")
 
 // parse resets the parser wholly (it would keep the last message's header slots), and reads the two fields that the
 // connection needs.
@@ -133,7 +133,7 @@ func (m *message) parse(fresh *wildcat.HTTPParser, b []byte) (head int, err erro
 		case 14:
 			if bytes.EqualFold(headers[i].Name, []byte("Content-Length")) {
 				if m.length, err = strconv.Atoi(string(headers[i].Value)); err != nil || m.length < 0 {
-					return 0, cutHead
+					return 0, errMalformed
 				}
 			}
 		case 10:

@@ -63,7 +63,7 @@ func speaks(name string, http2 bool) bool {
 }
 
 // agree prints the measurements of our generator and others for the same servers, in turns. CPU time per request and rate
-// must not depend on the generator while the server is the bottleneck.
+// must not depend on the generator while the server is the bottleneck. Over HTTP/2 a slower generator makes requests cost more: fewer of them come at once.
 func agree(args []string) error {
 	set := settings{scenarios: "http2", peers: "tafe,nethttp,nginx", rounds: 5, seconds: 2, warmup: 0.2, loadCore: 1}
 	if len(args) > 0 {

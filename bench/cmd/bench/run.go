@@ -56,7 +56,7 @@ func runQuick(args []string) error {
 	}, func(w io.Writer, r *report.Results) { report.Verdicts(w, r, "nethttp") })
 }
 
-// runAll is make bench-all: everything, half an hour.
+// runAll is make bench-all: everything, some three quarters of an hour.
 func runAll(args []string) error {
 	return playWith("all", args, settings{
 		scenarios: strings.Join(names(), ","), rounds: 5, seconds: 0.7, warmup: 0.2,

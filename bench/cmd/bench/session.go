@@ -41,6 +41,9 @@ func newSession(set settings) (*session, error) {
 		Root: root, Cores: run.Cores{Server: set.serverCore, Load: set.loadCore},
 		Rounds: work.RoundsPerMilli(), PythonRounds: run.PythonRounds(root), Warmup: seconds(set.warmup), Window: seconds(set.seconds), Settle: time.Second,
 	}}
+	var chosen []scenario.Scenario
+	var peers []string
+	var cases []run.Case
 	for name := range strings.SplitSeq(set.scenarios, ",") {
 		sc, ok := scenario.Find(name)
 		if !ok {
@@ -49,25 +52,34 @@ func newSession(set settings) (*session, error) {
 		sc.Cases = slices.DeleteFunc(slices.Clone(sc.Cases), func(c run.Case) bool {
 			return !strings.Contains(c.Name, set.cases) || set.quick && len(sc.Quick) > 0 && !slices.Contains(sc.Quick, c.Name)
 		})
-		chosen := sc.Peers
-		if set.peers != "" {
-			chosen = strings.Split(set.peers, ",")
-		}
-		if err := s.take(sc, chosen); err != nil {
+		chosen = append(chosen, sc)
+		cases = append(cases, sc.Cases...)
+		peers = append(peers, s.chosenPeers(sc)...)
+	}
+	if err := build(root, peers, cases); err != nil {
+		return nil, err
+	}
+	for _, sc := range chosen {
+		if err := s.take(sc); err != nil {
 			return nil, err
 		}
 	}
 	return s, nil
 }
 
+// chosenPeers are the names of the servers that the flags choose for a scenario.
+func (s *session) chosenPeers(sc scenario.Scenario) []string {
+	if s.set.peers != "" {
+		return strings.Split(s.set.peers, ",")
+	}
+	return sc.Peers
+}
+
 func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
 
 // take adds a scenario with the chosen peers that are installed, and records how to install the others.
-func (s *session) take(sc scenario.Scenario, chosen []string) error {
-	if err := build(s.bench.Root, chosen, sc.Cases); err != nil {
-		return err
-	}
-	for _, name := range chosen {
+func (s *session) take(sc scenario.Scenario) error {
+	for _, name := range s.chosenPeers(sc) {
 		p, ok := run.Find(name)
 		if !ok {
 			return fmt.Errorf("no peer %q", name)
