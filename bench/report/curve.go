@@ -45,7 +45,7 @@ func curves(title string, groups []Group, class int, limits ...series) template.
 	for _, s := range all {
 		low, high = min(low, s.points[0][1]), max(high, s.points[len(s.points)-1][1])
 	}
-	d := newDrawing(curveWidth, curveHeight, title)
+	d := newDrawing(curveWidth, curveHeight, "Latency, "+title)
 	d.text(curveLeft, 18, "start", "title", title)
 	if len(all) == 0 {
 		d.text(curveWidth/2, curveHeight/2, "middle", "tick", "no samples")

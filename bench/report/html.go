@@ -100,9 +100,9 @@ func newCase(scenario string, groups []Group) caseView {
 	c := caseView{Name: first.Case}
 	switch {
 	case first.Samples[0].Rate > 0:
-		c.Plots = append(c.Plots, curves("Latency, "+first.Case, groups, 0, limits(scenario, first.Case)...))
+		c.Plots = append(c.Plots, curves(first.Case, groups, 0, limits(scenario, first.Case)...))
 		for i, class := range first.Samples[0].Classes[1:] {
-			c.Plots = append(c.Plots, curves("Latency of "+class.Name+", "+first.Case, groups, i+1))
+			c.Plots = append(c.Plots, curves(first.Case+": "+class.Name, groups, i+1))
 		}
 	default:
 		for _, m := range measures(first) {
