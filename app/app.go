@@ -15,7 +15,7 @@
 //	path.go         normalization of paths, and path parameters
 //	rewrite.go      another path and query for the handler
 //	group.go        routes with a common prefix and common middlewares
-//	context.go      Context: the request
+//	context.go      Context: the request; view.go has its strings without a copy
 //	clientip.go     client address and scheme behind trusted proxies
 //	body.go         the request body: whole, streamed or discarded; its minimum rate in bodyrate.go
 //	json.go         JSON bodies

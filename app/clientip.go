@@ -16,6 +16,14 @@ import (
 //
 // ClientIP returns "" for connections without an address, such as those of unix sockets.
 func (c *Context) ClientIP() string {
+	if !c.FromProxy() {
+		return HostOf(c.RemoteAddr())
+	}
+	return strings.Clone(c.ClientIPView())
+}
+
+// ClientIPView is ClientIP without a copy. A view is valid until the handler returns.
+func (c *Context) ClientIPView() string {
 	ip := HostOf(c.RemoteAddr())
 	if !c.FromProxy() {
 		return ip
@@ -49,7 +57,7 @@ func (c *Context) ClientIP() string {
 // which the nearest proxy has added, so that a client cannot choose the result.
 func (c *Context) Scheme() string {
 	if c.FromProxy() {
-		list := c.HeaderList("X-Forwarded-Proto")
+		list := c.HeaderListView("X-Forwarded-Proto")
 		last := strings.TrimSpace(list[strings.LastIndexByte(list, ',')+1:])
 		for _, scheme := range [...]string{"https", "http"} {
 			if strings.EqualFold(last, scheme) {

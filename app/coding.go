@@ -30,7 +30,7 @@ func (c *Context) coderFor(status int, contentType string, length int64) Coder {
 	}
 	r.choose = nil
 	if r.hasType {
-		contentType = c.ResponseHeader("Content-Type")
+		contentType = c.ResponseHeaderView("Content-Type")
 	}
 	r.coder = choose(c, status, contentType, length)
 	return r.coder

@@ -191,8 +191,8 @@ func (c *Context) fail(err error, e *HTTPError, reason string) {
 		return
 	}
 	attrs := []any{
-		"reason", reason, "error", err.Error(), "method", strings.Clone(c.Method()), "path", strings.Clone(c.Path()),
-		"route", *c.routeName, "request_id", strings.Clone(c.RequestID()), "remote", c.RemoteAddr(),
+		"reason", reason, "error", err.Error(), "method", c.Method(), "path", c.Path(),
+		"route", *c.routeName, "request_id", c.RequestID(), "remote", c.RemoteAddr(),
 	}
 	var fault *loop.PanicError
 	if errors.As(err, &fault) {

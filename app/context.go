@@ -7,6 +7,7 @@ import (
 	"context"
 	"iter"
 	"net"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -18,8 +19,9 @@ import (
 // Context is one request and its response. It is a context.Context that is cancelled when the client disconnects, the deadline passes or the
 // server stops.
 //
-// A Context is valid until its handler returns. So are the strings and byte slices that its methods return, unless stated otherwise: they
-// are views into the connection's memory. Use strings.Clone to keep one.
+// A Context is valid until its handler returns. The strings that its methods return may be kept, except those of methods whose name ends with
+// View: such a string is a view into memory that is reused, valid until the handler returns. See view.go. Byte slices are views too, unless
+// stated otherwise.
 //
 // Only the goroutine of the handler may call the methods of a Context. After it has called Done, as context.WithTimeout does, the
 // Context is not recycled, and other goroutines may call Deadline, Done, Err and Value at any time.
@@ -111,40 +113,25 @@ func (c *Context) reset() {
 }
 
 // Method returns the request method. Methods are case-sensitive.
-func (c *Context) Method() string { return httpparse.ViewString(c.req.Method) }
+func (c *Context) Method() string { return *methodName(c.req.Method) }
 
 // RawTarget returns the request target as received.
-func (c *Context) RawTarget() string { return httpparse.ViewString(c.req.Target) }
+func (c *Context) RawTarget() string { return string(c.req.Target) }
 
 // RawQuery returns the query as received, without the '?'.
-func (c *Context) RawQuery() string { return httpparse.ViewString(c.req.Query) }
+func (c *Context) RawQuery() string { return string(c.req.Query) }
 
 // HasQuery reports whether the target has a '?', even if the query behind it is empty.
 func (c *Context) HasQuery() bool { return c.req.HasQuery }
 
 // Query returns the first value of a query parameter, decoded. It returns "" if there is none with a valid encoding.
-func (c *Context) Query(name string) string {
-	for v := range c.QueryAll(name) {
-		return v
-	}
-	return ""
-}
+func (c *Context) Query(name string) string { return strings.Clone(c.QueryView(name)) }
 
 // QueryAll yields the values of a query parameter in order, decoded. It skips pairs with an invalid encoding.
 func (c *Context) QueryAll(name string) iter.Seq[string] {
 	return func(yield func(string) bool) {
-		for k, v := range httpparse.Query(c.req.Query) {
-			if !c.sameKey(k, name) {
-				continue
-			}
-			if bytes.IndexByte(v, '%') < 0 && bytes.IndexByte(v, '+') < 0 {
-				if !yield(httpparse.ViewString(v)) {
-					return
-				}
-				continue
-			}
-			decoded, err := httpparse.DecodeQuery(nil, v)
-			if err == nil && !yield(httpparse.ViewString(decoded)) {
+		for v := range c.queryViews(name) {
+			if !yield(strings.Clone(v)) {
 				return
 			}
 		}
@@ -165,13 +152,13 @@ func (c *Context) sameKey(k []byte, name string) bool {
 }
 
 // Header returns the value of the first request header with that name, ignoring case; "" if there is none. See HeaderList for lists.
-func (c *Context) Header(name string) string { return httpparse.ViewString(c.req.Header(name)) }
+func (c *Context) Header(name string) string { return string(c.req.Header(name)) }
 
 // Headers yields the request headers in the order received.
 func (c *Context) Headers() iter.Seq2[string, string] {
 	return func(yield func(name, value string) bool) {
 		for _, h := range c.req.Headers() {
-			if !yield(httpparse.ViewString(h.Name), httpparse.ViewString(h.Value)) {
+			if !yield(string(h.Name), string(h.Value)) {
 				return
 			}
 		}
@@ -179,15 +166,15 @@ func (c *Context) Headers() iter.Seq2[string, string] {
 }
 
 // Host returns the host that the request is for, with the port if the client sent one.
-func (c *Context) Host() string { return httpparse.ViewString(c.req.Host) }
+func (c *Context) Host() string { return string(c.req.Host) }
 
-// RemoteAddr returns the address of the connection's peer, "ADDRESS:PORT"; see ClientIP. The string may be kept.
+// RemoteAddr returns the address of the connection's peer, "ADDRESS:PORT"; see ClientIP.
 func (c *Context) RemoteAddr() string { return c.wire.transport().Remote() }
 
 // RequestID returns the request ID: the client's X-Request-ID if Options.TrustRequestID is set, otherwise a generated one.
-func (c *Context) RequestID() string { return httpparse.ViewString(c.id[:c.idBytes]) }
+func (c *Context) RequestID() string { return string(c.id[:c.idBytes]) }
 
-// Route returns the pattern of the request's route, "" without a route. The string may be kept. Logs and metrics show Route.Name instead.
+// Route returns the pattern of the request's route, "" without a route. Logs and metrics show Route.Name instead.
 func (c *Context) Route() string {
 	if c.route == nil {
 		return ""
@@ -195,7 +182,7 @@ func (c *Context) Route() string {
 	return c.route.Pattern
 }
 
-// RouteName returns Route.Name of the request's route, "" without a route. The string may be kept.
+// RouteName returns Route.Name of the request's route, "" without a route.
 func (c *Context) RouteName() string { return *c.routeName }
 
 // Upstream returns the address of the server to which a proxy has sent the request last, "" if there is none.

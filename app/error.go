@@ -135,7 +135,7 @@ func httpReason(e *HTTPError) string {
 
 // WantsJSON reports whether error responses to the client should be JSON.
 func (c *Context) WantsJSON() bool {
-	accept := c.HeaderList("Accept")
+	accept := c.HeaderListView("Accept")
 	return strings.Contains(accept, "application/json") ||
-		accept == "" && strings.HasPrefix(c.Header("Content-Type"), "application/json")
+		accept == "" && strings.HasPrefix(c.HeaderView("Content-Type"), "application/json")
 }

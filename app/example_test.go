@@ -121,7 +121,7 @@ func ExampleMount() {
 func ExampleOffload() {
 	a := app.New(app.Options{OffloadWorkers: 8})
 	a.Get("/lookup/{host}", func(c *app.Context) error {
-		host := strings.Clone(c.Param("host"))
+		host := c.Param("host")
 		addrs, err := app.Offload(c, func() ([]string, error) { return net.LookupHost(host) })
 		if err != nil {
 			return app.Error(502, "no such host")

@@ -10,16 +10,11 @@ import (
 )
 
 // HeaderList returns the values of all request headers with that name, joined with ", " (RFC 9110 section 5.3); "" if there is none.
-func (c *Context) HeaderList(name string) string { return httpparse.ListOf(c.req.Headers(), name) }
+func (c *Context) HeaderList(name string) string { return strings.Clone(c.HeaderListView(name)) }
 
-// ResponseHeaderList is like HeaderList for the headers set on the response. The result is valid until the next change of headers.
-func (c *Context) ResponseHeaderList(name string) (list string) {
-	for i := range c.resp.fields {
-		if n, value := c.resp.field(i); len(n) == len(name) && strings.EqualFold(n, name) {
-			list = httpparse.JoinLists(list, value)
-		}
-	}
-	return list
+// ResponseHeaderList is like HeaderList for the headers set on the response.
+func (c *Context) ResponseHeaderList(name string) string {
+	return strings.Clone(c.ResponseHeaderListView(name))
 }
 
 // field returns a header of the response.
@@ -35,7 +30,7 @@ func lineOf(text []byte, f field) (name, value string) {
 // AddVary adds the members of a list to the Vary header of the response, without duplicates.
 func (c *Context) AddVary(list string) {
 	for member := range httpparse.Members(list) {
-		if there := c.ResponseHeaderList("Vary"); !httpparse.HasMember(there, member) && !httpparse.HasMember(there, "*") {
+		if there := c.ResponseHeaderListView("Vary"); !httpparse.HasMember(there, member) && !httpparse.HasMember(there, "*") {
 			c.AddHeader("Vary", member)
 		}
 	}

@@ -117,7 +117,7 @@ func (c *Context) Form(name string) string {
 // MultipartReader returns a reader of the parts of a multipart/form-data body as they arrive. It is for uploads that should not be held in
 // memory. Only the route's limit on the body applies. Reads may wait and must be made by the goroutine of the handler.
 func (c *Context) MultipartReader() (*multipart.Reader, error) {
-	boundary, err := formType(c.Header("Content-Type"))
+	boundary, err := formType(c.HeaderView("Content-Type"))
 	if err == nil && boundary == "" {
 		err = errNoForm
 	}
@@ -128,7 +128,7 @@ func (c *Context) MultipartReader() (*multipart.Reader, error) {
 }
 
 func (c *Context) readForm(limits FormLimits) (*Form, error) {
-	boundary, err := formType(c.Header("Content-Type"))
+	boundary, err := formType(c.HeaderView("Content-Type"))
 	if err != nil {
 		return nil, err
 	}

@@ -34,13 +34,13 @@ func (c *Context) IsGRPC() bool {
 		return false
 	}
 	const grpc = "application/grpc"
-	t := c.Header("Content-Type")
+	t := c.HeaderView("Content-Type")
 	return len(t) >= len(grpc) && strings.EqualFold(t[:len(grpc)], grpc) && (len(t) == len(grpc) || t[len(grpc)] == '+' || t[len(grpc)] == ';')
 }
 
 // GRPCTimeout returns the time that the client of gRPC waits for the end of the response, by its field grpc-timeout. ok is false if it has none.
 func (c *Context) GRPCTimeout() (d time.Duration, ok bool) {
-	v := c.Header("Grpc-Timeout")
+	v := c.HeaderView("Grpc-Timeout")
 	if len(v) < 2 || len(v) > 9 {
 		return 0, false
 	}
@@ -105,7 +105,7 @@ func (c *Context) sentGRPCStatus() string {
 			return value
 		}
 	}
-	return c.ResponseHeaderList("Grpc-Status")
+	return c.ResponseHeaderListView("Grpc-Status")
 }
 
 // countGRPC counts the status of a request of gRPC that has ended, and returns it. One that is missing or unknown counts as UNKNOWN.

@@ -307,7 +307,7 @@ func (c *Context) fallbacks() *fallbacks {
 	return &c.app.fallbacks
 }
 
-// Site returns the first name of the Host that serves the request's host, "" if there is none. The string may be kept.
+// Site returns the first name of the Host that serves the request's host, "" if there is none.
 func (c *Context) Site() string {
 	if c.host == nil {
 		return ""
@@ -329,10 +329,10 @@ func (c *Context) lacksSlash(method, path []byte) bool {
 // answerAddSlash redirects to the request's path with a final slash. The target is relative to the path of the request, so that it also holds
 // behind a proxy that removes a prefix, and never names another host.
 func answerAddSlash(c *Context) error {
-	raw := c.RawPath()
+	raw := c.RawPathView()
 	to := "./" + raw[strings.LastIndexByte(raw, '/')+1:] + "/"
 	if c.HasQuery() {
-		to += "?" + c.RawQuery()
+		to += "?" + c.RawQueryView()
 	}
 	return c.Redirect(http.StatusPermanentRedirect, to)
 }

@@ -18,6 +18,7 @@ import (
 	"net/http"
 	"time"
 
+	"tafe/app/internal/poison"
 	"tafe/httpparse"
 	"tafe/loop"
 	"tafe/loop/reactor"
@@ -31,9 +32,9 @@ type http1Conn struct {
 	place           // in state.conns
 	terms  *Listener
 
-	scanned    int   // where FindHead resumes
-	arrived    int64 // loop clock of the last input
-	pinned     bool
+	scanned    int    // where FindHead resumes
+	arrived    int64  // loop clock of the last input
+	pinned     []byte // the part of the input with the active request, until unpin; nil: the request is in a copy
 	hadRequest bool
 	reading    bool
 	discarding bool
@@ -179,7 +180,7 @@ func (hc *http1Conn) frame(c *Context, in []byte, skip, end int) error {
 		last := end + int(length)
 		c.body.begin(in[end:last:last])
 		hc.conn.Pin()
-		hc.pinned = true
+		hc.pinned = in[skip:last]
 		hc.conn.Consume(last)
 		return nil
 	}
@@ -245,10 +246,7 @@ func (hc *http1Conn) end(keep bool) {
 		}
 		hc.conn.Consume(len(hc.conn.Input()))
 	}
-	if hc.pinned {
-		hc.pinned = false
-		hc.conn.Unpin()
-	}
+	hc.unpin()
 	hc.state.putContext(c)
 	if !keep {
 		hc.conn.Close()
@@ -256,6 +254,18 @@ func (hc *http1Conn) end(keep bool) {
 		hc.advance()
 	}
 	hc.state.checkDrained()
+}
+
+// unpin releases the input that has the active request.
+func (hc *http1Conn) unpin() {
+	if hc.pinned == nil {
+		return
+	}
+	if poison.On() {
+		poison.Overwrite(hc.pinned)
+	}
+	hc.pinned = nil
+	hc.conn.Unpin()
 }
 
 // stall stops serving requests until the client has read enough of the output.
@@ -313,7 +323,7 @@ func (ls *loopState) logRefused(remote string, c *Context, e *httpparse.Error) {
 	}
 	entry := Entry{Time: ls.wall(), Remote: remote, ClientIP: HostOf(remote), Status: e.Status, Reason: e.Reason}
 	if c != nil {
-		entry.Method, entry.Target = c.Method(), httpparse.ViewString(c.req.Target)
+		entry.Method, entry.Target = c.Method(), c.RawTargetView()
 		if entry.Method != "" {
 			entry.Proto = c.Proto()
 		}
@@ -324,10 +334,7 @@ func (ls *loopState) logRefused(remote string, c *Context, e *httpparse.Error) {
 // refuseParsed refuses a request that has a Context.
 func (hc *http1Conn) refuseParsed(c *Context, err error) {
 	hc.refuse(err, c)
-	if hc.pinned {
-		hc.pinned = false
-		hc.conn.Unpin()
-	}
+	hc.unpin()
 	hc.state.putContext(c)
 }
 

@@ -118,7 +118,7 @@ func (hc *http1Conn) finish(c *Context) {
 		return
 	}
 	trailers := c.resp.trailers
-	if len(trailers) > 0 && !httpparse.HasMember(c.HeaderList("TE"), "trailers") {
+	if len(trailers) > 0 && !httpparse.HasMember(c.HeaderListView("TE"), "trailers") {
 		trailers = nil
 	}
 	out := append(hc.conn.Output(len("0\r\n\r\n")+len(trailers)), "0\r\n"...)

@@ -12,6 +12,7 @@ import (
 	"slices"
 
 	"tafe/app/internal/http2"
+	"tafe/app/internal/poison"
 	"tafe/httpparse"
 	"tafe/loop/reactor"
 )
@@ -110,6 +111,9 @@ func (hc *http2Conn) assemble(c *Context, head http2.Section) error {
 	if head.Over {
 		_ = c.req.Assemble(nil, true, nil)
 		return refusedHead
+	}
+	if poison.On() {
+		head.Fields = c.ownFields(head.Fields)
 	}
 	if err := c.req.Assemble(head.Fields, head.End, &hc.state.app.headLimits); err != nil {
 		return err

@@ -24,7 +24,7 @@ const jsonDepthMax = 64
 // The error can be returned by the handler. It tells the client what is wrong and where: 415 for another Content-Type, 413 for a body
 // beyond the route's limit, otherwise 400. After an error, v may be partly set.
 func (c *Context) BindJSON(v any) error {
-	if !isJSON(c.Header("Content-Type")) {
+	if !isJSON(c.HeaderView("Content-Type")) {
 		return &HTTPError{Status: 415, Message: "the body must be JSON (Content-Type: application/json)"}
 	}
 	body, err := c.Body()

@@ -116,20 +116,20 @@ func (s *Server) refused(l *loop.Loop, reason, remote string, err error) {
 
 // answerRedirect redirects to the same target with https.
 func answerRedirect(c *Context) error {
-	to := c.wire.listener().Redirect(hostWithoutPort(c.Host()))
+	to := c.wire.listener().Redirect(hostWithoutPort(c.HostView()))
 	if to == "" {
 		return &HTTPError{Status: http.StatusMisdirectedRequest, Message: "this host is not served here", Reason: "misdirected"}
 	}
-	target := c.RawPath()
+	target := c.RawPathView()
 	if c.HasQuery() {
-		target += "?" + c.RawQuery()
+		target += "?" + c.RawQueryView()
 	}
 	return c.Redirect(http.StatusPermanentRedirect, "https://"+to+target)
 }
 
 // answerChallenge calls Listener.Challenge, and then the handler that the request has without it.
 func answerChallenge(c *Context) error {
-	if answered, err := c.wire.listener().Challenge(c, hostWithoutPort(c.Host())); answered || err != nil {
+	if answered, err := c.wire.listener().Challenge(c, hostWithoutPort(c.HostView())); answered || err != nil {
 		return err
 	}
 	if err := c.find(); err != nil {

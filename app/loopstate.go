@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"tafe/app/internal/http2"
+	"tafe/app/internal/poison"
 	"tafe/app/websocket"
 	"tafe/httpparse"
 	"tafe/loop"
@@ -184,6 +185,9 @@ func (ls *loopState) takeContext() *Context {
 
 // putContext recycles a Context after its request, unless other goroutines may still use it as a context.Context.
 func (ls *loopState) putContext(c *Context) {
+	if poison.On() {
+		c.poison()
+	}
 	if c.retained.Load() || len(ls.free) >= contextsKept {
 		return
 	}

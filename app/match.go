@@ -4,7 +4,6 @@
 package app
 
 import (
-	"bytes"
 	"fmt"
 	"net/netip"
 	"regexp"
@@ -122,7 +121,7 @@ func (c *Context) meets(m *Match, path []byte) bool {
 	for i := range m.Query {
 		f := &m.Query[i]
 		met := false
-		for v := range c.QueryAll(f.Name) {
+		for v := range c.queryViews(f.Name) {
 			if met = f.accepts(v); met {
 				break
 			}
@@ -175,7 +174,7 @@ func (f *FieldMatch) accepts(value string) bool {
 }
 
 func (c *Context) clientIn(networks []netip.Prefix) bool {
-	address, err := netip.ParseAddr(c.ClientIP())
+	address, err := netip.ParseAddr(c.ClientIPView())
 	if err != nil {
 		return false
 	}
@@ -185,19 +184,10 @@ func (c *Context) clientIn(networks []netip.Prefix) bool {
 
 // Capture returns what a group of Match.Path has matched: group 0 is the whole match, and the groups in parentheses count from 1. It is decoded,
 // with %2F for slashes that the client has escaped. It returns "" if there is no such group, or it has matched nothing.
-func (c *Context) Capture(group int) string {
-	value, _, _ := c.captured(group)
-	if bytes.IndexByte(value, escapedSlash) < 0 {
-		return httpparse.ViewString(value)
-	}
-	return httpparse.ViewString(appendShown(nil, value))
-}
+func (c *Context) Capture(group int) string { return strings.Clone(c.CaptureView(group)) }
 
 // EscapedCapture is Capture for the path of a URL, with the encoding that the client has used.
-func (c *Context) EscapedCapture(group int) string {
-	value, from, to := c.captured(group)
-	return c.escapedPart(value, from, to)
-}
+func (c *Context) EscapedCapture(group int) string { return strings.Clone(c.EscapedCaptureView(group)) }
 
 // CaptureNamed returns the number of the group of Match.Path with that name, -1 if there is none.
 func (c *Context) CaptureNamed(name string) int {
@@ -217,18 +207,11 @@ func (c *Context) captured(group int) (value []byte, from, to int) {
 
 // EscapedParam returns the value of a path parameter for the path of a URL, with the encoding that the client has used. Slashes that the
 // client has escaped stay escaped; the separators in a catch-all do not.
-func (c *Context) EscapedParam(name string) string {
-	value := c.params.get(name)
-	if value == nil {
-		return ""
-	}
-	from := cap(c.routed) - cap(value) // value is a part of routed
-	return c.escapedPart(value, from, from+len(value))
-}
+func (c *Context) EscapedParam(name string) string { return strings.Clone(c.EscapedParamView(name)) }
 
 // EncodedPath returns the routed path, without dot segments, with the encoding that the client has used. See EscapedPath for one form of all
 // spellings.
-func (c *Context) EncodedPath() string { return c.escapedPart(c.routed, 0, len(c.routed)) }
+func (c *Context) EncodedPath() string { return strings.Clone(c.EncodedPathView()) }
 
 // escapedPart returns routed[from:to] in the encoding of the client. A path with dot segments is encoded anew.
 func (c *Context) escapedPart(value []byte, from, to int) string {

@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"net/textproto"
 	"net/url"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -22,30 +21,30 @@ const bodyCopyMax = 64 << 10
 
 // request returns the handler's request.
 func (m *mounted) request(c *Context, server *http.Server) (*http.Request, error) {
-	target := strings.Clone(httpparse.ViewString(c.req.Target))
+	target := c.RawTarget()
 	u, err := url.ParseRequestURI(target)
 	if err != nil {
 		return nil, &HTTPError{Status: http.StatusBadRequest, Message: "the request target is not a URI", Err: err}
 	}
-	if u.Path != c.Path() {
-		u.Path, u.RawPath = strings.Clone(c.Path()), ""
+	if u.Path != c.PathView() {
+		u.Path, u.RawPath = c.Path(), ""
 	}
 	r := &http.Request{
-		Method: strings.Clone(c.Method()), URL: u, Proto: c.Proto(), ProtoMajor: int(c.req.Major), ProtoMinor: c.ProtoMinor(),
-		Header: make(http.Header, len(c.req.Headers())), ContentLength: c.req.ContentLength, Host: strings.Clone(c.Host()),
+		Method: c.Method(), URL: u, Proto: c.Proto(), ProtoMajor: int(c.req.Major), ProtoMinor: c.ProtoMinor(),
+		Header: make(http.Header, len(c.req.Headers())), ContentLength: c.req.ContentLength, Host: c.Host(),
 		RemoteAddr: c.RemoteAddr(), RequestURI: target, Close: !c.req.KeepAlive, Pattern: c.Route(), TLS: c.TLS(),
 	}
 	if c.req.Framing == httpparse.FramingChunked {
 		r.TransferEncoding = []string{"chunked"}
 	}
 	for name, value := range c.Headers() {
-		name = textproto.CanonicalMIMEHeaderKey(strings.Clone(name))
+		name = textproto.CanonicalMIMEHeaderKey(name)
 		if name != "Host" && name != "Transfer-Encoding" {
-			r.Header[name] = append(r.Header[name], strings.Clone(value))
+			r.Header[name] = append(r.Header[name], value)
 		}
 	}
 	for _, name := range c.params.names {
-		r.SetPathValue(name, strings.Clone(c.Param(name)))
+		r.SetPathValue(name, c.Param(name))
 	}
 	switch b := &c.body; {
 	case !b.done:

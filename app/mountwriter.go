@@ -179,7 +179,7 @@ func (w *mountWriter) commit(c *Context) {
 			continue
 		}
 		if key := http.CanonicalHeaderKey(name); first[key] == "" {
-			first[key] = strings.Clone(c.ResponseHeader(name))
+			first[key] = c.ResponseHeader(name)
 		}
 	}
 	for name := range first {

@@ -75,25 +75,15 @@ func appendShown(dst, path []byte) []byte {
 
 // Path returns the path that was routed: percent-decoded and without dot segments, but with %2F for slashes that the client has escaped.
 // An escaped slash does not separate segments (RFC 3986 section 2.2).
-func (c *Context) Path() string { return httpparse.ViewString(c.path) }
+func (c *Context) Path() string { return string(c.path) }
 
 // RawPath returns the path as received.
-func (c *Context) RawPath() string { return httpparse.ViewString(c.req.Path) }
+func (c *Context) RawPath() string { return string(c.req.Path) }
 
 // Param returns the decoded value of a path parameter; "" if the pattern has none of that name. In the value of a catch-all, slashes that
 // the client has escaped are %2F, as in Path. The value of a single segment is decoded completely and may contain slashes: check it before
 // you use it in a file name; see EscapedSlash.
-func (c *Context) Param(name string) string {
-	p := &c.params
-	value := p.get(name)
-	switch {
-	case bytes.IndexByte(value, escapedSlash) < 0:
-		return httpparse.ViewString(value)
-	case p.rest && p.names[len(p.names)-1] == name:
-		return httpparse.ViewString(appendShown(nil, value))
-	}
-	return strings.ReplaceAll(httpparse.ViewString(value), "\x00", "/")
-}
+func (c *Context) Param(name string) string { return strings.Clone(c.ParamView(name)) }
 
 // EscapedSlash reports whether the value of a path parameter contains a slash that the client has escaped. Such a value must not be used as
 // a file name, and must be escaped in a URL; see EscapedParam.
@@ -102,7 +92,7 @@ func (c *Context) EscapedSlash(name string) bool {
 }
 
 // EscapedPath returns the path that was routed, percent-encoded for a URL in one form: unlike RawPath, it is the same for all spellings of
-// a path, and has no dot segments. The string may be kept.
+// a path, and has no dot segments.
 func (c *Context) EscapedPath() string {
 	path, err := cleanPath(nil, c.req.Path)
 	if err != nil { // such a request reaches no handler

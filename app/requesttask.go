@@ -233,9 +233,9 @@ func (c *Context) logAccess(log func(*Entry), grpcStatus string) {
 	c.state.entry = Entry{
 		Time:   c.state.wall().Add(time.Duration(c.arrived - now)),
 		Timing: c.timing(now),
-		Remote: c.RemoteAddr(), ClientIP: c.ClientIP(), Method: c.Method(), Target: httpparse.ViewString(c.req.Target), Proto: c.Proto(), Route: *c.routeName,
-		Status: c.resp.status, Bytes: c.resp.bytes, RequestID: c.RequestID(),
-		UserAgent: c.Header("User-Agent"), Referer: c.Header("Referer"), Reason: c.reason, GRPCStatus: grpcStatus, Context: c,
+		Remote: c.RemoteAddr(), ClientIP: c.ClientIPView(), Method: c.Method(), Target: c.RawTargetView(), Proto: c.Proto(), Route: *c.routeName,
+		Status: c.resp.status, Bytes: c.resp.bytes, RequestID: c.RequestIDView(),
+		UserAgent: c.HeaderView("User-Agent"), Referer: c.HeaderView("Referer"), Reason: c.reason, GRPCStatus: grpcStatus, Context: c,
 	}
 	if log != nil {
 		log(&c.state.entry)

@@ -75,7 +75,7 @@ func TestRequestIDs(t *testing.T) {
 		a := New(Options{Log: quiet, TrustRequestID: c.trust, RequestIDHeader: "X-Request-ID"})
 		var seen []string
 		a.Get("/", func(x *Context) error {
-			seen = append(seen, strings.Clone(x.RequestID()))
+			seen = append(seen, x.RequestID())
 			return x.NoContent(204)
 		})
 		r := newRig(t, a, reactor.Limits{})

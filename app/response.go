@@ -126,15 +126,9 @@ func (c *Context) DelHeader(name string) {
 	r.known(name, false)
 }
 
-// ResponseHeader returns the first header of that name set on the response; "" if there is none. The result is valid until the next change of
-// headers.
+// ResponseHeader returns the first header of that name set on the response; "" if there is none.
 func (c *Context) ResponseHeader(name string) string {
-	for i := range c.resp.fields {
-		if n, value := c.resp.field(i); len(n) == len(name) && strings.EqualFold(n, name) {
-			return value
-		}
-	}
-	return ""
+	return strings.Clone(c.ResponseHeaderView(name))
 }
 
 // own handles headers that are not copied to the head. It reports whether this is one of them.

@@ -73,7 +73,7 @@ func demo(o Options) *App {
 		}
 		return c.String(200, "slept "+c.Query("ms"))
 	})
-	a.Get("/users/{id}", func(c *Context) error { return c.String(200, "user "+c.Param("id")) })
+	a.Get("/users/{id}", func(c *Context) error { return c.String(200, "user "+c.ParamView("id")) })
 	a.Get("/panic", func(*Context) error { panic("boom") })
 	return a
 }

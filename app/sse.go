@@ -144,7 +144,7 @@ func (c *Context) beginEvents(o *SSEOptions) error {
 	}
 	c.resp.choose = nil
 	for _, h := range [...][2]string{{"Cache-Control", "no-cache"}, {"X-Accel-Buffering", "no"}} {
-		if c.ResponseHeader(h[0]) == "" {
+		if c.ResponseHeaderView(h[0]) == "" {
 			c.SetHeader(h[0], h[1])
 		}
 	}
@@ -161,11 +161,11 @@ func (c *Context) beginEvents(o *SSEOptions) error {
 	return err
 }
 
-// LastEventID returns the ID of the last event that the client has received before it reconnected; "" if none. The string may be kept.
+// LastEventID returns the ID of the last event that the client has received before it reconnected; "" if none.
 func (s *SSE) LastEventID() string { return LastEventID(s.c) }
 
 // LastEventID returns what SSE.LastEventID returns, before the stream begins.
-func LastEventID(c *Context) string { return strings.Clone(c.Header("Last-Event-ID")) }
+func LastEventID(c *Context) string { return c.Header("Last-Event-ID") }
 
 // Send sends an event. It is queued when Send returns, and sent when the handler waits, or 2 ms later. SSEOptions.Slow says what happens
 // while the client does not read. The other errors are those of Stream.Write.

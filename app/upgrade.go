@@ -78,10 +78,7 @@ func (c *Context) takeConn() (*reactor.Conn, error) {
 func (hc *http1Conn) detach() {
 	c := hc.active
 	hc.active = nil
-	if hc.pinned {
-		hc.pinned = false
-		hc.conn.Unpin()
-	}
+	hc.unpin()
 	hc.state.taken.Add(-1)
 	hc.state.putContext(c)
 	hc.state.closed(&hc.place) // the hijacked connection has its own reactor.Handler

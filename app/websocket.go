@@ -44,10 +44,10 @@ func (c *Context) WebSocket(o websocket.Options) (*websocket.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	protocol := websocket.ChooseProtocol(o.Protocols, c.HeaderList("Sec-WebSocket-Protocol"))
+	protocol := websocket.ChooseProtocol(o.Protocols, c.HeaderListView("Sec-WebSocket-Protocol"))
 	extension := ""
 	if o.Compress {
-		extension = websocket.NegotiateDeflate(c.HeaderList("Sec-WebSocket-Extensions"))
+		extension = websocket.NegotiateDeflate(c.HeaderListView("Sec-WebSocket-Extensions"))
 	}
 	c.switchProtocol(conn, protocol, extension)
 	c.unlimitTime()
@@ -67,7 +67,7 @@ func (c *Context) checkHandshake(o *websocket.Options) error {
 	case !upgrade:
 		c.SetHeader("Upgrade", "websocket")
 		return &HTTPError{Status: http.StatusUpgradeRequired, Message: "this is a WebSocket"}
-	case c.Header("Sec-WebSocket-Version") != "13":
+	case c.HeaderView("Sec-WebSocket-Version") != "13":
 		c.SetHeader("Upgrade", "websocket")
 		c.SetHeader("Sec-WebSocket-Version", "13")
 		return &HTTPError{Status: http.StatusUpgradeRequired, Message: "the version of WebSocket must be 13"}
@@ -75,9 +75,9 @@ func (c *Context) checkHandshake(o *websocket.Options) error {
 		return Error(http.StatusBadRequest, "a WebSocket is opened by GET and HTTP/1.1")
 	case c.ContentLength() != 0:
 		return Error(http.StatusBadRequest, "a request for a WebSocket has no body")
-	case !websocket.ValidKey(c.Header("Sec-WebSocket-Key")):
+	case !websocket.ValidKey(c.HeaderView("Sec-WebSocket-Key")):
 		return Error(http.StatusBadRequest, "Sec-WebSocket-Key must be 16 bytes in base64")
-	case !websocket.OriginAllowed(c.Header("Origin"), c.Host(), o.Origins):
+	case !websocket.OriginAllowed(c.HeaderView("Origin"), c.HostView(), o.Origins):
 		return &HTTPError{Status: http.StatusForbidden, Message: "pages of this origin may not connect", Reason: "websocket-origin"}
 	}
 	return nil
@@ -91,7 +91,7 @@ func (c *Context) switchProtocol(conn *reactor.Conn, protocol, extension string)
 	b := httpparse.AppendStatusLine(conn.Output(headRoom+len(r.text)), r.status)
 	b = c.appendOwn(b)
 	b = append(b, "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "...)
-	b = append(append(b, websocket.AcceptKey(c.Header("Sec-WebSocket-Key"))...), "\r\n"...)
+	b = append(append(b, websocket.AcceptKey(c.HeaderView("Sec-WebSocket-Key"))...), "\r\n"...)
 	if protocol != "" {
 		b = append(append(append(b, "Sec-WebSocket-Protocol: "...), protocol...), "\r\n"...)
 	}

@@ -46,7 +46,7 @@ func BasicAuth(realm string, users map[string]string) app.Middleware {
 	}
 	return func(next app.Handler) app.Handler {
 		return func(c *app.Context) error {
-			user, ok := a.check(c.Header("Authorization"))
+			user, ok := a.check(c.HeaderView("Authorization"))
 			if !ok {
 				c.SetHeader("WWW-Authenticate", a.challenge)
 				return app.Error(401, "")

@@ -77,7 +77,7 @@ func (z *compressor) choose(c *app.Context, status int, contentType string, leng
 	switch status {
 	case 200:
 	case 206:
-		length = completeLength(c.ResponseHeader("Content-Range"))
+		length = completeLength(c.ResponseHeaderView("Content-Range"))
 		if strings.HasPrefix(contentType, "multipart/byteranges") {
 			contentType = "" // the type of the file is in the parts
 		}
@@ -87,12 +87,12 @@ func (z *compressor) choose(c *app.Context, status int, contentType string, leng
 	}
 	unknown := status != 200 && contentType == ""
 	if length >= 0 && length < z.options.BytesMin || !unknown && !z.compressible(contentType) ||
-		c.ResponseHeader("Content-Encoding") != "" || httpparse.HasMember(c.ResponseHeaderList("Cache-Control"), "no-transform") {
+		c.ResponseHeaderView("Content-Encoding") != "" || httpparse.HasMember(c.ResponseHeaderListView("Cache-Control"), "no-transform") {
 		return nil
 	}
 	c.AddVary("Accept-Encoding") // also if this client gets it uncompressed
 	best, weight := httpparse.Identity, 0
-	weights := httpparse.ParseAcceptEncoding(c.HeaderList("Accept-Encoding"))
+	weights := httpparse.ParseAcceptEncoding(c.HeaderListView("Accept-Encoding"))
 	for _, k := range z.order {
 		if weights[k] > weight {
 			best, weight = k, weights[k]
@@ -101,7 +101,7 @@ func (z *compressor) choose(c *app.Context, status int, contentType string, leng
 	if weight == 0 || weight < weights[httpparse.Identity] {
 		return nil
 	}
-	if tag := c.ResponseHeader("ETag"); tag != "" && !strings.HasPrefix(tag, "W/") {
+	if tag := c.ResponseHeaderView("ETag"); tag != "" && !strings.HasPrefix(tag, "W/") {
 		c.SetHeader("ETag", "W/"+tag)
 	}
 	if status == 206 { // the bytes are those of the uncompressed file

@@ -46,8 +46,8 @@ func CORS(o CORSOptions) app.Middleware {
 	return func(next app.Handler) app.Handler {
 		return func(c *app.Context) error {
 			c.ReserveHeaders(corsNames[:]...)
-			origin := c.Header("Origin")
-			preflight := origin != "" && c.Method() == "OPTIONS" && c.Header("Access-Control-Request-Method") != ""
+			origin := c.HeaderView("Origin")
+			preflight := origin != "" && c.Method() == "OPTIONS" && c.HeaderView("Access-Control-Request-Method") != ""
 			allowed := k.mark(c, origin)
 			if !preflight {
 				if allowed && k.expose != "" {

@@ -156,22 +156,22 @@ func apply(c *app.Context, copied []headerCopy) {
 // describe adds the headers of the subrequest. They depend on the request alone, so that equal subrequests get equal answers.
 func (f *forwardAuth) describe(c *app.Context, req *client.Request) {
 	if f.SendHeaders == nil {
-		for name, value := range c.Headers() {
+		for name, value := range c.HeadersView() {
 			if !isOfConnection(name) && !isOfBody(name) && !isForwarded(name) {
 				req.AddHeader(name, value)
 			}
 		}
 	}
 	for _, name := range f.SendHeaders {
-		for header, value := range c.Headers() {
+		for header, value := range c.HeadersView() {
 			if strings.EqualFold(header, name) && !isForwarded(name) {
 				req.AddHeader(header, value)
 			}
 		}
 	}
 	req.AddHeader("X-Forwarded-Proto", c.Scheme())
-	req.AddHeader("X-Forwarded-Host", c.Host())
-	if client := c.ClientIP(); client != "" {
+	req.AddHeader("X-Forwarded-Host", c.HostView())
+	if client := c.ClientIPView(); client != "" {
 		req.AddHeader("X-Forwarded-For", client)
 	}
 	if f.HideURI {
@@ -179,7 +179,7 @@ func (f *forwardAuth) describe(c *app.Context, req *client.Request) {
 	}
 	uri := c.EscapedPath()
 	if c.HasQuery() {
-		uri += "?" + c.RawQuery()
+		uri += "?" + c.RawQueryView()
 	}
 	req.AddHeader("X-Forwarded-Method", c.Method())
 	req.AddHeader("X-Forwarded-Uri", uri)

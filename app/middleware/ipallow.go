@@ -30,7 +30,7 @@ func byAddress(networks []netip.Prefix, name string, admitted bool) app.Middlewa
 	}
 	return func(next app.Handler) app.Handler {
 		return func(c *app.Context) error {
-			if contains(networks, c.ClientIP()) != admitted {
+			if contains(networks, c.ClientIPView()) != admitted {
 				return app.Error(403, "this address is not allowed here")
 			}
 			return next(c)

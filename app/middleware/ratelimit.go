@@ -79,7 +79,7 @@ func RateLimit(o RateOptions) app.Middleware {
 // key returns the key of the bucket of c, in space; limited is false if c is not limited.
 func (o *RateOptions) key(c *app.Context, space *[rateKeyBytesMax]byte) (key []byte, limited bool) {
 	if o.Key == nil {
-		return appendAddress(space[:0], c.ClientIP()), true
+		return appendAddress(space[:0], c.ClientIPView()), true
 	}
 	own := o.Key(c)
 	return append(space[:0], own[:min(len(own), rateKeyBytesMax)]...), own != ""

@@ -9,7 +9,7 @@ import "tafe/app"
 func RequestID() app.Middleware {
 	return func(next app.Handler) app.Handler {
 		return func(c *app.Context) error {
-			c.SetHeader("X-Request-ID", c.RequestID())
+			c.SetHeader("X-Request-ID", c.RequestIDView())
 			return next(c)
 		}
 	}

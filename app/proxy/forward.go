@@ -96,16 +96,16 @@ func isPlainPrefix(s string) bool {
 }
 
 func hashKeyFunc(by string) (func(c *app.Context) string, error) {
-	client := (*app.Context).ClientIP
+	client := (*app.Context).ClientIPView
 	kind, name, _ := strings.Cut(by, ":")
 	switch {
 	case by == "" || by == "client":
 		return client, nil
 	case by == "path":
-		return (*app.Context).Path, nil
+		return (*app.Context).PathView, nil
 	case kind == "header" && httpparse.ValidToken(name):
 		return func(c *app.Context) string {
-			if v := c.Header(name); v != "" {
+			if v := c.HeaderView(name); v != "" {
 				return v
 			}
 			return client(c)
@@ -123,7 +123,7 @@ func hashKeyFunc(by string) (func(c *app.Context) string, error) {
 
 // cookie returns the value of a cookie of the request, or "".
 func cookie(c *app.Context, name string) string {
-	for header, value := range c.Headers() {
+	for header, value := range c.HeadersView() {
 		if !strings.EqualFold(header, "Cookie") {
 			continue
 		}
@@ -230,19 +230,19 @@ func (f *Forwarder) prepare(c *app.Context, x *forward) (err error) {
 		return err
 	}
 	if c.HasQuery() {
-		x.target = append(append(x.target, '?'), c.RawQuery()...)
+		x.target = append(append(x.target, '?'), c.RawQueryView()...)
 	}
 	r, o := &x.req, &f.group.options
 	r.Method, r.Target, r.TLS, r.Host, r.Preface = c.Method(), x.target, o.TLS != nil, o.Host, preface(c, o.ProxyProtocol)
 	if r.Host == "" {
-		r.Host = c.Host()
+		r.Host = c.HostView()
 	}
 	r.Interim = nil
 	if c.Proto() != "HTTP/1.0" {
 		r.Interim = x.interim
 	}
 	f.copyRequestFields(c, x)
-	r.AcceptTrailers = httpparse.HasMember(c.HeaderList("TE"), "trailers")
+	r.AcceptTrailers = httpparse.HasMember(c.HeaderListView("TE"), "trailers")
 	switch n := c.ContentLength(); {
 	case n == 0:
 		if !o.Protocol.Multiplexed() {
@@ -252,11 +252,11 @@ func (f *Forwarder) prepare(c *app.Context, x *forward) (err error) {
 	case n > 0 && n <= f.options.BodyMemoryMax:
 		r.Body, err = c.Body()
 	default:
-		if isStream(c.Header("Content-Type")) {
+		if isStream(c.HeaderView("Content-Type")) {
 			c.SetBodyTimeout(cmp.Or(f.options.StreamIdle, StreamIdleDefault))
 		}
 		r.Stream, r.StreamLength, r.Trailers = c.BodyReader(), n, x.trailers
-		if announced := c.HeaderList("Trailer"); announced != "" {
+		if announced := c.HeaderListView("Trailer"); announced != "" {
 			r.AddHeader("Trailer", announced)
 		}
 	}
@@ -269,13 +269,13 @@ func (f *Forwarder) preparePath(c *app.Context, x *forward) (err error) {
 	prefixed := o.StripPrefix != "" || o.AddPrefix != ""
 	switch {
 	case !o.RawPath:
-		if x.path, err = appendPath(x.path[:0], []byte(c.RawPath())); err != nil {
+		if x.path, err = appendPath(x.path[:0], []byte(c.RawPathView())); err != nil {
 			return err
 		}
-	case prefixed && hasDotSegment(c.RawPath()): // the path could leave the prefix
+	case prefixed && hasDotSegment(c.RawPathView()): // the path could leave the prefix
 		return errRawPath
 	default:
-		x.path = append(x.path[:0], c.RawPath()...)
+		x.path = append(x.path[:0], c.RawPathView()...)
 	}
 	if x.target = x.target[:0]; !prefixed {
 		x.target = append(x.target, x.path...)

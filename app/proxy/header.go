@@ -162,8 +162,8 @@ func contains(list []string, name string) bool {
 
 // copyRequestFields copies the forwarded fields of the request to x.req, and adds the proxy's own.
 func (f *Forwarder) copyRequestFields(c *app.Context, x *forward) {
-	x.connectionOptions = appendConnectionOptions(x.connectionOptions[:0], c.HeaderList("Connection"))
-	for name, value := range c.Headers() {
+	x.connectionOptions = appendConnectionOptions(x.connectionOptions[:0], c.HeaderListView("Connection"))
+	for name, value := range c.HeadersView() {
 		switch {
 		case hopByHop(name) || computed(name) || isForwardingField(name) || f.options.Request.drops(name):
 		case len(name) == len(maxForwards) && strings.EqualFold(name, maxForwards):
@@ -187,7 +187,7 @@ func (f *Forwarder) addForwardedFields(c *app.Context, x *forward) {
 			x.req.AddHeader(name, value)
 		}
 	}
-	client, proto, host := app.HostOf(c.RemoteAddr()), "http", c.Host()
+	client, proto, host := app.HostOf(c.RemoteAddr()), "http", c.HostView()
 	if c.Secure() {
 		proto = "https" // of this connection; Scheme is the client's
 	}
@@ -196,18 +196,18 @@ func (f *Forwarder) addForwardedFields(c *app.Context, x *forward) {
 		element = x.join("for=", forwardedNode(client), ";host=", quoted(host), ";proto=", proto)
 	}
 	if c.FromProxy() {
-		if before := c.HeaderList(forwardedFor); before != "" {
+		if before := c.HeaderListView(forwardedFor); before != "" {
 			client = x.join(before, ", ", client)
 		}
-		if p := c.Header(forwardedProto); p != "" {
+		if p := c.HeaderView(forwardedProto); p != "" {
 			proto = p
 		}
-		if o := c.Header(forwardedHost); o != "" {
+		if o := c.HeaderView(forwardedHost); o != "" {
 			host = o
 		}
-		add(clientCert, c.Header(clientCert))
-		add(clientCertChain, c.HeaderList(clientCertChain))
-		if before := c.HeaderList(forwarded); before != "" {
+		add(clientCert, c.HeaderView(clientCert))
+		add(clientCertChain, c.HeaderListView(clientCertChain))
+		if before := c.HeaderListView(forwarded); before != "" {
 			if element != "" {
 				element = x.join(before, ", ", element)
 			} else {
@@ -222,7 +222,7 @@ func (f *Forwarder) addForwardedFields(c *app.Context, x *forward) {
 	if !c.FromProxy() {
 		f.addClientCert(c, x)
 	}
-	add(requestID, c.RequestID())
+	add(requestID, c.RequestIDView())
 	add(maxForwards, x.hops)
 	add("Via", f.via[viaOf(c)])
 }

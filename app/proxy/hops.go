@@ -43,9 +43,9 @@ func viaOf(c *app.Context) int {
 // the next hop, or "". last reports that this proxy is the final recipient.
 func hopsLeft(c *app.Context) (value string, last bool, err error) {
 	if method := c.Method(); method != http.MethodTrace && method != http.MethodOptions {
-		return c.Header(maxForwards), false, nil
+		return c.HeaderView(maxForwards), false, nil
 	}
-	value = c.Header(maxForwards)
+	value = c.HeaderView(maxForwards)
 	if value == "" {
 		return "", false, nil
 	}
@@ -65,11 +65,11 @@ func answerFinalHop(c *app.Context) error {
 	if c.Method() == http.MethodOptions {
 		return c.NoContent(http.StatusNoContent)
 	}
-	b, err := httpparse.AppendRequestLine(nil, c.Method(), c.RawTarget())
+	b, err := httpparse.AppendRequestLine(nil, c.Method(), c.RawTargetView())
 	if err != nil {
 		return err
 	}
-	for name, value := range c.Headers() {
+	for name, value := range c.HeadersView() {
 		switch http.CanonicalHeaderKey(name) {
 		case "Authorization", "Cookie", "Proxy-Authorization": // sensitive data is excluded (RFC 9110 section 9.3.8)
 			continue
@@ -88,7 +88,7 @@ func forwardedUpgrade(c *app.Context) string {
 		return ""
 	}
 	kept := ""
-	for protocol := range httpparse.Members(c.HeaderList("Upgrade")) {
+	for protocol := range httpparse.Members(c.HeaderListView("Upgrade")) {
 		if !strings.EqualFold(protocol, "h2c") {
 			kept = httpparse.JoinLists(kept, protocol)
 		}

@@ -24,7 +24,7 @@ func preface(c *app.Context, version int) []byte {
 	if err != nil || !ok {
 		return prefaceLocal(version) // a unix socket
 	}
-	if ip, err := netip.ParseAddr(c.ClientIP()); err == nil && ip.Unmap() != from.Addr().Unmap() {
+	if ip, err := netip.ParseAddr(c.ClientIPView()); err == nil && ip.Unmap() != from.Addr().Unmap() {
 		from = netip.AddrPortFrom(ip, 0)
 	}
 	from = netip.AddrPortFrom(from.Addr().Unmap().WithZone(""), from.Port())

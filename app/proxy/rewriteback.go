@@ -63,7 +63,7 @@ func (f *Forwarder) rewriteURL(c *app.Context, x *forward, url string) string {
 	if !ok {
 		return url
 	}
-	return c.Scheme() + "://" + c.Host() + path
+	return c.Scheme() + "://" + c.HostView() + path
 }
 
 // rewriteCookie rewrites the Path attribute of a cookie. The root of the upstream becomes the prefix without a final

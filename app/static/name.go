@@ -33,14 +33,14 @@ func isPlainName(name string) bool {
 // redirect redirects DIR to DIR/ by a relative reference, which needs no prefix, host or scheme. "./" prevents a name
 // with a colon from being read as a scheme (RFC 3986 section 4.2).
 func (s *Site) redirect(c *app.Context, name string) error {
-	raw := c.RawPath()
+	raw := c.RawPathView()
 	last := raw[strings.LastIndexByte(raw, '/')+1:]
 	if last == "" || last == "." || last == ".." {
 		last = escape(name[strings.LastIndexByte(name, '/')+1:])
 	}
 	to := "./" + last + "/"
 	if c.HasQuery() {
-		to += "?" + c.RawQuery()
+		to += "?" + c.RawQueryView()
 	}
 	return c.Redirect(301, to)
 }

@@ -19,7 +19,7 @@ type conditions struct {
 }
 
 func conditionsOf(c *app.Context) (k conditions) {
-	for name, value := range c.Headers() {
+	for name, value := range c.HeadersView() {
 		switch len(name) {
 		case len("If-Match"):
 			appendList(&k.match, name, "If-Match", value)

@@ -177,7 +177,7 @@ func (s *Site) Serve(c *app.Context) error {
 		c.SetHeader("Allow", "GET, HEAD")
 		return app.Error(405, "")
 	}
-	name := c.Param(s.o.Param)
+	name := c.ParamView(s.o.Param)
 	if c.EscapedSlash(s.o.Param) || !s.acceptable(name) {
 		s.stats.refused.Add(1)
 		return app.Error(404, "")

@@ -145,7 +145,7 @@ type spanKey struct{}
 func (t *Tracing) Middleware() app.Middleware {
 	return func(next app.Handler) app.Handler {
 		return func(c *app.Context) error {
-			parent := incoming(c.Header("Traceparent"))
+			parent := incoming(c.HeaderView("Traceparent"))
 			if parent.IsValid() != parent.IsSampled() || !parent.IsValid() && (t.options.Sample == 0 || rand.Float64() >= t.options.Sample) {
 				return next(c)
 			}
@@ -172,7 +172,7 @@ func (t *Tracing) start(c *app.Context, parent trace.SpanContext) trace.Span {
 	if parent.IsValid() {
 		ctx = trace.ContextWithRemoteSpanContext(ctx, parent)
 	}
-	name, method := strings.Clone(c.Method()), strings.Clone(c.Method())
+	name, method := c.Method(), c.Method()
 	if c.Route() != "" {
 		name += " " + c.Route()
 	}
@@ -180,12 +180,12 @@ func (t *Tracing) start(c *app.Context, parent trace.SpanContext) trace.Span {
 		trace.WithAttributes(
 			attribute.String("http.request.method", method),
 			attribute.String("http.route", c.Route()),
-			attribute.String("url.path", strings.Clone(c.Path())),
+			attribute.String("url.path", c.Path()),
 			attribute.String("url.scheme", c.Scheme()),
-			attribute.String("server.address", strings.Clone(c.Host())),
-			attribute.String("client.address", strings.Clone(c.ClientIP())),
-			attribute.String("user_agent.original", strings.Clone(c.Header("User-Agent"))),
-			attribute.String("tafe.request_id", strings.Clone(c.RequestID())),
+			attribute.String("server.address", c.Host()),
+			attribute.String("client.address", c.ClientIP()),
+			attribute.String("user_agent.original", c.Header("User-Agent")),
+			attribute.String("tafe.request_id", c.RequestID()),
 			attribute.Int("tafe.loop", c.Loop().ID()),
 		))
 	return span

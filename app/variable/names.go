@@ -105,23 +105,23 @@ func millis(get func(t app.Timing) time.Duration) value {
 
 var table = [...]variable{
 	{"host", "host of the request, in lower case, without the port", of(host).as(hostValue, host)},
-	{"hostport", "host of the request with its port, as sent", of((*app.Context).Host).as(hostValue, (*app.Context).Host)},
+	{"hostport", "host of the request with its port, as sent", of((*app.Context).HostView).as(hostValue, (*app.Context).HostView)},
 	{"host.N", "label N of the host, counted from the left from 1: {host.1} of www.example.com is www", value{}},
 	{"port", "port in the host of the request, if any", of(port)},
 	{"scheme", "https or http, as the client sees it", of((*app.Context).Scheme)},
 	{"method", "method", entry(func(e *app.Entry) string { return e.Method }, (*app.Context).Method)},
 	{"uri", "path and query as sent, before any rewrite", entry(func(e *app.Entry) string { return e.Target }, uri).as(targetValue, uri).root()},
-	{"path", "path, decoded and without dot segments; in a URL with the client's encoding", of((*app.Context).Path).as(pathValue, (*app.Context).EncodedPath).root()},
+	{"path", "path, decoded and without dot segments; in a URL with the client's encoding", of((*app.Context).PathView).as(pathValue, (*app.Context).EncodedPathView).root()},
 	{"path.N", "group N of match.path; {path.0} is all that it has matched", value{}},
 	{"path.NAME", "parameter NAME of the route's path, or group NAME of match.path; a parameter may also be written {NAME}", value{}},
-	{"query", "query as sent, without '?'", of((*app.Context).RawQuery).as(queryValue, (*app.Context).RawQuery)},
+	{"query", "query as sent, without '?'", of((*app.Context).RawQueryView).as(queryValue, (*app.Context).RawQueryView)},
 	{"query.NAME", "first value of the query parameter NAME, decoded; in the query of a URL with the client's encoding", value{}},
 	{"header.NAME", "values of the request header NAME, joined with commas", value{}},
 	{"cookie.NAME", "value of the cookie NAME", value{}},
 	{"protocol", "protocol, such as HTTP/1.1", entry(func(e *app.Entry) string { return e.Proto }, (*app.Context).Proto)},
-	{"client_ip", "address of the client; behind trusted proxies that of X-Forwarded-For", entry(func(e *app.Entry) string { return e.ClientIP }, (*app.Context).ClientIP)},
+	{"client_ip", "address of the client; behind trusted proxies that of X-Forwarded-For", entry(func(e *app.Entry) string { return e.ClientIP }, (*app.Context).ClientIPView)},
 	{"remote", "address and port of the connection's peer", entry(func(e *app.Entry) string { return e.Remote }, (*app.Context).RemoteAddr)},
-	{"request_id", "request ID", entry(func(e *app.Entry) string { return e.RequestID }, (*app.Context).RequestID)},
+	{"request_id", "request ID", entry(func(e *app.Entry) string { return e.RequestID }, (*app.Context).RequestIDView)},
 	{"route", "name of the route", entry(func(e *app.Entry) string { return e.Route }, (*app.Context).RouteName)},
 	{"site", "first host name of the site", of((*app.Context).Site)},
 	{"server_name", "server name of the TLS handshake (SNI)", of(serverName)},
@@ -172,7 +172,7 @@ func (u *Unknown) Error() string {
 }
 
 func param(name string) value {
-	return of(func(c *app.Context) string { return c.Param(name) }).as(pathValue, func(c *app.Context) string { return c.EscapedParam(name) })
+	return of(func(c *app.Context) string { return c.ParamView(name) }).as(pathValue, func(c *app.Context) string { return c.EscapedParamView(name) })
 }
 
 func pathPart(name string, scope Scope) (value, error) {
@@ -194,22 +194,22 @@ func pathPart(name string, scope Scope) (value, error) {
 	case group > scope.Path.NumSubexp():
 		return value{}, fmt.Errorf("{path.%s}: match.path has %d groups", name, scope.Path.NumSubexp())
 	}
-	return of(func(c *app.Context) string { return c.Capture(group) }).as(pathValue, func(c *app.Context) string { return c.EscapedCapture(group) }), nil
+	return of(func(c *app.Context) string { return c.CaptureView(group) }).as(pathValue, func(c *app.Context) string { return c.EscapedCaptureView(group) }), nil
 }
 
 func queryPart(name string, _ Scope) (value, error) {
-	v := of(func(c *app.Context) string { return c.Query(name) })
+	v := of(func(c *app.Context) string { return c.QueryView(name) })
 	v.kind, v.raw = queryValue, func(s Source) string { return rawQuery(s, name) }
 	return v, nil
 }
 
 func headerPart(name string, _ Scope) (value, error) {
-	return of(func(c *app.Context) string { return c.HeaderList(name) }), nil
+	return of(func(c *app.Context) string { return c.HeaderListView(name) }), nil
 }
 
 func cookiePart(name string, _ Scope) (value, error) {
 	return of(func(c *app.Context) string {
-		for pair := range strings.SplitSeq(c.HeaderList("Cookie"), ";") {
+		for pair := range strings.SplitSeq(c.HeaderListView("Cookie"), ";") {
 			if n, v, _ := strings.Cut(strings.TrimSpace(pair), "="); n == name {
 				return strings.Trim(v, `"`)
 			}
@@ -219,7 +219,7 @@ func cookiePart(name string, _ Scope) (value, error) {
 }
 
 func responsePart(name string, _ Scope) (value, error) {
-	return of(func(c *app.Context) string { return c.ResponseHeaderList(name) }).from(Response), nil
+	return of(func(c *app.Context) string { return c.ResponseHeaderListView(name) }).from(Response), nil
 }
 
 func hostPart(name string, _ Scope) (value, error) {
@@ -241,12 +241,12 @@ func hostPart(name string, _ Scope) (value, error) {
 }
 
 func host(c *app.Context) string {
-	name, _ := splitPort(c.Host())
+	name, _ := splitPort(c.HostView())
 	return strings.ToLower(name)
 }
 
 func port(c *app.Context) string {
-	_, port := splitPort(c.Host())
+	_, port := splitPort(c.HostView())
 	return port
 }
 
@@ -260,14 +260,14 @@ func splitPort(host string) (name, port string) {
 }
 
 func uri(c *app.Context) string {
-	target := c.RawTarget()
+	target := c.RawTargetView()
 	if strings.HasPrefix(target, "/") || target == "*" {
 		return target
 	}
 	if c.HasQuery() {
-		return c.RawPath() + "?" + c.RawQuery()
+		return c.RawPathView() + "?" + c.RawQueryView()
 	}
-	return c.RawPath()
+	return c.RawPathView()
 }
 
 func serverName(c *app.Context) string {

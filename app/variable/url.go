@@ -142,7 +142,7 @@ func rawQuery(s Source, name string) string {
 	if s.Request == nil {
 		return ""
 	}
-	for k, v := range httpparse.Query([]byte(s.Request.RawQuery())) {
+	for k, v := range httpparse.Query([]byte(s.Request.RawQueryView())) {
 		if key, err := httpparse.DecodeQuery(nil, k); err == nil && string(key) == name {
 			return string(v)
 		}

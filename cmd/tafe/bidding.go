@@ -124,7 +124,7 @@ type bidderReply struct {
 }
 
 func (b *bidding) handle(c *app.Context) error {
-	user := strings.Clone(c.Query("user")) // bidders that are late may outlive the request
+	user := c.Query("user")
 	if user == "" || len(user) > userBytesMax || strings.ContainsFunc(user, func(r rune) bool { return r <= ' ' || r == 0x7f }) {
 		return app.Error(http.StatusBadRequest, fmt.Sprintf("user must have 1 to %d bytes, and none of them blank", userBytesMax))
 	}

@@ -63,7 +63,7 @@ func echo(c *app.Context) error {
 	if err != nil {
 		return err
 	}
-	contentType := c.Header("Content-Type")
+	contentType := c.HeaderView("Content-Type")
 	if contentType == "" {
 		contentType = "application/octet-stream"
 	}

@@ -68,6 +68,8 @@ var folders = []folder{
 		why: "sends requests; does not serve"},
 	{path: "app/internal/http2", may: []string{"loop", "loop/reactor", "httpparse"}, external: []string{"golang.org/x/net/http2"},
 		not: []string{"flag", "net/http"}, why: "HTTP/2 of both roles, without a meaning"},
+	{path: "app/internal/poison", not: []string{"net", "net/http"},
+		why: "a setting of a whole test run, made when the test is linked"},
 	{path: "app/proxy", may: []string{"app", "app/client", "loop", "httpparse"},
 		external: []string{"github.com/pires/go-proxyproto", "golang.org/x/net/dns/dnsmessage", "google.golang.org/protobuf/encoding/protowire"}, not: []string{"flag"}, why: "no sibling but the client"},
 	{path: "app/static", may: []string{"app", "loop", "httpparse"}, not: []string{"flag"}, why: "no sibling"},

@@ -21,7 +21,7 @@ func (m *Manager) AnswerChallenge(c *app.Context, host string) (answered bool, e
 	if !m.options.HTTP01 || c.Method() != http.MethodGet {
 		return false, nil
 	}
-	host, path := strings.ToLower(strings.Clone(host)), strings.Clone(c.RawPath())
+	host, path := strings.ToLower(strings.Clone(host)), c.RawPath()
 	if challenge, ok := certmagic.GetACMEChallenge(host); ok {
 		if challenge.HTTP01ResourcePath() != path {
 			return false, nil

@@ -187,7 +187,7 @@ func (b *builder) middlewares(p path, m *Middleware, route string) (all []app.Mi
 func (r *RateLimit) options() middleware.RateOptions {
 	o := middleware.RateOptions{Rate: r.Rate, Burst: r.Burst, Keys: r.ClientsMax}
 	if name := string(r.Header); name != "" {
-		o.Key = func(c *app.Context) string { return c.Header(name) }
+		o.Key = func(c *app.Context) string { return c.HeaderView(name) }
 	}
 	return o
 }

@@ -136,11 +136,11 @@ func (b *builder) redirect(p path, r *Redirect, scope variable.Scope) app.Handle
 	status, keepQuery := r.Status, r.KeepQuery && !to.Uses("uri") && !to.Uses("query")
 	return func(c *app.Context) error {
 		target := to.Append(nil, variable.Source{Request: c})
-		if bytes.Contains(target, []byte("://")) && (len(c.Host()) == 0 && bytes.Contains(target, []byte(":///"))) {
+		if bytes.Contains(target, []byte("://")) && (len(c.HostView()) == 0 && bytes.Contains(target, []byte(":///"))) {
 			return app.Error(http.StatusBadRequest, "the request has no host")
 		}
-		if keepQuery && c.RawQuery() != "" {
-			target = withQuery(target, c.RawQuery())
+		if keepQuery && c.RawQueryView() != "" {
+			target = withQuery(target, c.RawQueryView())
 		}
 		return c.Redirect(status, string(target))
 	}
@@ -179,7 +179,7 @@ func (b *builder) rewrite(p path, text string, scope variable.Scope, h app.Handl
 	return func(c *app.Context) error {
 		target := to.Append(nil, variable.Source{Request: c})
 		if keepQuery && c.HasQuery() {
-			target = append(append(target, '?'), c.RawQuery()...)
+			target = append(append(target, '?'), c.RawQueryView()...)
 		}
 		if err := c.Rewrite(string(target)); err != nil {
 			return err
