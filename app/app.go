@@ -20,6 +20,8 @@
 //	body.go         the request body: whole, streamed or discarded; its minimum rate in bodyrate.go
 //	json.go         JSON bodies
 //	form.go         urlencoded and multipart bodies
+//	bind.go         path, query, headers, cookies and bodies into a struct; bindplan.go has its fields
+//	cookie.go       cookies; cookiekeys.go signs them
 //	limit.go        deadlines and body limits set by middlewares
 //	response.go     response heads and bodies of known length
 //	fields.go       list-valued headers, and headers of upstream responses
@@ -100,6 +102,10 @@ type Options struct {
 	// ServerName is the value of the Server header; "" means "tafe", "-" omits the header.
 	ServerName string
 
+	// Validator, if not nil, is called by Bind for each value that it has set, after the value's own Validate. Its error answers 422; see
+	// Context.Bind. It must not wait.
+	Validator func(v any) error
+
 	// AccessLog, if not nil, is called on the loop for every response. It must not wait, and must not keep the Entry or its strings.
 	AccessLog func(*Entry)
 	Log       *slog.Logger // default slog.Default()
@@ -164,8 +170,9 @@ type App struct {
 	headLimits  httpparse.Limits // with unlimited bodies if there are middlewares or error pages
 	offload     *loop.Pool
 	mounts      *loop.Semaphore
-	serverLine  string // the Server header line; "" omits it
-	server2     []byte // the same for HTTP/2, encoded
+	plans       sync.Map // of Bind, by reflect.Type
+	serverLine  string   // the Server header line; "" omits it
+	server2     []byte   // the same for HTTP/2, encoded
 	http2Limits http2.Limits
 
 	// Handlers within the middlewares of App.Use, set by freeze.

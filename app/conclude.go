@@ -124,7 +124,11 @@ func (c *Context) answerError(err error) {
 		return
 	}
 	if c.WantsJSON() {
-		_ = c.JSON(e.Status, map[string]any{"error": e.text(), "status": e.Status, "request_id": c.RequestID()})
+		answer := map[string]any{"error": e.text(), "status": e.Status, "request_id": c.RequestID()}
+		if faults := faultsOf(e); faults != nil {
+			answer["fields"] = faults
+		}
+		_ = c.JSON(e.Status, answer)
 		return
 	}
 	text := e.text() + "\n"

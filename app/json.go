@@ -10,6 +10,7 @@ import (
 	"io"
 	"mime"
 	"reflect"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 )
@@ -101,11 +102,15 @@ func explainJSON(body []byte, err error) error {
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		return badJSON(err, "%s: the body ends within the value", position(body, int64(len(body))))
 	case errors.As(err, &mismatch):
-		return badJSON(err, "%s: %s must be %s, not %s", position(body, mismatch.Offset-1), fieldText(mismatch.Field),
-			wanted(mismatch.Type), withArticle(mismatch.Value))
+		must := fmt.Sprintf("must be %s, not %s", wanted(mismatch.Type), withArticle(mismatch.Value))
+		if mismatch.Field != "" {
+			err = errors.Join(FieldError{"json", mismatch.Field, must}, err)
+		}
+		return badJSON(err, "%s: %s %s", position(body, mismatch.Offset-1), fieldText(mismatch.Field), must)
 	}
 	if unknown, ok := strings.CutPrefix(err.Error(), "json: unknown field "); ok {
-		return badJSON(err, "unknown field %s", unknown)
+		name, _ := strconv.Unquote(unknown)
+		return badJSON(errors.Join(FieldError{"json", name, "is unknown"}, err), "unknown field %s", unknown)
 	}
 	return badJSON(err, "%s", strings.TrimPrefix(err.Error(), "json: "))
 }

@@ -155,15 +155,9 @@ func (f *FieldMatch) inHeaders(c *Context) bool {
 }
 
 func (f *FieldMatch) inCookies(c *Context) bool {
-	for _, h := range c.req.Headers() {
-		if len(h.Name) != len("Cookie") || !strings.EqualFold(httpparse.ViewString(h.Name), "Cookie") {
-			continue
-		}
-		for pair := range strings.SplitSeq(httpparse.ViewString(h.Value), ";") {
-			name, value, _ := strings.Cut(strings.TrimSpace(pair), "=")
-			if name == f.Name && f.accepts(strings.Trim(value, `"`)) {
-				return true
-			}
+	for name, value := range c.cookieViews() {
+		if name == f.Name && f.accepts(value) {
+			return true
 		}
 	}
 	return false

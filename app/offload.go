@@ -9,7 +9,7 @@ import "tafe/loop"
 // in f becomes a panic of the handler.
 //
 // If the request is cancelled, Offload returns the error of Err at once, and f continues. So f may use c only as a context.Context, and must
-// not use views of the request: clone them before.
+// not use views of the request, such as its body.
 func Offload[T any](c *Context, f func() (T, error)) (T, error) {
 	returned := false
 	defer func() {

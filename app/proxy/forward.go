@@ -112,28 +112,13 @@ func hashKeyFunc(by string) (func(c *app.Context) string, error) {
 		}, nil
 	case kind == "cookie" && httpparse.ValidToken(name):
 		return func(c *app.Context) string {
-			if v := cookie(c, name); v != "" {
+			if v := c.CookieView(name); v != "" {
 				return v
 			}
 			return client(c)
 		}, nil
 	}
 	return nil, fmt.Errorf("proxy: %q is not client, path, header:NAME or cookie:NAME", by)
-}
-
-// cookie returns the value of a cookie of the request, or "".
-func cookie(c *app.Context, name string) string {
-	for header, value := range c.HeadersView() {
-		if !strings.EqualFold(header, "Cookie") {
-			continue
-		}
-		for pair := range strings.SplitSeq(value, ";") {
-			if n, v, ok := strings.Cut(strings.TrimSpace(pair), "="); ok && n == name {
-				return v
-			}
-		}
-	}
-	return ""
 }
 
 // forward is the state of one forwarded request. It is reused.
@@ -197,7 +182,7 @@ func (f *Forwarder) Serve(c *app.Context) error {
 	}
 	var own *server
 	if g.options.Sticky != nil {
-		x.bound = strings.Clone(cookie(c, g.options.Sticky.Cookie))
+		x.bound = c.Cookie(g.options.Sticky.Cookie)
 		own = g.roster.Load().byID[x.bound]
 	}
 	for {

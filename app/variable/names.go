@@ -208,14 +208,7 @@ func headerPart(name string, _ Scope) (value, error) {
 }
 
 func cookiePart(name string, _ Scope) (value, error) {
-	return of(func(c *app.Context) string {
-		for pair := range strings.SplitSeq(c.HeaderListView("Cookie"), ";") {
-			if n, v, _ := strings.Cut(strings.TrimSpace(pair), "="); n == name {
-				return strings.Trim(v, `"`)
-			}
-		}
-		return ""
-	}), nil
+	return of(func(c *app.Context) string { return c.CookieView(name) }), nil
 }
 
 func responsePart(name string, _ Scope) (value, error) {
