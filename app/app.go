@@ -44,6 +44,7 @@
 //	stats.go        counters and histograms per route
 //	listener.go     listening addresses: plain, TLS, redirect
 //	server.go       Listen, Swap, Drain, Stop, Stats
+//	run.go          Run: a server that ends by a signal; life.go has its hooks
 //	nethttp.go      App as an http.Handler
 //
 // # Goroutines

@@ -116,7 +116,7 @@ type Env struct {
 	// Dialer makes connections that wait cooperatively, on the loop of the task that dials. It works from OnStart on.
 	Dialer *reactor.Dialer
 
-	life *config.Life
+	life *app.Life
 }
 
 // OnStart adds a hook that runs before requests are served, on a goroutine that may wait. Loops run already, so that Dialer works. If the hook
@@ -189,7 +189,7 @@ func (p *program) registry(env *Env) *config.Registry {
 func compiledFor[T any](parts map[string]part[T], env *Env) map[string]config.Compiled[T] {
 	all := make(map[string]config.Compiled[T], len(parts))
 	for name, of := range parts {
-		all[name] = config.Compiled[T]{Config: of.config, Make: func(cfg any, route string, life *config.Life) (T, error) {
+		all[name] = config.Compiled[T]{Config: of.config, Make: func(cfg any, route string, life *app.Life) (T, error) {
 			own := *env
 			own.Route, own.life = route, life
 			return of.make(cfg, &own)

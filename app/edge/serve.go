@@ -18,6 +18,7 @@ import (
 
 	"github.com/coreos/go-systemd/v22/daemon"
 
+	"tafe/app"
 	"tafe/app/edge/internal/acme"
 	"tafe/loop/reactor"
 )
@@ -124,50 +125,24 @@ func (e *edge) drain(ctx context.Context, cause string, signals <-chan os.Signal
 		notify(e.log, daemon.SdNotifyStopping)
 	}
 	e.log.Info("draining", "cause", cause, "delay", delay, "timeout", timeout)
-	began := time.Now()
-	ctx, cancel := context.WithTimeout(ctx, delay+timeout)
-	defer cancel()
-	go func() {
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case s := <-signals:
-				switch {
-				case s == syscall.SIGHUP:
-					e.reopen() // the configuration is not reloaded during a drain
-				case time.Since(began) > signalEcho:
-					e.log.Warn("drain cut short", "signal", s.String())
-					cancel()
-				}
+	if timeout == 0 {
+		timeout = -1 // none
+	}
+	err := e.server.Shutdown(ctx, app.DrainOptions{
+		Delay: delay, Timeout: timeout, Begin: e.endTakeOver, Hooks: e.resources.Drain, Signals: signals,
+		Other: func(s os.Signal) bool {
+			if s != syscall.SIGHUP {
+				return false
 			}
-		}
-	}()
-	e.server.Announce()
-	select {
-	case <-time.After(delay):
-	case <-ctx.Done():
+			e.reopen() // the configuration is not reloaded during a drain
+			return true
+		},
+	})
+	if err == nil {
+		e.log.Info("drained")
 	}
-	e.endTakeOver()
-	told := make(chan struct{})
-	go func() {
-		defer close(told)
-		e.resources.Drain()
-	}()
-	if err := e.server.Drain(ctx); err != nil {
-		return err
-	}
-	select {
-	case <-told:
-	case <-ctx.Done():
-		e.log.Warn("a drain hook has not returned", "timeout", timeout)
-	}
-	e.log.Info("drained")
-	return nil
+	return err
 }
 
 // keptMoment is how long clients with kept connections may send one more request after a takeover.
 const keptMoment = 500 * time.Millisecond
-
-// signalEcho is the time in which a second signal counts as the first: some supervisors signal a process and then its group.
-const signalEcho = time.Second

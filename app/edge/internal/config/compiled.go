@@ -34,7 +34,7 @@ type Compiled[T any] struct {
 	Config reflect.Type
 	// Make is called once for each use of the name in the file, by one goroutine. config points to a Config, or is nil. route is the path
 	// of the route, or "" outside of routes. Hooks are added to life.
-	Make func(config any, route string, life *Life) (T, error)
+	Make func(config any, route string, life *app.Life) (T, error)
 }
 
 // Table is the table of a compiled handler, middleware or module, before it is decoded.
@@ -174,7 +174,7 @@ func (b *builder) modules() {
 
 // makeOne calls Make, and reports its error.
 func makeOne[T any](b *builder, p path, what string, of Compiled[T], config any, route string) (made T, ok bool) {
-	life := &Life{}
+	life := &app.Life{}
 	b.resources.lives = append(b.resources.lives, life)
 	b.attempt(p, func() {
 		var err error

@@ -60,7 +60,7 @@ func marking(name string) app.Middleware {
 
 // testRegistry has the handlers hello and bid, the middlewares mark and tag, and the module notes with list and guard.
 func testRegistry(seen *calls) *Registry {
-	hooks := func(name string, life *Life) {
+	hooks := func(name string, life *app.Life) {
 		life.OnStart(func(context.Context) error {
 			seen.order = append(seen.order, "start "+name)
 			if name == seen.fail {
@@ -73,11 +73,11 @@ func testRegistry(seen *calls) *Registry {
 	}
 	return &Registry{
 		Handlers: map[string]Compiled[app.Handler]{
-			"hello": {Make: func(_ any, route string, life *Life) (app.Handler, error) {
+			"hello": {Make: func(_ any, route string, life *app.Life) (app.Handler, error) {
 				hooks("hello "+route, life)
 				return answer("hello from " + route), nil
 			}},
-			"bid": {Config: reflect.TypeFor[bidTable](), Make: func(cfg any, route string, life *Life) (app.Handler, error) {
+			"bid": {Config: reflect.TypeFor[bidTable](), Make: func(cfg any, route string, life *app.Life) (app.Handler, error) {
 				c := cfg.(*bidTable)
 				seen.bids = append(seen.bids, *c)
 				if c.Mode == "exact" && c.Shards > 1 {
@@ -88,16 +88,16 @@ func testRegistry(seen *calls) *Registry {
 			}},
 		},
 		Middlewares: map[string]Compiled[app.Middleware]{
-			"mark": {Make: func(_ any, route string, life *Life) (app.Middleware, error) {
+			"mark": {Make: func(_ any, route string, life *app.Life) (app.Middleware, error) {
 				hooks("mark "+route, life)
 				return marking("mark"), nil
 			}},
-			"tag": {Config: reflect.TypeFor[noteTable](), Make: func(cfg any, _ string, _ *Life) (app.Middleware, error) {
+			"tag": {Config: reflect.TypeFor[noteTable](), Make: func(cfg any, _ string, _ *app.Life) (app.Middleware, error) {
 				return marking(cfg.(*noteTable).Folder), nil
 			}},
 		},
 		Modules: map[string]Compiled[Exports]{
-			"notes": {Config: reflect.TypeFor[noteTable](), Make: func(cfg any, route string, life *Life) (Exports, error) {
+			"notes": {Config: reflect.TypeFor[noteTable](), Make: func(cfg any, route string, life *app.Life) (Exports, error) {
 				folder := cfg.(*noteTable).Folder
 				if folder == "" {
 					return Exports{}, errors.New("the folder is empty")

@@ -23,7 +23,7 @@
 //	upstream.go   upstreams and the proxy action
 //	auth.go       authorization by an upstream
 //	shared.go     rate limits that servers share
-//	compiled.go   handlers, middlewares and modules of the binary; types.go the types of their keys, life.go their hooks
+//	compiled.go   handlers, middlewares and modules of the binary; types.go the types of their keys
 //	resources.go  what outlives a reload
 //	change.go     keys that a running server cannot change
 //

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"sync"
 
+	"tafe/app"
 	"tafe/app/proxy"
 	"tafe/app/redislimit"
 )
@@ -22,7 +23,7 @@ type Resources struct {
 	directories []directory
 	logs        []*siteLog
 	limits      []*redislimit.Buckets // new for each App: their state is in Redis
-	lives       []*Life               // of compiled parts, new for each App
+	lives       []*app.Life           // of compiled parts, new for each App
 	mu          sync.Mutex
 	passed      map[io.Closer]bool // to the Resources of a later Config
 }
@@ -48,7 +49,7 @@ func (r *Resources) Groups() (all []*proxy.Group) {
 // already.
 func (r *Resources) Start(ctx context.Context) error {
 	for _, l := range r.lives {
-		if err := l.runStart(ctx); err != nil {
+		if err := l.Start(ctx); err != nil {
 			return err
 		}
 	}
@@ -63,7 +64,7 @@ func (r *Resources) Drain() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, l := range r.lives {
-		l.runDrain()
+		l.Drain()
 	}
 }
 
@@ -83,7 +84,7 @@ func (r *Resources) Close() {
 // stopLives runs the stop hooks of compiled parts, those that were made last first.
 func (r *Resources) stopLives() {
 	for i := len(r.lives) - 1; i >= 0; i-- {
-		r.lives[i].runStop()
+		r.lives[i].Stop()
 	}
 }
 
