@@ -27,6 +27,7 @@
 //	fields.go       list-valued headers, and headers of upstream responses
 //	stream.go       streamed responses; push.go sends pieces that were not flushed
 //	coding.go       content coding of responses
+//	file.go         files as responses, by package static
 //	hooks.go        entry points for packages that extend this one
 //	upgrade.go      Hijack
 //	websocket.go    the opening handshake of WebSockets; package websocket has their connections
@@ -103,6 +104,8 @@ type Options struct {
 	// ServerName is the value of the Server header; "" means "tafe", "-" omits the header.
 	ServerName string
 
+	// Files are what Context.File sends: a *static.Site.
+	Files FileSender
 	// Validator, if not nil, is called by Bind for each value that it has set, after the value's own Validate. Its error answers 422; see
 	// Context.Bind. It must not wait.
 	Validator func(v any) error

@@ -23,7 +23,11 @@ func (s *Site) readDirectory(t *tree, a *asset) error {
 		return err
 	}
 	defer f.Close()
-	entries, err := f.ReadDir(s.o.ListMax + 1)
+	all, ok := f.(fs.ReadDirFile)
+	if !ok {
+		return fs.ErrNotExist
+	}
+	entries, err := all.ReadDir(s.o.ListMax + 1)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return err
 	}

@@ -54,9 +54,15 @@ type variant struct {
 	info     fs.FileInfo
 	size     int64
 	etag     string
-	modified string   // for Last-Modified
-	content  []byte   // of a small file
-	file     *os.File // of a large file
+	modified string // for Last-Modified
+	content  []byte // of a small file
+	file     file   // of a large file
+}
+
+// file is an open file of which parts are read: an *os.File, and files of embed.FS.
+type file interface {
+	fs.File
+	io.ReaderAt
 }
 
 // claimFresh reports whether a may be served without revalidation. It returns false to one request per interval,
@@ -256,12 +262,12 @@ func (s *Site) loadFile(t *tree, a *asset, info fs.FileInfo) (err error) {
 }
 
 // open opens a file after stat. Opening a FIFO or a device can have side effects, so other files are not opened. If
-// such a file has replaced the regular one meanwhile, O_NONBLOCK prevents blocking and the second check rejects it.
+// such a file has replaced the regular one meanwhile, the second check rejects it.
 func (s *Site) open(t *tree, name string, k httpparse.Coding, info fs.FileInfo) (*variant, error) {
 	if !info.Mode().IsRegular() {
 		return nil, errNotServable
 	}
-	f, err := t.root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	f, err := t.root.Open(name)
 	if err != nil {
 		return nil, err
 	}
@@ -269,12 +275,13 @@ func (s *Site) open(t *tree, name string, k httpparse.Coding, info fs.FileInfo) 
 	if err == nil && !info.Mode().IsRegular() {
 		err = errNotServable
 	}
-	v := &variant{coding: k, info: info, file: f}
+	v := &variant{coding: k, info: info}
 	if err == nil {
 		v.size, v.modified = info.Size(), info.ModTime().UTC().Format(http.TimeFormat)
-		v.etag = metadataTag(info, k)
 		if v.size <= s.o.FileCachedMax {
-			err = v.read()
+			err = v.read(f)
+		} else {
+			err = v.keep(t, name, f)
 		}
 	}
 	if err != nil || v.file == nil {
@@ -283,22 +290,53 @@ func (s *Site) open(t *tree, name string, k httpparse.Coding, info fs.FileInfo) 
 	return v, err
 }
 
-// read reads the content into memory. The entity tag is computed from the bytes read, so it is correct even if the
-// file changes meanwhile.
-func (v *variant) read() error {
-	content, err := io.ReadAll(io.LimitReader(v.file, v.size))
-	if err != nil {
+var errNoReadAt = errors.New("static: a file of Options.FS is larger than FileCachedMax and has no ReadAt")
+
+// keep keeps a large file open.
+func (v *variant) keep(t *tree, name string, f fs.File) error {
+	open, ok := f.(file)
+	if !ok {
+		return errNoReadAt
+	}
+	v.file = open
+	if !v.info.ModTime().IsZero() || v.info.Sys() != nil {
+		v.etag = metadataTag(v.info, v.coding)
+		return nil
+	}
+	if known, ok := t.sums.Load(name); ok && known.(sum).size == v.size {
+		v.etag = known.(sum).etag
+		return nil
+	}
+	h := sha256.New()
+	if _, err := io.Copy(h, io.NewSectionReader(open, 0, v.size)); err != nil {
 		return err
 	}
-	sum := sha256.Sum256(content)
-	v.content, v.size, v.file = content, int64(len(content)), nil
-	v.etag = `"` + hex.EncodeToString(sum[:16]) + strings.Replace(suffix(v.coding), ".", "-", 1) + `"`
+	v.etag = contentTag(h.Sum(nil), v.coding)
+	t.sums.Store(name, sum{v.size, v.etag})
 	return nil
 }
 
-// sameFile reports whether y is the same unchanged file as x.
+// read reads the content into memory. The entity tag is computed from the bytes read, so it is correct even if the
+// file changes meanwhile.
+func (v *variant) read(f fs.File) error {
+	content, err := io.ReadAll(io.LimitReader(f, v.size))
+	if err != nil {
+		return err
+	}
+	digest := sha256.Sum256(content)
+	v.content, v.size = content, int64(len(content))
+	v.etag = contentTag(digest[:], v.coding)
+	return nil
+}
+
+// contentTag returns the entity tag of a file by its SHA-256.
+func contentTag(digest []byte, k httpparse.Coding) string {
+	return `"` + hex.EncodeToString(digest[:16]) + strings.Replace(suffix(k), ".", "-", 1) + `"`
+}
+
+// sameFile reports whether y is the same unchanged file as x. Files of Options.FS that are none of the operating system are the same by name.
 func sameFile(x, y fs.FileInfo) bool {
-	return os.SameFile(x, y) && x.Size() == y.Size() && x.Mode() == y.Mode() && x.ModTime().Equal(y.ModTime()) && changeTime(x) == changeTime(y)
+	return (os.SameFile(x, y) || x.Sys() == nil && y.Sys() == nil) && x.Size() == y.Size() && x.Mode() == y.Mode() && x.ModTime().Equal(y.ModTime()) && changeTime(x) == changeTime(y)
 }
 
 // changeTime returns the time of the last status change of a file, in ns. Renaming and setting the modification time
@@ -332,7 +370,7 @@ func (s *Site) httpError(err error) error {
 		return app.Error(404, "")
 	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
 		return &app.HTTPError{Status: 503, Reason: "static-no-descriptors", Err: err}
-	case errors.Is(err, syscall.EIO), errors.Is(err, syscall.ENOMEM):
+	case errors.Is(err, syscall.EIO), errors.Is(err, syscall.ENOMEM), errors.Is(err, errNoReadAt):
 		return &app.HTTPError{Status: 500, Reason: "static-unreadable", Err: err}
 	case errors.Is(err, fs.ErrClosed):
 		return app.Error(404, "")

@@ -5,6 +5,7 @@ package static
 import (
 	"io"
 	"math/rand/v2"
+	"os"
 	"strconv"
 	"time"
 
@@ -79,7 +80,8 @@ func (v *variant) copy(c *app.Context, stream *app.Stream, s span) error {
 		_, err := stream.Write(v.content[s.start:s.end])
 		return err
 	}
-	if s.end-s.start <= readStep {
+	disk, ok := v.file.(*os.File)
+	if !ok || s.end-s.start <= readStep {
 		return v.copyRead(c, stream, s)
 	}
 	if err := stream.Begin(); err != nil {
@@ -88,10 +90,10 @@ func (v *variant) copy(c *app.Context, stream *app.Stream, s span) error {
 	if stream.Coded() {
 		return v.copyRead(c, stream, s)
 	}
-	if _, err := v.file.Seek(s.start, io.SeekStart); err != nil {
+	if _, err := disk.Seek(s.start, io.SeekStart); err != nil {
 		return err
 	}
-	n, err := stream.ReadFrom(&io.LimitedReader{R: v.file, N: s.end - s.start})
+	n, err := stream.ReadFrom(&io.LimitedReader{R: disk, N: s.end - s.start})
 	if err == nil && n < s.end-s.start {
 		err = app.ErrContentLength
 	}

@@ -1,4 +1,4 @@
-// Package static serves the files of a directory. Files are read outside the loop.
+// Package static serves the files of a directory, or of a file system of the program such as embed.FS. Files are read outside the loop.
 //
 // # The parts, in reading order
 //
@@ -17,7 +17,8 @@
 // # Validators
 //
 // A file of at most Options.FileCachedMax bytes has a strong entity tag of its content: 128 bits of its SHA-256. A larger
-// file has a strong entity tag of its inode, size, modification time and status change time, in ns. Programs cannot set
+// file has a strong entity tag of its inode, size, modification time and status change time, in ns; in a file system of the
+// program that has no such times, one of its content, which is computed once. Programs cannot set
 // the status change time, so a replaced file always has a new tag, whatever its modification time. A file that is
 // rewritten in place to the same size within the clock resolution of its file system keeps its tag. Replace files by
 // renaming to avoid this.
@@ -42,7 +43,11 @@ import (
 
 // Options configures a Site. Zero fields mean the defaults.
 type Options struct {
-	Dir   string // the directory; required
+	Dir string // the directory; required without FS
+	// FS has the files, in place of Dir: an embed.FS, or a part of one by fs.Sub. Files that are larger than FileCachedMax need ReadAt, as those of
+	// embed.FS and os.DirFS have. A file without a modification time, as in an embed.FS, has an entity tag of its content and no Last-Modified; it
+	// counts as unchanged while its size is the same. Symbolic links of os.DirFS may lead out of the directory: use Dir.
+	FS    fs.FS
 	Param string // the catch-all parameter of the route that holds the file name; default "path"
 
 	Index    string // file served for its directory; default "index.html"; "-" means none
@@ -105,6 +110,8 @@ type Stats struct {
 func New(o Options) (*Site, error) {
 	o = o.withDefaults()
 	switch {
+	case (o.Dir == "") == (o.FS == nil):
+		return nil, errors.New("static: want either a directory or a file system")
 	case o.Index != "-" && !isPlainName(o.Index):
 		return nil, fmt.Errorf("static: index %q is not the name of a file", o.Index)
 	case o.Fallback != "" && !fs.ValidPath(o.Fallback):
@@ -178,7 +185,23 @@ func (s *Site) Serve(c *app.Context) error {
 		return app.Error(405, "")
 	}
 	name := c.ParamView(s.o.Param)
-	if c.EscapedSlash(s.o.Param) || !s.acceptable(name) {
+	if c.EscapedSlash(s.o.Param) {
+		s.stats.refused.Add(1)
+		return app.Error(404, "")
+	}
+	return s.serve(c, name, true)
+}
+
+// File sends a file of the Site, whatever the route of the request: with the same headers, conditional requests and ranges as Serve, and
+// the same answers if there is no such file, or the name is that of a directory without its final slash. name is relative to the directory, with
+// slashes. It implements app.FileSender.
+func (s *Site) File(c *app.Context, name string) error {
+	return s.serve(c, name, false)
+}
+
+// serve sends the file with a name. routed says that the request's path ends with it.
+func (s *Site) serve(c *app.Context, name string, routed bool) error {
+	if !s.acceptable(name) {
 		s.stats.refused.Add(1)
 		return app.Error(404, "")
 	}
@@ -196,6 +219,9 @@ func (s *Site) Serve(c *app.Context) error {
 	defer a.release()
 	switch a.kind {
 	case needsSlash:
+		if !routed {
+			return app.Error(404, "")
+		}
 		return s.redirect(c, name)
 	case isListing:
 		return s.list(c, a)

@@ -1,5 +1,5 @@
-// The open directory. Its path may be a symbolic link to a release, or be replaced by renaming, so it is checked
-// again whenever a file is checked.
+// The open directory, or the file system of the program. The path of a directory may be a symbolic link to a release, or be replaced by
+// renaming, so it is checked again whenever a file is checked.
 
 package static
 
@@ -7,29 +7,74 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"sync"
+	"syscall"
 )
 
-// tree is an open directory and the cache of its files. It is immutable.
+// tree is an open directory and the cache of its files. It is immutable, except for sums.
 type tree struct {
-	root  *os.Root
+	root  root
 	info  fs.FileInfo
-	cache *cache // nil if disabled
+	cache *cache   // nil if disabled
+	sums  sync.Map // entity tags of large files without a modification time: by name, a sum
 }
+
+// sum is an entity tag, and the size of the file for which it was computed.
+type sum struct {
+	size int64
+	etag string
+}
+
+// root is where files are opened. Names are those of fs.ValidPath. Its methods block.
+type root interface {
+	Stat(name string) (fs.FileInfo, error)
+	Lstat(name string) (fs.FileInfo, error)
+	Open(name string) (fs.File, error)
+	Close() error
+}
+
+// directory is the root of Options.Dir.
+type directory struct{ *os.Root }
+
+// Open does not wait for the other end of a FIFO.
+func (d directory) Open(name string) (fs.File, error) {
+	f, err := d.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+// program is the root of Options.FS.
+type program struct{ fs.FS }
+
+// Stat implements root.
+func (p program) Stat(name string) (fs.FileInfo, error) { return fs.Stat(p.FS, name) }
+
+// Lstat implements root.
+func (p program) Lstat(name string) (fs.FileInfo, error) { return fs.Lstat(p.FS, name) }
+
+// Close implements root.
+func (p program) Close() error { return nil }
 
 // openTree opens the directory at the path. It blocks.
 func (s *Site) openTree() (*tree, error) {
-	root, err := os.OpenRoot(s.o.Dir)
-	if err != nil {
-		return nil, fmt.Errorf("static: %w", err)
-	}
-	info, err := root.Stat(".")
-	if err != nil {
-		_ = root.Close()
-		return nil, fmt.Errorf("static: %w", err)
-	}
-	t := &tree{root: root, info: info}
+	t := &tree{}
 	if s.o.CacheMax > 0 {
 		t.cache = newCache(s.o.CacheMax, s.o.FilesMax)
+	}
+	if s.o.FS != nil {
+		t.root = program{s.o.FS}
+		return t, nil
+	}
+	opened, err := os.OpenRoot(s.o.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("static: %w", err)
+	}
+	t.root = directory{opened}
+	if t.info, err = opened.Stat("."); err != nil {
+		_ = opened.Close()
+		return nil, fmt.Errorf("static: %w", err)
 	}
 	return t, nil
 }
@@ -43,6 +88,9 @@ func (s *Site) Refresh() { s.currentTree() }
 // requests may use it.
 func (s *Site) currentTree() *tree {
 	t := s.tree.Load()
+	if s.o.FS != nil {
+		return t
+	}
 	info, err := os.Stat(s.o.Dir)
 	if err != nil || os.SameFile(info, t.info) {
 		return t
@@ -60,7 +108,7 @@ func (s *Site) currentTree() *tree {
 	return next
 }
 
-// Close closes the directory. Later requests are served from the cache or answered with 404.
+// Close closes the directory. Later requests are served from the cache or answered with 404. Files of Options.FS are served as before.
 func (s *Site) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
