@@ -37,6 +37,7 @@
 //	offload.go      blocking calls on a worker pool
 //	beside.go       routes whose handlers start beside their loop
 //	mount.go        http.Handlers under a route; mountrequest.go and mountwriter.go have their two sides
+//	fromhttp.go     middlewares of net/http around Handlers; diverted.go has the response of the Handler
 //	wire.go         what a Context needs from the connection or stream that it came on
 //	http1.go        the state machine of one HTTP/1 connection; http1wire.go its wire
 //	http2.go        the requests of one HTTP/2 connection; http2wire.go the wire of one, http2limits.go the bounds

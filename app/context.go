@@ -73,6 +73,8 @@ type Context struct {
 	id       [requestIDBytesMax]byte
 	idBytes  int
 	values   []value
+	outer    context.Context // has further values, of a middleware of net/http; nil: none
+	diverted *diverted       // the wire within that middleware, or nil
 	whenDone []func(*Entry)
 	retained atomic.Bool // other goroutines may use it: never recycled
 }
@@ -90,6 +92,7 @@ func (c *Context) reset() {
 	c.wire, c.task, c.path, c.route, c.handler, c.err = nil, nil, nil, nil, nil, nil
 	c.routed, c.captures, c.host, c.upstream = nil, nil, nil, ""
 	c.http2.reset()
+	c.outer, c.diverted = nil, nil
 	c.deadline, c.timedOut, c.reason, c.idBytes, c.refusal = 0, false, "", 0, nil
 	clear(c.whenDone)
 	c.whenDone = c.whenDone[:0]
@@ -233,12 +236,15 @@ func (c *Context) Set(key, v any) {
 // Functions are called in reverse order of registration.
 func (c *Context) WhenDone(f func(*Entry)) { c.whenDone = append(c.whenDone, f) }
 
-// Get returns the value stored for key by Set, or nil.
+// Get returns the value stored for key by Set, or else by a middleware of FromHTTP in the context of its request, or nil.
 func (c *Context) Get(key any) any {
 	for i := range c.values {
 		if c.values[i].key == key {
 			return c.values[i].value
 		}
+	}
+	if c.outer != nil {
+		return c.outer.Value(key)
 	}
 	return nil
 }

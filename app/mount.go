@@ -32,24 +32,31 @@ var errMountOver = errors.New("app: the request of the mounted handler is over")
 // counts towards MountMax until it returns or has called Hijack. A panic answers 500; with http.ErrAbortHandler it resets the connection.
 func Mount(h http.Handler) Handler {
 	server := &http.Server{Handler: h} // for http.ServerContextKey; handlers that panic with ErrAbortHandler look for it
-	return func(c *Context) error {
-		slots := c.app.mounts
-		if err := slots.Acquire(c.task); err != nil {
-			if errors.Is(err, loop.ErrQueueFull) {
-				return errMountFull
-			}
-			return err
+	return func(c *Context) error { return mount(c, h, server, nil) }
+}
+
+// mount runs h for the request of c. prepare, if not nil, may change the http.Request.
+func mount(c *Context, h http.Handler, server *http.Server, prepare func(*mounted, *http.Request) *http.Request) error {
+	slots := c.app.mounts
+	if err := slots.Acquire(c.task); err != nil {
+		if errors.Is(err, loop.ErrQueueFull) {
+			return errMountFull
 		}
-		m := &mounted{loop: c.state.loop, log: c.app.options.Log, release: sync.OnceFunc(slots.Release)}
-		r, err := m.request(c, server)
-		if err != nil {
-			m.release()
-			return err
-		}
-		w := newMountWriter(m, c, r)
-		go m.serve(h, w, r)
-		return m.runCalls(c)
+		return err
 	}
+	m := &mounted{loop: c.state.loop, log: c.app.options.Log, bodyMax: c.bodyMax, release: sync.OnceFunc(slots.Release)}
+	m.task = &mountTask{mounted: m, c: c, err: loop.ErrShutdown}
+	r, err := m.request(c, server)
+	if err != nil {
+		m.release()
+		return err
+	}
+	if prepare != nil {
+		r = prepare(m, r)
+	}
+	w := newMountWriter(m, c, r)
+	go m.serve(h, w, r)
+	return m.runCalls(c)
 }
 
 // taskCall is a call by the handler's goroutine that the task makes: of f, or a read of the body into p.
@@ -70,6 +77,8 @@ type mounted struct {
 	log     logger
 	cancel  context.CancelCauseFunc
 	release func() // releases the slot of MountMax, once
+	task    *mountTask
+	bodyMax int64 // of the route
 
 	mu     sync.Mutex
 	calls  []*taskCall
@@ -103,6 +112,15 @@ func (m *mounted) call(f func(c *Context) error) error { return m.submit(&taskCa
 
 // submit passes a to the task and waits until it is done. For any goroutine except the loop's.
 func (m *mounted) submit(a *taskCall) error {
+	if err := m.post(a); err != nil {
+		return err
+	}
+	<-a.done
+	return a.err
+}
+
+// post passes a to the task.
+func (m *mounted) post(a *taskCall) error {
 	a.done = make(chan struct{})
 	m.mu.Lock()
 	if m.over != nil {
@@ -116,8 +134,7 @@ func (m *mounted) submit(a *taskCall) error {
 	for parked && !waker.Post() && m.serving() {
 		time.Sleep(time.Millisecond) // the queue of posts is full
 	}
-	<-a.done
-	return a.err
+	return nil
 }
 
 func (m *mounted) serving() bool {
@@ -129,7 +146,7 @@ func (m *mounted) serving() bool {
 // runCalls makes the calls of the handler until it has ended or the request is cancelled. It runs in the task.
 func (m *mounted) runCalls(c *Context) error {
 	defer c.task.Leave(c.task.Enter())
-	t := &mountTask{mounted: m, c: c, err: loop.ErrShutdown}
+	t := m.task
 	defer t.end() // also when the task is unwound
 	for !t.ended && t.cause == nil {
 		t.current, t.cause = m.next(c, t.reading != nil)

@@ -31,17 +31,11 @@ func (m *mounted) request(c *Context, server *http.Server) (*http.Request, error
 	}
 	r := &http.Request{
 		Method: c.Method(), URL: u, Proto: c.Proto(), ProtoMajor: int(c.req.Major), ProtoMinor: c.ProtoMinor(),
-		Header: make(http.Header, len(c.req.Headers())), ContentLength: c.req.ContentLength, Host: c.Host(),
+		Header: c.httpHeader(), ContentLength: c.req.ContentLength, Host: c.Host(),
 		RemoteAddr: c.RemoteAddr(), RequestURI: target, Close: !c.req.KeepAlive, Pattern: c.Route(), TLS: c.TLS(),
 	}
 	if c.req.Framing == httpparse.FramingChunked {
 		r.TransferEncoding = []string{"chunked"}
-	}
-	for name, value := range c.Headers() {
-		name = textproto.CanonicalMIMEHeaderKey(name)
-		if name != "Host" && name != "Transfer-Encoding" {
-			r.Header[name] = append(r.Header[name], value)
-		}
 	}
 	for _, name := range c.params.names {
 		r.SetPathValue(name, c.Param(name))
@@ -57,6 +51,18 @@ func (m *mounted) request(c *Context, server *http.Server) (*http.Request, error
 		r.Body = &mountedBody{m: m}
 	}
 	return r.WithContext(m.context(c, server)), nil
+}
+
+// httpHeader returns the header of the request as net/http has it.
+func (c *Context) httpHeader() http.Header {
+	header := make(http.Header, len(c.req.Headers()))
+	for name, value := range c.Headers() {
+		name = textproto.CanonicalMIMEHeaderKey(name)
+		if name != "Host" && name != "Transfer-Encoding" {
+			header[name] = append(header[name], value)
+		}
+	}
+	return header
 }
 
 // context returns the context of the request. It has the values and the deadline that c has now, and ends with the handler.

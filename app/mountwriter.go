@@ -153,7 +153,10 @@ func (w *mountWriter) send(b []byte, flush bool) error {
 
 // stream returns the Stream of the response, and begins it if necessary. It runs in the task.
 func (w *mountWriter) stream(c *Context) (*Stream, error) {
-	if w.streaming {
+	switch {
+	case c.taken:
+		return nil, http.ErrHijacked
+	case w.streaming:
 		return &c.stream, nil
 	}
 	w.streaming = true
@@ -391,6 +394,8 @@ func (w *mountWriter) conclude(c *Context, b []byte, err error) error {
 		return err
 	case err != nil:
 		return err
+	case c.taken: // by a Handler within a middleware
+		return nil
 	case w.err != nil:
 		return w.err
 	case w.streaming:

@@ -25,6 +25,9 @@ func (s *Stream) pushSoon() {
 // pushed flushes the Coder, unless the task is using it. The loop sends the output after its timers.
 func (c *Context) pushed() {
 	s, r := &c.stream, &c.resp
+	if c.diverted != nil { // each piece was flushed
+		return
+	}
 	if s.coding || !s.held || c.wire.closed() {
 		return
 	}

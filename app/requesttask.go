@@ -172,15 +172,20 @@ func (rt *requestTask) Run(t *loop.Task) {
 	} else {
 		t.Leave(true) // from here on the loop may be handed over
 	}
-	c.err = c.handler(c)
-	if s := &c.stream; c.err == nil && c.resp.choose != nil && s.open && !s.begun && (c.resp.headless || s.status == 304) {
-		c.err = s.begin() // a response without a body has no Write that would begin it
+	c.err = c.endBody(c.handler(c))
+	t.Enter()
+}
+
+// endBody ends what a Coder does with the response, after the handler has returned err.
+func (c *Context) endBody(err error) error {
+	if s := &c.stream; err == nil && c.resp.choose != nil && s.open && !s.begun && (c.resp.headless || s.status == 304) {
+		err = s.begin() // a response without a body has no Write that would begin it
 	}
 	c.resp.choose = nil // conclude runs on the loop, where a Coder must not wait
-	if c.err == nil && c.resp.coder != nil {
-		c.err = c.endCoding()
+	if err == nil && c.resp.coder != nil {
+		err = c.endCoding()
 	}
-	t.Enter()
+	return err
 }
 
 // Done completes the response and continues the connection.

@@ -28,12 +28,12 @@ var quietLog = log.New(io.Discard, "", 0)
 var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
 
 // serve starts a server for a test and ends it with it.
-func serve(t *testing.T, a *App, loops int) *Server {
+func serve(t testing.TB, a *App, loops int) *Server {
 	t.Helper()
 	return serveWith(t, a, ServerConfig{Loops: loops})
 }
 
-func serveWith(t *testing.T, a *App, config ServerConfig) *Server {
+func serveWith(t testing.TB, a *App, config ServerConfig) *Server {
 	t.Helper()
 	if config.Addr == "" && config.Listeners == nil {
 		config.Addr = "127.0.0.1:0"
@@ -78,7 +78,7 @@ func demo(o Options) *App {
 	return a
 }
 
-func dial(t *testing.T, s *Server) net.Conn {
+func dial(t testing.TB, s *Server) net.Conn {
 	t.Helper()
 	conn, err := net.DialTimeout("tcp", s.Addr().String(), patience)
 	require.NoError(t, err)

@@ -152,6 +152,11 @@ func (c *Context) beginEvents(o *SSEOptions) error {
 	if err := stream.Begin(); err != nil {
 		return err
 	}
+	for c.diverted != nil {
+		if err := c.diverted.leave(c); err != nil {
+			return err
+		}
+	}
 	c.unlimitTime()
 	if o.Retry <= 0 {
 		return nil
