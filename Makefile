@@ -13,7 +13,7 @@ FUZZSHORT   ?= 3s
 .DEFAULT_GOAL := help
 # Targets run in the order given, also with -j: the quick ones first, and a failure is the last output.
 .NOTPARALLEL:
-.PHONY: help run pebble build build-all test check vet lint unit degraded race handoff fuzz fuzz-short example bench-module grpc-module pebble-module bench bench-all tidy tidy-check fmt-check clean
+.PHONY: help run pebble build build-all test check vet lint unit degraded race handoff fuzz fuzz-short example bench-module grpc-module nethttp-module pebble-module bench bench-all tidy tidy-check fmt-check clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -37,7 +37,7 @@ build-all: build ## build every package, for arm64 too
 	$(arm64) build ./...
 
 test: ## all checks, some twenty minutes on two cores; prints the time of each step and the skipped tests; ends at the first failure
-	@.ci/steps '$(MAKE)' build-all vet lint unit degraded race handoff fuzz-short example grpc-module bench-module pebble-module
+	@.ci/steps '$(MAKE)' build-all vet lint unit degraded race handoff fuzz-short example grpc-module nethttp-module bench-module pebble-module
 
 check: fmt-check tidy-check test ## make test, gofmt and go mod tidy
 
@@ -93,6 +93,10 @@ grpc-module: ## vet and test the nested module of gRPC: the interoperability tes
 	cd app/proxy/grpctest && $(GO) vet ./... && $(GO) mod tidy -diff
 	@cd app/proxy/grpctest && GO='$(GO)' ../../../.ci/gotest -race ./...
 
+nethttp-module: ## vet and test the nested module of middlewares of net/http around handlers: scs, chi, CrossOriginProtection
+	cd app/middleware/nethttptest && $(GO) vet ./... && $(GO) mod tidy -diff
+	@cd app/middleware/nethttptest && GO='$(GO)' ../../../.ci/gotest -race ./...
+
 pebble-module: ## build and vet the nested module of Pebble, which tests of certificates use
 	cd app/edge/internal/acme/pebble && $(GO) build -o /dev/null . && $(GO) vet ./... && $(GO) mod tidy -diff
 
@@ -103,7 +107,7 @@ bench-all: ## every peer and the seed experiment, with plots
 	cd bench && $(GO) run ./cmd/bench all
 
 tidy: ## go mod tidy in the modules: the nested ones follow the requirements of the server
-	for module in . docs/example bench app/proxy/grpctest; do (cd $$module && $(GO) mod tidy) || exit 1; done
+	for module in . docs/example bench app/proxy/grpctest app/middleware/nethttptest; do (cd $$module && $(GO) mod tidy) || exit 1; done
 
 tidy-check: ## go.mod and go.sum are tidy
 	$(GO) mod tidy -diff

@@ -95,14 +95,20 @@ func idOf(c *app.Context) (int64, error) {
 }
 
 func textOf(c *app.Context) (string, error) {
-	var body struct {
-		Text string `json:"text"`
+	var body noteBody
+	err := c.Bind(&body)
+	return body.Text, err
+}
+
+// noteBody is the body of a request that writes a note.
+type noteBody struct {
+	Text string `json:"text"`
+}
+
+// Validate implements app.Validator.
+func (b *noteBody) Validate() error {
+	if b.Text == "" || utf8.RuneCountInString(b.Text) > textMax {
+		return app.FieldErrors{{In: "json", Field: "text", Message: fmt.Sprintf("must have 1 to %d characters", textMax)}}
 	}
-	if err := c.BindJSON(&body); err != nil {
-		return "", err
-	}
-	if body.Text == "" || utf8.RuneCountInString(body.Text) > textMax {
-		return "", app.Error(http.StatusUnprocessableEntity, fmt.Sprintf("text must have 1 to %d characters", textMax))
-	}
-	return body.Text, nil
+	return nil
 }

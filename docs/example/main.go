@@ -10,7 +10,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"tafe/app/edge"
@@ -27,12 +26,10 @@ type config struct {
 	Redis    edge.Secret            `toml:"redis" required:"yes"`    // URL of Redis
 	CacheFor time.Duration          `toml:"cache_for" default:"1m" min:"1s" max:"1h"`
 	Key      edge.Secret            `toml:"session_key" required:"yes"` // signs cookies; 32 bytes or more
+	Before   edge.Secret            `toml:"session_key_before"`         // has signed cookies that are still valid
 	Sessions time.Duration          `toml:"session_time" default:"12h" min:"1m" max:"720h"`
 	Users    map[string]edge.Secret `toml:"users" required:"yes"` // passwords
 }
-
-// keyBytesMin is the least length of a key for HMAC-SHA256.
-const keyBytesMin = 32
 
 // notes is what the handlers share.
 type notes struct {
@@ -43,14 +40,15 @@ type notes struct {
 
 // newNotes makes the module. It connects to nothing yet.
 func newNotes(cfg *config, env *edge.Env) (edge.Exports, error) {
-	if len(cfg.Key.Reveal()) < keyBytesMin {
-		return edge.Exports{}, errors.New("session_key has less than 32 bytes")
+	logins, err := newSessions(cfg.Key.Reveal(), cfg.Before.Reveal(), cfg.Users, cfg.Sessions)
+	if err != nil {
+		return edge.Exports{}, err
 	}
 	s, err := newStore(cfg, env)
 	if err != nil {
 		return edge.Exports{}, err
 	}
-	n := &notes{store: s, feed: newFeed(), sessions: &sessions{key: []byte(cfg.Key.Reveal()), users: cfg.Users, time: cfg.Sessions}}
+	n := &notes{store: s, feed: newFeed(), sessions: logins}
 	env.OnStop(s.close)
 	env.OnStart(func(ctx context.Context) error {
 		go n.feed.run()

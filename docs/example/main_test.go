@@ -28,7 +28,7 @@ type server struct{ url, redis string }
 func startServer(t *testing.T) *server {
 	s := &server{redis: startRedis(t)}
 	for name, value := range map[string]string{
-		"DATABASE_URL": startPostgres(t), "REDIS_URL": s.redis, "SESSION_KEY": strings.Repeat("k", keyBytesMin), "ADA_PASSWORD": "a", "BEN_PASSWORD": "b",
+		"DATABASE_URL": startPostgres(t), "REDIS_URL": s.redis, "SESSION_KEY": strings.Repeat("k", 32), "ADA_PASSWORD": "a", "BEN_PASSWORD": "b",
 	} {
 		t.Setenv(name, value)
 	}
@@ -225,48 +225,58 @@ func testEvents(t *testing.T, s *server) {
 	}
 }
 
-func TestTokens(t *testing.T) {
-	s := &sessions{key: []byte("key"), users: map[string]edge.Secret{"ada": {}}}
-	now := time.Unix(1_000_000, 0)
-	good := s.token("ada", now.Add(time.Hour))
-	other := (&sessions{key: []byte("another")}).token("ada", now.Add(time.Hour))
-	for _, c := range []struct {
-		token string
-		at    time.Time
-		ok    bool
-		why   string
-	}{
-		{good, now, true, "as it was made"},
-		{good, now.Add(time.Hour), false, "at its end"},
-		{good + "A", now, false, "a longer signature"},
-		{strings.Replace(good, "1003600", "2003600", 1), now, false, "a later end"},
-		{other, now, false, "of another key"},
-		{s.token("eve", now.Add(time.Hour)), now, false, "a user that was removed"},
-		{"", now, false, "nothing"},
-		{"..", now, false, "dots"},
-	} {
-		if user, ok := s.verify(c.token, c.at); ok != c.ok || ok && user != "ada" {
-			t.Errorf("%s: %q %v", c.why, user, ok)
+// The middleware alone, by httptest: a login, and what becomes of its cookie.
+func TestSessions(t *testing.T) {
+	const key, another = "a key of 32 bytes, more or less, ...", "another key of 32 bytes, or so, ..."
+	login := func(key, user string) string {
+		s, err := newSessions(key, "", map[string]edge.Secret{user: {}}, time.Hour)
+		if err != nil {
+			t.Fatal(err)
 		}
-	}
-}
-
-// The middleware alone, by httptest.
-func TestRequire(t *testing.T) {
-	s := &sessions{key: []byte("key"), users: map[string]edge.Secret{"ada": {}}}
-	a := app.New(app.Options{})
-	defer a.Close()
-	a.Group("", s.require).Get("/", func(c *app.Context) error { return c.String(200, userOf(c)) })
-	for cookie, want := range map[string]string{
-		"": "log in first", "session=x": "log in first", "a=b; session=" + s.token("ada", time.Now().Add(time.Hour)): "ada",
-	} {
-		r := httptest.NewRequest("GET", "/", nil)
-		r.Header.Set("Cookie", cookie)
+		a := app.New(app.Options{})
+		defer a.Close()
+		a.Post("/login", s.login)
+		r := httptest.NewRequest("POST", "/login", strings.NewReader(fmt.Sprintf(`{"user": %q, "password": ""}`, user)))
+		r.Header.Set("Content-Type", "application/json")
 		w := httptest.NewRecorder()
 		a.ServeHTTP(w, r)
-		if !strings.Contains(w.Body.String(), want) {
-			t.Errorf("Cookie %q: got %d %q, want %q", cookie, w.Code, w.Body, want)
+		if cookies := w.Result().Cookies(); len(cookies) == 1 {
+			return "session=" + cookies[0].Value
 		}
+		t.Fatalf("the login: %d %q", w.Code, w.Body)
+		return ""
+	}
+	for _, c := range []struct {
+		why         string
+		key, before string
+		cookie      string
+		want        string
+	}{
+		{"as it was set", key, "", login(key, "ada"), "ada"},
+		{"among others", key, "", "a=b; " + login(key, "ada"), "ada"},
+		{"the key was replaced", another, key, login(key, "ada"), "ada"},
+		{"and removed", another, "", login(key, "ada"), "log in first"},
+		{"a user that was removed", key, "", login(key, "eve"), "log in first"},
+		{"no signature", key, "", "session=ada", "log in first"},
+		{"no cookie", key, "", "", "log in first"},
+	} {
+		s, err := newSessions(c.key, c.before, map[string]edge.Secret{"ada": {}}, time.Hour)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a := app.New(app.Options{})
+		defer a.Close()
+		a.Group("", s.require).Get("/", func(c *app.Context) error { return c.String(200, userOf(c)) })
+		r := httptest.NewRequest("GET", "/", nil)
+		r.Header.Set("Cookie", c.cookie)
+		w := httptest.NewRecorder()
+		a.ServeHTTP(w, r)
+		if !strings.Contains(w.Body.String(), c.want) {
+			t.Errorf("%s: got %d %q, want %q", c.why, w.Code, w.Body, c.want)
+		}
+	}
+	if _, err := newSessions("short", "", nil, time.Hour); err == nil {
+		t.Error("a short key")
 	}
 }
 
