@@ -31,8 +31,8 @@ import (
 // Of an event stream the middleware gets the head alone, and of a WebSocket nothing. A panic of the Handler answers 500; the middleware
 // sees http.ErrAbortHandler.
 //
-// A request costs what a mounted handler costs, tens of microseconds and a place of Options.MountMax (BenchmarkFromHTTP): use it for routes that
-// need it. The requests beside it are as cheap as before. The middleware may call next more than once, but not from two goroutines at once.
+// A request costs about one and a half times what a mounted handler costs, and a place of Options.MountMax (BenchmarkFromHTTP): use it for the
+// routes that need it. Other routes are not affected. The middleware may call next more than once, but not from two goroutines at once.
 func FromHTTP(middleware func(http.Handler) http.Handler) Middleware {
 	return func(next Handler) Handler {
 		h := middleware(inner{next})

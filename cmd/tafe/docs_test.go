@@ -84,7 +84,7 @@ func makeReport() (string, error) { return "", nil }
 var importable = map[string]string{
 	"app": "tafe/app", "context": "context", "errors": "errors", "fmt": "fmt", "http": "net/http", "io": "io", "log": "log", "loop": "tafe/loop",
 	"looptest": "tafe/loop/looptest", "middleware": "tafe/app/middleware", "reactor": "tafe/loop/reactor", "slog": "log/slog", "sync": "sync",
-	"testing": "testing", "time": "time", "watchdog": "tafe/loop/watchdog", "client": "tafe/app/client", "websocket": "tafe/app/websocket", "hub": "tafe/app/hub", "static": "tafe/app/static", "proxy": "tafe/app/proxy",
+	"testing": "testing", "time": "time", "watchdog": "tafe/loop/watchdog", "client": "tafe/app/client", "websocket": "tafe/app/websocket", "hub": "tafe/app/hub", "static": "tafe/app/static", "fs": "io/fs", "os": "os", "proxy": "tafe/app/proxy",
 }
 
 // pieceOf makes a package of a snippet.
