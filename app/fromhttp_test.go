@@ -165,10 +165,13 @@ func within(t *testing.T) *Server {
 	mark := FromHTTP(marking)
 	all("/mark", mark)
 	all("/twice", mark, FromHTTP(marking))
+	all("/markthen", mark, FromHTTP(func(next http.Handler) http.Handler { return next }))
 	all("/pack", FromHTTP(packing))
 	all("/packmark", mark, FromHTTP(packing))
 	all("/none", FromHTTP(func(next http.Handler) http.Handler { return next }))
-	all("/refused", FromHTTP(around(func(w http.ResponseWriter, _ *http.Request, _ http.Handler) { http.Error(w, "no", 401) })))
+	all("/refused", FromHTTP(around(func(w http.ResponseWriter, _ *http.Request, _ http.Handler) {
+		http.Error(w, "no", http.StatusUnauthorized)
+	})))
 	all("/small", FromHTTP(func(next http.Handler) http.Handler { return http.MaxBytesHandler(next, 4) }))
 	all("/strip", FromHTTP(func(next http.Handler) http.Handler { return http.StripPrefix("/strip/where", next) }))
 	all("/header", FromHTTP(around(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
@@ -224,6 +227,7 @@ func TestFromHTTP(t *testing.T) {
 		{"an interim response before", "GET", "/none/early", "", 200, "late", nil},
 		{"a body", "POST", "/mark/echo", "hello", 200, "hello", nil},
 		{"two middlewares", "GET", "/twice/string", "", 200, "marked", map[string]string{"X-Late": "200"}},
+		{"two, of which the inner has no values", "GET", "/markthen/string", "", 200, "marked", nil},
 		{"two, and a stream", "GET", "/twice/stream", "", 200, "piece piece piece ", nil},
 		{"two, and an error", "GET", "/twice/error", "", 403, "not you\n", nil},
 		{"a body that is changed", "GET", "/pack/string", "", 200, "<nil>", map[string]string{"Content-Encoding": "gzip"}},

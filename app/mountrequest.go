@@ -68,7 +68,7 @@ func (c *Context) httpHeader() http.Header {
 // context returns the context of the request. It has the values and the deadline that c has now, and ends with the handler.
 func (m *mounted) context(c *Context, server *http.Server) context.Context {
 	var ctx context.Context = &mountedContext{
-		Context: context.Background(), server: server, local: c.LocalAddr(), values: append([]value(nil), c.values...),
+		Context: context.Background(), server: server, local: c.LocalAddr(), values: append([]value(nil), c.values...), outer: c.outer,
 	}
 	ctx, m.cancel = context.WithCancelCause(ctx)
 	if at, ok := c.Deadline(); ok {
@@ -89,6 +89,7 @@ type mountedContext struct {
 	server *http.Server
 	local  net.Addr
 	values []value
+	outer  context.Context // of a middleware around, or nil
 }
 
 func (x *mountedContext) Value(key any) any {
@@ -102,6 +103,9 @@ func (x *mountedContext) Value(key any) any {
 		if v.key == key {
 			return v.value
 		}
+	}
+	if x.outer != nil {
+		return x.outer.Value(key)
 	}
 	return nil
 }

@@ -142,3 +142,21 @@ func TestKeptViewsArePoisoned(t *testing.T) {
 		}
 	}
 }
+
+// BenchmarkStrings is a request whose handler reads a parameter, a header and a query value, as copies and as views.
+func BenchmarkStrings(b *testing.B) {
+	a := New(Options{Log: quiet})
+	a.Get("/copies/{id}", func(c *Context) error { return c.String(200, c.Param("id")+c.Header("Accept")+c.Query("q")) })
+	a.Get("/views/{id}", func(c *Context) error { return c.String(200, c.ParamView("id")+c.HeaderView("Accept")+c.QueryView("q")) })
+	for _, kind := range []string{"copies", "views"} {
+		b.Run(kind, func(b *testing.B) {
+			p := newRig(b, a, reactor.Limits{}).dial()
+			request := []byte("GET /" + kind + "/4711?q=abc HTTP/1.1\r\nHost: 127.0.0.1:8080\r\nAccept: text/html\r\n\r\n")
+			b.ReportAllocs()
+			for b.Loop() {
+				p.got = p.got[:0]
+				p.deliver(request)
+			}
+		})
+	}
+}
