@@ -147,7 +147,9 @@ func TestKeptViewsArePoisoned(t *testing.T) {
 func BenchmarkStrings(b *testing.B) {
 	a := New(Options{Log: quiet})
 	a.Get("/copies/{id}", func(c *Context) error { return c.String(200, c.Param("id")+c.Header("Accept")+c.Query("q")) })
-	a.Get("/views/{id}", func(c *Context) error { return c.String(200, c.ParamView("id")+c.HeaderView("Accept")+c.QueryView("q")) })
+	a.Get("/views/{id}", func(c *Context) error {
+		return c.String(200, c.ParamView("id")+c.HeaderView("Accept")+c.QueryView("q"))
+	})
 	for _, kind := range []string{"copies", "views"} {
 		b.Run(kind, func(b *testing.B) {
 			p := newRig(b, a, reactor.Limits{}).dial()
