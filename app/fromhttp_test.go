@@ -94,7 +94,10 @@ func within(t *testing.T) *Server {
 	})
 	all := func(prefix string, middlewares ...Middleware) {
 		g := a.Group(prefix, middlewares...)
-		g.Get("/string", func(c *Context) error { c.SetHeader("X-Own", "own"); return c.String(200, fmt.Sprint(c.Value(markKey{}))) })
+		g.Get("/string", func(c *Context) error {
+			c.SetHeader("X-Own", "own")
+			return c.String(200, fmt.Sprint(c.Value(markKey{})))
+		})
 		g.Get("/big", func(c *Context) error { return c.Bytes(200, "text/plain", big) })
 		g.Get("/empty", func(c *Context) error { return c.NoContent(204) })
 		g.Get("/nothing", func(*Context) error { return nil })
@@ -179,7 +182,9 @@ func within(t *testing.T) *Server {
 		r.Header.Del("X-Gone")
 		next.ServeHTTP(w, r)
 	})))
-	all("/timeout", FromHTTP(func(next http.Handler) http.Handler { return http.TimeoutHandler(next, 20*time.Millisecond, "too slow") }))
+	all("/timeout", FromHTTP(func(next http.Handler) http.Handler {
+		return http.TimeoutHandler(next, 20*time.Millisecond, "too slow")
+	}))
 	all("/context", FromHTTP(around(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
 		ctx, cancel := context.WithTimeout(r.Context(), 10*time.Millisecond)
 		defer cancel()
