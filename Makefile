@@ -86,8 +86,9 @@ example: ## lint and test the application of docs/example, a module of its own, 
 	cd docs/example && $(GO) vet ./... && $(GO) run $(STATICCHECK) ./...
 	@cd docs/example && GO='$(GO)' ../../.ci/gotest -race ./...
 
-bench-module: ## build, vet and test the nested module of the benchmarks
-	cd bench && $(GO) build ./... && $(GO) vet ./... && $(GO) test ./...
+bench-module: ## build, vet and test the nested module of the benchmarks; clients of databases and services, under the race detector
+	cd bench && $(GO) build ./... && $(GO) vet ./... && $(GO) test $$($(GO) list ./... | grep -v /clients)
+	@cd bench && GO='$(GO)' ../.ci/gotest -race ./clients
 
 grpc-module: ## vet and test the nested module of gRPC: the interoperability tests of grpc-go through the proxy
 	cd app/proxy/grpctest && $(GO) vet ./... && $(GO) mod tidy -diff
