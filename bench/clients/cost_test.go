@@ -122,6 +122,9 @@ func printCosts(w io.Writer, costs [][][]cost) {
 	row(head...)
 	row(slices.Repeat([]string{"---"}, len(head))...)
 	for i, c := range clients {
+		if !slices.ContainsFunc(costs[i], func(of []cost) bool { return len(of) > 0 }) {
+			continue // left out by -run
+		}
 		cells := []string{c.name}
 		for j, w := range ways {
 			cell := ""
