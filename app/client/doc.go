@@ -33,6 +33,7 @@
 //	late.go      responses to abandoned requests
 //	hedge.go     a second request when the first is late, within a budget
 //	latency.go   the latency estimate for hedging
+//	roundtrip.go net/http.Client on a Client (its bodies: roundtripbody.go)
 //	error.go     errors, by kind and stage
 //
 // The package imports loop, loop/reactor and httpparse, and nothing above them.

@@ -149,6 +149,7 @@ var Peers = []Peer{
 	tafePeer("tafe-held", "as tafe, handoff off", "inline", "--handoff=false"),
 	tafePeer("tafe-arrival", "as tafe, requests run in the order of their arrival", "inline", "--order", "arrival"),
 	tafePeer("tafe-held-arrival", "as tafe-held, requests run in the order of their arrival", "inline", "--handoff=false", "--order", "arrival"),
+	tafePeer("tafe-recorded", "as tafe-yield, with the flight recorder of the Go runtime", "yield", "--recorder"),
 	tafePeer("tafe-offload", "as tafe, the computation runs on the offload pool, one worker", "offload"),
 	tafeFlags("tafe-unwatched", "as tafe, watchdog off", "--watchdog", "off"),
 	tafeFlags("tafe-plain", "as tafe, watchdog and handoff off", "--watchdog", "off", "--handoff", "off"),

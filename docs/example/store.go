@@ -1,5 +1,5 @@
 // The notes: PostgreSQL has them, Redis keeps those that were read. Both clients are the usual ones. They dial on the loop, so that their
-// waits give it back.
+// waits give it back, and requests wait for a connection of their pools in a loop.Semaphore.
 
 package main
 
@@ -42,19 +42,24 @@ create table if not exists notes (
 );
 create index if not exists notes_owner on notes (owner, id desc)`
 
-// turnsWaitMax bounds the requests that wait for a connection. Those beyond get 503.
-const turnsWaitMax = 1000
+const (
+	cacheConns = 20
+	// turnsWaitMax bounds the requests that wait for a connection. Those beyond get 503.
+	turnsWaitMax = 1000
+)
 
 const columns = "id, owner, text, changed"
 
-// store is the notes. Its pools are made at once and connect when they are used.
+// store is the notes. open makes its pools.
 type store struct {
-	log      *slog.Logger
-	pgConfig *pgxpool.Config
-	pool     *pgxpool.Pool
-	turns    *loop.Semaphore // one for each connection of pool
-	cache    *redis.Client
-	cacheFor time.Duration
+	log          *slog.Logger
+	pgConfig     *pgxpool.Config
+	pool         *pgxpool.Pool
+	turns        *loop.Semaphore // one for each connection of pool
+	redisOptions *redis.Options
+	cache        *redis.Client
+	cacheTurns   *loop.Semaphore // one for each connection of cache
+	cacheFor     time.Duration
 }
 
 func newStore(cfg *config, env *edge.Env) (*store, error) {
@@ -68,11 +73,17 @@ func newStore(cfg *config, env *edge.Env) (*store, error) {
 		return nil, errors.New("redis is not a URL of Redis")
 	}
 	options.Dialer = env.Dialer.DialContext
-	return &store{log: env.Log, pgConfig: pg, turns: loop.NewSemaphore(int(pg.MaxConns), turnsWaitMax), cache: redis.NewClient(options), cacheFor: cfg.CacheFor}, nil
+	pg.MinConns = pg.MaxConns // both pools dial in goroutines: ahead, no request waits for that
+	options.PoolSize, options.MinIdleConns = cacheConns, cacheConns
+	return &store{
+		log: env.Log, pgConfig: pg, turns: loop.NewSemaphore(int(pg.MaxConns), turnsWaitMax),
+		redisOptions: options, cacheTurns: loop.NewSemaphore(cacheConns, turnsWaitMax), cacheFor: cfg.CacheFor,
+	}, nil
 }
 
-// open connects to PostgreSQL and makes the table.
+// open connects to PostgreSQL, makes the table, and makes the client of Redis.
 func (s *store) open(ctx context.Context) (err error) {
+	s.cache = redis.NewClient(s.redisOptions)
 	if s.pool, err = pgxpool.NewWithConfig(context.Background(), s.pgConfig); err != nil {
 		return err
 	}
@@ -86,7 +97,9 @@ func (s *store) close() {
 	if s.pool != nil {
 		s.pool.Close()
 	}
-	_ = s.cache.Close()
+	if s.cache != nil {
+		_ = s.cache.Close()
+	}
 }
 
 func (s *store) list(c *app.Context, owner string) ([]note, error) {
@@ -103,7 +116,11 @@ func (s *store) create(c *app.Context, owner, text string) (note, error) {
 
 // read asks the cache first. A cache that fails costs time and nothing else.
 func (s *store) read(c *app.Context, owner string, id int64) (n note, err error) {
-	kept, err := s.cache.Get(c, cacheKey(id)).Bytes()
+	var kept []byte
+	err = s.cached(c, func() error {
+		kept, err = s.cache.Get(c, cacheKey(id)).Bytes()
+		return err
+	})
 	switch {
 	case err == nil && json.Unmarshal(kept, &n) == nil:
 		if n.Owner != owner {
@@ -117,7 +134,7 @@ func (s *store) read(c *app.Context, owner string, id int64) (n note, err error)
 		return n, err
 	}
 	if text, err := json.Marshal(n); err == nil {
-		s.logged(s.cache.Set(c, cacheKey(id), text, s.cacheFor).Err())
+		s.logged(s.cached(c, func() error { return s.cache.Set(c, cacheKey(id), text, s.cacheFor).Err() }))
 	}
 	return n, nil
 }
@@ -165,7 +182,18 @@ func (s *store) one(c *app.Context, query string, args ...any) (note, error) {
 }
 
 // forget removes a note from the cache. A reader that asked PostgreSQL before the change may put the old one back, for cacheFor.
-func (s *store) forget(c *app.Context, id int64) { s.logged(s.cache.Del(c, cacheKey(id)).Err()) }
+func (s *store) forget(c *app.Context, id int64) {
+	s.logged(s.cached(c, func() error { return s.cache.Del(c, cacheKey(id)).Err() }))
+}
+
+// cached calls f, which uses the cache, when it is the turn of c.
+func (s *store) cached(c *app.Context, f func() error) error {
+	if err := s.cacheTurns.Acquire(c.Task()); err != nil {
+		return err
+	}
+	defer s.cacheTurns.Release()
+	return f()
+}
 
 func (s *store) logged(err error) {
 	if err != nil {

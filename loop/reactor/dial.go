@@ -48,6 +48,15 @@ type Dialer struct {
 // the Engine runs; Bind must precede their first dial.
 func (d *Dialer) Bind(e *Engine) { d.engine.Store(e) }
 
+// Current returns the task of the bound Engine that runs on the calling goroutine,
+// or nil. Any goroutine.
+func (d *Dialer) Current() *loop.Task {
+	if e := d.engine.Load(); e != nil {
+		return e.Current()
+	}
+	return nil
+}
+
 // DialContext connects to address. The networks are "tcp", "tcp4", "tcp6" and
 // "unix", with the addresses of net.Dial. A calling task parks, and the connection
 // belongs to its loop. Any other goroutine blocks, and its connections are

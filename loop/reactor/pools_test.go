@@ -117,8 +117,8 @@ func TestPoolsWithOneConnection(t *testing.T) {
 	}
 }
 
-// This is the recipe of the README: pools with their defaults, many more requests
-// than connections, two loops.
+// Pools with their defaults, many more requests than connections, two loops.
+// bench/clients has the recipe of the README, which needs no handoff.
 func TestPoolsUnderLoad(t *testing.T) {
 	t.Run("pgxpool", func(t *testing.T) {
 		e := startEngine(t, 2, nothing)

@@ -1,7 +1,7 @@
 // Command peer-tafe serves the handlers of the seed experiment and of the feeds on tafe's packages: the binary of the project has no
 // such routes. It is set up as the binary is: one loop, and the client of app/client.
 //
-//	peer-tafe --listen 127.0.0.1:8080 --backend 127.0.0.1:9000 --rounds N --hold inline|yield|offload --order light-first|arrival --handoff=true
+//	peer-tafe --listen 127.0.0.1:8080 --backend 127.0.0.1:9000 --rounds N --hold inline|yield|offload --order light-first|arrival --handoff=true --recorder=false
 package main
 
 import (
@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"runtime/trace"
 	"time"
 
 	"tafe/app"
@@ -40,7 +41,14 @@ func main() {
 	hold := flag.String("hold", "inline", "how /hold computes: inline, yield or offload")
 	order := flag.String("order", "light-first", "in what order ready requests run: light-first or arrival")
 	handoff := flag.Bool("handoff", true, "hand held loops over")
+	recorder := flag.Bool("recorder", false, "run the flight recorder of the Go runtime")
 	flag.Parse()
+	if *recorder {
+		if err := trace.NewFlightRecorder(trace.FlightRecorderConfig{}).Start(); err != nil {
+			fmt.Fprintln(os.Stderr, "peer-tafe:", err)
+			os.Exit(1)
+		}
+	}
 	if *rounds == 0 {
 		*rounds = work.RoundsPerMilli()
 	}
