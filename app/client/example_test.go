@@ -107,3 +107,42 @@ func ExampleHedge() {
 	}
 	// Output: the second request was answered first
 }
+
+// Libraries that take an http.Client wait cooperatively with the RoundTripper of a Client.
+func ExampleClient_RoundTripper() {
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, "from upstream")
+	}))
+	defer s.Close()
+	e, err := reactor.Start(reactor.Config{Addr: "127.0.0.1:0", Loops: 1, Open: func(*reactor.Conn) reactor.Handler { return nil }})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	var dialer reactor.Dialer // finds the calling task
+	dialer.Bind(e)
+	c := client.New(client.Options{})
+	library := &http.Client{Transport: c.RoundTripper(&dialer), Timeout: time.Minute}
+	done := make(chan bool)
+	l := e.Loops()[0]
+	l.Post(func() {
+		_, err := l.Start(task{func(*loop.Task) {
+			resp, err := library.Get(s.URL)
+			if err != nil {
+				fmt.Println(err)
+				return
+			}
+			defer func() { _ = resp.Body.Close() }()
+			body, err := io.ReadAll(resp.Body)
+			fmt.Println(resp.Status, string(body), err)
+		}, done})
+		if err != nil {
+			fmt.Println(err)
+			close(done)
+		}
+	})
+	<-done
+	c.Close()
+	_ = e.Stop(context.Background())
+	// Output: 200 OK from upstream <nil>
+}

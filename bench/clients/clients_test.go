@@ -12,8 +12,10 @@ import (
 	"tafe/loop/reactor"
 )
 
-// dial is the method DialContext of a net.Dialer or reactor.Dialer.
-type dial = func(ctx context.Context, network, addr string) (net.Conn, error)
+// dialer is a *net.Dialer or a *reactor.Dialer.
+type dialer interface {
+	DialContext(ctx context.Context, network, addr string) (net.Conn, error)
+}
 
 // operation sends the value to a server and reads it back. It returns an error if the answer is not that to its own request.
 type operation func(ctx context.Context, who int, value string) error
@@ -23,7 +25,7 @@ type client struct {
 	name  string
 	serve func(t testing.TB) (addr string)
 	// open makes a client with at most conns connections. The client is closed at the end of the test.
-	open func(t testing.TB, addr string, d dial, conns int) operation
+	open func(t testing.TB, addr string, d dialer, conns int) operation
 	kind kind
 	// alone: in its recommended way a task never waits for a goroutine that needs its loop, so it works without handoff. When a write takes
 	// longer than 15 ms, pgx reads in a goroutine. go-redis dials in goroutines, and pgxpool too.
@@ -38,6 +40,7 @@ const (
 	single                // the same, and it is one connection
 	pooled                // also for one of its connections, by a channel or a condition variable
 	routed                // for goroutines of its own, which read and write
+	parking               // through tafe, for everything
 )
 
 var clients = []client{
@@ -49,6 +52,7 @@ var clients = []client{
 	{name: "database/sql with pgx", serve: servePostgreSQL, open: openSQLWithPgx, kind: pooled},
 	{name: "database/sql with go-sql-driver/mysql", serve: serveMariaDB, open: openSQLWithMySQL, kind: pooled, alone: true},
 	{name: "net/http", serve: serveHTTP, open: openHTTP, kind: routed, alone: true},
+	{name: "net/http, RoundTripper of app/client", serve: serveHTTP, open: openRoundTripper, kind: parking, alone: true},
 	{name: "grpc-go", serve: serveGRPC, open: openGRPC, kind: routed, alone: true},
 }
 
@@ -62,8 +66,8 @@ type way struct {
 }
 
 var (
-	inGoroutines = way{name: "goroutines", kinds: []kind{unbounded, single, pooled, routed}}
-	onLoops      = way{name: "on loops", loops: true, kinds: []kind{unbounded, pooled, routed}}
+	inGoroutines = way{name: "goroutines", kinds: []kind{unbounded, single, pooled, routed, parking}}
+	onLoops      = way{name: "on loops", loops: true, kinds: []kind{unbounded, pooled, routed, parking}}
 	inTurns      = way{name: "on loops, in turns", loops: true, turns: true, kinds: []kind{single, pooled}}
 	offloaded    = way{name: "offloaded", loops: true, away: true, kinds: []kind{pooled, routed}}
 	ways         = []way{inGoroutines, onLoops, inTurns, offloaded}
@@ -93,11 +97,11 @@ type call func(t *loop.Task, ctx context.Context, who int, value string) error
 
 // prepare opens a client for calls in a way. e is nil for goroutines.
 func (w way) prepare(t testing.TB, c client, addr string, e *reactor.Engine, conns, waiters int) call {
-	d := (&net.Dialer{}).DialContext
+	d := dialer(&net.Dialer{})
 	if w.loops && !w.away {
-		dialer := &reactor.Dialer{}
-		dialer.Bind(e)
-		d = dialer.DialContext
+		onLoop := &reactor.Dialer{}
+		onLoop.Bind(e)
+		d = onLoop
 	}
 	do := c.open(t, addr, d, conns)
 	switch {

@@ -1,4 +1,4 @@
-// Clients of services. Both have goroutines that read and write the connections, and the caller waits for these.
+// Clients of services. http.Transport and grpc-go have goroutines that read and write the connections, and the caller waits for these.
 
 package clients
 
@@ -14,12 +14,32 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	appclient "tafe/app/client"
+	"tafe/loop/reactor"
 )
 
 // openHTTP asks for a path that the server sends back.
-func openHTTP(t testing.TB, addr string, d dial, conns int) operation {
-	transport := &http.Transport{DialContext: d, MaxIdleConns: conns, MaxIdleConnsPerHost: conns, MaxConnsPerHost: conns}
+func openHTTP(t testing.TB, addr string, d dialer, conns int) operation {
+	transport := &http.Transport{DialContext: d.DialContext, MaxIdleConns: conns, MaxIdleConnsPerHost: conns, MaxConnsPerHost: conns}
 	t.Cleanup(transport.CloseIdleConnections)
+	return askHTTP(addr, transport)
+}
+
+// openRoundTripper is openHTTP with the transport of app/client, which has a pool for each loop, and one for goroutines.
+func openRoundTripper(t testing.TB, addr string, d dialer, conns int) operation {
+	onLoop, ok := d.(*reactor.Dialer)
+	if ok {
+		conns /= loopCount
+	} else {
+		onLoop = &reactor.Dialer{} // finds no task
+	}
+	c := appclient.New(appclient.Options{ConnsPerHostMax: conns, IdlePerHostMax: conns, WaitTimeout: patience})
+	t.Cleanup(c.Close)
+	return askHTTP(addr, c.RoundTripper(onLoop))
+}
+
+func askHTTP(addr string, transport http.RoundTripper) operation {
 	c := &http.Client{Transport: transport}
 	return func(ctx context.Context, _ int, value string) error {
 		path := "/" + url.PathEscape(value)
@@ -40,9 +60,9 @@ func openHTTP(t testing.TB, addr string, d dial, conns int) operation {
 // echoMethod is a method of gRPC that answers with its argument.
 const echoMethod = "/clients.Echo/Echo"
 
-func openGRPC(t testing.TB, addr string, d dial, _ int) operation {
+func openGRPC(t testing.TB, addr string, d dialer, _ int) operation {
 	conn, err := grpc.NewClient("passthrough:///"+addr, grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithContextDialer(func(ctx context.Context, addr string) (net.Conn, error) { return d(ctx, "tcp", addr) }))
+		grpc.WithContextDialer(func(ctx context.Context, addr string) (net.Conn, error) { return d.DialContext(ctx, "tcp", addr) }))
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = conn.Close() })
 	return func(ctx context.Context, _ int, value string) error {

@@ -20,9 +20,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func openGomemcache(t testing.TB, addr string, d dial, conns int) operation {
+func openGomemcache(t testing.TB, addr string, d dialer, conns int) operation {
 	c := memcache.New(addr)
-	c.DialContext, c.Timeout, c.MaxIdleConns = d, patience, conns
+	c.DialContext, c.Timeout, c.MaxIdleConns = d.DialContext, patience, conns
 	t.Cleanup(func() { _ = c.Close() })
 	return func(_ context.Context, who int, value string) error {
 		key := fmt.Sprint("key", who)
@@ -37,9 +37,9 @@ func openGomemcache(t testing.TB, addr string, d dial, conns int) operation {
 	}
 }
 
-func openRedigo(t testing.TB, addr string, d dial, conns int) operation {
+func openRedigo(t testing.TB, addr string, d dialer, conns int) operation {
 	pool := &redis.Pool{MaxIdle: conns, DialContext: func(ctx context.Context) (redis.Conn, error) {
-		return redis.DialContext(ctx, "tcp", addr, redis.DialContextFunc(d), redis.DialReadTimeout(patience), redis.DialWriteTimeout(patience))
+		return redis.DialContext(ctx, "tcp", addr, redis.DialContextFunc(d.DialContext), redis.DialReadTimeout(patience), redis.DialWriteTimeout(patience))
 	}}
 	t.Cleanup(func() { _ = pool.Close() })
 	return func(_ context.Context, _ int, value string) error {
@@ -50,8 +50,8 @@ func openRedigo(t testing.TB, addr string, d dial, conns int) operation {
 	}
 }
 
-func openGoRedis(t testing.TB, addr string, d dial, conns int) operation {
-	c := goredis.NewClient(&goredis.Options{Addr: addr, Dialer: d, PoolSize: conns, MinIdleConns: conns,
+func openGoRedis(t testing.TB, addr string, d dialer, conns int) operation {
+	c := goredis.NewClient(&goredis.Options{Addr: addr, Dialer: d.DialContext, PoolSize: conns, MinIdleConns: conns,
 		ReadTimeout: patience, WriteTimeout: patience, PoolTimeout: patience})
 	t.Cleanup(func() { _ = c.Close() })
 	return func(ctx context.Context, _ int, value string) error {
@@ -66,10 +66,10 @@ const echoSQL = "select $1::text"
 func postgresURL(addr string) string { return "postgres://tafe@" + addr + "/postgres?sslmode=disable" }
 
 // openPgconn keeps idle connections in a slice, the last one first. A semaphore bounds them: each one is a process of the server.
-func openPgconn(t testing.TB, addr string, d dial, conns int) operation {
+func openPgconn(t testing.TB, addr string, d dialer, conns int) operation {
 	config, err := pgconn.ParseConfig(postgresURL(addr))
 	require.NoError(t, err)
-	config.DialFunc = d
+	config.DialFunc = d.DialContext
 	var mu sync.Mutex
 	var idle []*pgconn.PgConn
 	t.Cleanup(func() {
@@ -105,10 +105,10 @@ func openPgconn(t testing.TB, addr string, d dial, conns int) operation {
 	}
 }
 
-func openPgxpool(t testing.TB, addr string, d dial, conns int) operation {
+func openPgxpool(t testing.TB, addr string, d dialer, conns int) operation {
 	config, err := pgxpool.ParseConfig(postgresURL(addr))
 	require.NoError(t, err)
-	config.ConnConfig.DialFunc = d
+	config.ConnConfig.DialFunc = d.DialContext
 	config.MaxConns, config.MinConns = int32(conns), int32(conns)
 	pool, err := pgxpool.NewWithConfig(context.Background(), config)
 	require.NoError(t, err)
@@ -120,10 +120,10 @@ func openPgxpool(t testing.TB, addr string, d dial, conns int) operation {
 	}
 }
 
-func openSQLWithPgx(t testing.TB, addr string, d dial, conns int) operation {
+func openSQLWithPgx(t testing.TB, addr string, d dialer, conns int) operation {
 	config, err := pgx.ParseConfig(postgresURL(addr))
 	require.NoError(t, err)
-	config.DialFunc = d
+	config.DialFunc = d.DialContext
 	return openSQL(t, stdlib.OpenDB(*config), conns, echoSQL)
 }
 
@@ -134,9 +134,9 @@ func mysqlConfig(addr string) *mysql.Config {
 	return config
 }
 
-func openSQLWithMySQL(t testing.TB, addr string, d dial, conns int) operation {
+func openSQLWithMySQL(t testing.TB, addr string, d dialer, conns int) operation {
 	config := mysqlConfig(addr)
-	config.DialFunc = d
+	config.DialFunc = d.DialContext
 	connector, err := mysql.NewConnector(config)
 	require.NoError(t, err)
 	return openSQL(t, sql.OpenDB(connector), conns, "select ?")

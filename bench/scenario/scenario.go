@@ -112,6 +112,11 @@ var All = number(slices.Concat([]Scenario{
 		},
 	},
 	{
+		Number: 7, Name: "recorder", Title: "The flight recorder of the Go runtime, on and off",
+		Question: "What would it cost to know at any time what ended a wait?", Peers: []string{"tafe-yield", "tafe-recorded"},
+		Cases: []run.Case{plain("short head", 64, 1, get("plaintext", "/plaintext", plaintextBytes))},
+	},
+	{
 		Number: 8, Name: "fan", Title: "Fan-out: bidders in parallel under a deadline of 50 ms",
 		Question: "What does it cost to ask many at once, and how late is the answer when one is too slow? The floor is 5 ms, the bidders' delay; 50 ms, the deadline, where one is too slow.",
 		Peers:    []string{"tafe", "nethttp", "fasthttp"}, OfCapacity: []float64{0.7},

@@ -10,6 +10,7 @@ type closing struct {
 	overrun Overrun
 	entry   *ledgerEntry
 	known   bool // it was reported while it lasted
+	search  *wakerSearch
 }
 
 // sliceEnded ends the current probe. If the slice was an overrun, the loop has queued its data in
@@ -55,12 +56,13 @@ func (ln *watchedLoop) close(w *Watchdog) {
 	kept := ln.closing[:0]
 	for _, c := range ln.closing {
 		ln.mu.Lock()
-		done := c.entry.settled || now-c.entry.end > settleMax
+		done := c.entry.settled && c.search.over() || now-c.entry.end > settleMax
 		if done {
 			c.overrun.Victims = c.entry.copyTally()
 		}
 		ln.mu.Unlock()
 		if done {
+			c.overrun.EndedBy = c.search.result()
 			w.reporter.close(c.overrun, c.known)
 		} else {
 			kept = append(kept, c)
@@ -100,14 +102,15 @@ func (ln *watchedLoop) conclude(w *Watchdog, e ended) {
 		p.description = e.description
 	}
 	o := ln.record(p, ran, true)
-	known := p.reported != nil
+	known, search := p.reported != nil, p.search
 	if p == &ln.current {
 		ln.current = probe{}
 	}
 	if o.Asked = e.asked; o.Blamed {
 		o.Advice = o.advice()
 	}
-	ln.closing = append(ln.closing, closing{overrun: o, entry: e.entry, known: known})
+	search.end()
+	ln.closing = append(ln.closing, closing{overrun: o, entry: e.entry, known: known, search: search})
 }
 
 // probeOf returns the probe of the slice or callback that started at since, or nil.
@@ -134,6 +137,7 @@ func (ln *watchedLoop) finish(w *Watchdog) {
 		ln.mu.Lock()
 		c.overrun.Victims = c.entry.copyTally()
 		ln.mu.Unlock()
+		c.overrun.EndedBy = c.search.result()
 		w.reporter.close(c.overrun, c.known)
 	}
 	ln.closing = nil

@@ -85,7 +85,9 @@ type Overrun struct {
 	Stack   []Frame `json:"stack,omitempty"` // last sample of the verdict, innermost first
 	Tree    []*Tree `json:"tree,omitempty"`  // all samples, merged
 	Key     string  `json:"key,omitempty"`   // equal for the same place in the code
-	Samples int     `json:"samples"`
+	// EndedBy is what ended the last wait, if Config.Wakers is set and it was found.
+	EndedBy *Waker `json:"ended_by,omitempty"`
+	Samples int    `json:"samples"`
 
 	// Quality of the measurement.
 	Lateness  Millis `json:"watchdog_late_ms,omitempty"`  // largest delay of the sampler

@@ -326,6 +326,9 @@ func (o *Overrun) attrs() []slog.Attr {
 	if o.Samples > 1 {
 		add("samples", (&Tree{Children: o.Tree}).String())
 	}
+	if o.EndedBy != nil {
+		add("ended_by", o.EndedBy.String())
+	}
 	add("advice", o.Advice)
 	if v := o.Victims; v.Count > 0 {
 		attrs = append(attrs, slog.Int("victims", v.Count), slog.String("victim_time", v.Total.String()), slog.Int("victims_estimated", v.Estimated))

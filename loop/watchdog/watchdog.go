@@ -41,6 +41,10 @@ type Config struct {
 	SnapshotDir      string
 	SnapshotBytesMax int64
 	Escalation       Escalation
+	// Wakers finds what ended the wait of an overrun with the verdict lock or channel (Overrun.EndedBy), by
+	// the flight recorder of the Go runtime. It runs while such an overrun lasts, at most 5 s in 10 s, and
+	// costs a short request 5% meanwhile. A process has one such recorder.
+	Wakers bool
 	// Steward runs the watchdog's periodic work. The caller starts it, and stops it after the
 	// watchdog. If nil, the watchdog has its own.
 	Steward *loop.Steward
@@ -92,6 +96,8 @@ type Watchdog struct {
 	aborted     bool
 	summarizer  summarizer
 
+	searchAt     int64         // start of the last search for a waker; used by the sampler only
+	stopped      chan struct{} // closed by Stop
 	snapshotting atomic.Bool
 	background   sync.WaitGroup
 	stopping     atomic.Bool
@@ -100,7 +106,7 @@ type Watchdog struct {
 // New returns a watchdog. It does nothing until Start.
 func New(config Config) *Watchdog {
 	loop.Runtime().States() // probe the runtime now, not while a loop is held
-	w := &Watchdog{config: config.withDefaults(), instruments: newInstruments()}
+	w := &Watchdog{config: config.withDefaults(), instruments: newInstruments(), stopped: make(chan struct{})}
 	w.reporter = newReporter(w.config)
 	w.reporter.onNewStack = w.keepSnapshot
 	w.tick.Store(int64(10 * time.Millisecond))
@@ -161,6 +167,7 @@ func (w *Watchdog) Stop() {
 	if detach != nil {
 		w.stopOnce.Do(func() {
 			w.stopping.Store(true)
+			close(w.stopped)
 			detach()
 			w.finish()
 			w.background.Wait()
