@@ -583,3 +583,15 @@ func shared(b *testing.B, width int, run func(each func()), f func()) {
 	}
 	wg.Wait()
 }
+
+func TestDialerCurrent(t *testing.T) {
+	e, other := startEngine(t, 2, nothing), startEngine(t, 1, nothing)
+	d := &reactor.Dialer{}
+	require.Nil(t, d.Current(), "not bound")
+	d.Bind(e)
+	require.Nil(t, d.Current(), "not a task")
+	for _, l := range e.Loops() {
+		require.NoError(t, onTask(l, func(task *loop.Task) { assert.Same(t, task, d.Current()) }))
+	}
+	require.NoError(t, onTask(other.Loops()[0], func(*loop.Task) { assert.Nil(t, d.Current(), "of another engine") }))
+}

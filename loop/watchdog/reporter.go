@@ -327,7 +327,7 @@ func (o *Overrun) attrs() []slog.Attr {
 		add("samples", (&Tree{Children: o.Tree}).String())
 	}
 	if o.EndedBy != nil {
-		add("ended_by", o.EndedBy.String())
+		attrs = append(attrs, slog.String("ended_by", o.EndedBy.String()))
 	}
 	add("advice", o.Advice)
 	if v := o.Victims; v.Count > 0 {
