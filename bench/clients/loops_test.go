@@ -14,7 +14,7 @@ import (
 const noHandoff time.Duration = -1
 
 func TestClients(t *testing.T) {
-	const tasks, rounds = 500, 5
+	const tasks, rounds = 500, 3
 	for _, c := range clients {
 		t.Run(c.name, func(t *testing.T) {
 			addr := c.serve(t)

@@ -591,7 +591,7 @@ func TestDialerCurrent(t *testing.T) {
 	d.Bind(e)
 	require.Nil(t, d.Current(), "not a task")
 	for _, l := range e.Loops() {
-		require.NoError(t, onTask(l, func(task *loop.Task) { assert.Same(t, task, d.Current()) }))
+		require.NoError(t, onTask(l, func(task *loop.Task) { require.Same(t, task, d.Current()) }))
 	}
-	require.NoError(t, onTask(other.Loops()[0], func(*loop.Task) { assert.Nil(t, d.Current(), "of another engine") }))
+	require.NoError(t, onTask(other.Loops()[0], func(*loop.Task) { require.Nil(t, d.Current(), "of another engine") }))
 }
