@@ -3,10 +3,19 @@
 package clients
 
 import (
+	"context"
+	"database/sql"
+	"errors"
 	"testing"
 	"time"
 
+	"github.com/go-sql-driver/mysql"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/stretchr/testify/require"
+
+	"tafe/loop"
+	"tafe/loop/reactor"
 )
 
 // noHandoff is Config.Handoff of loops that are never handed over: a task that blocks until another task of its loop, or the loop itself, has
@@ -54,4 +63,52 @@ func survive(t *testing.T, c client, w way, addr string, conns, tasks, rounds in
 	members := startCrowd(e, tasks, rounds, w.prepare(t, c, addr, e, conns, tasks))
 	members.wait(t, e)
 	require.EqualValues(t, tasks*rounds, members.calls())
+}
+
+// A task that is cancelled while it waits for an answer ends, and closes its connection, also if the context of the query cannot end.
+func TestCancelledQueries(t *testing.T) {
+	gone := errors.New("gone")
+	for _, c := range []struct {
+		name  string
+		serve func(testing.TB) string
+		open  func(t testing.TB, addr string, d dialer) *sql.DB
+		query string // takes longer than the test may
+	}{
+		{"pgx", servePostgreSQL, func(t testing.TB, addr string, d dialer) *sql.DB {
+			config, err := pgx.ParseConfig(postgresURL(addr))
+			require.NoError(t, err)
+			config.DialFunc = d.DialContext
+			return stdlib.OpenDB(*config)
+		}, "select 'a' from pg_sleep(600)"},
+		{"go-sql-driver/mysql", serveMariaDB, func(t testing.TB, addr string, d dialer) *sql.DB {
+			config := mysqlConfig(addr)
+			config.DialFunc = d.DialContext
+			connector, err := mysql.NewConnector(config)
+			require.NoError(t, err)
+			return sql.OpenDB(connector)
+		}, "select sleep(600)"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			addr := c.serve(t)
+			e := startEngine(t, 0)
+			d := &reactor.Dialer{}
+			d.Bind(e)
+			db := c.open(t, addr, d)
+			defer func() { _ = db.Close() }()
+			l := e.Loops()[0]
+			asking := make(chan *loop.Task, 1)
+			failed := make(chan error, 1)
+			crowd := startCrowd(e, 1, 1, func(task *loop.Task, ctx context.Context, _ int, _ string) error {
+				asking <- task
+				failed <- db.QueryRowContext(context.WithoutCancel(ctx), c.query).Scan(new(string))
+				return nil
+			})
+			task := <-asking
+			require.Eventually(t, func() bool { return db.Stats().InUse == 1 }, patience, time.Millisecond)
+			require.True(t, l.Post(func() { task.Cancel(gone) }))
+			require.Error(t, <-failed)
+			crowd.wait(t, e)
+			require.Eventually(t, func() bool { return e.Dialed() == 0 }, patience, time.Millisecond, "the connection is closed")
+		})
+	}
 }
