@@ -103,9 +103,9 @@ func (r *Request) addField(name, value string) {
 	case "Trailer":
 		r.AddHeader(name, value)
 	case "Connection":
-		r.Close = r.Close || hasToken(value, "close")
+		r.Close = r.Close || httpparse.HasMember(value, "close")
 	case "Te":
-		r.AcceptTrailers = r.AcceptTrailers || hasToken(value, "trailers")
+		r.AcceptTrailers = r.AcceptTrailers || httpparse.HasMember(value, "trailers")
 	case "Upgrade":
 		r.Upgrade = value
 	case "User-Agent":
@@ -115,16 +115,6 @@ func (r *Request) addField(name, value string) {
 	default:
 		r.AddHeader(name, value)
 	}
-}
-
-// hasToken reports whether a comma-separated list has a token.
-func hasToken(list, token string) bool {
-	for member := range strings.SplitSeq(list, ",") {
-		if strings.EqualFold(strings.TrimSpace(member), token) {
-			return true
-		}
-	}
-	return false
 }
 
 // setBody sets the body and its trailers. Its length is 0 if from has none, and unknown if that is not said.
@@ -184,7 +174,7 @@ func responseOf(r *Response, request *http.Request) *http.Response {
 			}
 			continue
 		case "Connection":
-			to.Close = to.Close || hasToken(value, "close")
+			to.Close = to.Close || httpparse.HasMember(value, "close")
 		}
 		to.Header[name] = append(to.Header[name], value)
 	}
