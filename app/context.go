@@ -267,6 +267,14 @@ func (c *Context) Done() <-chan struct{} {
 	return c.task.Done()
 }
 
+// AfterFunc calls f on a goroutine of its own when the request is cancelled or its handler has returned. stop prevents the call, and reports
+// whether it did. Package context uses it in place of a goroutine that waits for Done: context.AfterFunc(c, f) and context.WithTimeout(c, d) are
+// cheap. A Context is not recycled after AfterFunc.
+func (c *Context) AfterFunc(f func()) (stop func() bool) {
+	c.retained.Store(true)
+	return c.task.AfterFunc(f)
+}
+
 // Err implements context.Context. It returns nil until the request is cancelled, and then ErrClientGone, context.DeadlineExceeded or
 // loop.ErrShutdown.
 func (c *Context) Err() error {

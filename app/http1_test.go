@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -445,6 +446,35 @@ func TestContextOutlivesItsRequest(t *testing.T) {
 	require.NotContains(t, r.state.free, first)
 	require.Len(t, r.state.free, 1)
 	require.Nil(t, r.state.free[0].Get(key{}), "the next request starts empty")
+}
+
+// Contexts derived from a Context need no goroutine each.
+func TestDerivedContextsStartNoGoroutine(t *testing.T) {
+	a := New(Options{Log: quiet})
+	var kept []context.Context
+	var cancels []func()
+	started := 0
+	a.Get("/", func(c *Context) error {
+		before := runtime.NumGoroutine()
+		for range 100 {
+			ctx, cancel := context.WithTimeout(c, time.Hour)
+			kept, cancels = append(kept, ctx), append(cancels, cancel)
+		}
+		started = runtime.NumGoroutine() - before
+		return c.Sleep(time.Minute)
+	})
+	r := newRig(t, a, reactor.Limits{})
+	p := r.dial()
+	p.send("GET /" + get)
+	p.hangUp()
+	for _, ctx := range kept {
+		<-ctx.Done()
+		require.ErrorIs(t, ctx.Err(), ErrClientGone)
+	}
+	for _, cancel := range cancels {
+		cancel()
+	}
+	require.Less(t, started, 50)
 }
 
 func TestTooManyTasks(t *testing.T) {

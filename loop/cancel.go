@@ -4,6 +4,7 @@ package loop
 
 import (
 	"context"
+	"slices"
 	"time"
 )
 
@@ -46,6 +47,7 @@ func (t *Task) Err() error {
 // Done returns a channel that is closed when the task is cancelled or ends. The first
 // call allocates it. Any goroutine.
 func (t *Task) Done() <-chan struct{} {
+	t.retained.Store(true) // before cause is read: Cancel reads it after it has set cause
 	t.doneMu.Lock()
 	defer t.doneMu.Unlock()
 	if t.done == nil {
@@ -53,9 +55,34 @@ func (t *Task) Done() <-chan struct{} {
 			return closedChan
 		}
 		t.done = make(chan struct{})
-		t.retained.Store(true)
 	}
 	return t.done
+}
+
+// AfterFunc calls f on a goroutine of its own when the task is cancelled or ends, at once if
+// that has happened. stop prevents the call, and reports whether it did. Any goroutine.
+//
+// Package context looks for this method: context.AfterFunc, WithCancel and WithTimeout then
+// start no goroutine that waits for Done.
+func (t *Task) AfterFunc(f func()) (stop func() bool) {
+	t.retained.Store(true)
+	t.doneMu.Lock()
+	defer t.doneMu.Unlock()
+	if t.done == closedChan || t.cause.Load() != nil {
+		go f()
+		return func() bool { return false }
+	}
+	own := &f
+	t.afterDone = append(t.afterDone, own)
+	return func() bool {
+		t.doneMu.Lock()
+		defer t.doneMu.Unlock()
+		i := slices.Index(t.afterDone, own)
+		if i >= 0 {
+			t.afterDone = slices.Delete(t.afterDone, i, i+1)
+		}
+		return i >= 0
+	}
 }
 
 func (t *Task) closeDone() {
@@ -68,6 +95,10 @@ func (t *Task) closeDone() {
 		close(t.done)
 	}
 	t.done = closedChan
+	for _, f := range t.afterDone {
+		go (*f)()
+	}
+	t.afterDone = nil
 }
 
 func deadlinePassed(tm *Timer) { tm.Owner.(*Task).Cancel(context.DeadlineExceeded) }

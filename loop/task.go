@@ -95,10 +95,11 @@ type Task struct {
 
 	estimated bool // ready is an estimate
 
-	cause    atomic.Pointer[error]
-	doneMu   sync.Mutex
-	done     chan struct{}
-	retained atomic.Bool // not reused, because other code may still call Err or Done
+	cause     atomic.Pointer[error]
+	doneMu    sync.Mutex
+	done      chan struct{}
+	afterDone []*func()
+	retained  atomic.Bool // not reused, because other code may still call Err or Done
 }
 
 // Start makes a task and queues it behind the tasks that are ready. When Runner.Done calls

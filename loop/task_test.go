@@ -183,6 +183,28 @@ func TestCancel(t *testing.T) {
 	require.Equal(t, []error{nil, context.DeadlineExceeded}, errs)
 }
 
+func TestTaskAfterFunc(t *testing.T) {
+	l, _ := newManual(t, Limits{})
+	calls := make(chan string, 8)
+	add := func(task *Task, name string) func() bool { return task.AfterFunc(func() { calls <- name }) }
+	var task *Task
+	start(t, l, func(t *Task) { task = t; _ = t.Sleep(time.Hour) })
+	add(task, "first")
+	stopped := add(task, "stopped")
+	third := add(task, "third")
+	require.True(t, stopped())
+	require.False(t, stopped(), "it is stopped already")
+	on(l, func() { task.Cancel(io.EOF) })
+	require.ElementsMatch(t, []string{"first", "third"}, []string{<-calls, <-calls})
+	require.False(t, third(), "it was called")
+	require.False(t, add(task, "late")(), "the task has ended")
+	require.Equal(t, "late", <-calls)
+
+	start(t, l, func(t *Task) { add(t, "end") })
+	require.Equal(t, "end", <-calls, "the end of a task without a cancellation")
+	require.Empty(t, calls)
+}
+
 func TestSleepIsNeverEarlyAndYieldIsFair(t *testing.T) {
 	l, m := newManual(t, Limits{})
 	var at, began int64
