@@ -103,6 +103,32 @@ func TestServe(t *testing.T) {
 	require.ErrorIs(t, err, loop.ErrForeignGoroutine)
 }
 
+func TestServeEndsAmongTooManyTasks(t *testing.T) {
+	r := newRig(t, Options{}, looptest.Options{Limits: reactor.Limits{Limits: loop.Limits{TaskMax: 1}}})
+	ended := 0
+	r.loop.On(func() {
+		require.NoError(t, r.conn.Serve(func(*Message) error { return nil }, func(*Conn, error) { ended++ }))
+		for {
+			if _, err := r.loop.StartReserved(sleeper{}); err != nil {
+				require.ErrorIs(t, err, loop.ErrTooManyTasks)
+				break
+			}
+		}
+	})
+	r.peer.Send(closing(1000, ""))
+	require.Zero(t, ended, "no task is left")
+	r.loop.Advance(2 * time.Second)
+	require.Equal(t, 1, ended)
+	r.loop.Advance(time.Second)
+	require.Equal(t, 1, ended)
+}
+
+// sleeper is a task of a second.
+type sleeper struct{}
+
+func (sleeper) Run(t *loop.Task)       { _ = t.Sleep(time.Second) }
+func (sleeper) Done(*loop.Task, error) {}
+
 func TestServeFails(t *testing.T) {
 	for _, tc := range []struct {
 		why    string

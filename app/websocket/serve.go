@@ -34,6 +34,9 @@ func (m *Message) Done() <-chan struct{} { return m.task.Done() }
 // Err implements context.Context.
 func (m *Message) Err() error { return m.task.Err() }
 
+// AfterFunc is for package context, as app.Context.AfterFunc.
+func (m *Message) AfterFunc(f func()) (stop func() bool) { return m.task.AfterFunc(f) }
+
 // Value implements context.Context. It returns nil.
 func (m *Message) Value(any) any { return nil }
 
@@ -93,13 +96,22 @@ func (c *Conn) start(r loop.Runner) {
 	c.task, c.cancels = t, true
 }
 
-// ending starts onClosed, once, after the connection has ended.
+// ending starts onClosed, once, after the connection has ended. It tries again later if the loop has too many tasks.
 func (c *Conn) ending() {
-	if c.ended && c.onClosed != nil && !c.messaging && c.task == nil {
-		c.start((*closedTask)(c))
-		c.cancels = false
+	if !c.ended || c.onClosed == nil || c.messaging || c.task != nil {
+		return
+	}
+	l := c.set.config.Loop
+	switch t, err := l.StartReserved((*closedTask)(c)); err {
+	case nil:
+		c.task, c.messaging = t, true
+	case loop.ErrTooManyTasks:
+		l.AfterFunc(&loop.Timer{Owner: c}, closedRetry, func(t *loop.Timer) { t.Owner.(*Conn).ending() })
 	}
 }
+
+// closedRetry is the time between two tries to start onClosed.
+const closedRetry = 100 * time.Millisecond
 
 // messageTask is the loop.Runner of one message.
 type messageTask Conn
