@@ -36,7 +36,7 @@ build-all: build ## build every package, for arm64 too
 	$(GO) build ./...
 	$(arm64) build ./...
 
-test: ## all checks, some twenty minutes on two cores; prints the time of each step and the skipped tests; ends at the first failure
+test: ## all checks, about half an hour on two cores; prints the time of each step and the skipped tests; ends at the first failure
 	@.ci/steps '$(MAKE)' build-all vet lint unit degraded race handoff fuzz-short example grpc-module nethttp-module bench-module pebble-module
 
 check: fmt-check tidy-check test ## make test, gofmt and go mod tidy

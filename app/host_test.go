@@ -356,7 +356,7 @@ func TestWhenRefuses(t *testing.T) {
 	}
 }
 
-// What a client has encoded stays encoded as it was.
+// EscapedParam and EncodedPath keep the percent-encoding of the client.
 func TestEscapedParts(t *testing.T) {
 	a := New(Options{Log: quiet})
 	a.Get("/p/{one}/{rest...}", func(c *Context) error {

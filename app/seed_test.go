@@ -129,7 +129,7 @@ func fuzzRun(t *testing.T, data []byte, piece func() int) (answers string, ended
 	}
 	ended = p.eof || p.closed
 	answers = p.taken()
-	// What is wrong with a message may be seen before its end, or something else first: that it is refused is what counts.
+	// A fault may be found before the end of the message, and another fault first. The test requires a refusal, not a certain one.
 	if last := strings.LastIndex(answers, "HTTP/1.1 "); last >= 0 && answers[last+len("HTTP/1.1 ")] >= '4' &&
 		strings.Contains(answers[last:], "Connection: close\r\n") {
 		answers = answers[:last] + "refused"

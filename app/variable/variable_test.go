@@ -228,7 +228,7 @@ func TestNames(t *testing.T) {
 	}
 }
 
-// Whatever a client sends, a value stays where it was put, and is not expanded again.
+// A value cannot leave its place in the text, and is not expanded again.
 func FuzzValues(f *testing.F) {
 	f.Add("a\r\nSet-Cookie: x", "%0d%0aX: y", "{host}", "\" onload=x")
 	f.Add("../..", "//evil.example", "?a#b&c=d", "\u2028</script>")

@@ -1,4 +1,4 @@
-// What a call costs, in tasks and in plain goroutines.
+// The cost of a call, in tasks and in plain goroutines.
 
 package clients
 
