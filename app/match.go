@@ -213,21 +213,19 @@ func (c *Context) escapedPart(value []byte, from, to int) string {
 	if !ok {
 		return escapeSegments(httpparse.ViewString(value))
 	}
-	if !slices.ContainsFunc(raw, func(b byte) bool { return b != '%' && !pathByte(b) }) {
+	if !slices.ContainsFunc(raw, func(b byte) bool { return b != '%' && !httpparse.IsPathByte(b) }) {
 		return httpparse.ViewString(raw)
 	}
 	b := make([]byte, 0, len(raw)+16)
 	for _, x := range raw {
-		if x == '%' || pathByte(x) {
+		if x == '%' || httpparse.IsPathByte(x) {
 			b = append(b, x)
 		} else {
-			b = append(b, '%', upperHex[x>>4], upperHex[x&15])
+			b = httpparse.AppendEscape(b, x)
 		}
 	}
 	return httpparse.ViewString(b)
 }
-
-const upperHex = "0123456789ABCDEF"
 
 // rawPart returns the part of a raw path that decodes to the bytes from to to of a cleaned path of n bytes. ok is false if dot segments were
 // removed, so that the positions differ.
@@ -252,9 +250,4 @@ func rawPart(raw []byte, n, from, to int) (part []byte, ok bool) {
 		return nil, false
 	}
 	return raw[start:end], true
-}
-
-// pathByte reports whether b may stand in a path without an escape: pchar or '/' (RFC 3986 section 3.3).
-func pathByte(b byte) bool {
-	return 'a' <= b|0x20 && b|0x20 <= 'z' || '0' <= b && b <= '9' || strings.IndexByte("-._~!$&'()*+,;=:@/", b) >= 0
 }

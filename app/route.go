@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"tafe/httpparse"
 )
 
 // A Handler answers one request. It runs as a task on the loop of the connection. Calls on c may wait, and the loop runs other tasks
@@ -191,7 +193,7 @@ func checkStatic(segment string, last bool) error {
 		if segment[i] < ' ' || segment[i] == 0x7f {
 			return fmt.Errorf("has a control character")
 		}
-		if segment[i] == '%' && i+2 < len(segment) && isHex(segment[i+1]) && isHex(segment[i+2]) {
+		if segment[i] == '%' && i+2 < len(segment) && httpparse.IsHex(segment[i+1]) && httpparse.IsHex(segment[i+2]) {
 			return fmt.Errorf("has the escape %s; write the decoded character, because paths are decoded before they are matched", segment[i:i+3])
 		}
 	}
@@ -219,8 +221,4 @@ func parseParam(segment string) (part, error) {
 		}
 	}
 	return p, nil
-}
-
-func isHex(b byte) bool {
-	return '0' <= b && b <= '9' || 'a' <= b|0x20 && b|0x20 <= 'f'
 }

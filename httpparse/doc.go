@@ -18,6 +18,7 @@
 //	list.go                            list fields, over all of their lines
 //	coding.go                          content codings and Accept-Encoding
 //	scan.go                            character classes and word-at-a-time scans
+//	percent.go                         percent-encoding
 //	limits.go error.go                 all bounds and all errors
 //
 // A parsed message holds views into the bytes given to Parse. They are valid until those bytes change. Values of this

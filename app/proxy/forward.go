@@ -88,7 +88,7 @@ func New(g *Group, o Options) (*Forwarder, error) {
 // isPlainPrefix reports whether s is a path in normal form.
 func isPlainPrefix(s string) bool {
 	for i := range len(s) {
-		if !unreserved(s[i]) && s[i] != '/' {
+		if !httpparse.IsUnreserved(s[i]) && s[i] != '/' {
 			return false
 		}
 	}

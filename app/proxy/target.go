@@ -9,13 +9,6 @@ import (
 	"tafe/httpparse"
 )
 
-const upperHex = "0123456789ABCDEF"
-
-// unreserved reports whether b is an unreserved character, which is equivalent to its escape (RFC 3986 section 2.3).
-func unreserved(b byte) bool {
-	return 'a' <= b|0x20 && b|0x20 <= 'z' || '0' <= b && b <= '9' || b == '-' || b == '.' || b == '_' || b == '~'
-}
-
 // appendPath appends raw in normal form: unreserved characters are unescaped, other escapes get upper-case digits,
 // and dot segments are removed (RFC 3986 section 6.2.2). Escaped reserved characters such as %2F stay escaped. app
 // has rejected invalid escapes and paths above the root.
@@ -32,10 +25,10 @@ func appendPath(dst, raw []byte) ([]byte, error) {
 		}
 		decoded := unhex(raw[i+1])<<4 | unhex(raw[i+2])
 		i += 2
-		if unreserved(decoded) {
+		if httpparse.IsUnreserved(decoded) {
 			dst = append(dst, decoded)
 		} else {
-			dst = append(dst, '%', upperHex[decoded>>4], upperHex[decoded&15])
+			dst = httpparse.AppendEscape(dst, decoded)
 		}
 	}
 	if dst, err := httpparse.NormalizePath(dst[:from], dst[from:]); err != nil || !hasDisguisedDotSegment(dst[from:]) {

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"tafe/app"
+	"tafe/httpparse"
 )
 
 const nameBytesMax = 4096 // Linux's PATH_MAX
@@ -47,15 +48,14 @@ func (s *Site) redirect(c *app.Context, name string) error {
 
 // escape percent-encodes all characters that are not unreserved (RFC 3986 section 2.3).
 func escape(element string) string {
-	const hex = "0123456789ABCDEF"
 	b := make([]byte, 0, len(element)+8)
 	for i := range len(element) {
 		c := element[i]
-		if 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte("-._~", c) >= 0 {
+		if httpparse.IsUnreserved(c) {
 			b = append(b, c)
-			continue
+		} else {
+			b = httpparse.AppendEscape(b, c)
 		}
-		b = append(b, '%', hex[c>>4], hex[c&15])
 	}
 	return string(b)
 }

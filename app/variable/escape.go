@@ -2,12 +2,13 @@
 
 package variable
 
-import "unicode/utf8"
+import (
+	"unicode/utf8"
 
-const (
-	upperHex = "0123456789ABCDEF"
-	lowerHex = "0123456789abcdef"
+	"tafe/httpparse"
 )
+
+const lowerHex = "0123456789abcdef"
 
 var escapers = [...]func(dst []byte, value string) []byte{
 	Text: appendText, Header: appendHeader, HTML: appendHTML, JSON: appendJSON, Log: appendLog,
@@ -20,7 +21,7 @@ func appendHeader(dst []byte, value string) []byte {
 	from := 0
 	for i := range len(value) {
 		if b := value[i]; b < ' ' || b == 0x7f {
-			dst = append(append(dst, value[from:i]...), '%', upperHex[b>>4], upperHex[b&15])
+			dst = httpparse.AppendEscape(append(dst, value[from:i]...), b)
 			from = i + 1
 		}
 	}

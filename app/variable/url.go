@@ -87,17 +87,17 @@ func (v *value) inURL(name string, at urlPart) (piece, error) {
 			raw := v.raw
 			return piece{append: func(dst []byte, s Source) []byte { return appendEncoded(dst, raw(s), queryByte, true) }}, nil
 		}
-		return piece{append: func(dst []byte, s Source) []byte { return appendEncoded(dst, text(s), componentByte, false) }}, nil
+		return piece{append: func(dst []byte, s Source) []byte { return appendEncoded(dst, text(s), httpparse.IsUnreserved, false) }}, nil
 	}
 	switch v.kind {
 	case pathValue:
 		raw := v.raw
-		return piece{append: func(dst []byte, s Source) []byte { return appendEncoded(dst, raw(s), pathByte, true) }}, nil
+		return piece{append: func(dst []byte, s Source) []byte { return appendEncoded(dst, raw(s), httpparse.IsPathByte, true) }}, nil
 	case targetValue:
 		raw := v.raw
 		return piece{append: func(dst []byte, s Source) []byte { return appendEncoded(dst, raw(s), queryByte, true) }}, nil
 	}
-	return piece{append: func(dst []byte, s Source) []byte { return appendEncoded(dst, text(s), componentByte, false) }}, nil
+	return piece{append: func(dst []byte, s Source) []byte { return appendEncoded(dst, text(s), httpparse.IsUnreserved, false) }}, nil
 }
 
 // withOneSlash removes all but one of the slashes at the start of a path in dst[start:]: "//host" is another server.
@@ -115,27 +115,17 @@ func appendEncoded(dst []byte, value string, plain func(byte) bool, escaped bool
 	from := 0
 	for i := range len(value) {
 		b := value[i]
-		if plain(b) || escaped && b == '%' && i+2 < len(value) && isHex(value[i+1]) && isHex(value[i+2]) {
+		if plain(b) || escaped && b == '%' && i+2 < len(value) && httpparse.IsHex(value[i+1]) && httpparse.IsHex(value[i+2]) {
 			continue
 		}
-		dst = append(append(dst, value[from:i]...), '%', upperHex[b>>4], upperHex[b&15])
+		dst = httpparse.AppendEscape(append(dst, value[from:i]...), b)
 		from = i + 1
 	}
 	return append(dst, value[from:]...)
 }
 
-func isHex(b byte) bool { return '0' <= b && b <= '9' || 'a' <= b|0x20 && b|0x20 <= 'f' }
-
-// componentByte reports whether b is unreserved (RFC 3986 section 2.3): it has no meaning in any part of a URL.
-func componentByte(b byte) bool {
-	return 'a' <= b|0x20 && b|0x20 <= 'z' || '0' <= b && b <= '9' || strings.IndexByte("-._~", b) >= 0
-}
-
-// pathByte reports whether b may stand in a path (RFC 3986 section 3.3).
-func pathByte(b byte) bool { return componentByte(b) || strings.IndexByte("!$&'()*+,;=:@/", b) >= 0 }
-
 // queryByte reports whether b may stand in a query (RFC 3986 section 3.4).
-func queryByte(b byte) bool { return pathByte(b) || b == '?' }
+func queryByte(b byte) bool { return httpparse.IsPathByte(b) || b == '?' }
 
 // rawQuery returns the first value of a query parameter as the client has encoded it.
 func rawQuery(s Source, name string) string {
