@@ -83,6 +83,10 @@ func TestManyReleasedTasks(t *testing.T) {
 	s.openLoop("hog", make([]time.Duration, tasks))
 	counts := map[bool]int{}
 	for _, o := range s.settled() {
+		if o.Route == "" { // the loop's own work, on a busy machine
+			require.False(t, o.Blamed, o.Line())
+			continue
+		}
 		require.Equal(t, "hog", o.Route)
 		require.True(t, o.Final)
 		if time.Duration(o.Ran) >= 300*time.Millisecond { // a busy machine may delay the next ones
