@@ -1,4 +1,4 @@
-// Package app serves HTTP/1.x: routes, middlewares, handlers, and the connections that carry their requests.
+// Package app serves HTTP/1 and HTTP/2: routes, middlewares, handlers, and the connections that carry their requests.
 //
 // A [Handler] is straight-line code that runs as a task on the event loop of its connection. Calls on its [Context] may wait; the loop
 // serves other requests meanwhile. A handler that holds its loop for too long is handed off: another goroutine takes the loop over, and

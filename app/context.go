@@ -16,8 +16,9 @@ import (
 	"tafe/loop"
 )
 
-// Context is one request and its response. It is a context.Context that is cancelled when the client disconnects, the deadline passes or the
-// server stops.
+// Context is one request and its response. It is a context.Context that is cancelled when the connection breaks, the client resets the
+// stream (HTTP/2), the deadline passes or the server stops. The end of the client's direction alone cancels only a handler that sends
+// events by SSE.
 //
 // A Context is valid until its handler returns. The strings that its methods return may be kept, except those of methods whose name ends with
 // View: such a string is a view into memory that is reused, valid until the handler returns. See view.go. Byte slices are views too, unless

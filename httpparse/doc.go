@@ -1,4 +1,4 @@
-// Package httpparse parses and serializes HTTP/1 messages. It does no I/O, reads no clock and starts no goroutine.
+// Package httpparse parses and serializes HTTP/1 messages, and makes messages from the fields of HTTP/2. It does no I/O, reads no clock and starts no goroutine.
 //
 // A request head is processed by these files, in this order:
 //
@@ -13,6 +13,8 @@
 //
 //	request.go response.go header.go   the parsed messages
 //	body.go chunked.go                 incremental decoder of bodies, with the chunked coding and trailers
+//	assemble.go                        messages from the fields of HTTP/2
+//	edit.go                            changes of parsed heads
 //	append.go date.go                  serialization that rejects header injection
 //	path.go query.go                   percent-decoding, dot segments, query pairs
 //	list.go                            list fields, over all of their lines

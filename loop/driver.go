@@ -8,8 +8,8 @@ package loop
 import "context"
 
 // Driver polls for a Loop and runs it: a reactor, or a test in looptest. It calls
-// BeginTurn and EndTurn around each of its callbacks, and Turn after Wake and WakeAt;
-// see [Loop.Drive].
+// BeginTurn and EndTurn around each of its callbacks. After Wake and WakeAt it calls Turn,
+// or RunPosted between BeginTurn and EndTurn; see [Loop.Drive].
 //
 // A driver may also be an [Owner] or a [RequestDriver], and may have these methods. Any goroutine
 // may call them, except Unflushed, which is for the goroutine that owns or takes the loop:
@@ -22,14 +22,15 @@ import "context"
 type Driver interface {
 	// Now returns the loop clock: monotonic ns, never 0. Any goroutine.
 	Now() int64
-	// Wake makes the driver call Turn soon, after the I/O that is ready already.
+	// Wake makes the driver run a turn soon, after the I/O that is ready already.
 	// Any goroutine.
 	Wake()
-	// WakeAt makes the driver call Turn once the clock shows at (ns), in place of
+	// WakeAt makes the driver run a turn once the clock shows at (ns), in place of
 	// any earlier WakeAt. Loop goroutine.
 	WakeAt(at int64)
-	// Flush sends what was written. The loop calls it after each task and before
-	// it waits. Loop goroutine.
+	// Flush sends what was written. The loop calls it after each task, or after up to
+	// 32 that were each started by the end of the one before, and before it waits. Loop
+	// goroutine.
 	Flush()
 }
 

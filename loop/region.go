@@ -86,7 +86,8 @@ func (t *Task) Enter() Crossing {
 	return true
 }
 
-// Leave ends the code that Enter began. entered is the result of Enter.
+// Leave ends the code that Enter began. entered is the result of Enter, or true in a
+// Runner that is inside and goes on with user code.
 func (t *Task) Leave(entered Crossing) {
 	if !entered {
 		return
@@ -102,8 +103,8 @@ func (t *Task) Leave(entered Crossing) {
 }
 
 // Outside runs f as user code, during which the loop may be taken. It is for a Runner that
-// calls a handler. The caller is inside again after f, also when f panics. In user code
-// Outside only calls f.
+// calls a handler. The caller is inside again after f, also when f panics. If the
+// caller is outside already, Outside only calls f.
 func (t *Task) Outside(f func()) {
 	if t.region.word.Load() != inside {
 		f()
@@ -264,8 +265,8 @@ func (c LoopControl) Adopt() bool {
 	return l.dispatch()
 }
 
-// comeBack posts a released task that asks for its loop. It runs on the goroutine that
-// resumed the task last, which does not own the loop.
+// comeBack makes the loop queue a returning task. It runs on the goroutine that resumed
+// the task last, which does not own the loop.
 func (l *Loop) comeBack(t *Task) {
 	at := l.driver.Now()
 	t.returned.Store(at)

@@ -39,7 +39,8 @@ func (unwind) String() string { return "loop: task unwound because its loop stop
 // Runner is the code of a task.
 type Runner interface {
 	// Run runs on the task's goroutine, inside (see Task.Enter), and may wait. It calls
-	// user code by Task.Outside, so that the loop can be handed off.
+	// user code by Task.Outside, or between Leave(true) and Enter, so that the loop can be
+	// handed over.
 	Run(t *Task)
 	// Done is called once on the loop after Run has ended. err is nil, a *PanicError,
 	// ErrGoexit or ErrShutdown. Done must not wait. t must not be used after it.

@@ -20,21 +20,21 @@ const (
 
 // LoopState is one loop in /loops. Times are in milliseconds.
 type LoopState struct {
-	Loop    int             `json:"loop"`
-	State   string          `json:"state"` // waiting, busy or overrun
-	For     watchdog.Millis `json:"for_ms,omitempty"`
-	Route   string          `json:"route,omitempty"` // of the running task
-	Method  string          `json:"method,omitempty"`
-	Path    string          `json:"path,omitempty"`
-	Task    uint64          `json:"task,omitempty"`
-	Outside bool            `json:"outside,omitempty"` // a callback runs, not a task
-	Budget  watchdog.Millis `json:"budget_ms"`
-	Age     watchdog.Millis `json:"age_ms"` // since the loop last turned
-	Conns   int             `json:"conns"`  // accepted
-	Dialed  int             `json:"dialed"` // connections to upstreams and others
-	Tasks   int             `json:"tasks"`
-	Queued  int             `json:"queued"`
-	Timers  int             `json:"timers"`
+	Loop     int             `json:"loop"`
+	State    string          `json:"state"` // waiting, busy or overrun
+	For      watchdog.Millis `json:"for_ms,omitempty"`
+	Route    string          `json:"route,omitempty"` // of the running task
+	Method   string          `json:"method,omitempty"`
+	Path     string          `json:"path,omitempty"`
+	Task     uint64          `json:"task,omitempty"`
+	Callback bool            `json:"callback,omitempty"` // a callback runs, not a task
+	Budget   watchdog.Millis `json:"budget_ms"`
+	Age      watchdog.Millis `json:"age_ms"` // since the loop last turned
+	Conns    int             `json:"conns"`  // accepted
+	Dialed   int             `json:"dialed"` // connections to upstreams and others
+	Tasks    int             `json:"tasks"`
+	Queued   int             `json:"queued"`
+	Timers   int             `json:"timers"`
 	// Waiting is the approximate number of tasks and connections that wait for the loop, while it is
 	// in state overrun.
 	Waiting int `json:"waiting,omitempty"`
@@ -61,7 +61,7 @@ func look(l *loop.Loop, budget time.Duration) (s LoopState) {
 			return LoopState{Loop: s.Loop, State: stateBusy, Budget: watchdog.Millis(budget)} // the slice has ended meanwhile
 		}
 	} else if since, ok = slice.BetweenTasks(); ok {
-		s.State, s.Outside = stateBusy, true
+		s.State, s.Callback = stateBusy, true
 	}
 	if ok {
 		s.For = watchdog.Millis(max(l.Clock()-since, 0))

@@ -89,7 +89,8 @@ type Engine struct {
 // connections.
 // For the process it raises the soft limit of open files to the hard one, and
 // GOMAXPROCS to at least 2*Loops + 8, so that the steward and spare goroutines find
-// a P while slices compute; see docs/decisions/007.
+// a P while slices compute; see docs/decisions/007. Unless GOGC is set in the
+// environment, it lets the heap grow to 32 MiB before a garbage collection begins.
 func Start(config Config) (*Engine, error) {
 	if config.Loops < 1 {
 		return nil, fmt.Errorf("reactor: %d loops, need at least 1", config.Loops)
@@ -103,6 +104,7 @@ func Start(config Config) (*Engine, error) {
 	if want := processorsFor(config.Loops); runtime.GOMAXPROCS(0) < want {
 		runtime.GOMAXPROCS(want)
 	}
+	keepHeapMin()
 	var warnings []string
 	config.ConnMax, config.DialMax, warnings = fileLimits(config.ConnMax, config.DialMax)
 	for _, w := range warnings {

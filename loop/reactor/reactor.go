@@ -62,8 +62,8 @@ type Stats struct {
 // sharedBufBytes is the size of Reactor.sharedBuf; see docs/decisions/011.
 const sharedBufBytes = 256 << 10
 
-// Reactor is the socket side of a Loop. Only the loop's goroutine may use it,
-// except where a method allows any goroutine.
+// Reactor is the socket side of a Loop. Only the goroutine that owns the loop and the
+// running task may use it, except where a method allows any goroutine.
 type Reactor struct {
 	loop      *loop.Loop
 	engine    *Engine // nil without sockets; see Memory

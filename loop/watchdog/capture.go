@@ -71,10 +71,10 @@ func (c *capturer) allow(now int64, first bool) bool {
 
 // target identifies the goroutine whose stack is wanted.
 type target struct {
-	gid     uint64 // of the task, or of the loop
-	loop    int
-	outside bool   // the goroutine runs a callback of the loop, not a task
-	state   string // if known
+	gid      uint64 // of the task, or of the loop
+	loop     int
+	callback bool   // the goroutine runs a callback of the loop, not a task
+	state    string // if known
 }
 
 // capture takes a stack of the target, or of the coroutine that the target resumed. first is true
@@ -250,7 +250,7 @@ func parseProfile(profile []byte, t target) (stackSample, error) {
 		s := stackSample{state: state, frames: visible}
 		s.cutCollection(frames)
 		switch kind := kindOf(frames); {
-		case t.outside && kind == kindLoop, !t.outside && kind == kindTask:
+		case t.callback && kind == kindLoop, !t.callback && kind == kindTask:
 			own = append(own, s)
 		case kind == kindCoroutine && state != stateCoroutine:
 			s.inner = true
@@ -299,7 +299,7 @@ func onlyOne(all []stackSample, t target) (stackSample, bool) {
 	var fitting []stackSample
 	for _, s := range all {
 		switch {
-		case t.outside && s.state == stateCoroutine && t.state != stateCoroutine: // drives released code
+		case t.callback && s.state == stateCoroutine && t.state != stateCoroutine: // drives released code
 		case t.state == loop.StateUnknown || t.state == loop.StateWaiting, s.state == t.state, onCPU(s.state) && onCPU(t.state):
 			fitting = append(fitting, s)
 		}

@@ -24,12 +24,12 @@ func (ln *watchedLoop) sliceEnded(w *Watchdog) {
 		ln.current = probe{}
 		return
 	}
-	if p.outside && p.reported != nil && ln.heldOutside.CompareAndSwap(p.since, 0) {
+	if p.callback && p.reported != nil && ln.heldByCallback.CompareAndSwap(p.since, 0) {
 		ln.mu.Lock()
-		ln.endOutside(p.since, ln.loop.Clock())
+		ln.endCallback(p.since, ln.loop.Clock())
 		ln.mu.Unlock()
 	}
-	if p.halfway && !p.outside || p.reported != nil {
+	if p.halfway && !p.callback || p.reported != nil {
 		ln.past[ln.pastAt] = *p
 		ln.pastAt = (ln.pastAt + 1) % len(ln.past)
 	}
@@ -76,20 +76,20 @@ func (ln *watchedLoop) close(w *Watchdog) {
 // before it and its end.
 func (ln *watchedLoop) conclude(w *Watchdog, e ended) {
 	ran := e.entry.end - e.entry.start
-	p := ln.probeOf(e.entry.start, e.outside)
+	p := ln.probeOf(e.entry.start, e.callback)
 	if e.release != nil {
 		p, ran = e.release.probe, e.release.back.Load()-e.release.start
 	}
 	if p == nil {
-		p = &probe{since: e.entry.start, began: e.entry.start, outside: e.outside}
-		if ln.base.now <= e.entry.start && !e.outside {
+		p = &probe{since: e.entry.start, began: e.entry.start, callback: e.callback}
+		if ln.base.now <= e.entry.start && !e.callback {
 			p.ev.begin(p.since, ln.base, e.last, e.budget, &w.late)
 		} else {
 			p.ev.unclear = e.entry.end - p.since
 		}
 	}
 	p.budget = e.budget
-	if p.ev.last.now > 0 && !e.outside && p.ev.last.now < e.last.now {
+	if p.ev.last.now > 0 && !e.callback && p.ev.last.now < e.last.now {
 		// The state at the last look is taken to have lasted to the end.
 		e.last.goState = p.ev.last.goState
 		if p.ev.last.tid == 0 {
@@ -98,7 +98,7 @@ func (ln *watchedLoop) conclude(w *Watchdog, e ended) {
 		p.ev.look(e.last, &w.late)
 	}
 	p.ev.settle(p.verdict())
-	if !e.outside {
+	if !e.callback {
 		p.description = e.description
 	}
 	o := ln.record(p, ran, true)
@@ -114,12 +114,12 @@ func (ln *watchedLoop) conclude(w *Watchdog, e ended) {
 }
 
 // probeOf returns the probe of the slice or callback that started at since, or nil.
-func (ln *watchedLoop) probeOf(since int64, outside bool) *probe {
-	if ln.current.since == since && ln.current.outside == outside {
+func (ln *watchedLoop) probeOf(since int64, callback bool) *probe {
+	if ln.current.since == since && ln.current.callback == callback {
 		return &ln.current
 	}
 	for i := range ln.past {
-		if ln.past[i].since == since && ln.past[i].outside == outside {
+		if ln.past[i].since == since && ln.past[i].callback == callback {
 			return &ln.past[i]
 		}
 	}

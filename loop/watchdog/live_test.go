@@ -60,7 +60,7 @@ func TestReportedWhileItLasts(t *testing.T) {
 }
 
 // A callback that holds its loop is reported too.
-func TestHeldOutsideTasks(t *testing.T) {
+func TestHeldByCallback(t *testing.T) {
 	s := newStage(t, 1, Config{}, map[string]func(*loop.Task){"fast": func(*loop.Task) {}})
 	require.True(t, s.engine.Loops()[0].Post(func() { time.Sleep(80 * time.Millisecond) }))
 	s.call("fast", "f")
@@ -69,9 +69,9 @@ func TestHeldOutsideTasks(t *testing.T) {
 		return len(all) > 0 && all[0].Final
 	}, 10*time.Second, time.Millisecond)
 	o := s.settled()[0]
-	require.True(t, o.Outside)
+	require.True(t, o.Callback)
 	require.Equal(t, Sleep, o.Verdict)
-	require.Contains(t, o.Culprit.Func, "TestHeldOutsideTasks")
+	require.Contains(t, o.Culprit.Func, "TestHeldByCallback")
 }
 
 // The stack is found among other goroutines, parked tasks and idle coroutines, and if the handler set

@@ -69,8 +69,8 @@ type Overrun struct {
 	Remote      string `json:"remote,omitempty"`
 	Task        uint64 `json:"task,omitempty"`
 	Conn        uint64 `json:"conn,omitempty"`
-	// Outside is set if a callback held the loop, not a task.
-	Outside bool `json:"outside,omitempty"`
+	// Callback is set if a callback held the loop, not a task.
+	Callback bool `json:"callback,omitempty"`
 
 	// How the time was spent. Own is the time that the code itself used, computing or
 	// waiting; the other causes lie outside the code.
@@ -138,7 +138,7 @@ type Victim struct {
 func (o *Overrun) Line() string {
 	who := o.Route
 	switch {
-	case o.Outside:
+	case o.Callback:
 		who = "a callback"
 	case who == "":
 		who = "task " + strconv.FormatUint(o.Task, 10)

@@ -28,16 +28,16 @@ const (
 
 // probe is the state of one probe, unused while since is 0.
 type probe struct {
-	since   int64 // start as the loop records it; identifies the slice
-	began   int64 // start on the clock of watchedLoop.clock
-	task    *loop.Task
-	outside bool
-	budget  int64
-	ev      evidence
-	halfway bool
-	release *release // nil while the slice holds its loop
-	due     int64    // released: time of the next look, loop clock
-	carrier int      // released: the last thread that ran it
+	since    int64 // start as the loop records it; identifies the slice
+	began    int64 // start on the clock of watchedLoop.clock
+	task     *loop.Task
+	callback bool
+	budget   int64
+	ev       evidence
+	halfway  bool
+	release  *release // nil while the slice holds its loop
+	due      int64    // released: time of the next look, loop clock
+	carrier  int      // released: the last thread that ran it
 
 	description loop.Description
 	described   bool
@@ -72,12 +72,12 @@ func (ln *watchedLoop) visit(w *Watchdog) int64 {
 // visitSlice looks at the slice or callback that the loop runs.
 func (ln *watchedLoop) visitSlice(w *Watchdog) int64 {
 	since, task, inTask := ln.loop.Observe().Slice().Load()
-	outside := false
+	callback := false
 	if !inTask && !ln.passive {
-		since, outside = ln.loop.Observe().Slice().BetweenTasks()
+		since, callback = ln.loop.Observe().Slice().BetweenTasks()
 	}
 	// A slice and a callback may begin in the same nanosecond.
-	if ln.current.since != 0 && (ln.current.since != since || ln.current.outside != outside) {
+	if ln.current.since != 0 && (ln.current.since != since || ln.current.callback != callback) {
 		ln.sliceEnded(w)
 	}
 	ln.close(w)
@@ -86,20 +86,20 @@ func (ln *watchedLoop) visitSlice(w *Watchdog) int64 {
 		ln.base.now, ln.base.mono = ln.clock(), monotonic()
 		return lookIdle
 	}
-	if rest := ln.skipReading(w, since, task, inTask || outside); rest > 0 {
+	if rest := ln.skipReading(w, since, task, inTask || callback); rest > 0 {
 		return rest
 	}
 	if since == 0 {
 		ln.written = ln.runs.written() // before the reading, so that a slice that runs meanwhile causes another
 	}
 	r := ln.read(w)
-	if !inTask && !outside || !ln.passive && r.now <= since {
+	if !inTask && !callback || !ln.passive && r.now <= since {
 		ln.base = r
 		return lookLater
 	}
 	p := &ln.current
 	if p.since == 0 {
-		*p = probe{since: since, began: since, task: task, outside: outside, budget: int64(ln.budget(task)), kernel: Syscall}
+		*p = probe{since: since, began: since, task: task, callback: callback, budget: int64(ln.budget(task)), kernel: Syscall}
 		w.lowerTick(time.Duration(p.budget))
 		if ln.passive {
 			p.began = r.now // it began since the last look
@@ -213,7 +213,7 @@ func (ln *watchedLoop) examine(w *Watchdog, p *probe, age int64) int64 {
 // after the end of the slice is discarded.
 func (ln *watchedLoop) sampleStack(w *Watchdog, p *probe, age int64) {
 	tid, state := p.ev.last.tid, p.ev.last.goState
-	who := target{gid: ln.loop.Observe().GoroutineID(), loop: ln.loop.ID(), outside: p.outside, state: state}
+	who := target{gid: ln.loop.Observe().GoroutineID(), loop: ln.loop.ID(), callback: p.callback, state: state}
 	if p.task != nil {
 		who.gid = p.task.Observe().GoroutineID()
 	}
@@ -266,7 +266,7 @@ func (ln *watchedLoop) still(p *probe) bool {
 	if r := p.release; r != nil {
 		return p.task.Observe().ReturnedAt() == 0 && r.back.Load() == 0 // in this order
 	}
-	if p.outside {
+	if p.callback {
 		return ln.loop.Observe().Slice().Still(-p.since)
 	}
 	return ln.loop.Observe().Slice().Still(p.since)
@@ -329,8 +329,8 @@ func (ln *watchedLoop) report(w *Watchdog, p *probe, age int64) {
 	p.nextUpdate = max(updateFrom, 2*age)
 	p.reported = &o
 	p.provenLive = p.proven(age)
-	if p.outside {
-		ln.heldOutside.Store(p.since)
+	if p.callback {
+		ln.heldByCallback.Store(p.since)
 		ln.loop.Observe().TraceArrivals(true)
 	}
 	w.reporter.open(o)
@@ -348,7 +348,7 @@ func (ln *watchedLoop) record(p *probe, age int64, final bool) Overrun {
 	o := Overrun{
 		ID: id, Final: final, Loop: ln.loop.ID(), start: p.since,
 		Started: time.Now().Add(-time.Duration(ln.clock() - p.began)),
-		Held:    Millis(held), Ran: Millis(age), Released: p.release != nil, Budget: Millis(p.budget), Outside: p.outside,
+		Held:    Millis(held), Ran: Millis(age), Released: p.release != nil, Budget: Millis(p.budget), Callback: p.callback,
 		Own: Millis(min(p.ev.proven(), age)), Running: Millis(p.ev.running), Starved: Millis(p.ev.starved),
 		Paused: Millis(p.ev.paused), Stopped: Millis(p.ev.stopped),
 		Samples: p.samples, Discarded: p.discarded, Lateness: Millis(p.lateness), Capture: Millis(p.cost),
@@ -406,7 +406,7 @@ func asked(t *loop.Task) uint64 { return t.Observe().YieldChecks() }
 // number returns the overrun id of a slice that holds its loop.
 func (ln *watchedLoop) number(p *probe) uint64 {
 	since := p.since
-	if p.outside {
+	if p.callback {
 		since = -since
 	}
 	ln.mu.Lock()

@@ -314,8 +314,8 @@ func (o *Overrun) attrs() []slog.Attr {
 	add("request_id", o.RequestID)
 	add("traceparent", o.Traceparent)
 	add("remote", o.Remote)
-	if o.Outside {
-		attrs = append(attrs, slog.Bool("outside_tasks", true))
+	if o.Callback {
+		attrs = append(attrs, slog.Bool("callback", true))
 	} else {
 		attrs = append(attrs, slog.Uint64("task", o.Task), slog.Uint64("conn", o.Conn))
 	}

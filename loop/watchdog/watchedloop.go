@@ -27,9 +27,9 @@ type watchedLoop struct {
 	routes routeTable
 	// lastEnd is the end of the last overrun. Tasks that became ready later are not victims.
 	lastEnd atomic.Int64
-	// heldOutside is the start of a callback that was reported as an overrun and is not
+	// heldByCallback is the start of a callback that was reported as an overrun and is not
 	// known to have ended, or 0.
-	heldOutside     atomic.Int64
+	heldByCallback  atomic.Int64
 	loopInstruments instruments // for the loop's goroutine
 
 	// Used by the sampler only.
@@ -71,7 +71,7 @@ type ended struct {
 	description loop.Description
 	budget      int64
 	asked       uint64
-	outside     bool
+	callback    bool
 	last        reading
 }
 
@@ -117,14 +117,14 @@ func (ln *watchedLoop) count(t *loop.Task, ready, start, end int64) {
 
 // SliceLate charges the time that a task waited for the loop to the overruns of that time.
 func (ln *watchedLoop) SliceLate(_ *loop.Loop, t *loop.Task, ready, start int64) {
-	held := ln.heldOutside.Load()
+	held := ln.heldByCallback.Load()
 	if ready >= ln.lastEnd.Load() && held == 0 {
 		return
 	}
 	ln.mu.Lock()
 	defer ln.mu.Unlock()
-	if held != 0 && ln.heldOutside.CompareAndSwap(held, 0) {
-		ln.endOutside(held, start)
+	if held != 0 && ln.heldByCallback.CompareAndSwap(held, 0) {
+		ln.endCallback(held, start)
 	}
 	ln.ledger.charge(t, ready, start, t.Observe().ReadyEstimated())
 }
@@ -140,10 +140,10 @@ func (ln *watchedLoop) overran(t *loop.Task, start, end int64) {
 	ln.traceArrivals()
 }
 
-// endOutside records the end of a callback that held the loop. The end is the start of what ran
+// endCallback records the end of a callback that held the loop. The end is the start of what ran
 // next.
-func (ln *watchedLoop) endOutside(since, end int64) {
-	e := ended{budget: int64(ln.budget(nil)), outside: true}
+func (ln *watchedLoop) endCallback(since, end int64) {
+	e := ended{budget: int64(ln.budget(nil)), callback: true}
 	e.entry = ln.ledger.open(ln.idFor(-since), 0, since, end)
 	ln.lastEnd.Store(end)
 	ln.queueEnded(e)

@@ -130,7 +130,7 @@ function drawLoops(f) {
     const li = list.children[i], now = li.querySelector('.now'), canvas = li.querySelector('canvas');
     li.className = row.state;
     let what = 'waiting · ' + times(row.tasks, 'task', 'tasks') + ' · ' + times(row.conns, 'connection', 'connections');
-    if (row.state === 'overrun') what = 'held for ' + duration(row.for_ms) + ' by ' + (row.path || (row.outside ? 'a callback' : 'a task'));
+    if (row.state === 'overrun') what = 'held for ' + duration(row.for_ms) + ' by ' + (row.path || (row.callback ? 'a callback' : 'a task'));
     else if (row.state === 'busy') what = 'busy · ' + times(row.tasks, 'task', 'tasks') + ' · ' + times(row.conns, 'connection', 'connections');
     if (row.waiting) what += ' · ' + row.waiting + ' waiting';
     if (row.released) what += ' · ' + row.released + ' released';

@@ -111,7 +111,7 @@ func Draw(f *admin.Frame, o Options) string {
 		f.Rate, f.Failures, f.P50, f.P99, f.Lag50, f.Lag99, f.Conns, f.Active)
 	p.line("", "")
 	for i := range f.Loops {
-		p.lane(&f.Loops[i])
+		p.loopLine(&f.Loops[i])
 	}
 	if len(f.Loops) > 0 {
 		for _, text := range legend {
@@ -148,12 +148,12 @@ func (p *painter) line(style, format string, args ...any) {
 	p.b.WriteByte('\n')
 }
 
-func (p *painter) lane(l *admin.LoopRow) {
+func (p *painter) loopLine(l *admin.LoopRow) {
 	style, what := "", l.State
 	if l.Route != "" {
 		what += " " + l.Method + " " + l.Route
-	} else if l.Outside {
-		what += " (outside tasks)"
+	} else if l.Callback {
+		what += " (a callback)"
 	}
 	if l.For > 0 {
 		what += " for " + l.For.String()
