@@ -169,7 +169,8 @@ func (s *stage) callOften(route string, stop <-chan struct{}) {
 }
 
 // callUntilBlamed calls a route until one of its overruns is closed and blamed. On a busy machine the
-// watchdog may miss the first ones.
+// watchdog may miss the first ones, and captures that stopped the process for long use up their credit
+// for many seconds.
 func (s *stage) callUntilBlamed(route string) {
 	s.t.Helper()
 	s.callUntil(route, func(o Overrun) bool { return o.Blamed })
@@ -184,7 +185,7 @@ func (s *stage) callUntilJudged(route string, v Verdict) {
 
 func (s *stage) callUntil(route string, ok func(Overrun) bool) {
 	s.t.Helper()
-	for range 100 {
+	for limit := time.Now().Add(2 * time.Minute); time.Now().Before(limit); {
 		s.call(route, route)
 		if slices.ContainsFunc(s.dog.Recent(), func(o Overrun) bool { return o.Final && o.Route == route && ok(o) }) {
 			return
