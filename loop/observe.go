@@ -225,6 +225,14 @@ func (v TaskView) YieldChecks() uint64 { return v.t.yieldChecks.calls }
 // after it ran beside it; 0 before that, and once the loop has it back. Any goroutine.
 func (v TaskView) ReturnedAt() int64 { return v.t.returned.Load() }
 
+// Returning reports whether the task has stopped after it ran beside its loop, and asks
+// for the loop. That is so from the end of its code on, a moment before ReturnedAt is
+// set. Any goroutine.
+func (v TaskView) Returning() bool {
+	word := v.t.region.word.Load()
+	return word == returning || word == borrowing
+}
+
 // LeftAt returns the time, on the loop clock, at which the task left its loop by
 // Task.Beside; 0 once it has rejoined it. For ReleaseObserver.Returned.
 func (v TaskView) LeftAt() int64 { return v.t.left }

@@ -224,8 +224,8 @@ var largeDocument = sync.OnceValue(func() []article {
 
 // judgeGuilty runs every scenario among harmless requests, in an order that the seed determines, and
 // returns the verdict on each. A scenario that the watchdog could not observe on a busy machine, or
-// during which no other request waited, is repeated, up to a number of times. With handoff, other requests wait all the time, so that the loop
-// is handed over.
+// during which no other request waited, is repeated, up to a number of times. With handoff, other
+// requests wait all the time, so that the loop is handed over.
 func judgeGuilty(t *testing.T, seed uint64, again int, handoff bool) (got map[string]Verdict, innocents []Overrun) {
 	largeDocument()
 	got = map[string]Verdict{}

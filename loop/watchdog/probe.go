@@ -86,6 +86,10 @@ func (ln *watchedLoop) visitSlice(w *Watchdog) int64 {
 		ln.base.now, ln.base.mono = ln.clock(), monotonic()
 		return lookIdle
 	}
+	if inTask && task.Observe().Returning() {
+		// The loop was taken, and the code has stopped since. The slice lasts until a goroutine adopts the loop.
+		return lookLater
+	}
 	if rest := ln.skipReading(w, since, task, inTask || callback); rest > 0 {
 		return rest
 	}
@@ -263,8 +267,11 @@ func (ln *watchedLoop) sampleStack(w *Watchdog, p *probe, age int64) {
 
 // still reports whether the slice of the probe still runs.
 func (ln *watchedLoop) still(p *probe) bool {
+	if p.task != nil && p.task.Observe().Returning() {
+		return false
+	}
 	if r := p.release; r != nil {
-		return p.task.Observe().ReturnedAt() == 0 && r.back.Load() == 0 // in this order
+		return r.back.Load() == 0 // set before Returning becomes false
 	}
 	if p.callback {
 		return ln.loop.Observe().Slice().Still(-p.since)

@@ -125,7 +125,9 @@ func (ln *watchedLoop) takeReleases(w *Watchdog) {
 			if seen == &ln.current {
 				ln.current = probe{}
 			}
-			p.ev.look(r.atHandoff, &w.late)
+			if back := r.back.Load(); back == 0 || back > r.atHandoff.now {
+				p.ev.look(r.atHandoff, &w.late)
+			}
 		} else {
 			*p = probe{since: r.start, began: r.start, task: r.task, budget: r.budget, kernel: Syscall}
 			base := r.atHandoff

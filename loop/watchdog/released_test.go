@@ -3,6 +3,7 @@ package watchdog
 import (
 	"bytes"
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync"
 	"testing"
@@ -198,4 +199,49 @@ func TestTraceShowsReleasedCode(t *testing.T) {
 	requireTrace(t, out.Bytes(), 1)
 	require.Contains(t, out.String(), `"name":"loop 0 released"`)
 	require.Contains(t, out.String(), `"name":"handoff"`)
+}
+
+// comesBack is a task whose code waits for goOn, and then needs the loop.
+type comesBack struct{ began, goOn chan struct{} }
+
+func (c comesBack) Run(t *loop.Task)     { t.Outside(func() { close(c.began); <-c.goOn }) }
+func (comesBack) Done(*loop.Task, error) {}
+
+// A task that has come back before a goroutine adopts its loop is not to blame for the time until then.
+func TestReturnedBeforeAdoption(t *testing.T) {
+	w := New(Config{Log: slog.New(slog.DiscardHandler), Budget: testBudget})
+	l := loop.New(0, still{time.Now().Add(-time.Second)}, loop.Limits{SliceBudget: testBudget}, slog.New(slog.DiscardHandler))
+	l.Drive().SetObserver(w.Observe(l))
+	ln := w.watchedLoops()[0]
+	ln.visit(w)
+	code := comesBack{make(chan struct{}), make(chan struct{})}
+	owned := make(chan bool)
+	go func() {
+		l.Post(func() { _, _ = l.Start(code) })
+		owned <- l.Drive().Turn()
+	}()
+	<-code.began
+	ln.visit(w)
+	since, task, running := l.Observe().Slice().Load()
+	require.True(t, running)
+	require.True(t, l.Drive().TakeFrom(since, task, true))
+	close(code.goOn)
+	require.False(t, <-owned, "another goroutine must adopt the loop")
+	require.True(t, task.Observe().Returning())
+	for at := l.Clock(); l.Clock()-at < int64(3*testBudget); {
+		ln.visit(w)
+	}
+	require.Zero(t, ln.current.samples)
+	require.Nil(t, ln.current.reported)
+	require.True(t, l.Drive().Adopt())
+	require.True(t, l.Drive().Turn(), "the task goes on")
+	require.False(t, task.Observe().Returning())
+	ln.visit(w)
+	for _, o := range w.Recent() {
+		require.False(t, o.Blamed, o.Line())
+	}
+	l.Drive().BeginTurn()
+	l.Drive().Shutdown()
+	l.Drive().Close()
+	l.Drive().EndTurn()
 }
