@@ -131,7 +131,7 @@ func (hc *http2Conn) assemble(c *Context, head http2.Section) error {
 
 // mayStart reports whether another handler may start.
 func (hc *http2Conn) mayStart() bool {
-	return hc.running < hc.state.http2.Limits.StreamsMax && hc.http2.Unsent() < hc.conn.Limits().OutboundMax
+	return hc.running < hc.http2.StreamsMax() && hc.http2.Unsent() < hc.conn.Limits().OutboundMax
 }
 
 // start starts the task of a request.

@@ -359,3 +359,35 @@ func TestHTTP2Malformed(t *testing.T) {
 		require.Equal(t, c.status, w.head(1)[":status"], c.why)
 	}
 }
+
+// A client has been told how many requests it may have open. A Swap to a lower bound refuses or delays none of them.
+func TestHTTP2SwapKeepsStreams(t *testing.T) {
+	const streams = 8
+	arrived, leave := make(chan struct{}, streams), make(chan struct{})
+	version := func(streamsMax int) *App {
+		a := New(Options{Log: quiet, HTTP2: HTTP2{StreamsMax: streamsMax}})
+		a.Get("/wait", func(c *Context) error {
+			arrived <- struct{}{}
+			select {
+			case <-leave:
+			case <-c.Done():
+			}
+			return c.NoContent(204)
+		})
+		return a
+	}
+	s := serveWith(t, version(streams), ServerConfig{Loops: 1, Listeners: []Listener{{Addr: "127.0.0.1:0", H2C: true}}})
+	w := rawHTTP2(t, s)
+	w.get(1, "/wait")
+	<-arrived
+	require.NoError(t, s.Swap(t.Context(), version(2)))
+	for id := uint32(3); id < 2*streams; id += 2 {
+		w.get(id, "/wait")
+		<-arrived
+	}
+	close(leave)
+	for id := uint32(1); id < 2*streams; id += 2 {
+		require.Equal(t, "204", w.head(id)[":status"], "stream %d", id)
+	}
+	require.Zero(t, s.Stats().Reasons["h2-streams-max"])
+}

@@ -78,7 +78,7 @@ func TestHTTP2Attacks(t *testing.T) {
 		}},
 	} {
 		t.Run(c.why, func(t *testing.T) {
-			a := demo(Options{Log: quiet, HTTP2: HTTP2{StreamsMax: 100, ResetsMax: 200, ControlsMax: 200, EmptiesMax: 200}})
+			a := demo(Options{Log: quiet, HTTP2: HTTP2{StreamsMax: 100, ResetsMax: 200, ControlFramesMax: 200, EmptyFramesMax: 200}})
 			for _, method := range []string{"GET", "POST"} {
 				a.Handle(method, "/slow", func(c *Context) error { return c.Sleep(time.Hour) })
 			}

@@ -21,8 +21,8 @@ type HTTP2 struct {
 
 	ContinuationsMax int // CONTINUATION frames of one request; default 16
 	ResetsMax        int // requests that the client cancels, or that are reset for its errors; default 1000
-	ControlsMax      int // SETTINGS, PING, PRIORITY and WINDOW_UPDATE frames, beyond 4 for each frame with a request or data; default 1000
-	EmptiesMax       int // DATA frames without data, beyond 4 for each frame with a request or data; default 1000
+	ControlFramesMax int // SETTINGS, PING, PRIORITY and WINDOW_UPDATE frames, beyond 4 for each frame with a request or data; default 1000
+	EmptyFramesMax   int // DATA frames without data, beyond 4 for each frame with a request or data; default 1000
 
 	SettingsTimeout time.Duration // in which the client must acknowledge SETTINGS; default 10 s
 	WriteTimeout    time.Duration // in which the client must open the windows for 16 KiB of a response that waits; default 30 s
@@ -31,7 +31,7 @@ type HTTP2 struct {
 // http2Limits returns the limits of connections. o has its defaults.
 func (o *Options) http2Limits() http2.Limits {
 	l := http2.DefaultLimits()
-	l.HeadBytesMax, l.FieldsMax = o.Limits.HeadBytesMax, o.Limits.HeaderCountMax
+	l.HeadBytesMax, l.TrailerBytesMax, l.FieldsMax = o.Limits.HeadBytesMax, o.Limits.TrailerBytesMax, o.Limits.HeaderCountMax
 	l.IdleTimeout, l.HeadTimeout = o.IdleTimeout, o.HeadTimeout
 	h := &o.HTTP2
 	for _, f := range []struct {
@@ -40,7 +40,7 @@ func (o *Options) http2Limits() http2.Limits {
 	}{
 		{&l.StreamsMax, h.StreamsMax}, {&l.StreamWindowMax, h.StreamWindowMax}, {&l.ConnWindowMax, h.ConnWindowMax},
 		{&l.LoopWindowMax, h.LoopWindowMax}, {&l.ContinuationsMax, h.ContinuationsMax}, {&l.ResetsMax, h.ResetsMax},
-		{&l.ControlsMax, h.ControlsMax}, {&l.EmptiesMax, h.EmptiesMax},
+		{&l.ControlFramesMax, h.ControlFramesMax}, {&l.EmptyFramesMax, h.EmptyFramesMax},
 	} {
 		if f.value > 0 {
 			*f.to = f.value

@@ -34,7 +34,7 @@ var (
 // http2Limits returns the bounds of a pool's connections. Idle connections are closed by the pool.
 func http2Limits(o *Options) *http2.Limits {
 	l := http2.DefaultLimits()
-	l.HeadBytesMax, l.FieldsMax = o.Limits.HeadBytesMax, o.Limits.HeaderCountMax
+	l.HeadBytesMax, l.TrailerBytesMax, l.FieldsMax = o.Limits.HeadBytesMax, o.Limits.TrailerBytesMax, o.Limits.HeaderCountMax
 	l.IdleTimeout, l.HeadTimeout, l.WriteTimeout = 0, o.HeadTimeout, o.BodyTimeout
 	return &l
 }

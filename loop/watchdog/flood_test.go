@@ -41,7 +41,7 @@ func TestALongHoldHasItsLineInAFlood(t *testing.T) {
 func TestALongHoldIsLoggedWhileItLastsInAFlood(t *testing.T) {
 	released := make(chan struct{})
 	routes := map[string]func(*loop.Task){"hog": func(*loop.Task) { <-released }}
-	s := newStage(t, 1, Config{ReportsMax: 1}, routes)
+	s := newStage(t, 1, Config{ReportsPerMinuteMax: 1}, routes)
 	for i := range 3 {
 		s.dog.reporter.close(overrunAt(uint64(1000+i), i, 20*time.Millisecond), false)
 	}

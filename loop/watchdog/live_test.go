@@ -149,7 +149,7 @@ func TestTraceOpensInPerfetto(t *testing.T) {
 // If the recorder covers less time than the recent overruns, the trace still has a slice at the end of
 // every arrow, and its tracks are in order.
 func TestTraceBeyondTheRecorder(t *testing.T) {
-	s := newStage(t, 1, Config{RecorderRuns: 1}, map[string]func(*loop.Task){ // rounded up to 1024
+	s := newStage(t, 1, Config{RecorderSlices: 1}, map[string]func(*loop.Task){ // rounded up to 1024
 		"hog":  func(*loop.Task) { time.Sleep(40 * time.Millisecond) },
 		"fast": func(*loop.Task) {},
 		"many": func(t *loop.Task) {

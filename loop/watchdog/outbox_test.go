@@ -74,7 +74,7 @@ func TestBlockedWritersBlockNothingElse(t *testing.T) {
 // the writer works again.
 func TestBlockedWritersQueueIsBounded(t *testing.T) {
 	log := newStuckWriter(t)
-	d := newReporter(Config{ReportsMax: 10 * outboxMax, Log: slog.New(slog.NewTextHandler(log, nil))}.withDefaults())
+	d := newReporter(Config{ReportsPerMinuteMax: 10 * outboxMax, Log: slog.New(slog.NewTextHandler(log, nil))}.withDefaults())
 	d.onNewStack = func(uint64) {}
 	d.maintain(time.Now())
 	d.close(overrunAt(1, 1, time.Millisecond), false)

@@ -37,7 +37,7 @@ type reporter struct {
 	longReportsUsed int
 	second          time.Time
 	sinkUsed        int    // sink lines in this second
-	sinkDropped     uint64 // records beyond SinkMax
+	sinkDropped     uint64 // records beyond SinkLinesPerSecondMax
 	lossesLogged    uint64 // losses that were logged
 	log             logOutbox
 	lines           outbox // writes to the sink
@@ -161,7 +161,7 @@ func (d *reporter) extendQuiet(s *StackTotals, now time.Time) {
 func (d *reporter) logOverrun(level slog.Level, what string, o *Overrun) {
 	switch {
 	case o.Held >= alwaysAt:
-	case o.Ran >= alwaysAt && d.longReportsUsed < d.config.ReportsMax:
+	case o.Ran >= alwaysAt && d.longReportsUsed < d.config.ReportsPerMinuteMax:
 		d.longReportsUsed++
 	case !d.useReport():
 		return
@@ -171,7 +171,7 @@ func (d *reporter) logOverrun(level slog.Level, what string, o *Overrun) {
 
 // useReport reports whether another record may be logged in this minute, and counts it.
 func (d *reporter) useReport() bool {
-	if d.reportsUsed >= d.config.ReportsMax {
+	if d.reportsUsed >= d.config.ReportsPerMinuteMax {
 		d.reportsDropped++
 		return false
 	}
@@ -224,7 +224,7 @@ func (d *reporter) flush() {
 	}
 }
 
-// sink writes an overrun to the sink, at most SinkMax in a second.
+// sink writes an overrun to the sink, at most SinkLinesPerSecondMax in a second.
 func (d *reporter) sink(o *Overrun, now time.Time) {
 	if d.config.Sink == nil {
 		return
@@ -232,7 +232,7 @@ func (d *reporter) sink(o *Overrun, now time.Time) {
 	if now.Sub(d.second) >= time.Second {
 		d.second, d.sinkUsed = now, 0
 	}
-	if d.sinkUsed >= d.config.SinkMax {
+	if d.sinkUsed >= d.config.SinkLinesPerSecondMax {
 		d.sinkDropped++
 		return
 	}

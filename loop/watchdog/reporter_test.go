@@ -86,7 +86,7 @@ func TestQuietTimeDoubles(t *testing.T) {
 }
 
 func TestReportsOfAMinuteAreCapped(t *testing.T) {
-	d, log := testReporter(Config{ReportsMax: 10})
+	d, log := testReporter(Config{ReportsPerMinuteMax: 10})
 	d.maintain(time.Now())
 	for id := range uint64(50) {
 		d.close(overrunAt(id, int(id), time.Millisecond), false)
@@ -113,7 +113,7 @@ func TestALongOverrunBreaksTheSilence(t *testing.T) {
 
 func TestInnocentOverrunsAreCountedOnly(t *testing.T) {
 	var sink bytes.Buffer
-	d, log := testReporter(Config{Sink: &sink, SinkMax: 2})
+	d, log := testReporter(Config{Sink: &sink, SinkLinesPerSecondMax: 2})
 	for id := range uint64(3) {
 		o := overrunAt(id, 7, time.Second)
 		o.Verdict, o.Blamed = GC, false
@@ -121,7 +121,7 @@ func TestInnocentOverrunsAreCountedOnly(t *testing.T) {
 	}
 	require.Empty(t, log.String())
 	require.EqualValues(t, 3, d.counts[GC].Overruns)
-	require.Equal(t, 2, strings.Count(sink.String(), "\n"), "SinkMax a second")
+	require.Equal(t, 2, strings.Count(sink.String(), "\n"), "SinkLinesPerSecondMax a second")
 	require.EqualValues(t, 1, d.losses())
 	var o Overrun
 	require.NoError(t, json.Unmarshal(bytes.SplitN(sink.Bytes(), []byte("\n"), 2)[0], &o))

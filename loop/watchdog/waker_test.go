@@ -72,7 +72,7 @@ var wokenWaits = []struct {
 
 // searching logs every overrun, so that each waker is logged.
 func searching() Config {
-	return Config{Wakers: true, QuietMin: time.Nanosecond, QuietMax: time.Nanosecond, ReportsMax: 10_000}
+	return Config{Wakers: true, QuietMin: time.Nanosecond, QuietMax: time.Nanosecond, ReportsPerMinuteMax: 10_000}
 }
 
 func waitRoutes() map[string]func(*loop.Task) {

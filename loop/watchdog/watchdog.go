@@ -19,22 +19,22 @@ type Config struct {
 	// Budget, if not 0, replaces the loops' Limits.SliceBudget. A task's own budget takes precedence.
 	Budget time.Duration
 	// Sink, if not nil, gets every closed overrun and a Summary per minute as a line of JSON, at most
-	// SinkMax overruns per second (default 50). Each line is one Write; writes do not overlap. Sink
+	// SinkLinesPerSecondMax overruns per second (default 50). Each line is one Write; writes do not overlap. Sink
 	// and Log may block. Up to 512 records of each are queued, further ones are dropped and counted
 	// (see Watchdog.Lost).
-	Sink    io.Writer
-	SinkMax int
-	// ReportsMax is the limit of log records per minute, default 30. Overruns beyond it are counted,
+	Sink                  io.Writer
+	SinkLinesPerSecondMax int
+	// ReportsPerMinuteMax is the limit of log records per minute, default 30. Overruns beyond it are counted,
 	// and the counts are logged.
-	ReportsMax int
+	ReportsPerMinuteMax int
 	// QuietMin is the time during which a stack is not logged again. It doubles with each report, up
 	// to QuietMax. The defaults are 10 s and 10 min.
 	QuietMin, QuietMax time.Duration
 	// RecentMax is the number of closed overruns that Recent returns, default 256.
 	RecentMax int
-	// RecorderRuns is the number of slices that the flight recorder keeps for each loop, default
+	// RecorderSlices is the number of slices that the flight recorder keeps for each loop, default
 	// 32768. Each takes 40 bytes.
-	RecorderRuns int
+	RecorderSlices int
 	// SnapshotDir, if not empty, is a directory that gets a trace (see WriteTrace) after the first
 	// overrun of each stack. The oldest are removed when all together exceed SnapshotBytesMax, default
 	// 64 MiB.
@@ -56,10 +56,10 @@ func (c Config) withDefaults() Config {
 			*p = v
 		}
 	}
-	orInt(&c.SinkMax, 50)
-	orInt(&c.ReportsMax, 30)
+	orInt(&c.SinkLinesPerSecondMax, 50)
+	orInt(&c.ReportsPerMinuteMax, 30)
 	orInt(&c.RecentMax, 256)
-	orInt(&c.RecorderRuns, 32768)
+	orInt(&c.RecorderSlices, 32768)
 	if c.QuietMin <= 0 {
 		c.QuietMin = 10 * time.Second
 	}
@@ -177,7 +177,7 @@ func (w *Watchdog) Stop() {
 }
 
 // Lost returns the number of records that Log and Sink did not get: dropped because the writer was
-// blocked, in excess of SinkMax, or failed.
+// blocked, in excess of SinkLinesPerSecondMax, or failed.
 func (w *Watchdog) Lost() uint64 { return w.reporter.losses() }
 
 // Recent returns the current overruns and, after them, the latest closed ones, each newest first.

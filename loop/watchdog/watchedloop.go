@@ -76,7 +76,7 @@ type ended struct {
 }
 
 func newWatchedLoop(w *Watchdog, l *loop.Loop) *watchedLoop {
-	ln := &watchedLoop{loop: l, watchdog: w, runs: newRecorder(w.config.RecorderRuns), loopInstruments: newInstruments(),
+	ln := &watchedLoop{loop: l, watchdog: w, runs: newRecorder(w.config.RecorderSlices), loopInstruments: newInstruments(),
 		beside: map[*loop.Task]*release{}, returnInstruments: newInstruments(), tracks: newRecorder(1)}
 	ln.loopBudget = l.Limits().SliceBudget
 	ln.common = ln.loopBudget

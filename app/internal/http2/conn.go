@@ -51,6 +51,8 @@ type Conn struct {
 	handler Handler
 	client  bool
 
+	streamsMax int // Limits.StreamsMax as it was announced
+
 	prefaced  bool // server: the preface has arrived
 	settled   bool // the peer's SETTINGS have arrived
 	leaving   bool // Shutdown was called
@@ -103,9 +105,10 @@ type closedStream struct {
 // arrived is handled by the next call of Data.
 func NewServer(rc *reactor.Conn, shared *Shared, h Handler) *Conn {
 	c := newConn(rc, shared, h)
+	c.streamsMax = shared.Limits.StreamsMax
 	c.begin(xhttp2.Setting{ID: xhttp2.SettingEnableConnectProtocol, Val: 1},
 		xhttp2.Setting{ID: xhttp2.SettingNoRFC7540Priorities, Val: 1},
-		xhttp2.Setting{ID: xhttp2.SettingMaxConcurrentStreams, Val: uint32(shared.Limits.StreamsMax)})
+		xhttp2.Setting{ID: xhttp2.SettingMaxConcurrentStreams, Val: uint32(c.streamsMax)})
 	return c
 }
 
@@ -124,7 +127,7 @@ func newConn(rc *reactor.Conn, shared *Shared, h Handler) *Conn {
 		window: inputWindow{size: windowDefault, left: windowDefault}, room: windowDefault,
 		peerWindow: windowDefault, peerFrame: frameBytesMax, peerStreams: 1 << 30,
 	}
-	c.decoder.shared = shared
+	c.decoder.shared, c.decoder.headBytesMax = shared, shared.Limits.HeadBytesMax
 	rc.SetHandler(c)
 	rc.NeedInput(frameHeadBytes + frameBytesMax)
 	return c
@@ -133,7 +136,7 @@ func newConn(rc *reactor.Conn, shared *Shared, h Handler) *Conn {
 // begin sends SETTINGS and opens the window of the connection.
 func (c *Conn) begin(settings ...xhttp2.Setting) {
 	l := c.shared.Limits
-	settings = append(settings, xhttp2.Setting{ID: xhttp2.SettingMaxHeaderListSize, Val: uint32(l.HeadBytesMax)})
+	settings = append(settings, xhttp2.Setting{ID: xhttp2.SettingMaxHeaderListSize, Val: uint32(c.decoder.headBytesMax)})
 	c.rc.SetOutput(appendSettings(c.rc.Output(headRoom), settings...))
 	if n := c.growWindow(windowInitial - windowDefault); n > 0 {
 		c.sendUpdate(0, n)
@@ -150,6 +153,9 @@ func (c *Conn) Ended() bool { return c.closed }
 
 // Heard returns the time, on the loop clock, at which input has arrived last; 0 if none has.
 func (c *Conn) Heard() int64 { return c.heard }
+
+// StreamsMax returns how many streams the peer may have open at once: the limit that a server has announced.
+func (c *Conn) StreamsMax() int { return c.streamsMax }
 
 // Streams returns the number of streams that have not ended.
 func (c *Conn) Streams() int { return len(c.streams) }

@@ -20,11 +20,12 @@ const (
 
 // decoder decodes the sections of one connection.
 type decoder struct {
-	shared *Shared
-	table  *hpack.Decoder
-	bytes  int  // of the section so far
-	over   bool // beyond Limits.HeadBytesMax or FieldsMax
-	bomb   bool
+	shared       *Shared
+	table        *hpack.Decoder
+	headBytesMax int  // Limits.HeadBytesMax as it was announced
+	bytes        int  // of the section so far
+	over         bool // beyond headBytesMax or Limits.FieldsMax
+	bomb         bool
 }
 
 // decode decodes a whole section. The fields are valid until the next call for a connection of the loop; names and
@@ -33,8 +34,7 @@ func (d *decoder) decode(section []byte) (fields []httpparse.Header, e *Error) {
 	if d.table == nil {
 		d.table = hpack.NewDecoder(tableBytes, d.field)
 	}
-	l := d.shared.Limits
-	d.table.SetMaxStringLength(max(l.HeadBytesMax*bombFactor, frameBytesMax))
+	d.table.SetMaxStringLength(max(d.headBytesMax*bombFactor, frameBytesMax))
 	d.bytes, d.over, d.bomb = 0, false, false
 	clear(d.shared.fields)
 	d.shared.fields = d.shared.fields[:0]
@@ -56,11 +56,10 @@ func (d *decoder) decode(section []byte) (fields []httpparse.Header, e *Error) {
 
 // field takes one decoded field.
 func (d *decoder) field(f hpack.HeaderField) {
-	l := d.shared.Limits
 	d.bytes += len(f.Name) + len(f.Value) + fieldOverhead
-	d.over = d.over || d.bytes > l.HeadBytesMax || len(d.shared.fields) == l.FieldsMax
+	d.over = d.over || d.bytes > d.headBytesMax || len(d.shared.fields) == d.shared.Limits.FieldsMax
 	switch {
-	case d.bytes > l.HeadBytesMax*bombFactor:
+	case d.bytes > d.headBytesMax*bombFactor:
 		d.bomb = true
 		d.table.SetEmitEnabled(false) // the connection ends
 	case !d.over:

@@ -79,6 +79,7 @@ var (
 	errStreamZero    = &Error{Stream: true, Code: xhttp2.ErrCodeProtocol, Reason: "h2-window-zero", Detail: "WINDOW_UPDATE of 0 on a stream (RFC 9113 section 6.9)"}
 	errLength        = &Error{Stream: true, Code: xhttp2.ErrCodeProtocol, Reason: "h2-content-length", Detail: "the body is not as long as content-length (RFC 9113 section 8.1.1)"}
 	errTrailers      = &Error{Stream: true, Code: xhttp2.ErrCodeProtocol, Reason: "h2-trailers", Detail: "a trailer section is not valid (RFC 9113 section 8.1)"}
+	errLargeTrailers = &Error{Stream: true, Code: xhttp2.ErrCodeEnhanceYourCalm, Reason: "trailer-too-large", Detail: "a trailer section exceeds TrailerBytesMax, HeadBytesMax or FieldsMax"}
 	errDependency    = &Error{Stream: true, Code: xhttp2.ErrCodeProtocol, Reason: "h2-dependency", Detail: "a stream depends on itself (RFC 7540 section 5.3.1)"}
 	errPrioritySize  = &Error{Stream: true, Code: xhttp2.ErrCodeFrameSize, Reason: "h2-frame-size", Detail: "a PRIORITY frame has a wrong length (RFC 9113 section 6.3)"}
 	errRefusedStream = &Error{Stream: true, Code: xhttp2.ErrCodeRefusedStream, Reason: "h2-streams-max", Detail: "more streams than SETTINGS_MAX_CONCURRENT_STREAMS (RFC 9113 section 5.1.2)"}

@@ -57,10 +57,9 @@ func (c *Conn) onContinuation(h frameHead, p []byte) *Error {
 	if c.section.stream == 0 {
 		return errSequence
 	}
-	l := c.shared.Limits
 	s := &c.section
 	s.continuations++
-	if s.continuations > l.ContinuationsMax || len(s.bytes)+len(p) > 2*l.HeadBytesMax+frameBytesMax {
+	if s.continuations > c.shared.Limits.ContinuationsMax || len(s.bytes)+len(p) > 2*c.decoder.headBytesMax+frameBytesMax {
 		return errContinuations
 	}
 	s.bytes = append(s.bytes, p...)
@@ -106,7 +105,7 @@ func (c *Conn) onSection(stream uint32, section []byte, end bool, fault *Error) 
 	switch {
 	case fault != nil:
 		return fault
-	case len(c.streams) >= c.shared.Limits.StreamsMax:
+	case len(c.streams) >= c.streamsMax:
 		return errRefusedStream
 	}
 	c.useful()
@@ -124,7 +123,10 @@ func (c *Conn) onFurtherSection(s *Stream, head Section, fault *Error) *Error {
 	case s.inEnded:
 		return errDataClosed
 	case !c.client || s.headed:
-		if !head.End || head.Over || !validTrailers(head.Fields) {
+		if head.Over || c.decoder.bytes > c.shared.Limits.TrailerBytesMax {
+			return errLargeTrailers
+		}
+		if !head.End || !validTrailers(head.Fields) {
 			return errTrailers
 		}
 		if s.expected > 0 {

@@ -77,7 +77,7 @@ func (c *Conn) onData(h frameHead, p []byte) *Error {
 	end := h.has(xhttp2.FlagDataEndStream)
 	if len(content) > 0 || end {
 		c.useful()
-	} else if !c.empties.add(c.rc.Loop().Now(), c.shared.Limits.EmptiesMax) {
+	} else if !c.empties.add(c.rc.Loop().Now(), c.shared.Limits.EmptyFramesMax) {
 		return errEmptyFrames
 	}
 	s := c.streams[h.stream]

@@ -24,13 +24,13 @@ func (s *strain) relieve(n int, most int) { s.full -= int64(n) * (strainTime / i
 // useful counts a frame that carries a request or data.
 func (c *Conn) useful() {
 	l := c.shared.Limits
-	c.controls.relieve(usefulness, l.ControlsMax)
-	c.empties.relieve(usefulness, l.EmptiesMax)
+	c.controls.relieve(usefulness, l.ControlFramesMax)
+	c.empties.relieve(usefulness, l.EmptyFramesMax)
 }
 
 // control counts a frame that carries neither.
 func (c *Conn) control() *Error {
-	if c.controls.add(c.rc.Loop().Now(), c.shared.Limits.ControlsMax) {
+	if c.controls.add(c.rc.Loop().Now(), c.shared.Limits.ControlFramesMax) {
 		return nil
 	}
 	return errControl

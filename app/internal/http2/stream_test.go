@@ -262,3 +262,63 @@ func TestBothRoles(t *testing.T) {
 		require.True(t, server.closed && client.closed, fmt.Sprint(seed))
 	}
 }
+
+func TestTrailersTooLarge(t *testing.T) {
+	for _, c := range []struct {
+		why    string
+		change func(l *Limits)
+		fields []string
+		want   string // reason; "": taken
+	}{
+		{"a section of TrailerBytesMax", func(l *Limits) { l.TrailerBytesMax = len("sum: 4\r\n") }, []string{"sum", "4"}, ""},
+		{"one byte more", func(l *Limits) { l.TrailerBytesMax = len("sum: 4\r\n") - 1 }, []string{"sum", "4"}, "trailer-too-large"},
+		{"HeadBytesMax is lower", func(l *Limits) { l.HeadBytesMax = 60 }, []string{"sum", strings.Repeat("4", 60)}, "trailer-too-large"},
+		{"more fields than FieldsMax", func(l *Limits) { l.FieldsMax = 4 }, []string{"a", "", "b", "", "c", "", "d", "", "e", ""}, "trailer-too-large"},
+		{"a pseudo-header field", func(*Limits) {}, []string{":status", "200"}, "h2-trailers"},
+	} {
+		t.Run(c.why, func(t *testing.T) {
+			d := talk(t, limits(c.change))
+			d.request(1, false)
+			require.NoError(t, d.framer.WriteHeaders(xhttp2.HeadersFrameParam{StreamID: 1, BlockFragment: d.section(c.fields...), EndStream: true, EndHeaders: true}))
+			d.request(3, true)
+			d.send()
+			require.Len(t, d.begun, 2, "the connection goes on")
+			if c.want == "" {
+				require.Empty(t, d.failed)
+				require.Len(t, d.further[1], 1)
+				return
+			}
+			require.Equal(t, []string{c.want}, d.failed)
+			require.Empty(t, d.further[1])
+			require.Error(t, d.broken[1])
+		})
+	}
+}
+
+// Shared.Limits is replaced while a connection is open. The limits that SETTINGS has announced stay those of the connection (RFC 9113
+// section 6.5); the others change.
+func TestAnnouncedLimitsStay(t *testing.T) {
+	d := talk(t, limits(func(l *Limits) { l.StreamsMax, l.HeadBytesMax = 3, 4000 }))
+	d.shared.Limits = limits(func(l *Limits) { l.StreamsMax, l.HeadBytesMax, l.TrailerBytesMax = 1, 100, 10 })
+	for id := uint32(1); id <= 5; id += 2 {
+		d.request(id, false, "x-long", strings.Repeat("v", 2000))
+	}
+	d.send()
+	require.Empty(t, d.failed)
+	require.Len(t, d.begun, 3)
+	require.NotEmpty(t, d.heads[1])
+	require.Equal(t, "x-long", string(d.heads[5][4].Name), "the section is complete")
+	d.request(7, true)
+	d.send()
+	require.Equal(t, []string{"h2-streams-max"}, d.failed, "the announced bound still holds")
+	require.NoError(t, d.framer.WriteHeaders(xhttp2.HeadersFrameParam{StreamID: 1, BlockFragment: d.section("sum", "1234567"), EndStream: true, EndHeaders: true}))
+	d.send()
+	require.Equal(t, []string{"h2-streams-max", "trailer-too-large"}, d.failed)
+
+	d.shared.Limits = limits(func(l *Limits) { l.StreamsMax = 100 })
+	d.request(9, false)
+	d.request(11, false)
+	d.send()
+	require.Equal(t, "h2-streams-max", d.failed[len(d.failed)-1], "a higher bound was not announced")
+	require.Len(t, d.begun, 4)
+}

@@ -37,7 +37,7 @@ func (c *Config) Options() app.Options {
 		HTTP2: app.HTTP2{
 			StreamsMax: h.StreamsMax, StreamWindowMax: int(h.StreamWindowBytesMax), ConnWindowMax: int(h.ConnWindowBytesMax),
 			LoopWindowMax: max(int(h.LoopWindowBytesMax), 1), ContinuationsMax: h.ContinuationsMax, ResetsMax: h.ResetsMax,
-			ControlsMax: h.ControlFramesMax, EmptiesMax: h.EmptyFramesMax,
+			ControlFramesMax: h.ControlFramesMax, EmptyFramesMax: h.EmptyFramesMax,
 			SettingsTimeout: time.Duration(h.SettingsTimeout), WriteTimeout: time.Duration(t.Write),
 		},
 		TrustedProxies: prefixes(c.Server.TrustedProxies), ServerTiming: c.Server.ServerTiming,

@@ -131,7 +131,7 @@ type Server struct {
 
 // HTTP2 is the section of the same name.
 type HTTP2 struct {
-	// Requests of a connection at once. Further ones are refused with REFUSED_STREAM.
+	// Requests of a connection at once. Further ones are refused with REFUSED_STREAM. A reload changes it for new connections.
 	StreamsMax int `toml:"streams_max" default:"128" min:"1" max:"100000"`
 	// Received bytes of a request body that may be unread. The window begins with 64KiB and grows while the handler reads
 	// faster than the client sends.
@@ -167,7 +167,7 @@ type Limits struct {
 	BodyRateMin int `toml:"body_rate_min" default:"240" min:"0" max:"1000000000"`
 	// Bytes of chunk-size lines in a chunked body, beyond what its data justifies. More: 400.
 	ChunkOverheadBytesMax Bytes `toml:"chunk_overhead_bytes_max" default:"16KiB" min:"64" max:"16MiB"`
-	// Size of the trailer section of a chunked body. Larger: 431.
+	// Size of the trailer section of a request. Larger: 431; over HTTP/2 the request is reset.
 	TrailerBytesMax Bytes `toml:"trailer_bytes_max" default:"8KiB" min:"64" max:"1MiB"`
 	// Open connections of all loops together. More are closed at once. Unset: what the limit on open files leaves after a
 	// reserve for upstreams, files and logs: a quarter of the limit, at most 8,192. The same bound applies to larger values.

@@ -51,9 +51,9 @@ func (w *Watchdog) Watch() watchdog.Config {
 		dir = ""
 	}
 	return watchdog.Config{
-		SinkMax: w.FileLinesPerSecondMax, ReportsMax: w.ReportsPerMinuteMax,
+		SinkLinesPerSecondMax: w.FileLinesPerSecondMax, ReportsPerMinuteMax: w.ReportsPerMinuteMax,
 		QuietMin: time.Duration(w.QuietMin), QuietMax: time.Duration(w.QuietMax),
-		RecentMax: w.RecentMax, RecorderRuns: w.RecorderSlices,
+		RecentMax: w.RecentMax, RecorderSlices: w.RecorderSlices,
 		SnapshotDir: dir, SnapshotBytesMax: int64(w.SnapshotBytesMax), Wakers: w.Wakers,
 		Escalation: watchdog.Escalation{UnreadyAfter: time.Duration(w.UnreadyAfter), AbortAfter: time.Duration(w.AbortAfter)},
 	}

@@ -21,5 +21,5 @@ func TestWatch(t *testing.T) {
 	require.EqualValues(t, 5, set.SnapshotBytesMax)
 	require.Equal(t, watchdog.Escalation{UnreadyAfter: time.Second, AbortAfter: time.Minute}, set.Escalation)
 	require.Equal(t, 1024, set.RecentMax)
-	require.Equal(t, 30, set.ReportsMax)
+	require.Equal(t, 30, set.ReportsPerMinuteMax)
 }
