@@ -3,6 +3,7 @@ package app
 import (
 	"maps"
 	"net/netip"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -14,7 +15,8 @@ import (
 	"tafe/loop/reactor"
 )
 
-// accessors call every method of a Context that returns a string from the request, with the name of the method.
+// accessors call every method of a Context that returns text, with the name of the method; views has those that return views.
+// TestEveryTextIsTested compares them with the methods.
 func accessors(c *Context) map[string]string {
 	header, headers := "", ""
 	for name, value := range c.Headers() {
@@ -23,9 +25,12 @@ func accessors(c *Context) map[string]string {
 		}
 		headers += value
 	}
-	all := ""
+	all, cookie, cookies := "", "", ""
 	for v := range c.QueryAll("q") {
 		all = v
+	}
+	for name, value := range c.Cookies() {
+		cookie, cookies = name, value
 	}
 	return map[string]string{
 		"Method": c.Method(), "RawTarget": c.RawTarget(), "RawQuery": c.RawQuery(), "Query": c.Query("q"), "Query, decoded": c.Query("r"), "QueryAll": all,
@@ -35,6 +40,7 @@ func accessors(c *Context) map[string]string {
 		"Path": c.Path(), "RawPath": c.RawPath(), "EscapedPath": c.EscapedPath(), "EncodedPath": c.EncodedPath(),
 		"Param": c.Param("id"), "EscapedParam": c.EscapedParam("id"), "Capture": c.Capture(1), "EscapedCapture": c.EscapedCapture(1),
 		"ResponseHeader": c.ResponseHeader("X-Out"), "ResponseHeaderList": c.ResponseHeaderList("X-Out"), "Upgrade": c.Upgrade(),
+		"Cookie": c.Cookie("k"), "Cookies: name": cookie, "Cookies: value": cookies, "Form": c.Form("f"), "Upstream": c.Upstream(),
 	}
 }
 
@@ -52,6 +58,7 @@ func views(c *Context) map[string]string {
 		"EscapedParamView": c.EscapedParamView("id"), "CaptureView": c.CaptureView(1), "EscapedCaptureView": c.EscapedCaptureView(1),
 		"EncodedPathView": c.EncodedPathView(), "ResponseHeaderView": c.ResponseHeaderView("X-Out"),
 		"ResponseHeaderListView": c.ResponseHeaderListView("X-Out"), "ClientIPView": c.ClientIPView(),
+		"CookieView": c.CookieView("k"),
 	}
 }
 
@@ -61,15 +68,15 @@ var keptCases = []struct {
 	first, second string
 	h2            bool
 }{
-	{"the request stays in the input", "GET /u/one?q=1st&r=%31st HTTP/1.1\r\nHost: first\r\nX-A: aaaa\r\nX-Forwarded-For: 192.0.2.7\r\n\r\n",
-		"GET /u/two?q=2nd&r=%32nd HTTP/1.1\r\nHost: other\r\nX-A: bbbb\r\nX-Forwarded-For: 192.0.2.8\r\n\r\n", false},
-	{"a path that is decoded", "GET /u/%6fne?q=1st&r=%31st HTTP/1.1\r\nHost: first\r\nX-A: aaaa\r\nX-Forwarded-For: 192.0.2.7\r\n\r\n",
-		"GET /u/%74wo?q=2nd&r=%32nd HTTP/1.1\r\nHost: other\r\nX-A: bbbb\r\nX-Forwarded-For: 192.0.2.8\r\n\r\n", false},
+	{"the request stays in the input", "GET /u/one?q=1st&r=%31st HTTP/1.1\r\nHost: first\r\nX-A: aaaa\r\nCookie: k=aa\r\nX-Forwarded-For: 192.0.2.7\r\n\r\n",
+		"GET /u/two?q=2nd&r=%32nd HTTP/1.1\r\nHost: other\r\nX-A: bbbb\r\nCookie: k=bb\r\nX-Forwarded-For: 192.0.2.8\r\n\r\n", false},
+	{"a path that is decoded", "GET /u/%6fne?q=1st&r=%31st HTTP/1.1\r\nHost: first\r\nX-A: aaaa\r\nCookie: k=aa\r\nX-Forwarded-For: 192.0.2.7\r\n\r\n",
+		"GET /u/%74wo?q=2nd&r=%32nd HTTP/1.1\r\nHost: other\r\nX-A: bbbb\r\nCookie: k=bb\r\nX-Forwarded-For: 192.0.2.8\r\n\r\n", false},
 	{"an upgrade", "GET /u/one?q=1st HTTP/1.1\r\nHost: first\r\nX-A: aaaa\r\nConnection: upgrade\r\nUpgrade: foo1\r\n\r\n",
 		"GET /u/two?q=2nd HTTP/1.1\r\nHost: other\r\nX-A: bbbb\r\nConnection: upgrade\r\nUpgrade: bar2\r\n\r\n", false},
 	{"an unusual method", "BREW /u/one?q=1st HTTP/1.1\r\nHost: first\r\nX-A: aaaa\r\n\r\n", "BOIL /u/two?q=2nd HTTP/1.1\r\nHost: other\r\nX-A: bbbb\r\n\r\n", false},
-	{"a body that arrives later: the head is copied", "POST /u/one?q=1st HTTP/1.1\r\nHost: first\r\nX-A: aaaa\r\nContent-Length: 3\r\n\r\n|abc",
-		"POST /u/two?q=2nd HTTP/1.1\r\nHost: other\r\nX-A: bbbb\r\nContent-Length: 3\r\n\r\n|abc", false},
+	{"a body that arrives later: the head is copied", "POST /u/one?q=1st HTTP/1.1\r\nHost: first\r\nX-A: aaaa\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 3\r\n\r\n|f=1",
+		"POST /u/two?q=2nd HTTP/1.1\r\nHost: other\r\nX-A: bbbb\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 3\r\n\r\n|f=2", false},
 	{"two headers that are joined", "GET /u/one HTTP/1.1\r\nHost: first\r\nX-A: aaaa\r\nX-A: aa\r\n\r\n", "GET /u/two HTTP/1.1\r\nHost: other\r\nX-A: bbbb\r\nX-A: bb\r\n\r\n", false},
 	{"HTTP/2", "\x82\x86\x41\x05first\x04\x0c/u/one?q=1st\x00\x03x-a\x04aaaa", "\x82\x86\x41\x05other\x04\x0c/u/two?q=2nd\x00\x03x-a\x04bbbb", true},
 }
@@ -120,7 +127,52 @@ func TestStringsMayBeKept(t *testing.T) {
 		require.Equal(t, "one", kept[0]["Param"], c.why)
 		require.Equal(t, "one-out", kept[0]["ResponseHeader"], c.why)
 		require.Equal(t, "two", kept[1]["Capture"], c.why)
+		if strings.Contains(c.first, "Cookie") {
+			require.Equal(t, "aa", kept[0]["Cookie"], c.why)
+		}
+		if strings.Contains(c.first, "f=1") {
+			require.Equal(t, "1", kept[0]["Form"], c.why)
+		}
 	}
+}
+
+// A method of Context that returns text must be in accessors, or in views if its name ends with View.
+func TestEveryTextIsTested(t *testing.T) {
+	tested := map[string]bool{}
+	sendTwice(t, keptCases[0].first, keptCases[0].second, false, func(c *Context) {
+		for _, called := range []map[string]string{accessors(c), views(c)} {
+			for what := range called {
+				tested[strings.FieldsFunc(what, func(r rune) bool { return r == ':' || r == ',' })[0]] = true
+			}
+		}
+	})
+	of := reflect.TypeFor[*Context]()
+	for i := range of.NumMethod() {
+		m := of.Method(i)
+		if m.Type.NumOut() == 1 && isText(m.Type.Out(0)) {
+			require.True(t, tested[m.Name], "accessors or views: call %s", m.Name)
+		}
+	}
+}
+
+// isText reports whether t is a string, strings in a slice or a map, or an iterator that yields strings.
+func isText(t reflect.Type) bool {
+	switch t.Kind() {
+	case reflect.String:
+		return true
+	case reflect.Slice, reflect.Map:
+		return isText(t.Elem())
+	case reflect.Func:
+		if t.NumIn() != 1 || t.In(0).Kind() != reflect.Func {
+			return false
+		}
+		for i := range t.In(0).NumIn() {
+			if isText(t.In(0).In(i)) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // With poison.views=on, a view that is kept shows itself: its memory is overwritten when the handler has returned.

@@ -40,9 +40,8 @@ const (
 
 // chunkDecoder decodes one chunked body (RFC 9112 section 7.1).
 //
-// Chunk extensions are validated (RFC 9112 section 7.1.1) and discarded. Each chunk may carry 16 bytes of extensions
-// plus twice the size of its data; bytes beyond that accumulate and may not exceed ChunkOverheadMax. Single-byte
-// chunks therefore pass, and endless extensions do not.
+// Chunk extensions are validated (RFC 9112 section 7.1.1) and discarded. ChunkOverheadMax bounds their bytes, beyond 16 for
+// each chunk and twice the size of its data. Single-byte chunks therefore pass, and endless extensions do not.
 //
 // Trailer fields follow the rules of header fields. Fields for framing, routing and authentication are ignored (RFC
 // 9110 section 6.5.1).

@@ -3,13 +3,14 @@
 package httpparse
 
 // Limits bounds the memory and work that a peer can cause. Every bound applies as it is, including 0. A Limits is
-// only read, so one value can be shared. A nil *Limits means DefaultLimits.
+// only read, so one value can be shared. A nil *Limits means DefaultLimits. The options above this package replace zeros:
+// app.Options each zero field, client.Options a Limits that is zero as a whole.
 type Limits struct {
 	HeadBytesMax     int   // start line, fields and empty line, in bytes; else 431
 	HeaderCountMax   int   // field lines in a head or in a trailer section; else 431
 	TargetBytesMax   int   // request target, in bytes; else 414
 	BodyBytesMax     int64 // decoded body, in bytes, declared or received; else 413
-	ChunkOverheadMax int   // bytes of chunk extensions, see chunked.go; else 400
+	ChunkOverheadMax int   // bytes of chunk extensions, beyond 16 for each chunk and twice the size of its data; else 400
 	TrailerBytesMax  int   // trailer section, in bytes; else 431
 }
 

@@ -32,7 +32,7 @@ type Options struct {
 	Request   Rules // changes to requests
 	Response  Rules // changes to responses
 
-	// HashBy is the key for Hashed: "client" (its address), "path", "header:NAME" or "cookie:NAME". Default "client",
+	// HashBy is the key for Hashed: "client" (its address, as ip_hash of nginx), "path", "header:NAME" or "cookie:NAME". Default "client",
 	// which is also used for requests without the header or cookie.
 	HashBy string
 	// BodyMemoryMax is the size, in bytes, up to which a request body is read into memory before a server is

@@ -38,7 +38,7 @@ type Policy string
 const (
 	RoundRobin  Policy = "round_robin"  // in turn, by weight
 	LeastActive Policy = "least_active" // the server with the fewest requests in flight, relative to its weight
-	TwoChoices  Policy = "two_choices"  // the less busy of two random servers: avoids the herd effect of LeastActive
+	TwoChoices  Policy = "two_choices"  // the less busy of two random servers (power of two choices; "random two" of nginx): avoids the herd effect of LeastActive
 	Hashed      Policy = "hash"         // the same server for the same key, while it is available and not overloaded
 )
 
@@ -57,7 +57,7 @@ type GroupOptions struct {
 	// Host is the Host field sent to the servers. "" means that of the client.
 	Host string
 
-	HeadBytesMax   int // of a response head; default 64 KiB. Larger heads are answered with 502 and not retried
+	HeadBytesMax   int // of a response head, or its trailer section; default 64 KiB. Larger heads are answered with 502 and not retried
 	HeaderCountMax int // fields in a response head; default 1000
 
 	ConnsPerServerMax int           // connections to one server, per loop; default 256
@@ -211,6 +211,7 @@ func NewGroup(o GroupOptions) (*Group, error) {
 	g := &Group{options: o, base: time.Now(), closing: make(chan struct{}), orders: map[string]operator{}}
 	limits := httpparse.DefaultLimits()
 	limits.BodyBytesMax, limits.HeadBytesMax, limits.HeaderCountMax = bodyBytesMax, o.HeadBytesMax, o.HeaderCountMax
+	limits.TrailerBytesMax = o.HeadBytesMax // those of gRPC hold the details of errors
 	clientOptions := client.Options{
 		Limits: limits, TLS: o.TLS, ConnsPerHostMax: o.ConnsPerServerMax, IdlePerHostMax: o.ConnsPerServerMax, WaitersMax: max(o.QueueMax, 1),
 		ConnsMax:    1 << 20, // reactor.Config.DialMax is the effective bound

@@ -138,10 +138,10 @@ func (b *builder) attempt(p path, do func()) {
 
 // middlewares returns the middlewares of m, outermost first. route is the path of its route, or "".
 func (b *builder) middlewares(p path, m *Middleware, route string) (all []app.Middleware) {
-	add := func(name string, make func() app.Middleware) {
+	add := func(name string, construct func() app.Middleware) {
 		b.attempt(p.child(name), func() {
-			if m := make(); m != nil { // nil: the problem is named
-				all = append(all, m)
+			if made := construct(); made != nil { // nil: the problem is named
+				all = append(all, made)
 			}
 		})
 	}

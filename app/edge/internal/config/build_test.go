@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"reflect"
 	"testing"
 	"time"
 
@@ -274,5 +275,16 @@ func TestNeedRestart(t *testing.T) {
 		b, err := build(c.next)
 		require.NoError(t, err)
 		require.Equal(t, c.want, a.NeedRestart(b), c.why)
+	}
+}
+
+// Each bound of the App has a key whose default is not 0: app.Options would replace a forgotten one by its own default.
+func TestEveryLimitHasAKey(t *testing.T) {
+	options := Default().Options()
+	for _, limits := range []any{options.Limits, options.HTTP2} {
+		v := reflect.ValueOf(limits)
+		for i := range v.NumField() {
+			require.False(t, v.Field(i).IsZero(), "%s.%s", v.Type(), v.Type().Field(i).Name)
+		}
 	}
 }

@@ -29,8 +29,8 @@
 //
 // # Tags
 //
-// toml names the key; default is its value where the file does not give it; min and max are inclusive bounds, in the notation of
-// the key; oneof lists the values, separated by |; required marks keys that must be given; reload:"restart" marks keys
+// toml names the key; default is its value where the file does not give it; min and max are inclusive bounds of a number, size or
+// duration, in its notation, and stand together; oneof lists the values, separated by |; required marks keys that must be given; reload:"restart" marks keys
 // that a running server cannot change.
 package config
 
@@ -165,7 +165,7 @@ type Limits struct {
 	// Minimum average rate of a request body in bytes per second, after the first five seconds. Only time in which the
 	// handler waits for the body counts. Slower: 408. 0: no minimum. See route.slow_body.
 	BodyRateMin int `toml:"body_rate_min" default:"240" min:"0" max:"1000000000"`
-	// Bytes of chunk-size lines in a chunked body, beyond what its data justifies. More: 400.
+	// Bytes of chunk extensions in a request body, beyond 16 for each chunk and twice the size of its data. More: 400.
 	ChunkOverheadBytesMax Bytes `toml:"chunk_overhead_bytes_max" default:"16KiB" min:"64" max:"16MiB"`
 	// Size of the trailer section of a request. Larger: 431; over HTTP/2 the request is reset.
 	TrailerBytesMax Bytes `toml:"trailer_bytes_max" default:"8KiB" min:"64" max:"1MiB"`

@@ -10,6 +10,7 @@ import (
 	"go/parser"
 	"go/token"
 	"os"
+	"path/filepath"
 	"reflect"
 	"regexp"
 	"strings"
@@ -104,7 +105,7 @@ func reference(t *testing.T) []byte {
 			if k.field.Tag.Get("reload") == "restart" {
 				name += " ⟲"
 			}
-			fmt.Fprintf(out, "| %s | %s | %s | %s |\n", name, allowed(k.field), standard(k.field), strings.ReplaceAll(doc, "|", `\|`))
+			fmt.Fprintf(out, "| %s | %s | %s | %s |\n", name, allowed(t, k.field), standard(k.field), strings.ReplaceAll(doc, "|", `\|`))
 		}
 		if of == reflect.TypeFor[Route]() {
 			fmt.Fprintf(out, "\nAll keys of [middleware] may also stand in a route. They apply to that route only, inside the middlewares of [middleware].\n")
@@ -127,7 +128,7 @@ func keysOf(t reflect.Type) []key {
 
 var kinds = map[reflect.Type]string{
 	reflect.TypeFor[Address](): "address", reflect.TypeFor[ListenAddress](): "address", reflect.TypeFor[Duration](): "duration", reflect.TypeFor[Bytes](): "bytes", reflect.TypeFor[Handoff](): "duration, 100us to 1m, or off", reflect.TypeFor[Path](): "file", reflect.TypeFor[SocketPath](): "absolute path",
-	reflect.TypeFor[Table](): "table", reflect.TypeFor[Resolver](): "ADDRESS:PORT", reflect.TypeFor[Secret](): "secret", reflect.TypeFor[HeaderName](): "header name", reflect.TypeFor[HeaderValue](): "text", reflect.TypeFor[string](): "text",
+	reflect.TypeFor[Table](): "table", reflect.TypeFor[Middleware](): "table as [middleware]", reflect.TypeFor[Resolver](): "ADDRESS:PORT", reflect.TypeFor[Secret](): "secret", reflect.TypeFor[HeaderName](): "header name", reflect.TypeFor[HeaderValue](): "text", reflect.TypeFor[string](): "text",
 	reflect.TypeFor[bool](): "true, false", reflect.TypeFor[Switch](): "true, false", reflect.TypeFor[int](): "number", reflect.TypeFor[float64](): "number",
 	reflect.TypeFor[[]string](): "array of text", reflect.TypeFor[[]Network](): "array of networks",
 	reflect.TypeFor[[]HostName](): "array of host names", reflect.TypeFor[[]SiteHost](): "array of hosts", reflect.TypeFor[map[string]string](): "table of files",
@@ -136,7 +137,7 @@ var kinds = map[reflect.Type]string{
 }
 
 // allowed returns the accepted values of a key.
-func allowed(f reflect.StructField) string {
+func allowed(t *testing.T, f reflect.StructField) string {
 	if list := f.Tag.Get("oneof"); list != "" {
 		return strings.ReplaceAll(list, "|", ", ")
 	}
@@ -147,6 +148,7 @@ func allowed(f reflect.StructField) string {
 	case f.Type.Kind() == reflect.Slice && len(keysOf(f.Type.Elem())) > 0:
 		kind = "array of tables"
 	}
+	require.NotEmpty(t, kind, "kinds has no text for %s, the type of %s", f.Type, f.Name)
 	if least := f.Tag.Get("min"); least != "" {
 		kind += ", " + least + " to " + f.Tag.Get("max")
 	}
@@ -170,7 +172,12 @@ func standard(f reflect.StructField) string {
 func comments(t *testing.T) map[string]string {
 	docs := map[string]string{}
 	flat := func(c *ast.CommentGroup) string { return strings.Join(strings.Fields(c.Text()), " ") }
-	for _, name := range []string{"accesslog.go", "acme.go", "auth.go", "compiled.go", "config.go", "expand.go", "listener.go", "route.go", "shared.go", "site.go", "static.go", "upstream.go", "watchdog.go"} {
+	names, err := filepath.Glob("*.go")
+	require.NoError(t, err)
+	for _, name := range names {
+		if strings.HasSuffix(name, "_test.go") {
+			continue
+		}
 		file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ParseComments)
 		require.NoError(t, err)
 		for _, decl := range file.Decls {
