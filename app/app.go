@@ -22,6 +22,7 @@
 //	form.go         urlencoded and multipart bodies
 //	bind.go         path, query, headers, cookies and bodies into a struct; bindplan.go has its fields
 //	cookie.go       cookies; cookiekeys.go signs them
+//	requestheader.go  changes of request headers by middlewares
 //	limit.go        deadlines and body limits set by middlewares
 //	response.go     response heads and bodies of known length
 //	fields.go       list-valued headers, and headers of upstream responses
@@ -34,6 +35,7 @@
 //	sse.go          server-sent events; sseclient.go has streams that outlive their handlers, for package hub
 //	conclude.go     the end of a request: default and error responses
 //	error.go        HTTPError, and the response to each error
+//	grpc.go         requests of gRPC: errors as their status, and its count
 //	offload.go      blocking calls on a worker pool
 //	beside.go       routes whose handlers start beside their loop
 //	mount.go        http.Handlers under a route; mountrequest.go and mountwriter.go have their two sides

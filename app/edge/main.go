@@ -17,14 +17,21 @@
 //	serve.go       the serve command and its signals
 //	flags.go       its flags
 //	edge.go        what it starts and ends, in which order
+//	address.go     addresses of listeners, and errors of listening
+//	degraded.go    the warning about parts of the Go runtime that cannot be read
+//	watchdog.go    the watchdog of a server
+//	supervisor.go  messages to systemd
 //	reload.go      SIGHUP
-//	logfile.go     files of logs, and their rotation in logrotate.go
+//	problems.go    parts of the configuration that cannot be used
+//	logfile.go     files of logs, and their rotation in logrotate.go; logqueue.go the queue of the server's log
 //	takeover.go    sockets of the previous and the next process
-//	acme.go        certificates that the server obtains
+//	acme.go        certificates that the server obtains; renew.go renews those of files
+//	shown.go       what the admin listener shows of the process; upstreams.go of the upstreams
 //	check.go       the check command
 //	certs.go       the certs command
 //	watch.go       the watch command
 //	overruns.go    the overruns command
+//	starttest.go   StartTest: a server in a test of a program
 //
 // Package internal/config reads the file and makes the App that it describes.
 package edge

@@ -19,6 +19,12 @@ import (
 // personified is the form in which file headers once gave files and packages a will.
 var personified = regexp.MustCompile(`\bIt owns\b|\b[Ff]ile owns\b|\.go owns\b|refuses? to know|knows? nothing of|[Ii]t knows no\b`)
 
+// listsFiles is a line of a package comment that begins with the names of files, and fileNames are the names.
+var (
+	listsFiles = regexp.MustCompile(`(?m)^\t[a-z0-9_]+\.go .*$`)
+	fileNames  = regexp.MustCompile(`\b[a-z0-9_]+\.go\b`)
+)
+
 func TestExportedIdentifiersAreDocumented(t *testing.T) {
 	onceIsEnough(t)
 	for _, f := range sourceFiles(t) {
@@ -46,6 +52,44 @@ func TestFileHeadersStandBeforePackage(t *testing.T) {
 			t.Errorf("%s: the comment is package documentation, which %s has: put an empty line before package", f.name, first)
 		}
 		documented[folder] = f.name
+	}
+}
+
+// A package comment that lists files lists all of them.
+func TestPackageCommentsListEveryFile(t *testing.T) {
+	onceIsEnough(t)
+	type commented struct{ name, comment string }
+	packages := map[string]commented{} // by folder
+	files := sourceFiles(t)
+	for _, f := range files {
+		if f.syntax.Doc != nil && !f.test && listsFiles.MatchString(f.syntax.Doc.Text()) {
+			packages[filepath.Dir(f.name)] = commented{f.name, f.syntax.Doc.Text()}
+		}
+	}
+	require.NotEmpty(t, packages)
+	for _, f := range files {
+		p, ok := packages[filepath.Dir(f.name)]
+		if base := filepath.Base(f.name); ok && !f.test && base != "doc.go" && !slices.Contains(fileNames.FindAllString(p.comment, -1), base) {
+			t.Errorf("%s: the list of files in the package comment lacks %s", p.name, base)
+		}
+	}
+}
+
+// TestListedFilesExist is the converse.
+func TestListedFilesExist(t *testing.T) {
+	onceIsEnough(t)
+	root := moduleRoot(t)
+	for _, f := range sourceFiles(t) {
+		if f.syntax.Doc == nil || f.test {
+			continue
+		}
+		for _, line := range listsFiles.FindAllString(f.syntax.Doc.Text(), -1) {
+			for _, name := range fileNames.FindAllString(line, -1) {
+				if _, err := os.Stat(filepath.Join(root, filepath.Dir(f.name), name)); err != nil {
+					t.Errorf("%s: the package comment lists %s, which does not exist", f.name, name)
+				}
+			}
+		}
 	}
 }
 

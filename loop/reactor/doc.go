@@ -13,6 +13,7 @@
 //
 //	engine.go       Engine: the reactors of a process and their common limits
 //	reactor.go      Reactor: the poller of one loop and what its connections share
+//	heap.go         the garbage collector while the heap is small
 //	handoff.go      the goroutines that own loops and take them over
 //	listen.go       Listener: opening the listening sockets
 //	accept.go       accepting connections
@@ -33,6 +34,9 @@
 //	netconn.go      NewNetConn: events, deadlines, closing
 //	netread.go      NewNetConn: Read
 //	netwrite.go     NewNetConn: Write
+//	outbound.go     dialed connections of protocols that handle the events themselves
+//	take.go         Take: an accepted connection for such a protocol
+//	stacked.go      what protocols need that carry several streams on a Conn
 //	inherit.go      listening sockets of systemd or of a predecessor
 //	handover.go     handing the listening sockets to a new process
 //	handover_message.go  the messages of a handover

@@ -8,6 +8,7 @@
 //	names.go     certificates by the names in them
 //	profile.go   Profile: versions, cipher suites and key exchanges
 //	staple.go    OCSP responses for certificates from files
+//	crl.go       revocation lists for certificates of clients
 package certs
 
 import (
