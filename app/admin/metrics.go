@@ -1,5 +1,6 @@
 // /metrics: all counters as Prometheus series. A scrape only converts what is counted elsewhere.
-// Labels are bounded: loops, registered routes, common methods, statuses, reasons and verdicts.
+// newSeries lists the labels. Their values are bounded: loops, registered routes, common methods, statuses, reasons, verdicts,
+// upstreams with their servers, listeners, names of certificates, and logs.
 
 package admin
 
@@ -211,7 +212,7 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	}
 }
 
-// buildSeries emits the series that come from Config.
+// buildSeries emits the build, certificates of listeners, reloads, and lost records of the watchdog.
 func (c collector) buildSeries(e emitter) {
 	config := &c.dashboard.config
 	e.gauge(c.build, 1, config.Version)
