@@ -28,7 +28,7 @@ type Upstream struct {
 	// change while the server runs: names are looked up again.
 	Servers []UpstreamServer `toml:"servers" required:"yes"`
 	// Choice of a server. round_robin: in turn, by weight. least_active: fewest requests in flight. two_choices: the less
-	// busy of two random ones. hash: the same server for the same key (route.proxy.hash_by), unless it is overloaded.
+	// busy of two random ones, as random two of nginx. hash: the same server for the same key (route.proxy.hash_by), unless it is overloaded.
 	Policy string `toml:"policy" default:"round_robin" oneof:"round_robin|least_active|two_choices|hash"`
 	// Host header for the servers. Unset: the client's.
 	Host HeaderValue `toml:"host" default:""`
@@ -166,7 +166,7 @@ type Proxy struct {
 	Via string `toml:"via" default:""`
 	// Send Forwarded (RFC 7239) in addition to X-Forwarded-For, -Proto and -Host.
 	Forwarded bool `toml:"forwarded" default:"false"`
-	// Key of the hash policy: client, path, header:NAME or cookie:NAME.
+	// Key of the hash policy: client (as ip_hash of nginx), path, header:NAME or cookie:NAME.
 	HashBy string `toml:"hash_by" default:"client"`
 	// Request bodies up to this size are buffered before a server is chosen, so that a slow client occupies no connection,
 	// and can be retried. Larger bodies are streamed.
