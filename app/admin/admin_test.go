@@ -70,7 +70,9 @@ func newRig(t *testing.T, upstreams func() []Upstream) *rig {
 	r.admin, err = Listen("127.0.0.1:0")
 	require.NoError(t, err)
 	r.admin.Serve(Config{Server: r.server, Watchdog: dog, Budget: budget, Upstreams: upstreams, Log: quiet, Version: "v1.2.3",
-		UpstreamGroups: func() []UpstreamGroup { return []UpstreamGroup{{Name: "bidders", Waiting: 8, QueueFull: 9, LookupsFailed: 10}} },
+		UpstreamGroups: func() []UpstreamGroup {
+			return []UpstreamGroup{{Name: "bidders", Waiting: 8, QueueFull: 9, LookupsFailed: 10}}
+		},
 		Certificates: func() map[string]time.Time {
 			return map[string]time.Time{"127.0.0.1:443": time.Unix(1_800_000_000, 0)}
 		},
