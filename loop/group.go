@@ -3,6 +3,7 @@
 package loop
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -116,39 +117,42 @@ func (g *Group) cancel(cause error) {
 }
 
 // All waits until every child has returned. The first error cancels the others, and All
-// returns it, or the cause of a cancelled parent. A panic of a child cancels the
+// returns it, or the error of the parent as Settle does. A panic of a child cancels the
 // others and goes on in the parent.
 func (g *Group) All() error {
-	_, err := g.join(func() bool { return g.err != nil })
-	return err
+	_, first, err := g.join(func() bool { return g.err != nil })
+	return cmp.Or(err, first)
 }
 
 // First waits until n children have returned nil and cancels the others. If fewer than
 // n can still succeed, it cancels the rest and returns the first error.
 func (g *Group) First(n int) error {
-	ok, err := g.join(func() bool { return g.ok >= n || g.ok+len(g.children) < n })
+	ok, first, err := g.join(func() bool { return g.ok >= n || g.ok+len(g.children) < n })
 	switch {
-	case ok >= n && g.parent.Err() == nil:
+	case err != nil:
+		return err
+	case ok >= n:
 		return nil
-	case err == nil:
-		err = errors.New("loop: the group has fewer children than required")
+	case first == nil:
+		first = errors.New("loop: the group has fewer children than required")
 	}
-	return err
+	return first
 }
 
 // Settle waits until every child has returned and returns how many returned nil. Errors
 // cancel no child; SetDeadline bounds the wait. The error is the cause of a cancelled
-// parent.
+// parent, or that of MayPark if it cannot wait: then children may still run.
 func (g *Group) Settle() (ok int, err error) {
-	ok, _ = g.join(func() bool { return false })
-	return ok, g.parent.Err()
+	ok, _, err = g.join(func() bool { return false })
+	return ok, err
 }
 
-// join waits until no child is left. It cancels the rest once enough returns true.
-func (g *Group) join(enough func() bool) (ok int, err error) {
+// join waits until no child is left. It cancels the rest once enough returns true. first
+// is the first error of the children, err that of the parent; see Settle.
+func (g *Group) join(enough func() bool) (ok int, first, err error) {
 	t := g.parent
 	if err := t.MayPark(); err != nil {
-		return 0, err
+		return 0, nil, err
 	}
 	defer t.Leave(t.Enter())
 	for len(g.children) > 0 {
@@ -160,13 +164,10 @@ func (g *Group) join(enough func() bool) (ok int, err error) {
 	}
 	t.loop.StopTimer(&g.deadline)
 	p := g.panicked
-	ok, err = g.ok, g.err
+	ok, first = g.ok, g.err
 	g.ok, g.err, g.panicked, g.cut, g.waker = 0, nil, nil, nil, Waker{}
 	if p != nil {
 		panic(p)
 	}
-	if cause := t.Err(); cause != nil {
-		err = cause
-	}
-	return ok, err
+	return ok, first, t.Err()
 }

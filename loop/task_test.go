@@ -83,6 +83,26 @@ func TestParkRefusals(t *testing.T) {
 		}, ErrForeignGoroutine},
 		{"LockOSThread, then a wait", func(t *Task) error { runtime.LockOSThread(); return t.Sleep(time.Hour) }, ErrThreadLocked},
 		{"LockOSThread, then a yield", func(t *Task) error { runtime.LockOSThread(); return t.Yield() }, ErrThreadLocked},
+		{"LockOSThread, then Settle", func(t *Task) error {
+			g := t.Group()
+			_ = g.Go(func(*Task) error { return nil })
+			runtime.LockOSThread()
+			_, err := g.Settle()
+			return err
+		}, ErrThreadLocked},
+		{"LockOSThread, then First of none", func(t *Task) error {
+			g := t.Group()
+			_ = g.Go(func(*Task) error { return nil })
+			runtime.LockOSThread()
+			return g.First(0)
+		}, ErrThreadLocked},
+		{"a goroutine the handler started calls Settle", func(t *Task) error {
+			g := t.Group()
+			_ = g.Go(func(*Task) error { return nil })
+			got := make(chan error)
+			go func() { _, err := g.Settle(); got <- err }()
+			return <-got
+		}, ErrForeignGoroutine},
 		{"locked and unlocked again may wait", func(t *Task) error {
 			runtime.LockOSThread()
 			runtime.UnlockOSThread()
