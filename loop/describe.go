@@ -43,8 +43,6 @@ type Description struct {
 
 // clear resets l for the next task.
 func (l *label) clear() {
-	l.route.Store(nil)
-	l.method.Store(nil)
 	if l.budget.Load() != 0 {
 		l.budget.Store(0)
 	}
@@ -55,6 +53,8 @@ func (l *label) clear() {
 		l.background.Store(false)
 	}
 	l.version.Add(1)
+	l.route.Store(nil)
+	l.method.Store(nil)
 	l.conn = nil
 	l.ends = [3]uint16{}
 	l.version.Add(1)
@@ -63,11 +63,13 @@ func (l *label) clear() {
 // inherit copies the description, budget and handoff time of a parent task, but not
 // background.
 func (l *label) inherit(from *label) {
-	l.route.Store(from.route.Load())
-	l.method.Store(from.method.Load())
 	l.budget.Store(from.budget.Load())
 	l.handoff.Store(from.handoff.Load())
+	l.version.Add(1)
+	l.route.Store(from.route.Load())
+	l.method.Store(from.method.Load())
 	l.conn, l.ends, l.text = from.conn, from.ends, from.text
+	l.version.Add(1)
 }
 
 // Describe sets the task's Description, which TaskView.Description returns. It is for the

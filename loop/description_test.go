@@ -18,12 +18,21 @@ func TestDescriptionIsNeverAMixture(t *testing.T) {
 	var writer sync.WaitGroup
 	writer.Go(func() {
 		texts := [][]byte{bytes.Repeat([]byte("a"), 60), bytes.Repeat([]byte("b"), 50)}
-		for i := 0; ; i = 1 - i {
+		parent := Task{}
+		parent.Describe(&routes[1], &routes[1], texts[1], texts[1], texts[1], labels[1])
+		for i := 0; ; i = (i + 1) % 4 {
 			select {
 			case <-stop:
 				return
 			default:
-				describeRacing(task, &routes[i], texts[i], labels[i])
+				switch i {
+				case 0, 1:
+					describeRacing(task, &routes[i], texts[i], labels[i])
+				case 2:
+					inheritRacing(task, &parent)
+				case 3:
+					clearRacing(task)
+				}
 				runtime.Gosched() // so that the reader mostly finds a stable one
 			}
 		}
@@ -32,6 +41,7 @@ func TestDescriptionIsNeverAMixture(t *testing.T) {
 	for read < 20_000 {
 		d := task.Observe().Description()
 		if d.Route == "" {
+			require.Equal(t, Description{}, d, "none was recorded")
 			runtime.Gosched()
 			continue
 		}
@@ -53,6 +63,12 @@ func TestDescriptionIsNeverAMixture(t *testing.T) {
 func describeRacing(t *Task, route *string, text []byte, conn *ConnLabel) {
 	t.Describe(route, route, text, text, text, conn)
 }
+
+//go:norace
+func inheritRacing(t, parent *Task) { t.label.inherit(&parent.label) }
+
+//go:norace
+func clearRacing(t *Task) { t.label.clear() }
 
 // TestStill: Still is true until the slice ends.
 func TestStill(t *testing.T) {
