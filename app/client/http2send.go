@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"tafe/app/internal/http2"
+	"tafe/httpparse"
 )
 
 const (
@@ -60,7 +61,7 @@ func (h *http2Exchange) pump() {
 			http2.Write(s, p, false)
 			continue
 		}
-		h.finishSend(p)
+		h.finishSend(p, x.trailerFields)
 	}
 	if h.sending {
 		s.WantRoom()
@@ -105,19 +106,22 @@ func (h *http2Exchange) sourceReady() {
 	}
 }
 
-// finishSend sends the last bytes of the body, and the trailers.
-func (h *http2Exchange) finishSend(p []byte) {
+// finishSend sends the last bytes of the body, and what trailers returns. trailers is only called if the request has trailers.
+func (h *http2Exchange) finishSend(p []byte, trailers func() []httpparse.Header) {
 	x, s := h.x, h.stream
-	h.sending = false
 	if x.trailerFields == nil {
+		h.sending = false
 		http2.Write(s, p, true)
 		return
 	}
 	if len(p) > 0 {
 		http2.Write(s, p, false)
 	}
-	section, err := appendTrailers(nil, x.trailerFields())
+	fields := trailers()
+	h.sending = false
+	section, err := appendTrailers(nil, fields)
 	switch {
+	case h.broken != nil: // while the task was in trailers
 	case err != nil:
 		h.endSend(&bodyError{err})
 	case len(section) == 0:
@@ -173,7 +177,7 @@ func (h *http2Exchange) sendStream() error {
 		switch {
 		case h.broken != nil: // while the Stream was read
 		case err == io.EOF:
-			h.finishSend(p[:n])
+			h.finishSend(p[:n], x.callTrailers)
 		case n > 0:
 			http2.Write(h.stream, p[:n], false)
 		}

@@ -39,11 +39,15 @@ func TestCallersCodeDoesNotHoldTheLoop(t *testing.T) {
 	l := e.Loops()[0]
 	var dialer reactor.Dialer
 	dialer.Bind(e)
-	site := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	site := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusEarlyHints)
 		body, _ := io.ReadAll(r.Body)
 		_, _ = w.Write(append([]byte("got "), body...))
 	}))
+	site.Config.Protocols = new(http.Protocols)
+	site.Config.Protocols.SetHTTP1(true)
+	site.Config.Protocols.SetUnencryptedHTTP2(true)
+	site.Start()
 	t.Cleanup(site.Close)
 	for _, tt := range []struct {
 		why string
@@ -53,6 +57,10 @@ func TestCallersCodeDoesNotHoldTheLoop(t *testing.T) {
 			body := strings.NewReader("abc")
 			req.Method, req.StreamLength = "POST", -1
 			req.Stream = readFunc(func(p []byte) (int, error) { block(); return body.Read(p) })
+		}},
+		{"trailers", func(block func(), _ *Options, req *Request, _ *io.Writer) {
+			req.Method, req.StreamLength, req.Stream = "POST", -1, strings.NewReader("abc")
+			req.Trailers = func() []httpparse.Header { block(); return fields("X-Sum", "done") }
 		}},
 		{"a body writer", func(block func(), _ *Options, _ *Request, out *io.Writer) {
 			*out = writeFunc(func(p []byte) (int, error) { block(); return len(p), nil })
@@ -80,27 +88,29 @@ func TestCallersCodeDoesNotHoldTheLoop(t *testing.T) {
 			}
 		}},
 	} {
-		t.Run(tt.why, func(t *testing.T) {
-			begun, release := make(chan bool, 100), make(chan bool)
-			out := io.Discard
-			o, req := Options{}, Request{URL: site.URL}
-			tt.set(func() { begun <- true; <-release }, &o, &req, &out)
-			c := newClient(t, o)
-			asking := start(t, l, func(task *loop.Task) {
-				var resp Response
-				if assert.NoError(t, c.Do(task, nil, &req, &resp)) {
-					n, err := resp.WriteTo(out)
-					assert.NoError(t, err)
-					assert.Positive(t, n)
-				}
-				resp.Close()
+		for _, protocol := range []Protocol{HTTP1, H2C} {
+			t.Run(tt.why+"/"+string(protocol), func(t *testing.T) {
+				begun, release := make(chan bool, 100), make(chan bool)
+				out := io.Discard
+				o, req := Options{Protocol: protocol}, Request{URL: site.URL}
+				tt.set(func() { begun <- true; <-release }, &o, &req, &out)
+				c := newClient(t, o)
+				asking := start(t, l, func(task *loop.Task) {
+					var resp Response
+					if assert.NoError(t, c.Do(task, nil, &req, &resp)) {
+						n, err := resp.WriteTo(out)
+						assert.NoError(t, err)
+						assert.Positive(t, n)
+					}
+					resp.Close()
+				})
+				<-begun
+				start(t, l, func(*loop.Task) { close(release) }).wait(t)
+				asking.wait(t)
+				assert.Equal(t, 1, c.Stats().Open)
+				assert.Equal(t, 1, c.Stats().Idle)
 			})
-			<-begun
-			start(t, l, func(*loop.Task) { close(release) }).wait(t)
-			asking.wait(t)
-			assert.Equal(t, 1, c.Stats().Open)
-			assert.Equal(t, 1, c.Stats().Idle)
-		})
+		}
 	}
 }
 
