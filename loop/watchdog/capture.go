@@ -333,7 +333,7 @@ func kindOf(frames []Frame) stackKind {
 			return kindTask
 		case "runtime.corostart":
 			kind = kindCoroutine
-		case "tafe/loop/reactor.(*Reactor).event", "tafe/loop.(*Loop).Turn", "tafe/loop.(*Loop).Adopt":
+		case "tafe/loop/reactor.(*Reactor).event", "tafe/loop.LoopControl.Turn", "tafe/loop.LoopControl.Adopt":
 			kind = kindLoop
 		}
 	}

@@ -1,11 +1,18 @@
 package watchdog
 
 import (
+	"fmt"
+	"log/slog"
 	"os"
+	"runtime"
 	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"tafe/loop"
 )
 
 func dumpFile(t *testing.T) []byte {
@@ -69,8 +76,57 @@ func TestTheWatchdogsOwnLock(t *testing.T) {
 func TestKindOfStack(t *testing.T) {
 	event := Frame{"tafe/loop/reactor.(*Reactor).event", "reactor.go", 172}
 	require.Equal(t, kindLoop, kindOf([]Frame{event}))
-	require.Equal(t, kindLoop, kindOf([]Frame{{"tafe/loop.(*Loop).Adopt", "region.go", 1}}), "the goroutine that takes a loop over")
 	require.Equal(t, kindOther, kindOf([]Frame{{"tafe/loop/watchdog.(*watchedLoop).Returned", "release.go", 69}, {"tafe/loop.(*Loop).comeBack", "region.go", 1}, event}))
+}
+
+// stillDriver is a loop.Driver whose clock the test moves.
+type stillDriver struct{ now int64 }
+
+func (d *stillDriver) Now() int64   { d.now++; return d.now }
+func (d *stillDriver) Wake()        {}
+func (d *stillDriver) WakeAt(int64) {}
+func (d *stillDriver) Flush()       {}
+
+// slowRunner is a task that runs for a second, of which the end is user code.
+type slowRunner struct{ d *stillDriver }
+
+func (r slowRunner) Run(t *loop.Task)       { r.d.now += int64(time.Second); t.Outside(func() {}) }
+func (r slowRunner) Done(*loop.Task, error) {}
+
+// A turn begins with Turn after a wake, and with Adopt on the goroutine that takes the loop over. A callback
+// is found below both.
+func TestKindOfCallbackStack(t *testing.T) {
+	d := &stillDriver{now: 1}
+	l := loop.New(0, d, loop.Limits{}, slog.New(slog.DiscardHandler))
+	kinds := map[string]stackKind{}
+	callback := func(name string) {
+		pcs := make([]uintptr, 64)
+		var at strings.Builder
+		for _, pc := range pcs[:runtime.Callers(1, pcs)] {
+			fmt.Fprintf(&at, "%#x ", pc)
+		}
+		kinds[name] = kindOf(resolve(at.String()))
+	}
+	turn, adopt := l.Drive().Turn, l.Drive().Adopt // as the reactor passes them
+	l.Drive().ForceHandoff(func(*loop.Task) bool { return true })
+	timer := loop.Timer{}
+	require.True(t, l.Post(func() {
+		callback("a posted function in Turn")
+		l.AfterFunc(&timer, time.Millisecond, func(*loop.Timer) { callback("a timer in Adopt") })
+		_, err := l.Start(slowRunner{d})
+		require.NoError(t, err)
+	}))
+	require.False(t, turn(), "the loop was taken")
+	for !adopt() {
+	}
+	for l.Drive().RunReleased() {
+		turn()
+	}
+	require.Equal(t, map[string]stackKind{"a posted function in Turn": kindLoop, "a timer in Adopt": kindLoop}, kinds)
+	l.Drive().BeginTurn()
+	l.Drive().Shutdown()
+	l.Drive().Close()
+	l.Drive().EndTurn()
 }
 
 func TestOwners(t *testing.T) {
