@@ -17,12 +17,22 @@
 //	returning the released task has stopped and asks for the loop
 //	borrowing like returning, for a task locked to its OS thread; see loan.go
 //
-// The task moves between inside and outside, from inside to leaving, and from released to
-// returning or borrowing; loan.go has its other moves. The goroutine that takes the loop
-// moves from outside to released, and back if nothing waits or too many tasks are released,
-// by compare-and-swap. The word holds the slice's start time, so the swap fails if that
-// slice has ended. The loop moves from leaving to released (moveBeside) and from returning
-// to inside (rejoin): a returning task is queued and goes on when the loop resumes it.
+//	from       to         moved by                      function
+//	inside     outside    the task                      Leave
+//	outside    inside     the task                      Enter
+//	outside    released   the goroutine that takes it   TakeFrom
+//	released   outside    the same                      TakeFrom, if nothing waits or too many are released
+//	inside     leaving    the task                      Beside
+//	leaving    released   the loop                      moveBeside
+//	released   returning  the task                      Enter
+//	returning  inside     the loop, which queues it     rejoin
+//	released   borrowing  the task                      Enter
+//	borrowing  inside     the task                      borrow
+//	inside     released   the task                      endLoan
+//
+// The moves from outside are compare-and-swaps with the start of the slice, so that they fail
+// if that slice has ended. After the end of the loop, comeBack, orphan and endOrphan move the
+// word of a task that is unwound.
 
 package loop
 
@@ -204,7 +214,8 @@ func (r *releasedTasks) find(g unsafe.Pointer) *Task {
 // user code, and if work waits for the loop or force is set. Waiting work is a ready task,
 // a due timer, a posted function, an event, or output that is not flushed. After true the
 // caller must make a goroutine call Adopt. At most Limits.ReleasedMax tasks of a loop are
-// released at once; beyond that TakeFrom returns false and Stats.NotReleased counts it.
+// released at once; beyond that TakeFrom returns false and Stats.NotReleased counts it. It
+// returns true in either case if the task has asked for the loop meanwhile.
 // Any goroutine but the loop's and those of its tasks.
 func (c LoopControl) TakeFrom(since int64, t *Task, force bool) bool {
 	l := c.l
@@ -214,13 +225,11 @@ func (c LoopControl) TakeFrom(since int64, t *Task, force bool) bool {
 	}
 	// From here on no goroutine uses the loop: the task stops at Enter.
 	full := int(l.released.count.Load()) >= l.limits.ReleasedMax
-	if full || !force && !l.awaited() {
+	if (full || !force && !l.awaited()) && word.CompareAndSwap(released, since) {
 		if full {
 			l.notReleased.Add(1)
 		}
-		if word.CompareAndSwap(released, since) {
-			return false
-		}
+		return false
 	}
 	l.released.add(t, true)
 	return true
