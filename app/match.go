@@ -180,9 +180,6 @@ func (c *Context) clientIn(networks []netip.Prefix) bool {
 // with %2F for slashes that the client has escaped. It returns "" if there is no such group, or it has matched nothing.
 func (c *Context) Capture(group int) string { return strings.Clone(c.CaptureView(group)) }
 
-// EscapedCapture is Capture for the path of a URL, with the encoding that the client has used.
-func (c *Context) EscapedCapture(group int) string { return strings.Clone(c.EscapedCaptureView(group)) }
-
 // CaptureNamed returns the number of the group of Match.Path with that name, -1 if there is none.
 func (c *Context) CaptureNamed(name string) int {
 	if c.route == nil || c.route.when == nil || c.route.when.Path == nil {
@@ -197,57 +194,4 @@ func (c *Context) captured(group int) (value []byte, from, to int) {
 	}
 	from, to = c.captures[2*group], c.captures[2*group+1]
 	return c.routed[from:to], from, to
-}
-
-// EscapedParam returns the value of a path parameter for the path of a URL, with the encoding that the client has used. Slashes that the
-// client has escaped stay escaped; the separators in a catch-all do not.
-func (c *Context) EscapedParam(name string) string { return strings.Clone(c.EscapedParamView(name)) }
-
-// EncodedPath returns the routed path, without dot segments, with the encoding that the client has used. See EscapedPath for one form of all
-// spellings.
-func (c *Context) EncodedPath() string { return strings.Clone(c.EncodedPathView()) }
-
-// escapedPart returns routed[from:to] in the encoding of the client. A path with dot segments is encoded anew.
-func (c *Context) escapedPart(value []byte, from, to int) string {
-	raw, ok := rawPart(c.req.Path, len(c.routed), from, to)
-	if !ok {
-		return escapeSegments(httpparse.ViewString(value))
-	}
-	if !slices.ContainsFunc(raw, func(b byte) bool { return b != '%' && !httpparse.IsPathByte(b) }) {
-		return httpparse.ViewString(raw)
-	}
-	b := make([]byte, 0, len(raw)+16)
-	for _, x := range raw {
-		if x == '%' || httpparse.IsPathByte(x) {
-			b = append(b, x)
-		} else {
-			b = httpparse.AppendEscape(b, x)
-		}
-	}
-	return httpparse.ViewString(b)
-}
-
-// rawPart returns the part of a raw path that decodes to the bytes from to to of a cleaned path of n bytes. ok is false if dot segments were
-// removed, so that the positions differ.
-func rawPart(raw []byte, n, from, to int) (part []byte, ok bool) {
-	start, end, at := -1, -1, 0
-	for i := 0; ; at++ {
-		if at == from {
-			start = i
-		}
-		if at == to {
-			end = i
-		}
-		if i >= len(raw) {
-			break
-		}
-		if raw[i] == '%' {
-			i += 2
-		}
-		i++
-	}
-	if at != n || start < 0 || end < 0 {
-		return nil, false
-	}
-	return raw[start:end], true
 }
