@@ -1,8 +1,5 @@
-// The wire of a Handler within a middleware of net/http: the response goes through the middleware's ResponseWriter, on the middleware's
-// goroutine, and comes back to the task as the response of a mounted handler. fromhttp.go has the middleware.
-//
-// The task and the goroutine alternate. The goroutine waits in inner.ServeHTTP for pieces of the response, writes them, and reports that it has.
-// The task, which waits for that report in hand, makes the calls of the mounted handler meanwhile: that is where the bytes are sent.
+// The wire of a Handler inside a net/http middleware (fromhttp.go). Its response is sent in pieces to the middleware's goroutine, which writes
+// them to its ResponseWriter. Meanwhile the task serves that goroutine's calls, among them those that send the bytes.
 
 package app
 

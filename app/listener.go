@@ -32,9 +32,9 @@ type Listener struct {
 	NoHTTP2 bool
 	// H2C accepts HTTP/2 by prior knowledge on a listener without TLS (RFC 9113 section 3.3).
 	H2C bool
-	// Covers, if not nil, reports whether the certificate that a client with this server name was shown is valid for the host, which has no
-	// port. A browser may send requests for several hosts on one HTTP/2 connection; those for hosts that are not covered are answered with 421
-	// (RFC 9110 section 15.5.20). With HTTP/1, and without Covers, a host is also accepted if the server name belongs to the same Host.
+	// Covers, if not nil, reports whether the certificate sent for serverName is also valid for host (without a port). A browser may send
+	// requests for several hosts on one HTTP/2 connection; those for hosts that are not covered are answered with 421 (RFC 9110 section
+	// 15.5.20). With HTTP/1, and without Covers, a host is also accepted if the server name belongs to the same Host.
 	// Covers is called on the loop, and must not wait.
 	Covers func(serverName, host string) bool
 }

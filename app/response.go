@@ -68,7 +68,7 @@ func (r *response) begin(req *httpparse.Request) {
 	r.headless = string(req.Method) == "HEAD"
 }
 
-// Status sets the status of a response without a body, which the handler does not write itself, and of Stream with status 0.
+// Status sets the status used when the handler writes no response, or calls Stream with status 0.
 func (c *Context) Status(code int) { c.resp.status = code }
 
 // StatusCode returns the status of the response; 0 if none was set or written.

@@ -23,8 +23,8 @@ type EventClient struct {
 	ended     bool
 }
 
-// DetachEvents begins an event stream like Context.SSE, and detaches it from its handler, which should return. Options.Slow and
-// QueueBytesMax are the caller's to apply. closed is called once on the loop when the stream has ended. The access log has its entry when the
+// DetachEvents begins an event stream like Context.SSE, and detaches it from its handler, which should return. SSEOptions.Slow
+// and QueueBytesMax are the caller's to apply. closed is called once on the loop when the stream has ended. The access log has its entry when the
 // handler returns.
 //
 // The error is errors.ErrUnsupported, and nothing was written, for a HEAD request and where a connection cannot be detached.

@@ -102,8 +102,8 @@ func (t *traffic) count(c *Context) {
 	s.count(method, c.resp.status, 1)
 }
 
-// adopt moves the counters to the routes of another App: routes with the same method, pattern and name keep counting. Up to routesKept
-// removed routes keep their counters under their names.
+// adopt moves the counters to the routes of another App. Routes with the same host, method, pattern, name and
+// conditions keep counting. Up to routesKept removed routes keep their counters under their names.
 func (t *traffic) adopt(routes []*Route) {
 	heirs := make(map[identity]*Route, len(routes))
 	for _, r := range routes {

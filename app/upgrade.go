@@ -1,4 +1,5 @@
-// Hijack: a handler takes over its connection, for protocols other than HTTP. websocket.go and sse.go take it over for the loop.
+// Hijack: a handler takes over its connection, for protocols other than HTTP. websocket.go and sseclient.go
+// detach it to protocols that run on loop events.
 
 package app
 
@@ -30,7 +31,7 @@ func (c *Context) Upgrade() string {
 // A WebSocket over HTTP/2 is an extended CONNECT (RFC 8441). It is shown as the GET with Upgrade that it stands for, and Hijack returns a
 // net.Conn of its stream. The response head that is written to it first, "HTTP/1.1 101 ..." and fields, is sent as that of HTTP/2.
 //
-// The error is ErrWritten, that of Err, or errors.ErrUnsupported: under App.ServeHTTP, and over HTTP/2 for all other requests.
+// The error is ErrWritten, that of Err, or errors.ErrUnsupported: under App.ServeHTTP, and over HTTP/2 except for WebSockets.
 func (c *Context) Hijack() (net.Conn, error) {
 	defer c.task.Leave(c.task.Enter())
 	if c.resp.sent {

@@ -1,8 +1,9 @@
 // Views: the strings of a Context without a copy, for middlewares, proxies and handlers on a hot path.
 //
-// A view points into the memory of the connection or of the Context, which the next request overwrites. It is valid until the handler returns.
-// Do not keep it, and do not pass it to another goroutine. Each method with "View" in its name is the one without it, which returns a copy, and
-// does not allocate where that one would only copy. cookie.go and clientip.go have two more.
+// A view points into the memory of the connection or of the Context, which the next request overwrites. It is valid until the handler returns,
+// those of response headers only until the headers change. Do not keep it, and do not pass it to another goroutine. Each method with "View" in
+// its name is the one without it, which returns a copy, and does not allocate where that one would only copy. cookie.go and clientip.go have
+// two more.
 //
 // A test run can overwrite the memory of views when the handler has returned; see package poison.
 

@@ -1,5 +1,5 @@
-// Serialization of messages. Every function validates what it appends: a value that a recipient could read as another
-// line, field or message is rejected with an error (header injection).
+// Serialization of messages. The functions that take field names, values, methods or targets reject what could start
+// another line (header injection). The others take numbers and times.
 
 package httpparse
 

@@ -1,5 +1,5 @@
-// A request from a list of fields, as HTTP/2 sends it (RFC 9113 section 8.3). It is checked as strictly as a head of
-// HTTP/1 by the guard; wildcat takes no part.
+// Builds a Request from HTTP/2 fields (RFC 9113 section 8.3), with checks as strict as those of guard.go for HTTP/1. The
+// wildcat parser is not used.
 
 package httpparse
 
@@ -23,8 +23,8 @@ var (
 	}
 )
 
-// Assemble makes r from the fields of an HTTP/2 request, with the pseudo-header fields first. It overwrites r. The
-// slices of fields are kept, the array is not. ended says that there is no body. The caller bounds the number and the
+// Assemble makes r from the fields of an HTTP/2 request, with the pseudo-header fields first. It overwrites r. r
+// keeps the Name and Value slices; the slice fields itself may be reused. ended says that there is no body. The caller bounds the number and the
 // bytes of the fields. Fields are as in HTTP/1: Host stands for :authority, the parts of a divided cookie are joined
 // (RFC 9113 section 8.2.3), and an extended CONNECT for WebSocket is a GET with Upgrade (RFC 8441 section 5).
 //

@@ -1,4 +1,4 @@
-// Changes to the fields of a parsed request, by code between its client and its handler.
+// Adding and removing fields of a parsed request, for middlewares.
 
 package httpparse
 

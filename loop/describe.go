@@ -1,7 +1,7 @@
 // The description of a task: written by the task, readable by other threads at any time. It
 // is copied into the task's own memory. A concurrent read may mix old and new text but never
-// touches freed memory. The version counter reveals the mix. The type label also holds the
-// settings of the task, whose methods are in budget.go.
+// touches freed memory. The version counter reveals the mix. The struct also stores the
+// settings of budget.go.
 
 package loop
 

@@ -16,9 +16,11 @@ import "context"
 //
 //	RunBeside(f func())  runs f on a goroutine beside the loop; needed for Task.Beside
 //	Current() *Task      finds the calling task of any loop; for Loop.Caller
-//	Pending() bool       reports events that are ready; work that waits for the loop
-//	Unflushed() bool     reports output that is not flushed; likewise
+//	Pending() bool       reports whether I/O events are ready
+//	Unflushed() bool     reports whether output awaits Flush
 //	Waiting() int        counts descriptors with events; for LoopView.Waiting
+//
+// What Pending and Unflushed report counts as work for which a loop may be taken.
 type Driver interface {
 	// Now returns the loop clock: monotonic ns, never 0. Any goroutine.
 	Now() int64

@@ -1,6 +1,7 @@
 // Waiter and Cond: one wait for tasks, which park, and other goroutines, which block.
 // Connections, semaphores, flights and queues are built on them. Loop.Caller tells which of
-// the two the caller is, and returns ErrOnLoop where it may do neither.
+// the two the caller is, and returns ErrOnLoop on a loop outside tasks, where waiting is not
+// allowed.
 
 package loop
 

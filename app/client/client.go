@@ -167,9 +167,10 @@ func (c *Client) newLoopPool(l *loop.Loop) *pool {
 // task this is usual and cheapest, because the cancellation and the deadline of the task always apply. The error is
 // an *Error.
 //
-// Without Request.Retries a request is sent again in one case only: a pooled connection is stale, that is, the server
-// closed it before the first byte of the response (RFC 9112 section 9.3.1). An idempotent request with a replayable
-// body is then sent once more on a new connection.
+// Without Request.Retries a request is sent again in two cases only. If a pooled connection is stale, that is, the server
+// closed it before the first byte of the response (RFC 9112 section 9.3.1), an idempotent request without Stream is sent
+// once more on a new connection. If a server of HTTP/2 has not processed the request (Error.Unprocessed), it is sent again
+// whatever its method, in a task up to twice.
 func (c *Client) Do(t *loop.Task, ctx context.Context, req *Request, resp *Response) error {
 	if c.options.Tracer == nil {
 		return c.do(t, ctx, req, resp, "")

@@ -66,8 +66,9 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("client: %s: %s: %s: %v", where, e.Stage, e.Kind, e.Err)
 }
 
-// Unwrap returns the cause: an *httpparse.Error for KindProtocol, the cause of the cancellation for KindCancelled,
-// and otherwise the error of the socket.
+// Unwrap returns the cause. For KindProtocol it is an *httpparse.Error, an error of HTTP/2, ErrInterim, ErrSwitch or
+// ErrBodyTooLarge; for KindRequest an error of this package or of the body's reader; for KindBusy an error of this
+// package; for KindCancelled the cause of the cancellation. Otherwise it is usually the error of the socket.
 func (e *Error) Unwrap() error { return e.Err }
 
 // Timeout reports whether a time bound was exceeded, as net.Error does.

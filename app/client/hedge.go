@@ -15,7 +15,7 @@ import (
 // Hedge configures when a request is sent a second time. Zero fields mean the defaults.
 type Hedge struct {
 	// Quantile of the host's recent latencies, per loop, after which the second request is sent. The latency is the
-	// time to the response head. It is known to a quarter. Default 0.95.
+	// time to the response head. The quantile is at most 25% too long. Default 0.95.
 	Quantile float64
 	// BudgetPercent bounds second requests, per loop, as a share of the requests that allow hedging, with bursts of
 	// ten. Default 5.

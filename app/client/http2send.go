@@ -1,5 +1,5 @@
-// The request of an http2Exchange. A body in memory and a Source are sent by the events of the stream, so that the response is received
-// meanwhile, and an early response does not end them. Any other Stream is read by the task, before it receives the response.
+// Sends the request body over HTTP/2. Request.Body and a Source are sent from stream events, while the response is received. Any other
+// Request.Stream is read by the task first.
 
 package client
 

@@ -1,4 +1,4 @@
-// Reading of a response: the head, and the body to its end.
+// HTTP/1: reading of a response, the head and the body to its end.
 
 package client
 

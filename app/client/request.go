@@ -50,7 +50,8 @@ type Request struct {
 	Stream       io.Reader
 	StreamLength int64
 	// Trailers, if not nil, is called after the end of a Stream, and returns trailer fields to send (RFC 9110 section
-	// 6.5). HTTP/1 sends them after a chunked body only. With a Source it is called on the loop and must not wait.
+	// 6.5). HTTP/1 sends them after a chunked body only. With a Source over HTTP/2 it is called on
+	// the loop and must not wait.
 	Trailers func() []httpparse.Header
 	// AcceptTrailers announces that trailers of the response are used: "TE: trailers" (RFC 9110 section 10.1.4).
 	AcceptTrailers bool

@@ -1,4 +1,4 @@
-// RoundTripper: net/http's Client, and the libraries that use one, on a Client. roundtripbody.go has the body of the response.
+// An http.RoundTripper that sends by a Client. roundtripbody.go has the body of the response.
 
 package client
 

@@ -1,4 +1,4 @@
-// Writing of a request, and responses that arrive before it is complete.
+// HTTP/1: writing of a request, and responses that arrive before it is complete.
 //
 // A server may respond and stop reading while a long body is being sent (RFC 9112 section 9.3). One goroutine handles
 // both: between two pieces it checks for a response, and a write without progress is interrupted for the same check.

@@ -1,6 +1,6 @@
-// Calls of the caller's code: body readers and writers, the interim callback and the dial function. In a task this
-// code runs outside the loop (Task.Leave), so that the loop can be handed off when the code is slow. If the caller of
-// the client's method was inside, it keeps the loop.
+// Calls of the caller's code: body readers and writers, trailers, the interim callback and the dial function. In a task
+// this code runs as user code (between Leave and Enter), so the loop can be taken. If the client was called with the
+// loop entered, it stays entered.
 
 package client
 

@@ -1,4 +1,5 @@
-// The kinds of clients: event streams, WebSockets, and event streams that are written by the task of their handler.
+// The kinds of clients: event streams and WebSockets driven by events of the loop, and event streams that the task of their handler writes,
+// which have a queue.
 
 package hub
 

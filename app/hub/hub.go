@@ -4,7 +4,7 @@
 // messages and clients there are. Each loop then writes to its clients, some at a time, so that other work runs between them.
 //
 // The messages that were published last are kept, for clients that are behind and for those that reconnect with Last-Event-ID. Every
-// client has a position in them and no queue of its own.
+// client has a position in them. Only a stream that is written by the task of its handler also has a queue.
 //
 //	hub.go      Hub, Options, Publish, Close
 //	join.go     ServeSSE and Join: how clients come and go
@@ -34,7 +34,7 @@ const (
 
 // Options configure a Hub. Zero fields take their defaults.
 type Options struct {
-	// QueueMax and QueueBytesMax bound the messages that are kept, by their number, default 256, and the bytes of their data, default 1 MiB.
+	// QueueMax and QueueBytesMax bound the published messages that are kept, by their number, default 256, and the bytes of their data, default 1 MiB.
 	// The last message is kept in any case.
 	QueueMax, QueueBytesMax int
 	// UnsentMax is how many bytes of one client may be unsent until it waits for its next message; default 64 KiB.

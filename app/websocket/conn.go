@@ -1,10 +1,10 @@
-// Conn: one WebSocket, and reading from it in a straight line.
+// Conn: the states of one WebSocket, and Read for handlers that read message by message.
 //
 // A Conn is in these states, of the close handshake:
 //
 //	open       messages go both ways; a ping is sent when the client is silent
 //	sentClose  the server has sent a close frame, and discards what comes before the client's; 5 s
-//	gotClose   both close frames were sent, or the client broke the protocol; the connection flushes and ends
+//	gotClose   both close frames were sent, or the client broke the protocol or ended its stream; the connection flushes and ends
 //	ended      the connection has ended
 
 package websocket
@@ -72,7 +72,7 @@ var (
 	ErrReading = errors.New("websocket: another task reads")
 )
 
-// Conn is a WebSocket. Its methods are for the tasks of its loop; Write is for any goroutine. An idle Conn holds no buffers.
+// Conn is a WebSocket. Its methods are for the tasks of its loop; Write and Close are for any goroutine. An idle Conn holds no buffers.
 type Conn struct {
 	set   *Set
 	conn  *reactor.Conn

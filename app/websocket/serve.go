@@ -42,7 +42,7 @@ func (m *Message) Value(any) any { return nil }
 
 var _ context.Context = (*Message)(nil)
 
-// Route is what the tasks of messages have in common with those of requests on the same route.
+// Route gives the tasks of messages the description and the limits of requests on the same route.
 type Route interface {
 	// BeginMessage describes a task of conn to the watchdog and sets its limits. blocking says that the task runs beside the loop from
 	// the beginning. On the loop.

@@ -21,13 +21,13 @@ type Set struct {
 // SetConfig has what a Set needs of its server.
 type SetConfig struct {
 	Loop *loop.Loop
-	// Count counts a connection that ended for a reason of Reasons. On the loop.
+	// Count counts a connection that ended for one of the reasons below. On the loop.
 	Count func(reason string)
 	// Failed reports that a function of Serve has failed or panicked. On the loop.
 	Failed func(c *Conn, err error)
 }
 
-// Reasons for which connections end other than by a close handshake of the client or the handler. They are counted by SetConfig.Count.
+// The reasons for which connections end other than by a close handshake of the client or the handler. They are counted by SetConfig.Count.
 const (
 	ReasonProtocol = "websocket-protocol" // the client broke the protocol
 	ReasonTooBig   = "websocket-too-big"  // a message above Options.MessageMax

@@ -1,4 +1,4 @@
-// //tafe:allow-blocking REASON in the sources of a test's code, for NoBlocking. The analyzer of tafe vet reads the same comments.
+// Finds the lines that //tafe:allow-blocking comments allow to block, for NoBlocking. The analyzer of tafe vet reads the same comments.
 
 package looptest
 
@@ -13,7 +13,7 @@ import (
 
 const allowDirective = "//tafe:allow-blocking "
 
-// allowReader has the lines of each file that may block. It reads files when they are asked for; a file that cannot be read allows nothing.
+// allowReader caches, by file name, the lines that may block. A file that cannot be read allows none.
 type allowReader map[string]map[int]bool
 
 // anyOf reports whether a frame of a task's code may block.

@@ -27,8 +27,8 @@ import (
 const BlockingFile = "testdata/blocking.baseline"
 
 // NoBlocking fails t if the goroutine of a task blocks before t ends, however shortly: a sleep, a channel, a contended lock, a system call.
-// The failure has the stack. Waits through Context and Task are not meant, nor what the framework and the garbage collector wait for, nor
-// code that was started beside its loop, as that of routes with app.Blocking. After a handoff the code still counts.
+// The failure has the stack. Not counted are waits through Context and Task, waits of the framework or of the garbage collector, and code that
+// started beside its loop, such as that of routes with app.Blocking. After a handoff the code still counts.
 //
 // A line with the comment //tafe:allow-blocking REASON, or a line of code below one, may block, and so may a function whose doc comment has
 // it; tafe vet reads the same comments. BlockingFile has the places that a project knows.

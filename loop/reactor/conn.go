@@ -10,13 +10,13 @@
 //	        error, at the end of the slice or turn
 //	end     (internal) closes the descriptor and calls Handler.Closed at once
 //
-//	state      Close        Abort      CloseWrite             FIN of the peer        error, timeout
+//	state      Close        Abort      CloseWrite             FIN of the peer        error, write timeout
 //	open       flushing     ended      open, output ended     open, input ended      ended
 //	flushing   -            ended      -                      flushing               ended
 //	lingering  -            ended      -                      ended                  ended
 //
-// A flushing Conn becomes lingering when the last byte and FIN are sent. An open
-// Conn whose input and output have both ended stays open until Close or Abort.
+// A flushing Conn becomes lingering when the last byte and FIN are sent. The timeout of
+// SetTimeout only calls Handler.Timeout. An open Conn whose input and output have both ended stays open until Close or Abort.
 
 package reactor
 

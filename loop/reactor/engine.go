@@ -41,8 +41,8 @@ type Config struct {
 	// not counted.
 	ConnMaxPerIP int
 	// DialMax limits the outbound connections of all loops together; beyond it a
-	// Dialer returns ErrTooManyDials. 0: half of the file descriptors that ConnMax
-	// leaves by default (see fdReserve).
+	// Dialer returns ErrTooManyDials. 0: an eighth of the limit of open files, but
+	// at least 32 and at most 4096.
 	DialMax int
 	Limits  Limits
 	Log     *slog.Logger // nil: slog.Default()
@@ -251,17 +251,16 @@ func (e *Engine) Loops() []*loop.Loop { return e.loops }
 // Conns returns the number of accepted connections that are open.
 func (e *Engine) Conns() int { return int(e.conns.Load()) }
 
-// Opening returns how many of Conns have not had their Open call, because their
-// PROXY header or TLS handshake is not complete.
+// Opening returns how many of Conns are still in the PROXY header or the TLS handshake.
 func (e *Engine) Opening() int { return int(e.opening.Load()) }
 
 // silentMin is how long ago the last turn of a loop without a running slice must be
 // for the loop to count as stuck. Idle loops turn once a second.
 const silentMin = 3 * time.Second
 
-// Stuck returns the ids of the loops that a slice has held for at least d, and of
-// those whose last turn was at least d, and at least 3 seconds, ago. Loops that
-// were told to stop are left out.
+// Stuck returns the ids of the loops that a slice, a callback or a posted function has
+// held for at least d, and of those whose last turn was at least d, and at least 3
+// seconds, ago. Loops that were told to stop are left out.
 func (e *Engine) Stuck(d time.Duration) (ids []int) {
 	for _, l := range e.loops {
 		now := l.Clock()

@@ -55,8 +55,8 @@ type netConn struct {
 }
 
 // NewNetConn makes a net.Conn of c and becomes its Handler. Bytes that c has
-// received and not consumed are read first. Only the goroutine of c's loop may call
-// NewNetConn. Any goroutine may use the net.Conn, except that Read and Write fail
+// received and not consumed are read first. NewNetConn is for the loop of c, and its
+// tasks after Task.Enter. Any goroutine may use the net.Conn, except that Read and Write fail
 // with loop.ErrOnLoop on a goroutine that owns a loop. A waiting task of any loop
 // is parked.
 //

@@ -1,5 +1,5 @@
-// This file has what protocols on dialed connections need that handle the events of
-// their Conn: the Conn of a Dialer's net.Conn, and TLS as a client.
+// For client protocols driven by events: ConnOf unwraps a dialed net.Conn, and ClientTLS
+// performs a TLS handshake.
 
 package reactor
 

@@ -1,4 +1,5 @@
-// This file has what protocols on a Conn need that carry several streams.
+// Support for protocols with several streams on a connection (HTTP/2): Stack, Protocol,
+// NeedInput.
 
 package reactor
 

@@ -1,17 +1,14 @@
-// This file has Take, which gives a connection to a protocol that works on the
-// events of its loop, without a task. NewNetConn gives it to code that reads and
-// writes.
+// Take replaces the Handler of a Conn when it changes its protocol, for example to
+// WebSocket. NewNetConn is for code that reads and writes instead.
 
 package reactor
 
-// Take makes h the Handler of a connection that changes its protocol. Views into
-// its input stay valid, as after Unpin of a buffer that is not reused, and the
-// bytes that were not consumed remain its Input. The timeout is removed and reading
-// continues. At most readAhead unread bytes are held.
+// Take makes h the Handler of a connection that changes its protocol. Existing views
+// into Input stay valid. Unread bytes remain in Input; the caller handles them. The
+// timeout is removed and reading continues. At most readAhead unread bytes are held.
 //
 // When the loop ends, the peer receives what was sent before and FIN, not a reset.
-// Only the goroutine of the loop, and a task after Task.Enter, may call Take. The
-// caller handles what is in Input already.
+// Only the goroutine of the loop, and a task after Task.Enter, may call Take.
 func (c *Conn) Take(h Handler, readAhead int) {
 	c.handler, c.taken = h, true
 	c.inMax = min(c.inMax, readAhead)

@@ -19,8 +19,8 @@ type TLS struct {
 	// callback that computes or blocks delays its connection, and others until the
 	// loop is handed off.
 	Config *tls.Config
-	// HandshakeTimeout is the time from the accept to the end of the handshake;
-	// default 10 s. Then the connection is closed.
+	// HandshakeTimeout is the time from the accept, or from the end of the PROXY
+	// header, to the end of the handshake; default 10 s. Then the connection is closed.
 	HandshakeTimeout time.Duration
 	// HandshakesMax limits the handshakes in progress on each loop; default 1024.
 	// Connections beyond it are closed.

@@ -21,7 +21,7 @@
 //	livetally.go     an estimate of the victims while an overrun lasts
 //	overrun.go       the record of one overrun
 //	probe.go         following one slice, to its end (closing.go)
-//	release.go       slices that run on beside their loop after a handoff
+//	release.go       code that runs on beside its loop after its slice was taken
 //	reporter.go      what is logged, rate limits, recent overruns
 //	totals.go        overruns by verdict, route and stack
 //	routes.go        slice lengths by route

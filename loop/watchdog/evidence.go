@@ -3,14 +3,13 @@
 // proven by the clock of the thread or by a state seen while the sampler was on time. Stacks are
 // captured in capture.go and judged in verdict.go.
 //
-// Time whose kind is not known yet, or stays unknown, has these names:
+// Time whose kind is not known has these names:
 //
-//	pending    on a runnable thread. The kernel's accounts decide with a later reading (resolve)
-//	undecided  without a thread. A stack decides (settle)
-//	unclear    nothing decides any more. It counts as the watchdog's lateness (externalCause)
+//	pending    decided by the next reading (resolve)
+//	undecided  decided by a stack (settle)
+//	unclear    never decided; counts as lateness of the watchdog (externalCause)
 //
-// Unknown is no kind of time but a verdict: enough of the time is proven to be the code's own, and
-// too few stacks show what the code did.
+// The verdict Unknown is something else; see verdict.go.
 
 package watchdog
 

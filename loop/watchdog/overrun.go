@@ -50,9 +50,8 @@ type Overrun struct {
 	Final   bool      `json:"final"` // false while the overrun lasts
 	Loop    int       `json:"loop"`
 	Started time.Time `json:"started"`
-	// Held is how long the slice held its loop, and Ran how long its code ran. They grow while
-	// the overrun lasts; a handoff of the loop ends Held and sets Released. Otherwise they are
-	// equal.
+	// Held is the time on the loop, and Ran the total. They grow while the overrun lasts. They
+	// differ only after a handoff, which ends Held and sets Released.
 	Held     Millis  `json:"held_ms"`
 	Ran      Millis  `json:"ran_ms"`
 	Released bool    `json:"released"`
@@ -111,9 +110,11 @@ type Suppressed struct {
 
 // Tally is the delay that an overrun caused to other tasks.
 type Tally struct {
-	Count     int      `json:"count"`
-	Total     Millis   `json:"total_ms"`
-	Estimated int      `json:"estimated"` // part of Count: bytes that waited in a socket
+	Count int    `json:"count"`
+	Total Millis `json:"total_ms"`
+	// Estimated is the part of Count whose bytes waited in a socket. While an overrun lasts without
+	// a handoff, all are estimated.
+	Estimated int      `json:"estimated"`
 	Worst     []Victim `json:"worst,omitempty"`
 	// Waited is the distribution of the victims' whole waits for the loop, and Without
 	// that of the waits less the delay by this overrun.

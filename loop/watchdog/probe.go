@@ -1,7 +1,7 @@
 // A probe follows one slice from the first look at it to its final record. It collects evidence,
 // takes stacks once the budget is used up, and reports the overrun when the code is proven to be
-// its cause. A watched loop has one probe for the slice that its loop runs, and one for each
-// released slice (release.go). Only the sampler uses probes.
+// its cause. A watched loop has one probe for the slice that its loop runs, and one for
+// each task with released code (release.go). Only the sampler uses probes.
 
 package watchdog
 
@@ -59,7 +59,7 @@ type probe struct {
 	search      *wakerSearch // nil: none
 }
 
-// visit looks at the loop and its released slices. It returns the time to the next visit in ns.
+// visit looks at the loop and its released code. It returns the time to the next visit in ns.
 func (ln *watchedLoop) visit(w *Watchdog) int64 {
 	ln.takeReleases(w)
 	next := ln.visitSlice(w)

@@ -1,6 +1,6 @@
-// Released slices: those whose loop was handed over. The loop reports the handoff, and the thread
-// that ran the code reports its return. In between, the sampler looks at the task as at one that
-// holds its loop, but less often if there are many.
+// Code that runs on beside its loop after its slice was taken. The loop reports the handoff, and the
+// thread that ran the code reports its return. In between, the sampler looks at the task as at one
+// that holds its loop, but less often if there are many.
 
 package watchdog
 
@@ -15,7 +15,7 @@ const (
 	releasedRest  = int64(1_000_000) // time between two looks at a task, ns
 )
 
-// release is a slice whose loop was handed over.
+// release is the code of a slice whose loop was handed over.
 type release struct {
 	task   *loop.Task
 	id     uint64
@@ -87,7 +87,7 @@ func (ln *watchedLoop) Returned(_ *loop.Loop, t *loop.Task, start, back int64) {
 	ln.returned(r, back, last)
 }
 
-// returned records the end of a released slice. ln.mu must be held.
+// returned records the end of released code. ln.mu must be held.
 func (ln *watchedLoop) returned(r *release, back int64, last reading) {
 	t := r.task
 	ln.tracks.add(r.taken, back, r.taken, t.ID(), t.Observe().RoutePattern())
@@ -145,7 +145,7 @@ func (ln *watchedLoop) takeReleases(w *Watchdog) {
 	}
 }
 
-// follow adds a probe of a released slice.
+// follow adds a probe of released code.
 func (ln *watchedLoop) follow(w *Watchdog, p *probe, r *release) {
 	p.release, r.probe = r, p
 	p.carrier = ln.carrier
@@ -153,7 +153,7 @@ func (ln *watchedLoop) follow(w *Watchdog, p *probe, r *release) {
 	ln.released = append(ln.released, p)
 }
 
-// findReleases finds the released slices of a passive loop.
+// findReleases finds the released code of a passive loop.
 func (ln *watchedLoop) findReleases(w *Watchdog) {
 	found := map[*loop.Task]int64{}
 	ln.loop.Observe().EachReleased(func(t *loop.Task, start int64) { found[t] = start })
@@ -184,7 +184,7 @@ func (ln *watchedLoop) findReleases(w *Watchdog) {
 	}
 }
 
-// visitReleased looks at the released slices that are due, the longest waiting first, and returns
+// visitReleased looks at the released code that is due, the longest waiting first, and returns
 // the time to the next look in ns.
 func (ln *watchedLoop) visitReleased(w *Watchdog) int64 {
 	next, looks := int64(lookIdle), 0
@@ -217,7 +217,7 @@ func (ln *watchedLoop) visitReleased(w *Watchdog) int64 {
 	return next
 }
 
-// lookReleased looks at one released slice and returns the time to its next look in ns.
+// lookReleased looks at the released code of one task and returns the time to its next look in ns.
 func (ln *watchedLoop) lookReleased(w *Watchdog, p *probe) int64 {
 	tid, state := p.task.Observe().Thread(), p.task.Observe().State()
 	if tid != 0 {

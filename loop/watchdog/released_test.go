@@ -101,7 +101,7 @@ func TestManyReleasedTasks(t *testing.T) {
 	}
 }
 
-// A released slice that returns within its budget is not an overrun.
+// Released code that returns within its budget is not an overrun.
 func TestReleasedWithinBudget(t *testing.T) {
 	s := newHandoffStage(t, Config{Budget: time.Hour}, map[string]func(*loop.Task){
 		"hog":  func(*loop.Task) { time.Sleep(20 * time.Millisecond) },

@@ -1,7 +1,7 @@
 // The reporter decides which overruns are logged. A stack is logged once and then at doubling
 // intervals, with a count of the overruns left out. All stacks together are limited to a number of
-// records per minute. Overruns that are not blamed on code are only counted. Closed overruns are
-// kept for Recent and written to the sink.
+// records per minute. Overruns that are not blamed on code are logged at debug level, or as
+// warnings from 1 s on. All closed overruns are counted, kept for Recent and written to the sink.
 
 package watchdog
 

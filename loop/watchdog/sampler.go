@@ -1,5 +1,5 @@
-// The sampler: the part of the watchdog that runs on the steward's goroutine. It looks at every
-// loop that is due and runs periodic maintenance.
+// The sampler: the part of the watchdog that runs on the steward's goroutine. It visits every loop,
+// chooses the time of the next visit, and runs periodic maintenance.
 
 package watchdog
 

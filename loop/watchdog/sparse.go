@@ -1,4 +1,4 @@
-// Histograms in records.
+// Sparse: a Histogram without empty buckets, for JSON.
 
 package watchdog
 

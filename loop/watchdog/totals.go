@@ -148,7 +148,7 @@ func (d *reporter) count(o *Overrun) {
 }
 
 // stack returns the totals of an overrun's stack, and creates them if needed. If there are too
-// many, it removes those with the lowest cost.
+// many, it removes the one with the lowest cost.
 func (d *reporter) stack(o *Overrun) *StackTotals {
 	if s := d.stacks[o.Key]; s != nil {
 		return s

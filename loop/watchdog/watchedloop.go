@@ -33,7 +33,7 @@ type watchedLoop struct {
 	loopInstruments instruments // for the loop's goroutine
 
 	// Used by the sampler only.
-	released []*probe // released slices
+	released []*probe // of released code
 	current  probe
 	past     [4]probe // recent ones that came near their budget
 	pastAt   int
@@ -43,10 +43,10 @@ type watchedLoop struct {
 	closing  []closing
 
 	mu          sync.Mutex              // guards the fields down to dropped
-	beside      map[*loop.Task]*release // released slices whose code has not returned
+	beside      map[*loop.Task]*release // released code that has not returned
 	newReleases []*release              // queued for the sampler
 	adopted     reading                 // of the thread of the latest handoff, taken then
-	tracks      *recorder               // released slices, from handoff to return
+	tracks      *recorder               // released code, from handoff to return
 	ledger      ledger
 	ids         [8]assignedID // ids of recent overruns
 	idAt        int

@@ -2,9 +2,9 @@
 //
 // A Conn is in one of these states:
 //
-//	opening   the preface or the first SETTINGS of the peer is missing     HeadTimeout, then GOAWAY
+//	opening   the preface or the first SETTINGS of the peer is missing     HeadTimeout, then GOAWAY if anything has arrived
 //	open      streams come and go                                          IdleTimeout without streams, then GOAWAY
-//	leaving   Shutdown was called: GOAWAY without a last stream was sent   a round trip, 1 s at most
+//	leaving   server: Shutdown has sent GOAWAY without a last stream       a round trip, 1 s at most
 //	last call GOAWAY with the last stream was sent                         closed when the last stream has ended
 //	closed    by an error, or the end of the stream below                  every stream has ended
 
@@ -32,9 +32,10 @@ const (
 // Handler is told of what happens on a Conn. Its methods run on the loop, outside of tasks.
 type Handler interface {
 	// Begin is called for a stream that the peer has opened. The handler sets the Handler of s, and Release ends its use
-	// of s. The fields are valid until Begin returns, their names and values for good.
+	// of s. head.Fields is reused after Begin has returned; its names and values may be kept.
 	Begin(s *Stream, head Section)
-	// Progress is called when a stream has left the connection, and when queued output has become less.
+	// Progress is called when a stream has left the connection, when queued output has become less, and after SETTINGS
+	// of the peer.
 	Progress(c *Conn)
 	// Failed is called for each error of the peer, before the stream or connection ends.
 	Failed(c *Conn, e *Error)

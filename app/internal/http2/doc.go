@@ -1,5 +1,5 @@
-// Package http2 is HTTP/2 (RFC 9113) on a connection of package reactor. It has both roles and no meaning: it carries
-// field sections and bytes of streams, and bounds what a peer can cost. Packages app and client give it a meaning.
+// Package http2 is HTTP/2 (RFC 9113) on a connection of package reactor. It implements client and server, but does not
+// interpret fields; packages app and client do. It bounds what a peer can cost.
 //
 // A [Conn] reads and writes the frames of one connection, a [Stream] is one request and its response. [Shared] is what
 // the connections of one loop share. Everything here belongs to the goroutine of the loop, and to its running task
@@ -14,7 +14,7 @@
 //	error.go      errors of connections and streams, with codes and reasons
 //	limits.go     Limits, and Shared
 //	flow.go       the windows of flow control
-//	strain.go     the rates of frames that cost this side more than the peer
+//	ratelimit.go  rate limits for frames that cost this side more than the peer
 //	conn.go       Conn: its input, its settings, its end
 //	probe.go      a check whether the peer is still there
 //	receive.go    one frame that has arrived, by type

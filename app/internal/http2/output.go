@@ -97,7 +97,7 @@ func (s *Stream) Commit(b []byte, n int, end bool) {
 	}
 }
 
-// Write sends p by Room and Commit, without end or with it.
+// Write sends p. If end is set, p ends the message.
 func Write[T text](s *Stream, p T, end bool) {
 	for {
 		b, n := s.Room(len(p))

@@ -55,7 +55,7 @@ func (c *Conn) receive(h frameHead, p []byte) *Error {
 	return nil // unknown types are ignored (RFC 9113 section 5.5)
 }
 
-// idle reports whether a stream has not been opened.
+// isIdle reports whether a stream has not been opened.
 func (c *Conn) isIdle(stream uint32) bool {
 	if stream&1 == 1 == c.client { // a stream of this side
 		return stream >= c.nextID

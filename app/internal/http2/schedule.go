@@ -1,7 +1,6 @@
-// Which stream sends next when the connection is the bottleneck (RFC 9218): a lower urgency first; among equal ones,
-// the streams that are not incremental one after the other, in the order of their numbers, and the incremental ones in
-// turns, in which the former count as one. A request without a priority is incremental, so that no answer waits for
-// the end of another.
+// Which stream sends next (RFC 9218), and the Priority field. Lower urgency first. Within one urgency, incremental
+// streams take turns; the non-incremental ones share one turn, lowest number first. A request without a priority is
+// incremental, so that no answer waits for the end of another.
 
 package http2
 

@@ -23,8 +23,8 @@ type StreamHandler interface {
 	Room(s *Stream)
 	// TimedOut is called when the time given to SetTimeout has passed.
 	TimedOut(s *Stream)
-	// Broken is called when the stream has ended before its messages: by the peer, or with the connection. It is the
-	// last call.
+	// Broken is called when the stream has ended before both messages were complete: by the peer, or with the
+	// connection. It is the last call.
 	Broken(s *Stream, err error)
 }
 
@@ -121,7 +121,7 @@ func (s *Stream) Expect(n int64) { s.expected = n }
 // SetHeaded marks that the final head of the response has arrived: the next section is trailers.
 func (s *Stream) SetHeaded() { s.headed = true }
 
-// Broken reports whether the stream has ended before its messages.
+// Broken reports whether the stream has ended before both messages were complete.
 func (s *Stream) Broken() bool { return s.dead }
 
 // Err returns why the stream is broken, or nil.

@@ -27,9 +27,9 @@ type tunnel struct {
 	ended      error
 }
 
-// Tunnel makes a connection of the stream, whose Handler the caller sets. It releases s, and then calls ended. What is
-// written begins with a response head: open is called with it until it has sent the head, whose length it returns. A nil open
-// says that the head was sent.
+// Tunnel returns a Conn whose bytes are the stream's DATA. The caller sets its Handler. If open is not nil, the first bytes
+// written are an HTTP/1 response head. open gets all bytes written so far, sends the head once it is complete, and returns
+// its length, 0 while it is incomplete. ended is called after s was released.
 func (s *Stream) Tunnel(open func(p []byte) (n int, err error), ended func()) *reactor.Conn {
 	t := &tunnel{s: s, read: true, open: open, left: ended, remote: s.conn.rc.RemoteAddr(), local: s.conn.rc.LocalAddr()}
 	s.SetTimeout(0)

@@ -5,7 +5,8 @@
 // The memory behind the views of a request is then overwritten when its handler has returned. Without the flag nothing changes.
 package poison
 
-// Byte is what the memory is overwritten with. It occurs neither in a request head nor in UTF-8 text of one byte.
+// Byte is what the memory is overwritten with. It is not ASCII, and several of it in a row are not UTF-8. In a request head, only a field value
+// may contain it (obs-text, RFC 9110 section 5.5).
 const Byte = 0xDB
 
 // views is set by the linker only.

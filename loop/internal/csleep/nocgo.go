@@ -1,5 +1,7 @@
 //go:build !cgo
 
+// Without cgo, Sleep blocks the goroutine instead.
+
 package csleep
 
 import "time"
