@@ -46,7 +46,7 @@ func uncoded[T string | []byte](c *Context, p T) []byte {
 func (c *Context) answerCoded(coder Coder, status int, contentType string, body []byte) error {
 	r := &c.resp
 	r.coder, r.length = nil, -1
-	if !r.headless {
+	if !r.bodiless {
 		coded, err := coder.Code(c, c.coded[:0], body, CodeEnd)
 		if err != nil {
 			return err
@@ -83,7 +83,7 @@ func (c *Context) endCoding() error {
 		return nil
 	}
 	var err error
-	if !c.resp.headless && c.resp.framing != httpparse.FramingNone {
+	if !c.resp.bodiless && c.resp.framing != httpparse.FramingNone {
 		err = s.code(nil, CodeEnd)
 	}
 	c.resp.coder = nil

@@ -54,11 +54,11 @@ func (c *Context) conclude(err error) {
 	}
 	e, reason := c.reply(err)
 	c.fail(err, e, reason)
-	if c.stream.begun && r.framing == httpparse.FramingClose && !r.headless && c.IsGRPC() {
+	if c.stream.begun && r.framing == httpparse.FramingClose && !r.bodiless && c.IsGRPC() {
 		c.endGRPC(err, e)
 		return
 	}
-	if c.stream.begun && r.framing != httpparse.FramingNone && !r.headless {
+	if c.stream.begun && r.framing != httpparse.FramingNone && !r.bodiless {
 		c.wire.breakOff(err)
 	}
 }

@@ -215,7 +215,7 @@ func (d *diverted) begin(c *Context, status int, contentType string, length int6
 		r.framing = httpparse.FramingChunked
 	}
 	p := piece{status: status, header: header}
-	if bytes > 0 && r.framing == httpparse.FramingLength && !r.headless {
+	if bytes > 0 && r.framing == httpparse.FramingLength && !r.bodiless {
 		d.head = &p
 		return d.buffer(bytes)
 	}

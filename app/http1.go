@@ -305,7 +305,7 @@ func (hc *http1Conn) refuse(err error, c *Context) {
 	b = append(b, "Content-Type: text/plain; charset=utf-8\r\nConnection: close\r\n"...)
 	b = httpparse.AppendContentLength(b, int64(len(text)))
 	b = httpparse.AppendHeadEnd(b)
-	if c == nil || !c.resp.headless {
+	if c == nil || !c.resp.bodiless {
 		b = append(b, text...)
 	}
 	hc.conn.SetOutput(b)

@@ -85,7 +85,7 @@ func (hc *http1Conn) begin(c *Context, status int, contentType string, length in
 		out = append(out, "Connection: keep-alive\r\n"...)
 	}
 	out = httpparse.AppendHeadEnd(out)
-	if bytes > 0 && r.framing == httpparse.FramingLength && !r.headless {
+	if bytes > 0 && r.framing == httpparse.FramingLength && !r.bodiless {
 		return out, bytes
 	}
 	hc.conn.SetOutput(out)

@@ -114,8 +114,8 @@ func (w *http2Wire) refuse(e *httpparse.Error) {
 	b, at := s.OpenSection(0)
 	b = append(append(http2.AppendStatus(b, e.Status), hc.state.app.server2...), hc.state.encodedDate()...)
 	b = http2.AppendContentLength(http2.AppendContentType(b, textType), int64(len(text)))
-	s.CloseSection(b, at, c.resp.headless)
-	if !c.resp.headless {
+	s.CloseSection(b, at, c.resp.bodiless)
+	if !c.resp.bodiless {
 		http2.Write(s, text, true)
 	}
 	w.release()
@@ -156,7 +156,7 @@ func (w *http2Wire) begin(c *Context, status int, contentType string, length int
 			b = http2.AppendField(b, name, value)
 		}
 	}
-	empty := r.framing == httpparse.FramingNone || r.headless || length == 0 && len(r.trailers) == 0
+	empty := r.framing == httpparse.FramingNone || r.bodiless || length == 0 && len(r.trailers) == 0
 	w.stream.CloseSection(b, at, empty)
 	if empty || bytes == 0 {
 		return nil, 0

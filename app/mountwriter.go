@@ -39,7 +39,7 @@ type mountWriter struct {
 }
 
 func newMountWriter(m *mounted, c *Context, r *http.Request) *mountWriter {
-	w := &mountWriter{m: m, body: r.Body, header: http.Header{}, length: -1, head: c.resp.headless}
+	w := &mountWriter{m: m, body: r.Body, header: http.Header{}, length: -1, head: c.resp.bodiless}
 	for _, f := range c.resp.fields {
 		line := string(c.resp.text[f.start : f.end-len("\r\n")])
 		name := line[:f.nameBytes]

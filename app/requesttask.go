@@ -178,7 +178,7 @@ func (rt *requestTask) Run(t *loop.Task) {
 
 // endBody ends what a Coder does with the response, after the handler has returned err.
 func (c *Context) endBody(err error) error {
-	if s := &c.stream; err == nil && c.resp.choose != nil && s.open && !s.begun && (c.resp.headless || s.status == 304) {
+	if s := &c.stream; err == nil && c.resp.choose != nil && s.open && !s.begun && (c.resp.bodiless || s.status == 304) {
 		err = s.begin() // a response without a body has no Write that would begin it
 	}
 	c.resp.choose = nil // conclude runs on the loop, where a Coder must not wait

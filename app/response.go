@@ -37,7 +37,7 @@ type response struct {
 	length                                  int64 // Content-Length set by the handler; -1: none
 
 	keepAlive bool
-	headless  bool // the request is HEAD: no body is sent
+	bodiless  bool // the request is HEAD: a head and no body is sent
 	sent      bool // the head was written to the output
 	framing   httpparse.Framing
 	bytes     int64 // of the body
@@ -65,7 +65,7 @@ func (r *response) reset() {
 func (r *response) begin(req *httpparse.Request) {
 	r.length = -1
 	r.keepAlive = req.KeepAlive
-	r.headless = string(req.Method) == "HEAD"
+	r.bodiless = string(req.Method) == "HEAD"
 }
 
 // Status sets the status used when the handler writes no response, or calls Stream with status 0.
@@ -231,7 +231,7 @@ func (c *Context) Redirect(status int, url string) error {
 
 // answer writes a response, coded if there is a Coder.
 func answer[T string | []byte](c *Context, status int, contentType string, body T) error {
-	if r := &c.resp; r.choose != nil && (len(body) > 0 || r.headless || status == 304) {
+	if r := &c.resp; r.choose != nil && (len(body) > 0 || r.bodiless || status == 304) {
 		if err := c.mayWrite(status); err != nil {
 			return err
 		}
@@ -239,7 +239,7 @@ func answer[T string | []byte](c *Context, status int, contentType string, body 
 		if length == 0 { // HEAD and 304 describe a body that is not sent
 			length = r.length
 		}
-		if coder := c.coderFor(status, contentType, length); coder != nil && (len(body) > 0 || r.headless) {
+		if coder := c.coderFor(status, contentType, length); coder != nil && (len(body) > 0 || r.bodiless) {
 			return c.answerCoded(coder, status, contentType, uncoded(c, body))
 		}
 	}
@@ -265,7 +265,7 @@ func answerPlain[T string | []byte](c *Context, status int, contentType string, 
 // client, so that it is not held twice.
 func (c *Context) answerThrough(status int, contentType string, body []byte) error {
 	defer c.task.Leave(c.task.Enter())
-	if _, _, err := c.beginAnswer(status, contentType, len(body), 0); err != nil || c.resp.framing != httpparse.FramingLength || c.resp.headless {
+	if _, _, err := c.beginAnswer(status, contentType, len(body), 0); err != nil || c.resp.framing != httpparse.FramingLength || c.resp.bodiless {
 		return err
 	}
 	if conn := c.wire.direct(c); conn != nil {
@@ -291,11 +291,11 @@ func (c *Context) beginAnswer(status int, contentType string, length, bytes int)
 		return nil, 0, err
 	}
 	whole := int64(length)
-	if r.headless && r.length >= 0 { // HEAD with a Content-Length set by the handler
+	if r.bodiless && r.length >= 0 { // HEAD with a Content-Length set by the handler
 		whole = r.length
 	}
 	out, room = c.wire.begin(c, status, contentType, whole, bytes)
-	if r.framing == httpparse.FramingLength && !r.headless {
+	if r.framing == httpparse.FramingLength && !r.bodiless {
 		r.bytes = int64(length)
 	}
 	return out, room, nil

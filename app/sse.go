@@ -231,7 +231,7 @@ const reasonSlow = "slow-client"
 
 // armHeartbeat makes the loop check in d whether a heartbeat is due.
 func (s *SSE) armHeartbeat(d time.Duration) {
-	if s.options.Heartbeat > 0 && !s.c.resp.headless {
+	if s.options.Heartbeat > 0 && !s.c.resp.bodiless {
 		s.timer.Owner = s
 		s.c.state.loop.AfterFunc(&s.timer, d, func(t *loop.Timer) { t.Owner.(*SSE).beat() })
 	}

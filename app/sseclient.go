@@ -29,7 +29,7 @@ type EventClient struct {
 //
 // The error is errors.ErrUnsupported, and nothing was written, for a HEAD request and where a connection cannot be detached.
 func DetachEvents(c *Context, o SSEOptions, closed func()) (*EventClient, error) {
-	if c.state.bridged || c.resp.headless {
+	if c.state.bridged || c.resp.bodiless {
 		return nil, errors.ErrUnsupported
 	}
 	o = o.withDefaults()

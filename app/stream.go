@@ -82,7 +82,7 @@ func (s *Stream) Write(p []byte) (int, error) {
 	}
 	r := &s.c.resp
 	switch {
-	case r.framing == httpparse.FramingNone || r.headless:
+	case r.framing == httpparse.FramingNone || r.bodiless:
 		return len(p), nil
 	case r.coder != nil:
 		for rest := p; len(rest) > 0; {
@@ -106,7 +106,7 @@ func (s *Stream) WriteThrough(p []byte) (written int, err error) {
 		return 0, err
 	}
 	r := &s.c.resp
-	if len(p) < throughMin || r.headless || r.coder != nil || r.framing == httpparse.FramingNone {
+	if len(p) < throughMin || r.bodiless || r.coder != nil || r.framing == httpparse.FramingNone {
 		return s.Write(p)
 	}
 	defer s.c.task.Leave(s.c.task.Enter())
@@ -160,7 +160,7 @@ func (s *Stream) Flush() error {
 	if err := s.begin(); err != nil {
 		return err
 	}
-	if s.c.resp.coder != nil && !s.c.resp.headless {
+	if s.c.resp.coder != nil && !s.c.resp.bodiless {
 		if err := s.code(nil, CodeFlush); err != nil {
 			return err
 		}
@@ -179,7 +179,7 @@ func (s *Stream) ReadFrom(r io.Reader) (int64, error) {
 		return 0, err
 	}
 	resp := &s.c.resp
-	if f == nil || resp.framing != httpparse.FramingLength || resp.headless {
+	if f == nil || resp.framing != httpparse.FramingLength || resp.bodiless {
 		return io.Copy(streamWriter{s}, r)
 	}
 	at, err := f.Seek(0, io.SeekCurrent)
@@ -340,7 +340,7 @@ func (s *Stream) finish(c *Context) error {
 	}
 	r := &c.resp
 	switch {
-	case r.headless || r.framing == httpparse.FramingNone:
+	case r.bodiless || r.framing == httpparse.FramingNone:
 	case r.framing == httpparse.FramingLength && r.bytes < r.length:
 		return ErrContentLength
 	default:
