@@ -25,7 +25,7 @@
 //	socket.go       the Transport of a plain socket
 //	tls.go          TLS: configuration and handshake
 //	stream.go       the Transport of a TLS connection
-//	wire.go         the net.Conn below a TLS session
+//	tlsbelow.go     the net.Conn below a TLS session
 //	buffer.go       recycled buffers
 //	arrival.go      when data arrived on a socket
 //	dial.go         Dialer: its API

@@ -34,10 +34,10 @@ type clientHandshake struct {
 func ClientTLS(t *loop.Task, c *Conn, config *tls.Config, timeout time.Duration) error {
 	defer t.Leave(t.Enter())
 	s := &tlsStream{conn: c, below: c.transport, config: &TLS{}, state: tlsHandshaking, task: t}
-	s.wire.stream, s.wire.remote, s.wire.local = s, c.RemoteAddr(), c.LocalAddr()
-	s.wire.early = append([]byte(nil), c.Input()...)
-	c.Consume(len(s.wire.early))
-	s.session = tls.Client(&s.wire, config)
+	s.tlsBelow.stream, s.tlsBelow.remote, s.tlsBelow.local = s, c.RemoteAddr(), c.LocalAddr()
+	s.tlsBelow.early = append([]byte(nil), c.Input()...)
+	c.Consume(len(s.tlsBelow.early))
+	s.session = tls.Client(&s.tlsBelow, config)
 	h := &clientHandshake{stream: s}
 	c.transport, c.tls, c.handler = s, s, h
 	c.SetTimeout(timeout)

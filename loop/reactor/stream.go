@@ -1,6 +1,6 @@
 // This file has tlsStream, the Transport of a TLS connection, above the Transport
 // of its socket. It decrypts into the buffers of the Conn and holds a bounded
-// amount of encrypted output. tls.go has the handshake, wire.go the net.Conn of the
+// amount of encrypted output. tls.go has the handshake, tlsbelow.go the net.Conn of the
 // session.
 
 package reactor
@@ -42,14 +42,14 @@ const (
 var errUnreadAnswers = errors.New("reactor: the peer requests TLS key updates and does not read the responses")
 
 // tlsStream is for the loop's goroutine, and for the task of its handshake by way
-// of wire.
+// of tlsBelow.
 type tlsStream struct {
-	conn    *Conn
-	below   Transport
-	config  *TLS
-	open    func(*Conn) Handler
-	session *tls.Conn
-	wire    wire
+	conn     *Conn
+	below    Transport
+	config   *TLS
+	open     func(*Conn) Handler
+	session  *tls.Conn
+	tlsBelow tlsBelow
 
 	state       tlsState
 	more        bool // there may be input that no event reports
@@ -203,7 +203,7 @@ func (s *tlsStream) CloseWrite() error {
 func (s *tlsStream) Close(abort bool) {
 	s.below.Close(abort)
 	s.dropOut()
-	s.wire.early = nil
+	s.tlsBelow.early = nil
 	if s.recordBuf != nil {
 		s.setRecordBuffer(0)
 	}

@@ -75,7 +75,7 @@ func (c *Conn) TLS() *tls.ConnectionState {
 // callback of TLS.Config can wait cooperatively. Only that callback may use it. It is
 // nil for a connection that is not a Listener's.
 func HandshakeTask(hello *tls.ClientHelloInfo) *loop.Task {
-	if w, ok := hello.Conn.(*wire); ok {
+	if w, ok := hello.Conn.(*tlsBelow); ok {
 		return w.stream.task
 	}
 	return nil
@@ -88,16 +88,16 @@ func (c *Conn) Secure() bool { return c.tls != nil }
 // open is called when the handshake is complete.
 func (c *Conn) startTLS(terms *TLS, open func(*Conn) Handler) {
 	s := &tlsStream{conn: c, below: c.transport, config: terms, open: open}
-	s.wire.stream = s
-	s.wire.early = append([]byte(nil), c.Input()...)
-	c.Consume(len(s.wire.early))
+	s.tlsBelow.stream = s
+	s.tlsBelow.early = append([]byte(nil), c.Input()...)
+	c.Consume(len(s.tlsBelow.early))
 	c.transport, c.tls, c.handler = s, s, (*handshake)(s)
 	timeout := terms.HandshakeTimeout
 	if timeout <= 0 {
 		timeout = handshakeTimeout
 	}
 	c.SetTimeout(timeout)
-	if len(s.wire.early) > 0 {
+	if len(s.tlsBelow.early) > 0 {
 		s.begin()
 	}
 }
@@ -130,8 +130,8 @@ func (s *tlsStream) hello() {
 	case err != nil:
 		s.conn.end(err)
 	case n > 0:
-		s.wire.early = append([]byte(nil), r.sharedBuf[:n]...)
-		s.wire.empty = n < helloBytes
+		s.tlsBelow.early = append([]byte(nil), r.sharedBuf[:n]...)
+		s.tlsBelow.empty = n < helloBytes
 		s.begin()
 	}
 }
@@ -154,8 +154,8 @@ func (s *tlsStream) begin() {
 	}
 	r.handshakes++
 	s.state = tlsHandshaking
-	s.wire.remote, s.wire.local = s.below.RemoteAddr(), s.below.LocalAddr()
-	s.session = tls.Server(&s.wire, s.config.Config)
+	s.tlsBelow.remote, s.tlsBelow.local = s.below.RemoteAddr(), s.below.LocalAddr()
+	s.session = tls.Server(&s.tlsBelow, s.config.Config)
 }
 
 // resumeReadEvents makes read events level-triggered again.
@@ -192,7 +192,7 @@ func (s *tlsStream) fail(err error) {
 		s.queue(s.config.NotTLS)
 	}
 	s.resumeReadEvents()
-	s.wire.early = nil
+	s.tlsBelow.early = nil
 	s.conn.Close()
 }
 

@@ -122,7 +122,7 @@ func requireNoBuffers(t *testing.T, c *Conn) {
 	require.Nil(t, c.in)
 	require.Nil(t, c.out)
 	require.Nil(t, c.tls.out)
-	require.Nil(t, c.tls.wire.early)
+	require.Nil(t, c.tls.tlsBelow.early)
 	require.Nil(t, c.tls.recordBuf)
 	require.Zero(t, bufferOf(c.tls.session, rawInputAt).Cap())
 	require.Zero(t, bufferOf(c.tls.session, handAt).Cap())
@@ -362,7 +362,7 @@ func TestTLSUnreadKeyUpdates(t *testing.T) {
 	var err error
 	m.on(func() {
 		for err == nil {
-			_, err = c.tls.wire.Write(make([]byte, 1000))
+			_, err = c.tls.tlsBelow.Write(make([]byte, 1000))
 		}
 	})
 	require.Equal(t, errUnreadAnswers, err)

@@ -1,4 +1,4 @@
-// This file has wire, the net.Conn below a TLS session. Reads go directly to the
+// This file has tlsBelow, the net.Conn below a TLS session. Reads go directly to the
 // socket; without input, the task of a handshake waits, and an open session gets a
 // temporary error. Writes are collected in the tlsStream.
 
@@ -11,8 +11,8 @@ import (
 	"tafe/loop"
 )
 
-// wire is the net.Conn of a tls.Conn.
-type wire struct {
+// tlsBelow is the net.Conn of a tls.Conn.
+type tlsBelow struct {
 	stream        *tlsStream
 	early         []byte // received before the session read it
 	empty         bool   // the last read was short, so the next one can skip the system call
@@ -31,7 +31,7 @@ func (noBytes) Temporary() bool { return true }
 var errNoBytes net.Error = noBytes{}
 
 // Read implements net.Conn, for the loop and for the task of the handshake.
-func (w *wire) Read(p []byte) (int, error) {
+func (w *tlsBelow) Read(p []byte) (int, error) {
 	s := w.stream
 	t := s.task
 	defer t.Leave(t.Enter())
@@ -60,7 +60,7 @@ func (w *wire) Read(p []byte) (int, error) {
 }
 
 // read returns 0 without an error if no bytes have arrived.
-func (w *wire) read(p []byte) (int, error) {
+func (w *tlsBelow) read(p []byte) (int, error) {
 	s := w.stream
 	switch {
 	case len(w.early) > 0:
@@ -81,7 +81,7 @@ func (w *wire) read(p []byte) (int, error) {
 }
 
 // Write implements net.Conn. Write or flush of the tlsStream sends what it queues.
-func (w *wire) Write(p []byte) (int, error) {
+func (w *tlsBelow) Write(p []byte) (int, error) {
 	s := w.stream
 	t := s.task
 	defer t.Leave(t.Enter())
@@ -99,19 +99,19 @@ func (w *wire) Write(p []byte) (int, error) {
 }
 
 // Close implements net.Conn. It does nothing: the Conn closes the stream.
-func (w *wire) Close() error { return nil }
+func (w *tlsBelow) Close() error { return nil }
 
 // LocalAddr implements net.Conn. Any goroutine: callbacks of tls.Config call it.
-func (w *wire) LocalAddr() net.Addr { return w.local }
+func (w *tlsBelow) LocalAddr() net.Addr { return w.local }
 
 // RemoteAddr implements net.Conn. Any goroutine.
-func (w *wire) RemoteAddr() net.Addr { return w.remote }
+func (w *tlsBelow) RemoteAddr() net.Addr { return w.remote }
 
 // SetDeadline implements net.Conn. It does nothing: the Conn has its own timeouts.
-func (w *wire) SetDeadline(time.Time) error { return nil }
+func (w *tlsBelow) SetDeadline(time.Time) error { return nil }
 
 // SetReadDeadline implements net.Conn.
-func (w *wire) SetReadDeadline(time.Time) error { return nil }
+func (w *tlsBelow) SetReadDeadline(time.Time) error { return nil }
 
 // SetWriteDeadline implements net.Conn.
-func (w *wire) SetWriteDeadline(time.Time) error { return nil }
+func (w *tlsBelow) SetWriteDeadline(time.Time) error { return nil }
