@@ -279,7 +279,7 @@ type sluggish struct {
 
 func (s *sluggish) unsent() int {
 	defer s.c.task.Leave(s.c.task.Enter())
-	return s.c.wire.transport().Unsent()
+	return s.c.wire.reactorConn().Unsent()
 }
 
 func (s *sluggish) Read(p []byte) (int, error) {
@@ -287,7 +287,7 @@ func (s *sluggish) Read(p []byte) (int, error) {
 		if err := s.c.Yield(); err != nil {
 			return 0, err
 		}
-		if s.unsent() >= s.c.wire.transport().Limits().OutboundMax {
+		if s.unsent() >= s.c.wire.reactorConn().Limits().OutboundMax {
 			s.full <- struct{}{}
 			s.full = nil
 		}

@@ -93,7 +93,7 @@ func (c *Context) Body() ([]byte, error) {
 		return b.whole[b.read:], nil
 	}
 	defer c.task.Leave(c.task.Enter())
-	b.own = append(c.wire.transport().GrowBuffer(b.own[:0], len(b.whole)-b.read), b.whole[b.read:]...)
+	b.own = append(c.wire.reactorConn().GrowBuffer(b.own[:0], len(b.whole)-b.read), b.whole[b.read:]...)
 	b.whole, b.read = nil, 0
 	for {
 		c.growBody()
@@ -117,7 +117,7 @@ func (c *Context) growBody() {
 	if left := b.decoder.Left(); left > 0 {
 		room = int(max(min(left, int64(bodyGrowth*len(b.own))), min(left, bodyStep)))
 	}
-	b.own = c.wire.transport().GrowBuffer(b.own, room)
+	b.own = c.wire.reactorConn().GrowBuffer(b.own, room)
 }
 
 // BodyReader returns a reader of the request body. Read waits for input; its errors are those of Body. Bytes that were read are not returned

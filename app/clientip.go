@@ -72,7 +72,7 @@ func (c *Context) Scheme() string {
 }
 
 // Secure reports whether the connection uses TLS. See Scheme for clients behind a proxy.
-func (c *Context) Secure() bool { return c.wire.transport().Secure() }
+func (c *Context) Secure() bool { return c.wire.reactorConn().Secure() }
 
 // FromProxy reports whether the peer belongs to Options.TrustedProxies, so that its headers about the client can be trusted.
 func (c *Context) FromProxy() bool {

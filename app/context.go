@@ -173,7 +173,7 @@ func (c *Context) Headers() iter.Seq2[string, string] {
 func (c *Context) Host() string { return string(c.req.Host) }
 
 // RemoteAddr returns the address of the connection's peer, "ADDRESS:PORT"; see ClientIP.
-func (c *Context) RemoteAddr() string { return c.wire.transport().Remote() }
+func (c *Context) RemoteAddr() string { return c.wire.reactorConn().Remote() }
 
 // RequestID returns the request ID: the client's X-Request-ID if Options.TrustRequestID is set, otherwise a generated one.
 func (c *Context) RequestID() string { return string(c.id[:c.idBytes]) }

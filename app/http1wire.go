@@ -15,7 +15,7 @@ import (
 // chunkRoom is the room for the size and the ends of a chunk.
 const chunkRoom = 32
 
-func (hc *http1Conn) transport() *reactor.Conn   { return hc.conn }
+func (hc *http1Conn) reactorConn() *reactor.Conn { return hc.conn }
 func (hc *http1Conn) listener() *Listener        { return hc.terms }
 func (hc *http1Conn) tlsName() **tlsName         { return &hc.tls }
 func (hc *http1Conn) closed() bool               { return hc.conn.Closed() }

@@ -31,7 +31,7 @@ func (w *http2Wire) reset() {
 	}
 }
 
-func (w *http2Wire) transport() *reactor.Conn             { return w.conn.conn }
+func (w *http2Wire) reactorConn() *reactor.Conn           { return w.conn.conn }
 func (w *http2Wire) listener() *Listener                  { return w.conn.terms }
 func (w *http2Wire) tlsName() **tlsName                   { return &w.conn.tls }
 func (w *http2Wire) closed() bool                         { return !w.tunnel && w.stream.Broken() }

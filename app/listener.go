@@ -154,5 +154,5 @@ func hostWithoutPort(host string) string {
 // TLS returns a copy of the connection's TLS state, such as version, cipher suite and client certificates; nil without TLS.
 func (c *Context) TLS() *tls.ConnectionState {
 	defer c.task.Leave(c.task.Enter())
-	return c.wire.transport().TLS()
+	return c.wire.reactorConn().TLS()
 }

@@ -192,7 +192,7 @@ func (ls *loopState) putContext(c *Context) {
 		return
 	}
 	if c.body.own != nil {
-		c.wire.transport().RecycleBuffer(c.body.own)
+		c.wire.reactorConn().RecycleBuffer(c.body.own)
 		c.body.own = nil
 	}
 	c.reset()

@@ -23,7 +23,7 @@ type tlsName struct {
 // hosts on one connection, the certificate must be valid for the host (Listener.Covers). With HTTP/1 and without Covers, the host may also be
 // another name of the same Host. A client that has named no server is served every host, with HTTP/2 only if it gives an address.
 func (c *Context) misdirected() bool {
-	conn := c.wire.transport()
+	conn := c.wire.reactorConn()
 	if !conn.Secure() {
 		return false
 	}

@@ -80,7 +80,7 @@ func (m *mounted) context(c *Context, server *http.Server) context.Context {
 // LocalAddr returns the address at which the connection was accepted; behind the PROXY protocol, the one that the header announces.
 func (c *Context) LocalAddr() net.Addr {
 	defer c.task.Leave(c.task.Enter())
-	return c.wire.transport().LocalAddr()
+	return c.wire.reactorConn().LocalAddr()
 }
 
 // mountedContext has the values that net/http sets, and those of Context.Set.

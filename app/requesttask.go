@@ -150,7 +150,7 @@ func (rt *requestTask) Run(t *loop.Task) {
 	c.state.active++
 	c.state.counts.Requests++
 	c.state.counts.Protos[protoOf(c.req.Major, c.req.Minor)]++
-	t.Describe(c.routeName, methodName(c.req.Method), c.path, c.id[:c.idBytes], c.req.Traceparent, c.wire.transport().Label())
+	t.Describe(c.routeName, methodName(c.req.Method), c.path, c.id[:c.idBytes], c.req.Traceparent, c.wire.reactorConn().Label())
 	if c.route != nil && c.route.Budget > 0 {
 		t.SetBudget(c.route.Budget)
 	}

@@ -13,8 +13,8 @@ import (
 // wire carries one request at a time and its response. Its methods are for the loop, and for the request's task after Enter. Body bytes are
 // appended to the wire's buffers, and not passed, so that the arguments of response methods do not escape to the heap.
 type wire interface {
-	// transport returns the connection: for addresses, TLS, labels, and buffers of the loop's pool.
-	transport() *reactor.Conn
+	// reactorConn returns the connection: for addresses, TLS, labels, and buffers of the loop's pool.
+	reactorConn() *reactor.Conn
 	// listener returns the Listener of the connection, or nil.
 	listener() *Listener
 	// tlsName returns the connection's place for a tlsName.

@@ -146,9 +146,6 @@ func (c *Conn) begin(settings ...xhttp2.Setting) {
 	c.rc.SetTimeout(l.HeadTimeout)
 }
 
-// Transport returns the connection below.
-func (c *Conn) Transport() *reactor.Conn { return c.rc }
-
 // Ended reports whether the connection has ended or is closing.
 func (c *Conn) Ended() bool { return c.closed }
 
