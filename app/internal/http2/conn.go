@@ -82,9 +82,9 @@ type Conn struct {
 
 	decoder  decoder
 	section  section
-	controls strain
-	empties  strain
-	resets   strain
+	controls rateLimit
+	empties  rateLimit
+	resets   rateLimit
 
 	frameAt int // of the frame of Room, in the output
 

@@ -102,7 +102,7 @@ func TestInputWindows(t *testing.T) {
 }
 
 func TestStrain(t *testing.T) {
-	var s strain
+	var s rateLimit
 	now := int64(1)
 	for range 10 {
 		require.True(t, s.add(now, 10))

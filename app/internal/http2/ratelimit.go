@@ -1,25 +1,26 @@
-// Rates of frames that cost this side more than the peer: each has a burst that is refilled over strainTime.
+// Rate limits for frames that cost this side more than the peer.
 
 package http2
 
 import "time"
 
 const (
-	strainTime = int64(30 * time.Second) // in which a full burst is refilled
+	rateLimitTime = int64(30 * time.Second) // in which a full burst is refilled
 	usefulness = 4                       // control or empty frames that one useful frame allows
 )
 
-// strain is a burst of events (the virtual scheduling of GCRA): the time at which it will be full again.
-type strain struct{ full int64 }
+// rateLimit allows a burst of events, which is refilled over rateLimitTime. full is the time at which it will be full
+// again (the virtual scheduling of GCRA).
+type rateLimit struct{ full int64 }
 
 // add counts one event at the time now. It reports false if the burst of most is used up.
-func (s *strain) add(now int64, most int) bool {
-	s.full = max(s.full, now) + strainTime/int64(max(most, 1))
-	return s.full-now <= strainTime
+func (s *rateLimit) add(now int64, most int) bool {
+	s.full = max(s.full, now) + rateLimitTime/int64(max(most, 1))
+	return s.full-now <= rateLimitTime
 }
 
 // relieve gives back n events.
-func (s *strain) relieve(n int, most int) { s.full -= int64(n) * (strainTime / int64(max(most, 1))) }
+func (s *rateLimit) relieve(n int, most int) { s.full -= int64(n) * (rateLimitTime / int64(max(most, 1))) }
 
 // useful counts a frame that carries a request or data.
 func (c *Conn) useful() {
