@@ -6,7 +6,7 @@ import "time"
 
 const (
 	rateLimitTime = int64(30 * time.Second) // in which a full burst is refilled
-	usefulness = 4                       // control or empty frames that one useful frame allows
+	usefulness    = 4                       // control or empty frames that one useful frame allows
 )
 
 // rateLimit allows a burst of events, which is refilled over rateLimitTime. full is the time at which it will be full
@@ -14,13 +14,15 @@ const (
 type rateLimit struct{ full int64 }
 
 // add counts one event at the time now. It reports false if the burst of most is used up.
-func (s *rateLimit) add(now int64, most int) bool {
-	s.full = max(s.full, now) + rateLimitTime/int64(max(most, 1))
-	return s.full-now <= rateLimitTime
+func (r *rateLimit) add(now int64, most int) bool {
+	r.full = max(r.full, now) + rateLimitTime/int64(max(most, 1))
+	return r.full-now <= rateLimitTime
 }
 
 // relieve gives back n events.
-func (s *rateLimit) relieve(n int, most int) { s.full -= int64(n) * (rateLimitTime / int64(max(most, 1))) }
+func (r *rateLimit) relieve(n int, most int) {
+	r.full -= int64(n) * (rateLimitTime / int64(max(most, 1)))
+}
 
 // useful counts a frame that carries a request or data.
 func (c *Conn) useful() {

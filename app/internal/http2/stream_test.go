@@ -101,7 +101,7 @@ func TestInputWindows(t *testing.T) {
 	require.Zero(t, d.shared.granted)
 }
 
-func TestStrain(t *testing.T) {
+func TestRateLimit(t *testing.T) {
 	var s rateLimit
 	now := int64(1)
 	for range 10 {
