@@ -10,7 +10,7 @@ type closing struct {
 	overrun Overrun
 	entry   *ledgerEntry
 	known   bool // it was reported while it lasted
-	search  *wakerSearch
+	search  *unblockerSearch
 }
 
 // sliceEnded ends the current probe. If the slice was an overrun, the loop has queued its data in

@@ -31,7 +31,7 @@
 //	recorder.go      the latest slices of each loop, and their Chrome trace (trace.go)
 //	snapshot.go      traces on disk, for the first overrun of each stack
 //	summary.go       distributions of slice lengths and waits (sparse.go)
-//	waker.go         what ended the wait of an overrun
+//	unblocker.go     what ended the wait of an overrun
 //	escalate.go      readiness and abort when a loop is held for long
 //	baseline.go      overruns that tests accept
 //

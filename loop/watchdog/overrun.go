@@ -85,8 +85,8 @@ type Overrun struct {
 	Tree    []*Tree `json:"tree,omitempty"`  // all samples, merged
 	Key     string  `json:"key,omitempty"`   // equal for the same place in the code
 	// EndedBy is what ended the last wait, if Config.Wakers is set and it was found.
-	EndedBy *Waker `json:"ended_by,omitempty"`
-	Samples int    `json:"samples"`
+	EndedBy *Unblocker `json:"ended_by,omitempty"`
+	Samples int        `json:"samples"`
 
 	// Quality of the measurement.
 	Lateness  Millis `json:"watchdog_late_ms,omitempty"`  // largest delay of the sampler

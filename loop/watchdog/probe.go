@@ -56,7 +56,7 @@ type probe struct {
 	reported    *Overrun
 	provenLive  bool // blame was proven while the slice lasted
 	tally       liveTally
-	search      *wakerSearch // nil: none
+	search      *unblockerSearch // nil: none
 }
 
 // visit looks at the loop and its released code. It returns the time to the next visit in ns.
@@ -341,7 +341,7 @@ func (ln *watchedLoop) report(w *Watchdog, p *probe, age int64) {
 		ln.loop.Observe().TraceArrivals(true)
 	}
 	w.reporter.open(o)
-	ln.findWaker(w, p, &o)
+	ln.findUnblocker(w, p, &o)
 }
 
 // record makes a record of a slice whose code has run for age ns.

@@ -1,4 +1,4 @@
-// The waker: what ended the wait of an overrun for a lock or a channel. While such an overrun lasts, the
+// The unblocker: what ended the wait of an overrun for a lock or a channel. While such an overrun lasts, the
 // flight recorder of the Go runtime runs. Its trace has each time that a goroutine was made ready, with
 // the goroutine that did it and its stack. Running all the time it would cost 5% of a short request; see
 // docs/decisions/021.
@@ -23,25 +23,25 @@ const (
 	searchBytesMax = 4 << 20                 // of the trace, about: the latest ones
 )
 
-// Waker is what ended a wait.
-type Waker struct {
+// Unblocker is what ended a wait.
+type Unblocker struct {
 	Goroutine uint64  `json:"goroutine,omitempty"` // 0: a timer, or the runtime
 	At        Frame   `json:"at"`                  // the innermost frame of the program's own code
 	Stack     []Frame `json:"stack,omitempty"`     // innermost first
 }
 
-// wakerSearch looks for the waker of one overrun.
-type wakerSearch struct {
+// unblockerSearch looks for the unblocker of one overrun.
+type unblockerSearch struct {
 	gid      uint64 // of the goroutine that waits
 	ended    chan struct{}
 	endOnce  sync.Once
 	finished chan struct{} // closed when found is set
-	found    *Waker        // nil: not known
+	found    *Unblocker    // nil: not known
 }
 
-// findWaker starts a search for the waker of an overrun that was reported now, at most one at a time.
+// findUnblocker starts a search for the unblocker of an overrun that was reported now, at most one at a time.
 // It runs on the sampler.
-func (ln *watchedLoop) findWaker(w *Watchdog, p *probe, o *Overrun) {
+func (ln *watchedLoop) findUnblocker(w *Watchdog, p *probe, o *Overrun) {
 	now := monotonic()
 	if !w.config.Wakers || ln.passive || p.task == nil || o.Verdict != Lock && o.Verdict != Channel ||
 		w.searchAt != 0 && now-w.searchAt < searchRest {
@@ -52,20 +52,20 @@ func (ln *watchedLoop) findWaker(w *Watchdog, p *probe, o *Overrun) {
 		return
 	}
 	w.searchAt = now
-	s := &wakerSearch{gid: gid, ended: make(chan struct{}), finished: make(chan struct{})}
+	s := &unblockerSearch{gid: gid, ended: make(chan struct{}), finished: make(chan struct{})}
 	p.search = s
 	w.background.Go(func() { w.search(s) })
 }
 
 // end tells the search that the overrun is over. s may be nil.
-func (s *wakerSearch) end() {
+func (s *unblockerSearch) end() {
 	if s != nil {
 		s.endOnce.Do(func() { close(s.ended) })
 	}
 }
 
 // over reports whether the search has ended. s may be nil.
-func (s *wakerSearch) over() bool {
+func (s *unblockerSearch) over() bool {
 	if s == nil {
 		return true
 	}
@@ -77,8 +77,8 @@ func (s *wakerSearch) over() bool {
 	}
 }
 
-// result returns the waker, or nil if it is not known or the search is not over. s may be nil.
-func (s *wakerSearch) result() *Waker {
+// result returns the unblocker, or nil if it is not known or the search is not over. s may be nil.
+func (s *unblockerSearch) result() *Unblocker {
 	if s == nil || !s.over() {
 		return nil
 	}
@@ -86,7 +86,7 @@ func (s *wakerSearch) result() *Waker {
 }
 
 // search records until the overrun is over.
-func (w *Watchdog) search(s *wakerSearch) {
+func (w *Watchdog) search(s *unblockerSearch) {
 	defer close(s.finished)
 	recorder := runtimetrace.NewFlightRecorder(runtimetrace.FlightRecorderConfig{MaxBytes: searchBytesMax})
 	if err := recorder.Start(); err != nil { // another one runs
@@ -104,17 +104,17 @@ func (w *Watchdog) search(s *wakerSearch) {
 	_, err := recorder.WriteTo(&recorded)
 	recorder.Stop()
 	if err == nil {
-		s.found, err = readWaker(&recorded, s.gid)
+		s.found, err = readUnblocker(&recorded, s.gid)
 	}
 	if err != nil {
 		w.reporter.log.write(slog.LevelWarn, "cannot read what ended a wait", slog.String("error", err.Error()))
 	}
 }
 
-// readWaker returns what made a goroutine ready at the end of its last wait in a trace, or nil. Where the
+// readUnblocker returns what made a goroutine ready at the end of its last wait in a trace, or nil. Where the
 // trace begins in a wait, that is the first one. Switches to a coroutine, such as those to a task, are no
 // ends of waits.
-func readWaker(recorded io.Reader, gid uint64) (found *Waker, err error) {
+func readUnblocker(recorded io.Reader, gid uint64) (found *Unblocker, err error) {
 	reader, err := trace.NewReader(recorded)
 	if err != nil {
 		return nil, err
@@ -140,35 +140,35 @@ func readWaker(recorded io.Reader, gid uint64) (found *Waker, err error) {
 		case to == trace.GoWaiting && from == trace.GoRunning:
 			waits = change.Reason != ""
 		case from == trace.GoWaiting && to == trace.GoRunnable && waits:
-			if waker := wakerOf(event); waker != nil {
-				found = waker
+			if unblocker := unblockerOf(event); unblocker != nil {
+				found = unblocker
 			}
 		}
 	}
 }
 
-// wakerOf returns the waker that an event names, or nil if it is a switch to a coroutine: only these have a
+// unblockerOf returns the unblocker that an event names, or nil if it is a switch to a coroutine: only these have a
 // goroutine and no stack.
-func wakerOf(event trace.Event) *Waker {
-	waker := &Waker{}
+func unblockerOf(event trace.Event) *Unblocker {
+	unblocker := &Unblocker{}
 	for f := range event.Stack().Frames() {
-		waker.Stack = append(waker.Stack, Frame{Func: f.Func, File: f.File, Line: int(f.Line)})
+		unblocker.Stack = append(unblocker.Stack, Frame{Func: f.Func, File: f.File, Line: int(f.Line)})
 	}
 	if g := event.Goroutine(); g != trace.NoGoroutine {
-		waker.Goroutine = uint64(g)
-		if len(waker.Stack) == 0 {
+		unblocker.Goroutine = uint64(g)
+		if len(unblocker.Stack) == 0 {
 			return nil
 		}
 	}
-	waker.Stack = trim(waker.Stack)
-	waker.At = culprit(waker.Stack)
-	return waker
+	unblocker.Stack = trim(unblocker.Stack)
+	unblocker.At = culprit(unblocker.Stack)
+	return unblocker
 }
 
-// String returns where the waker was.
-func (k *Waker) String() string {
-	if k.At.Func == "" {
+// String returns where the unblocker was.
+func (u *Unblocker) String() string {
+	if u.At.Func == "" {
 		return "a timer or the Go runtime"
 	}
-	return k.At.String()
+	return u.At.String()
 }

@@ -70,7 +70,7 @@ var wokenWaits = []struct {
 	{"timer", "no goroutine ends it", Channel, func() { <-time.After(waitTime) }, ""},
 }
 
-// searching logs every overrun, so that each waker is logged.
+// searching logs every overrun, so that each unblocker is logged.
 func searching() Config {
 	return Config{Wakers: true, QuietMin: time.Nanosecond, QuietMax: time.Nanosecond, ReportsPerMinuteMax: 10_000}
 }
@@ -83,11 +83,11 @@ func waitRoutes() map[string]func(*loop.Task) {
 	return routes
 }
 
-func TestWakers(t *testing.T) {
+func TestUnblockers(t *testing.T) {
 	for _, x := range wokenWaits {
 		t.Run(x.name, func(t *testing.T) {
 			s := newStage(t, 1, searching(), waitRoutes())
-			wakerIsFound(t, s, x.name, x.by, x.why)
+			unblockerIsFound(t, s, x.name, x.by, x.why)
 		})
 	}
 	t.Run("beside its loop", func(t *testing.T) {
@@ -97,12 +97,12 @@ func TestWakers(t *testing.T) {
 		others.Go(func() { s.callOften("calm", stop) })
 		defer others.Wait()
 		defer close(stop)
-		wakerIsFound(t, s, "mutex", "unlockLater", "the loop was handed over")
+		unblockerIsFound(t, s, "mutex", "unlockLater", "the loop was handed over")
 	})
 }
 
-// wakerIsFound calls a route until an overrun was searched, and checks its waker. A wait that has ended before the recorder ran has none.
-func wakerIsFound(t *testing.T, s *stage, route, by, why string) {
+// unblockerIsFound calls a route until an overrun was searched, and checks its unblocker. A wait that has ended before the recorder ran has none.
+func unblockerIsFound(t *testing.T, s *stage, route, by, why string) {
 	t.Helper()
 	s.callUntil(route, func(o Overrun) bool {
 		s.forgetSearch()
@@ -117,7 +117,7 @@ func wakerIsFound(t *testing.T, s *stage, route, by, why string) {
 	require.Contains(t, o.EndedBy.At.Func, by, why)
 	require.NotZero(t, o.EndedBy.Goroutine, why)
 	require.NotZero(t, o.EndedBy.At.Line, why)
-	require.Eventually(t, func() bool { return strings.Contains(s.log.String(), "ended_by=\"watchdog."+by+" (waker_test.go:") }, 10*time.Second, time.Millisecond, why)
+	require.Eventually(t, func() bool { return strings.Contains(s.log.String(), "ended_by=\"watchdog."+by+" (unblocker_test.go:") }, 10*time.Second, time.Millisecond, why)
 }
 
 // forgetSearch allows the next search at once.
@@ -137,7 +137,7 @@ func (s *stage) forgetSearch() {
 }
 
 // Without the setting, and for other verdicts, the recorder does not run.
-func TestNoWakers(t *testing.T) {
+func TestNoUnblockers(t *testing.T) {
 	for _, x := range []struct {
 		why, route string
 		config     Config
@@ -157,8 +157,8 @@ func TestNoWakers(t *testing.T) {
 	}
 }
 
-// One recorder is allowed in a process: with another one, overruns are reported without their wakers.
-func TestWakersBesideAnotherRecorder(t *testing.T) {
+// One recorder is allowed in a process: with another one, overruns are reported without their unblockers.
+func TestUnblockersBesideAnotherRecorder(t *testing.T) {
 	other := trace.NewFlightRecorder(trace.FlightRecorderConfig{})
 	require.NoError(t, other.Start())
 	defer other.Stop()
@@ -170,16 +170,16 @@ func TestWakersBesideAnotherRecorder(t *testing.T) {
 	require.Contains(t, s.log.String(), "cannot record what ends a wait")
 }
 
-func TestReadWakerOfNoTrace(t *testing.T) {
+func TestReadUnblockerOfNoTrace(t *testing.T) {
 	for _, x := range []struct{ why, text string }{{"nothing", ""}, {"something else", "no trace"}} {
-		found, err := readWaker(strings.NewReader(x.text), 1)
+		found, err := readUnblocker(strings.NewReader(x.text), 1)
 		require.Error(t, err, x.why)
 		require.Nil(t, found, x.why)
 	}
 }
 
 // The goroutine of a task changes places with its loop's at each wait through the loop. That is not what ends a wait.
-func TestReadWakerOfSwitches(t *testing.T) {
+func TestReadUnblockerOfSwitches(t *testing.T) {
 	var gid atomic.Uint64
 	s := newStage(t, 1, Config{}, map[string]func(*loop.Task){"sleepy": func(task *loop.Task) {
 		gid.Store(task.Observe().GoroutineID())
@@ -192,7 +192,7 @@ func TestReadWakerOfSwitches(t *testing.T) {
 	require.NoError(t, trace.Start(&recorded))
 	s.call("sleepy", "recorded")
 	trace.Stop()
-	found, err := readWaker(&recorded, gid.Load())
+	found, err := readUnblocker(&recorded, gid.Load())
 	require.NoError(t, err)
 	require.Nil(t, found)
 }
