@@ -96,13 +96,12 @@ func TestACollectionThatTheHandlerAskedForIsItsOwn(t *testing.T) {
 		"gc":   func(*loop.Task) { collect(runtime.GC) },
 		"free": func(*loop.Task) { collect(debug.FreeOSMemory) },
 	})
-	for _, route := range []string{"gc", "free"} {
+	for _, route := range []string{"gc", "free"} { // a single stack may show the code between two collections
 		s.callUntil(route, func(o Overrun) bool { return o.Blamed && strings.Contains(o.Advice, "garbage collection") })
 	}
 	for _, o := range s.settled() {
 		if o.Blamed && o.Samples > 0 {
 			require.Equal(t, Spin, o.Verdict, o.Line())
-			require.Contains(t, o.Advice, "garbage collection")
 			require.Contains(t, o.Culprit.Func, "tafe/loop/watchdog.", o.Line())
 		}
 	}
