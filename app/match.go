@@ -77,8 +77,8 @@ func (r *Route) conditions() (n int) {
 	return n
 }
 
-// text returns a text that is equal for equal conditions, in whatever order.
-func (m *Match) text() string {
+// String returns a text that is equal for equal conditions, in whatever order.
+func (m *Match) String() string {
 	if m == nil {
 		return ""
 	}

@@ -64,7 +64,7 @@ type Route struct {
 type identity struct{ host, method, pattern, name, when string }
 
 func (r *Route) identity() identity {
-	return identity{r.Host, r.Method, r.Pattern, r.Name, r.when.text()}
+	return identity{r.Host, r.Method, r.Pattern, r.Name, r.when.String()}
 }
 
 // RouteOption sets a property of a route at its registration.

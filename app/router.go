@@ -277,7 +277,7 @@ func (n *node) grow(text string) *node {
 func (f *leaf) add(route *Route) {
 	at := len(f.routes)
 	for i, other := range f.routes {
-		if other.Method == route.Method && other.when.text() == route.when.text() {
+		if other.Method == route.Method && other.when.String() == route.when.String() {
 			panic(fmt.Sprintf("app: pattern %q conflicts with %q: both match %s of the same %s",
 				route.Pattern, other.Pattern, methodText(route.Method), requestsText(route)))
 		}

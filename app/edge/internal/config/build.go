@@ -258,39 +258,53 @@ func (b *builder) action(p path, r *Route) (h app.Handler) {
 	return h
 }
 
-// route registers one route for each of its methods. known are the routes of the list so far, by what they match.
+// route registers one route for each of its methods that no earlier route of the list has under the same conditions. known are the
+// routes of the list so far, by what they match.
 func (b *builder) route(in routes, p path, r *Route, known map[string]path) {
 	h := b.action(p, r)
 	options := r.options()
+	var conditions app.Match
 	if r.Match != nil {
-		m, ok := b.match(p.child("match"), r.Match)
-		if !ok {
+		var ok bool
+		if conditions, ok = b.match(p.child("match"), r.Match); !ok {
 			return
 		}
-		options = append(options, app.When(m))
+		options = append(options, app.When(conditions))
 	}
 	middlewares := b.middlewares(p, &r.Middleware, r.Path)
 	if h == nil {
 		return // a problem that was named
 	}
 	group := in.Group("", middlewares...)
-	for _, method := range r.methods() {
-		key := fmt.Sprintf("%s %s %+v", method, patternParam.ReplaceAllString(r.Path, "{}"), r.conditions())
+	var earlier []path
+	methods := r.methods()
+	for _, method := range methods {
+		key := method + " " + shape(r.Path) + " " + conditions.String()
 		if first, taken := known[key]; taken {
-			b.problem(p.child("path"), "%s %s is never reached: the route in line %d matches the same requests", p, r.Path, b.line(first))
+			earlier = append(earlier, first)
 			continue
 		}
 		known[key] = p
 		b.attempt(p.child("path"), func() { group.Handle(method, r.Path, h, options...) })
 	}
+	if len(methods) > 0 && len(earlier) == len(methods) {
+		b.problem(p.child("path"), "%s %s is never reached: %s the same requests", p, r.Path, b.routesIn(earlier))
+	}
 }
 
-// conditions returns the conditions for comparison.
-func (r *Route) conditions() Match {
-	if r.Match == nil {
-		return Match{}
+// routesIn returns "the route in line 1 matches", or "the routes in lines 1 and 5 match".
+func (b *builder) routesIn(routes []path) string {
+	var lines []int
+	for _, p := range routes {
+		lines = append(lines, b.line(p))
 	}
-	return *r.Match
+	slices.Sort(lines)
+	if lines = slices.Compact(lines); len(lines) == 1 {
+		return fmt.Sprintf("the route in line %d matches", lines[0])
+	}
+	last := len(lines) - 1
+	all := strings.ReplaceAll(strings.Trim(fmt.Sprint(lines[:last]), "[]"), " ", ", ")
+	return fmt.Sprintf("the routes in lines %s and %d match", all, lines[last])
 }
 
 // options returns the options of the route but for its conditions.
@@ -338,7 +352,7 @@ func (b *builder) preflight(in routes, at path, list []Route, i int) {
 	for j := range list {
 		other := &list[j]
 		switch {
-		case other.Path != r.Path:
+		case shape(other.Path) != shape(r.Path):
 		case slices.Contains(other.methods(), "OPTIONS") || slices.Contains(other.methods(), ""):
 			return
 		case other.CORS != nil && !reflect.DeepEqual(other.CORS, r.CORS):
@@ -349,7 +363,7 @@ func (b *builder) preflight(in routes, at path, list []Route, i int) {
 		case other.CORS != nil && j < i:
 			return // it was registered with that one
 		}
-		if other.Path == r.Path {
+		if shape(other.Path) == shape(r.Path) {
 			allow = append(allow, other.methods()...)
 		}
 	}

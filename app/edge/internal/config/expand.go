@@ -13,6 +13,7 @@ import (
 
 	"tafe/app"
 	"tafe/app/variable"
+	"tafe/httpparse"
 )
 
 // template compiles the text at p. It returns nil after reporting every mistake in it with its place.
@@ -57,8 +58,11 @@ func withSuggestion(err error) string {
 	return err.Error() + "; " + hint
 }
 
-// patternParam is a parameter of a pattern.
-var patternParam = regexp.MustCompile(`\{([A-Za-z_][A-Za-z0-9_]*)(?:\.\.\.)?\}`)
+// patternParam is a parameter of a pattern: its name, and "..." behind that of a catch-all.
+var patternParam = regexp.MustCompile(`\{([A-Za-z_][A-Za-z0-9_]*)(\.\.\.)?\}`)
+
+// shape returns a pattern without the names of its parameters: patterns with the same shape match the same paths.
+func shape(pattern string) string { return patternParam.ReplaceAllString(pattern, "{$2}") }
 
 // scope returns the variables that the texts of a route may have.
 func (r *Route) scope() variable.Scope {
@@ -118,9 +122,12 @@ var errAlternatives = errors.New(`want text in quotes, or an array of texts, suc
 // match returns the conditions as an app.Match; ok is false after a problem was reported.
 func (b *builder) match(p path, m *Match) (_ app.Match, ok bool) {
 	ok = true
-	fields := func(p path, table map[string]Alternatives) (all []app.FieldMatch) {
+	fields := func(p path, table map[string]Alternatives, valid func(name string) bool) (all []app.FieldMatch) {
 		for _, name := range slices.Sorted(maps.Keys(table)) {
 			f, err := fieldMatch(name, table[name])
+			if !valid(name) {
+				err = fmt.Errorf("%q is not a name that a request can have there", name)
+			}
 			if err != nil {
 				b.problem(p.child(name), "%s: %v", p.child(name), err)
 				ok = false
@@ -130,7 +137,9 @@ func (b *builder) match(p path, m *Match) (_ app.Match, ok bool) {
 		return all
 	}
 	a := app.Match{
-		Headers: fields(p.child("header"), m.Header), Query: fields(p.child("query"), m.Query), Cookies: fields(p.child("cookie"), m.Cookie),
+		Headers: fields(p.child("header"), m.Header, httpparse.ValidToken),
+		Query:   fields(p.child("query"), m.Query, func(name string) bool { return name != "" }),
+		Cookies: fields(p.child("cookie"), m.Cookie, httpparse.ValidToken),
 		Clients: prefixes(m.Client),
 	}
 	if m.Path != "" {

@@ -224,6 +224,18 @@ func TestShadowedRoutes(t *testing.T) {
 		{"[[route]]\npath = \"/a\"\nmatch = { query = { a = \"1\" } }\nrespond = {}\n[[route]]\npath = \"/a\"\nmatch = { query = { a = [\"1\"] } }\nrespond = {}",
 			"f.toml:6:1: route /a is never reached: the route in line 1 matches the same requests", "under the same conditions"},
 		{"[[route]]\npath = \"/a\"\nmatch = { query = { a = \"1\" } }\nrespond = {}\n[[route]]\npath = \"/a\"\nmatch = { query = { a = \"2\" } }\nrespond = {}", "", "under others"},
+		{"[[route]]\npath = \"/a\"\nmatch = { header = { X-A = \"~b\", Y = [\"1\", \"2\"] } }\nrespond = {}\n[[route]]\npath = \"/a\"\nmatch = { header = { y = [\"2\", \"1\"], x-a = \"~b\" } }\nrespond = {}",
+			"f.toml:6:1: route /a is never reached: the route in line 1 matches the same requests", "names of headers have no case, and alternatives no order"},
+		{"[[route]]\npath = \"/x/{a}\"\nrespond = {}\n[[route]]\npath = \"/x/{a...}\"\nrespond = {}", "", "one segment and all segments"},
+		{withMethods("GET", "POST,GET"), "", "POST reaches the second"},
+		{withMethods("POST,GET", "GET,PUT"), "", "PUT reaches the second"},
+		{withMethods("GET,PUT", "POST,PUT"), "", "POST reaches the second"},
+		{withMethods("GET", "GET,HEAD"), "", "a route for HEAD comes before one for GET"},
+		{withMethods("POST,GET", "GET"), "f.toml:6:1: route /a is never reached: the route in line 1 matches the same requests", "fewer methods"},
+		{withMethods("GET,POST", "POST,GET"), "f.toml:6:1: route /a is never reached: the route in line 1 matches the same requests", "in another order"},
+		{withMethods("GET", "POST", "PUT,DELETE", "POST,GET,PUT"),
+			"f.toml:14:1: route /a is never reached: the routes in lines 1, 5 and 9 match the same requests", "several hide it together"},
+		{withMethods("GET", "POST", "POST,GET,PUT"), "", "PUT reaches the third"},
 	} {
 		_, err := build(c.text)
 		if c.want == "" {
@@ -232,6 +244,43 @@ func TestShadowedRoutes(t *testing.T) {
 		}
 		require.ErrorContains(t, err, c.want, c.why)
 	}
+}
+
+// withMethods returns a file with one route for each list, four lines each, all with the same path.
+func withMethods(lists ...string) string {
+	text := ""
+	for _, list := range lists {
+		text += "[[route]]\npath = \"/a\"\nrespond = { body = \"" + list + "\" }\nmethods = [\"" + strings.ReplaceAll(list, ",", `", "`) + "\"]\n"
+	}
+	return text
+}
+
+// Of the routes with the same path, each method goes to the first in the file.
+func TestSharedMethods(t *testing.T) {
+	a := appOf(t, withMethods("GET,POST", "POST,PUT", "PUT,DELETE,HEAD"))
+	for method, want := range map[string]string{"GET": "GET,POST", "POST": "GET,POST", "PUT": "POST,PUT", "DELETE": "PUT,DELETE,HEAD"} {
+		require.Equal(t, want, body(ask(a, method, "/a")), method)
+	}
+	require.Equal(t, "15", ask(a, "HEAD", "/a").Header.Get("Content-Length"), "the third has HEAD")
+	allow := ask(a, "PATCH", "/a").Header.Get("Allow")
+	require.Equal(t, "DELETE, GET, HEAD, OPTIONS, POST, PUT", allow)
+}
+
+// A preflight is answered once for all routes that match the same paths, whatever their parameters are called.
+func TestPreflightOfSharedPath(t *testing.T) {
+	a := appOf(t, `
+[[route]]
+path = "/{a}"
+methods = ["GET"]
+respond = {}
+cors.origins = ["https://a.example"]
+[[route]]
+path = "/{b}"
+methods = ["PUT"]
+respond = {}
+cors.origins = ["https://a.example"]
+`)
+	require.Equal(t, "OPTIONS, GET, PUT, HEAD", ask(a, "OPTIONS", "/x").Header.Get("Allow"))
 }
 
 // logged is a SiteLog in memory.
