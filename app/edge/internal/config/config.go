@@ -5,6 +5,7 @@
 //
 //	config.go     Config: the sections; their comments and tags are the reference, docs/config.md
 //	listener.go   Listener: addresses and TLS
+//	addresses.go  addresses that exclude each other
 //	acme.go       ACME: certificates that the server obtains
 //	route.go      Route: actions and middlewares
 //	watchdog.go   Watchdog: reports, records, escalation

@@ -20,7 +20,7 @@ type decoder struct {
 	problems Problems
 	warnings Problems
 	spoilt   map[string]bool // parts with problems of earlier stages
-	envUnset bool            // an environment variable that is not set is a warning
+	checking bool            // for Check: an environment variable that is not set is a warning
 	registry *Registry
 }
 
@@ -150,7 +150,7 @@ func (d *decoder) table(p path, s reflect.Value, tree map[string]any) {
 func (d *decoder) value(p path, into reflect.Value, v any, tag reflect.StructTag) {
 	if own, ok := asValue(into); ok {
 		err := own.set(v)
-		if d.envUnset && errors.Is(err, errEnvUnset) {
+		if d.checking && errors.Is(err, errEnvUnset) {
 			d.warn(p, "%s: %v here", p, err)
 			return
 		}

@@ -51,6 +51,47 @@ func TestListeners(t *testing.T) {
 	require.Empty(t, listeners[1].Redirect("b.example"), "no redirect to a host without a certificate")
 }
 
+// The same socket cannot be bound twice.
+func TestAddresses(t *testing.T) {
+	file := func(addresses ...string) string {
+		text := ""
+		for _, a := range addresses {
+			text += sprintf("[[listener]]\nlisten = %q\n", a)
+		}
+		return text + minimal
+	}
+	const admin = "[admin]\nlisten = \"127.0.0.1:9999\"\n"
+	for _, c := range []struct{ text, want, why string }{
+		{file("127.0.0.1:81", "127.0.0.1:82", "127.0.0.2:81", "[::1]:81"), "", "different ports and addresses"},
+		{file("127.0.0.1:0", "127.0.0.1:0", ":0"), "", "port 0 is another one each time"},
+		{file("127.0.0.1:81", "127.0.0.1:82", "127.0.0.1:81"), `f.toml:6:1: listener.listen = "127.0.0.1:81": listener.listen in line 2 has 127.0.0.1:81`, "as it is"},
+		{file("127.0.0.1:81", ":81"), `f.toml:4:1: listener.listen = ":81": listener.listen in line 2 has 127.0.0.1:81`, "all addresses include this one"},
+		{file("[::]:81", "0.0.0.0:81"), "f.toml:4:1: listener.listen", "both are all addresses, of both families"},
+		{file("[::1]:81", "[0:0::1]:81"), "f.toml:4:1: listener.listen", "another spelling"},
+		{file("[::ffff:127.0.0.1]:81", "127.0.0.1:81"), "f.toml:4:1: listener.listen", "an IPv4 address in IPv6"},
+		{file("LOCALHOST:81", "localhost:81"), "f.toml:4:1: listener.listen", "names have no case"},
+		{file("localhost:80", "localhost:http"), "f.toml:4:1: listener.listen", "the name of a port"},
+		{file("unix:/run/a", "unix:/run/b", "unix:/run/a"), `f.toml:6:1: listener.listen = "unix:/run/a": listener.listen in line 2`, "a file"},
+		{file("systemd:a", "systemd:a"), "f.toml:4:1: listener.listen", "a name"},
+		{admin + file("127.0.0.1:9999"), `f.toml:4:1: listener.listen = "127.0.0.1:9999": admin.listen in line 2 has 127.0.0.1:9999`, "the admin listener"},
+		{file(":9180"), `f.toml:2:1: listener.listen = ":9180": the default of admin.listen is 127.0.0.1:9180`, "its default"},
+		{"[admin]\nlisten = \":8080\"\n" + minimal, `f.toml:2:1: admin.listen = ":8080": the default of server.listen is 127.0.0.1:8080`, "the default of the server"},
+		{"[server]\nlisten = \":9999\"\n" + admin + minimal, `f.toml:4:1: admin.listen = "127.0.0.1:9999": server.listen in line 2 has :9999`, "server.listen"},
+	} {
+		_, problems := parse("f.toml", []byte(c.text), nil, true)
+		if c.want == "" {
+			require.Empty(t, problems, c.why)
+			continue
+		}
+		require.ErrorContains(t, problems, c.want, c.why)
+		require.Len(t, problems, 1, "one cause, one problem: %s", c.why)
+	}
+	_, err := Parse("f.toml", []byte(file(":9180")), nil)
+	require.NoError(t, err, "a flag may give another address of the admin listener")
+	_, err = Parse("f.toml", []byte(file(":81", ":81")), nil)
+	require.Error(t, err, "no flag gives others")
+}
+
 func TestACME(t *testing.T) {
 	const route = "\n[[route]]\npath = \"/\"\nrespond = {}\n"
 	const own = "[acme]\ndomains = [\"a.example\"]\n"

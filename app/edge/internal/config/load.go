@@ -60,7 +60,7 @@ func parse(file string, text []byte, registry *Registry, checking bool) (*Config
 	}
 	c := &Config{source: &source{file: file}, registry: registry}
 	c.source.index(text)
-	d := decoder{source: c.source, envUnset: checking, registry: registry}
+	d := decoder{source: c.source, checking: checking, registry: registry}
 	setDefaults(c)
 	d.config(c, tree)
 	if d.stage(); checking || len(d.problems) == 0 {

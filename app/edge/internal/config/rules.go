@@ -28,6 +28,7 @@ func (d *decoder) rules(c *Config) {
 	}
 	d.acme(c)
 	d.checkListeners(c)
+	d.addresses(c)
 	d.compiled(c)
 	d.middleware(path{"middleware"}, &c.Middleware)
 	d.logLines(path{"access_log"}, &c.AccessLog.LogLines)
