@@ -41,7 +41,7 @@ func ListenError(address string, err error) error {
 	}
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
-		return fmt.Errorf("%s is in use by another process", address)
+		return fmt.Errorf("%s is in use", address)
 	case errors.Is(err, syscall.EACCES):
 		return fmt.Errorf("no permission to listen on %s: ports below 1024 need CAP_NET_BIND_SERVICE", address)
 	case errors.Is(err, syscall.EADDRNOTAVAIL):

@@ -97,6 +97,7 @@ func TestListenErrorNamesTheCause(t *testing.T) {
 	} {
 		require.ErrorContains(t, ListenError("a:1", c.err), c.want)
 	}
+	require.EqualError(t, ListenError("a:1", syscall.EADDRINUSE), "a:1 is in use", "by a process, or by a connection that has ended")
 }
 
 func TestMistakesAreNamed(t *testing.T) {

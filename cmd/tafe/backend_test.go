@@ -33,7 +33,7 @@ func TestBackendCommandLine(t *testing.T) {
 		{"backend --store 127.0.0.1:99999", exitUsage, "", `tafe backend: --store: "127.0.0.1:99999" has no such port`, "a port beyond the last"},
 		{"backend now", exitUsage, "", `tafe backend: takes flags only, got "now"`, "a word where none belongs"},
 		{"backend --store " + taken.Addr().String(), exitFailure, "",
-			"tafe backend: " + taken.Addr().String() + " is in use by another process", "a taken port is a failure, not misuse"},
+			"tafe backend: " + taken.Addr().String() + " is in use", "a taken port is a failure, not misuse"},
 	} {
 		t.Run(c.args, func(t *testing.T) {
 			p := start(t, strings.Fields(c.args)...)

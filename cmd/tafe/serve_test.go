@@ -238,7 +238,7 @@ func TestServeSaysInOneLineWhatIsWrong(t *testing.T) {
 		want string
 		why  string
 	}{
-		{"--listen 127.0.0.1:" + strconv.Itoa(port), exitFailure, taken.Addr().String() + " is in use by another process", "a taken port"},
+		{"--listen 127.0.0.1:" + strconv.Itoa(port), exitFailure, taken.Addr().String() + " is in use", "a taken port"},
 		{"--listen 127.0.0.1:0 --admin 127.0.0.1:" + strconv.Itoa(port), exitFailure, "is in use", "a taken admin port"},
 		{"--listen 192.0.2.1:0", exitFailure, "no interface of this machine has that address", "somebody else's address"},
 		{"--listen 8080", exitUsage, `--listen: "8080" is not HOST:PORT`, "a port alone"},
