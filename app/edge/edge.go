@@ -6,6 +6,7 @@ package edge
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"sync"
@@ -155,8 +156,11 @@ func (e *edge) appOptions(c *config.Config) app.Options {
 func (e *edge) startAccessLog(stdout io.Writer) error {
 	c := &e.settings.AccessLog
 	w, err := e.openLog(c.File, stdout, e.rotationOf(&c.LogLines))
-	if err != nil || w == nil {
-		return err
+	if err != nil {
+		return fmt.Errorf("access_log.file: %w", err)
+	}
+	if w == nil {
+		return nil
 	}
 	options := c.LogLines.Options()
 	options.Log = e.log

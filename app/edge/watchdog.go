@@ -20,7 +20,7 @@ func (e *edge) newWatchdog(stdout io.Writer) (observe func(*loop.Loop) loop.Obse
 	}
 	sink, err := e.openLog(c.File, stdout, rotation{})
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("watchdog.file: %w", err)
 	}
 	watch := c.Watch()
 	e.steward = loop.NewSteward()

@@ -23,6 +23,7 @@ func Check(file string, registry *Registry) (c *Config, problems, warnings Probl
 		problems = append(problems, resources.Broken()...)
 		resources.Close()
 	}
+	problems = append(problems, c.unwritable()...)
 	var acmeErr error
 	if c.ObtainsCertificates() {
 		var broken Problems

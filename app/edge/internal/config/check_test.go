@@ -109,3 +109,31 @@ proxy = { upstream = "down" }
 		}
 	}
 }
+
+// A check finds log files that cannot be opened, and creates none.
+func TestUnwritableFiles(t *testing.T) {
+	dir := t.TempDir()
+	t.Chdir(dir)
+	require.NoError(t, os.WriteFile("plain", nil, 0o600))
+	const site = "[[site]]\nhost = [\"a\"]\naccess_log = { file = \"%s\" }\n[[site.route]]\npath = \"/\"\nrespond = {}\n"
+	for _, c := range []struct{ text, want, why string }{
+		{"[access_log]\nfile = \"new.log\"\n[watchdog]\nfile = \"plain\"\nsnapshot_dir = \".\"\n" + minimal, "", "a new file, a file, a directory"},
+		{"[access_log]\nfile = \"-\"\n" + minimal + sprintf(site, "off"), "", "no files"},
+		{sprintf(site, "nodir/shop.log"), `f.toml:3:16: site.access_log.file = "nodir/shop.log": nodir: no such file or directory`, "of a site"},
+		{"[access_log]\nfile = \"nodir/a.log\"\n" + minimal, `f.toml:2:1: access_log.file = "nodir/a.log": nodir: no such file or directory`, "of all"},
+		{"[access_log]\nfile = \".\"\n" + minimal, `f.toml:2:1: access_log.file = ".": .: is a directory`, "a directory"},
+		{"[access_log]\nfile = \"plain/a.log\"\n" + minimal, `f.toml:2:1: access_log.file = "plain/a.log": plain/a.log: not a directory`, "below a file"},
+		{"[watchdog]\nfile = \"nodir/w\"\n" + minimal, `f.toml:2:1: watchdog.file = "nodir/w": nodir: no such file or directory`, "of the watchdog"},
+		{"[watchdog]\nsnapshot_dir = \"nodir\"\n" + minimal, `f.toml:2:1: watchdog.snapshot_dir = "nodir": nodir: no such file or directory`, "its traces"},
+		{"[watchdog]\nsnapshot_dir = \"plain\"\n" + minimal, `f.toml:2:1: watchdog.snapshot_dir = "plain": plain: not a directory`, "a file in place of it"},
+		{"[watchdog]\nenabled = false\nfile = \"nodir/w\"\n" + minimal, "", "which does not run"},
+	} {
+		require.NoError(t, os.WriteFile("f.toml", []byte(c.text), 0o600))
+		_, problems, _, err := Check("f.toml", nil)
+		require.NoError(t, err, c.why)
+		require.Equal(t, c.want, problems.Error(), c.why)
+	}
+	left, err := os.ReadDir(".")
+	require.NoError(t, err)
+	require.Len(t, left, 2, "the file of the check, and plain")
+}

@@ -26,6 +26,7 @@
 //	shared.go     rate limits that servers share
 //	compiled.go   handlers, middlewares and modules of the binary; types.go the types of their keys
 //	resources.go  what outlives a reload
+//	writable.go   files that the server writes
 //	change.go     keys that a running server cannot change
 //
 // # Tags
