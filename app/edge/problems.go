@@ -2,7 +2,11 @@
 
 package edge
 
-import "tafe/app/edge/internal/config"
+import (
+	"slices"
+
+	"tafe/app/edge/internal/config"
+)
 
 // problems returns the parts of the configuration that cannot be used now, of routes and listeners.
 func (e *edge) problems() (all []string) {
@@ -14,7 +18,9 @@ func (e *edge) problems() (all []string) {
 		problems = append(problems, s.Problems()...)
 	}
 	for _, p := range problems {
-		all = append(all, p.Error())
+		if text := p.Error(); !slices.Contains(all, text) { // each listener reports the certificates of sites
+			all = append(all, text)
+		}
 	}
 	return append(all, e.acmeProblems()...)
 }

@@ -34,6 +34,19 @@ type Files struct {
 	OCSP string // DER: an OCSP response to staple; "" or a file that is not there: none
 }
 
+// FileError is a problem of files.
+type FileError struct {
+	Cert Files  // those of a certificate; zero: none
+	File string // the file of the authorities or revocation lists for clients; "": none
+	Err  error
+}
+
+// Error returns the text of Err.
+func (e *FileError) Error() string { return e.Err.Error() }
+
+// Unwrap returns Err.
+func (e *FileError) Unwrap() error { return e.Err }
+
 // Options are the files of a Store.
 type Options struct {
 	// Certs in order of preference: a client gets the first that matches its server name, or else the first of the list.
@@ -79,7 +92,7 @@ type loaded struct {
 	pairs    []*tls.Certificate // of files; nil: left out
 	names    index              // of pairs
 	revoked  *revocations       // nil: no list is configured, or none could be read
-	problems []error
+	problems []*FileError
 	seen     []stamp
 }
 
@@ -202,7 +215,7 @@ func (s *Store) SetSites(files []Files) {
 func (s *Store) LeftOut() bool { return slices.Contains(s.current.Load().pairs, nil) }
 
 // Problems returns the problems of the last load, at most one per certificate.
-func (s *Store) Problems() []error { return s.current.Load().problems }
+func (s *Store) Problems() []*FileError { return s.current.Load().problems }
 
 // Config returns the configuration for tls.Server. It follows reloads.
 func (s *Store) Config() *tls.Config { return s.base }
@@ -228,7 +241,7 @@ func (s *Store) load(now time.Time, before *loaded) *loaded {
 			err = fmt.Errorf("%s expired on %s", f.Cert, pair.Leaf.NotAfter.Format(time.DateOnly))
 		}
 		if err != nil {
-			l.problems = append(l.problems, err)
+			l.problems = append(l.problems, &FileError{Cert: f, Err: err})
 			pair = before.pair(f)
 		}
 		if pair != nil {
@@ -240,7 +253,7 @@ func (s *Store) load(now time.Time, before *loaded) *loaded {
 	if o.ClientCA != "" {
 		var err error
 		if config.ClientCAs, err = loadPool(o.ClientCA, read); err != nil {
-			l.problems = append(l.problems, err)
+			l.problems = append(l.problems, &FileError{File: o.ClientCA, Err: err})
 			if before != nil && before.config != nil {
 				config.ClientCAs = before.config.ClientCAs
 			}
@@ -293,7 +306,7 @@ func (l *loaded) loadRevocations(file string, now time.Time, before *loaded, rea
 	revoked, expired, err := loadCRL(file, now, read)
 	for _, problem := range []error{expired, err} {
 		if problem != nil {
-			l.problems = append(l.problems, problem)
+			l.problems = append(l.problems, &FileError{File: file, Err: problem})
 		}
 	}
 	if l.revoked = revoked; err != nil && before != nil {

@@ -42,6 +42,7 @@ func Check(file string, registry *Registry) (c *Config, problems, warnings Probl
 		problems = append(problems, more...)
 	}
 	slices.SortStableFunc(problems, Problem.compare)
+	problems = slices.Compact(problems) // each listener reports the certificates of sites
 	return c, problems, c.warnings, nil
 }
 

@@ -73,7 +73,7 @@ proxy = { upstream = "up" }
 path = "/down"
 proxy = { upstream = "down" }
 `, []string{
-			"2: unknown key server.lisen", "4: limits.inbound_bytes_max: want at least limits.head_bytes_max", "7: listener.tls: /no/such: no such file",
+			"2: unknown key server.lisen", "4: limits.inbound_bytes_max: want at least limits.head_bytes_max", "8: listener.tls.certs: /no/such: no such file",
 			`9: upstream up: group "up": "nowhere" is neither`, `13: route.path: pattern "x"`, `17: route.static.dir = "/no/such"`, "18: route /two has 2 actions",
 			`27: route.proxy.upstream = "down": there is no such`,
 		}, nil},

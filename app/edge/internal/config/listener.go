@@ -125,9 +125,16 @@ type Certificates struct {
 	*certs.Store
 	Addr    string
 	Profile certs.Profile
-	source  *source
-	at      path
-	hosts   atomic.Pointer[[]siteHost]
+	index   int // of the listener
+	follows atomic.Pointer[followed]
+}
+
+// followed is what Certificates take from the current Config.
+type followed struct {
+	source *source
+	keys   map[certs.Files]path // of the listener's and the sites' certificates, the first place of each
+	tls    *TLS                 // of the listener
+	hosts  []siteHost
 }
 
 // siteHost is a host of a site, and the problem that it has on a listener without a certificate for it.
@@ -136,20 +143,32 @@ type siteHost struct {
 	problem Problem
 }
 
-// Follow replaces the certificates and hosts of sites by those of c.
+// at is the place of listener.tls.
+func (s *Certificates) at() path { return path{"listener"}.index(s.index).child("tls") }
+
+// Follow replaces the certificates and hosts of sites by those of c, whose listeners are the same.
 func (s *Certificates) Follow(c *Config) {
-	var hosts []siteHost
+	f := &followed{source: c.source, keys: map[certs.Files]path{}, tls: c.Listeners[s.index].TLS}
+	note := func(p path, list []Certificate) {
+		for i := range list {
+			if _, known := f.keys[certs.Files(list[i])]; !known {
+				f.keys[certs.Files(list[i])] = p.index(i)
+			}
+		}
+	}
+	note(s.at().child("certs"), f.tls.Certs)
 	for i := range c.Sites {
+		note(path{"site"}.index(i).child("certs"), c.Sites[i].Certs)
 		for j, name := range c.Sites[i].Host {
 			if name == "*" || name == "" { // empty: a problem of its own
 				continue
 			}
 			p := path{"site"}.index(i).child("host").index(j)
-			hosts = append(hosts, siteHost{string(name), c.source.newProblem(p, c.source.place(p),
+			f.hosts = append(f.hosts, siteHost{string(name), c.source.newProblem(p, c.source.place(p),
 				"site.host: no certificate of the listener %s is valid for %s: name one in site.certs or listener.tls.certs, or obtain one with [acme]", s.Addr, name)})
 		}
 	}
-	s.hosts.Store(&hosts)
+	s.follows.Store(f)
 	s.SetSites(c.siteCerts())
 }
 
@@ -170,7 +189,7 @@ func (s *Certificates) uncovered() (all Problems) {
 	if s.LeftOut() {
 		return nil
 	}
-	for _, h := range *s.hosts.Load() {
+	for _, h := range s.follows.Load().hosts {
 		name := h.name
 		if rest, wildcard := strings.CutPrefix(name, "*"); wildcard {
 			name = "any" + rest
@@ -183,12 +202,23 @@ func (s *Certificates) uncovered() (all Problems) {
 }
 
 // Problems returns the current problems of the certificates. The listener serves with the others; see certs.Store.
-func (c *Certificates) Problems() Problems {
-	d := decoder{source: c.source}
-	for _, err := range c.Store.Problems() {
-		d.problem(c.at, "listener.tls: %s", withoutCall(err))
+func (s *Certificates) Problems() Problems {
+	f := s.follows.Load()
+	d := decoder{source: f.source}
+	for _, err := range s.Store.Problems() {
+		p, known := f.keys[err.Cert]
+		switch {
+		case known:
+		case err.File != "" && err.File == f.tls.ClientCA:
+			p = s.at().child("client_ca")
+		case err.File != "" && err.File == f.tls.ClientCRL:
+			p = s.at().child("client_crl")
+		default:
+			p = s.at()
+		}
+		d.problem(p, "%s: %s", p, withoutCall(err))
 	}
-	return append(d.problems, c.uncovered()...)
+	return append(d.problems, s.uncovered()...)
 }
 
 // withoutCall removes the name of the system call from the error of a file.
@@ -244,7 +274,7 @@ func (c *Config) AppListeners(from Sources) (all []app.Listener, stores []*Certi
 			d.problem(p, "listener.tls: %v", err)
 			continue
 		}
-		own := &Certificates{Store: store, Addr: string(l.Listen), Profile: l.TLS.profile(), source: c.source, at: p}
+		own := &Certificates{Store: store, Addr: string(l.Listen), Profile: l.TLS.profile(), index: i}
 		own.Follow(c)
 		of[l], stores = store, append(stores, own)
 	}

@@ -40,7 +40,7 @@ func TestListeners(t *testing.T) {
 	require.NoError(t, err)
 	_, stores, err := config.AppListeners(Sources{})
 	require.NoError(t, err)
-	require.EqualError(t, stores[0].Problems(), "f.toml:3:11: listener.tls: /no/such: no such file or directory", "but is named")
+	require.EqualError(t, stores[0].Problems(), "f.toml:4:10: listener.tls.certs: /no/such: no such file or directory", "but is named")
 	config, err = Parse("f.toml", []byte(secure+"[[listener]]\nlisten = \":80\"\nredirect_https = 8443"+route), nil)
 	require.NoError(t, err)
 	listeners, stores, err := config.AppListeners(Sources{})

@@ -386,6 +386,41 @@ func TestSiteCertificates(t *testing.T) {
 	require.False(t, stores[0].Covers("one.example"))
 }
 
+// A certificate that cannot be used is reported where the file names it, also after a reload has moved it.
+func TestPlacesOfCertificates(t *testing.T) {
+	dir := t.TempDir()
+	a, b := certstest.Write(t, dir, "a", time.Now().Add(time.Hour), "a"), certstest.Write(t, dir, "b", time.Now().Add(time.Hour), "b")
+	site := func(cert, key string) string {
+		return "[[site]]\nhost = [\"a\"]\n" + sprintf("certs = [\n{ cert = %q, key = %q },\n{ cert = %q, key = %q }]\n", a.Cert, a.Key, cert, key) + "[[site.route]]\npath = \"/\"\nrespond = {}\n"
+	}
+	const two = "[[listener]]\nlisten = \":1\"\ntls = { certs = [] }\n[[listener]]\nlisten = \":2\"\ntls = {}\n"
+	for _, c := range []struct{ text, want, why string }{
+		{two + site(b.Cert, a.Key), "f.toml:11:1: site.certs: " + b.Cert + " with " + a.Key, "a wrong key, once for all listeners"},
+		{two + site("/no/such", a.Key), "f.toml:11:1: site.certs: /no/such: no such file", "no file"},
+		{two + site(a.Cert, "/no/such"), "f.toml:11:1: site.certs: /no/such: no such file", "no key"},
+		{sprintf("[[listener]]\nlisten = \":1\"\n[listener.tls]\ncerts = [{ cert = %q, key = %q }]\nclient_auth = \"verify\"\nclient_ca = \"/no/ca\"\n", a.Cert, a.Key) + minimal,
+			"f.toml:6:1: listener.tls.client_ca: /no/ca: no such file", "the authorities"},
+		{sprintf("[[listener]]\nlisten = \":1\"\n[listener.tls]\ncerts = [{ cert = %q, key = %q }]\nclient_auth = \"verify\"\nclient_ca = %q\nclient_crl = \"/no/crl\"\n", a.Cert, a.Key, a.Cert) + minimal,
+			"f.toml:7:1: listener.tls.client_crl: /no/crl: no such file", "the revocation lists"},
+	} {
+		t.Chdir(dir)
+		require.NoError(t, os.WriteFile("f.toml", []byte(c.text), 0o600))
+		_, problems, _, err := Check("f.toml", nil)
+		require.NoError(t, err)
+		require.Len(t, problems, 1, c.why)
+		require.ErrorContains(t, problems, c.want, c.why)
+	}
+
+	first, err := Parse("f.toml", []byte(two+site("/no/such", a.Key)), nil)
+	require.NoError(t, err)
+	_, stores, err := first.AppListeners(Sources{})
+	require.NoError(t, err)
+	next, err := Parse("f.toml", []byte("# longer\n"+two+site("/no/such", a.Key)), nil)
+	require.NoError(t, err)
+	stores[1].Follow(next)
+	require.ErrorContains(t, stores[1].Problems(), "f.toml:12:1: site.certs: /no/such", "the line of the new file")
+}
+
 // With [acme], a site without certificates obtains some.
 func TestSitesObtainCertificates(t *testing.T) {
 	const sites = "[[site]]\nhost = [\"a.example\", \"*.b.example\", \"*\"]\n[[site.route]]\npath = \"/\"\nrespond = {}\n" +
