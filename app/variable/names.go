@@ -53,6 +53,17 @@ func Names() (all []Name) {
 	return all
 }
 
+// Names returns the names of the variables that have a value in a text of the scope, parameters of the route first.
+func (s Scope) Names() (all []string) {
+	all = slices.Clone(s.Params)
+	for _, v := range table {
+		if v.phase <= s.Phase && (v.name != "path.N" || s.Path != nil) && (v.name != "path.NAME" || s.Path != nil || len(s.Params) > 0) {
+			all = append(all, v.name)
+		}
+	}
+	return all
+}
+
 // of makes a value from a method of the request. Without a request it is "".
 func of(get func(c *app.Context) string) value {
 	return value{text: func(s Source) string {
@@ -131,7 +142,7 @@ var table = [...]variable{
 	{"status", "status code", value{number: appendInt(func(s Source) int64 { return int64(status(s)) }), phase: Response}},
 	{"status_text", "standard text of the status, such as Not Found", value{text: func(s Source) string { return http.StatusText(status(s)) }, phase: Response}},
 	{"message", "in error pages: the message of the error", value{text: message, phase: Response}},
-	{"response.NAME", "response header NAME", value{}},
+	{"response.NAME", "response header NAME", value{phase: Response}},
 	{"duration_ms", "time since the request's head was complete, in milliseconds", millis(func(t app.Timing) time.Duration { return t.Total })},
 	{"queue_ms", "part of it in queues", millis(func(t app.Timing) time.Duration { return t.Queued })},
 	{"slice_ms", "part of it running on the loop", millis(func(t app.Timing) time.Duration { return t.Slices })},
@@ -150,25 +161,40 @@ func resolve(name string, scope Scope) (value, error) {
 	if slices.Contains(scope.Params, name) {
 		return param(name), nil
 	}
-	if family, rest, ok := strings.Cut(name, "."); ok {
-		if resolve := families[family]; resolve != nil && rest != "" {
-			return resolve(rest, scope)
+	if family, rest, ok := strings.Cut(name, "."); ok && families[family] != nil {
+		if rest == "" {
+			return value{}, &Unknown{name, "want " + memberOf(family)}
 		}
+		return families[family](rest, scope)
 	}
 	for i := range table {
 		if v := &table[i]; v.name == name && (v.text != nil || v.number != nil) {
 			return v.value, nil
 		}
 	}
-	return value{}, &Unknown{name}
+	return value{}, &Unknown{Name: name}
+}
+
+// memberOf returns the form of the names of a family, such as "{header.NAME}".
+func memberOf(family string) string {
+	if family == "host" {
+		return "{host.N}"
+	}
+	return "{" + family + ".NAME}"
 }
 
 // Unknown is the error about a variable that does not exist.
-type Unknown struct{ Name string }
+type Unknown struct {
+	Name string
+	Want string // the form of the name, for a family without the second part; "": not known
+}
 
 // Error names the variable.
 func (u *Unknown) Error() string {
-	return fmt.Sprintf("there is no variable {%s}; the text {%s} itself is written {{%s}", u.Name, u.Name, u.Name)
+	if u.Want != "" {
+		return fmt.Sprintf("there is no variable {%s}: %s", u.Name, u.Want)
+	}
+	return fmt.Sprintf("there is no variable {%s}", u.Name)
 }
 
 func param(name string) value {
@@ -192,9 +218,16 @@ func pathPart(name string, scope Scope) (value, error) {
 	case group < 0:
 		return value{}, fmt.Errorf("{path.%s}: the route has no parameter and no group %s", name, name)
 	case group > scope.Path.NumSubexp():
-		return value{}, fmt.Errorf("{path.%s}: match.path has %d groups", name, scope.Path.NumSubexp())
+		return value{}, fmt.Errorf("{path.%s}: match.path has %s", name, groups(scope.Path.NumSubexp()))
 	}
 	return of(func(c *app.Context) string { return c.CaptureView(group) }).as(pathValue, func(c *app.Context) string { return c.EscapedCaptureView(group) }), nil
+}
+
+func groups(n int) string {
+	if n == 1 {
+		return "1 group"
+	}
+	return fmt.Sprintf("%d groups", n)
 }
 
 func queryPart(name string, _ Scope) (value, error) {

@@ -86,8 +86,14 @@ type Error struct {
 	Err    error
 }
 
-// Error returns the text of Err.
-func (e *Error) Error() string { return e.Err.Error() }
+// Error returns the text of Err, and how text in braces is written that is no variable.
+func (e *Error) Error() string {
+	var unknown *Unknown
+	if errors.As(e.Err, &unknown) && unknown.Want == "" {
+		return fmt.Sprintf("%v; the text {%s} itself is written {{%s}", e.Err, unknown.Name, unknown.Name)
+	}
+	return e.Err.Error()
+}
 
 // Unwrap returns Err.
 func (e *Error) Unwrap() error { return e.Err }
@@ -262,6 +268,9 @@ type Field struct {
 
 // ParseField returns the member of a JSON log line for a variable, given without braces.
 func ParseField(name string, scope Scope) (Field, error) {
+	if inner := nameAt(name, 0); inner != "" && name == "{"+inner+"}" {
+		return Field{}, fmt.Errorf("a field is written without braces: %q", inner)
+	}
 	if nameAt("{"+name+"}", 0) != name || name == "" {
 		return Field{}, fmt.Errorf("%q is not the name of a variable", name)
 	}

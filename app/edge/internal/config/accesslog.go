@@ -6,6 +6,7 @@ import (
 	"io"
 	"reflect"
 	"slices"
+	"strings"
 	"time"
 
 	"tafe/app"
@@ -55,6 +56,9 @@ type LogLines struct {
 // logScope are the variables of access logs.
 var logScope = variable.Scope{Use: variable.Log, Phase: variable.End}
 
+// braces removes those around variables: fields are written without them.
+var braces = strings.NewReplacer("{", "", "}", "")
+
 // logLines checks an access log.
 func (d *decoder) logLines(p path, l *LogLines) {
 	if l.Line != "" {
@@ -63,7 +67,7 @@ func (d *decoder) logLines(p path, l *LogLines) {
 	for i, name := range l.Fields {
 		at := p.child("fields").index(i)
 		if _, err := variable.ParseField(name, logScope); err != nil {
-			d.problemAt(at, d.inText(at, 0), "%s = %q: %s", at, name, withSuggestion(err))
+			d.problemAt(at, d.inText(at, 0), "%s = %q: %s", at, name, braces.Replace(withSuggestion(err, logScope)))
 		}
 	}
 	formats := 0

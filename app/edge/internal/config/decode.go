@@ -319,38 +319,50 @@ func shown(into reflect.Value, v any) string {
 
 // suggestion returns the most similar key, or the list of all keys.
 func suggestion(name string, known []key) string {
-	best, distance := "", 3
 	names := make([]string, len(known))
 	for i, k := range known {
 		names[i] = k.name
-		if n := editDistance(name, k.name); n < distance && n < len(k.name) {
-			best, distance = k.name, n
-		}
 	}
-	if best != "" {
+	if best := mostSimilar(name, names); best != "" {
 		return "did you mean " + best + "?"
 	}
 	slices.Sort(names)
 	return "there are " + strings.Join(names, ", ")
 }
 
-// editDistance returns the Levenshtein distance.
-func editDistance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			change := diagonal
-			if a[i] != b[j] {
-				change++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(change, row[j]+1, row[j+1]+1)
+// mostSimilar returns the known name that is most similar, "" if none is: one slip in each three bytes of the name, at most two.
+func mostSimilar(name string, known []string) (best string) {
+	slips := min(2, max(1, len(name)/3)) + 1
+	for _, k := range known {
+		if n := editDistance(name, k); n < slips && n < len(k) {
+			best, slips = k, n
 		}
 	}
-	return row[len(b)]
+	return best
+}
+
+// editDistance returns the number of slips between two names: a byte that is changed, missing or added, or two that are exchanged (the
+// Damerau-Levenshtein distance without edits within exchanged bytes).
+func editDistance(a, b string) int {
+	rows := make([][]int, len(a)+1)
+	for i := range rows {
+		rows[i] = make([]int, len(b)+1)
+		rows[i][0] = i
+	}
+	for j := range rows[0] {
+		rows[0][j] = j
+	}
+	for i := 1; i <= len(a); i++ {
+		for j := 1; j <= len(b); j++ {
+			changed := rows[i-1][j-1]
+			if a[i-1] != b[j-1] {
+				changed++
+			}
+			rows[i][j] = min(changed, rows[i-1][j]+1, rows[i][j-1]+1)
+			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+				rows[i][j] = min(rows[i][j], rows[i-2][j-2]+1)
+			}
+		}
+	}
+	return rows[len(a)][len(b)]
 }

@@ -20,7 +20,7 @@ import (
 func (d *decoder) template(p path, text string, scope variable.Scope) *variable.Template {
 	mistakes := variable.Errors(text, scope)
 	for _, e := range mistakes {
-		d.problemAt(p, d.inText(p, e.Offset), "%s: %s", p, withSuggestion(e))
+		d.problemAt(p, d.inText(p, e.Offset), "%s: %s", p, withSuggestion(e, scope))
 	}
 	if len(mistakes) > 0 {
 		return nil
@@ -32,30 +32,28 @@ func (d *decoder) template(p path, text string, scope variable.Scope) *variable.
 	return t
 }
 
-// withSuggestion returns the text of an error, and for an unknown variable the most similar one.
-func withSuggestion(err error) string {
+// withSuggestion returns the text of an error, and for an unknown variable the most similar one, or all that have a value there.
+func withSuggestion(err error, scope variable.Scope) string {
 	var unknown *variable.Unknown
-	if !errors.As(err, &unknown) {
+	if !errors.As(err, &unknown) || unknown.Want != "" {
 		return err.Error()
 	}
-	family, _, parts := strings.Cut(unknown.Name, ".")
-	var known []key
-	for _, n := range variable.Names() {
-		name, _, member := strings.Cut(n.Name, ".")
-		if member == parts {
-			known = append(known, key{name: name})
+	names := scope.Names()
+	family, member, parts := strings.Cut(unknown.Name, ".")
+	var known []string
+	for _, name := range names {
+		if name, _, ok := strings.Cut(name, "."); ok == parts {
+			known = append(known, name)
 		}
 	}
-	hint := suggestion(family, known)
-	if parts {
-		hint = strings.TrimSuffix(hint, "?")
-		if guess, ok := strings.CutPrefix(hint, "did you mean "); ok {
-			hint = "did you mean {" + guess + strings.TrimPrefix(unknown.Name, family) + "}?"
-		}
-	} else if guess, ok := strings.CutPrefix(hint, "did you mean "); ok {
-		hint = "did you mean {" + strings.TrimSuffix(guess, "?") + "}?"
+	best := mostSimilar(family, known)
+	switch {
+	case best == "":
+		return fmt.Sprintf("%v; there are %s", err, strings.Join(names, ", "))
+	case parts:
+		best += "." + member
 	}
-	return err.Error() + "; " + hint
+	return fmt.Sprintf("%v; did you mean {%s}?", err, best)
 }
 
 // patternParam is a parameter of a pattern: its name, and "..." behind that of a catch-all.

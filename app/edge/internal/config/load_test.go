@@ -34,6 +34,9 @@ func TestProblemsNameLineAndRemedy(t *testing.T) {
 		{"[\"ser\\u0076er\"]\nx = 1", "f.toml:2:1: unknown key server.x", "a key in disguise"},
 		{"[[route]]\npath = \"/\"\n[route.respond]\nbdy = \"x\"", "f.toml:4:1: unknown key route.respond.bdy; did you mean body?", "below a route"},
 		{"[[route]]\npath = \"/a\"\nrespond = {}\n[[route]]\npath = \"/b\"\nrespond = {}\nnaem = 1", "f.toml:7:1: unknown key route.naem", "of the second route"},
+		{"foo = 1", "f.toml:1:1: unknown key foo; there are access_log", "two slips in three letters are another word"},
+		{"[[route]]\npath = \"/\"\nrespond = {}\nnaem = \"x\"", "f.toml:4:1: unknown key route.naem; did you mean name?", "letters that are exchanged"},
+		{"[limits]\nhaed_bytes_maxx = 1", "f.toml:2:1: unknown key limits.haed_bytes_maxx; did you mean head_bytes_max?", "two slips in a long word"},
 		{"[[plugin]]\nname = \"a\"", "f.toml:1:3: unknown key plugin; there are access_log", "a feature that is not there"},
 		// Kinds.
 		{"[server]\nloops = \"4\"", `f.toml:2:1: server.loops = "4": want a whole number, without quotes`, "a number in quotes"},

@@ -160,18 +160,18 @@ func (b *builder) pages(p path, table map[string]string) app.ErrorPage {
 			b.problem(at, `%s has %q: want a status from 400 to 599, or 4xx or 5xx`, p, key)
 			continue
 		}
+		extension := strings.ToLower(filepath.Ext(file))
+		if !slices.Contains(pageTypes, extension) {
+			b.problem(at, "%s.%s = %q: want a file with one of the extensions %s", p, key, file, strings.Join(pageTypes, ", "))
+			continue
+		}
 		text, err := readPage(file)
 		if err != nil {
 			b.broken(at, "%s.%s: %s", p, key, withoutCall(err))
 			continue
 		}
-		contentType := static.TypeOf(filepath.Ext(file))
-		scope := variable.Scope{Use: useOf(contentType), Phase: variable.Response}
-		for _, e := range variable.Errors(text, scope) { // a page may have scripts with braces of their own
-			b.warn(at, "%s.%s: %s: at byte %d: %s", p, key, file, e.Offset+1, withSuggestion(e))
-		}
-		scope.Lenient = true
-		if t := b.template(at, text, scope); t != nil {
+		contentType := static.TypeOf(extension)
+		if t := b.pageText(at, key, file, text, useOf(contentType)); t != nil {
 			all = append(all, page{status, mask, contentType, t, strings.HasPrefix(contentType, "text/html")})
 		}
 	}
@@ -187,6 +187,29 @@ func (b *builder) pages(p path, table map[string]string) app.ErrorPage {
 		}
 		return nil
 	}
+}
+
+// pageTypes are the extensions of error pages.
+var pageTypes = []string{".html", ".json", ".txt"}
+
+// pageText compiles an error page. It returns nil after reporting a variable that has no value there. A name in braces that is no variable stays as
+// it is, as in scripts, with a warning.
+func (b *builder) pageText(at path, key, file, text string, use variable.Use) *variable.Template {
+	scope := variable.Scope{Use: use, Phase: variable.Response}
+	for _, e := range variable.Errors(text, scope) {
+		report, unknown := b.problem, (*variable.Unknown)(nil)
+		if errors.As(e, &unknown) {
+			report = b.warn
+		}
+		line, column := 1+strings.Count(text[:e.Offset], "\n"), e.Offset-strings.LastIndexByte(text[:e.Offset], '\n')
+		report(at, "%s.%s: %s:%d:%d: %s", at[:len(at)-1], key, file, line, column, withSuggestion(e, scope))
+	}
+	scope.Lenient = true
+	page, err := variable.Parse(text, scope)
+	if err != nil {
+		return nil // it was reported
+	}
+	return page
 }
 
 // pageBytesMax bounds the size of an error page.

@@ -182,7 +182,7 @@ access_log = { file = "-" }
 	for _, want := range []string{
 		`7:2: access_log has more than one of format, fields and line: want one`,
 		`9:21: access_log.line: there is no variable {statsu}; the text {statsu} itself is written {{statsu}; did you mean {status}?`,
-		`10:20: access_log.fields = "bites": there is no variable {bites}; the text {bites} itself is written {{bites}; did you mean {bytes}?`,
+		`10:20: access_log.fields = "bites": there is no variable bites; did you mean bytes?`,
 		`13:22: site.host: no certificate of the listener 127.0.0.1:0 is valid for b.example: name one in site.certs or listener.tls.certs, or obtain one with [acme]`,
 		`14:17: site.error_pages.404: /no/such.html: no such file or directory`,
 		`14:40: site.error_pages has "999": want a status from 400 to 599, or 4xx or 5xx`,
