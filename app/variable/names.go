@@ -121,7 +121,7 @@ var table = [...]variable{
 	{"port", "port in the host of the request, if any", of(port)},
 	{"scheme", "https or http, as the client sees it", of((*app.Context).Scheme)},
 	{"method", "method", entry(func(e *app.Entry) string { return e.Method }, (*app.Context).Method)},
-	{"uri", "path and query as sent, before any rewrite", entry(func(e *app.Entry) string { return e.Target }, uri).as(targetValue, uri).root()},
+	{"uri", "path and query as sent, before any rewrite; without the scheme and host of a target in absolute-form", entry(func(e *app.Entry) string { return pathOf(e.Target) }, uri).as(targetValue, uri).root()},
 	{"path", "path, decoded and without dot segments; in a URL with the client's encoding", of((*app.Context).PathView).as(pathValue, (*app.Context).EncodedPathView).root()},
 	{"path.N", "group N of match.path; {path.0} is all that it has matched", value{}},
 	{"path.NAME", "parameter NAME of the route's path, or group NAME of match.path; a parameter may also be written {NAME}", value{}},
@@ -137,7 +137,7 @@ var table = [...]variable{
 	{"site", "first host name of the site", of((*app.Context).Site)},
 	{"server_name", "server name of the TLS handshake (SNI)", of(serverName)},
 	{"tls_version", "version of TLS, such as TLS 1.3", of(tlsVersion)},
-	{"time", "start of the request in UTC, such as 2026-01-02T15:04:05.000000Z", value{text: when}},
+	{"time", "time at which the request's head was complete, in UTC, such as 2026-01-02T15:04:05.000000Z", value{text: when}},
 	{"upstream", "address of the server that a proxy has used last", of((*app.Context).Upstream).from(Response)},
 	{"status", "status code", value{number: appendInt(func(s Source) int64 { return int64(status(s)) }), phase: Response}},
 	{"status_text", "standard text of the status, such as Not Found", value{text: func(s Source) string { return http.StatusText(status(s)) }, phase: Response}},
@@ -285,15 +285,25 @@ func splitPort(host string) (name, port string) {
 	return host[:i], host[i+1:]
 }
 
-func uri(c *app.Context) string {
-	target := c.RawTargetView()
-	if strings.HasPrefix(target, "/") || target == "*" {
+func uri(c *app.Context) string { return pathOf(c.RawTargetView()) }
+
+// pathOf returns a target without the scheme and host that one in absolute-form has (RFC 9112 section 3.2.2).
+func pathOf(target string) string {
+	if strings.HasPrefix(target, "/") {
 		return target
 	}
-	if c.HasQuery() {
-		return c.RawPathView() + "?" + c.RawQueryView()
+	scheme, rest, absolute := strings.Cut(target, "://")
+	if !absolute || !strings.EqualFold(scheme, "http") && !strings.EqualFold(scheme, "https") {
+		return target
 	}
-	return c.RawPathView()
+	switch i := strings.IndexAny(rest, "/?"); {
+	case i < 0:
+		return "/"
+	case rest[i] == '?':
+		return "/" + rest[i:]
+	default:
+		return rest[i:]
+	}
 }
 
 func serverName(c *app.Context) string {
@@ -314,8 +324,11 @@ const timeFormat = "2006-01-02T15:04:05.000000Z"
 
 func when(s Source) string {
 	at := time.Now()
-	if s.Entry != nil {
+	switch {
+	case s.Entry != nil:
 		at = s.Entry.Time
+	case s.Request != nil:
+		at = at.Add(-s.Request.Timing().Total)
 	}
 	return at.UTC().Format(timeFormat)
 }

@@ -142,6 +142,46 @@ func TestValuesAtTheEnd(t *testing.T) {
 	require.Equal(t, `{"status":503}`, string(AppendJSON(nil, []Field{fields[2], fields[1], fields[4]}, Source{Entry: &e})))
 }
 
+// {uri} is what the client has sent, also after a rewrite, and in the log.
+func TestTargets(t *testing.T) {
+	text := template(t, "{uri}", Text, End)
+	for _, c := range []struct{ target, want, why string }{
+		{"/a?b=c", "/a?b=c", "origin-form"},
+		{"http://a.example/a%2Fb?c=d", "/a%2Fb?c=d", "absolute-form"},
+		{"HTTPS://a.example:8443/a", "/a", "with a port, in any case"},
+		{"http://a.example", "/", "without a path"},
+		{"http://a.example?x=/y", "/?x=/y", "a query alone"},
+		{"*", "*", "of OPTIONS"},
+		{"a.example:443", "a.example:443", "of CONNECT"},
+		{"ftp://a.example/a", "ftp://a.example/a", "another scheme"},
+		{"", "", "a request that could not be parsed"},
+	} {
+		require.Equal(t, c.want, string(text.Append(nil, Source{Entry: &app.Entry{Target: c.target}})), c.why)
+	}
+
+	a := app.New(app.Options{Log: slog.New(slog.DiscardHandler)})
+	defer a.Close()
+	var got string
+	var before, within time.Time
+	a.Get("/{path...}", func(c *app.Context) error {
+		if err := c.Sleep(200 * time.Millisecond); err != nil {
+			return err
+		}
+		within = time.Now()
+		require.NoError(t, c.Rewrite("/new?x=y"))
+		got = string(template(t, "{uri} {time}", Text, Request).Append(nil, Source{Request: c}))
+		return c.NoContent(204)
+	})
+	before = time.Now()
+	req := httptest.NewRequest("GET", "http://a.example/old?a=b", nil)
+	a.ServeHTTP(httptest.NewRecorder(), req)
+	uri, at, _ := strings.Cut(got, " ")
+	require.Equal(t, "/old?a=b", uri)
+	began, err := time.Parse(timeFormat, at)
+	require.NoError(t, err)
+	require.WithinRange(t, began, before.Add(-time.Millisecond), within.Add(-100*time.Millisecond), "the start, and not the expansion")
+}
+
 func TestErrorPage(t *testing.T) {
 	text := template(t, "{status} {status_text}: {message}", HTML, Response)
 	for _, c := range []struct {
