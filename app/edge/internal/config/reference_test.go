@@ -36,8 +36,12 @@ what is accepted. [tafe.example.toml](tafe.example.toml) is an example. Command-
 **Values.** Durations are strings such as "500ms", "10s", "1h30m". Sizes are bytes, or strings such as "64KiB", "10MiB". A password written as
 "env:NAME" is read from that environment variable.
 
+**Files.** Relative paths start at the working directory of the process. Other servers take the directory of the file, or a prefix. Write absolute
+paths where a supervisor starts the server.
+
 **Reload.** On SIGHUP the server reads the file again and applies it as a whole, from the next request of each connection on. If the file has a
-problem, nothing changes, and the log says why. Requests in flight finish with the old configuration. Keys marked with ⟲ need a restart: a file that
+problem, nothing changes, and the log says why. A part that names a missing or broken file, such as a certificate or the directory of a log, does not keep the others from
+being served ([operations.md](operations.md#parts-that-cannot-be-used)). Requests in flight finish with the old configuration. Keys marked with ⟲ need a restart: a file that
 changes one is rejected. Rate and concurrency limits start from zero after a reload.
 
 This file is generated from the comments in ` + "`app/edge/internal/config`" + `.
@@ -45,8 +49,8 @@ This file is generated from the comments in ` + "`app/edge/internal/config`" + `
 
 const variablesPreface = `Redirects, rewrites, the body and headers of ` + "`respond`" + `, the headers of a ` + "`proxy`" + `, error pages and access logs may have variables. "{{name}" is the text "{name}".
 Other braces are literal. A value is escaped for its place: HTML, JSON, a part of a URL, a log line; control characters in a header are percent-encoded. It is never expanded again.
-{status} and those behind it have a value once there is a response; {bytes} and {reason} in access logs only. In the host of a URL only {host}, {hostport} and {host.N} may stand. An error page may
-have other text in braces, which stays as it is; ` + "`tafe check`" + ` warns of it.`
+{upstream} and those behind it have a value once there is a response; {bytes} and {reason} in access logs only. In the host of a URL only {host}, {hostport} and {host.N} may stand. An error page may
+have other text in braces, such as a script, which stays as it is; ` + "`tafe check`" + ` warns of a name in braces that is no variable. A variable without a value there, such as {bytes}, is an error.`
 
 func TestReference(t *testing.T) {
 	made := reference(t)
@@ -62,7 +66,10 @@ func TestReference(t *testing.T) {
 func reference(t *testing.T) []byte {
 	docs := comments(t)
 	out := bytes.NewBufferString(preface)
-	type table struct{ title, text string }
+	type table struct {
+		title, text string
+		restarts    bool // the tag reload of its keys has an effect; see needRestart
+	}
 	pending := []reflect.Type{}
 	titles := map[reflect.Type]table{}
 	for _, k := range keys(reflect.TypeFor[Config]()) {
@@ -73,7 +80,8 @@ func reference(t *testing.T) []byte {
 		case reflect.Map:
 			title = "[" + k.name + ".NAME]"
 		}
-		titles[of] = table{title, docs["Config."+k.field.Name]}
+		restarts := k.field.Type.Kind() == reflect.Struct || k.field.Tag.Get("reload") == "restart"
+		titles[of] = table{title, docs["Config."+k.field.Name], restarts}
 		pending = append(pending, of)
 	}
 	for i := 0; i < len(pending); i++ {
@@ -97,12 +105,13 @@ func reference(t *testing.T) []byte {
 			if kind.Kind() == reflect.Pointer || kind.Kind() == reflect.Slice && len(keysOf(kind.Elem())) > 0 {
 				kind = kind.Elem()
 				if _, known := titles[kind]; !known {
-					titles[kind] = table{k.name, strings.Replace(docs[kind.Name()], kind.Name(), "`"+k.name+"`", 1)}
+					restarts := titles[of].restarts && k.field.Tag.Get("reload") == "restart"
+					titles[kind] = table{k.name, strings.Replace(docs[kind.Name()], kind.Name(), "`"+k.name+"`", 1), restarts}
 					pending = append(pending, kind)
 				}
 			}
 			name := "`" + k.name + "`"
-			if k.field.Tag.Get("reload") == "restart" {
+			if titles[of].restarts && k.field.Tag.Get("reload") == "restart" {
 				name += " ⟲"
 			}
 			fmt.Fprintf(out, "| %s | %s | %s | %s |\n", name, allowed(t, k.field), standard(k.field), strings.ReplaceAll(doc, "|", `\|`))
