@@ -5,8 +5,6 @@ package edge
 import (
 	"context"
 	"errors"
-	"fmt"
-	"strings"
 	"time"
 
 	"tafe/app"
@@ -82,8 +80,8 @@ func (e *edge) reload(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if keys := e.settings.NeedRestart(next); len(keys) > 0 {
-		return fmt.Errorf("%s cannot change while the server runs: restart it, or set the old value", strings.Join(keys, ", "))
+	if changed := e.settings.NeedRestart(next); len(changed) > 0 {
+		return changed
 	}
 	if e.acme == nil && next.ObtainsCertificates() {
 		return errors.New("[acme] cannot begin while the server runs: restart it")

@@ -67,7 +67,7 @@ func ForwardAuth(o ForwardAuthOptions) app.Middleware {
 	}
 	for _, list := range [][]string{o.SendHeaders, o.CopyHeaders, o.AnswerHeaders} {
 		for _, name := range list {
-			if !httpparse.ValidToken(name) || isOfConnection(name) {
+			if !CanForward(name) {
 				panic("middleware: ForwardAuth: " + name + " is not a header that can be copied")
 			}
 		}
@@ -88,6 +88,10 @@ func ForwardAuth(o ForwardAuthOptions) app.Middleware {
 		}
 	}
 }
+
+// CanForward reports whether name can be an element of the lists of headers in ForwardAuthOptions: a token (RFC 9110 section 5.1) that does not
+// frame or route a message.
+func CanForward(name string) bool { return httpparse.ValidToken(name) && !isOfConnection(name) }
 
 // admit asks the server, or the cache. If it returns false, the client has been answered, or is by the error.
 func (f *forwardAuth) admit(c *app.Context) (bool, error) {

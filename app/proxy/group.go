@@ -248,17 +248,29 @@ func (g *Group) Start() {
 	}
 }
 
+// ServerError is an error of NewGroup about the address of a server.
+type ServerError struct {
+	Index int // in GroupOptions.Servers
+	Err   error
+}
+
+// Error returns the text of Err.
+func (e *ServerError) Error() string { return e.Err.Error() }
+
+// Unwrap returns Err.
+func (e *ServerError) Unwrap() error { return e.Err }
+
 func (o *GroupOptions) check() error {
 	wrong := func(format string, args ...any) error {
 		return fmt.Errorf("proxy: group %q: %s", o.Name, fmt.Sprintf(format, args...))
 	}
 	seen, primary := map[string]bool{}, 0
-	for _, s := range o.Servers {
+	for i, s := range o.Servers {
 		switch {
 		case !validAddr(s.Addr):
-			return wrong("%q is neither host:port nor unix:/path nor srv:NAME", s.Addr)
+			return &ServerError{i, wrong("%q is neither host:port nor unix:/path nor srv:NAME", s.Addr)}
 		case seen[s.Addr]:
-			return wrong("%s is listed twice", s.Addr)
+			return &ServerError{i, wrong("%s is listed twice", s.Addr)}
 		case s.Weight < 0 || s.Weight > WeightMax:
 			return wrong("the weight %d of %s is not between 1 and %d", s.Weight, s.Addr, WeightMax)
 		}

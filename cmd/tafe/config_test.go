@@ -134,7 +134,7 @@ func TestReload(t *testing.T) {
 		{fmt.Sprintf(base, "second"), "configuration reloaded", "second", "the same connection uses the new configuration"},
 		{"[[route]]\npath = \"/\"\n", "route / has 0 actions", "second", "a bad file changes nothing"},
 		{"[log]\nlevel = \"debug\"\n[[route]]\npath = \"x\"\nrespond = {}\n", "must begin with '/'", "second", "nor does one that the router refuses"},
-		{"[server]\nloops = 7\n[limits]\ntask_max = 9\n" + fmt.Sprintf(base, "x"), "server.loops, limits.task_max cannot change while the server runs", "second", "nor one that needs a restart"},
+		{"[server]\nloops = 7\n[limits]\ntask_max = 9\n" + fmt.Sprintf(base, "x"), ":2:1: server.loops cannot change while the server runs: restart it, or set the old value; ", "second", "nor one that needs a restart"},
 		{"[log]\nlevel = \"error\"\n" + fmt.Sprintf(base, "third"), "", "third", "a log that is told to be silent is, at once"},
 		{fmt.Sprintf(base, "fourth"), `"SIGHUP: configuration reloaded"`, "fourth", "and told to speak again, says so"},
 	} {

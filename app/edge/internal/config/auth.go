@@ -41,6 +41,13 @@ func (d *decoder) checkForwardAuth(p path, f *ForwardAuth) {
 	if f.CacheTime > 0 && f.SendHeaders == nil {
 		d.problem(p.child("cache_time"), `%s: want send_headers too, such as ["Authorization", "Cookie"]: answers are cached by what the upstream sees`, p.child("cache_time"))
 	}
+	for key, names := range map[string][]string{"send_headers": f.SendHeaders, "copy_headers": f.CopyHeaders, "answer_headers": f.AnswerHeaders} {
+		for i, name := range names {
+			if at := p.child(key).index(i); !middleware.CanForward(name) {
+				d.problem(at, "%s has %q, which is not the name of a header that can be copied", at, name)
+			}
+		}
+	}
 	if f.Path == "" || f.Path[0] != '/' {
 		d.problem(p.child("path"), `%s = %q: want a path, such as "/verify"`, p.child("path"), f.Path)
 	}

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 
@@ -266,15 +267,43 @@ func TestNeedRestart(t *testing.T) {
 	}{
 		{base, nil, "nothing"},
 		{"[server]\nlisten = \":1\"\nname = \"b\"\n[timeouts]\nhead = \"1s\"\n[log]\nlevel = \"debug\"\n[[route]]\npath = \"/new\"\nrespond = {}", nil, "what can change"},
-		{"[server]\nlisten = \":2\"\nloops = 3\nname = \"a\"" + minimal, []string{"server.listen", "server.loops"}, "what cannot"},
+		{"[server]\nlisten = \":2\"\nloops = 3\nname = \"a\"" + minimal, []string{"2:1: server.listen", "3:1: server.loops"}, "what cannot"},
 		{"[server]\nlisten = \":1\"\n[watchdog]\nbudget = \"1ms\"\n[limits]\ntask_max = 5\n[timeouts]\nwrite = \"1s\"" + minimal,
-			[]string{"limits.task_max", "timeouts.write", "watchdog.budget"}, "in the order of the reference"},
+			[]string{"6:1: limits.task_max", "8:1: timeouts.write", "4:1: watchdog.budget"}, "in the order of the reference"},
+		{"[server]\nname = \"a\"" + minimal, []string{"1:2: server.listen"}, "a key that is gone: its section"},
+		{"[[listener]]\nlisten = \":1\"" + minimal, []string{"server.listen", "1:3: listener"}, "a new listener"},
 	} {
 		a, err := build(base)
 		require.NoError(t, err)
 		b, err := build(c.next)
 		require.NoError(t, err)
-		require.Equal(t, c.want, a.NeedRestart(b), c.why)
+		require.Equal(t, c.want, keysOfRestart(a.NeedRestart(b)), c.why)
+	}
+	const site = "[[site]]\nhost = [\"a\"]\n[[site.route]]\npath = \"/\"\nrespond = {}\n[site.access_log]\nfile = \"a.log\"\n"
+	a, err := build(site)
+	require.NoError(t, err)
+	for _, key := range []string{"format = \"combined\"", "fields = [\"status\"]", "line = \"x\"", "sample = 0.5", "rotate_bytes = 1", "rotate_every = \"1h\"", "rotate_keep = 1", "buffer_bytes = \"1MiB\"", "flush_every = \"1s\""} {
+		b, err := build(site + key + "\n")
+		require.NoError(t, err)
+		require.Empty(t, a.NeedRestart(b), "the access log of a site is opened again with %s", key)
+	}
+	const two = "[[listener]]\nlisten = \":1\"\n[[listener]]\nlisten = \":2\"\nproxy_protocol = [\"10.0.0.0/8\"]\n" + minimal
+	for _, c := range []struct {
+		next string
+		want []string
+		why  string
+	}{
+		{"[log]\nlevel = \"debug\"\n" + two, nil, "the same, elsewhere in the file"},
+		{strings.Replace(two, ":2", ":3", 1), []string{"4:1: listener.listen"}, "another address"},
+		{strings.Replace(two, "10.0.0.0/8", "11.0.0.0/8", 1), []string{"5:19: listener.proxy_protocol"}, "another network"},
+		{strings.Replace(two, "\n\n[[route", "\n[[listener]]\nlisten = \":3\"\n[[route", 1), []string{"6:3: listener"}, "one more"},
+		{"[[listener]]\nlisten = \":1\"\n" + minimal, []string{"1:3: listener"}, "one less"},
+	} {
+		a, err := build(two)
+		require.NoError(t, err)
+		b, err := build(c.next)
+		require.NoError(t, err)
+		require.Equal(t, c.want, keysOfRestart(a.NeedRestart(b)), c.why)
 	}
 }
 
@@ -287,4 +316,13 @@ func TestEveryLimitHasAKey(t *testing.T) {
 			require.False(t, v.Field(i).IsZero(), "%s.%s", v.Type(), v.Type().Field(i).Name)
 		}
 	}
+}
+
+// keysOfRestart returns the places and keys that need a restart.
+func keysOfRestart(all Problems) (keys []string) {
+	for _, p := range all {
+		key, _, _ := strings.Cut(strings.TrimPrefix(strings.TrimPrefix(p.Error(), "f.toml:"), " "), " cannot change while the server runs")
+		keys = append(keys, key)
+	}
+	return keys
 }

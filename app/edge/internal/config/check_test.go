@@ -74,7 +74,7 @@ path = "/down"
 proxy = { upstream = "down" }
 `, []string{
 			"2: unknown key server.lisen", "4: limits.inbound_bytes_max: want at least limits.head_bytes_max", "8: listener.tls.certs: /no/such: no such file",
-			`9: upstream up: group "up": "nowhere" is neither`, `13: route.path: pattern "x"`, `17: route.static.dir = "/no/such"`, "18: route /two has 2 actions",
+			`11: upstream up: "nowhere" is neither`, `13: route.path: pattern "x"`, `17: route.static.dir = "/no/such"`, "18: route /two has 2 actions",
 			`27: route.proxy.upstream = "down": there is no such`,
 		}, nil},
 		{"what is wrong with a route is told once", "[[route]]\npath = \"x\"\nrespond = 1\n", []string{"3: route.respond = 1: want a table"}, nil},

@@ -169,7 +169,7 @@ func (d *decoder) value(p path, into reflect.Value, v any, tag reflect.StructTag
 	case reflect.Struct:
 		tree, ok := v.(map[string]any)
 		if !ok {
-			d.problem(p, "%s = %s: want a table: [%s], or { key = value }", p, shown(into, v), p)
+			d.problem(p, "%s = %s: want a table%s", p, shown(into, v), tableForm(p, into.Type(), v))
 			return
 		}
 		d.table(p, into, tree)
@@ -182,10 +182,41 @@ func (d *decoder) value(p path, into reflect.Value, v any, tag reflect.StructTag
 	}
 }
 
+// tableForm returns how the table at p is written, for an error about another value. An element of an array has no header of its own.
+func tableForm(p path, t reflect.Type, v any) string {
+	if _, err := strconv.Atoi(p[len(p)-1]); err == nil {
+		return ", such as " + inlineTable(t, v)
+	}
+	return fmt.Sprintf(": [%s], or { key = value }", p)
+}
+
+// inlineTable returns a table of t with its required keys. The first of them has the value v, if that is text.
+func inlineTable(t reflect.Type, v any) string {
+	var pairs []string
+	for _, k := range keys(t) {
+		if k.field.Tag.Get("required") == "" {
+			continue
+		}
+		shown := `"…"`
+		if text, ok := v.(string); ok && len(pairs) == 0 && len(text) <= 60 {
+			shown = strconv.Quote(text)
+		}
+		pairs = append(pairs, k.name+" = "+shown)
+	}
+	if len(pairs) == 0 {
+		return "{ key = value }"
+	}
+	return "{ " + strings.Join(pairs, ", ") + " }"
+}
+
 func (d *decoder) array(p path, into reflect.Value, v any, tag reflect.StructTag) {
 	values, ok := v.([]any)
 	if !ok {
 		if into.Type().Elem().Kind() == reflect.Struct && into.Type().Elem().PkgPath() != "" && len(keys(into.Type().Elem())) > 0 {
+			if text, ok := v.(string); ok {
+				d.problem(p, "%s = %q: want an array of tables, such as [%s]", p, text, inlineTable(into.Type().Elem(), v))
+				return
+			}
 			d.problem(p, "%s is given once: want it in double brackets, [[%s]]", p, p)
 		} else {
 			d.problem(p, "%s = %s: want an array, such as [\"…\"]", p, shown(into, v))

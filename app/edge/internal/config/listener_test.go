@@ -164,7 +164,7 @@ func TestACME(t *testing.T) {
 	require.Empty(t, config.NeedRestart(next))
 	next, err = Parse("f.toml", []byte("[acme]\ndomains = [\"c.example\"]\nemail = \"a@b.example\"\n"+route), nil)
 	require.NoError(t, err)
-	require.Equal(t, []string{"acme.email", "acme.ca_roots"}, config.NeedRestart(next))
+	require.Equal(t, []string{"3:1: acme.email", "1:2: acme.ca_roots"}, keysOfRestart(config.NeedRestart(next)))
 
 	config.WithoutACME()
 	require.False(t, config.ObtainsCertificates())

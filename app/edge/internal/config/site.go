@@ -29,12 +29,12 @@ type Site struct {
 	// listener. A client gets the one whose name is the most specific.
 	Certs []Certificate `toml:"certs"`
 	// Pages for errors that the server answers itself, by status, such as { 404 = "404.html", 5xx = "error.html" }. Texts like
-	// {status} and {request_id} are replaced. The extension is that of the type: .html, .json, .txt. Clients that ask for JSON
+	// {status} and {request_id} are replaced. The extension is .html, .json or .txt. Clients that ask for JSON
 	// get no HTML page.
 	ErrorPages map[string]string `toml:"error_pages"`
 	// Access log of the site, in place of [access_log].
 	AccessLog *SiteAccessLog `toml:"access_log"`
-	// Middlewares around the site's routes and its responses without a route, inside those of all requests. They do not apply
+	// Middlewares around all routes of the site and its responses without a route, inside those of all requests. They do not apply
 	// to routes outside of sites.
 	Middleware Middleware `toml:"middleware"`
 	// Routes of the site, with the keys of [[route]].

@@ -7,6 +7,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"maps"
 	"os"
 	"slices"
@@ -30,7 +31,8 @@ type Upstream struct {
 	// Choice of a server. round_robin: in turn, by weight. least_active: fewest requests in flight. two_choices: the less
 	// busy of two random ones, as random two of nginx. hash: the same server for the same key (route.proxy.hash_by), unless it is overloaded.
 	Policy string `toml:"policy" default:"round_robin" oneof:"round_robin|least_active|two_choices|hash"`
-	// Host header for the servers. Unset: the client's.
+	// Host header for the servers. Unset: the client's for requests of the client; the address of the server for health checks and
+	// forward_auth, whose X-Forwarded-Host has that of the client.
 	Host HeaderValue `toml:"host" default:""`
 	// Connect to the servers with https.
 	TLS *UpstreamTLS `toml:"tls"`
@@ -278,7 +280,11 @@ func (b *builder) upstreams(all []Upstream) {
 		}
 		g, err := proxy.NewGroup(o)
 		if err != nil {
-			b.problem(p, "upstream %s: %s", u.Name, strings.TrimPrefix(err.Error(), "proxy: "))
+			at, server := p, (*proxy.ServerError)(nil)
+			if errors.As(err, &server) {
+				at = p.child("servers").index(server.Index).child("addr")
+			}
+			b.problem(at, "upstream %s: %s", u.Name, strings.TrimPrefix(err.Error(), fmt.Sprintf("proxy: group %q: ", u.Name)))
 			b.unusable[u.Name] = nil
 			continue
 		}

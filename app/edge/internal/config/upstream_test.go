@@ -62,7 +62,7 @@ response_headers_remove = ["X-Secret"]`))
 
 func TestWrongUpstreams(t *testing.T) {
 	for _, c := range []struct{ addr, upstream, action, want string }{
-		{"nowhere", "", "", `f.toml:2:3: upstream app: group "app": "nowhere" is neither host:port nor unix:/path`},
+		{"nowhere", "", "", `f.toml:4:14: upstream app: "nowhere" is neither host:port nor unix:/path`},
 		{"a:1", `policy = "moon"`, "", `f.toml:5:1: upstream.policy = "moon": want one of round_robin, least_active, two_choices, hash`},
 		{"a:1", `polcy = "hash"`, "", `f.toml:5:1: unknown key upstream.polcy; did you mean policy?`},
 		{"a:1", "", `strip_prefix = "api"`, `f.toml:8:8: route.proxy: the prefix "api" is not an absolute path of unreserved characters without dot segments`},
@@ -227,7 +227,7 @@ func TestForwardAuthOfARoute(t *testing.T) {
 		{`forward_auth = { upstream = "moon" }`, `f.toml:9:18: route.forward_auth.upstream = "moon": there is no such [[upstream]]; there are auth`},
 		{`forward_auth = { upstream = "auth", path = "verify" }`, `f.toml:9:37: route.forward_auth.path = "verify": want a path, such as "/verify"`},
 		{`forward_auth = { upstream = "auth", cache_time = "1s" }`, `f.toml:9:37: route.forward_auth.cache_time: want send_headers too`},
-		{`forward_auth = { upstream = "auth", copy_headers = ["Host"] }`, `f.toml:9:1: route.forward_auth: ForwardAuth: Host is not a header that can be copied`},
+		{`forward_auth = { upstream = "auth", copy_headers = ["Host"] }`, `f.toml:9:53: route.forward_auth.copy_headers has "Host", which is not the name of a header that can be copied`},
 		{`forward_auth = { }`, `f.toml:9:1: route.forward_auth lacks the key upstream`},
 	} {
 		_, err := build(sprintf(authorized, "127.0.0.1:1", "", c.keys))
