@@ -300,7 +300,7 @@ func TestWhen(t *testing.T) {
 	a.Get("/cond", says("cond"), When(Match{Headers: []FieldMatch{header("X-Debug")}}))
 	a.Post("/cond", says("cond post"), When(Match{Headers: []FieldMatch{header("X-Other")}}))
 	a.Get("/{path...}", func(c *Context) error {
-		return c.String(200, fmt.Sprintf("re %q %q %q %q", c.Capture(0), c.Capture(1), c.EscapedCapture(c.CaptureNamed("b")), c.Capture(7)))
+		return c.String(200, fmt.Sprintf("re %q %q %q %q", c.Capture(0), c.Capture(1), c.EncodedCapture(c.CaptureIndex("b")), c.Capture(7)))
 	}, When(Match{Path: regexp.MustCompile(`^/re/([^/]+)/(?P<b>.*)$`)}))
 	r := newRig(t, a, reactor.Limits{})
 	for _, c := range []struct{ target, fields, status, body, why string }{
@@ -356,11 +356,11 @@ func TestWhenRefuses(t *testing.T) {
 	}
 }
 
-// EscapedParam and EncodedPath keep the percent-encoding of the client.
+// EncodedParam and EncodedPath keep the percent-encoding of the client.
 func TestEscapedParts(t *testing.T) {
 	a := New(Options{Log: quiet})
 	a.Get("/p/{one}/{rest...}", func(c *Context) error {
-		return c.String(200, c.EscapedParam("one")+" "+c.EscapedParam("rest")+" "+c.EncodedPath()+" "+c.EscapedParam("none"))
+		return c.String(200, c.EncodedParam("one")+" "+c.EncodedParam("rest")+" "+c.EncodedPath()+" "+c.EncodedParam("none"))
 	})
 	r := newRig(t, a, reactor.Limits{})
 	for _, c := range []struct{ path, want, why string }{

@@ -180,8 +180,8 @@ func (c *Context) clientIn(networks []netip.Prefix) bool {
 // with %2F for slashes that the client has escaped. It returns "" if there is no such group, or it has matched nothing.
 func (c *Context) Capture(group int) string { return strings.Clone(c.CaptureView(group)) }
 
-// CaptureNamed returns the number of the group of Match.Path with that name, -1 if there is none.
-func (c *Context) CaptureNamed(name string) int {
+// CaptureIndex returns the number of the group of Match.Path with that name, -1 if there is none.
+func (c *Context) CaptureIndex(name string) int {
 	if c.route == nil || c.route.when == nil || c.route.when.Path == nil {
 		return -1
 	}

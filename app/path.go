@@ -87,14 +87,14 @@ func (c *Context) RawPath() string { return string(c.req.Path) }
 func (c *Context) Param(name string) string { return strings.Clone(c.ParamView(name)) }
 
 // EscapedSlash reports whether the value of a path parameter contains a slash that the client has escaped. Such a value must not be used as
-// a file name, and must be escaped in a URL; see EscapedParam.
+// a file name, and must be escaped in a URL; see EncodedParam.
 func (c *Context) EscapedSlash(name string) bool {
 	return bytes.IndexByte(c.params.get(name), escapedSlash) >= 0
 }
 
-// EscapedPath returns the path that was routed, percent-encoded for a URL in one form: unlike RawPath, it is the same for all spellings of
+// CanonicalPath returns the path that was routed, percent-encoded for a URL in one form: unlike RawPath, it is the same for all spellings of
 // a path, and has no dot segments.
-func (c *Context) EscapedPath() string {
+func (c *Context) CanonicalPath() string {
 	path, err := cleanPath(nil, c.req.Path)
 	if err != nil { // such a request reaches no handler
 		return "/"
@@ -113,19 +113,19 @@ func escapeSegments(path string) string {
 	return b.String()
 }
 
-// EscapedParam returns the value of a path parameter for the path of a URL, with the encoding that the client has used. Slashes that the
+// EncodedParam returns the value of a path parameter for the path of a URL, with the encoding that the client has used. Slashes that the
 // client has escaped stay escaped; the separators in a catch-all do not.
-func (c *Context) EscapedParam(name string) string { return strings.Clone(c.EscapedParamView(name)) }
+func (c *Context) EncodedParam(name string) string { return strings.Clone(c.EncodedParamView(name)) }
 
-// EscapedCapture is Capture for the path of a URL, with the encoding that the client has used.
-func (c *Context) EscapedCapture(group int) string { return strings.Clone(c.EscapedCaptureView(group)) }
+// EncodedCapture is Capture for the path of a URL, with the encoding that the client has used.
+func (c *Context) EncodedCapture(group int) string { return strings.Clone(c.EncodedCaptureView(group)) }
 
-// EncodedPath returns the routed path, without dot segments, with the encoding that the client has used. See EscapedPath for one form of all
+// EncodedPath returns the routed path, without dot segments, with the encoding that the client has used. See CanonicalPath for one form of all
 // spellings.
 func (c *Context) EncodedPath() string { return strings.Clone(c.EncodedPathView()) }
 
-// escapedPart returns routed[from:to] in the encoding of the client. A path with dot segments is encoded anew.
-func (c *Context) escapedPart(value []byte, from, to int) string {
+// encodedPart returns routed[from:to] in the encoding of the client. A path with dot segments is encoded anew.
+func (c *Context) encodedPart(value []byte, from, to int) string {
 	raw, ok := rawPart(c.req.Path, len(c.routed), from, to)
 	if !ok {
 		return escapeSegments(httpparse.ViewString(value))

@@ -296,7 +296,7 @@ func TestDetachedEvents(t *testing.T) {
 			l.On(func() { stream.Send(event) })
 			l.Advance(5 * time.Second)
 		}},
-		{"it is dropped", func(*looptest.Peer) { l.On(stream.DropSlow); l.Settle() }},
+		{"it is dropped", func(*looptest.Peer) { l.On(stream.CloseSlow); l.Settle() }},
 		{"the stream ends", func(*looptest.Peer) { l.On(stream.End); l.Settle() }},
 	} {
 		closed = 0

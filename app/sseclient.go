@@ -99,8 +99,8 @@ func (e *EventClient) End() {
 	e.conn.Close()
 }
 
-// DropSlow ends the stream of a client that does not read, and counts it.
-func (e *EventClient) DropSlow() {
+// CloseSlow ends the stream of a client that does not read, and counts it.
+func (e *EventClient) CloseSlow() {
 	if !e.ended {
 		e.state.reasons.count(reasonSlow)
 		e.conn.Abort(ErrSlowClient)

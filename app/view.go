@@ -96,14 +96,14 @@ func (c *Context) ParamView(name string) string {
 	return strings.ReplaceAll(httpparse.ViewString(value), "\x00", "/")
 }
 
-// EscapedParamView is EscapedParam without a copy, unless the value has to be encoded. A view is valid until the handler returns.
-func (c *Context) EscapedParamView(name string) string {
+// EncodedParamView is EncodedParam without a copy, unless the value has to be encoded. A view is valid until the handler returns.
+func (c *Context) EncodedParamView(name string) string {
 	value := c.params.get(name)
 	if value == nil {
 		return ""
 	}
 	from := cap(c.routed) - cap(value) // value is a part of routed
-	return c.escapedPart(value, from, from+len(value))
+	return c.encodedPart(value, from, from+len(value))
 }
 
 // CaptureView is Capture without a copy, unless the value has escaped slashes. A view is valid until the handler returns.
@@ -115,14 +115,14 @@ func (c *Context) CaptureView(group int) string {
 	return httpparse.ViewString(appendShown(nil, value))
 }
 
-// EscapedCaptureView is EscapedCapture without a copy, unless the value has to be encoded. A view is valid until the handler returns.
-func (c *Context) EscapedCaptureView(group int) string {
+// EncodedCaptureView is EncodedCapture without a copy, unless the value has to be encoded. A view is valid until the handler returns.
+func (c *Context) EncodedCaptureView(group int) string {
 	value, from, to := c.captured(group)
-	return c.escapedPart(value, from, to)
+	return c.encodedPart(value, from, to)
 }
 
 // EncodedPathView is EncodedPath without a copy, unless the path has to be encoded. A view is valid until the handler returns.
-func (c *Context) EncodedPathView() string { return c.escapedPart(c.routed, 0, len(c.routed)) }
+func (c *Context) EncodedPathView() string { return c.encodedPart(c.routed, 0, len(c.routed)) }
 
 // ResponseHeaderView is ResponseHeader without a copy. The view is valid until the next change of the response's headers.
 func (c *Context) ResponseHeaderView(name string) string {

@@ -11,7 +11,7 @@ import "context"
 // BeginTurn and EndTurn around each of its callbacks. After Wake and WakeAt it calls Turn,
 // or RunPosted between BeginTurn and EndTurn; see [Loop.Drive].
 //
-// A driver may also be an [Owner] or a [RequestDriver], and may have these methods. Any goroutine
+// A driver may also be a [HandoffDriver] or a [RequestDriver], and may have these methods. Any goroutine
 // may call them, except Unflushed, which is for the goroutine that owns or takes the loop:
 //
 //	RunBeside(f func())  runs f on a goroutine beside the loop; needed for Task.Beside
@@ -36,9 +36,9 @@ type Driver interface {
 	Flush()
 }
 
-// Owner is a Driver whose loop can be taken from a slice. HandOff makes another
+// HandoffDriver is a Driver whose loop can be taken from a slice. HandOff makes another
 // goroutine call LoopControl.Adopt, soon. Any goroutine.
-type Owner interface{ HandOff() }
+type HandoffDriver interface{ HandOff() }
 
 // RequestDriver is a Driver whose loop lives for one request, on a goroutine of another
 // server. State that is kept per loop does not outlive the request there.
@@ -74,7 +74,8 @@ func (c LoopControl) SetObserver(o Observer) {
 }
 
 // Turn fires the timers that are due, then runs the posted functions, then the tasks that
-// are ready. The driver calls it after Wake and WakeAt. The result is EndTurn's.
+// are ready. A driver calls it after Wake and WakeAt, unless another turn comes. The
+// result is EndTurn's.
 func (c LoopControl) Turn() bool {
 	c.BeginTurn()
 	c.l.runPosted()

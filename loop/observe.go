@@ -154,9 +154,9 @@ func (v LoopView) ReleasedGoroutines() (ids []uint64) {
 	return ids
 }
 
-// EachReleased calls f for each task that the loop was taken from and that has not
+// EachTaken calls f for each task that the loop was taken from and that has not
 // rejoined it. start is the start of its slice. f must not call the loop.
-func (v LoopView) EachReleased(f func(t *Task, start int64)) {
+func (v LoopView) EachTaken(f func(t *Task, start int64)) {
 	v.l.released.each(func(r releasedTask) {
 		if r.taken {
 			f(r.task, r.task.since)

@@ -70,7 +70,7 @@ type stewardLoop struct {
 	gone       bool
 	idleTurnAt int64 // loop clock: next check for an idle loop
 	loop       *Loop
-	owner      Owner
+	owner      HandoffDriver
 	quiet      int // looks that found no slice
 }
 
@@ -84,9 +84,9 @@ func NewSteward() *Steward {
 
 // Watch adds a loop. handoff is the time for which a slice may hold it while others wait; 0
 // or less means without limit. Task.SetHandoff takes precedence for its task, also if
-// handoff is 0. A loop whose Driver is not an Owner is never taken.
+// handoff is 0. A loop whose Driver is not a HandoffDriver is never taken.
 func (s *Steward) Watch(l *Loop, handoff time.Duration) {
-	owner, ok := l.driver.(Owner)
+	owner, ok := l.driver.(HandoffDriver)
 	if !ok {
 		handoff = 0
 	}

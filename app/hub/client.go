@@ -14,8 +14,8 @@ type client interface {
 	send(m *message)
 	unsent() int // bytes
 	whenDrained(below int, f func())
-	drop() // disconnects a client that does not read
-	end()  // ends the stream after what was sent
+	closeSlow() // disconnects a client that does not read
+	end()       // ends the stream after what was sent
 }
 
 type eventClient struct{ stream *app.EventClient }
@@ -28,7 +28,7 @@ func (c eventClient) send(m *message) {
 
 func (c eventClient) unsent() int                     { return c.stream.Unsent() }
 func (c eventClient) whenDrained(below int, f func()) { c.stream.WhenDrained(below, f) }
-func (c eventClient) drop()                           { c.stream.DropSlow() }
+func (c eventClient) closeSlow()                      { c.stream.CloseSlow() }
 func (c eventClient) end()                            { c.stream.End() }
 
 type socketClient struct{ ws *websocket.Conn }
@@ -36,7 +36,7 @@ type socketClient struct{ ws *websocket.Conn }
 func (c socketClient) send(m *message)                 { c.ws.Send(m.socket) }
 func (c socketClient) unsent() int                     { return c.ws.Unsent() }
 func (c socketClient) whenDrained(below int, f func()) { c.ws.WhenDrained(below, f) }
-func (c socketClient) drop()                           { c.ws.DropSlow() }
+func (c socketClient) closeSlow()                      { c.ws.CloseSlow() }
 func (c socketClient) end()                            { c.ws.Close(websocket.Normal, "") }
 
 // taskClient queues messages for the task that writes them.
@@ -64,7 +64,7 @@ func (c *taskClient) unsent() int { return c.queued }
 
 func (c *taskClient) whenDrained(below int, f func()) { c.below, c.drained = below, f }
 
-func (c *taskClient) drop() {
+func (c *taskClient) closeSlow() {
 	c.err = app.ErrSlowClient
 	c.end()
 }

@@ -23,13 +23,13 @@ import (
 	"tafe/loop"
 )
 
-// Slow says what happens to a client that is further behind than the messages that are kept.
-type Slow uint8
+// SlowPolicy says what happens to a client that is further behind than the messages that are kept.
+type SlowPolicy uint8
 
 // The policies for slow clients.
 const (
-	Drop  Slow = iota // it misses the messages that are not kept any more; Stats.Dropped counts them
-	Close             // it is disconnected; Stats.Disconnected counts it. A client of events reconnects with the ID of its last one
+	SlowDrop  SlowPolicy = iota // it misses the messages that are not kept any more; Stats.Dropped counts them
+	SlowClose                   // it is disconnected; Stats.Disconnected counts it. A client of events reconnects with the ID of its last one
 )
 
 // Options configure a Hub. Zero fields take their defaults.
@@ -39,7 +39,7 @@ type Options struct {
 	QueueMax, QueueBytesMax int
 	// UnsentMax is how many bytes of one client may be unsent until it waits for its next message; default 64 KiB.
 	UnsentMax int
-	Slow      Slow
+	Slow      SlowPolicy
 	// Heartbeat and Retry are those of app.SSEOptions.
 	Heartbeat, Retry time.Duration
 }
@@ -95,8 +95,8 @@ func New(o Options) *Hub {
 type Stats struct {
 	Clients      int
 	Published    uint64
-	Dropped      uint64 // messages that a slow client has missed, by Drop
-	Disconnected uint64 // slow clients, by Close
+	Dropped      uint64 // messages that a slow client has missed, by SlowDrop
+	Disconnected uint64 // slow clients, by SlowClose
 }
 
 // Stats returns the current counters.

@@ -157,12 +157,12 @@ func TestManyClients(t *testing.T) {
 func TestSlowClients(t *testing.T) {
 	for _, tc := range []struct {
 		why    string
-		slow   Slow
+		slow   SlowPolicy
 		resume string
 		stats  Stats
 	}{
-		{"misses messages", Drop, "28 29 30", Stats{Clients: 2, Published: 30, Dropped: 24}},
-		{"is disconnected", Close, "", Stats{Clients: 1, Published: 30, Disconnected: 1}},
+		{"misses messages", SlowDrop, "28 29 30", Stats{Clients: 2, Published: 30, Dropped: 24}},
+		{"is disconnected", SlowClose, "", Stats{Clients: 1, Published: 30, Disconnected: 1}},
 	} {
 		t.Run(tc.why, func(t *testing.T) {
 			r := newRig(t, Options{QueueMax: 3, UnsentMax: 100, Slow: tc.slow}, looptest.Options{})
@@ -176,7 +176,7 @@ func TestSlowClients(t *testing.T) {
 			require.Equal(t, tc.stats.Disconnected, r.hub.Stats().Disconnected)
 			slow.Resume()
 			got := ids(slow)
-			if tc.slow == Drop {
+			if tc.slow == SlowDrop {
 				require.True(t, strings.HasPrefix(got, "1 2 3"), got)
 				require.True(t, strings.HasSuffix(got, tc.resume), got)
 				stats := r.hub.Stats()

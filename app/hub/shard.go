@@ -29,7 +29,7 @@ type member struct {
 	position uint64 // number of the last message that it was sent
 	pos      int    // in shard.members
 	blocked  bool   // it has too much unsent
-	dropped  bool   // it is being disconnected
+	closing  bool   // it is being disconnected
 	left     bool
 }
 
@@ -99,7 +99,7 @@ func (s *shard) compact() {
 // feed writes the messages that m has not got, until too much of them is unsent.
 func (m *member) feed() {
 	s := m.shard
-	for !m.left && !m.dropped && m.position < s.last {
+	for !m.left && !m.closing && m.position < s.last {
 		oldest := s.last - uint64(len(s.kept)) + 1
 		if m.position+1 < oldest && !m.skip(oldest) {
 			return
@@ -123,10 +123,10 @@ func (m *member) feed() {
 // skip handles a member that has missed messages that are not kept any more. It reports whether the member goes on, with the oldest one.
 func (m *member) skip(oldest uint64) bool {
 	h := m.shard.hub
-	if h.options.Slow == Close {
+	if h.options.Slow == SlowClose {
 		h.disconnected.Add(1)
-		m.dropped = true
-		m.client.drop()
+		m.closing = true
+		m.client.closeSlow()
 		return false
 	}
 	h.dropped.Add(oldest - 1 - m.position)

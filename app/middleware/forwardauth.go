@@ -52,7 +52,7 @@ type forwardAuth struct {
 }
 
 // ForwardAuth asks a server about each request by a GET with headers of the request and X-Forwarded-Method, -Proto, -Host,
-// -Uri and -For. The path in X-Forwarded-Uri is the one that was routed (app.Context.EscapedPath), so that the server decides
+// -Uri and -For. The path in X-Forwarded-Uri is the one that was routed (app.Context.CanonicalPath), so that the server decides
 // about what the handler serves.
 //
 // After a 2xx answer the request continues. Other answers of 3xx and 4xx are sent to the client, such as a redirect to a
@@ -181,7 +181,7 @@ func (f *forwardAuth) describe(c *app.Context, req *client.Request) {
 	if f.HideURI {
 		return
 	}
-	uri := c.EscapedPath()
+	uri := c.CanonicalPath()
 	if c.HasQuery() {
 		uri += "?" + c.RawQueryView()
 	}

@@ -198,7 +198,7 @@ func (u *Unknown) Error() string {
 }
 
 func param(name string) value {
-	return of(func(c *app.Context) string { return c.ParamView(name) }).as(pathValue, func(c *app.Context) string { return c.EscapedParamView(name) })
+	return of(func(c *app.Context) string { return c.ParamView(name) }).as(pathValue, func(c *app.Context) string { return c.EncodedParamView(name) })
 }
 
 func pathPart(name string, scope Scope) (value, error) {
@@ -220,7 +220,7 @@ func pathPart(name string, scope Scope) (value, error) {
 	case group > scope.Path.NumSubexp():
 		return value{}, fmt.Errorf("{path.%s}: match.path has %s", name, groups(scope.Path.NumSubexp()))
 	}
-	return of(func(c *app.Context) string { return c.CaptureView(group) }).as(pathValue, func(c *app.Context) string { return c.EscapedCaptureView(group) }), nil
+	return of(func(c *app.Context) string { return c.CaptureView(group) }).as(pathValue, func(c *app.Context) string { return c.EncodedCaptureView(group) }), nil
 }
 
 func groups(n int) string {

@@ -192,8 +192,8 @@ func (c *Conn) settle(err *CloseError) {
 	}
 }
 
-// DropSlow ends the connection of a client that does not read, without a close frame, and counts it. On the loop of the connection.
-func (c *Conn) DropSlow() {
+// CloseSlow ends the connection of a client that does not read, without a close frame, and counts it. On the loop of the connection.
+func (c *Conn) CloseSlow() {
 	if !c.ended && !c.conn.Closed() {
 		c.count(ReasonSlow)
 		c.conn.Abort(errSlow)

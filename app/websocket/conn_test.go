@@ -455,7 +455,7 @@ func TestSend(t *testing.T) {
 	closed := 0
 	r.loop.On(func() {
 		r.conn.WhenClosed(func() { closed++ })
-		r.conn.DropSlow()
+		r.conn.CloseSlow()
 	})
 	require.Equal(t, 1, closed)
 	require.Equal(t, map[string]int{ReasonSlow: 1}, r.reasons)

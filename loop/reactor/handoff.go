@@ -59,7 +59,7 @@ func (e *Engine) awaitLoop() *Reactor {
 	}
 }
 
-// HandOff lets a spare goroutine adopt the loop. It implements loop.Owner.
+// HandOff lets a spare goroutine adopt the loop. It implements loop.HandoffDriver.
 func (r *Reactor) HandOff() {
 	e := r.engine
 	select {
@@ -150,4 +150,4 @@ func (e *Engine) releasedStacks() string {
 	return string(all)
 }
 
-var _ loop.Owner = (*Reactor)(nil)
+var _ loop.HandoffDriver = (*Reactor)(nil)

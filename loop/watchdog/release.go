@@ -156,7 +156,7 @@ func (ln *watchedLoop) follow(w *Watchdog, p *probe, r *release) {
 // findReleases finds the released code of a passive loop.
 func (ln *watchedLoop) findReleases(w *Watchdog) {
 	found := map[*loop.Task]int64{}
-	ln.loop.Observe().EachReleased(func(t *loop.Task, start int64) { found[t] = start })
+	ln.loop.Observe().EachTaken(func(t *loop.Task, start int64) { found[t] = start })
 	for _, p := range ln.released {
 		if found[p.task] == p.since {
 			delete(found, p.task)
