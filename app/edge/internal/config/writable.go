@@ -8,8 +8,12 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+)
 
-	"golang.org/x/sys/unix"
+// Modes of access(2).
+const (
+	mayWrite = 2
+	mayEnter = 1
 )
 
 // unwritable returns the log files and directories that cannot be written.
@@ -47,7 +51,7 @@ func writableFile(file string) error {
 	case info.IsDir():
 		return &fs.PathError{Op: "open", Path: file, Err: syscall.EISDIR}
 	}
-	return access(file, unix.W_OK)
+	return access(file, mayWrite)
 }
 
 // writableDirectory returns nil if files can be created in a directory.
@@ -59,11 +63,11 @@ func writableDirectory(dir string) error {
 	case !info.IsDir():
 		return &fs.PathError{Op: "open", Path: dir, Err: syscall.ENOTDIR}
 	}
-	return access(dir, unix.W_OK|unix.X_OK)
+	return access(dir, mayWrite|mayEnter)
 }
 
 func access(file string, mode uint32) error {
-	if err := unix.Access(file, mode); err != nil {
+	if err := syscall.Access(file, mode); err != nil {
 		return &fs.PathError{Op: "open", Path: file, Err: err}
 	}
 	return nil
