@@ -34,7 +34,9 @@ type body struct {
 
 	wants100 bool // the client expects 100 Continue
 	waiting  bool
-	late     bool // BodyTimeout has passed, or the rate is too low
+	into     []byte // buffer that the connection fills while the handler waits; nil: none
+	filled   int    // bytes that it has read into that buffer
+	late     bool   // BodyTimeout has passed, or the rate is too low
 	waker    loop.Waker
 	notify   func() // in place of waker; see bodyReader.TryRead
 }
@@ -162,7 +164,10 @@ func (c *Context) readBody(p []byte) (int, error) {
 		if n, err, ok := c.tryBody(p); ok {
 			return n, err
 		}
-		if err := c.awaitBody(); err != nil {
+		if n, err := c.awaitBody(p); n > 0 {
+			n, _, err = c.decodeBody(p, p[:n])
+			return n, err
+		} else if err != nil {
 			return 0, err
 		}
 	}
@@ -205,15 +210,21 @@ func (c *Context) tryBody(p []byte) (n int, err error, ok bool) {
 
 // takeBody reads body bytes from the input, without waiting.
 func (c *Context) takeBody(p []byte) (n int, err error) {
-	b := &c.body
 	in := c.wire.input()
 	if len(in) == 0 {
 		return 0, nil
 	}
-	b.wants100 = false // the client has not waited for it
-	out, used, err := b.decoder.Decode(p[:0], in[:min(len(in), len(p))])
-	b.rate.came(c, used)
+	n, used, err := c.decodeBody(p, in[:min(len(in), len(p))])
 	c.wire.consume(used)
+	return n, err
+}
+
+// decodeBody decodes in into p. in may be the beginning of p.
+func (c *Context) decodeBody(p, in []byte) (n, used int, err error) {
+	b := &c.body
+	b.wants100 = false // the client has not waited for it
+	out, used, err := b.decoder.Decode(p[:0], in)
+	b.rate.came(c, used)
 	b.done = b.decoder.Done()
 	b.decoded += int64(len(out))
 	if err == nil && b.decoded > c.bodyMax {
@@ -222,16 +233,21 @@ func (c *Context) takeBody(p []byte) (n int, err error) {
 	if err != nil {
 		b.err, out = err, nil
 	}
-	return len(out), err
+	return len(out), used, err
 }
 
-// awaitBody waits for input.
-func (c *Context) awaitBody() error {
+// awaitBody waits for input. n bytes of it were read into p, and are not decoded; more may be in the connection. The bytes of a chunked
+// body, whose end is not known, are not read into p.
+func (c *Context) awaitBody(p []byte) (n int, err error) {
 	if err := c.task.Err(); err != nil {
-		return err
+		return 0, err
 	}
+	b := &c.body
 	c.expectInput(c.task.Prepare())
-	return c.inputAwaited(c.task.Park())
+	b.into = p[:min(int64(len(p)), max(b.decoder.Left(), 0))]
+	err = c.inputAwaited(c.task.Park())
+	n, b.into, b.filled = b.filled, nil, 0
+	return n, err
 }
 
 // expectInput arranges for w to be woken when input arrives, BodyTimeout has passed, or the body is slower than BodyRateMin.

@@ -56,6 +56,20 @@ func (hc *http1Conn) Data(*reactor.Conn) {
 	}
 }
 
+// InputBuffer implements reactor.InputReceiver with the buffer of a handler that waits for its body.
+func (hc *http1Conn) InputBuffer() []byte {
+	if hc.active == nil {
+		return nil
+	}
+	return hc.active.body.into
+}
+
+// InputTaken implements reactor.InputReceiver. Data follows and wakes the handler.
+func (hc *http1Conn) InputTaken(n int) {
+	b := &hc.active.body
+	b.into, b.filled = nil, n
+}
+
 // Timeout handles the timeout of the current state.
 func (hc *http1Conn) Timeout(*reactor.Conn) {
 	switch {

@@ -64,6 +64,7 @@ type Transport interface {
 // tasks, and must not wait: they start or wake tasks.
 type Handler interface {
 	// Data is called when Input has grown or the input has ended (Conn.InputEnded).
+	// See also InputReceiver.
 	Data(c *Conn)
 	// Timeout is called when the time given to SetTimeout has passed.
 	Timeout(c *Conn)
@@ -73,12 +74,15 @@ type Handler interface {
 	Closed(c *Conn, err error)
 }
 
-// inputReceiver is a Handler that provides a buffer for the next bytes.
-type inputReceiver interface {
-	// inputBuffer returns the buffer that is filled first; it may be empty.
-	inputBuffer() []byte
-	// inputTaken reports that n bytes were read into the buffer.
-	inputTaken(n int)
+// InputReceiver is a Handler that provides a buffer for the next bytes, which are read
+// into it without a copy. Its methods are called on the loop while Input is empty.
+type InputReceiver interface {
+	Handler
+	// InputBuffer returns the buffer that is filled first; it may be empty.
+	InputBuffer() []byte
+	// InputTaken reports that n bytes were read into the buffer. They are not part of
+	// Input, which has the bytes that follow. Data is called next.
+	InputTaken(n int)
 }
 
 const (
@@ -246,11 +250,11 @@ func (c *Conn) readMore() {
 // it is copied.
 func (c *Conn) fill() (n int, err error) {
 	r := c.r
-	if taker, ok := c.handler.(inputReceiver); ok && len(c.in) == c.read {
-		if own := taker.inputBuffer(); len(own) > 0 {
+	if taker, ok := c.handler.(InputReceiver); ok && len(c.in) == c.read {
+		if own := taker.InputBuffer(); len(own) > 0 {
 			n, err = c.transport.Read(own, r.sharedBufFor(c))
 			if k := min(n, len(own)); k > 0 {
-				taker.inputTaken(k)
+				taker.InputTaken(k)
 			}
 			if n > len(own) {
 				c.appendInput(r.sharedBuf[:n-len(own)])
@@ -345,7 +349,7 @@ func (c *Conn) probe() {
 // Handler keeps input, it first reads what the peer sent before, such as the
 // response to a request that the peer did not read completely.
 func (c *Conn) fail(err error) {
-	if _, keeps := c.handler.(inputReceiver); keeps && c.state == connOpen && !c.inputEnded && (c.tls == nil || c.tls.state == tlsOpen) {
+	if _, keeps := c.handler.(interface{ keepInput() }); keeps && c.state == connOpen && !c.inputEnded && (c.tls == nil || c.tls.state == tlsOpen) {
 		for total := 0; total < c.inMax; {
 			n, readErr := c.fill()
 			if n == 0 || readErr != nil {

@@ -416,8 +416,8 @@ type taker struct {
 	n   int
 }
 
-func (h *taker) inputBuffer() []byte { return h.own[h.n:] }
-func (h *taker) inputTaken(n int)    { h.n += n }
+func (h *taker) InputBuffer() []byte { return h.own[h.n:] }
+func (h *taker) InputTaken(n int)    { h.n += n }
 
 func TestInputReceiver(t *testing.T) {
 	m := newManual(t, Limits{InboundMax: 4 << 10})

@@ -148,9 +148,9 @@ func (n *netConn) keepInput() {
 	}
 }
 
-// inputBuffer implements inputReceiver with the buffer of a parked Read. The Read's
-// task runs on this loop, so it does not withdraw the buffer before inputTaken.
-func (n *netConn) inputBuffer() []byte {
+// InputBuffer implements InputReceiver with the buffer of a parked Read. The Read's
+// task runs on this loop, so it does not withdraw the buffer before InputTaken.
+func (n *netConn) InputBuffer() []byte {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if !n.onLoop {
@@ -159,8 +159,8 @@ func (n *netConn) inputBuffer() []byte {
 	return n.readBuf
 }
 
-// inputTaken implements inputReceiver. Data follows and wakes the reader.
-func (n *netConn) inputTaken(k int) {
+// InputTaken implements InputReceiver. Data follows and wakes the reader.
+func (n *netConn) InputTaken(k int) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.filled, n.readBuf = k, nil
