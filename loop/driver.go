@@ -67,6 +67,10 @@ func (l *Loop) Drive() LoopControl { return LoopControl{l} }
 // Driver returns the loop's driver. Any goroutine.
 func (c LoopControl) Driver() Driver { return c.l.driver }
 
+// More reports whether the turn runs another task that is ready, and calls Flush again
+// after it. For Flush.
+func (c LoopControl) More() bool { return c.l.more }
+
 // SetObserver sets the observer of the loop's slices. Call it before the first turn.
 func (c LoopControl) SetObserver(o Observer) {
 	c.l.observer = o

@@ -77,6 +77,7 @@ type Loop struct {
 	owner     atomic.Pointer[byte] // descriptor of the goroutine that owns the loop
 	gid       atomic.Uint64
 	inTurn    bool        // between BeginTurn and EndTurn
+	more      bool        // see LoopControl.More
 	now       int64       // clock at the last reading
 	eventAt   int64       // time since which the event being handled was ready; 0: now
 	estimated bool        // eventAt is an estimate
@@ -218,7 +219,8 @@ func (l *Loop) expire() {
 }
 
 func (l *Loop) dispatch() bool {
-	for range l.runq.len() {
+	for n := l.runq.len(); n > 0; n-- {
+		l.more = n > 1
 		if !l.runChain(l.runq.pop()) {
 			return false
 		}

@@ -267,6 +267,7 @@ func (c LoopControl) Adopt() bool {
 	l.slice.betweenTasks(l.now)
 	l.running = nil
 	l.endSlice(t, true)
+	l.more = false
 	l.driver.Flush()
 	if l.now >= l.armed {
 		l.expire()

@@ -110,9 +110,11 @@ type Conn struct {
 	label     loop.ConnLabel
 
 	state       connState
-	aborting    bool // Abort was called; the next flush ends it
-	dirty       bool // in Reactor.dirty
-	pinned      bool // by Pin
+	aborting    bool  // Abort was called; the next flush ends it
+	dirty       bool  // in Reactor.dirty
+	batched     bool  // see Batch
+	dirtyAt     int64 // with batched: since when it is dirty, on the loop clock
+	pinned      bool  // by Pin
 	inputEnded  bool
 	outEnding   bool // CloseWrite was called
 	outEnded    bool // the output and FIN were sent

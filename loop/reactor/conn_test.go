@@ -434,3 +434,40 @@ func TestInputReceiver(t *testing.T) {
 	s.events()
 	require.Equal(t, 10, h.n)
 }
+
+// With Batch, the output of short tasks that are ready in one turn is sent together, but not later than batchMax.
+func TestBatch(t *testing.T) {
+	for _, tc := range []struct {
+		batch bool
+		takes time.Duration // of the second task
+		bytes int           // written by each
+		want  []int         // bytes sent when each of three tasks begins, and after the turn
+		why   string
+	}{
+		{false, 0, 10, []int{0, 10, 20, 30}, "without it, after each task"},
+		{true, 0, 10, []int{0, 0, 0, 30}, "at the end of the turn"},
+		{true, time.Millisecond, 10, []int{0, 0, 20, 30}, "a task takes longer"},
+		{true, 0, batchBytes, []int{0, batchBytes, 2 * batchBytes, 3 * batchBytes}, "much output"},
+	} {
+		m := newManual(t, Limits{})
+		c, s := m.open(&spy{})
+		if tc.batch {
+			c.Batch()
+		}
+		var sent []int
+		m.on(func() {
+			for i := range 3 {
+				_, err := m.r.loop.Start(&code{run: func(*loop.Task) {
+					sent = append(sent, len(s.sent))
+					c.Write(make([]byte, tc.bytes))
+					if i == 1 {
+						m.now += int64(tc.takes)
+					}
+				}})
+				require.NoError(t, err)
+			}
+		})
+		require.Equal(t, tc.want, append(sent, len(s.sent)), tc.why)
+		require.False(t, m.r.Unflushed())
+	}
+}

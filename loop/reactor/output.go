@@ -15,6 +15,12 @@ const writeStep = 16 << 10
 // sendMax is how much one connection sends in one turn, approximately.
 const sendMax = 1 << 20
 
+// Output of Batch waits for at most batchMax, in ns, and until there are batchBytes.
+const (
+	batchMax   = int64(100_000)
+	batchBytes = 32 << 10
+)
+
 // drainWait is a wait until at most below bytes are unsent.
 type drainWait struct {
 	below int
@@ -99,6 +105,9 @@ func (c *Conn) markDirty() {
 	if !c.dirty {
 		c.dirty = true
 		c.r.dirty = append(c.r.dirty, c)
+		if c.batched {
+			c.dirtyAt = c.r.loop.Now()
+		}
 	}
 }
 
@@ -110,16 +119,22 @@ func (c *Conn) dropOutput() {
 	}
 }
 
-// Flush sends what was written since the last call. The loop calls it. It
-// implements loop.Driver.
+// Flush sends what was written since the last call, but for the output of Batch while
+// other tasks are ready. The loop calls it. It implements loop.Driver.
 func (r *Reactor) Flush() {
+	more, now, kept := r.loop.Drive().More(), r.loop.Now(), 0
 	for i := 0; i < len(r.dirty); i++ {
 		c := r.dirty[i]
-		r.dirty[i] = nil
+		if more && c.batched && now-c.dirtyAt < batchMax && !c.aborting && c.Unsent() < batchBytes {
+			r.dirty[kept] = c
+			kept++
+			continue
+		}
 		c.dirty = false
 		c.flush()
 	}
-	r.dirty = r.dirty[:0]
+	clear(r.dirty[kept:])
+	r.dirty = r.dirty[:kept]
 }
 
 // flush is Flush for one connection.

@@ -1,5 +1,5 @@
 // Support for protocols with several streams on a connection (HTTP/2): Stack, Protocol,
-// NeedInput.
+// NeedInput, Batch.
 
 package reactor
 
@@ -14,6 +14,10 @@ func (c *Conn) Protocol() string {
 	}
 	return c.tls.session.ConnectionState().NegotiatedProtocol
 }
+
+// Batch has the output of the tasks of a turn sent together, if they take less than
+// 100 us. Without it the output of a task is sent before the next task runs.
+func (c *Conn) Batch() { c.batched = true }
 
 // NeedInput makes the connection buffer up to twice n unread bytes, if it would buffer
 // less, so that messages of n bytes arrive whole.

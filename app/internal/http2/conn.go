@@ -131,6 +131,7 @@ func newConn(rc *reactor.Conn, shared *Shared, h Handler) *Conn {
 	c.decoder.shared, c.decoder.headBytesMax = shared, shared.Limits.HeadBytesMax
 	rc.SetHandler(c)
 	rc.NeedInput(frameHeadBytes + frameBytesMax)
+	rc.Batch()
 	return c
 }
 
