@@ -12,7 +12,8 @@ import (
 
 // heapMin is the size of the heap, in bytes, below which no collection begins. By
 // default Go collects from 4 MiB on. A collection has a fixed cost that grows with
-// GOMAXPROCS, and a server that keeps 2 MB would pay it for every 40 TLS handshakes.
+// GOMAXPROCS, and a server that keeps 2 MB would pay it for every 40 TLS handshakes;
+// see docs/decisions/023.
 const heapMin = 32 << 20
 
 // goHeapMin is Go's own minimum at GOGC=100. It is proportional to GOGC.
