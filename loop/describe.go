@@ -11,16 +11,18 @@ const labelBytesMax = 256
 
 // label holds the description and the settings of a task.
 type label struct {
-	version atomic.Uint32 // odd while conn, ends and text are written
-	route   atomic.Pointer[string]
-	method  atomic.Pointer[string]
-	budget  atomic.Int64 // ns; 0: the loop's
-	handoff atomic.Int64 // ns; 0: the loop's, negative: never
+	version atomic.Uint32 // odd while the plain fields below are written
+	budget  atomic.Int64  // ns; 0: the loop's
+	handoff atomic.Int64  // ns; 0: the loop's, negative: never
 
 	background atomic.Bool
-	conn       *ConnLabel
-	ends       [3]uint16 // of path, request id, traceparent in text
-	text       [labelBytesMax]byte
+
+	// Not atomic: a request stores each pointer twice, and an atomic store is a locked
+	// instruction. Functions without the race detector read them on other threads.
+	route, method *string
+	conn          *ConnLabel
+	ends          [3]uint16 // of path, request id, traceparent in text
+	text          [labelBytesMax]byte
 }
 
 // ConnLabel names a connection in reports.
@@ -53,9 +55,7 @@ func (l *label) clear() {
 		l.background.Store(false)
 	}
 	l.version.Add(1)
-	l.route.Store(nil)
-	l.method.Store(nil)
-	l.conn = nil
+	l.route, l.method, l.conn = nil, nil, nil
 	l.ends = [3]uint16{}
 	l.version.Add(1)
 }
@@ -66,8 +66,7 @@ func (l *label) inherit(from *label) {
 	l.budget.Store(from.budget.Load())
 	l.handoff.Store(from.handoff.Load())
 	l.version.Add(1)
-	l.route.Store(from.route.Load())
-	l.method.Store(from.method.Load())
+	l.route, l.method = from.route, from.method
 	l.conn, l.ends, l.text = from.conn, from.ends, from.text
 	l.version.Add(1)
 }
@@ -79,9 +78,7 @@ func (l *label) inherit(from *label) {
 func (t *Task) Describe(route, method *string, path, requestID, traceparent []byte, conn *ConnLabel) {
 	l := &t.label
 	l.version.Add(1)
-	l.route.Store(route)
-	l.method.Store(method)
-	l.conn = conn
+	l.route, l.method, l.conn = route, method, conn
 	requestID = requestID[:min(len(requestID), 64)]
 	traceparent = traceparent[:min(len(traceparent), 64)]
 	path = path[:min(len(path), labelBytesMax-len(requestID)-len(traceparent))]
@@ -117,20 +114,21 @@ func (v TaskView) Description() Description {
 
 // description reads the description, which may be written meanwhile.
 func (t *Task) description() (d Description) {
-	if p := t.label.route.Load(); p != nil {
-		d.Route = *p
-	}
-	if p := t.label.method.Load(); p != nil {
-		d.Method = *p
-	}
 	var raw struct {
-		id   uint64
-		conn *ConnLabel
-		ends [3]uint16
-		text [labelBytesMax]byte
+		id            uint64
+		route, method *string
+		conn          *ConnLabel
+		ends          [3]uint16
+		text          [labelBytesMax]byte
 	}
-	readLabel(t, &raw.id, &raw.conn, &raw.ends, &raw.text)
+	readLabel(t, &raw.id, &raw.route, &raw.method, &raw.conn, &raw.ends, &raw.text)
 	d.TaskID = raw.id
+	if raw.route != nil {
+		d.Route = *raw.route
+	}
+	if raw.method != nil {
+		d.Method = *raw.method
+	}
 	if raw.conn != nil {
 		d.ConnID, d.Remote = raw.conn.ID, raw.conn.Remote
 	}
@@ -147,6 +145,7 @@ func (t *Task) description() (d Description) {
 // afterwards; the race detector cannot know that.
 //
 //go:norace
-func readLabel(t *Task, id *uint64, conn **ConnLabel, ends *[3]uint16, text *[labelBytesMax]byte) {
-	*id, *conn, *ends, *text = t.id, t.label.conn, t.label.ends, t.label.text
+func readLabel(t *Task, id *uint64, route, method **string, conn **ConnLabel, ends *[3]uint16, text *[labelBytesMax]byte) {
+	l := &t.label
+	*id, *route, *method, *conn, *ends, *text = t.id, l.route, l.method, l.conn, l.ends, l.text
 }

