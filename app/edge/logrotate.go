@@ -52,7 +52,11 @@ func (r *rotation) begin(file *os.File) {
 // birth returns the time at which a file was made, or otherwise where the file system does not keep it.
 func birth(file *os.File, otherwise time.Time) time.Time {
 	var s unix.Statx_t
-	if err := unix.Statx(int(file.Fd()), "", unix.AT_EMPTY_PATH, unix.STATX_BTIME, &s); err != nil || s.Mask&unix.STATX_BTIME == 0 {
+	conn, err := file.SyscallConn() // Fd would be the descriptor of another file after a reopen
+	if err == nil {
+		_ = conn.Control(func(fd uintptr) { err = unix.Statx(int(fd), "", unix.AT_EMPTY_PATH, unix.STATX_BTIME, &s) })
+	}
+	if err != nil || s.Mask&unix.STATX_BTIME == 0 {
 		return otherwise
 	}
 	return time.Unix(s.Btime.Sec, int64(s.Btime.Nsec))
