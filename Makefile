@@ -50,9 +50,10 @@ lint: ## staticcheck, by pinned version
 
 # Allocation tests are built with !race, so only this target runs them. Wire tests and tests against real servers are ordinary
 # tests: an absent server is a skip, and with CI=true a failure. The tests of the watchdog run alone: they distinguish code
-# that holds a loop from threads without CPU, and tests of other packages would overload the machine.
+# that holds a loop from threads without CPU, and tests of other packages would overload the machine. Those of cmd/tafe, the
+# longest, begin first.
 unit: ## unit, wire, real-server and allocation tests
-	@$(GOTEST) $$($(GO) list ./... | grep -v /loop/watchdog)
+	@$(GOTEST) $$($(GO) list ./cmd/... ./... | grep -v /loop/watchdog)
 	@$(GOTEST) ./loop/watchdog/...
 
 # Parts of the Go runtime that tafe reads beyond its API (docs/decisions/005) are forced off, each alone and then all. The watchdog does not use lock.
@@ -68,8 +69,7 @@ degraded: ## tests of tasks and of the watchdog, with parts of the runtime's int
 
 # With twenty times the handoffs of a server, the race detector sees state that a loop shares with code beside it.
 race: ## unit under the race detector, where loops are handed over after 0.1 ms
-	@$(GOTEST) -race -ldflags '-X tafe/loop/internal/testmode.handoff=100us' ./loop ./loop/looptest ./loop/reactor ./app/...
-	@$(GOTEST) -race ./httpparse/... ./cmd/...
+	@$(GOTEST) -race -ldflags '-X tafe/loop/internal/testmode.handoff=100us' ./cmd/... ./httpparse/... ./loop ./loop/looptest ./loop/reactor ./app/...
 	@$(GOTEST) -race ./loop/watchdog/...
 
 # The memory of views is overwritten after each handler, so that a test which keeps one fails (app/view.go).
