@@ -3,6 +3,8 @@
 package app
 
 import (
+	"bytes"
+	"encoding/binary"
 	"fmt"
 	"hash/maphash"
 	"net/http"
@@ -111,12 +113,18 @@ type hostTable struct {
 	fallback *Host // "*"; nil: none
 
 	// names without "*", in an open-addressed hash table: a lookup reads two cache lines, where that of a map reads four or more
-	// (BenchmarkHosts). A wildcard stands for itself as ".example.org", and lengths has a bit for the length of each.
-	slots   []hostSlot
-	seed    maphash.Seed
-	lengths [hostBytesMax/64 + 1]uint64
-	below   bool // there are wildcards
+	// (BenchmarkHosts). A wildcard stands for itself as ".example.org". A name whose length none has is not looked up.
+	slots            []hostSlot
+	seed             maphash.Seed
+	exact, wildcards lengthSet
+	below            bool // there are wildcards
 }
+
+// lengthSet has a bit for each length of a name.
+type lengthSet [hostBytesMax/64 + 1]uint64
+
+func (s *lengthSet) add(n int)      { s[n/64] |= 1 << (n % 64) }
+func (s *lengthSet) has(n int) bool { return s[n/64]&(1<<(n%64)) != 0 }
 
 type hostSlot struct {
 	hash uint64
@@ -154,7 +162,9 @@ func (t *hostTable) freeze() {
 		name, wildcard := strings.CutPrefix(key, "*")
 		if wildcard {
 			t.below = true
-			t.lengths[len(name)/64] |= 1 << (len(name) % 64)
+			t.wildcards.add(len(name))
+		} else {
+			t.exact.add(len(name))
 		}
 		hash := maphash.String(t.seed, name)
 		i := hash & uint64(size-1)
@@ -167,16 +177,11 @@ func (t *hostTable) freeze() {
 
 // find returns the Host of a request's host, which may have a port, or nil. It does not allocate.
 func (t *hostTable) find(host []byte) *Host {
-	n, upper := len(host), false
-	for i, b := range host {
-		if b == ':' && host[0] != '[' || b == ']' {
-			n = i
-			break
-		}
-		upper = upper || 'A' <= b && b <= 'Z'
-	}
-	if n < len(host) && host[n] == ']' {
-		n++
+	n := len(host)
+	if n > 0 && host[0] == '[' {
+		n = bytes.IndexByte(host, ']') + 1
+	} else if i := bytes.IndexByte(host, ':'); i >= 0 {
+		n = i
 	}
 	if n > 1 && host[n-1] == '.' {
 		n--
@@ -184,10 +189,28 @@ func (t *hostTable) find(host []byte) *Host {
 	switch {
 	case n > hostBytesMax:
 		return t.fallback
-	case upper:
+	case hasUpper(host[:n]):
 		return t.lower(host[:n])
 	}
 	return t.get(host[:n])
+}
+
+// hasUpper reports whether b has an ASCII letter in upper case.
+func hasUpper(b []byte) bool {
+	for ; len(b) >= 8; b = b[8:] {
+		w := binary.LittleEndian.Uint64(b)
+		low := w & 0x7f7f7f7f7f7f7f7f
+		// The top bit of each byte: at least 'A', not more than 'Z', ASCII.
+		if (low+0x3f3f3f3f3f3f3f3f)&^(low+0x2525252525252525)&^w&0x8080808080808080 != 0 {
+			return true
+		}
+	}
+	for _, c := range b {
+		if 'A' <= c && c <= 'Z' {
+			return true
+		}
+	}
+	return false
 }
 
 // lower is get for a name with upper-case letters.
@@ -204,12 +227,14 @@ func (t *hostTable) lower(name []byte) *Host {
 
 // get returns the Host of a name without port and final dot, in lower case.
 func (t *hostTable) get(name []byte) *Host {
-	if h := t.slot(name); h != nil && name[0] != '.' {
-		return h
+	if t.exact.has(len(name)) && name[0] != '.' {
+		if h := t.slot(name); h != nil {
+			return h
+		}
 	}
 	if t.below {
 		for i := 1; i < len(name); i++ {
-			if n := len(name) - i; name[i] != '.' || t.lengths[n/64]&(1<<(n%64)) == 0 {
+			if name[i] != '.' || !t.wildcards.has(len(name)-i) {
 				continue
 			}
 			if h := t.slot(name[i:]); h != nil {

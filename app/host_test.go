@@ -2,6 +2,7 @@ package app
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/tls"
 	"fmt"
@@ -420,4 +421,16 @@ func statusOver(t *testing.T, conn net.Conn, host string) int {
 	_, err = io.Copy(io.Discard, resp.Body)
 	require.NoError(t, err)
 	return resp.StatusCode
+}
+
+func TestHasUpper(t *testing.T) {
+	for n := range 20 {
+		for at := range n {
+			name := bytes.Repeat([]byte("a"), n)
+			for b := range 256 {
+				name[at] = byte(b)
+				require.Equal(t, 'A' <= b && b <= 'Z', hasUpper(name), "%q", name)
+			}
+		}
+	}
 }
