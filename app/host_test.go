@@ -358,7 +358,7 @@ func TestWhenRefuses(t *testing.T) {
 }
 
 // EncodedParam and EncodedPath keep the percent-encoding of the client.
-func TestEscapedParts(t *testing.T) {
+func TestEncodedParts(t *testing.T) {
 	a := New(Options{Log: quiet})
 	a.Get("/p/{one}/{rest...}", func(c *Context) error {
 		return c.String(200, c.EncodedParam("one")+" "+c.EncodedParam("rest")+" "+c.EncodedPath()+" "+c.EncodedParam("none"))

@@ -31,8 +31,8 @@ type Driver interface {
 	// any earlier WakeAt. Loop goroutine.
 	WakeAt(at int64)
 	// Flush sends what was written. The loop calls it after each task, or after up to
-	// 32 that were each started by the end of the one before, and before it waits. Loop
-	// goroutine.
+	// 32 that were each started by the end of the one before, and before it waits. A
+	// driver may keep output back for as long as LoopControl.More. Loop goroutine.
 	Flush()
 }
 

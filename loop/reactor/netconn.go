@@ -56,9 +56,9 @@ type netConn struct {
 
 // NewNetConn makes a net.Conn of c and becomes its Handler. Bytes that c has
 // received and not consumed are read first. NewNetConn is for the loop of c, and its
-// tasks after Task.Enter. Any goroutine may use the net.Conn, except that Read and Write fail
-// with loop.ErrOnLoop on a goroutine that owns a loop. A waiting task of any loop
-// is parked.
+// tasks after Task.Enter. Any goroutine may use the net.Conn, except that Read and
+// Write fail with loop.ErrOnLoop on a goroutine that owns a loop. A waiting task of
+// any loop is parked.
 //
 // If a task is cancelled while it waits, the connection is closed, because the
 // state of its protocol is unknown then. The method KeepOnCancel(bool) changes that

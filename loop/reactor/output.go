@@ -1,5 +1,6 @@
 // This file has the output of a Conn: it is collected while a slice runs, sent when
-// the slice and those chained to it have ended, and watched by the write timeout until the peer has taken it.
+// the slice and those chained to it have ended (see also Batch), and watched by the
+// write timeout until the peer has taken it.
 
 package reactor
 
