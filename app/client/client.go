@@ -170,7 +170,7 @@ func (c *Client) newLoopPool(l *loop.Loop) *pool {
 // Without Request.Retries a request is sent again in two cases only. If a pooled connection is stale, that is, the server
 // closed it before the first byte of the response (RFC 9112 section 9.3.1), an idempotent request without Stream is sent
 // once more on a new connection. If a server of HTTP/2 has not processed the request (Error.Unprocessed), it is sent again
-// whatever its method, in a task up to twice.
+// whatever its method, in a task up to six times.
 func (c *Client) Do(t *loop.Task, ctx context.Context, req *Request, resp *Response) error {
 	if c.options.Tracer == nil {
 		return c.do(t, ctx, req, resp, "")

@@ -14,8 +14,9 @@ import (
 	"tafe/httpparse"
 )
 
-// unprocessedMax is how often a request is sent again at once that a server has not processed.
-const unprocessedMax = 2
+// unprocessedMax is how often a request is sent again at once that a server has not processed, and how many connections may end without
+// carrying a request until one has a response.
+const unprocessedMax = 6
 
 // http2Exchange is the stream of a call, and its http2.StreamHandler.
 type http2Exchange struct {
@@ -50,34 +51,40 @@ func (h *http2Exchange) copyRequest(exchange) {}
 
 func (h *http2Exchange) start(bool) error {
 	x := h.x
-	for again := 0; ; again++ {
+	for again := 0; ; {
 		c, err := x.connectMux()
 		if err != nil {
 			return err
+		}
+		if h.stream, err = c.mux.conn.Open(h); err == http2.ErrStreamsMax { // the server allows fewer since c was granted
+			x.pool.releaseMux(c)
+			continue
 		}
 		x.reused = c.served()
 		if x.reused {
 			x.pool.count.reuses.Add(1)
 		}
 		h.conn = c
-		err = h.once()
+		if err == nil {
+			err = h.once()
+		} else {
+			err = h.failure(StageWrite, http2.ErrNotProcessed)
+		}
 		var f *Error
 		if err == nil || again >= unprocessedMax || !errors.As(err, &f) || !f.Unprocessed {
 			return err
 		}
+		again++
 		h.release()
 		x.restart(x.deadline)
 	}
 }
 
-// once sends the request on a new stream and receives the head of the response.
-func (h *http2Exchange) once() (err error) {
+// once sends the request on the new stream and receives the head of the response.
+func (h *http2Exchange) once() error {
 	x := h.x
 	h.gotHead, h.length, h.broken, h.sendErr, h.fields = false, -1, nil, nil, nil
 	h.source, _ = x.stream.(Source)
-	if h.stream, err = h.conn.mux.conn.Open(h); err != nil {
-		return h.failure(StageWrite, http2.ErrNotProcessed)
-	}
 	h.opened = x.pool.now()
 	h.sendHead()
 	if x.stream != nil && h.source == nil {
@@ -89,6 +96,7 @@ func (h *http2Exchange) once() (err error) {
 	if err := h.receiveHead(); err != nil {
 		return err
 	}
+	x.host.fruitless = 0
 	x.recordLatency()
 	h.keepRest()
 	if x.head.Upgrade {

@@ -4,6 +4,7 @@ package client
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"net"
@@ -18,6 +19,7 @@ import (
 	"golang.org/x/net/http2/hpack"
 
 	"tafe/loop"
+	"tafe/loop/reactor"
 )
 
 // frames is a raw server of HTTP/2 on one connection.
@@ -32,17 +34,24 @@ type frames struct {
 // serveFrames runs talk for each connection, after the preface and SETTINGS of both sides.
 func serveFrames(t testing.TB, talk func(f *frames), settings ...http2.Setting) *peer {
 	return serve(t, func(w *wire) {
-		preface := make([]byte, len(http2.ClientPreface))
-		if _, err := io.ReadFull(w.r, preface); err != nil || string(preface) != http2.ClientPreface {
-			return
+		if f := acceptFrames(t, w); f != nil {
+			_ = f.WriteSettings(settings...)
+			talk(f)
 		}
-		f := &frames{Framer: http2.NewFramer(w.Conn, w.r), t: t, w: w}
-		f.AllowIllegalWrites = true
-		f.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
-		f.enc = hpack.NewEncoder(&f.out)
-		_ = f.WriteSettings(settings...)
-		talk(f)
 	})
+}
+
+// acceptFrames reads the preface of a client; nil without one.
+func acceptFrames(t testing.TB, w *wire) *frames {
+	preface := make([]byte, len(http2.ClientPreface))
+	if _, err := io.ReadFull(w.r, preface); err != nil || string(preface) != http2.ClientPreface {
+		return nil
+	}
+	f := &frames{Framer: http2.NewFramer(w.Conn, w.r), t: t, w: w}
+	f.AllowIllegalWrites = true
+	f.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
+	f.enc = hpack.NewEncoder(&f.out)
+	return f
 }
 
 // next returns the next frame of a type; nil at the end of the connection.
@@ -64,6 +73,12 @@ func (f *frames) request() uint32 {
 		return frame.Header().StreamID
 	}
 	return 0
+}
+
+// requestBefore is request with a timeout, after which f can read no more.
+func (f *frames) requestBefore(d time.Duration) uint32 {
+	_ = f.w.SetReadDeadline(time.Now().Add(d))
+	return f.request()
 }
 
 // pieces sends a field section in CONTINUATION frames.
@@ -351,6 +366,146 @@ func TestHTTP2ServersBound(t *testing.T) {
 		j.wait(t)
 	}
 	require.EqualValues(t, 1, p.conns.Load())
+}
+
+// On a later connection, a client expects the bound that the server has set on an earlier one, until its SETTINGS arrive: no stream is
+// refused, and calls that wait open as many connections as they need.
+func TestHTTP2ExpectsServersBound(t *testing.T) {
+	const bound, conns = 3, 3
+	p := serve(t, func(w *wire) {
+		f := acceptFrames(t, w)
+		if f == nil {
+			return
+		}
+		set := func() { _ = f.WriteSettings(http2.Setting{ID: http2.SettingMaxConcurrentStreams, Val: bound}) }
+		if w.id == 1 {
+			set()
+			f.hello(f.request())
+			return
+		}
+		var open []uint32
+		for range bound {
+			open = append(open, f.request())
+		}
+		set()
+		assert.Zero(t, f.requestBefore(50*time.Millisecond), "a stream beyond the bound")
+		for _, id := range open {
+			f.hello(id)
+		}
+		f.drain()
+	})
+	e := loops(t, 1)
+	c := newClient(t, Options{Protocol: H2C, ConnsPerHostMax: 2 * conns})
+	get := func(task *loop.Task) {
+		_, body, err := c.Get(task, nil, p.url("/"), 100)
+		assert.NoError(t, err)
+		assert.Equal(t, "hello", string(body))
+	}
+	l := e.Loops()[0]
+	start(t, l, get).wait(t)
+	eventually(t, "the first connection has ended", func() bool { return c.Stats().Open == 0 })
+	var jobs []*job
+	for range conns * bound {
+		jobs = append(jobs, start(t, l, get))
+	}
+	for _, j := range jobs {
+		j.wait(t)
+	}
+	require.EqualValues(t, 1+conns, c.Stats().Dials)
+}
+
+// A call to which a stream was promised before the server allowed fewer waits for another one, and that is no attempt.
+func TestHTTP2ServerAllowsFewer(t *testing.T) {
+	p := serve(t, func(w *wire) {
+		f := acceptFrames(t, w)
+		if f == nil {
+			return
+		}
+		var out bytes.Buffer
+		for _, n := range []uint32{2, 1} { // in one segment: no task runs between the two
+			_ = http2.NewFramer(&out, nil).WriteSettings(http2.Setting{ID: http2.SettingMaxConcurrentStreams, Val: n})
+		}
+		_ = f.WriteSettings(http2.Setting{ID: http2.SettingMaxConcurrentStreams, Val: 1})
+		f.hello(f.request()) // now the client knows it
+		id := f.request()
+		for range 2 * unprocessedMax {
+			_, _ = w.Write(out.Bytes())
+			_ = f.WritePing(false, [8]byte{})
+			assert.NotNil(t, f.next(http2.FramePing))
+		}
+		f.hello(id)
+		f.hello(f.request())
+		f.drain()
+	})
+	e := loops(t, 1)
+	c := newClient(t, Options{Protocol: H2C, ConnsPerHostMax: 1})
+	get := func(task *loop.Task) {
+		var resp Response
+		defer resp.Close()
+		if assert.NoError(t, c.Do(task, nil, &Request{Method: "POST", URL: p.url("/")}, &resp)) { // which a stale connection does not repeat
+			body, err := resp.ReadAll(100)
+			assert.NoError(t, err)
+			assert.Equal(t, "hello", string(body))
+		}
+	}
+	start(t, e.Loops()[0], get).wait(t)
+	var jobs []*job
+	for range 2 {
+		jobs = append(jobs, start(t, e.Loops()[0], get))
+	}
+	for _, j := range jobs {
+		j.wait(t)
+	}
+	require.EqualValues(t, 1, c.Stats().Dials)
+}
+
+// Servers that take no request, whatever they say: the client gives up soon, without any deadline.
+func TestHTTP2ServerTakesNothing(t *testing.T) {
+	for _, tt := range []struct {
+		why   string
+		talk  func(f *frames)
+		early bool // before the preface, and before the client sends it
+		want  string
+	}{
+		{"it refuses each stream", func(f *frames) {
+			for id := f.request(); id != 0; id = f.request() {
+				_ = f.WriteRSTStream(id, http2.ErrCodeRefusedStream)
+			}
+		}, false, "the peer has not processed the request"},
+		{"it leaves before the first stream", func(f *frames) { _ = f.WriteGoAway(0, http2.ErrCodeNo, nil); f.drain() }, true, "the peer has not processed the request"},
+		{"it leaves at the first stream", func(f *frames) { f.request(); _ = f.WriteGoAway(0, http2.ErrCodeNo, nil); f.drain() }, false, "the peer has not processed the request"},
+		{"it ends the connection at once", func(f *frames) {}, true, "connection lost"},
+	} {
+		t.Run(tt.why, func(t *testing.T) {
+			p := serve(t, func(w *wire) {
+				if tt.early {
+					f := &frames{Framer: http2.NewFramer(w.Conn, w.r), t: t, w: w}
+					_ = f.WriteSettings()
+					tt.talk(f)
+				} else if f := acceptFrames(t, w); f != nil {
+					_ = f.WriteSettings()
+					tt.talk(f)
+				}
+			})
+			e := loops(t, 1)
+			o := Options{Protocol: H2C}
+			if tt.early {
+				var d reactor.Dialer
+				d.Bind(e)
+				o.Dial = func(ctx context.Context, network, addr string) (net.Conn, error) {
+					c, err := d.DialContext(ctx, network, addr)
+					time.Sleep(2 * time.Millisecond)
+					return c, err
+				}
+			}
+			c := newClient(t, o)
+			start(t, e.Loops()[0], func(task *loop.Task) {
+				_, _, err := c.Get(task, nil, p.url("/"), 100)
+				require.ErrorContains(t, err, tt.want)
+			}).wait(t)
+			require.LessOrEqual(t, c.Stats().Dials, uint64(1+2*unprocessedMax))
+		})
+	}
 }
 
 // A server that answers nothing is probed after a timeout, and its connection ends.

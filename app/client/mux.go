@@ -53,6 +53,9 @@ func (x *call) connectMux() (*conn, error) {
 		}
 		for c == nil {
 			if slot {
+				if err := p.checkFruitless(x.host); err != nil {
+					return nil, err
+				}
 				if err := p.dialFor(x); err != nil {
 					return nil, err
 				}
@@ -69,6 +72,19 @@ func (x *call) connectMux() (*conn, error) {
 		}
 		p.releaseMux(c) // it was granted, and began to leave before x ran
 	}
+}
+
+// checkFruitless ends the waits for h, and frees a slot of it, if its server has accepted unprocessedMax connections since its last response
+// without taking a request.
+func (p *pool) checkFruitless(h *host) error {
+	if h.fruitless < unprocessedMax {
+		return nil
+	}
+	h.fruitless = 0
+	err := &Error{Kind: KindLost, Stage: StagePool, Addr: h.addr, Unprocessed: true, Err: http2.ErrNotProcessed}
+	p.failWaiters(h, err)
+	p.freeSlot(h)
+	return err
 }
 
 // acquireMux returns a connection with room, or a slot for a new one. If there is neither, it adds x to the wait queue.
@@ -97,8 +113,7 @@ func (h *host) coming() int { return h.dialing + h.promised }
 
 // needsMux reports whether another call in the wait queue of h needs another connection.
 func (p *pool) needsMux(h *host) bool {
-	o := &p.client.options
-	return len(h.waiters) >= h.coming()*o.StreamsMax && h.open < o.ConnsPerHostMax
+	return len(h.waiters) >= h.coming()*h.streams && h.open < p.client.options.ConnsPerHostMax
 }
 
 // roomyMux returns the oldest connection of h that takes another call, so that the newer ones become idle; nil if there is none.
@@ -152,7 +167,7 @@ func (p *pool) grantMuxes(h *host) {
 		p.takeMux(c)
 		p.grant(h, c)
 	}
-	if len(h.waiters) > h.coming()*p.client.options.StreamsMax && p.needsMux(h) && !p.client.closed.Load() && p.acquireSlot() {
+	if len(h.waiters) > h.coming()*h.streams && p.needsMux(h) && !p.client.closed.Load() && p.acquireSlot() {
 		h.open++
 		p.grant(h, nil)
 	}
@@ -217,6 +232,7 @@ func (p *pool) addMux(h *host, rc *reactor.Conn) {
 	c.mux = &mux{pool: p}
 	rc.NoLinger()
 	c.mux.conn = http2.NewClient(rc, &p.shared, (*muxEvents)(c))
+	c.mux.conn.SetCapacity(h.streams)
 	h.muxes = append(h.muxes, c)
 	if rc.Closed() { // since the end of the dial
 		c.mux.conn.Closed(rc, net.ErrClosed)
@@ -247,7 +263,11 @@ type muxEvents conn
 func (e *muxEvents) Begin(s *http2.Stream, _ http2.Section) { s.Release() }
 
 // Progress implements http2.Handler: the connection may have room.
-func (e *muxEvents) Progress(*http2.Conn) { e.mux.pool.grantMuxes(e.host) }
+func (e *muxEvents) Progress(c *http2.Conn) {
+	p := e.mux.pool
+	e.host.streams = min(max(c.PeerStreams(), 1), p.client.options.StreamsMax)
+	p.grantMuxes(e.host)
+}
 
 // Failed implements http2.Handler. The calls receive the error.
 func (e *muxEvents) Failed(*http2.Conn, *http2.Error) {}
@@ -257,8 +277,12 @@ func (e *muxEvents) GoingAway(*http2.Conn) { e.mux.drop((*conn)(e)) }
 
 // Closed implements http2.Handler: the slot is free.
 func (e *muxEvents) Closed(*http2.Conn, error) {
-	e.mux.drop((*conn)(e))
-	if !e.mux.ceded {
-		e.mux.pool.freeSlot(e.host)
+	m, h := e.mux, e.host
+	m.drop((*conn)(e))
+	if e.pristine && (m.calls > 0 || len(h.waiters) > 0) {
+		h.fruitless++
+	}
+	if !m.ceded {
+		m.pool.freeSlot(h)
 	}
 }

@@ -37,6 +37,8 @@ type host struct {
 	promised      int         // HTTP/2: slots that were granted, and for which no dialTask has begun
 	idle          []*conn     // in the order of last use
 	muxes         []*conn     // HTTP/2: connections that take calls
+	streams       int         // HTTP/2: calls that a new connection is taken to carry at once, 1 to Options.StreamsMax
+	fruitless     int         // HTTP/2: connections that ended, while calls waited, before they carried one, since the last response
 	waiters       []*call     // first in, first out
 	latency       *latency    // nil unless a request was hedged
 }
@@ -145,7 +147,7 @@ func (p *pool) hostFor(k hostKey) (*host, error) {
 		p.dropUnusedHosts()
 	}
 	k.authority, k.serverName = strings.Clone(k.authority), strings.Clone(k.serverName)
-	h := &host{key: k, network: network, addr: strings.Clone(addr), users: 1}
+	h := &host{key: k, network: network, addr: strings.Clone(addr), users: 1, streams: p.client.options.StreamsMax}
 	if k.tls {
 		h.tls = p.client.tlsFor(cmp.Or(k.serverName, strings.Clone(name)))
 	}
@@ -294,7 +296,7 @@ func (p *pool) freeSlot(h *host) {
 	p.lock()
 	wanted := len(h.waiters) > 0 && !p.client.closed.Load()
 	if p.client.options.Protocol.Multiplexed() {
-		wanted = wanted && len(h.waiters) > h.coming()*p.client.options.StreamsMax
+		wanted = wanted && len(h.waiters) > h.coming()*h.streams
 	}
 	if wanted {
 		p.grant(h, nil)

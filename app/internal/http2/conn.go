@@ -25,6 +25,7 @@ const (
 	leaveTime     = time.Second   // between the two GOAWAY of Shutdown, at most
 	closedKept    = 64            // closed streams that a Conn can tell from others
 	pingMark      = "tafe:bye"    // payload of the PING of Shutdown
+	streamsMost   = 1 << 30       // of a peer that has set no limit
 	outputMax     = 128 << 10     // unsent bytes of the connection beyond which streams queue their output
 	headRoom      = 512           // bytes of a field section, usually
 )
@@ -126,7 +127,7 @@ func newConn(rc *reactor.Conn, shared *Shared, h Handler) *Conn {
 	c := &Conn{
 		shared: shared, rc: rc, handler: h, streams: map[uint32]*Stream{},
 		window: inputWindow{size: windowDefault, left: windowDefault}, room: windowDefault,
-		peerWindow: windowDefault, peerFrame: frameBytesMax, peerStreams: 1 << 30,
+		peerWindow: windowDefault, peerFrame: frameBytesMax, peerStreams: streamsMost,
 	}
 	c.decoder.shared, c.decoder.headBytesMax = shared, shared.Limits.HeadBytesMax
 	rc.SetHandler(c)

@@ -149,6 +149,9 @@ func (c *Conn) onSettings(h frameHead, p []byte) *Error {
 	case len(p)%6 != 0:
 		return errFrameSize
 	}
+	if !c.settled {
+		c.peerStreams = streamsMost
+	}
 	for ; len(p) > 0; p = p[6:] {
 		if e := c.set(xhttp2.SettingID(binary.BigEndian.Uint16(p)), binary.BigEndian.Uint32(p[2:])); e != nil {
 			return e

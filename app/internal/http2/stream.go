@@ -102,6 +102,12 @@ func (c *Conn) Capacity() int {
 	return max(c.peerStreams-len(c.streams), 0)
 }
 
+// SetCapacity sets how many streams the peer is taken to allow at once until its first SETTINGS arrive.
+func (c *Conn) SetCapacity(streams int) { c.peerStreams = streams }
+
+// PeerStreams returns how many streams the peer allows at once.
+func (c *Conn) PeerStreams() int { return c.peerStreams }
+
 // AllowsConnect reports whether the peer allows extended CONNECT (RFC 8441).
 func (c *Conn) AllowsConnect() bool { return c.connects }
 
