@@ -62,16 +62,12 @@ func TestReportedWhileItLasts(t *testing.T) {
 // A callback that holds its loop is reported too.
 func TestHeldByCallback(t *testing.T) {
 	s := newStage(t, 1, Config{}, map[string]func(*loop.Task){"fast": func(*loop.Task) {}})
-	require.True(t, s.engine.Loops()[0].Post(func() { time.Sleep(80 * time.Millisecond) }))
-	s.call("fast", "f")
-	require.Eventually(t, func() bool {
-		all := s.dog.Recent()
-		return len(all) > 0 && all[0].Final
-	}, 10*time.Second, time.Millisecond)
-	o := s.settled()[0]
-	require.True(t, o.Callback)
-	require.Equal(t, Sleep, o.Verdict)
-	require.Contains(t, o.Culprit.Func, "TestHeldByCallback")
+	s.until("the callback", func() {
+		require.True(t, s.engine.Loops()[0].Post(func() { time.Sleep(80 * time.Millisecond) }))
+		s.call("fast", "f")
+	}, func(o Overrun) bool {
+		return o.Callback && o.Verdict == Sleep && strings.Contains(o.Culprit.Func, "TestHeldByCallback")
+	})
 }
 
 // The stack is found among other goroutines, parked tasks and idle coroutines, and if the handler set

@@ -185,9 +185,15 @@ func (s *stage) callUntilJudged(route string, v Verdict) {
 
 func (s *stage) callUntil(route string, ok func(Overrun) bool) {
 	s.t.Helper()
+	s.until(route, func() { s.call(route, route) }, func(o Overrun) bool { return o.Route == route && ok(o) })
+}
+
+// until repeats hold, which causes an overrun that what names, until a closed record of it is as wanted.
+func (s *stage) until(what string, hold func(), wanted func(Overrun) bool) {
+	s.t.Helper()
 	for limit := time.Now().Add(2 * time.Minute); time.Now().Before(limit); {
-		s.call(route, route)
-		if slices.ContainsFunc(s.dog.Recent(), func(o Overrun) bool { return o.Final && o.Route == route && ok(o) }) {
+		hold()
+		if slices.ContainsFunc(s.dog.Recent(), func(o Overrun) bool { return o.Final && wanted(o) }) {
 			return
 		}
 	}
@@ -195,7 +201,7 @@ func (s *stage) callUntil(route string, ok func(Overrun) bool) {
 	for _, o := range s.dog.Recent() {
 		lines.WriteString(o.Line() + "\n")
 	}
-	s.t.Fatalf("%s was never judged like that:\n%s", route, lines.String())
+	s.t.Fatalf("%s was never judged like that:\n%s", what, lines.String())
 }
 
 // settled waits until the overruns that have ended are closed records.
