@@ -71,7 +71,19 @@ func (s *stage) openLoop(route string, at []time.Duration) []measured {
 // With overruns at known times and victims at random times, the delay charged by the ledger equals the
 // delay measured by the victims.
 func TestLedgerAgreesWithTheVictims(t *testing.T) {
-	const hogs, each, victims = 8, 150 * time.Millisecond, 240
+	const victims = 240
+	var off []time.Duration
+	for limit := time.Now().Add(2 * time.Minute); len(off) <= victims/6; off = chargeVictims(t, victims) {
+		require.True(t, time.Now().Before(limit), "the hogs hold the loop for 40%% of the time, and the watchdog was always kept from running")
+	}
+	slices.Sort(off)
+	t.Logf("%d late, off by %v at the median beyond 20%%, %v at the 90th percentile", len(off), off[len(off)/2], off[len(off)*9/10])
+	require.LessOrEqual(t, off[len(off)/2], 2*time.Millisecond)
+}
+
+// chargeVictims lets hogs delay others, checks that the worst victims are named, and returns by how much the charge of each victim is off.
+func chargeVictims(t *testing.T, victims int) (off []time.Duration) {
+	const hogs, each = 8, 150 * time.Millisecond
 	s := newStage(t, 1, Config{}, map[string]func(*loop.Task){
 		"hog":    func(*loop.Task) { time.Sleep(60 * time.Millisecond) },
 		"victim": func(*loop.Task) {},
@@ -105,7 +117,6 @@ func TestLedgerAgreesWithTheVictims(t *testing.T) {
 		}
 	}
 	slices.SortFunc(got, func(a, b measured) int { return int(b.waited - a.waited) })
-	var off []time.Duration
 	caused := func(m measured) bool {
 		during := time.Duration(0)
 		for _, o := range records {
@@ -122,10 +133,6 @@ func TestLedgerAgreesWithTheVictims(t *testing.T) {
 			off = append(off, excess(m))
 		}
 	}
-	require.Greater(t, len(off), victims/6, "the hogs hold the loop for 40%% of the time")
-	slices.Sort(off)
-	t.Logf("%d late, off by %v at the median beyond 20%%, %v at the 90th percentile", len(off), off[len(off)/2], off[len(off)*9/10])
-	require.LessOrEqual(t, off[len(off)/2], 2*time.Millisecond)
 	for _, m := range got[:victims/100+1] {
 		if !caused(m) {
 			continue // delayed by the machine
@@ -133,6 +140,7 @@ func TestLedgerAgreesWithTheVictims(t *testing.T) {
 		require.True(t, named[m.id], "%s waited %v, was charged %v by overrun %d, and is no victim", m.id, m.waited, m.charged, m.overrun)
 		require.Contains(t, records, m.overrun)
 	}
+	return off
 }
 
 // excess returns how much the charge differs from the wait beyond 20%.

@@ -46,16 +46,18 @@ func TestReportedWhileItLasts(t *testing.T) {
 	require.NotEmpty(t, first.Remote)
 	require.Eventually(t, func() bool { return strings.Contains(s.log.String(), "a loop is held") }, 10*time.Second, time.Millisecond)
 	t.Logf("first report after %v", first.Held)
-	time.AfterFunc(held, func() { close(released) })
 	require.Eventually(t, func() bool { return !s.dog.Ready() }, 10*time.Second, time.Millisecond, "not ready")
-	require.Eventually(t, func() bool { return strings.Contains(s.log.String(), "a loop is still held") }, 2*held, time.Millisecond)
+	require.Eventually(t, func() bool {
+		o := live()
+		return o != nil && time.Duration(o.Held) > held && o.Samples > 1 && strings.Contains(s.log.String(), "a loop is still held")
+	}, held+time.Minute, time.Millisecond)
+	close(released)
 	caller.Wait()
 	require.Eventually(t, s.dog.Ready, 10*time.Second, time.Millisecond, "ready again")
 	all := s.settled()
 	require.True(t, all[0].Final)
 	require.Equal(t, first.ID, all[0].ID, "one overrun, one number")
 	require.GreaterOrEqual(t, time.Duration(all[0].Held), held)
-	require.Greater(t, all[0].Samples, 1)
 	require.Contains(t, s.log.String(), "a loop was held")
 }
 

@@ -46,11 +46,12 @@ func TestReleasedOverrunIsReportedWhileItRuns(t *testing.T) {
 	require.Equal(t, "h", first.RequestID)
 	require.Contains(t, Folded(first.Stack), "TestReleasedOverrunIsReportedWhileItRuns")
 	require.Eventually(t, func() bool { return strings.Contains(s.log.String(), "a task runs beside its loop") }, 10*time.Second, time.Millisecond)
-	time.AfterFunc(ran, func() { close(goOn) })
 	require.Eventually(t, func() bool {
 		require.True(t, s.dog.Ready())
-		return strings.Contains(s.log.String(), "a task still runs beside its loop")
-	}, 10*time.Second, time.Millisecond)
+		o := live()
+		return time.Duration(o.Ran) > ran && o.Samples > 1 && strings.Contains(s.log.String(), "a task still runs beside its loop")
+	}, time.Minute, time.Millisecond)
+	close(goOn)
 	hog.Wait()
 	close(stop)
 	others.Wait()
@@ -64,7 +65,6 @@ func TestReleasedOverrunIsReportedWhileItRuns(t *testing.T) {
 	require.True(t, o.Released)
 	require.GreaterOrEqual(t, time.Duration(o.Ran), ran)
 	require.Equal(t, first.Held, o.Held, "it was over")
-	require.Greater(t, o.Samples, 1)
 	require.Contains(t, o.Advice, "beside its loop")
 	for _, v := range o.Victims.Worst {
 		require.LessOrEqual(t, v.Delay, o.Held, "only the held part delays others")
