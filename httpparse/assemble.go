@@ -3,7 +3,10 @@
 
 package httpparse
 
-import "bytes"
+import (
+	"bytes"
+	"slices"
+)
 
 // pseudoFields are the pseudo-header fields of a request.
 type pseudoFields struct {
@@ -98,7 +101,7 @@ func (r *Request) addField(f Header) reason {
 	}
 	name, g := len(f.Name), &r.guard.controlFields
 	switch {
-	case mayBeConnectionField(name) && isConnectionField(f):
+	case IsConnectionField(f):
 		return connectionField
 	case name == len("cookie") && string(f.Name) == "cookie":
 		r.addCookie(f)
@@ -130,7 +133,12 @@ func mayBeConnectionField(n int) bool {
 	return n < 32 && known>>n&1 != 0
 }
 
-// isConnectionField reports whether a field is one that HTTP/2 does not have (RFC 9113 section 8.2.2).
+// IsConnectionField reports whether a field makes a message of HTTP/2 malformed, because it controls a connection of
+// HTTP/1 (RFC 9113 section 8.2.2). The name is in lower case.
+func IsConnectionField(f Header) bool {
+	return mayBeConnectionField(len(f.Name)) && isConnectionField(f)
+}
+
 func isConnectionField(f Header) bool {
 	switch string(f.Name) {
 	case "te":
@@ -141,15 +149,16 @@ func isConnectionField(f Header) bool {
 	return false
 }
 
-// addCookie adds a cookie field, or joins it with the one before.
+// addCookie adds a cookie field, or appends it to the first one. The joined value has room to grow, so that a cookie of
+// many parts is not copied for each of them.
 func (r *Request) addCookie(f Header) {
 	for i := range r.headers {
 		if h := &r.headers[i]; len(h.Name) == len(cookieName) && string(h.Name) == "cookie" {
-			h.Value = bytes.Join([][]byte{h.Value, f.Value}, []byte("; "))
+			h.Value = append(append(h.Value, "; "...), f.Value...)
 			return
 		}
 	}
-	r.headers = append(r.headers, f)
+	r.headers = append(r.headers, Header{f.Name, slices.Clip(f.Value)}) // what follows the value is not overwritten
 }
 
 // setHost sets Host from :authority or the Host field, which must agree (RFC 9113 section 8.3.1).

@@ -166,7 +166,7 @@ func parseResponse(fields []httpparse.Header) (status int, length int64, ok bool
 	}
 	length = -1
 	for _, f := range fields[1:] {
-		if !httpparse.ValidLowerName(f.Name) || !httpparse.ValidFieldValue(f.Value) || connectionSpecific(f.Name) {
+		if !httpparse.ValidLowerName(f.Name) || !httpparse.ValidFieldValue(f.Value) || httpparse.IsConnectionField(f) {
 			return 0, 0, false
 		}
 		if string(f.Name) != "content-length" {
@@ -179,14 +179,4 @@ func parseResponse(fields []httpparse.Header) (status int, length int64, ok bool
 		length = int64(l)
 	}
 	return int(n), length, true
-}
-
-// connectionSpecific reports whether a field controls a connection of HTTP/1, so that it makes a message of HTTP/2 malformed (RFC 9113
-// section 8.2.2).
-func connectionSpecific(name []byte) bool {
-	switch string(name) {
-	case "connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade":
-		return true
-	}
-	return false
 }

@@ -65,6 +65,8 @@ type Conn struct {
 	connects  bool // the peer allows extended CONNECT
 	awaitsAck bool // SETTINGS were not acknowledged
 
+	emptiesTable bool // the next section that is sent begins with tableOfNothing
+
 	heard    int64 // see Heard
 	streams  map[uint32]*Stream
 	lastPeer uint32 // highest stream that the peer has opened
@@ -90,7 +92,8 @@ type Conn struct {
 	frameAt int // of the frame of Room, in the output
 
 	ready []*Stream // that have output and window
-	turn  uint64    // counts frames of schedule.go
+	early []early
+	turn  uint64 // counts frames of schedule.go
 
 	timer    loop.Timer // acknowledgement of SETTINGS, or Shutdown
 	probe    loop.Timer // of Probe

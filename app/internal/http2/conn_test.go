@@ -125,3 +125,106 @@ func TestTimeouts(t *testing.T) {
 	require.Equal(t, []string{"GOAWAY 0 NO_ERROR "}, d.frames(), "idle")
 	require.True(t, d.peer.Ended())
 }
+
+// A peer that makes the dynamic table smaller expects the next section that arrives to begin with a size (RFC 7541 section 4.2).
+func TestHeaderTableSize(t *testing.T) {
+	for _, c := range []struct {
+		sizes []uint32 // of the peer, by SETTINGS
+		want  string   // begin of the next section
+		why   string
+	}{
+		{nil, "\x88", "the default"},
+		{[]uint32{tableBytes}, "\x88", "the default"},
+		{[]uint32{1 << 20}, "\x88", "a larger table, which is not used"},
+		{[]uint32{0}, "\x20\x88", "none"},
+		{[]uint32{100, tableBytes}, "\x20\x88", "the smallest size counts"},
+	} {
+		d := talk(t, limits(nil))
+		d.framer.ReadMetaHeaders = nil
+		d.onBegin = func(s *Stream, _ Section) {
+			answer(s, 200, strings.Repeat("x", windowDefault+1), false)
+			b, at := s.OpenSection(0)
+			s.CloseSection(AppendStatus(b, 404), at, true) // waits for the body
+		}
+		for _, size := range c.sizes {
+			require.NoError(t, d.framer.WriteSettings(xhttp2.Setting{ID: xhttp2.SettingHeaderTableSize, Val: size}))
+		}
+		d.request(1, true)
+		d.send()
+		sections := func() (all []string) {
+			d.in.Write(d.peer.Received())
+			for d.in.Len() > 0 {
+				f, err := d.framer.ReadFrame()
+				require.NoError(t, err)
+				if f, ok := f.(*xhttp2.HeadersFrame); ok {
+					all = append(all, string(f.HeaderBlockFragment()))
+				}
+			}
+			return all
+		}
+		require.Equal(t, []string{c.want}, sections(), c.why)
+		require.NoError(t, d.framer.WriteSettings(xhttp2.Setting{ID: xhttp2.SettingHeaderTableSize, Val: 10}))
+		require.NoError(t, d.framer.WriteWindowUpdate(0, 100))
+		require.NoError(t, d.framer.WriteWindowUpdate(1, 100))
+		d.send()
+		require.Equal(t, []string{"\x20\x8d"}, sections(), "trailers that were encoded before")
+	}
+}
+
+// Frames of requests that the client has sent before it knew of GOAWAY are ignored, and the others are answered.
+func TestFramesAfterShutdown(t *testing.T) {
+	d := talk(t, limits(nil))
+	d.request(1, false)
+	d.send()
+	d.loop.On(d.conn.Shutdown)
+	d.frames()
+	d.loop.Advance(2 * leaveTime)
+	require.Equal(t, []string{"GOAWAY 1 NO_ERROR "}, d.frames())
+	for id := uint32(3); id < 20; id += 2 {
+		d.request(id, false)
+		require.NoError(t, d.framer.WriteWindowUpdate(id, 10))
+		require.NoError(t, d.framer.WriteData(id, false, make([]byte, 16<<10)))
+		require.NoError(t, d.framer.WriteData(id, true, make([]byte, 16<<10)))
+		require.NoError(t, d.framer.WriteRSTStream(id, xhttp2.ErrCodeCancel))
+	}
+	require.NoError(t, d.framer.WriteData(1, true, []byte("end")))
+	d.send()
+	require.Empty(t, d.failed)
+	require.Len(t, d.begun, 1)
+	require.Equal(t, "end", string(d.begun[0].Input()))
+	require.NotContains(t, strings.Join(d.frames(), "\n"), "RST_STREAM", "the client knows by GOAWAY")
+	d.loop.On(func() { answer(d.begun[0], 204, "", true); d.begun[0].Release() })
+	require.Equal(t, []string{"1 HEADERS end :status=204"}, d.frames())
+	d.loop.Settle()
+	require.True(t, d.peer.Ended())
+}
+
+// A client that reads nothing cannot have answers to control frames pile up, whatever else it sends.
+func TestUnreadAnswers(t *testing.T) {
+	for _, c := range []struct {
+		why     string
+		control func(d *dialogue) error
+	}{
+		{"PING", func(d *dialogue) error { return d.framer.WritePing(false, [8]byte{}) }},
+		{"SETTINGS", func(d *dialogue) error { return d.framer.WriteSettings() }},
+	} {
+		t.Run(c.why, func(t *testing.T) {
+			d := talk(t, limits(nil))
+			d.arrived = func(s *Stream) { s.Consume(len(s.Input())) }
+			d.request(1, false)
+			d.send()
+			d.peer.Stall()
+			for round := 0; !d.conn.Ended() && round < 1000; round++ {
+				for range 100 {
+					for range usefulness {
+						require.NoError(t, c.control(d))
+					}
+					require.NoError(t, d.framer.WriteData(1, false, []byte("x")))
+				}
+				d.send()
+				require.Less(t, d.conn.Unsent(), 4*outputMax)
+			}
+			require.Equal(t, []string{"h2-control-frames"}, d.failed)
+		})
+	}
+}

@@ -18,6 +18,10 @@ const (
 	literalIndexBits = 4
 )
 
+// tableOfNothing sets the size of the dynamic table to 0. A peer that has made the table smaller than it was expects
+// the next section to begin with a size (RFC 7541 section 4.2), also of an encoder that does not use it.
+const tableOfNothing = 0x20
+
 // The static table of HPACK has the response statuses at these indices (RFC 7541 appendix A).
 var statusIndex = map[int]byte{200: 8, 204: 9, 206: 10, 304: 11, 400: 12, 404: 13, 500: 14}
 

@@ -98,8 +98,8 @@ func (c *Conn) onSection(stream uint32, section []byte, end bool, fault *Error) 
 		}
 		return errStreamID
 	}
-	if c.lastCall {
-		return nil // GOAWAY has said that it is not processed
+	if c.isLate(stream) {
+		return nil
 	}
 	c.lastPeer = stream
 	switch {
@@ -112,6 +112,9 @@ func (c *Conn) onSection(stream uint32, section []byte, end bool, fault *Error) 
 	s := c.newStream(stream)
 	s.inEnded = end
 	c.handler.Begin(s, head)
+	if len(c.early) > 0 && c.streams[stream] == s {
+		c.applyPriority(s)
+	}
 	return nil
 }
 
@@ -141,10 +144,11 @@ func (c *Conn) onFurtherSection(s *Stream, head Section, fault *Error) *Error {
 	return nil
 }
 
-// validTrailers reports whether fields may be trailers: none is a pseudo-header field (RFC 9113 section 8.1).
+// validTrailers reports whether fields may be trailers: none is a pseudo-header field or one of a connection (RFC 9113
+// sections 8.1 and 8.2.2).
 func validTrailers(fields []httpparse.Header) bool {
 	for _, f := range fields {
-		if !httpparse.ValidLowerName(f.Name) || !httpparse.ValidFieldValue(f.Value) {
+		if !httpparse.ValidLowerName(f.Name) || !httpparse.ValidFieldValue(f.Value) || httpparse.IsConnectionField(f) {
 			return false
 		}
 	}

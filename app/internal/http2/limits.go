@@ -20,7 +20,8 @@ type Limits struct {
 	LoopWindowMax   int // bytes that the windows of all connections of a loop may grow by
 
 	ContinuationsMax int // CONTINUATION frames of a section
-	// The following are bursts. They are refilled in 30 seconds; useful frames refill ControlFramesMax and EmptyFramesMax, too.
+	// The following are bursts. They are refilled in 30 seconds; useful frames refill ControlFramesMax and EmptyFramesMax, too,
+	// while the peer reads.
 	ResetsMax        int // streams that the peer resets or has reset by its errors
 	ControlFramesMax int // SETTINGS, PING, PRIORITY, WINDOW_UPDATE and unknown frames
 	EmptyFramesMax   int // DATA frames without data

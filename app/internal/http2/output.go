@@ -4,6 +4,8 @@
 package http2
 
 import (
+	"slices"
+
 	xhttp2 "golang.org/x/net/http2"
 
 	"tafe/loop"
@@ -33,11 +35,20 @@ func (s *Stream) CloseSection(b []byte, at int, end bool) {
 		s.ending = true
 		c.rc.SetOutput(b[:at])
 	default:
-		c.rc.SetOutput(endSection(b, at, s.id, end, c.peerFrame))
+		c.rc.SetOutput(c.endSection(b, at, s.id, end))
 		if end {
 			s.endOutput()
 		}
 	}
+}
+
+// endSection completes a section, which is the next one on the wire. See the function endSection.
+func (c *Conn) endSection(b []byte, at int, stream uint32, end bool) []byte {
+	if c.emptiesTable {
+		c.emptiesTable = false
+		b = slices.Insert(b, at+frameHeadBytes, tableOfNothing)
+	}
+	return endSection(b, at, stream, end, c.peerFrame)
 }
 
 // Room returns a buffer to which the caller appends up to k of the next n bytes of the message, and then passes it to
@@ -154,7 +165,7 @@ func (s *Stream) sendEnd() {
 		b := c.rc.Output(2*frameHeadBytes + len(s.trailers))
 		at := len(b)
 		b = append(append(b, make([]byte, frameHeadBytes)...), s.trailers...)
-		c.rc.SetOutput(endSection(b, at, s.id, true, c.peerFrame))
+		c.rc.SetOutput(c.endSection(b, at, s.id, true))
 		s.trailers = nil
 	}
 	s.endOutput()

@@ -24,8 +24,12 @@ func (r *rateLimit) relieve(n int, most int) {
 	r.full -= int64(n) * (rateLimitTime / int64(max(most, 1)))
 }
 
-// useful counts a frame that carries a request or data.
+// useful counts a frame that carries a request or data. While a peer does not read, the answers to its control frames
+// pile up, and useful frames allow no more of them.
 func (c *Conn) useful() {
+	if c.rc.Unsent() > 2*outputMax {
+		return
+	}
 	l := c.shared.Limits
 	c.controls.relieve(usefulness, l.ControlFramesMax)
 	c.empties.relieve(usefulness, l.EmptyFramesMax)

@@ -60,8 +60,12 @@ func (c *Conn) isIdle(stream uint32) bool {
 	if stream&1 == 1 == c.client { // a stream of this side
 		return stream >= c.nextID
 	}
-	return stream > c.lastPeer
+	return stream > c.lastPeer && !c.isLate(stream)
 }
+
+// isLate reports whether a stream of the client is one that GOAWAY has said not to be processed. The client may have
+// opened it before, and its frames are ignored (RFC 9113 section 6.8).
+func (c *Conn) isLate(stream uint32) bool { return c.lastCall && !c.client && stream > c.lastPeer }
 
 func (c *Conn) onData(h frameHead, p []byte) *Error {
 	if h.stream == 0 {
@@ -110,7 +114,7 @@ func (c *Conn) strayData(h frameHead, n int) *Error {
 		return errIdleStream
 	}
 	c.read(nil, n)
-	if _, reset := c.recall(h.stream); reset || c.client {
+	if _, reset := c.recall(h.stream); reset || c.client || c.isLate(h.stream) {
 		return nil // it was sent before the peer knew
 	}
 	return errDataClosed
@@ -172,6 +176,8 @@ func (c *Conn) onSettings(h frameHead, p []byte) *Error {
 // set applies one setting of the peer (RFC 9113 section 6.5.2).
 func (c *Conn) set(id xhttp2.SettingID, v uint32) *Error {
 	switch id {
+	case xhttp2.SettingHeaderTableSize:
+		c.emptiesTable = c.emptiesTable || v < tableBytes
 	case xhttp2.SettingEnablePush:
 		if v > 1 || v == 1 && c.client {
 			return errSettings
@@ -340,8 +346,11 @@ func (c *Conn) onPriorityUpdate(h frameHead, p []byte) *Error {
 	if stream == 0 {
 		return errFrameStream
 	}
-	if s := c.streams[stream]; s != nil {
+	switch s := c.streams[stream]; {
+	case s != nil:
 		s.SetPriority(p[4:])
+	case c.isIdle(stream) && stream&1 == 1:
+		c.keepPriority(stream, p[4:])
 	}
 	return nil
 }

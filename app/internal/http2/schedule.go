@@ -9,6 +9,7 @@ import "slices"
 const (
 	urgencyDefault = 3
 	urgencyMax     = 7
+	priorityMax    = 64 // bytes of a Priority field that is kept
 )
 
 // SetPriority sets the priority of a stream from a Priority field (RFC 9218 section 4). What is missing or not valid
@@ -25,6 +26,32 @@ func (s *Stream) SetPriority(field []byte) {
 			s.incremental = true
 		case string(member) == "i=?0":
 			s.incremental = false
+		}
+	}
+}
+
+// early is a priority that has arrived before its stream.
+type early struct {
+	stream uint32
+	field  string
+}
+
+// keepPriority keeps the Priority field of a PRIORITY_UPDATE frame for a stream that the client has not opened yet. One
+// that is later or longer than a client has reason to send is dropped (RFC 9218 section 7.1).
+func (c *Conn) keepPriority(stream uint32, field []byte) {
+	c.early = slices.DeleteFunc(c.early, func(e early) bool { return e.stream == stream || e.stream <= c.lastPeer })
+	if len(c.early) < c.streamsMax && len(field) <= priorityMax {
+		c.early = append(c.early, early{stream, string(field)})
+	}
+}
+
+// applyPriority gives a new stream the priority that was kept for it, in place of the one of its request.
+func (c *Conn) applyPriority(s *Stream) {
+	for i, e := range c.early {
+		if e.stream == s.id {
+			c.early = slices.Delete(c.early, i, i+1)
+			s.SetPriority([]byte(e.field))
+			return
 		}
 	}
 }

@@ -66,6 +66,36 @@ func TestPriorities(t *testing.T) {
 	}
 }
 
+// PRIORITY_UPDATE may come before its stream, and counts more than the field of the request. What is kept is bounded.
+func TestPriorityBeforeStream(t *testing.T) {
+	d := talk(t, limits(func(l *Limits) { l.StreamsMax = 3 }))
+	d.onBegin = func(s *Stream, head Section) { s.SetPriority([]byte("u=6")) }
+	for _, u := range []struct {
+		stream uint32
+		field  string
+	}{{1, "u=5"}, {1, "u=1"}, {2, "u=1"}, {5, "u=2, i"}, {7, "u=0" + strings.Repeat(" ", priorityMax)}, {9, "u=1"}, {11, "u=1"}} {
+		require.NoError(t, d.framer.WritePriorityUpdate(u.stream, u.field))
+	}
+	d.request(1, true)
+	d.request(3, true)
+	d.request(5, true)
+	d.send()
+	require.Empty(t, d.failed)
+	var got []string
+	for _, s := range d.begun {
+		got = append(got, fmt.Sprint(s.id, " ", s.urgency, " ", s.incremental))
+	}
+	require.Equal(t, []string{"1 1 false", "3 6 false", "5 2 true"}, got)
+	require.Equal(t, []early{{9, "u=1"}}, d.conn.early)
+	d.onBegin = func(s *Stream, _ Section) { answer(s, 204, "", true); s.Release() } // s is used again
+	d.loop.On(func() { d.begun[0].Reset(xhttp2.ErrCodeNo) })
+	d.request(9, true)
+	d.send()
+	require.NoError(t, d.framer.WritePriorityUpdate(13, "u=1"))
+	d.send()
+	require.Equal(t, []early{{13, "u=1"}}, d.conn.early, "closed streams are forgotten")
+}
+
 // A window grows while its reader is faster than the peer, and not while the reader sleeps.
 func TestInputWindows(t *testing.T) {
 	d := talk(t, limits(func(l *Limits) { l.StreamWindowMax = 256 << 10 }))
@@ -275,6 +305,7 @@ func TestTrailersTooLarge(t *testing.T) {
 		{"HeadBytesMax is lower", func(l *Limits) { l.HeadBytesMax = 60 }, []string{"sum", strings.Repeat("4", 60)}, "trailer-too-large"},
 		{"more fields than FieldsMax", func(l *Limits) { l.FieldsMax = 4 }, []string{"a", "", "b", "", "c", "", "d", "", "e", ""}, "trailer-too-large"},
 		{"a pseudo-header field", func(*Limits) {}, []string{":status", "200"}, "h2-trailers"},
+		{"a field of HTTP/1", func(*Limits) {}, []string{"transfer-encoding", "chunked"}, "h2-trailers"},
 	} {
 		t.Run(c.why, func(t *testing.T) {
 			d := talk(t, limits(c.change))
