@@ -151,6 +151,7 @@ func (hc *http2Conn) Progress(*http2.Conn) {
 		hc.held = slices.Delete(hc.held, 0, 1)
 		hc.start(c)
 	}
+	hc.checkDetached()
 }
 
 // drop removes a request that was held. It reports false if it was not.

@@ -46,6 +46,7 @@ func readingApp() *App {
 	}
 	a.Get("/", read)
 	a.Post("/", read)
+	a.Post("/refuse", func(*Context) error { return Error(http.StatusForbidden, "") }) // without having read
 	return a
 }
 
@@ -99,7 +100,10 @@ func TestHTTP2Tools(t *testing.T) {
 		{"curl -sS --http2-prior-knowledge -o /dev/null -w %{http_version}-%{http_code} " + plain, "2-200"},
 		{"curl -sS -o /dev/null -w %{http_version}-%{http_code} " + plain, "1.1-200"},
 		{"curl -sS --http2 -k -o /dev/null -w %{http_version}-%{http_code}-%{size_upload} --data-binary @" + large + " " + secure, "2-200-3145728"},
+		{"curl -sS --http2 -k -o /dev/null -w %{http_version}-%{http_code} --data-binary @" + large + " " + secure + "refuse", "2-403"},
+		{"curl -sS --http2-prior-knowledge -o /dev/null -w %{http_version}-%{http_code} --data-binary @" + large + " " + plain + "refuse", "2-403"},
 		{"nghttp -nsa " + plain, "200"},
+		{"nghttp -nsa --header-table-size=0 " + plain, "200"},
 		{"nghttp -n -y -d " + large + " " + secure, ""},
 		{"h2load -n 2000 -c 4 -m 50 " + plain, "2000 succeeded"},
 		{"h2load -n 500 -c 2 -m 20 -d " + large + " -w 16 -W 18 " + plain, "500 succeeded"},

@@ -5,6 +5,7 @@ package http2
 
 import (
 	"slices"
+	"time"
 
 	xhttp2 "golang.org/x/net/http2"
 
@@ -14,6 +15,9 @@ import (
 const (
 	queueMax  = 64 << 10 // queued bytes at which Drain waits
 	writeStep = 16 << 10 // bytes that the peer must take in a write timeout
+
+	lingerTime  = 2 * time.Second // how long a stream waits for the end of its input after its output has ended
+	lingerBytes = 8 << 20         // input that is discarded meanwhile
 )
 
 // OpenSection returns the output of the connection with room for a field section. The caller appends fields to it, and
@@ -175,21 +179,36 @@ func (s *Stream) sendEnd() {
 func (s *Stream) endOutput() {
 	s.outEnded = true
 	if s.finished && !s.inEnded {
-		s.refuseRest()
+		s.linger()
 		return
 	}
 	s.leaveIfEnded()
 }
 
-// Finish says that the handler writes no more, and does not want the rest of the input. Once the output has ended, the
-// peer is told to stop sending (RFC 9113 section 8.1).
+// Finish says that the handler writes no more, and does not want the rest of the input. Once the output has ended, input
+// is discarded for lingerTime or lingerBytes. Then the peer is told to stop sending (RFC 9113 section 8.1).
 func (s *Stream) Finish() {
 	s.finished = true
 	if s.outEnded && !s.inEnded && !s.gone {
+		s.linger()
+	}
+}
+
+// linger waits for the end of the input. Some clients, such as curl 7.88, drop a response with which RST_STREAM arrives.
+func (s *Stream) linger() {
+	s.timer.Owner = s
+	s.conn.rc.Loop().AfterFunc(&s.timer, lingerTime, func(t *loop.Timer) { t.Owner.(*Stream).refuseRest() })
+}
+
+// discard counts n bytes of input that are not wanted.
+func (s *Stream) discard(n int) {
+	s.conn.read(s, n)
+	if s.discarded += n; s.outEnded && s.discarded > lingerBytes {
 		s.refuseRest()
 	}
 }
 
+// refuseRest ends the stream before the end of its input.
 func (s *Stream) refuseRest() {
 	c, id := s.conn, s.id
 	s.leave()

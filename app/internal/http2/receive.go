@@ -134,14 +134,17 @@ func (c *Conn) onReset(h frameHead, p []byte) *Error {
 		c.acknowledged(h.stream)
 		return c.control()
 	}
-	code := xhttp2.ErrCode(binary.BigEndian.Uint32(p))
+	code, answered := xhttp2.ErrCode(binary.BigEndian.Uint32(p)), s.outEnded
 	if c.client && code == xhttp2.ErrCodeRefusedStream {
 		s.breakOff(ErrNotProcessed)
 	} else {
 		s.breakOff(ResetError{code})
 	}
-	if c.client { // a stream of this side, which the server ended at no cost
+	switch {
+	case c.client: // a stream of this side, which the server ended at no cost
 		return nil
+	case answered:
+		return c.control()
 	}
 	return c.reset()
 }

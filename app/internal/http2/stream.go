@@ -57,6 +57,8 @@ type Stream struct {
 	inRead   int    // bytes of in that were consumed
 	expected int64  // bytes of the body still to come; -1: unknown
 
+	discarded int // bytes that have arrived after Finish
+
 	room     int // bytes of DATA that the peer takes
 	queue    []byte
 	sent     int    // bytes of queue that were sent
@@ -163,9 +165,13 @@ func (s *Stream) arrive(p []byte, end bool) bool {
 			return false
 		}
 	}
-	if s.finished { // not wanted
-		s.conn.read(s, len(p))
-	} else if len(p) > 0 {
+	switch {
+	case s.finished && !end:
+		s.discard(len(p))
+		return true
+	case s.finished:
+		s.conn.read(nil, len(p))
+	case len(p) > 0:
 		if s.inRead > 0 && cap(s.in)-len(s.in) < len(p) {
 			s.in = s.in[:copy(s.in, s.in[s.inRead:])]
 			s.inRead = 0

@@ -193,6 +193,65 @@ func TestDrain(t *testing.T) {
 	require.Equal(t, ResetError{xhttp2.ErrCodeCancel}, d.broken[1])
 }
 
+// A request that was answered before its end: what still arrives is discarded for a while, so that the client reads the answer first.
+func TestLinger(t *testing.T) {
+	piece := make([]byte, 16<<10)
+	for _, c := range []struct {
+		why  string
+		then func(d *dialogue)
+		want []string // but for WINDOW_UPDATE
+	}{
+		{"the body ends", func(d *dialogue) {
+			require.NoError(t, d.framer.WriteData(1, false, piece))
+			require.NoError(t, d.framer.WriteData(1, true, piece))
+			d.send()
+		}, nil},
+		{"trailers end it", func(d *dialogue) {
+			require.NoError(t, d.framer.WriteHeaders(xhttp2.HeadersFrameParam{StreamID: 1, BlockFragment: d.section("sum", "4"), EndStream: true, EndHeaders: true}))
+			d.send()
+		}, nil},
+		{"the client resets", func(d *dialogue) {
+			require.NoError(t, d.framer.WriteRSTStream(1, xhttp2.ErrCodeNo))
+			d.send()
+			require.Zero(t, d.conn.resets.full, "the answer was complete: no rapid reset")
+		}, nil},
+		{"it ends too late", func(d *dialogue) {
+			d.loop.Advance(lingerTime + time.Second)
+			require.NoError(t, d.framer.WriteData(1, true, piece))
+			d.send()
+		}, []string{"1 RST_STREAM NO_ERROR"}},
+		{"it is too long", func(d *dialogue) {
+			for range lingerBytes/len(piece) + 2 {
+				require.NoError(t, d.framer.WriteData(1, false, piece))
+				d.send()
+			}
+		}, []string{"1 RST_STREAM NO_ERROR"}},
+	} {
+		t.Run(c.why, func(t *testing.T) {
+			d := talk(t, limits(nil))
+			d.onBegin = func(s *Stream, _ Section) { answer(s, 413, "no", true); s.Finish(); s.Release() }
+			d.request(1, false)
+			d.send()
+			require.Equal(t, []string{"1 HEADERS :status=413", `1 DATA "no" end`}, d.frames())
+			require.Equal(t, 1, d.conn.Streams())
+			c.then(d)
+			var got []string
+			for _, f := range d.frames() {
+				if !strings.Contains(f, "WINDOW_UPDATE") {
+					got = append(got, f)
+				}
+			}
+			require.Equal(t, c.want, got)
+			require.Empty(t, d.failed)
+			require.Zero(t, d.conn.Streams())
+			require.Zero(t, d.conn.window.unread())
+			require.Len(t, d.shared.free, 1, "the stream is used again")
+			d.loop.Advance(time.Minute / 2)
+			require.Empty(t, d.frames())
+		})
+	}
+}
+
 func TestTrailers(t *testing.T) {
 	d := talk(t, limits(nil))
 	d.request(1, false)
