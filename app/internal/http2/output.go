@@ -188,7 +188,7 @@ func (s *Stream) endOutput() {
 // Finish says that the handler writes no more, and does not want the rest of the input. Once the output has ended, input
 // is discarded for lingerTime or lingerBytes. Then the peer is told to stop sending (RFC 9113 section 8.1).
 func (s *Stream) Finish() {
-	s.finished = true
+	s.finished, s.expected = true, -1 // a client that reads the response may give up its body
 	if s.outEnded && !s.inEnded && !s.gone {
 		s.linger()
 	}

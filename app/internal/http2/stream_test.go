@@ -229,7 +229,7 @@ func TestLinger(t *testing.T) {
 	} {
 		t.Run(c.why, func(t *testing.T) {
 			d := talk(t, limits(nil))
-			d.onBegin = func(s *Stream, _ Section) { answer(s, 413, "no", true); s.Finish(); s.Release() }
+			d.onBegin = func(s *Stream, _ Section) { s.Expect(1 << 30); answer(s, 413, "no", true); s.Finish(); s.Release() }
 			d.request(1, false)
 			d.send()
 			require.Equal(t, []string{"1 HEADERS :status=413", `1 DATA "no" end`}, d.frames())
