@@ -33,6 +33,14 @@ var overHTTP2 = []Scenario{
 		},
 	},
 	{
+		Number: 14, Name: "http2-proxy", Title: "HTTP/2 through a proxy to an upstream of HTTP/1.1",
+		Question: "What does it cost to pass the streams of a connection on as requests of HTTP/1.1?", Peers: []string{"tafe", "nethttp", "nginx", "haproxy"},
+		Cases: []run.Case{
+			streams("1 KB, 10 streams on each of 16 connections", 16, 10, run.RoleProxy, get2("1 KB", "/1k", 1<<10)),
+			streams("1 MB, 4 streams on each of 4 connections", 4, 4, run.RoleProxy, get2("1 MB", "/1m", 1<<20)),
+		},
+	},
+	{
 		Number: 14, Name: "grpc", Title: "Unary calls of gRPC through a proxy",
 		Question: "What does it cost to pass a call on, with its trailers?", Peers: []string{"tafe", "nethttp", "nginx", "haproxy"},
 		Cases: []run.Case{
