@@ -115,10 +115,35 @@ func TestTimeouts(t *testing.T) {
 	require.True(t, d.closed, "nothing was sent")
 	require.Empty(t, d.failed)
 
-	d = silent(t, limits(nil))
-	d.peer.Send([]byte(Preface))
-	d.loop.Advance(11 * time.Second)
-	require.Contains(t, []string{"h2-head-timeout", "h2-settings-timeout"}, d.failed[0])
+	for _, c := range []struct {
+		why    string
+		send   func(d *dialogue)
+		within time.Duration
+		reason string
+	}{
+		{"no SETTINGS", func(*dialogue) {}, 10 * time.Second, "h2-head-timeout"},
+		{"SETTINGS are not acknowledged", func(d *dialogue) {
+			require.NoError(t, d.framer.WriteSettings())
+			d.request(1, false)
+		}, 3 * time.Second, "h2-settings-timeout"},
+		{"a field section does not end", func(d *dialogue) {
+			require.NoError(t, d.framer.WriteSettings())
+			require.NoError(t, d.framer.WriteSettingsAck())
+			require.NoError(t, d.framer.WriteHeaders(xhttp2.HeadersFrameParam{StreamID: 1, BlockFragment: d.section("a", "b")}))
+		}, 10 * time.Second, "h2-head-timeout"},
+	} {
+		d = silent(t, limits(func(l *Limits) { l.SettingsTimeout = 3 * time.Second }))
+		d.out.WriteString(Preface)
+		c.send(d)
+		d.send()
+		d.loop.Advance(c.within - time.Second)
+		require.Empty(t, d.failed, c.why)
+		d.loop.Advance(2 * time.Second)
+		require.Equal(t, []string{c.reason}, d.failed, c.why)
+		frames := d.frames()
+		require.Contains(t, frames[len(frames)-1], "GOAWAY", c.why)
+		require.Contains(t, frames[len(frames)-1], c.reason, c.why)
+	}
 
 	d = talk(t, limits(nil))
 	d.loop.Advance(61 * time.Second)

@@ -131,6 +131,37 @@ func TestInputWindows(t *testing.T) {
 	require.Zero(t, d.shared.granted)
 }
 
+// The windows of connections grow up to ConnWindowMax, and of all connections of a loop by LoopWindowMax.
+func TestWindowsAreBounded(t *testing.T) {
+	const grown = windowInitial - windowDefault
+	d := talk(t, limits(func(l *Limits) { l.ConnWindowMax, l.LoopWindowMax = 1<<20, 1<<20+100_000 }))
+	d.arrived = func(s *Stream) { s.Consume(len(s.Input())) }
+	open := func() *dialogue {
+		d := &dialogue{party: newParty(), t: t, loop: d.loop, shared: d.shared}
+		d.peer = d.loop.Open(func(rc *reactor.Conn) reactor.Handler {
+			d.conn = NewServer(rc, d.shared, d.party)
+			return d.conn
+		})
+		d.loop.Settle()
+		return d
+	}
+	d.request(1, false)
+	for range 500 {
+		require.NoError(t, d.framer.WriteData(1, false, make([]byte, 16<<10)))
+		d.send()
+	}
+	require.Empty(t, d.failed)
+	require.Equal(t, 1<<20, d.conn.window.size)
+	second := open()
+	left := d.shared.Limits.LoopWindowMax - d.conn.granted
+	require.Less(t, left, grown)
+	require.Equal(t, windowDefault+left, second.conn.window.size, "what is left")
+	third := open()
+	require.Equal(t, windowDefault, third.conn.window.size, "the window that RFC 9113 has")
+	d.loop.On(func() { d.conn.Abort(io.EOF) })
+	require.Equal(t, windowInitial, open().conn.window.size, "what a closed connection had is free")
+}
+
 func TestRateLimit(t *testing.T) {
 	var s rateLimit
 	now := int64(1)
