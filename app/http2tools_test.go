@@ -14,9 +14,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 	"github.com/stretchr/testify/require"
 
+	"tafe/app/websocket"
 	"tafe/loop/reactor"
 )
 
@@ -119,9 +121,41 @@ func TestHTTP2Tools(t *testing.T) {
 	}
 }
 
+// browserTab opens a tab of Chromium.
+func browserTab(t *testing.T) context.Context {
+	path := tool(t, "chromium", "chromium-browser", "google-chrome", "chrome")
+	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.IgnoreCertErrors,
+		chromedp.Flag("disable-dev-shm-usage", true))
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	allocator, stop := chromedp.NewExecAllocator(ctx, options...)
+	tab, end := chromedp.NewContext(allocator)
+	t.Cleanup(func() { end(); stop(); cancel() })
+	return tab
+}
+
+// A WebSocket of Chromium is a stream of the connection that the page came over (RFC 8441).
+func TestHTTP2BrowserWebSocket(t *testing.T) {
+	a := socketApp(websocket.Options{}, Options{})
+	a.Get("/", func(c *Context) error {
+		return c.Bytes(200, "text/html", []byte("<!doctype html><title>socket</title>"))
+	})
+	s := serveTLS(t, a)
+	tab := browserTab(t)
+	var got string
+	require.NoError(t, chromedp.Run(tab, chromedp.Navigate("https://"+s.Addrs()[0].String()+"/"),
+		chromedp.Evaluate(`new Promise((done, failed) => {
+			const s = new WebSocket("wss://"+location.host+"/serve")
+			s.onopen = () => s.send("hello")
+			s.onmessage = e => { done(e.data); s.close() }
+			s.onerror = () => failed("error")
+		})`, &got, func(p *runtime.EvaluateParams) *runtime.EvaluateParams { return p.WithAwaitPromise(true) })))
+	require.Equal(t, "hello", got)
+	require.Zero(t, s.Stats().Protos[1], "no request of HTTP/1.1")
+	counted(t, s, func(now Stats) bool { return now.WebSockets.Open == 0 && now.Active == 0 })
+}
+
 // A page with 200 images in Chromium: all arrive, over one connection; Chromium may have opened a second one in advance.
 func TestHTTP2Browser(t *testing.T) {
-	path := tool(t, "chromium", "chromium-browser", "google-chrome", "chrome")
 	a := New(Options{Log: quiet})
 	a.Get("/", func(c *Context) error {
 		var page strings.Builder
@@ -138,14 +172,7 @@ func TestHTTP2Browser(t *testing.T) {
 		return c.Bytes(200, "image/svg+xml", []byte(`<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>`))
 	})
 	s := serveTLS(t, a)
-	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.IgnoreCertErrors,
-		chromedp.Flag("disable-dev-shm-usage", true))
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
-	defer cancel()
-	allocator, cancel := chromedp.NewExecAllocator(ctx, options...)
-	defer cancel()
-	tab, cancel := chromedp.NewContext(allocator)
-	defer cancel()
+	tab := browserTab(t)
 	var loaded int
 	var protocol string
 	require.NoError(t, chromedp.Run(tab, chromedp.Navigate("https://"+s.Addrs()[0].String()+"/"),
