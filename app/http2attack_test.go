@@ -193,5 +193,6 @@ func TestHTTP2HalfOpen(t *testing.T) {
 	for i := range 100 {
 		require.Equal(t, "408", w.head(uint32(2*i + 1))[":status"])
 	}
+	requireReason(t, s, "body-timeout", 100)
 	counted(t, s, func(s Stats) bool { return s.Active == 0 })
 }

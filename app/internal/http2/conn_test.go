@@ -253,3 +253,57 @@ func TestUnreadAnswers(t *testing.T) {
 		})
 	}
 }
+
+// The work that floods cause is bounded: the connection ends with the first frame beyond the bound, and what follows is not looked at.
+func TestFloods(t *testing.T) {
+	const most = 50
+	for _, c := range []struct {
+		why    string
+		begin  func(d *dialogue)
+		flood  func(d *dialogue, i uint32) error
+		reason string
+		taken  int // frames, or requests
+	}{
+		{"PING", nil, func(d *dialogue, _ uint32) error { return d.framer.WritePing(false, [8]byte{}) }, "h2-control-frames", most},
+		{"SETTINGS", nil, func(d *dialogue, _ uint32) error { return d.framer.WriteSettings() }, "h2-control-frames", most},
+		{"acknowledgements", nil, func(d *dialogue, _ uint32) error { return d.framer.WriteSettingsAck() }, "h2-control-frames", most},
+		{"PRIORITY", nil, func(d *dialogue, i uint32) error { return d.framer.WritePriority(i, xhttp2.PriorityParam{}) }, "h2-control-frames", most},
+		{"PRIORITY_UPDATE", nil, func(d *dialogue, i uint32) error { return d.framer.WritePriorityUpdate(i, "u=1") }, "h2-control-frames", most},
+		{"WINDOW_UPDATE", nil, func(d *dialogue, _ uint32) error { return d.framer.WriteWindowUpdate(0, 1) }, "h2-control-frames", most},
+		{"unknown frames", nil, func(d *dialogue, i uint32) error { return d.framer.WriteRawFrame(0xee, 0, i, nil) }, "h2-control-frames", most},
+		{"RST_STREAM of a closed stream", func(d *dialogue) {
+			d.request(1, false)
+			require.NoError(t, d.framer.WriteRSTStream(1, xhttp2.ErrCodeCancel))
+		}, func(d *dialogue, _ uint32) error { return d.framer.WriteRSTStream(1, xhttp2.ErrCodeCancel) }, "h2-control-frames", most + usefulness},
+		{"rapid reset", nil, func(d *dialogue, i uint32) error {
+			d.request(i, false)
+			return d.framer.WriteRSTStream(i, xhttp2.ErrCodeCancel)
+		}, "h2-resets", most},
+		{"DATA without data", func(d *dialogue) { d.request(1, false) },
+			func(d *dialogue, _ uint32) error { return d.framer.WriteData(1, false, nil) }, "h2-empty-frames", most},
+	} {
+		t.Run(c.why, func(t *testing.T) {
+			d := talk(t, limits(func(l *Limits) { l.ControlFramesMax, l.EmptyFramesMax, l.ResetsMax = most, most, most }))
+			d.conn.controls, d.conn.empties = rateLimit{}, rateLimit{} // what the opening has used
+			if c.begin != nil {
+				c.begin(d)
+				d.send()
+			}
+			taken := -1
+			for i := uint32(3); len(d.failed) == 0 && taken < 10*most; i += 2 {
+				require.NoError(t, c.flood(d, i))
+				d.send()
+				taken++
+			}
+			require.Equal(t, []string{c.reason}, d.failed)
+			require.InDelta(t, c.taken, taken, usefulness)
+			frames := d.frames()
+			require.Contains(t, frames[len(frames)-1], "ENHANCE_YOUR_CALM "+c.reason)
+			before := len(d.begun)
+			d.request(10_001, true)
+			d.send()
+			require.Len(t, d.begun, before)
+			require.Zero(t, d.conn.Streams())
+		})
+	}
+}
