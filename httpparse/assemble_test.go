@@ -48,14 +48,14 @@ func TestAssemble(t *testing.T) {
 func TestAssembleCookieParts(t *testing.T) {
 	head := []byte("a=bNEXT")
 	fields := fieldsOf(":method", "GET", ":scheme", "http", ":path", "/", ":authority", "h")
-	fields = append(fields, Header{[]byte("cookie"), head[:3]})
+	fields = append(fields, Header{[]byte("cookie"), head[:3]}, Header{[]byte("cookie"), []byte("c")})
 	part := strings.Repeat("x", 300)
 	for range 90 {
 		fields = append(fields, Header{[]byte("cookie"), []byte(part)})
 	}
 	var r Request
 	require.NoError(t, r.Assemble(fields, true, nil))
-	require.Equal(t, "a=b"+strings.Repeat("; "+part, 90), string(r.Header("Cookie")))
+	require.Equal(t, "a=b; c"+strings.Repeat("; "+part, 90), string(r.Header("Cookie")))
 	require.Equal(t, "a=bNEXT", string(head))
 	require.Equal(t, "a=b", string(fields[4].Value))
 	require.Less(t, testing.AllocsPerRun(10, func() { _ = r.Assemble(fields, true, nil) }), 30.0)
