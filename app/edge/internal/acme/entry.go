@@ -17,6 +17,9 @@ type entry struct {
 	onDemand bool
 	served   atomic.Pointer[tls.Certificate] // nil: none yet
 	usedAt   atomic.Int64                    // Unix time in seconds; on demand only
+	// replacedAt is when a certificate that was revoked was replaced; zero once a responder has called one good. Only attempts use it, of
+	// which there is one at a time.
+	replacedAt time.Time
 
 	mu    sync.Mutex
 	state state
@@ -24,13 +27,14 @@ type entry struct {
 
 // state is what an attempt leaves behind.
 type state struct {
-	busy     bool      // an attempt is in progress
-	due      time.Time // of the next attempt
-	renewal  time.Time // planned; zero: not known
-	failures int       // in a row
-	problem  string    // of the last attempt, "" after a good one
-	failedAt time.Time
-	staple   string // status of the OCSP response
+	busy       bool      // an attempt is in progress
+	due        time.Time // of the next attempt
+	renewal    time.Time // planned; zero: not known
+	failures   int       // in a row
+	problem    string    // of the last attempt, "" after a good one
+	failedAt   time.Time
+	staple     string    // status of the OCSP response
+	stapleEnds time.Time // end of the response that is served, if it could not be replaced
 }
 
 // Certificate is the state of one name.

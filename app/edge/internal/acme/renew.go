@@ -111,6 +111,7 @@ func (m *Manager) work(ctx context.Context, e *entry) {
 		if stapleErr := m.staple(ctx, e, &s); err == nil {
 			err = stapleErr
 		}
+		current = e.served.Load()
 	}
 	if err == nil && !same(before, current) {
 		m.log.Info("certificate in use", "name", e.name, "issuer", IssuerOf(current), "expires", current.Leaf.NotAfter.Format(time.RFC3339))
@@ -226,29 +227,50 @@ func (m *Manager) renewalOf(ctx context.Context, leaf *x509.Certificate, name st
 	return planned
 }
 
-// staple fetches the OCSP response of the certificate that is served. One that is revoked is replaced.
+// staple fetches the OCSP response of the certificate that is served. One that has ended is no longer sent: clients refuse it. A
+// certificate that is revoked is replaced.
 func (m *Manager) staple(ctx context.Context, e *entry, s *state) error {
 	pair := e.served.Load()
 	if len(pair.Leaf.OCSPServer) == 0 {
 		return nil
 	}
 	answer, err := m.stapler.Fetch(ctx, pair)
+	if err == nil && answer.Revoked {
+		s.staple, s.due = answer.Status, time.Now()
+		return m.replace(ctx, e)
+	}
+	staple := answer.Staple
+	if staple == nil {
+		staple, s.stapleEnds = m.stapler.left(pair)
+	}
+	if string(staple) != string(pair.OCSPStaple) {
+		stapled := *pair
+		stapled.OCSPStaple = staple
+		e.served.CompareAndSwap(pair, &stapled)
+	}
 	if err != nil {
 		s.staple = "no response"
 		return err
 	}
+	e.replacedAt = time.Time{}
 	s.staple, s.due = answer.Status, earlier(s.due, answer.Refresh)
-	if answer.Revoked {
-		if err := m.config.RenewCertSync(ctx, e.name, true); err != nil {
-			return err
-		}
-		s.due = time.Now()
-		return nil
+	return nil
+}
+
+// errRevokedAgain keeps a responder that is wrong about every certificate from causing one order after the other.
+var errRevokedAgain = errors.New("OCSP: the certificate is revoked, and so was the one before it, a short time ago")
+
+// replace obtains and serves a certificate in place of one that is revoked, whichever ends later.
+func (m *Manager) replace(ctx context.Context, e *entry) error {
+	if time.Since(e.replacedAt) < m.options.RetryMax {
+		return errRevokedAgain
 	}
-	if answer.Staple != nil && string(answer.Staple) != string(pair.OCSPStaple) {
-		stapled := *pair
-		stapled.OCSPStaple = answer.Staple
-		e.served.CompareAndSwap(pair, &stapled)
+	if err := m.config.RenewCertSync(ctx, e.name, true); err != nil {
+		return err
+	}
+	e.replacedAt = time.Now()
+	if pair := m.stored(ctx, e.name); pair != nil {
+		e.served.Store(pair)
 	}
 	return nil
 }
@@ -268,6 +290,9 @@ func (m *Manager) settle(e *entry, s state, err error) {
 		left = time.Until(pair.Leaf.NotAfter)
 	}
 	s.due = s.failedAt.Add(m.retryAfter(err, s.failures, left))
+	if s.stapleEnds.After(s.failedAt) {
+		s.due = earlier(s.due, s.stapleEnds)
+	}
 	e.state = s
 	m.log.Error("certificate not obtained", "name", e.name, "reason", s.problem, "failures", s.failures, "next", s.due.Format(time.RFC3339),
 		"expires", shownExpiry(e))

@@ -42,11 +42,30 @@ func NewStapler(storage certmagic.Storage) *Stapler {
 	return &Stapler{storage: storage, client: &http.Client{Timeout: responderMax}, known: map[string]Answer{}}
 }
 
-// Known returns the staple of the last Update, or nil. It does not block.
+// Known returns the staple of the last Update while it is valid, or nil. It does not block.
 func (s *Stapler) Known(pair *tls.Certificate) []byte {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.known[stapleKey(pair.Leaf)].Staple
+	known := s.known[stapleKey(pair.Leaf)]
+	if ended(known.Ends) {
+		return nil
+	}
+	return known.Staple
+}
+
+// ended reports whether a response that is valid until at has ended. Zero is no end.
+func ended(at time.Time) bool { return !at.IsZero() && !time.Now().Before(at) }
+
+// left returns the response that pair has and its end, or nil if it has ended.
+func (s *Stapler) left(pair *tls.Certificate) ([]byte, time.Time) {
+	if pair.OCSPStaple == nil {
+		return nil, time.Time{}
+	}
+	response, err := ocsp.ParseResponseForCert(pair.OCSPStaple, pair.Leaf, nil)
+	if err != nil || ended(response.NextUpdate) {
+		return nil, time.Time{}
+	}
+	return pair.OCSPStaple, response.NextUpdate
 }
 
 // Update fetches the response of a certificate if the last one is no longer fresh. After a failure it waits for some minutes, and returns

@@ -23,6 +23,7 @@ type responder struct {
 	key     crypto.Signer
 	asked   atomic.Int64
 	revoked atomic.Pointer[x509.Certificate]
+	all     atomic.Bool  // are revoked
 	status  atomic.Int64 // of HTTP
 	valid   time.Duration
 }
@@ -39,7 +40,7 @@ func startResponder(t testing.TB) *responder {
 			return
 		}
 		answer := ocsp.Response{Status: ocsp.Good, SerialNumber: question.SerialNumber, ThisUpdate: time.Now().Add(-time.Second), NextUpdate: time.Now().Add(r.valid)}
-		if bad := r.revoked.Load(); bad != nil && bad.SerialNumber.Cmp(question.SerialNumber) == 0 {
+		if bad := r.revoked.Load(); r.all.Load() || bad != nil && bad.SerialNumber.Cmp(question.SerialNumber) == 0 {
 			answer.Status, answer.RevokedAt = ocsp.Revoked, time.Now()
 		}
 		text, err := ocsp.CreateResponse(r.issuer, r.issuer, answer, r.key)
@@ -127,4 +128,53 @@ func TestAResponderThatFails(t *testing.T) {
 	require.EqualValues(t, 1, m.Counts().Issued, "the certificate is good and is not ordered again")
 	r.status.Store(200)
 	eventually(t, "it recovers", func() bool { return row(m, host).Problem == "" && row(m, host).Staple == "good" })
+}
+
+// A client refuses a response that has ended, so none is sent when the responder does not give a new one.
+func TestAResponseThatHasEndedIsNotServed(t *testing.T) {
+	s := startSite(t)
+	r := startResponder(t)
+	r.valid = 3 * time.Second
+	a := startAuthority(t, s, "-ocsp", r.server.URL, "-keys", "rsa")
+	r.serve(t, a)
+	o := quick(files(t.TempDir()), a.options())
+	o.Names, o.RetryMin, o.RetryMax = []string{host}, time.Hour, time.Hour // the end of the response is the time of the next attempt
+	m := s.start(t, o)
+	staple := func() []byte {
+		state, err := s.handshake(host, nil)
+		require.NoError(t, err)
+		return state.OCSPResponse
+	}
+	eventually(t, "the first", func() bool { return s.serial(host) != "" })
+	eventually(t, "its response", func() bool { return staple() != nil })
+	found, _ := m.entries.Load(host)
+	pair := found.(*entry).served.Load()
+	fromFile := NewStapler(nil)
+	require.NoError(t, fromFile.Update(context.Background(), pair))
+	require.NotNil(t, fromFile.Known(pair))
+	r.status.Store(500)
+	eventually(t, "it is reported", func() bool { return row(m, host).Problem != "" })
+	eventually(t, "it is not sent", func() bool { return staple() == nil })
+	eventually(t, "nor for a certificate from a file", func() bool { return fromFile.Known(pair) == nil })
+	require.Equal(t, pair.Leaf.SerialNumber.String(), s.serial(host), "the certificate is")
+}
+
+// A responder that calls every certificate revoked causes one order, and then waits like every failure.
+func TestEveryCertificateIsRevoked(t *testing.T) {
+	s := startSite(t)
+	r := startResponder(t)
+	a := startAuthority(t, s, "-ocsp", r.server.URL, "-keys", "rsa")
+	r.serve(t, a)
+	r.all.Store(true)
+	o := quick(files(t.TempDir()), a.options())
+	o.Names, o.RetryMax = []string{host}, patience
+	m := s.start(t, o)
+	eventually(t, "it is reported", func() bool { return row(m, host).Failures >= 3 })
+	require.Contains(t, row(m, host).Problem, "revoked")
+	require.Equal(t, "revoked", row(m, host).Staple)
+	require.EqualValues(t, 2, m.Counts().Issued)
+	require.NotEmpty(t, s.serial(host))
+	r.all.Store(false)
+	eventually(t, "it is good again", func() bool { return row(m, host).Problem == "" && row(m, host).Staple == "good" })
+	require.EqualValues(t, 2, m.Counts().Issued)
 }
