@@ -13,6 +13,7 @@ import (
 
 	"tafe/app/admin"
 	"tafe/app/edge/internal/acme"
+	"tafe/app/edge/internal/certs"
 	"tafe/app/edge/internal/config"
 )
 
@@ -147,17 +148,8 @@ func (e *edge) acmeProblems() (all []string) {
 // certificateList returns all certificates, those that expire first before the others. Names without one come first.
 func (e *edge) certificateList() (all []admin.Certificate) {
 	for _, s := range e.certs {
-		for _, pair := range s.Leaves() {
-			leaf := pair.Leaf
-			name := leaf.Subject.CommonName
-			if len(leaf.DNSNames) > 0 {
-				name = leaf.DNSNames[0]
-			}
-			c := admin.Certificate{Name: name, Source: "file", Issuer: acme.IssuerOf(pair), Expires: leaf.NotAfter}
-			if len(pair.OCSPStaple) > 0 {
-				c.Staple = "good"
-			}
-			all = append(all, c)
+		for _, l := range s.Leaves() {
+			all = append(all, shownFile(l))
 		}
 	}
 	if e.acme != nil {
@@ -177,6 +169,28 @@ func (e *edge) certificateList() (all []admin.Certificate) {
 		return strings.Compare(a.Name, b.Name)
 	})
 	return all
+}
+
+// shownFile shows the certificate of some files. Without one it has the name of the file.
+func shownFile(l certs.Leaf) admin.Certificate {
+	c := admin.Certificate{Name: l.Cert, Source: "file"}
+	if l.Problem != nil {
+		c.Problem = oneLine(l.Problem.Error())
+	}
+	if l.Certificate == nil {
+		return c
+	}
+	c.Issuer, c.Expires = acme.IssuerOf(l.Certificate), l.Leaf.NotAfter
+	switch {
+	case len(l.Leaf.DNSNames) > 0:
+		c.Name = l.Leaf.DNSNames[0]
+	case l.Leaf.Subject.CommonName != "":
+		c.Name = l.Leaf.Subject.CommonName
+	}
+	if len(l.OCSPStaple) > 0 {
+		c.Staple = "good"
+	}
+	return c
 }
 
 // acmeCounts returns the counters of the manager; nil without one.

@@ -94,7 +94,11 @@ func printCertificates(w io.Writer, all []admin.Certificate, now time.Time) erro
 	}
 	for _, c := range all {
 		if c.Problem != "" {
-			if _, err := fmt.Fprintf(w, "\n%s: %s\n  attempts failed: %d, next: %s\n", c.Name, c.Problem, c.Failures, c.Next.Local().Format(time.RFC3339)); err != nil {
+			next := "the files are read again every minute"
+			if !c.Next.IsZero() {
+				next = fmt.Sprintf("attempts failed: %d, next: %s", c.Failures, c.Next.Local().Format(time.RFC3339))
+			}
+			if _, err := fmt.Fprintf(w, "\n%s: %s\n  %s\n", c.Name, c.Problem, next); err != nil {
 				return err
 			}
 		}

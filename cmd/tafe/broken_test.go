@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -89,7 +90,8 @@ proxy = { upstream = "keyless" }
 		{addr, "good.example", "/files/a", 503, "a directory that is not there"},
 		{addr, "good.example", "/nameless", 503, "a name that does not resolve"},
 		{addr, "good.example", "/keyless", 503, "an upstream whose authorities cannot be read"},
-		{addr, "old.example", "/", 0, "an expired certificate"},
+		{addr, "old.example", "/", 200, "an expired certificate, which is all there is"},
+		{addr, "other.example", "/", 200, "another name, with the good certificate"},
 		{second, "good.example", "/", 0, "a listener without a certificate"},
 	} {
 		status, text := ask(c.addr, c.host, c.target)
@@ -100,6 +102,15 @@ proxy = { upstream = "keyless" }
 	}
 	_, metrics := get(t, admin, "/metrics")
 	require.Contains(t, metrics, "\ntafe_config_problems 4\n")
+	for _, want := range []string{`{name="good.example",source="file"} 0`, `{name="old.example",source="file"} 1`, `{name="/no/such.pem",source="file"} 1`} {
+		require.Contains(t, metrics, "\ntafe_certificate_problem"+want)
+	}
+	out, err := exec.Command(binary, "certs", "--admin", admin).CombinedOutput()
+	require.NoError(t, err)
+	require.Regexp(t, `(?m)^old\.example .* expired$`, string(out))
+	require.Regexp(t, `(?m)^/no/such\.pem .* missing$`, string(out))
+	require.Regexp(t, `(?m)^good\.example .* good$`, string(out))
+	require.Regexp(t, `(?m)^old\.example: .*old\.pem expired on .*\n  the files are read again every minute$`, string(out))
 	for _, want := range broken {
 		await(t, "the log names "+want, func() bool { return strings.Contains(p.stderr.String(), strings.ReplaceAll(want, `"`, `\"`)) })
 	}

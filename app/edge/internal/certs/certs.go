@@ -1,6 +1,7 @@
 // Package certs makes the TLS configuration of a listener: from files with certificates, keys, OCSP staples, and the authorities of client
 // certificates, and from a Source of other certificates. It reloads files that have changed. A certificate that cannot be used is
-// left out, or stays as it was, and is reported as a problem; the others are served.
+// left out, or stays as it was, and is reported as a problem; the others are served. One that has expired is served where there is no
+// other.
 //
 // # Files, in reading order
 //
@@ -90,7 +91,9 @@ type loaded struct {
 	files    []Files            // Options.Certs and then Options.Sites
 	own      int                // number of Options.Certs
 	pairs    []*tls.Certificate // of files; nil: left out
-	names    index              // of pairs
+	names    index              // of pairs that had not expired when they were loaded
+	expired  index              // of the others
+	at       time.Time          // of the load
 	revoked  *revocations       // nil: no list is configured, or none could be read
 	problems []*FileError
 	seen     []stamp
@@ -164,34 +167,52 @@ func (l *loaded) configFor(name string, source Source) *tls.Config {
 	return refusal
 }
 
-// certificate is tls.Config.GetCertificate: that of the files for a name, or else that of the source. It returns nil for names without any
-// certificate, which get the first of the files.
+// certificate is tls.Config.GetCertificate: that of the files for a name, or else that of the source, or else one of the files that has
+// expired. It returns nil for names without any certificate, which get the first of the files.
 func (l *loaded) certificate(hello *tls.ClientHelloInfo, source Source) (*tls.Certificate, error) {
 	if own := l.names.find(hello.ServerName); len(own) > 0 {
-		for _, pair := range own {
-			if hello.SupportsCertificate(pair) == nil {
-				return pair, nil
-			}
-		}
-		return own[0], nil
+		return preferred(own, hello), nil
 	}
-	if source == nil {
+	old := l.expired.find(hello.ServerName)
+	if source == nil && len(old) == 0 {
 		return nil, nil
 	}
-	pair, err := source.Certificate(hello)
+	var pair *tls.Certificate
+	var err error
+	if source != nil {
+		pair, err = source.Certificate(hello)
+	}
+	if pair == nil && len(old) > 0 {
+		return preferred(old, hello), nil
+	}
 	if pair == nil && err == nil && len(l.config.Certificates) > 0 && source.Covers(hello.ServerName) {
 		err = errNotYet
 	}
 	return pair, err
 }
 
-func (l *loaded) covers(host string) bool { return len(l.names.find(host)) > 0 }
+// preferred returns the first certificate that the client supports, or else the first.
+func preferred(own []*tls.Certificate, hello *tls.ClientHelloInfo) *tls.Certificate {
+	for _, pair := range own {
+		if hello.SupportsCertificate(pair) == nil {
+			return pair
+		}
+	}
+	return own[0]
+}
+
+func (l *loaded) covers(host string) bool {
+	return len(l.names.find(host)) > 0 || len(l.expired.find(host)) > 0
+}
 
 // Agree reports whether the certificate that a client with this server name gets is valid for the host. Any goroutine.
 func (s *Store) Agree(serverName, host string) bool {
 	l := s.current.Load()
 	if own := l.names.find(serverName); len(own) > 0 {
 		return own[0].Leaf.VerifyHostname(host) == nil
+	}
+	if old := l.expired.find(serverName); len(old) > 0 {
+		return old[0].Leaf.VerifyHostname(host) == nil || s.options.Source != nil && s.options.Source.Agree(serverName, host)
 	}
 	unnamed := l.config == nil || len(l.config.Certificates) == 0
 	if source := s.options.Source; source != nil && (unnamed || serverName != "" && source.Covers(serverName)) {
@@ -223,7 +244,7 @@ func (s *Store) Config() *tls.Config { return s.base }
 // load reads all files. Certificates that cannot be read are kept from before, which may be nil.
 func (s *Store) load(now time.Time, before *loaded) *loaded {
 	o := &s.options
-	l := &loaded{files: slices.Concat(o.Certs, o.Sites), own: len(o.Certs)}
+	l := &loaded{files: slices.Concat(o.Certs, o.Sites), own: len(o.Certs), at: now}
 	read := func(file string) ([]byte, error) {
 		info, err := os.Stat(file)
 		if err != nil {
@@ -237,19 +258,21 @@ func (s *Store) load(now time.Time, before *loaded) *loaded {
 	config.ClientAuth = o.ClientAuth
 	for _, f := range l.files {
 		pair, err := loadPair(f, read)
-		if err == nil && now.After(pair.Leaf.NotAfter) {
+		if err == nil && hasExpired(pair, now) {
 			err = fmt.Errorf("%s expired on %s", f.Cert, pair.Leaf.NotAfter.Format(time.DateOnly))
 		}
 		if err != nil {
 			l.problems = append(l.problems, &FileError{Cert: f, Err: err})
-			pair = before.pair(f)
+			if old := before.pair(f); pair == nil || old != nil && old.Leaf.NotAfter.After(pair.Leaf.NotAfter) {
+				pair = old
+			}
 		}
 		if pair != nil {
 			pair = s.stapled(pair, f)
 		}
 		l.pairs = append(l.pairs, pair)
 	}
-	l.arrange(config)
+	l.arrange(config, o.Source)
 	if o.ClientCA != "" {
 		var err error
 		if config.ClientCAs, err = loadPool(o.ClientCA, read); err != nil {
@@ -269,16 +292,40 @@ func (s *Store) load(now time.Time, before *loaded) *loaded {
 	return l
 }
 
-// arrange sets l.names, and the certificates of config by l.pairs. Clients without a server name, or with one that no certificate has, get the
-// first of the listener, or else of a site.
-func (l *loaded) arrange(config *tls.Config) {
-	l.names = indexOf(l.pairs[l.own:], l.pairs[:l.own])
-	config.Certificates = nil
+// arrange sets l.names and l.expired, and the certificates of config by l.pairs. Clients without a server name, or with one that no
+// certificate has, get the first of the listener, or else of a site. It is one that has expired if there is no other, and no source.
+func (l *loaded) arrange(config *tls.Config, source Source) {
+	good, old := make([]*tls.Certificate, len(l.pairs)), make([]*tls.Certificate, len(l.pairs))
 	for i, pair := range l.pairs {
-		if pair != nil && (i < l.own || len(config.Certificates) == 0) {
-			config.Certificates = append(config.Certificates, *pair)
+		if pair != nil && hasExpired(pair, l.at) {
+			old[i] = pair
+		} else {
+			good[i] = pair
 		}
 	}
+	l.names, l.expired = indexOf(good[l.own:], good[:l.own]), indexOf(old[l.own:], old[:l.own])
+	if config.Certificates = l.unnamed(good); len(config.Certificates) == 0 && source == nil {
+		config.Certificates = l.unnamed(old)
+	}
+}
+
+// unnamed returns those of pairs that are of the listener, or else the first of a site.
+func (l *loaded) unnamed(pairs []*tls.Certificate) (all []tls.Certificate) {
+	for i, pair := range pairs {
+		if pair != nil && (i < l.own || len(all) == 0) {
+			all = append(all, *pair)
+		}
+	}
+	return all
+}
+
+func hasExpired(pair *tls.Certificate, now time.Time) bool { return now.After(pair.Leaf.NotAfter) }
+
+// expires reports whether a certificate has expired since the load.
+func (l *loaded) expires(now time.Time) bool {
+	return slices.ContainsFunc(l.pairs, func(pair *tls.Certificate) bool {
+		return pair != nil && hasExpired(pair, now) && !hasExpired(pair, l.at)
+	})
 }
 
 // pair returns the certificate of the files, or nil. l may be nil.
@@ -350,16 +397,18 @@ func loadPair(f Files, read func(string) ([]byte, error)) (*tls.Certificate, err
 	return &cert, nil
 }
 
-// Reload reads the files again if one of them has changed or could not be used. A certificate with bad new files stays as it
-// was; see Problems.
-func (s *Store) Reload() (changed bool) {
+// Reload reads the files again if one of them has changed or could not be used, or if a certificate has expired. A certificate with bad
+// new files stays as it was; see Problems.
+func (s *Store) Reload() (changed bool) { return s.reload(time.Now()) }
+
+func (s *Store) reload(now time.Time) (changed bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	before := s.current.Load()
-	if len(before.problems) == 0 && !before.stale() {
+	if len(before.problems) == 0 && !before.stale() && !before.expires(now) {
 		return false
 	}
-	l := s.load(time.Now(), before)
+	l := s.load(now, before)
 	s.current.Store(l)
 	return len(l.problems) == 0 || !slices.EqualFunc(l.pairs, before.pairs, same)
 }
@@ -387,12 +436,24 @@ func (s *Store) Covers(host string) bool {
 	return s.current.Load().covers(host) || s.options.Source != nil && s.options.Source.Covers(host)
 }
 
-// Leaves returns the certificates from files that are served.
-func (s *Store) Leaves() (all []*tls.Certificate) {
-	for _, pair := range s.current.Load().pairs {
-		if pair != nil {
-			all = append(all, pair)
+// Leaf is the certificate of some files, and the problem with them.
+type Leaf struct {
+	Files
+	*tls.Certificate            // nil: none is served
+	Problem          *FileError // nil: none
+}
+
+// Leaves returns the certificates from files.
+func (s *Store) Leaves() (all []Leaf) {
+	current := s.current.Load()
+	for i, pair := range current.pairs {
+		leaf := Leaf{Files: current.files[i], Certificate: pair}
+		for _, problem := range current.problems {
+			if problem.File == "" && problem.Cert == leaf.Files {
+				leaf.Problem = problem
+			}
 		}
+		all = append(all, leaf)
 	}
 	return all
 }

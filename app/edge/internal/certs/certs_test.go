@@ -126,8 +126,16 @@ func TestOneBadCertificateLeavesTheOthers(t *testing.T) {
 			require.ErrorContains(t, s.Problems()[0], c.want)
 			require.Equal(t, "a.example", handshake(s, "a.example"), "the good one is served")
 			require.Equal(t, "a.example", handshake(s, ""), "without a name, too")
-			require.Equal(t, alert, handshake(s, "b.example"), "no client is shown another name's certificate")
-			require.False(t, s.Covers("b.example"))
+			want := alert // no client is shown another name's certificate
+			if c.why == "expired" {
+				want = "b.example"
+			}
+			require.Equal(t, want, handshake(s, "b.example"), "what there is, is served")
+			require.Equal(t, want != alert, s.Covers("b.example"))
+			leaves := s.Leaves()
+			require.Nil(t, leaves[0].Problem)
+			require.ErrorContains(t, leaves[1].Problem, c.want)
+			require.Equal(t, want == alert, leaves[1].Certificate == nil)
 
 			require.NoError(t, os.RemoveAll(bad.Key))
 			certstest.Write(t, dir, "b", later, "b.example")
@@ -138,6 +146,52 @@ func TestOneBadCertificateLeavesTheOthers(t *testing.T) {
 			require.Equal(t, "new.example", handshake(s, "a.example"))
 		})
 	}
+}
+
+// A certificate that has expired is served to those who ask for its name, unless there is another one for it.
+func TestExpired(t *testing.T) {
+	dir := t.TempDir()
+	past := time.Now().Add(-time.Hour)
+	old, older := certstest.Write(t, dir, "old", past, "old", "a.example"), certstest.Write(t, dir, "older", past.Add(-time.Hour), "older", "a.example", "b.example")
+	good, wild := certstest.Write(t, dir, "good", later, "good", "a.example"), certstest.Write(t, dir, "wild", later, "wild", "*.example")
+	from := source{"a.example": pairOf(t, "source"), "soon.example": nil}
+	for _, c := range []struct {
+		why        string
+		o          Options
+		name, want string
+	}{
+		{"alone", Options{Certs: []Files{old}}, "a.example", "old"},
+		{"without a name", Options{Certs: []Files{old}}, "", "old"},
+		{"the first of two", Options{Certs: []Files{old, older}}, "a.example", "old"},
+		{"that of a site", Options{Certs: []Files{older}, Sites: []Files{old}}, "a.example", "old"},
+		{"a good one after it", Options{Certs: []Files{old, good}}, "a.example", "good"},
+		{"a good one of the listener", Options{Certs: []Files{good}, Sites: []Files{old}}, "a.example", "good"},
+		{"a good one with a wildcard", Options{Certs: []Files{old, wild}}, "a.example", "wild"},
+		{"a good one for clients without a name", Options{Certs: []Files{old, wild}}, "", "wild"},
+		{"one of the source", Options{Certs: []Files{old}, Source: from}, "a.example", "source"},
+		{"none of the source", Options{Certs: []Files{older}, Source: from}, "b.example", "older"},
+		{"another name of the source", Options{Certs: []Files{old}, Source: from}, "soon.example", alert},
+	} {
+		s, err := Load(c.o)
+		require.NoError(t, err, c.why)
+		require.Equal(t, c.want, handshake(s, c.name), c.why)
+		require.NotEmpty(t, s.Problems(), c.why)
+		if c.name != "" && c.want != alert {
+			require.True(t, s.Covers(c.name), c.why)
+			require.True(t, s.Agree(c.name, c.name), c.why)
+			require.False(t, s.Agree(c.name, "x.y.example"), c.why)
+		}
+	}
+}
+
+// A certificate that expires while it is served becomes a problem, and is served.
+func TestACertificateExpires(t *testing.T) {
+	s, err := Load(Options{Certs: []Files{certstest.Write(t, t.TempDir(), "a", time.Now().Add(2*time.Second), "a.example")}})
+	require.NoError(t, err)
+	require.Empty(t, s.Problems())
+	require.Eventually(t, func() bool { s.Reload(); return len(s.Problems()) == 1 }, time.Minute, 10*time.Millisecond)
+	require.ErrorContains(t, s.Problems()[0], "expired on")
+	require.Equal(t, "a.example", handshake(s, "a.example"))
 }
 
 func TestARenewedCertificateIsTakenBesideABadOne(t *testing.T) {

@@ -60,7 +60,7 @@ func (s *Store) Staple(ctx context.Context) (errs []error) {
 		}
 	}
 	if changed {
-		after.arrange(config)
+		after.arrange(config, s.options.Source)
 		after.use(config, s.options.Source)
 		s.current.Store(&after)
 	}
