@@ -4,13 +4,16 @@ package edge
 
 import (
 	"bytes"
+	"context"
 	"net"
 	"os"
+	"path/filepath"
 	"runtime/debug"
 	"strings"
 	"syscall"
 	"testing"
 
+	"github.com/libdns/libdns"
 	"github.com/stretchr/testify/require"
 )
 
@@ -44,6 +47,32 @@ func TestCommandLine(t *testing.T) {
 				require.Equal(t, 1, strings.Count(stderr.String(), "\n"), "one line: %q", stderr.String())
 			}
 		})
+	}
+}
+
+// dnsOfTest is a DNS provider.
+type dnsOfTest struct{}
+
+func (dnsOfTest) AppendRecords(context.Context, string, []libdns.Record) ([]libdns.Record, error) {
+	return nil, nil
+}
+
+func (dnsOfTest) DeleteRecords(context.Context, string, []libdns.Record) ([]libdns.Record, error) {
+	return nil, nil
+}
+
+// A program with a DNS provider may name wildcards in its file.
+func TestWithDNS(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "edge.toml")
+	require.NoError(t, os.WriteFile(file, []byte("[acme]\ndomains = [\"*.a.example\"]\n[[route]]\npath = \"/\"\nrespond = {}\n"), 0o600))
+	for _, c := range []struct {
+		parts []Part
+		code  int
+		why   string
+	}{{nil, exitFailure, "without a provider"}, {[]Part{WithDNS(dnsOfTest{})}, exitOK, "with a provider"}} {
+		var stdout, stderr bytes.Buffer
+		require.Equal(t, c.code, newProgram(c.parts).run(t.Context(), []string{"check", "-c", file}, &stdout, &stderr), "%s: %s", c.why, stderr.String())
+		require.Equal(t, c.code == exitFailure, strings.Contains(stderr.String(), "needs a binary with a DNS provider"), c.why)
 	}
 }
 

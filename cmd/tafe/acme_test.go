@@ -170,6 +170,36 @@ func TestNewcomerGetsACertificate(t *testing.T) {
 	require.True(t, verified(secure, "two.example", ca.issuer))
 }
 
+// Each listener answers the challenges of its kind, also if the authority reaches no other. The names are the hosts of a site.
+func TestEachListenerAnswersChallenges(t *testing.T) {
+	for _, c := range []struct {
+		why          string
+		http01, alpn bool
+	}{{"HTTP-01, on the listener that redirects", true, false}, {"TLS-ALPN-01, on the listener with TLS", false, true}} {
+		t.Run(c.why, func(t *testing.T) {
+			secure, plain, nowhere := "127.0.0.1:"+testrig.Port(t), "127.0.0.1:"+testrig.Port(t), "127.0.0.1:1"
+			httpTo, tlsTo := nowhere, nowhere
+			if c.http01 {
+				httpTo = plain
+			}
+			if c.alpn {
+				tlsTo = secure
+			}
+			ca := startPebble(t, httpTo, tlsTo)
+			dir := t.TempDir()
+			file := filepath.Join(dir, "edge.toml")
+			_, port, _ := net.SplitHostPort(secure)
+			text := fmt.Sprintf(newcomer, "", ca.lines, dir+"/s", secure, plain, port)
+			writeConfig(t, file, text+"[[site]]\nhost = [\"site.example\", \"www.site.example\"]\n[[site.route]]\npath = \"/\"\nrespond = { body = \"site\" }\n")
+			p := start(t, "serve", "--config", file, "--admin", "127.0.0.1:0")
+			p.line()
+			for _, name := range []string{"site.example", "www.site.example"} {
+				await(t, name, func() bool { return verified(secure, name, ca.issuer) })
+			}
+		})
+	}
+}
+
 // Without an authority the server starts, serves the certificates from files, and says what is missing.
 func TestWithoutAnAuthorityTheOthersAreServed(t *testing.T) {
 	dir := t.TempDir()

@@ -51,6 +51,8 @@ type Options struct {
 	HTTP01, TLSALPN01 bool
 	// DNS makes records for the challenge DNS-01.
 	DNS certmagic.DNSProvider
+	// Resolvers are DNS servers, HOST:PORT, that find the zone of a name and its records for DNS; nil: those of the system.
+	Resolvers []string
 	// OnDemand, if not nil, allows certificates for other names.
 	OnDemand *OnDemand
 	// CheckEvery is how often the storage is read for certificates that other processes have renewed, and how much earlier than

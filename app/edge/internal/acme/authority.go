@@ -79,7 +79,7 @@ func (m *Manager) connect() error {
 			template.ExternalAccount = &acme.EAB{KeyID: a.KeyID, MACKey: a.MACKey}
 		}
 		if m.options.DNS != nil {
-			template.DNS01Solver = &certmagic.DNS01Solver{DNSManager: certmagic.DNSManager{DNSProvider: m.options.DNS}}
+			template.DNS01Solver = &certmagic.DNS01Solver{DNSManager: certmagic.DNSManager{DNSProvider: m.options.DNS, Resolvers: m.options.Resolvers, Logger: log}}
 		}
 		issuer := certmagic.NewACMEIssuer(m.config, template)
 		m.issuers, m.config.Issuers = append(m.issuers, issuer), append(m.config.Issuers, issuer)

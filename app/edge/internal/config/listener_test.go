@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddyserver/certmagic"
 	"github.com/stretchr/testify/require"
 
 	"tafe/app/edge/certstest"
@@ -92,6 +93,9 @@ func TestAddresses(t *testing.T) {
 	require.Error(t, err, "no flag gives others")
 }
 
+// provider is a DNS provider.
+type provider struct{ certmagic.DNSProvider }
+
 func TestACME(t *testing.T) {
 	const route = "\n[[route]]\npath = \"/\"\nrespond = {}\n"
 	const own = "[acme]\ndomains = [\"a.example\"]\n"
@@ -146,6 +150,13 @@ func TestACME(t *testing.T) {
 	require.Len(t, stores, 1)
 	require.Equal(t, []string{":443", ":80"}, []string{listeners[0].Addr, listeners[1].Addr})
 	require.Equal(t, "acme-tls/1", listeners[0].TLS.HandshakeOnly)
+
+	wild, err := Parse("f.toml", []byte("[acme]\ndomains = [\"*.a.example\"]\n"+route), &Registry{DNS: provider{}})
+	require.NoError(t, err)
+	o, _, err = wild.acmeOptions()
+	require.NoError(t, err)
+	require.Equal(t, provider{}, o.DNS)
+	require.Equal(t, []string{"*.a.example"}, o.Names)
 
 	// The default storage.
 	t.Setenv("STATE_DIRECTORY", "/var/lib/tafe:/other")
