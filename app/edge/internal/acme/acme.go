@@ -67,6 +67,7 @@ const (
 	checkEvery     = 10 * time.Minute
 	retryMin       = time.Minute
 	retryMax       = 6 * time.Hour
+	suggestedRatio = 1.0 / 6         // of the lifetime is left: the latest renewal, whatever the authority suggests
 	attemptMax     = 5 * time.Minute // for one attempt at one name
 	loadMax        = 10 * time.Second
 	attemptsAtOnce = 8
@@ -78,24 +79,26 @@ const (
 
 // Manager has the certificates of a process. Any goroutine may call its methods.
 type Manager struct {
-	options  Options
-	log      *slog.Logger
-	cache    *certmagic.Cache
-	config   *certmagic.Config
-	issuers  []*certmagic.ACMEIssuer
-	stapler  *Stapler
-	reads    *loop.Pool
-	demand   *demand // nil: none
-	occupied net.Listener
-	entries  sync.Map // name: *entry
-	first    atomic.Pointer[entry]
-	attempts chan struct{} // one element for each attempt in progress
-	changed  chan struct{} // names have come or gone
-	counts   counts
-	ctx      context.Context
-	cancel   context.CancelFunc
-	running  sync.WaitGroup
-	closed   sync.Once
+	options Options
+	log     *slog.Logger
+	cache   *certmagic.Cache
+	config  *certmagic.Config
+	// suggested is config for certificates whose authority suggests when to renew.
+	suggested *certmagic.Config
+	issuers   []*certmagic.ACMEIssuer
+	stapler   *Stapler
+	reads     *loop.Pool
+	demand    *demand // nil: none
+	occupied  net.Listener
+	entries   sync.Map // name: *entry
+	first     atomic.Pointer[entry]
+	attempts  chan struct{} // one element for each attempt in progress
+	changed   chan struct{} // names have come or gone
+	counts    counts
+	ctx       context.Context
+	cancel    context.CancelFunc
+	running   sync.WaitGroup
+	closed    sync.Once
 }
 
 type counts struct{ issued, failed, asked, refused, challenges atomic.Uint64 }

@@ -55,7 +55,7 @@ func (m *Manager) connect() error {
 	idle = certmagic.New(m.cache, certmagic.Config{
 		Storage: m.options.Storage, Logger: log, OCSP: certmagic.OCSPConfig{DisableStapling: true}, OnDemand: &certmagic.OnDemandConfig{},
 	})
-	m.config = certmagic.New(m.cache, certmagic.Config{
+	template := certmagic.Config{
 		Storage: m.options.Storage, Logger: log, OCSP: certmagic.OCSPConfig{DisableStapling: true},
 		OnEvent: func(_ context.Context, event string, _ map[string]any) error {
 			if event == "cert_obtained" {
@@ -63,8 +63,13 @@ func (m *Manager) connect() error {
 			}
 			return nil
 		},
-	})
+	}
+	m.config = certmagic.New(m.cache, template)
 	m.config.Issuers = nil
+	// certmagic renews at the time that it has picked in the window of the authority, or when its own share of the lifetime is left, if that is
+	// earlier. With its default, a third, the second one would win for many windows, and for many certificates at once.
+	template.RenewalWindowRatio = suggestedRatio
+	m.suggested = certmagic.New(m.cache, template)
 	for _, a := range m.options.Authorities {
 		template := certmagic.ACMEIssuer{
 			CA: a.Directory, Email: m.options.Email, Agreed: true, TrustedRoots: a.Roots,
@@ -84,6 +89,7 @@ func (m *Manager) connect() error {
 		issuer := certmagic.NewACMEIssuer(m.config, template)
 		m.issuers, m.config.Issuers = append(m.issuers, issuer), append(m.config.Issuers, issuer)
 	}
+	m.suggested.Issuers = m.config.Issuers
 	return nil
 }
 

@@ -2,6 +2,7 @@ package acme
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -87,6 +88,8 @@ type authority struct {
 	orders   int
 	replaces int    // orders with the field replaces
 	poll     string // Retry-After of renewal information
+	window   []byte // renewal information of the first certificate; nil: that of Pebble
+	windowOf string // path of the first certificate
 }
 
 // startAuthority starts Pebble, which sends challenges to the listeners of s.
@@ -162,6 +165,13 @@ func (a *authority) intercept(w http.ResponseWriter, r *http.Request) bool {
 		}
 	}
 	detail := a.limited
+	window := a.window
+	if window != nil && strings.Contains(r.URL.Path, "renewalInfo") {
+		a.windowOf = cmp.Or(a.windowOf, r.URL.Path)
+	}
+	if a.windowOf == "" || r.URL.Path != a.windowOf {
+		window = nil
+	}
 	a.mu.Unlock()
 	if down {
 		panic(http.ErrAbortHandler)
@@ -171,6 +181,12 @@ func (a *authority) intercept(w http.ResponseWriter, r *http.Request) bool {
 		w.Header().Set("Replay-Nonce", "none")
 		w.WriteHeader(http.StatusTooManyRequests)
 		_ = json.NewEncoder(w).Encode(map[string]any{"type": "urn:ietf:params:acme:error:rateLimited", "detail": detail, "status": 429})
+		return false
+	}
+	if window != nil {
+		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("Retry-After", "3600")
+		_, _ = w.Write(window)
 		return false
 	}
 	if order && delay != nil {

@@ -279,6 +279,34 @@ func TestReplacedByRenewalInformation(t *testing.T) {
 	require.Empty(t, row(m, host).Problem)
 }
 
+// RFC 9773: the window of the authority may be later than a third of the lifetime before the end. The renewal is at the time that was picked
+// in it.
+func TestALaterWindowIsWaitedFor(t *testing.T) {
+	s := startSite(t)
+	a := startAuthority(t, s, "-valid", "36")
+	from := time.Now().Add(27 * time.Second).Truncate(time.Second).UTC() // a third of the lifetime is left after 24 s, a sixth after 30 s
+	to := from.Add(2 * time.Second)
+	text, err := json.Marshal(map[string]any{"suggestedWindow": map[string]any{"start": from, "end": to}})
+	require.NoError(t, err)
+	a.window = text
+	o := quick(files(t.TempDir()), a.options())
+	o.Names = []string{host}
+	m := s.start(t, o)
+	eventually(t, "the first", func() bool { return s.serial(host) != "" })
+	first, err := s.handshake(host, nil)
+	require.NoError(t, err)
+	leaf := first.PeerCertificates[0]
+	if from.Before(leaf.NotBefore.Add(25 * time.Second)) {
+		t.Skip("the machine is too slow for this lifetime: the window is not later")
+	}
+	eventually(t, "the plan", func() bool { return row(m, host).Renewal.After(leaf.NotBefore.Add(25 * time.Second)) })
+	require.WithinRange(t, row(m, host).Renewal, from, to)
+	eventually(t, "it is renewed", func() bool { now := s.serial(host); return now != "" && now != leaf.SerialNumber.String() })
+	second, err := s.handshake(host, nil)
+	require.NoError(t, err)
+	require.False(t, second.PeerCertificates[0].NotBefore.Before(from.Add(-time.Second)), "and not when a third of the lifetime is left")
+}
+
 func TestRetryAfter(t *testing.T) {
 	m := &Manager{options: Options{RetryMin: time.Minute, RetryMax: 6 * time.Hour}}
 	limit := func(detail string) error { return problem("rateLimited", detail) }

@@ -93,9 +93,13 @@ func (m *Manager) attempt(ctx context.Context, e *entry) {
 
 func (m *Manager) work(ctx context.Context, e *entry) {
 	before := e.served.Load()
-	pair, err := m.manage(ctx, e.name)
+	config := m.config
+	if before != nil && !m.suggestedAt(ctx, before.Leaf, e.name).IsZero() {
+		config = m.suggested
+	}
+	pair, err := m.manage(ctx, config, e.name)
 	if err != nil && m.repair(ctx, e.name) {
-		pair, err = m.manage(ctx, e.name)
+		pair, err = m.manage(ctx, config, e.name)
 	}
 	if m.ctx.Err() != nil { // Close has interrupted it
 		return
@@ -120,11 +124,11 @@ func (m *Manager) work(ctx context.Context, e *entry) {
 }
 
 // manage makes certmagic do what a name needs, once. It returns the certificate in the storage, also with an error.
-func (m *Manager) manage(ctx context.Context, name string) (*tls.Certificate, error) {
+func (m *Manager) manage(ctx context.Context, config *certmagic.Config, name string) (*tls.Certificate, error) {
 	subject := []certmagic.SubjectIssuer{{Subject: name}}
 	m.cache.RemoveManaged(subject) // certmagic reads the storage only for what is not in its cache
 	defer m.cache.RemoveManaged(subject)
-	err := m.config.ManageSync(ctx, []string{name})
+	err := config.ManageSync(ctx, []string{name})
 	return m.cached(name), err
 }
 
@@ -207,10 +211,20 @@ func (m *Manager) repair(ctx context.Context, name string) bool {
 
 // renewalOf returns the planned time of the renewal: what the authority has suggested, or when a third of the lifetime is left.
 func (m *Manager) renewalOf(ctx context.Context, leaf *x509.Certificate, name string) time.Time {
-	planned := leaf.NotAfter.Add(-time.Duration(float64(leaf.NotAfter.Sub(leaf.NotBefore)) * certmagic.DefaultRenewalWindowRatio))
+	left := func(ratio float64) time.Time {
+		return leaf.NotAfter.Add(-time.Duration(float64(leaf.NotAfter.Sub(leaf.NotBefore)) * ratio))
+	}
+	if at := m.suggestedAt(ctx, leaf, name); !at.IsZero() {
+		return earlier(left(suggestedRatio), at)
+	}
+	return left(certmagic.DefaultRenewalWindowRatio)
+}
+
+// suggestedAt returns the time that was picked at random in the window of the authority, or zero without a window.
+func (m *Manager) suggestedAt(ctx context.Context, leaf *x509.Certificate, name string) time.Time {
 	id, err := acme.ARIUniqueIdentifier(leaf)
 	if err != nil {
-		return planned
+		return time.Time{}
 	}
 	for _, issuer := range m.issuers {
 		text, err := m.options.Storage.Load(ctx, certmagic.StorageKeys.SiteMeta(issuer.IssuerKey(), name))
@@ -220,11 +234,11 @@ func (m *Manager) renewalOf(ctx context.Context, leaf *x509.Certificate, name st
 		var resource certmagic.CertificateResource
 		var data acme.Certificate
 		if json.Unmarshal(text, &resource) == nil && json.Unmarshal(resource.IssuerData, &data) == nil &&
-			data.RenewalInfo != nil && data.RenewalInfo.UniqueIdentifier == id && !data.RenewalInfo.SelectedTime.IsZero() {
-			return earlier(planned, data.RenewalInfo.SelectedTime)
+			data.RenewalInfo != nil && data.RenewalInfo.UniqueIdentifier == id {
+			return data.RenewalInfo.SelectedTime
 		}
 	}
-	return planned
+	return time.Time{}
 }
 
 // staple fetches the OCSP response of the certificate that is served. One that has ended is no longer sent: clients refuse it. A
