@@ -19,6 +19,7 @@ type Authority struct {
 	Directory     string         // URL
 	Roots         *x509.CertPool // of its HTTPS certificate; nil: those of the system
 	KeyID, MACKey string         // of an external account; "": none
+	Profile       string         // of certificates, one that the authority offers; "": its default
 }
 
 // URLs of the directories of public authorities.
@@ -75,7 +76,7 @@ func (m *Manager) connect() error {
 			CA: a.Directory, Email: m.options.Email, Agreed: true, TrustedRoots: a.Roots,
 			DisableHTTPChallenge: !m.options.HTTP01, DisableTLSALPNChallenge: !m.options.TLSALPN01,
 			ListenHost: "127.0.0.1", AltHTTPPort: port, AltTLSALPNPort: port, CertObtainTimeout: orderMax,
-			Logger: log, HTTPProxy: http.ProxyFromEnvironment,
+			Profile: a.Profile, Logger: log, HTTPProxy: http.ProxyFromEnvironment,
 		}
 		if template.Email == "" {
 			template.Email = noEmail

@@ -27,6 +27,7 @@ func TestFirstOrder(t *testing.T) {
 		{"HTTP-01, on a plain listener", func(o *Options) { o.TLSALPN01 = false }, nil},
 		{"TLS-ALPN-01, on the TLS listener", func(o *Options) { o.HTTP01 = false }, nil},
 		{"both, and an account with an address", func(o *Options) { o.Email = "admin@one.example" }, nil},
+		{"a profile", func(o *Options) { o.Authorities[0].Profile = "shortlived" }, []string{"-profile", "shortlived", "-valid", "518400"}},
 		{"an external account", func(o *Options) {
 			o.Authorities[0].KeyID, o.Authorities[0].MACKey = "kid-1", "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W"
 		}, []string{"-eab-key", "kid-1", "-eab-mac", "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W"}},
@@ -54,6 +55,16 @@ func TestFirstOrder(t *testing.T) {
 			require.NotEmpty(t, s.serial(""), "a client without SNI gets the first")
 		})
 	}
+}
+
+func TestAProfileThatIsNotOffered(t *testing.T) {
+	s := startSite(t)
+	a := startAuthority(t, s)
+	o := quick(files(t.TempDir()), a.options())
+	o.Names, o.Authorities[0].Profile = []string{host}, "none"
+	m := s.start(t, o)
+	eventually(t, "it fails", func() bool { return row(m, host).Failures > 0 })
+	require.Contains(t, row(m, host).Problem, "profile")
 }
 
 func TestAnExternalAccountIsRequired(t *testing.T) {
@@ -165,6 +176,30 @@ func TestAWrongChallengeIsReported(t *testing.T) {
 	m.SetNames([]string{"two.example"})
 	require.Empty(t, s.serial(host), "a name that is gone is not served")
 	require.False(t, m.Covers(host))
+}
+
+// A name that was removed and added again may have two attempts at once. They share certmagic's cache, and both find the certificate.
+func TestTwoAttemptsAtOneName(t *testing.T) {
+	s := startSite(t)
+	a := startAuthority(t, s)
+	o := quick(files(t.TempDir()), a.options())
+	o.Names, o.CheckEvery = []string{host}, time.Hour
+	m := s.start(t, o)
+	eventually(t, "the first", func() bool { return s.serial(host) != "" })
+	var attempts sync.WaitGroup
+	for range 4 {
+		attempts.Go(func() {
+			for range 50 {
+				pair, err := m.manage(t.Context(), m.config, host)
+				if pair == nil || err != nil {
+					t.Errorf("certificate %v, error %v", pair, err)
+					return
+				}
+			}
+		})
+	}
+	attempts.Wait()
+	require.EqualValues(t, 1, m.Counts().Issued)
 }
 
 func TestARateLimitIsWaitedFor(t *testing.T) {

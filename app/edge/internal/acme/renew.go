@@ -129,7 +129,13 @@ func (m *Manager) manage(ctx context.Context, config *certmagic.Config, name str
 	m.cache.RemoveManaged(subject) // certmagic reads the storage only for what is not in its cache
 	defer m.cache.RemoveManaged(subject)
 	err := config.ManageSync(ctx, []string{name})
-	return m.cached(name), err
+	pair := m.cached(name)
+	if pair == nil && err == nil { // another attempt, from before the name was removed and added again, has removed it from the cache
+		if pair = m.stored(ctx, name); pair == nil {
+			err = errors.New("the storage has no certificate")
+		}
+	}
+	return pair, err
 }
 
 // cached returns the certificate of a name in the cache of certmagic.

@@ -21,13 +21,13 @@ import (
 // ACME is the section of the same name.
 type ACME struct {
 	// Host names, such as ["example.com", "www.example.com"], beside those of sites without certs. Each gets a certificate, which is
-	// renewed in time, for all listeners with TLS. IP addresses can be given, too. "*.example.com" needs a binary with a DNS provider. If the file has no [[listener]],
+	// renewed in time, for all listeners with TLS. IP addresses can be given, too; see profile. "*.example.com" needs a binary with a DNS provider. If the file has no [[listener]],
 	// the server listens on :443, and redirects from :80.
 	Domains []HostName `toml:"domains"`
 	// Address that the authority may send notices to. Not required.
 	Email string `toml:"email" default:"" reload:"restart"`
 	Authority
-	// A second authority, with the keys ca, ca_roots and eab. It is asked when the first one fails.
+	// A second authority, with the keys ca, ca_roots, eab and profile. It is asked when the first one fails.
 	Fallback *Authority `toml:"fallback" reload:"restart"`
 	// Directory for certificates, keys, accounts, OCSP responses and keys of session tickets. Servers that share it, on one machine
 	// or over a network, order a certificate once. Unset: $STATE_DIRECTORY of systemd, or tafe in the user's data directory.
@@ -46,6 +46,9 @@ type Authority struct {
 	CARoots string `toml:"ca_roots" default:"" reload:"restart"`
 	// External account, which some authorities require.
 	EAB *ExternalAccount `toml:"eab" reload:"restart"`
+	// Profile of the certificates, one of those that the authority offers, such as "shortlived" of Let's Encrypt, which it requires
+	// for IP addresses. Unset: its default.
+	Profile string `toml:"profile" default:"" reload:"restart"`
 }
 
 // ExternalAccount is an account at an authority that was opened elsewhere.
@@ -251,7 +254,7 @@ func (d *decoder) wildcards(c *Config) {
 
 // made returns an authority with its roots; without any, if the file cannot be used, so that no other authority is trusted.
 func (d *decoder) made(p path, a *Authority) acme.Authority {
-	made := acme.Authority{Directory: a.directory()}
+	made := acme.Authority{Directory: a.directory(), Profile: a.Profile}
 	if a.EAB != nil {
 		made.KeyID, made.MACKey = a.EAB.KeyID, a.EAB.MACKey.text
 	}

@@ -151,12 +151,13 @@ func TestACME(t *testing.T) {
 	require.Equal(t, []string{":443", ":80"}, []string{listeners[0].Addr, listeners[1].Addr})
 	require.Equal(t, "acme-tls/1", listeners[0].TLS.HandshakeOnly)
 
-	wild, err := Parse("f.toml", []byte("[acme]\ndomains = [\"*.a.example\"]\n"+route), &Registry{DNS: provider{}})
+	wild, err := Parse("f.toml", []byte("[acme]\ndomains = [\"*.a.example\"]\nprofile = \"shortlived\"\nfallback = { ca = \"zerossl\", profile = \"p\" }\n"+route), &Registry{DNS: provider{}})
 	require.NoError(t, err)
 	o, _, err = wild.acmeOptions()
 	require.NoError(t, err)
 	require.Equal(t, provider{}, o.DNS)
 	require.Equal(t, []string{"*.a.example"}, o.Names)
+	require.Equal(t, []string{"shortlived", "p"}, []string{o.Authorities[0].Profile, o.Authorities[1].Profile})
 
 	// The default storage.
 	t.Setenv("STATE_DIRECTORY", "/var/lib/tafe:/other")

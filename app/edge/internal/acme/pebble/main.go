@@ -36,7 +36,7 @@ type options struct {
 	listen, management, dir  string
 	httpPort, tlsPort, valid int
 	ocsp, key, mac, keys     string
-	dns                      string
+	dns, profile             string
 	verbose                  bool
 }
 
@@ -53,6 +53,7 @@ func main() {
 	flag.StringVar(&o.mac, "eab-mac", "", "MAC key of the external account, in base64url")
 	flag.StringVar(&o.keys, "keys", "ecdsa", "`kind` of the keys of its authorities: ecdsa, or rsa, which the management interface shows")
 	flag.StringVar(&o.dns, "dns", "", "`address` of a DNS server that finds names; default one that answers with 127.0.0.1")
+	flag.StringVar(&o.profile, "profile", "default", "`name` of the only profile of certificates")
 	flag.BoolVar(&o.verbose, "v", false, "log to stderr")
 	flag.Parse()
 	if err := run(o); err != nil {
@@ -83,7 +84,7 @@ func run(o options) error {
 			return err
 		}
 	}
-	profiles := map[string]ca.Profile{"default": {Description: "the only one", ValidityPeriod: uint64(o.valid)}}
+	profiles := map[string]ca.Profile{o.profile: {Description: "the only one", ValidityPeriod: uint64(o.valid)}}
 	issuer := ca.New(logger, store, o.ocsp, o.keys, 0, 1, profiles)
 	validation := va.New(logger, o.httpPort, o.tlsPort, false, names, store)
 	front := wfe.New(logger, store, validation, issuer, []string{"pebble.letsencrypt.org"}, false, o.key != "", 0, 0)
