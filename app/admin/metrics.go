@@ -138,7 +138,7 @@ func newSeries() *series {
 	s.build = of("build_info", "Always 1; the label is the version of the server.", "version")
 	s.certificate = of("certificate_expires_timestamp_seconds", "Earliest expiry of the listener's certificates.", "addr")
 	s.daysLeft = of("certificate_days_left", "Days until the certificate expires; negative once it has.", "name", "source")
-	s.certificateProblem = of("certificate_problem", "1 if the name has no certificate, or the last attempt to renew it has failed.", "name", "source")
+	s.certificateProblem = of("certificate_problem", "1 if the name has no certificate, or one that has expired or could not be renewed.", "name", "source")
 	s.certificatesIssued = of("certificates_issued_total", "Certificates that this process has obtained or renewed.")
 	s.certificatesFailed = of("certificates_failed_total", "Failed attempts to obtain or renew a certificate.")
 	s.certificatesRefused = of("certificates_refused_total", "Handshakes for names that get no certificate on demand.")
