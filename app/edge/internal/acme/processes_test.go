@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddyserver/certmagic"
 	"github.com/mholt/acmez/v3/acme"
 	"github.com/stretchr/testify/require"
 )
@@ -27,7 +28,7 @@ func child() int {
 		fmt.Println("roots:", err)
 		return 1
 	}
-	o := quick(files(parts[2]), Authority{Directory: parts[0], Roots: roots})
+	o := quick(storageOf(parts[2]), Authority{Directory: parts[0], Roots: roots})
 	o.Names, o.Log = parts[3:], slog.New(slog.DiscardHandler)
 	m, err := New(o)
 	if err != nil {
@@ -52,18 +53,42 @@ func child() int {
 	return 1
 }
 
+// storageOf returns a Redis for the text unix:/path, or else a directory.
+func storageOf(text string) certmagic.Storage {
+	if path, ok := strings.CutPrefix(text, "unix:"); ok {
+		return NewRedis(RedisOptions{Network: "unix", Address: path, Password: "secret"})
+	}
+	return files(text)
+}
+
 // Two processes begin at once. Each name is ordered once, and what one of them has ordered the listeners of the other vouch for.
 func TestTwoProcessesOrderOnce(t *testing.T) {
+	for _, c := range []struct {
+		why     string
+		storage func() string
+	}{
+		{"a directory", func() string { return t.TempDir() }},
+		{"Redis", func() string { o, _ := startRedis(t); return "unix:" + o.Address }},
+	} {
+		t.Run(c.why, func(t *testing.T) { twoProcesses(t, c.storage()) })
+	}
+}
+
+func twoProcesses(t *testing.T, storage string) {
 	s := startSite(t)
 	a := startAuthority(t, s)
 	dir := t.TempDir()
 	roots := dir + "/proxy.pem"
 	require.NoError(t, os.WriteFile(roots, pemOf(a.proxy.Certificate()), 0o600))
 	names := []string{"a.example", "b.example", "c.example", "d.example"}
-	o := quick(files(dir+"/shared"), a.options())
+	store := storageOf(storage)
+	if r, ok := store.(*Redis); ok {
+		t.Cleanup(func() { _ = r.Close() })
+	}
+	o := quick(store, a.options())
 	o.Names = names
 	second := exec.Command(os.Args[0])
-	second.Env = append(os.Environ(), childEnv+"="+strings.Join(append([]string{a.options().Directory, roots, dir + "/shared"}, names...), " "))
+	second.Env = append(os.Environ(), childEnv+"="+strings.Join(append([]string{a.options().Directory, roots, storage}, names...), " "))
 	type result struct {
 		out []byte
 		err error
