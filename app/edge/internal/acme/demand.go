@@ -152,11 +152,14 @@ func (d *demand) decide(ctx context.Context, name string) (pair *tls.Certificate
 	e := &entry{name: name, onDemand: true}
 	e.usedAt.Store(time.Now().Unix())
 	d.m.load(ctx, e)
-	if e.served.Load() == nil {
-		if !d.mayOrder() {
+	// One that has expired, such as that of a name that was not used for long, is renewed while the handshake waits, and served if that fails.
+	if pair := e.served.Load(); pair == nil || time.Now().After(pair.Leaf.NotAfter) {
+		switch {
+		case d.mayOrder():
+			d.m.work(ctx, e)
+		case pair == nil:
 			return nil, limited, fmt.Errorf("%d certificates were ordered on demand within an hour", d.options.OrdersPerHourMax)
 		}
-		d.m.work(ctx, e)
 	}
 	if pair = e.served.Load(); pair == nil {
 		e.mu.Lock()

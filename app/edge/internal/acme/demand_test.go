@@ -149,6 +149,39 @@ func TestANameOnDemandIsGivenUp(t *testing.T) {
 	require.True(t, m.demand.renewable(context.Background(), soon()), "without an answer it is renewed")
 }
 
+// The storage has a certificate on demand that has expired. The handshake waits for its renewal, and gets the old one if there is no other.
+func TestAnExpiredCertificateOnDemand(t *testing.T) {
+	s := startSite(t)
+	a := startAuthority(t, s, "-valid", "5")
+	j := startJudge(t, func(string) int { return 200 })
+	o := quick(files(t.TempDir()), a.options())
+	o.OnDemand = &OnDemand{Ask: j.server.URL, OrdersPerHourMax: 2}
+	first := newManager(t, o) // not started: it renews nothing
+	s.manager.Store(first)
+	old, err := s.handshake("wanted.example", nil)
+	require.NoError(t, err)
+	leaf := old.PeerCertificates[0]
+	eventually(t, "it has expired", func() bool { return time.Now().After(leaf.NotAfter) })
+	for _, c := range []struct {
+		why      string
+		down     bool
+		ordersOf int
+		same     bool
+	}{
+		{"the authority is down", true, 2, true},
+		{"no order is left", false, -1, true},
+		{"it is renewed", false, 2, false},
+	} {
+		a.set(func() { a.down = c.down })
+		o.OnDemand.OrdersPerHourMax = c.ordersOf
+		m := newManager(t, o)
+		s.manager.Store(m)
+		state, err := s.handshake("wanted.example", nil)
+		require.NoError(t, err, c.why)
+		require.Equal(t, c.same, state.PeerCertificates[0].Equal(leaf), c.why)
+	}
+}
+
 // stuck is a storage whose reads wait.
 type stuck struct {
 	certmagic.Storage
