@@ -2,7 +2,6 @@ package acme
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -88,7 +87,9 @@ type authority struct {
 	orders   int
 	replaces int    // orders with the field replaces
 	poll     string // Retry-After of renewal information
-	window   []byte // renewal information of the first certificate; nil: that of Pebble
+	// opens is when the window for the renewal of the first certificate does, from the first question for it on; 0: as Pebble says.
+	opens    time.Duration
+	window   []byte // of two seconds, after that question
 	windowOf string // path of the first certificate
 }
 
@@ -165,10 +166,12 @@ func (a *authority) intercept(w http.ResponseWriter, r *http.Request) bool {
 		}
 	}
 	detail := a.limited
-	window := a.window
-	if window != nil && strings.Contains(r.URL.Path, "renewalInfo") {
-		a.windowOf = cmp.Or(a.windowOf, r.URL.Path)
+	if a.opens > 0 && a.windowOf == "" && strings.Contains(r.URL.Path, "renewalInfo") {
+		a.windowOf = r.URL.Path
+		from := time.Now().Add(a.opens).Truncate(time.Second).UTC()
+		a.window, _ = json.Marshal(map[string]any{"suggestedWindow": map[string]any{"start": from, "end": from.Add(2 * time.Second)}})
 	}
+	window := a.window
 	if a.windowOf == "" || r.URL.Path != a.windowOf {
 		window = nil
 	}
