@@ -40,6 +40,7 @@ type Server struct {
 	states    []atomic.Pointer[loopState] // by loop ID
 	draining  atomic.Bool
 	announced atomic.Bool
+	endsKept  atomic.Bool
 }
 
 // Listen starts to serve a. It returns when the server accepts connections, or with an error if it cannot listen. Drain or Stop ends it.
@@ -79,6 +80,7 @@ func (ls *loopState) swap(a *App) {
 	ls.app = a
 	ls.http2.Limits = &a.http2Limits
 	ls.traffic.adopt(a.Routes())
+	ls.messages = nil // of routes of the previous App; open connections have theirs
 }
 
 // App returns the App that is served.
@@ -129,10 +131,13 @@ func (s *Server) Draining() bool { return s.announced.Load() || s.draining.Load(
 func (s *Server) Announce() { s.announced.Store(true) }
 
 // EndKept adds Connection: close to every further response. Idle connections stay open until they have had one more request, or Drain
-// closes them.
+// closes them. Further calls have no effect.
 func (s *Server) EndKept() {
+	if !s.endsKept.CompareAndSwap(false, true) {
+		return
+	}
 	for _, l := range s.engine.Loops() {
-		l.Post(func() { s.stateOf(l).closeAfter = true })
+		l.PostUnbounded(func() { s.stateOf(l).closeAfter = true }) // false: the loop has ended, with its connections
 	}
 }
 

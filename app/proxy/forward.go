@@ -260,6 +260,9 @@ func (f *Forwarder) preparePath(c *app.Context, x *forward) (err error) {
 	case prefixed && hasDotSegment(c.RawPathView()): // the path could leave the prefix
 		return errRawPath
 	default:
+		if x.path, err = appendPath(x.path[:0], []byte(c.RawPathView())); err != nil { // the same paths are refused
+			return err
+		}
 		x.path = append(x.path[:0], c.RawPathView()...)
 	}
 	if x.target = x.target[:0]; !prefixed {

@@ -82,7 +82,8 @@ func TestWhatTheUpstreamIsSent(t *testing.T) {
 
 // Servers that remove path parameters or treat a backslash as a slash would serve a path that was not routed.
 func TestDotSegmentsInDisguiseAreRefused(t *testing.T) {
-	f := serve(t, GroupOptions{Servers: to(recordAll(t, okAnswer).addr)}, Options{})
+	up := GroupOptions{Servers: to(recordAll(t, okAnswer).addr)}
+	f, unchanged := serve(t, up, Options{}), serve(t, up, Options{RawPath: true})
 	for _, c := range []struct {
 		path string
 		want string
@@ -101,6 +102,7 @@ func TestDotSegmentsInDisguiseAreRefused(t *testing.T) {
 		{"/a%5Cb", "200 ", "and a backslash elsewhere"},
 	} {
 		require.Contains(t, f.raw(t, "GET "+c.path+" HTTP/1.1\r\nHost: a\r\n\r\n"), c.want, "%s: %s", c.path, c.why)
+		require.Contains(t, unchanged.raw(t, "GET "+c.path+" HTTP/1.1\r\nHost: a\r\n\r\n"), c.want, "as it was written, %s: %s", c.path, c.why)
 	}
 }
 

@@ -162,7 +162,7 @@ type Proxy struct {
 	// Prefix that is then added to the path.
 	AddPrefix string `toml:"add_prefix" default:""`
 	// Pass the path as the client sent it, for servers that verify a signature of it. Otherwise they get its normal form.
-	// With a prefix, paths with dot segments get 400.
+	// Paths that are refused without it are refused with it. With a prefix, paths with dot segments get 400.
 	RawPath bool `toml:"raw_path" default:"false"`
 	// Name of this hop in the Via field, in both directions. Unset: server.name; "-" omits the field.
 	Via string `toml:"via" default:""`
