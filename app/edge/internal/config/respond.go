@@ -128,6 +128,9 @@ func (b *builder) redirect(p path, r *Redirect, scope variable.Scope) app.Handle
 		b.problem(at, `%s = %q: want a path, such as "/new/{id}", or a URL, such as "https://new.example{uri}"`, at, string(r.To))
 		return nil
 	}
+	if b.hidden(at, string(r.To), scope) {
+		return nil
+	}
 	scope.Use = variable.URL
 	to := b.template(at, string(r.To), scope)
 	if to == nil {
@@ -144,6 +147,18 @@ func (b *builder) redirect(p path, r *Redirect, scope variable.Scope) app.Handle
 		}
 		return c.Redirect(status, string(target))
 	}
+}
+
+// hidden reports a problem if text begins with a variable that a parameter of the route hides. A parameter does not begin with a slash or a
+// known scheme: the client could choose another server.
+func (b *builder) hidden(p path, text string, scope variable.Scope) bool {
+	for _, name := range []string{"path", "uri", "scheme"} {
+		if strings.HasPrefix(text, "{"+name+"}") && slices.Contains(scope.Params, name) {
+			b.problem(p, `%s = %q: {%s} is the parameter of the route here, and the client could choose another server: begin with "/", or give the parameter another name`, p, text, name)
+			return true
+		}
+	}
+	return false
 }
 
 // withQuery adds a query to a URL, before its fragment.
@@ -168,6 +183,9 @@ func (b *builder) rewrite(p path, text string, scope variable.Scope, h app.Handl
 	}
 	if strings.Contains(text, "#") {
 		b.problem(p, "%s = %q: a path for a server has no fragment", p, text)
+		return nil
+	}
+	if b.hidden(p, text, scope) {
 		return nil
 	}
 	scope.Use = variable.URL
