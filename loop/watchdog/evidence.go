@@ -44,6 +44,7 @@ type evidence struct {
 	paused        int64 // the world was stopped, or the code worked for the collector
 	stopped       int64 // the watchdog did not run either
 	unclear       int64 // not known
+	unseen        int64 // part of unclear: the beginning, before the first reading
 	marked        int64 // part of the total: a collection was running
 	ofMark        int64 // part of running: the code may have worked for the collector
 	ofMarkLookMax int64 // most that one reading may add to ofMark
@@ -92,6 +93,7 @@ func (e *evidence) begin(since int64, base, r reading, budget int64, late *laten
 		e.unclear += base.now - since
 	}
 	e.add(r, d, maybe, late)
+	e.unseen = e.unclear
 	e.ofMarkLookMax = budget / 4
 }
 
@@ -165,6 +167,32 @@ func (e *evidence) ownCollection() {
 
 // proven returns the time that the code itself used, computing or waiting.
 func (e *evidence) proven() int64 { return e.running + e.blocked + e.parked }
+
+// credit returns how much of the beginning, which was not seen, is taken to be the code's own: up to a quarter of the
+// budget, if the code was undisturbed. A slice that is somewhat longer than its budget would otherwise end before
+// enough is proven.
+func (e *evidence) credit(budget int64) int64 {
+	if !e.undisturbed() {
+		return 0
+	}
+	return min(e.unseen, budget/4)
+}
+
+// undisturbed reports whether, since the first reading, hardly anything but the code took time.
+func (e *evidence) undisturbed() bool {
+	others := e.starved + e.paused + e.stopped + e.unclear - e.unseen + e.pendingRun + e.pendingBlock
+	return others <= e.proven()/8
+}
+
+// plainWait reports whether the code can be blamed without a stack: it was undisturbed, no collection ran, and it waited
+// without a thread, in states that say for what.
+func (e *evidence) plainWait() bool {
+	named := e.parked
+	for _, state := range []string{stateIO, stateCoroutine, loop.StateUnknown} {
+		named -= e.spent[state]
+	}
+	return e.undisturbed() && e.marked == 0 && e.last.known && e.proven()-named <= e.proven()/8
+}
 
 // stacksNeeded returns the number of stacks needed before the code is blamed for a slice of the
 // given age.
@@ -267,7 +295,10 @@ func (r *reading) collecting() bool {
 	return r.goState == loop.StateWaiting && (r.tid != 0 || r.marking)
 }
 
-const stateCoroutine = "coroutine" // it resumed a coroutine of its own
+const (
+	stateCoroutine = "coroutine" // it resumed a coroutine of its own
+	stateIO        = "IO wait"   // for a socket or a pipe
+)
 
 // settle attributes undecided time by the verdict of a stack taken at the last reading.
 func (e *evidence) settle(v Verdict) {

@@ -31,6 +31,53 @@ func in(state byte, r reading) reading {
 	return r
 }
 
+// Not seeing the beginning of a slice does not excuse code that took all of the rest, up to a quarter of the budget.
+func TestCreditForTheBeginning(t *testing.T) {
+	for _, c := range []struct {
+		e    evidence
+		want int64
+		why  string
+	}{
+		{evidence{running: 8, unseen: 2, unclear: 2}, 10, "it computed ever since"},
+		{evidence{parked: 10, unseen: 5, unclear: 5}, 12, "a quarter of the budget, not all"},
+		{evidence{running: 8, unseen: 2, unclear: 2, starved: 1}, 10, "an eighth is no disturbance"},
+		{evidence{running: 8, unseen: 2, unclear: 2, starved: 2}, 8, "it was kept from running, and may have been before"},
+		{evidence{running: 8, unseen: 2, unclear: 2, paused: 2}, 8, "the world was stopped"},
+		{evidence{running: 8, unseen: 2, unclear: 2, stopped: 2}, 8, "the watchdog did not run"},
+		{evidence{running: 8, unseen: 2, unclear: 2, pendingRun: 2}, 8, "it may have waited for a CPU"},
+		{evidence{running: 8, unseen: 2, unclear: 4}, 8, "more than the beginning was not seen"},
+	} {
+		p := probe{budget: 10, ev: c.e}
+		require.Equal(t, c.want, p.own(), c.why)
+	}
+	p := probe{budget: 10, ev: evidence{running: 10, unseen: 2, unclear: 2, starved: 9}, credit: 2}
+	require.EqualValues(t, 12, p.own(), "what was proven while it lasted stays so")
+}
+
+// A wait whose state says what for is blamed without a stack, and nothing else is.
+func TestPlainWait(t *testing.T) {
+	known := reading{known: true}
+	spent := func(state string) map[string]int64 { return map[string]int64{state: 16} }
+	for _, c := range []struct {
+		e    evidence
+		want bool
+		why  string
+	}{
+		{evidence{last: known, parked: 16, spent: spent("sleep")}, true, "it slept"},
+		{evidence{last: known, parked: 16, running: 2, spent: spent("chan receive")}, true, "and computed a little"},
+		{evidence{last: known, parked: 16, running: 4, spent: spent("sleep")}, false, "some of its time was computing, perhaps for the collector"},
+		{evidence{last: known, parked: 16, starved: 3, spent: spent("sleep")}, false, "disturbed"},
+		{evidence{last: known, parked: 16, marked: 1, spent: spent("sync.Mutex.Lock")}, false, "beside a collection"},
+		{evidence{last: known, running: 16, spent: spent("running")}, false, "computing, perhaps for the runtime"},
+		{evidence{last: known, blocked: 16, spent: spent(loop.StateSyscall)}, false, "which system call?"},
+		{evidence{last: known, parked: 16, spent: spent(stateIO)}, false, "a socket or a pipe?"},
+		{evidence{last: known, parked: 16, spent: spent(stateCoroutine)}, false, "what does the coroutine do?"},
+		{evidence{parked: 16, spent: spent("sleep")}, false, "threads are hidden"},
+	} {
+		require.Equal(t, c.want, c.e.plainWait(), c.why)
+	}
+}
+
 func TestEvidence(t *testing.T) {
 	for _, c := range []struct {
 		name   string

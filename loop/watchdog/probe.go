@@ -21,7 +21,7 @@ const (
 	lookEvery    = int64(250 * time.Millisecond)
 	lookLater    = int64(time.Hour)       // look again at the next tick
 	lookIdle     = 2 * lookLater          // nothing runs: look again after the next tick
-	baseMax      = 2                      // greatest age of a reading from before a slice, in ticks
+	firstLook    = 5                      // the first reading of a slice is at this part of its budget, with a recent base
 	settleMax    = int64(5 * time.Second) // longest wait for the ledger to settle
 	updateFrom   = int64(time.Second)     // age of the first update of a live report; later ones come at doubled ages
 )
@@ -54,7 +54,8 @@ type probe struct {
 	nextSample  int64 // age
 	nextUpdate  int64 // age
 	reported    *Overrun
-	provenLive  bool // blame was proven while the slice lasted
+	provenLive  bool  // blame was proven while the slice lasted
+	credit      int64 // of the evidence, when it was
 	tally       liveTally
 	search      *unblockerSearch // nil: none
 }
@@ -132,7 +133,7 @@ func (ln *watchedLoop) observe(w *Watchdog, p *probe, r reading) {
 // reading is most of the cost of a look.
 func (ln *watchedLoop) skipReading(w *Watchdog, since int64, task *loop.Task, runs bool) int64 {
 	now := ln.clock()
-	if ln.passive || ln.current.since != 0 || ln.base.now == 0 || now-ln.base.now > baseMax*w.tick.Load() {
+	if ln.passive || ln.current.since != 0 || ln.base.now == 0 || now-ln.base.now > w.tick.Load()/2 {
 		return 0
 	}
 	if !runs {
@@ -140,8 +141,8 @@ func (ln *watchedLoop) skipReading(w *Watchdog, since int64, task *loop.Task, ru
 	}
 	budget := int64(ln.budget(task))
 	w.lowerTick(time.Duration(budget))
-	if age := now - since; age < budget/4 {
-		return budget*3/4 - age
+	if age := now - since; age < budget/firstLook {
+		return budget/firstLook - age
 	}
 	return 0
 }
@@ -170,11 +171,8 @@ func (ln *watchedLoop) read(w *Watchdog) reading {
 // in ns.
 func (ln *watchedLoop) examine(w *Watchdog, p *probe, age int64) int64 {
 	p.halfway = p.halfway || age >= p.budget/2
-	switch {
-	case age < p.budget/2:
-		return p.budget/2 - age
-	case age < p.budget:
-		return p.budget - age
+	if age < p.budget { // a change of the thread makes no more than this unclear
+		return min(p.budget/firstLook, p.budget-age)
 	}
 	step := max(p.budget/8, int64(100*time.Microsecond))
 	p.provenLive = p.provenLive || p.reported != nil && p.proven(age)
@@ -187,9 +185,9 @@ func (ln *watchedLoop) examine(w *Watchdog, p *probe, age int64) int64 {
 	if p.samples == 0 && !p.refused && p.ev.needsCollectionStack(p.budget) {
 		ln.sampleStack(w, p, age)
 	}
-	if own := p.ev.proven() + p.ev.undecided; own < p.budget {
-		if age < 8*p.budget {
-			return step
+	if own := p.own() + p.ev.undecided; own < p.budget {
+		if age < 8*p.budget { // not later than enough can be proven
+			return min(step, max(p.budget-own, p.budget/40))
 		}
 		return max(step, min(p.budget-own, lookEvery))
 	}
@@ -320,10 +318,13 @@ func (p *probe) meaning(state string) Verdict {
 	return judge(stackSample{state: state}, true, 0)
 }
 
+// own returns the time for which the code is blamed if it reaches the budget.
+func (p *probe) own() int64 { return p.ev.proven() + max(p.credit, p.ev.credit(p.budget)) }
+
 // proven reports whether the code itself used up its budget, and there are enough stacks to say so
 // or none could be captured.
 func (p *probe) proven(age int64) bool {
-	return p.ev.proven() >= p.budget && (p.samples >= p.ev.stacksNeeded(age) || p.refused)
+	return p.own() >= p.budget && (p.samples >= p.ev.stacksNeeded(age) || p.refused)
 }
 
 // report makes the first report of an overrun, while it lasts. An overrun without a verdict that
@@ -336,6 +337,9 @@ func (ln *watchedLoop) report(w *Watchdog, p *probe, age int64) {
 	p.nextUpdate = max(updateFrom, 2*age)
 	p.reported = &o
 	p.provenLive = p.proven(age)
+	if p.provenLive {
+		p.credit = p.ev.credit(p.budget)
+	}
 	if p.callback {
 		ln.heldByCallback.Store(p.since)
 		ln.loop.Observe().TraceArrivals(true)
@@ -356,7 +360,7 @@ func (ln *watchedLoop) record(p *probe, age int64, final bool) Overrun {
 		ID: id, Final: final, Loop: ln.loop.ID(), start: p.since,
 		Started: time.Now().Add(-time.Duration(ln.clock() - p.began)),
 		Held:    Millis(held), Ran: Millis(age), Released: p.release != nil, Budget: Millis(p.budget), Callback: p.callback,
-		Own: Millis(min(p.ev.proven(), age)), Running: Millis(p.ev.running), Starved: Millis(p.ev.starved),
+		Own: Millis(min(p.own(), age)), Running: Millis(p.ev.running), Starved: Millis(p.ev.starved),
 		Paused: Millis(p.ev.paused), Stopped: Millis(p.ev.stopped),
 		Samples: p.samples, Discarded: p.discarded, Lateness: Millis(p.lateness), Capture: Millis(p.cost),
 		Tree: p.tree.clone().Children, // a copy: the tree grows while others read the record
@@ -364,11 +368,12 @@ func (ln *watchedLoop) record(p *probe, age int64, final bool) Overrun {
 	o.describe(p.description)
 	o.Verdict = p.verdict()
 	switch {
-	case p.ev.proven() < p.budget:
+	case p.own() < p.budget:
 		o.Verdict = p.ev.externalCause()
 	case p.provenLive: // proven earlier
-	case !p.proven(age) && 2*p.ev.proven() < age:
+	case !p.proven(age) && 2*p.own() < age:
 		o.Verdict = p.ev.externalCause()
+	case final && p.samples == 0 && p.ev.plainWait(): // it ended before a stack could be taken
 	case !p.proven(age):
 		o.Verdict = Unknown
 	}

@@ -30,7 +30,7 @@ func (w *Watchdog) look(now int64) int64 {
 	case lookIdle:
 		next = tick
 	default:
-		next = min(next, tick*3/4)
+		next = min(next, tick/4)
 	}
 	if now >= w.maintainAt {
 		w.maintainAt = now + int64(maintainPeriod)

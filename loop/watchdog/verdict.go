@@ -150,7 +150,7 @@ func judge(s stackSample, onThread bool, tid int) Verdict {
 	case strings.HasPrefix(s.state, "GC "), strings.HasPrefix(s.state, "garbage"),
 		s.state == "wait for GC cycle", garbage(s.frames):
 		return GC
-	case s.state == "IO wait":
+	case s.state == stateIO:
 		return judgeIO(s.frames)
 	}
 	if v := judgeLibrary(s.frames); v != "" {
