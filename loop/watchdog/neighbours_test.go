@@ -70,8 +70,12 @@ func beside(n int, f func()) (stop func()) {
 // Whatever keeps the CPUs busy beside a loop, a hold of a second is blamed on its code, and other code is never blamed. How many shorter
 // holds are named depends on the machine: with WATCHDOG_TRIES -v prints it, and docs/watchdog.md has figures.
 func TestGuiltyAmongBusyNeighbours(t *testing.T) {
+	all := neighbours
+	if testing.Short() {
+		all = all[:2]
+	}
 	for _, handoff := range []time.Duration{-1, loop.HandoffTime} {
-		for _, n := range neighbours {
+		for _, n := range all {
 			t.Run(fmt.Sprintf("handoff %t, %s", handoff > 0, n.name), func(t *testing.T) {
 				needThreads(t)
 				guiltyBeside(t, handoff, n.start)
