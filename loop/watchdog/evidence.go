@@ -59,7 +59,8 @@ type evidence struct {
 	// collectionForced: the code called for the collection, so that this time is its own.
 	collected        int64
 	collectionForced bool
-	// spent is the proven time by the goroutine state at the end of each interval.
+	// spent is the proven time by the goroutine state at the end of each interval. Computing before a system call counts
+	// for the state at its beginning.
 	spent map[string]int64
 }
 
@@ -117,7 +118,7 @@ func (e *evidence) add(r reading, d, maybe int64, late *lateness) {
 		*sum += n
 		d -= n
 	}
-	before := e.proven()
+	before, ran := e.proven(), e.running
 	same := r.timed && was.timed && r.tid == was.tid
 	e.resolve(was, r, same)
 	switch {
@@ -143,6 +144,11 @@ func (e *evidence) add(r reading, d, maybe int64, late *lateness) {
 	move(&e.stopped, asleep)
 	if d > 0 {
 		e.addUnmeasured(was, r, d, maybe, same)
+	}
+	ran = e.running - ran
+	if r.goState == loop.StateSyscall && was.goState == loop.StateRunning { // it computed, and has entered the call since
+		e.spent[loop.StateRunning] += ran
+		before += ran
 	}
 	e.spent[r.goState] += e.proven() - before
 }

@@ -54,6 +54,17 @@ func TestCreditForTheBeginning(t *testing.T) {
 	require.EqualValues(t, 12, p.own(), "what was proven while it lasted stays so")
 }
 
+// Code that computed and then entered a system call is not said to have spent all of it in the call.
+func TestComputingBeforeACall(t *testing.T) {
+	var late lateness
+	p := probe{budget: 10 * ms, kernel: Syscall}
+	p.ev.begin(100*ms, at(99, loop.StateRunning, 0, 0), at(101, loop.StateRunning, 1, 0), p.budget, &late)
+	p.ev.look(at(141, loop.StateSyscall, 41, 0), &late)
+	p.ev.look(in('S', at(151, loop.StateSyscall, 41, 0)), &late)
+	require.EqualValues(t, 10*ms, p.ev.spent[loop.StateSyscall])
+	require.Equal(t, Spin, p.verdict())
+}
+
 // A wait whose state says what for is blamed without a stack, and nothing else is.
 func TestPlainWait(t *testing.T) {
 	known := reading{known: true}
