@@ -87,7 +87,7 @@ var folders = []folder{
 	{path: "app/edge/certstest", external: []string{"github.com/stretchr/testify"}, may: []string{"app/edge/internal/certs"},
 		why: "for tests alone"},
 	{path: "app/edge/internal/acme", may: []string{"app", "loop", "loop/reactor"},
-		external: []string{"github.com/caddyserver/certmagic", "github.com/mholt/acmez/v3", "github.com/gomodule/redigo", "go.uber.org/zap", "golang.org/x/crypto/ocsp", "golang.org/x/net/idna"},
+		external: []string{"github.com/caddyserver/certmagic", "github.com/mholt/acmez/v3", "github.com/gomodule/redigo", "github.com/libdns/libdns", "go.uber.org/zap", "golang.org/x/crypto/ocsp", "golang.org/x/net/idna"},
 		not:      []string{"flag"}, why: "certificates by ACME: the only folder that imports certmagic, but for its Storage and DNSProvider"},
 	{path: "app/edge/internal/config", may: []string{"app/...", "loop/...", "httpparse", "app/edge/internal/certs", "app/edge/internal/acme"},
 		external: []string{"github.com/caddyserver/certmagic", "github.com/pelletier/go-toml/v2", "golang.org/x/net/idna", "github.com/andybalholm/brotli", "github.com/klauspost/compress"},
