@@ -14,9 +14,10 @@ import (
 	"tafe/httpparse"
 )
 
-// unprocessedMax is how often a request is sent again at once that a server has not processed, and how many connections may end without
-// carrying a request until one has a response.
-const unprocessedMax = 6
+const (
+	unprocessedMax = 6 // how often a request is sent again at once that a server has not processed
+	fruitlessMax   = 6 // host.fruitless at which the server is taken to accept connections and no requests
+)
 
 // http2Exchange is the stream of a call, and its http2.StreamHandler.
 type http2Exchange struct {
@@ -51,7 +52,8 @@ func (h *http2Exchange) copyRequest(exchange) {}
 
 func (h *http2Exchange) start(bool) error {
 	x := h.x
-	for again := 0; ; {
+	again := 0
+	for {
 		c, err := x.connectMux()
 		if err != nil {
 			return err

@@ -74,10 +74,10 @@ func (x *call) connectMux() (*conn, error) {
 	}
 }
 
-// checkFruitless ends the waits for h, and frees a slot of it, if its server has accepted unprocessedMax connections since its last response
+// checkFruitless ends the waits for h, and frees a slot of it, if its server has accepted fruitlessMax connections since its last response
 // without taking a request.
 func (p *pool) checkFruitless(h *host) error {
-	if h.fruitless < unprocessedMax {
+	if h.fruitless < fruitlessMax {
 		return nil
 	}
 	h.fruitless = 0
@@ -232,7 +232,7 @@ func (p *pool) addMux(h *host, rc *reactor.Conn) {
 	c.mux = &mux{pool: p}
 	rc.NoLinger()
 	c.mux.conn = http2.NewClient(rc, &p.shared, (*muxEvents)(c))
-	c.mux.conn.SetCapacity(h.streams)
+	c.mux.conn.AssumePeerStreams(h.streams)
 	h.muxes = append(h.muxes, c)
 	if rc.Closed() { // since the end of the dial
 		c.mux.conn.Closed(rc, net.ErrClosed)

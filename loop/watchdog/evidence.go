@@ -59,8 +59,8 @@ type evidence struct {
 	// collectionForced: the code called for the collection, so that this time is its own.
 	collected        int64
 	collectionForced bool
-	// spent is the proven time by the goroutine state at the end of each interval. Computing before a system call counts
-	// for the state at its beginning.
+	// spent is the proven time by the goroutine state at the end of each interval. If a running goroutine has entered a
+	// system call in it, its CPU time counts as running.
 	spent map[string]int64
 }
 

@@ -39,15 +39,15 @@ func (s *Stream) CloseSection(b []byte, at int, end bool) {
 		s.ending = true
 		c.rc.SetOutput(b[:at])
 	default:
-		c.rc.SetOutput(c.endSection(b, at, s.id, end))
+		c.rc.SetOutput(c.completeSection(b, at, s.id, end))
 		if end {
 			s.endOutput()
 		}
 	}
 }
 
-// endSection completes a section, which is the next one on the wire. See the function endSection.
-func (c *Conn) endSection(b []byte, at int, stream uint32, end bool) []byte {
+// completeSection is endSection for the next section on the wire.
+func (c *Conn) completeSection(b []byte, at int, stream uint32, end bool) []byte {
 	if c.emptiesTable {
 		c.emptiesTable = false
 		b = slices.Insert(b, at+frameHeadBytes, tableOfNothing)
@@ -169,7 +169,7 @@ func (s *Stream) sendEnd() {
 		b := c.rc.Output(2*frameHeadBytes + len(s.trailers))
 		at := len(b)
 		b = append(append(b, make([]byte, frameHeadBytes)...), s.trailers...)
-		c.rc.SetOutput(c.endSection(b, at, s.id, true))
+		c.rc.SetOutput(c.completeSection(b, at, s.id, true))
 		s.trailers = nil
 	}
 	s.endOutput()

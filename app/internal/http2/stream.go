@@ -104,8 +104,8 @@ func (c *Conn) Capacity() int {
 	return max(c.peerStreams-len(c.streams), 0)
 }
 
-// SetCapacity sets how many streams the peer is taken to allow at once until its first SETTINGS arrive.
-func (c *Conn) SetCapacity(streams int) { c.peerStreams = streams }
+// AssumePeerStreams sets PeerStreams until the first SETTINGS of the peer arrive.
+func (c *Conn) AssumePeerStreams(streams int) { c.peerStreams = streams }
 
 // PeerStreams returns how many streams the peer allows at once.
 func (c *Conn) PeerStreams() int { return c.peerStreams }
