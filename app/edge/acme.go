@@ -148,7 +148,7 @@ func (e *edge) acmeProblems() (all []string) {
 // certificateList returns all certificates, those that expire first before the others. Names without one come first.
 func (e *edge) certificateList() (all []admin.Certificate) {
 	for _, s := range e.certs {
-		for _, l := range s.Leaves() {
+		for _, l := range s.FromFiles() {
 			all = append(all, shownFile(l))
 		}
 	}
@@ -172,7 +172,7 @@ func (e *edge) certificateList() (all []admin.Certificate) {
 }
 
 // shownFile shows the certificate of some files. Without one it has the name of the file.
-func shownFile(l certs.Leaf) admin.Certificate {
+func shownFile(l certs.FromFiles) admin.Certificate {
 	c := admin.Certificate{Name: l.Cert, Source: "file"}
 	if l.Problem != nil {
 		c.Problem = oneLine(l.Problem.Error())

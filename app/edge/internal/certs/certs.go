@@ -436,24 +436,24 @@ func (s *Store) Covers(host string) bool {
 	return s.current.Load().covers(host) || s.options.Source != nil && s.options.Source.Covers(host)
 }
 
-// Leaf is the certificate of some files, and the problem with them.
-type Leaf struct {
+// FromFiles is the certificate of some files, and the problem with them.
+type FromFiles struct {
 	Files
 	*tls.Certificate            // nil: none is served
 	Problem          *FileError // nil: none
 }
 
-// Leaves returns the certificates from files.
-func (s *Store) Leaves() (all []Leaf) {
+// FromFiles returns the certificates from files.
+func (s *Store) FromFiles() (all []FromFiles) {
 	current := s.current.Load()
 	for i, pair := range current.pairs {
-		leaf := Leaf{Files: current.files[i], Certificate: pair}
+		one := FromFiles{Files: current.files[i], Certificate: pair}
 		for _, problem := range current.problems {
-			if problem.File == "" && problem.Cert == leaf.Files {
-				leaf.Problem = problem
+			if problem.File == "" && problem.Cert == one.Files {
+				one.Problem = problem
 			}
 		}
-		all = append(all, leaf)
+		all = append(all, one)
 	}
 	return all
 }

@@ -132,7 +132,7 @@ func TestOneBadCertificateLeavesTheOthers(t *testing.T) {
 			}
 			require.Equal(t, want, handshake(s, "b.example"), "what there is, is served")
 			require.Equal(t, want != alert, s.Covers("b.example"))
-			leaves := s.Leaves()
+			leaves := s.FromFiles()
 			require.Nil(t, leaves[0].Problem)
 			require.ErrorContains(t, leaves[1].Problem, c.want)
 			require.Equal(t, want == alert, leaves[1].Certificate == nil)

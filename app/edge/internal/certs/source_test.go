@@ -75,7 +75,7 @@ func TestSource(t *testing.T) {
 		require.False(t, s.Agree("own.example", "file.example"), "%s: a connection for another host", c.why)
 		require.Equal(t, len(c.files) > 0 && c.files[0] == file, s.Agree("file.example", "file.example"), c.why)
 		require.False(t, s.Covers("other.example"), c.why)
-		require.Len(t, s.Leaves(), len(c.files), c.why)
+		require.Len(t, s.FromFiles(), len(c.files), c.why)
 	}
 	s, err := Load(Options{Source: from, ClientAuth: tls.RequireAndVerifyClientCert, ClientCA: file.Cert})
 	require.NoError(t, err)
